@@ -1,0 +1,62 @@
+"""SegNet: label every pixel of a picture; max-pooling positions, two bits each, are all the decoder keeps.
+
+    >>> import segnet
+    >>> predictor = segnet.Predictor.load("segnet_basic")
+    >>> mask = predictor(image).mask          # image: uint8 (H, W, 3), RGB
+
+Each public name is loaded when it is first used, so that ``import segnet`` is quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from segnet.checkpoint import Checkpoint, bundled_models, load, save
+    from segnet.data.dataset import Sample, SegmentationDataset
+    from segnet.data.sources import Source, open_dataset, open_source
+    from segnet.data.synthetic import draw_scene
+    from segnet.data.transforms import AugmentConfig
+    from segnet.errors import SegNetError
+    from segnet.evaluation import evaluate
+    from segnet.inference import Prediction, Predictor
+    from segnet.labels import CAMVID, VOID, Labels
+    from segnet.metrics import Scores, confusion
+    from segnet.models.segnet import SegNet, SegNetConfig
+    from segnet.models.zoo import create_model, list_models
+    from segnet.ops import max_pool, max_unpool
+    from segnet.training import TrainConfig, train
+
+_HOMES = {
+    "segnet.checkpoint": ("Checkpoint", "bundled_models", "load", "save"),
+    "segnet.data.dataset": ("Sample", "SegmentationDataset"),
+    "segnet.data.sources": ("Source", "open_dataset", "open_source"),
+    "segnet.data.synthetic": ("draw_scene",),
+    "segnet.data.transforms": ("AugmentConfig",),
+    "segnet.errors": ("SegNetError",),
+    "segnet.evaluation": ("evaluate",),
+    "segnet.inference": ("Prediction", "Predictor"),
+    "segnet.labels": ("CAMVID", "VOID", "Labels"),
+    "segnet.metrics": ("Scores", "confusion"),
+    "segnet.models.segnet": ("SegNet", "SegNetConfig"),
+    "segnet.models.zoo": ("create_model", "list_models"),
+    "segnet.ops": ("max_pool", "max_unpool"),
+    "segnet.training": ("TrainConfig", "train"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "CAMVID", "VOID", "AugmentConfig", "Checkpoint", "Labels", "Prediction", "Predictor", "Sample", "Scores",
+    "SegNet", "SegNetConfig", "SegNetError", "SegmentationDataset", "Source", "TrainConfig", "bundled_models",
+    "confusion", "create_model", "draw_scene", "evaluate", "list_models", "load", "max_pool", "max_unpool",
+    "open_dataset", "open_source", "save", "train",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'segnet' has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,64 @@
+"""The errors a user can mend. Everything else that goes wrong is a bug and keeps its traceback.
+
+SegNetError            one sentence: what was given, what was expected, what to do (exit code 2)
+├── ConfigError        a setting, a name or a flag that does not fit
+├── DataError          a picture, a mask or a data set that cannot be used
+├── ModelError         a model file that is not ours, damaged or of another class count
+├── OutputError        a place that cannot be written
+├── ShapeError         tensors whose shapes do not belong together
+├── TrainingError      a run that cannot go on, such as a loss that is not finite
+└── MissingPackageError     an optional library that is not installed
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "MissingPackageError",
+    "ModelError",
+    "OutputError",
+    "SegNetError",
+    "ShapeError",
+    "TrainingError",
+]
+
+
+class SegNetError(Exception):
+    """Something the user can mend; its text is one sentence that says what to do."""
+
+
+class ConfigError(SegNetError, ValueError):
+    """A setting, a name or a flag has a value that cannot be used."""
+
+
+class DataError(SegNetError, ValueError):
+    """A picture, a mask or a data set cannot be used as it is."""
+
+
+class ModelError(SegNetError, ValueError):
+    """A model file is not ours, is damaged, or does not fit what is asked of it."""
+
+
+class OutputError(SegNetError, OSError):
+    """A file or folder cannot be written."""
+
+
+class ShapeError(SegNetError, ValueError):
+    """Tensors were given whose shapes do not belong together."""
+
+
+class TrainingError(SegNetError, RuntimeError):
+    """Training cannot go on."""
+
+
+class MissingPackageError(SegNetError, ImportError):
+    """An optional library is needed and not installed.
+
+    Args:
+        package: the name to import, such as ``lightning``.
+        extra: the extra of this package that brings it, such as ``train``.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed; run: pip install 'segnet[{extra}]'")

@@ -1,0 +1,66 @@
+"""How files are written: under another name first, so that nobody ever meets half a file."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from segnet.errors import OutputError
+
+__all__ = ["cache_dir", "replacing"]
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space or choose another place",
+    errno.EDQUOT: "free some space or choose another place",
+    errno.EFBIG: "choose a place that takes larger files",
+    errno.EROFS: "choose a place that can be written",
+    errno.EACCES: "choose a folder you may write to",
+    errno.EPERM: "choose a folder you may write to",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+def cache_dir() -> Path:
+    """Where to keep what can be made again: ``$SEGNET_CACHE``, or ``segnet`` in the user's cache folder."""
+    chosen = os.environ.get("SEGNET_CACHE")
+    return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segnet"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a name beside ``path`` to write to; the file takes the place of ``path`` once the block is left.
+
+    Missing folders are made. If the block raises anything, what it wrote is removed, and ``path`` is as it was.
+    The temporary name starts with a dot and keeps the suffix. Do nothing in the block but write the file: each
+    ``OSError`` in it counts as a failure to write. The promise holds for a program that dies, not for a power cut.
+
+        with replacing(Path("runs/scores.json")) as temporary:
+            temporary.write_text("{}")
+
+    Raises:
+        OutputError: ``path`` is a folder or a device, the disk is full, the folder cannot be written, and the like.
+    """
+    temporary = path.parent / f".segnet-{secrets.token_hex(8)}{path.suffix}"
+    try:
+        _require_file(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OutputError:
+        raise
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, "choose another place")
+        raise OutputError(f"{path} cannot be written ({error.strerror or error}); {remedy}") from error
+    finally:
+        with suppress(OSError):  # The folder itself may be what is missing.
+            temporary.unlink()
+
+
+def _require_file(path: Path) -> None:
+    """Renaming over a device such as /dev/null would destroy it."""
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path} is a folder or a device and cannot be written as a file; give the name of a file")

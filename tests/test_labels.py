@@ -1,0 +1,83 @@
+"""The class table."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+
+from segnet.errors import ConfigError
+from segnet.labels import CAMVID, VOID, Labels
+
+
+def test_camvid_has_the_published_classes_and_colours_in_the_published_order():
+    # SegNet-Tutorial, Scripts/camvid11.png, and the label order of the prototxt's class weights.
+    published = {
+        "Sky": (128, 128, 128), "Building": (128, 0, 0), "Pole": (192, 192, 128), "Road": (128, 64, 128),
+        "Pavement": (60, 40, 222), "Tree": (128, 128, 0), "SignSymbol": (192, 128, 128), "Fence": (64, 64, 128),
+        "Car": (64, 0, 128), "Pedestrian": (64, 64, 0), "Bicyclist": (0, 128, 192),
+    }  # fmt: skip
+    assert dict(zip(CAMVID.names, CAMVID.colors, strict=True)) == published
+    assert list(published) == list(CAMVID.names)
+    assert CAMVID.classes == 11
+
+
+def test_labels_survive_json():
+    assert Labels.from_dict(json.loads(json.dumps(CAMVID.to_dict()))) == CAMVID
+
+
+def test_palette_gives_each_class_its_colour_and_void_black():
+    palette = CAMVID.palette()
+    assert palette.dtype == np.uint8
+    assert palette.shape == (256, 3)
+    assert [tuple(color) for color in palette[:11].tolist()] == list(CAMVID.colors)
+    assert not palette[11:].any()
+    assert VOID == 255
+
+
+@pytest.mark.parametrize("count", [1, 8, 9, 40, 255])
+def test_any_possible_number_of_names_gets_valid_colours(count: int):
+    labels = Labels.from_names([f"class {index}" for index in range(count)])
+    assert labels.classes == len(labels.colors) == count
+    assert len(set(labels.colors[:40])) == min(count, 40)
+
+
+def test_labels_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        CAMVID.names = ("a",)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("count", [0, 256])
+def test_impossible_number_of_names_is_refused(count: int):
+    with pytest.raises(ConfigError, match=f"{count} class names"):
+        Labels.from_names([str(index) for index in range(count)])
+
+
+def test_a_name_given_twice_is_refused():
+    with pytest.raises(ConfigError, match="'road' stands twice"):
+        Labels.from_names(["road", "sky", "road"])
+
+
+def test_another_number_of_colours_is_refused():
+    with pytest.raises(ConfigError, match="1 colours for 2 classes"):
+        Labels(names=("a", "b"), colors=((0, 0, 0),))
+
+
+@pytest.mark.parametrize("color", [(0, 0, 256), (-1, 0, 0), (0, 0)])
+def test_a_colour_out_of_range_is_refused(color: tuple[int, ...]):
+    with pytest.raises(ConfigError, match="three numbers from 0 to 255"):
+        Labels(names=("a",), colors=(color,))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {}, {"names": ["a"]}, {"colors": [[0, 0, 0]]}, {"names": 3, "colors": []},
+        {"names": ["a"], "colors": [[0, 0]]}, {"names": ["a"], "colors": ["red"]}, {"names": ["a"], "colors": [7]},
+    ],
+)  # fmt: skip
+def test_a_table_of_another_form_is_refused(table: dict[str, object]):
+    with pytest.raises(ConfigError, match="class table needs 'names' and 'colors'"):
+        Labels.from_dict(table)
