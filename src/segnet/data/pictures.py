@@ -1,0 +1,311 @@
+"""The only reader and writer of picture files.
+
+Images are RGB (or grey) in 0..255 as a viewer shows them, masks are class numbers as they are stored.
+"""
+
+from __future__ import annotations
+
+import glob
+import io
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
+
+from segnet.errors import ConfigError, DataError, OutputError
+from segnet.files import replacing
+from segnet.labels import Labels
+
+__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "find_images", "read_image", "read_mask", "write_image", "write_mask"]
+
+MAX_PIXELS = 500_000_000
+"""Larger pictures are refused by their header: decoding one would take 2 GB of memory and more."""
+
+IMAGE_SUFFIXES = frozenset(
+    (
+        ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
+        ".tga", ".tif", ".tiff", ".webp",
+    )
+)  # fmt: skip
+"""The endings by which pictures are found in folders; ``read_image`` itself looks inside the file, not at its name."""
+
+_WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
+    ".png": ("PNG", {"compress_level": 1}),  # a quarter of level 6's time, 8 % more bytes
+    ".jpg": ("JPEG", {"quality": 92}),
+    ".jpeg": ("JPEG", {"quality": 92}),
+    ".webp": ("WEBP", {"quality": 92}),
+    ".bmp": ("BMP", {}),
+    ".tif": ("TIFF", {"compression": "tiff_deflate"}),
+    ".tiff": ("TIFF", {"compression": "tiff_deflate"}),
+}
+
+# Formats that give back the numbers that were put in.
+_MASK_FORMATS = frozenset(("PNG", "TIFF", "BMP", "GIF", "PPM", "TGA"))
+
+# Of the 40 that Pillow knows; others start a program (EPS: Ghostscript) or take minutes for a damaged file (DDS).
+# JPEG covers MPO. TGA is last, since it has no signature.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000", "TGA")
+
+# What Pillow's decoders raise on damaged files (found by feeding them some).
+_DAMAGE = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, RuntimeError,
+    struct.error, zlib.error,
+)  # fmt: skip
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def find_images(source: str | Path) -> list[tuple[Path, Path]]:
+    """Expand a picture, a folder or a glob into pairs of a path and its place under the source.
+
+    A folder is searched with all folders in it, linked ones too, for files whose suffix is in ``IMAGE_SUFFIXES``; what
+    starts with a dot is left out. A glob may hold ``**``, and its place begins at the first wildcard. The pairs
+    are sorted by place: ``("in/a/1.png", "a/1.png")`` for the folder ``in``.
+
+    Raises:
+        DataError: nothing is there, or no picture is in it.
+    """
+    path = Path(source)
+    if path.is_dir():
+        found = [(file, file.relative_to(path)) for file in _walk(path)]
+    elif path.exists():
+        return [(path, Path(path.name))]
+    elif not glob.has_magic(str(source)):
+        raise DataError(f"{path} does not exist; expected a picture, a folder or a glob; check the path")
+    else:
+        root = next(folder for folder in path.parents if not glob.has_magic(str(folder)))
+        # Not Path.glob: it finds hidden files too.
+        matches = (Path(match) for match in glob.iglob(str(source), recursive=True))  # noqa: PTH207
+        found = [(file, file.relative_to(root)) for file in matches if file.is_file()]
+    pictures = [(file, place) for file, place in found if file.suffix.lower() in IMAGE_SUFFIXES]
+    if not pictures:
+        kinds = " ".join(sorted(IMAGE_SUFFIXES))
+        raise DataError(f"no picture was found in {source}; looked for files ending in {kinds}; check the path")
+    return sorted(pictures, key=lambda pair: pair[1])
+
+
+def read_image(path: Path, *, channels: int = 3) -> NDArray[np.uint8]:
+    """The picture as a viewer shows it: uint8 (H, W, channels), RGB for 3 channels, grey (ITU-R 601 luma) for 1.
+
+    Turned upright by its EXIF orientation; the first frame of an animation. Alpha is dropped, not blended: the stored
+    colours below it count. 16-bit grey is divided by 257, so that 65535 becomes 255; floating-point grey must
+    lie in [0, 1]. CMYK and YCbCr are converted without colour profiles.
+
+    Raises:
+        DataError: the file is missing, not a picture, damaged, or larger than ``MAX_PIXELS``.
+        ConfigError: ``channels`` is neither 1 nor 3.
+    """
+    if channels not in (1, 3):
+        raise ConfigError(f"pictures cannot be read with {channels} channels; use 3 (RGB) or 1 (grey)")
+    image = _eight_bits(_decode(path).image, path)
+    image.info.pop("transparency", None)  # Pillow warns where a conversion drops it.
+    mode = "RGB" if channels == 3 else "L"
+    try:
+        pixels = np.array(image if image.mode == mode else image.convert(mode))
+    except ValueError as error:
+        raise DataError(
+            f"{path} holds {image.mode} colours, which cannot be turned to {mode}; save it as RGB"
+        ) from error
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def read_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """The class numbers as they are stored: uint8 (H, W), or uint16 from a file with 16 bits per pixel.
+
+    The indices of a palette file (not its colours), or the values of a grey one, not stretched to 0..255 where they
+    have fewer bits. A colour file whose channels are all equal counts as grey. Alpha is dropped.
+
+    Raises:
+        DataError: as ``read_image``, or the file holds colours or fractions, or is of a lossy format such as JPEG.
+    """
+    decoded = _decode(path)
+    if decoded.format not in _MASK_FORMATS or decoded.image.info.get("compression") in ("jpeg", "webp"):
+        raise DataError(
+            f"{path} is a {decoded.format} file, which may change class numbers while compressing; "
+            "expected a mask as PNG, TIFF, BMP, GIF, PGM or TGA; save the original mask as PNG"
+        )
+    mode, values = decoded.image.mode, np.array(decoded.image)
+    if mode in ("1", "L", "P"):
+        return _unstretched(values, decoded.maximum, 255).astype(np.uint8)
+    if mode.startswith("I") and values.min() >= 0 and values.max() <= 65535:
+        return _unstretched(values, decoded.maximum, 65535).astype(np.uint16)
+    if mode == "LA" or (mode in ("RGB", "RGBA") and not decoded.halved and _is_grey(values)):
+        return np.ascontiguousarray(values[:, :, 0])
+    raise DataError(
+        f"{path} is not a mask: its pixels are of the kind {mode!r} (colours, fractions or large numbers); expected "
+        "one class number per pixel, as a grey or palette PNG; turn the colours into class numbers first"
+    )
+
+
+def write_mask(path: Path, mask: NDArray[np.integer[Any]], labels: Labels) -> None:
+    """Write a mask (H, W) of values 0..255 as a PNG that keeps the numbers and shows the colours of the labels.
+
+    Raises:
+        DataError: the mask is not two-dimensional, or holds a value outside 0..255.
+        OutputError: the name does not end in .png, or the file cannot be written; then nothing is left behind.
+    """
+    if path.suffix.lower() != ".png":
+        raise OutputError(f"{path} cannot hold a mask; masks are written as PNG, so give a name that ends in .png")
+    if mask.ndim != 2 or (mask.size and not 0 <= int(mask.min()) <= int(mask.max()) <= 255):
+        raise DataError(
+            f"a mask of shape {mask.shape} with values from {mask.min()} to {mask.max()} cannot be written to {path}; "
+            "expected (H, W) with values from 0 to 255"
+        )
+    image = Image.fromarray(mask.astype(np.uint8))
+    image.putpalette(labels.palette().tobytes())
+    _save(path, image)
+
+
+def write_image(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write uint8 (H, W, 3) RGB, (H, W, 1) or (H, W) grey in the format that the suffix names.
+
+    JPEG and WebP are written with quality 92, the others without loss.
+
+    Raises:
+        OutputError: the suffix is unknown, or the file cannot be written; then nothing is left behind.
+    """
+    if path.suffix.lower() not in _WRITERS:
+        raise OutputError(f"{path} cannot be written as a picture; give a name that ends in {' '.join(_WRITERS)}")
+    _save(path, Image.fromarray(image[:, :, 0] if image.shape[2:] == (1,) else image))
+
+
+def _save(path: Path, image: Image.Image) -> None:
+    name, options = _WRITERS[path.suffix.lower()]
+    encoded = io.BytesIO()  # Pillow's own writing to a file hides the reason of a failure.
+    image.save(encoded, format=name, **options)
+    with replacing(path) as temporary:
+        temporary.write_bytes(encoded.getbuffer())
+
+
+class _Decoded(NamedTuple):
+    """A picture with all its pixels, upright, and what its file says of them."""
+
+    image: Image.Image
+    format: str
+    maximum: int  # the largest grey value the file can hold, which Pillow stretches to 255 or 65535; 0: not stretched
+    halved: bool  # Pillow kept only the upper 8 of 16 bits
+
+
+def _decode(path: Path) -> _Decoded:
+    """Open and read the file, and say what is wrong with it."""
+    try:
+        with path.open("rb") as file:
+            return _load(file)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"{path} does not exist; expected a picture; check the path") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path} is a folder; expected a picture; give the path of a file") from error
+    except PermissionError as error:
+        raise DataError(f"{path} may not be read; give yourself the permission to read it") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            f"{path} is too large ({error}); at most {MAX_PIXELS:,} pixels are read; cut it into parts or scale it down"
+        ) from error
+    except UnidentifiedImageError as error:
+        if not path.stat().st_size:
+            raise DataError(f"{path} is empty (0 bytes); expected a picture; copy or download it again") from error
+        raise DataError(
+            f"{path} is not a picture that can be read, whatever its name says; "
+            f"expected {', '.join(_FORMATS)}; convert it to PNG"
+        ) from error
+    except _DAMAGE as error:
+        raise DataError(f"{path} is damaged ({error}); copy or download it again") from error
+
+
+def _load(file: BinaryIO) -> _Decoded:
+    image = _identify(file)
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise Image.DecompressionBombError(f"{width} x {height} pixels")
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        # Memory given beforehand: otherwise Pillow holds TIFF once more against its own limit.
+        image.im = Image.new(image.mode, image._tile_size).im
+    codec, arguments = (image.tile[0][0], image.tile[0][3]) if image.tile else ("", "")
+    decoded = _Decoded(image, image.format or "", *_grey_range(codec, arguments))
+    image.load()
+    turn = _TURNS.get(_orientation(image))
+    return decoded if turn is None else decoded._replace(image=image.transpose(turn))
+
+
+def _identify(file: BinaryIO) -> ImageFile.ImageFile:
+    """``Image.open`` without its pixel limit, which is one number for the whole process and half of it a warning."""
+    Image.preinit()  # the common formats
+    start = file.read(16)
+    for name in _FORMATS:
+        if name not in Image.OPEN:
+            Image.init()  # all formats, but AVIF only from Pillow 11.3 on
+        factory, accept = Image.OPEN.get(name, (None, None))
+        fits = accept(start) if accept else True
+        if factory is None or not fits or isinstance(fits, str):  # a text: what Pillow lacks to read it
+            continue
+        try:
+            file.seek(0)
+            return factory(file, "")
+        except (SyntaxError, IndexError, TypeError, struct.error):
+            continue  # Not of this format: how Pillow's own loop is told.
+    raise UnidentifiedImageError("no format fits")
+
+
+def _grey_range(codec: str, arguments: Any) -> tuple[int, bool]:
+    """Read from Pillow's decoder arguments how many grey values the file has, and whether colours have 16 bits."""
+    raw_mode = str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
+    if codec in ("ppm", "ppm_plain"):
+        return int(arguments[1]), False
+    maximum = {"L;2": 3, "L;4": 15}.get(raw_mode[:3], 0)
+    return maximum, ";16" in raw_mode and not raw_mode.startswith("I")
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except _DAMAGE:
+        return 1  # Viewers show a picture with damaged EXIF as it is stored.
+
+
+def _eight_bits(image: Image.Image, path: Path) -> Image.Image:
+    """Pixels of 16 bits or more, brought to 0..255; every other picture unchanged."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    top = 1 if image.mode == "F" else 65535
+    values = np.asarray(image)
+    if not (values.min() >= 0 and values.max() <= top):  # NaN comes here too.
+        raise DataError(
+            f"{path} holds values from {values.min():g} to {values.max():g}; "
+            f"expected 0 to {top} for pixels of the kind {image.mode!r}; save it with 8 bits per channel"
+        )
+    return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))
+
+
+def _unstretched(values: NDArray[Any], maximum: int, stretched: int) -> NDArray[Any]:
+    """Undo Pillow's scaling of 0..maximum to 0..stretched."""
+    return np.rint(values * (maximum / stretched)) if maximum else values
+
+
+def _is_grey(pixels: NDArray[np.uint8]) -> bool:
+    red, green, blue = pixels[:, :, 0], pixels[:, :, 1], pixels[:, :, 2]
+    return np.array_equal(red, green) and np.array_equal(red, blue)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """The files below the folder, hidden ones left out, each linked folder entered once."""
+    entered = set()
+    for here, folders, files in os.walk(folder, followlinks=True):
+        entered.add(os.path.realpath(here))
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and os.path.realpath(Path(here, name)) not in entered
+        )
+        yield from (Path(here, name) for name in files if not name.startswith("."))

@@ -1,0 +1,86 @@
+"""Labelled street scenes drawn by a program: CamVid's eleven classes, any size, one integer each.
+
+They are the sample picture of ``segnet predict``, the data of the tests, and a data set that needs no
+download. Layout, colours and class shares imitate CamVid's dash-camera drives through Cambridge (Brostow et
+al., Pattern Recognition Letters 30, 2009).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from segnet.data.scene.canvas import noise_tile, open_canvas
+from segnet.data.scene.film import develop
+from segnet.data.scene.layout import choose_light, paint_street, place_camera, plan_street
+from segnet.errors import ConfigError
+from segnet.labels import CAMVID, VOID
+
+__all__ = ["SAMPLE_SEED", "draw_scene", "write_scenes"]
+
+SAMPLE_SEED = 204
+"""The scene of the packaged sample picture, ``data/sample/street.jpg`` (480x360, JPEG quality 92)."""
+
+_SMALLEST = 16  # pixels; below that the scene has no room for its parts
+_FILE_VOID = 11  # how CamVid's files write void
+
+
+def draw_scene(seed: int, *, size: tuple[int, int] = (360, 480)) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Draw one street scene; the same seed gives the same bytes, and the same street at every size.
+
+    Returns:
+        The image, RGB uint8 (H, W, 3), and the mask, uint8 (H, W): 0..10 as in ``labels.CAMVID``, or 255 for void.
+
+    Raises:
+        ConfigError: the seed is negative or a side is shorter than 16 pixels.
+
+    Example:
+        >>> image, mask = draw_scene(3, size=(48, 64))
+        >>> image.shape, mask.shape
+        ((48, 64, 3), (48, 64))
+    """
+    if seed < 0:
+        raise ConfigError(f"a scene's seed is {seed}; give 0 or a positive integer")
+    if min(size) < _SMALLEST:
+        raise ConfigError(f"a scene of {size[0]}x{size[1]} pixels is too small; give at least {_SMALLEST} a side")
+    layout, film = np.random.default_rng(seed).spawn(2)
+    street = plan_street(layout)
+    canvas = open_canvas(size, place_camera(layout, street, size), choose_light(layout), noise_tile(layout))
+    paint_street(canvas, layout, street)
+    return develop(canvas, film)
+
+
+def write_scenes(
+    root: Path, *, train: int = 40, val: int = 10, size: tuple[int, int] = (360, 480), seed: int = 0
+) -> Path:
+    """Write a data set in CamVid's layout: ``train trainannot val valannot``, PNG, void stored as 11.
+
+    Args:
+        root: the folder to write, made if absent.
+        train: how many pictures to train on; their scenes are ``seed``, ``seed + 1``, ...
+        val: how many pictures to validate on, the scenes that follow.
+        size: (height, width) of the pictures.
+        seed: the first scene.
+
+    Returns:
+        The folder.
+    """
+    for split, first, count in (("train", seed, train), ("val", seed + train, val)):
+        pictures, masks = root / split, root / f"{split}annot"
+        pictures.mkdir(parents=True, exist_ok=True)
+        masks.mkdir(parents=True, exist_ok=True)
+        for scene in range(first, first + count):
+            image, mask = draw_scene(scene, size=size)
+            Image.fromarray(image).save(pictures / f"scene_{scene:05d}.png")
+            _palette_picture(mask).save(masks / f"scene_{scene:05d}.png")
+    return root
+
+
+def _palette_picture(mask: NDArray[np.uint8]) -> Image.Image:
+    """The mask as CamVid stores it: index values, colours visible, void 11."""
+    picture = Image.fromarray(np.where(mask == VOID, np.uint8(_FILE_VOID), mask))
+    picture.putpalette(CAMVID.palette()[: _FILE_VOID + 1].tobytes())
+    return picture

@@ -1,0 +1,181 @@
+"""Samples as tensors, and the errors of their files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segnet.data.dataset import Sample, SegmentationDataset, collate, worker_error
+from segnet.errors import ConfigError, DataError, MissingPackageError, ShapeError
+from segnet.labels import Labels
+
+LABELS = Labels.from_names(["sky", "road", "car"])
+
+
+def sample(folder: Path, mask: np.ndarray, image: np.ndarray | None = None, name: str = "a") -> Sample:
+    if image is None:
+        image = np.random.default_rng(0).integers(0, 256, (*mask.shape, 3), dtype=np.uint8)
+    paths = folder / f"{name}.png", folder / f"{name}_mask.png"
+    for array, path in zip((image, mask), paths, strict=True):
+        Image.fromarray(array).save(path)
+    return Sample(image=paths[0], mask=paths[1], name=name)
+
+
+def one(folder: Path, mask: list[list[int]], dtype: type = np.uint8, **options) -> SegmentationDataset:
+    return SegmentationDataset([sample(folder, np.array(mask, dtype=dtype))], LABELS, **options)
+
+
+def test_a_sample_is_the_picture_in_zero_to_one_and_its_classes(tmp_path: Path):
+    pixels = np.array([[[0, 51, 255], [255, 0, 0]]], dtype=np.uint8)
+    data = SegmentationDataset([sample(tmp_path, np.array([[2, 255]], dtype=np.uint8), pixels)], LABELS)
+    item = data[0]
+    torch.testing.assert_close(item["image"], torch.tensor([[[0.0, 1.0]], [[0.2, 0.0]], [[1.0, 0.0]]]))
+    assert item["image"].dtype == torch.float32
+    assert item["mask"].tolist() == [[2, 255]]
+    assert item["mask"].dtype == torch.int64
+    assert item["name"] == "a"
+    assert len(data) == 1
+
+
+def test_a_grey_channel_is_made_of_the_colours(tmp_path: Path):
+    pixels = np.array([[[255, 0, 0], [9, 9, 9]]], dtype=np.uint8)
+    data = SegmentationDataset([sample(tmp_path, np.zeros((1, 2), np.uint8), pixels)], LABELS, channels=1)
+    assert data[0]["image"].shape == (1, 1, 2)
+    torch.testing.assert_close(data[0]["image"][0, 0] * 255, torch.tensor([76.0, 9.0]))  # 0.299 red
+
+
+def test_every_void_value_of_the_files_becomes_255(tmp_path: Path):
+    assert one(tmp_path, [[0, 1, 2, 11, 200]], void=(11, 200))[0]["mask"].tolist() == [[0, 1, 2, 255, 255]]
+
+
+def test_a_class_may_be_declared_void(tmp_path: Path):
+    assert one(tmp_path, [[0, 1, 2]], void=(0,))[0]["mask"].tolist() == [[255, 1, 2]]
+
+
+@pytest.mark.parametrize("void", [1000, 65535])
+def test_void_values_beyond_a_byte_work_with_masks_of_both_depths(tmp_path: Path, void: int):
+    assert one(tmp_path, [[0, 2]], void=(void,))[0]["mask"].tolist() == [[0, 2]]
+    deep = one(tmp_path, [[0, void, 2]], dtype=np.uint16, void=(void,))
+    assert deep[0]["mask"].tolist() == [[0, 255, 2]]
+
+
+def test_a_value_out_of_range_is_told_with_file_value_and_pixel_count(tmp_path: Path):
+    data = one(tmp_path, [[0, 7, 7], [9, 1, 2]])
+    with pytest.raises(DataError) as caught:
+        data[0]
+    told = str(caught.value)
+    for part in ("a_mask.png", "value 7 on 2 pixels", "value 9 on 1 pixels", "classes are 0 to 2", "void is 255"):
+        assert part in told
+
+
+def test_more_than_three_wrong_values_are_summed_up(tmp_path: Path):
+    with pytest.raises(DataError, match="and 2 more values"):
+        one(tmp_path, [[3, 4, 5, 6, 7]])[0]
+
+
+def test_sixteen_bit_values_do_not_wrap_around(tmp_path: Path):
+    with pytest.raises(DataError, match="value 256 on 1 pixels, value 65535 on 1 pixels"):
+        one(tmp_path, [[256, 65535, 1]], dtype=np.uint16)[0]
+
+
+def test_a_black_and_white_mask_is_recognised_when_void_is_another_value(tmp_path: Path):
+    with pytest.raises(DataError, match="look like a two-class mask"):
+        one(tmp_path, [[0, 255]], void=())[0]
+
+
+def test_no_void_is_said(tmp_path: Path):
+    with pytest.raises(DataError, match="void is not used"):
+        one(tmp_path, [[0, 9]], void=())[0]
+
+
+def test_a_mask_of_another_size_is_refused_with_both_sizes(tmp_path: Path):
+    image = np.zeros((4, 5, 3), np.uint8)
+    data = SegmentationDataset([sample(tmp_path, np.zeros((2, 3), np.uint8), image)], LABELS)
+    with pytest.raises(DataError, match=r"a_mask\.png: the mask is 3x2 pixels but its picture a\.png is 5x4"):
+        data[0]
+
+
+@pytest.mark.parametrize("size", [(5, 3), (16, 24), (7, 12), (1, 1)])
+def test_resizing_gives_the_size_and_invents_no_class(tmp_path: Path, size: tuple[int, int]):
+    mask = np.random.default_rng(1).choice(np.array([0, 2, 255], np.uint8), (8, 12))
+    item = SegmentationDataset([sample(tmp_path, mask)], LABELS, size=size)[0]
+    assert item["image"].shape == (3, *size)
+    assert item["mask"].shape == size
+    assert set(item["mask"].unique().tolist()) <= {0, 2, 255}
+    assert 0 <= item["image"].min() <= item["image"].max() <= 1
+
+
+def test_resizing_keeps_picture_and_mask_together(tmp_path: Path):
+    mask = np.zeros((12, 16), np.uint8)
+    mask[4:, 8:] = 2
+    image = np.repeat(mask[:, :, None] * 100, 3, axis=2)
+    item = SegmentationDataset([sample(tmp_path, mask, image)], LABELS, size=(6, 8))[0]
+    torch.testing.assert_close((item["image"][0] * 255 / 100).round().long(), item["mask"])
+
+
+def test_the_mask_at_its_own_size_is_read_without_resizing(tmp_path: Path):
+    classes = one(tmp_path, [[0, 255, 2]], size=(9, 9)).read_classes(0)
+    assert classes.dtype == np.uint8
+    assert classes.tolist() == [[0, 255, 2]]
+
+
+@pytest.mark.parametrize("size", [(0, 4), (4, -1)])
+def test_an_impossible_size_is_refused(size: tuple[int, int]):
+    with pytest.raises(ConfigError, match="height and width of at least 1"):
+        SegmentationDataset([], LABELS, size=size)
+
+
+@pytest.mark.parametrize("void", [-1, 65536, 10**12])
+def test_a_void_value_that_no_file_can_hold_is_refused(void: int):
+    with pytest.raises(ConfigError, match=f"void value {void} is not possible"):
+        SegmentationDataset([], LABELS, void=(255, void))
+
+
+def test_samples_of_one_size_become_a_batch(camvid):
+    data = camvid.dataset("train")
+    batch = collate([data[0], data[1]])
+    assert batch["image"].shape == (2, 3, 48, 64)
+    assert batch["mask"].shape == (2, 48, 64)
+    assert batch["name"] == [data.samples[0].name, data.samples[1].name]
+
+
+def test_samples_of_different_sizes_are_refused_with_their_names(tmp_path: Path):
+    items = [
+        SegmentationDataset([sample(tmp_path, np.zeros(shape, np.uint8), name=name)], LABELS)[0]
+        for name, shape in (("wide", (2, 5)), ("high", (6, 3)))
+    ]
+    with pytest.raises(DataError, match=r"wide \(5x2\) and high \(3x6\)"):
+        collate(items)
+
+
+def test_an_error_from_a_worker_process_is_told_as_it_was_raised(tmp_path: Path):
+    data = one(tmp_path, [[0, 7]])
+    with pytest.raises(DataError) as direct:
+        data[0]
+    with pytest.raises(DataError) as wrapped:
+        next(iter(torch.utils.data.DataLoader(data, batch_size=None, num_workers=1)))
+    assert "Traceback" in str(wrapped.value)
+    told = worker_error(wrapped.value)
+    assert type(told) is DataError
+    assert str(told) == str(direct.value)
+
+
+def test_an_error_with_a_cause_in_a_worker_loses_the_traceback_too(tmp_path: Path):
+    data = one(tmp_path, [[0]])
+    data.samples[0].image.write_bytes(b"a text")
+    with pytest.raises(DataError) as wrapped:
+        next(iter(torch.utils.data.DataLoader(data, batch_size=None, num_workers=1)))
+    told = str(worker_error(wrapped.value))
+    assert told.startswith(str(data.samples[0].image))
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    "error", [ShapeError("tensors"), DataError("the line 'DataError: x' is odd"), MissingPackageError("onnx", "onnx")]
+)
+def test_an_error_of_this_process_stays_what_it_is(error: Exception):
+    assert worker_error(error) is error  # type: ignore[arg-type]
