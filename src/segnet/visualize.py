@@ -1,0 +1,187 @@
+"""Masks as pictures: colours, overlays, legends and comparison sheets.
+
+Pictures are uint8 (H, W, 3) RGB, masks are class numbers (H, W) with 255 for void.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from segnet.errors import ConfigError, ShapeError
+from segnet.labels import VOID, Color, Labels
+
+__all__ = ["add_legend", "class_shares", "colorize", "comparison", "overlay", "sheet"]
+
+Picture = NDArray[np.uint8]
+Mask = NDArray[np.integer[Any]]
+
+_PAPER = (255, 255, 255)
+_INK = (32, 33, 36)
+_FRAME = (120, 120, 124)
+_WRONG = (230, 30, 40)
+
+
+def colorize(mask: Mask, labels: Labels) -> Picture:
+    """The colour of each pixel's class: uint8 (H, W, 3); void is black."""
+    return np.take(labels.palette(), mask, axis=0)
+
+
+def overlay(image: Picture, mask: Mask, labels: Labels, *, opacity: float = 0.5) -> Picture:
+    """The image with the colours of the classes laid over it, and a thin light line between two classes.
+
+    Void pixels stay as they are. ``opacity`` is the weight of the colours, from 0 to 1.
+
+    Raises:
+        ConfigError: ``opacity`` is outside 0..1.
+        ShapeError: image and mask have different heights or widths.
+    """
+    if not 0 <= opacity <= 1:
+        raise ConfigError(f"opacity is {opacity}; give a number from 0 (image alone) to 1 (colours alone)")
+    _require_same_size(image, mask)
+    weights = np.full(256, round(256 * opacity), dtype=np.uint16)
+    weights[VOID] = 0
+    weight = np.take(weights, mask)[:, :, None]
+    mixed = ((image * (256 - weight) + colorize(mask, labels) * weight) >> 8).astype(np.uint8)
+    lines = _boundaries(mask, max(1, min(mask.shape) // 540))
+    mixed[lines] = 128 + mixed[lines] // 2
+    return mixed
+
+
+def class_shares(mask: Mask, labels: Labels) -> NDArray[np.float64]:
+    """The share of each class among the pixels of all classes: float64 (classes,), sum 1; all 0 if all is void."""
+    counts = np.bincount(mask.ravel(), minlength=labels.classes)[: labels.classes]
+    return counts / max(int(counts.sum()), 1)
+
+
+def add_legend(picture: Picture, labels: Labels, shares: NDArray[np.float64]) -> Picture:
+    """The picture with a legend below it: colour, name and share of each class that occurs, the largest first.
+
+    The picture itself is not covered; the result is higher, and wider where the longest name needs it. Names are
+    drawn in Pillow's own font, which has ASCII characters only and shows a box for any other.
+    """
+    height, width = picture.shape[:2]
+    order = [int(index) for index in np.argsort(-shares, kind="stable") if shares[index] > 0]
+    if not order:
+        return picture
+    entries = [(labels.colors[index], labels.names[index], _percent(float(shares[index]))) for index in order]
+    return _stack([picture, _legend(entries, _font(_text_size(height, width)), width)])
+
+
+def comparison(image: Picture, truth: Mask, predicted: Mask, labels: Labels) -> Picture:
+    """One row for a sheet: picture, truth, prediction, and errors (red, over the darkened picture), each with a title.
+
+    The title of the errors says which share of the pixels that are not void in the truth is wrong.
+
+    Raises:
+        ShapeError: the three differ in height or width.
+    """
+    _require_same_size(image, truth)
+    _require_same_size(image, predicted)
+    counted = truth != VOID
+    wrong = (predicted != truth) & counted
+    error = float(wrong.sum()) / max(int(counted.sum()), 1)
+    panels = (
+        ("picture", image),
+        ("truth", colorize(truth, labels)),
+        ("prediction", colorize(predicted, labels)),
+        (f"errors {_percent(error)}", _errors(image, wrong, counted)),
+    )
+    text_size = _text_size(*truth.shape)
+    titled = [_stack([_title(text, _font(text_size)), panel]) for text, panel in panels]
+    return _beside(titled, gap=text_size // 2)
+
+
+def sheet(rows: Sequence[Picture]) -> Picture:
+    """The pictures below each other, the narrower ones filled up with white on the right."""
+    return _stack(rows)
+
+
+def _require_same_size(image: Picture, mask: Mask) -> None:
+    if image.shape[:2] != mask.shape:
+        raise ShapeError(
+            f"the picture has the size {image.shape[:2]} and the mask {mask.shape} (height, width); "
+            "give a mask of the picture's size"
+        )
+
+
+def _boundaries(mask: Mask, width: int) -> NDArray[np.bool_]:
+    """Pixels with another class, not void, at most ``width`` pixels to the right or below."""
+    known: NDArray[np.bool_] = mask != VOID
+    edges = np.zeros(mask.shape, dtype=np.bool_)
+    for step in range(1, width + 1):
+        edges[:, :-step] |= (mask[:, :-step] != mask[:, step:]) & known[:, step:]
+        edges[:-step] |= (mask[:-step] != mask[step:]) & known[step:]
+    return edges & known
+
+
+def _errors(image: Picture, wrong: NDArray[np.bool_], counted: NDArray[np.bool_]) -> Picture:
+    grey = image.mean(axis=2, dtype=np.float32) * np.where(counted, 0.45, 0.15)
+    picture = np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
+    picture[wrong] = _WRONG
+    return picture
+
+
+def _percent(share: float) -> str:
+    return "< 0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %"
+
+
+def _text_size(height: int, width: int) -> int:
+    """Pixels: readable in the smallest picture, and in proportion in a large one."""
+    return max(12, min(height, width) // 30)
+
+
+@lru_cache(maxsize=16)
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """Pillow's own font, which needs no file."""
+    font = ImageFont.load_default(size=size)
+    assert isinstance(font, ImageFont.FreeTypeFont)
+    return font
+
+
+def _title(text: str, font: ImageFont.FreeTypeFont) -> Picture:
+    size = round(font.size)
+    canvas = Image.new("RGB", (round(font.getlength(text)) + size, 2 * size), _PAPER)
+    ImageDraw.Draw(canvas).text((size // 2, size), text, fill=_INK, font=font, anchor="lm")
+    return np.array(canvas)
+
+
+def _legend(entries: list[tuple[Color, str, str]], font: ImageFont.FreeTypeFont, width: int) -> Picture:
+    """Boxes, names and shares in as many columns as fit, filled from top to bottom."""
+    size = round(font.size)
+    names = max(round(font.getlength(name)) for _, name, _ in entries)
+    shares = max(round(font.getlength(share)) for _, _, share in entries)
+    pitch = round(names + shares + 4 * size)
+    columns = min(max(1, (width - size) // pitch), len(entries))
+    rows = -(-len(entries) // columns)
+    step = round(1.6 * size)
+    canvas = Image.new("RGB", (max(width, columns * pitch + size), rows * step + size), _PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for place, (color, name, share) in enumerate(entries):
+        column, row = divmod(place, rows)
+        left, middle = size + column * pitch, size // 2 + row * step + step // 2
+        draw.rectangle((left, middle - size // 2, left + size, middle + size // 2), fill=color, outline=_FRAME)
+        draw.text((left + 1.6 * size, middle), name, fill=_INK, font=font, anchor="lm")
+        draw.text((left + 2.4 * size + names + shares, middle), share, fill=_INK, font=font, anchor="rm")
+    return np.array(canvas)
+
+
+def _stack(pictures: Sequence[Picture]) -> Picture:
+    width = max(picture.shape[1] for picture in pictures)
+    return np.concatenate([_widened(picture, width) for picture in pictures])
+
+
+def _beside(pictures: Sequence[Picture], *, gap: int) -> Picture:
+    height = max(picture.shape[0] for picture in pictures)
+    space = np.full((height, gap, 3), 255, dtype=np.uint8)
+    parts = [part for picture in pictures for part in (picture, space)]
+    return np.concatenate(parts[:-1], axis=1)
+
+
+def _widened(picture: Picture, width: int) -> Picture:
+    return np.pad(picture, ((0, 0), (0, width - picture.shape[1]), (0, 0)), constant_values=255)

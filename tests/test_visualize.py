@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from segnet.errors import ConfigError, ShapeError
+from segnet.labels import CAMVID, VOID, Labels
+from segnet.visualize import add_legend, class_shares, colorize, comparison, overlay, sheet
+
+LABELS = Labels(names=("left", "right", "absent"), colors=((200, 0, 0), (0, 100, 0), (1, 2, 3)))
+
+
+def halves(height: int, width: int) -> NDArray[np.uint8]:
+    """Class 0 on the left, class 1 on the right."""
+    mask = np.zeros((height, width), dtype=np.uint8)
+    mask[:, width // 2 :] = 1
+    return mask
+
+
+def grey(height: int, width: int) -> NDArray[np.uint8]:
+    return np.full((height, width, 3), 100, dtype=np.uint8)
+
+
+def contains(picture: NDArray[np.uint8], color: tuple[int, int, int]) -> bool:
+    return bool((picture == color).all(axis=2).any())
+
+
+def test_colorize_gives_each_pixel_the_colour_of_its_class() -> None:
+    mask = np.array([[0, 1], [10, VOID]])
+    picture = colorize(mask, CAMVID)
+    assert picture.dtype == np.uint8
+    assert picture.tolist() == [[list(CAMVID.colors[0]), list(CAMVID.colors[1])], [list(CAMVID.colors[10]), [0, 0, 0]]]
+
+
+def test_overlay_blends_by_opacity() -> None:
+    mask = np.zeros((4, 6), dtype=np.uint8)
+    assert overlay(grey(4, 6), mask, LABELS, opacity=0)[0, 0].tolist() == [100, 100, 100]
+    assert overlay(grey(4, 6), mask, LABELS)[0, 0].tolist() == [150, 50, 50]
+    assert overlay(grey(4, 6), mask, LABELS, opacity=1)[0, 0].tolist() == [200, 0, 0]
+
+
+def test_overlay_draws_a_light_line_between_classes() -> None:
+    picture = overlay(grey(4, 6), halves(4, 6), LABELS)
+    light = picture.min(axis=2) >= 128
+    assert light.sum(axis=1).tolist() == [1, 1, 1, 1]
+    assert light[:, 2].all()
+
+
+def test_overlay_draws_wider_lines_in_larger_pictures() -> None:
+    picture = overlay(grey(1080, 1080), halves(1080, 1080), LABELS)
+    assert (picture[500].min(axis=1) >= 128).sum() == 2
+
+
+def test_overlay_leaves_void_as_it_is_and_draws_no_line_around_it() -> None:
+    mask = np.zeros((6, 6), dtype=np.uint8)
+    mask[2:4, 2:4] = VOID
+    picture = overlay(grey(6, 6), mask, LABELS)
+    expected = np.where((mask == VOID)[:, :, None], 100, [150, 50, 50])
+    np.testing.assert_array_equal(picture, expected)
+
+
+def test_overlay_leaves_its_arguments_alone_and_takes_any_size() -> None:
+    image, mask = grey(1, 1), np.zeros((1, 1), dtype=np.int64)
+    assert overlay(image, mask, LABELS).shape == (1, 1, 3)
+    assert image.tolist() == [[[100, 100, 100]]]
+
+
+def test_overlay_refuses_a_mask_of_another_size() -> None:
+    with pytest.raises(ShapeError, match=r"picture has the size \(4, 6\) and the mask \(4, 5\).*give a mask of"):
+        overlay(grey(4, 6), halves(4, 5), LABELS)
+
+
+@pytest.mark.parametrize("opacity", [-0.1, 1.1, float("nan")])
+def test_overlay_refuses_an_opacity_outside_0_to_1(opacity: float) -> None:
+    with pytest.raises(ConfigError, match=r"opacity is .*; give a number from 0"):
+        overlay(grey(4, 6), halves(4, 6), LABELS, opacity=opacity)
+
+
+def test_class_shares_leave_void_out() -> None:
+    mask = np.array([[0, 0, 0, 1], [VOID, VOID, VOID, VOID]], dtype=np.uint8)
+    assert class_shares(mask, LABELS).tolist() == [0.75, 0.25, 0]
+
+
+def test_class_shares_of_void_alone_are_0() -> None:
+    assert class_shares(np.full((2, 2), VOID), LABELS).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (360, 480), (1, 1), (100, 700), (720, 960)])
+def test_legend_stands_below_the_untouched_picture(height: int, width: int) -> None:
+    picture = grey(height, width)
+    result = add_legend(picture, LABELS, np.array([0.7, 0.3, 0]))
+    np.testing.assert_array_equal(result[:height, :width], picture)
+    assert result.shape[0] >= height + 20
+    assert (result[:height, width:] == 255).all()
+    assert contains(result[height:], (200, 0, 0))
+    assert contains(result[height:], (0, 100, 0))
+
+
+def test_legend_shows_only_the_classes_that_occur_largest_first() -> None:
+    legend = add_legend(grey(64, 64), LABELS, np.array([0.3, 0.7, 0]))[64:]
+    assert not contains(legend, (1, 2, 3))
+    first_rows = [np.flatnonzero((legend == color).all(axis=2).any(axis=1))[0] for color in LABELS.colors[:2]]
+    assert first_rows[1] < first_rows[0]
+
+
+def test_legend_keeps_a_margin_around_its_text_for_any_name() -> None:
+    labels = Labels.from_names(["a name that is much longer than the picture is wide", "b"])
+    legend = add_legend(grey(64, 64), labels, np.array([0.9996, 0.0004]))[64:]
+    for edge in (legend[:4], legend[-4:], legend[:, :4], legend[:, -4:]):
+        assert (edge == 255).all()
+
+
+def test_legend_uses_columns_where_the_picture_is_wide() -> None:
+    shares = np.full(CAMVID.classes, 1 / CAMVID.classes)
+    narrow, wide = (add_legend(grey(100, width), CAMVID, shares) for width in (100, 1000))
+    assert narrow.shape[0] > wide.shape[0]
+    assert wide.shape[1] == 1000
+
+
+def test_legend_without_classes_is_none() -> None:
+    np.testing.assert_array_equal(add_legend(grey(8, 8), LABELS, np.zeros(3)), grey(8, 8))
+
+
+def test_comparison_marks_errors_red_and_leaves_void_out() -> None:
+    truth = halves(64, 200)
+    truth[:8] = VOID
+    predicted = halves(64, 200)
+    right = comparison(grey(64, 200), truth, predicted, LABELS)
+    assert not contains(right, (230, 30, 40))
+    predicted[8:, :10] = 1
+    wrong = comparison(grey(64, 200), truth, predicted, LABELS)
+    assert int((wrong == (230, 30, 40)).all(axis=2).sum()) == 56 * 10
+
+
+def test_comparison_holds_picture_truth_and_prediction_unchanged() -> None:
+    truth, predicted = halves(64, 200), np.zeros((64, 200), dtype=np.uint8)
+    row = comparison(grey(64, 200), truth, predicted, LABELS)
+    title = row.shape[0] - 64
+    gap = (row.shape[1] - 4 * 200) // 3
+    for place, panel in enumerate([grey(64, 200), colorize(truth, LABELS), colorize(predicted, LABELS)]):
+        left = place * (200 + gap)
+        np.testing.assert_array_equal(row[title:, left : left + 200], panel)
+
+
+def test_comparison_refuses_other_sizes() -> None:
+    for truth, predicted in ((halves(8, 9), halves(8, 8)), (halves(8, 8), halves(9, 8))):
+        with pytest.raises(ShapeError):
+            comparison(grey(8, 8), truth, predicted, LABELS)
+
+
+def test_sheet_stacks_rows_of_different_widths() -> None:
+    result = sheet([grey(2, 3), grey(4, 5)])
+    assert result.shape == (6, 5, 3)
+    assert (result[:2, 3:] == 255).all()
