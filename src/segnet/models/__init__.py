@@ -1,0 +1,1 @@
+"""Encoders, decoders and the networks made of them. Models know nothing of data."""

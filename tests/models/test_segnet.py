@@ -1,0 +1,392 @@
+"""The network: its parts as published, any size, and what can be done to it."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segnet.errors import ConfigError, ShapeError
+from segnet.models.decoders import Decoder
+from segnet.models.segnet import SegNet, SegNetConfig, local_response_norm
+from segnet.models.zoo import MODELS, create_model
+
+# (in, out, kernel, ReLU?) of every convolution, from the authors' prototxt files.
+BASIC_TABLE = [
+    (3, 64, 7, True), (64, 64, 7, True), (64, 64, 7, True), (64, 64, 7, True),
+    (64, 64, 7, False), (64, 64, 7, False), (64, 64, 7, False), (64, 64, 7, False),
+    (64, 11, 1, False),
+]  # fmt: skip
+SEGNET_TABLE = [
+    (3, 64, 3, True), (64, 64, 3, True),
+    (64, 128, 3, True), (128, 128, 3, True),
+    (128, 256, 3, True), (256, 256, 3, True), (256, 256, 3, True),
+    (256, 512, 3, True), (512, 512, 3, True), (512, 512, 3, True),
+    (512, 512, 3, True), (512, 512, 3, True), (512, 512, 3, True),
+    (512, 512, 3, True), (512, 512, 3, True), (512, 512, 3, True),
+    (512, 512, 3, True), (512, 512, 3, True), (512, 256, 3, True),
+    (256, 256, 3, True), (256, 256, 3, True), (256, 128, 3, True),
+    (128, 128, 3, True), (128, 64, 3, True),
+    (64, 64, 3, True),
+    (64, 11, 3, False),
+]  # fmt: skip
+
+
+def on_meta(name: str, **options) -> SegNet:
+    with torch.device("meta"):
+        return create_model(name, **options)
+
+
+def layers(model: SegNet) -> list[tuple[int, int, int, bool]]:
+    """(in, out, kernel, ReLU?) in the order in which the convolutions stand; every convolution keeps the size."""
+    leaves = [module for module in model.modules() if not list(module.children())]
+    found = []
+    for place, module in enumerate(leaves):
+        if isinstance(module, nn.Conv2d):
+            side = module.kernel_size[0]
+            assert module.kernel_size == (side, side)
+            assert module.padding == (side // 2, side // 2)
+            assert module.stride == module.dilation == (1, 1)
+            assert module.bias is not None
+            last = module is model.classifier
+            assert last or isinstance(leaves[place + 1], nn.BatchNorm2d)
+            found.append((module.in_channels, module.out_channels, side, not last and _has_relu(leaves, place)))
+    return found
+
+
+def _has_relu(leaves: list[nn.Module], place: int) -> bool:
+    return place + 2 < len(leaves) and isinstance(leaves[place + 2], nn.ReLU)
+
+
+@pytest.mark.parametrize(("name", "table"), [("segnet", SEGNET_TABLE), ("segnet_basic", BASIC_TABLE)])
+def test_layers_are_the_published_ones(name: str, table: list[tuple[int, int, int, bool]]):
+    assert layers(on_meta(name)) == table
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "count"),
+    [("segnet", 11, 29_449_355), ("segnet", 12, 29_449_932), ("segnet", 21, 29_455_125), ("segnet", 38, 29_464_934),
+     ("segnet_basic", 11, 1_416_587)],
+)  # fmt: skip
+def test_parameters_are_as_many_as_published(name: str, classes: int, count: int):
+    model = on_meta(name, classes=classes)
+    assert sum(parameter.numel() for parameter in model.parameters()) == count
+
+
+def test_the_dropout_version_has_as_many_parameters_as_the_plain_one():
+    assert sum(p.numel() for p in on_meta("segnet_basic", dropout=0.5).parameters()) == 1_416_587
+
+
+@pytest.mark.parametrize(("stages", "deepest"), [(4, (23, 30)), (5, (12, 15))])
+def test_poolings_round_up_as_the_published_nets_do(stages: int, deepest: tuple[int, int]):
+    widths = ((1,),) * stages
+    model = SegNet(SegNetConfig(name="thin", encoder=widths, decoder=widths, classes=2)).eval()
+    code_map, pooled = model.encoder(torch.rand(1, 3, 360, 480))
+    sizes = [(360, 480), (180, 240), (90, 120), (45, 60), (23, 30)][:stages]
+    assert code_map.shape[2:] == deepest
+    assert [entry.size for entry in pooled] == sizes
+    windows = [math.ceil(height / 2) * math.ceil(width / 2) for height, width in sizes]
+    # Nothing else is kept for the decoder: two bits a window.
+    assert [entry.code.numel() for entry in pooled] == [math.ceil(count / 4) for count in windows]
+    assert all(entry.code.dtype == torch.uint8 for entry in pooled)
+    assert model(torch.rand(1, 3, 360, 480)).shape == (1, 2, 360, 480)
+
+
+# Independent plain PyTorch networks with the weights of ours.
+
+
+def plain_unit(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, relu: bool) -> Tensor:
+    x = F.conv2d(x, conv.weight, conv.bias, padding=conv.kernel_size[0] // 2)
+    x = F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=1e-5)
+    return x.relu() if relu else x
+
+
+def plain_segnet(model: SegNet, x: Tensor, depths: tuple[list[int], list[int]], decoder_relu: bool) -> Tensor:
+    """The paper's network on PyTorch's own pooling; ``depths``: convolutions per stage, encoder and decoder."""
+    convs = iter([module for module in model.modules() if isinstance(module, nn.Conv2d)])
+    norms = iter([module for module in model.modules() if isinstance(module, nn.BatchNorm2d)])
+    remembered = []
+    for depth in depths[0]:
+        for _ in range(depth):
+            x = plain_unit(x, next(convs), next(norms), True)
+        size = x.shape
+        x, index = F.max_pool2d(x, 2, 2, ceil_mode=True, return_indices=True)
+        remembered.append((index, size))
+    for depth in depths[1]:
+        index, size = remembered.pop()
+        x = F.max_unpool2d(x, index, 2, 2, output_size=size[2:])
+        for _ in range(depth):
+            x = plain_unit(x, next(convs), next(norms), decoder_relu)
+    last = next(convs)
+    return F.conv2d(x, last.weight, last.bias, padding=last.kernel_size[0] // 2)
+
+
+def stir(model: SegNet) -> SegNet:
+    """Norms as after training: none of them neutral."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias)
+            nn.init.normal_(module.running_mean)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+    return model.eval()
+
+
+@torch.no_grad()
+def test_segnet_basic_equals_a_plain_network_of_pytorch_operators():
+    model = stir(create_model("segnet_basic", classes=4))
+    image = torch.rand(1, 3, 27, 22)
+    x = F.local_response_norm(image * 255, 5, alpha=1e-4, beta=0.75, k=1.0)
+    expected = plain_segnet(model, x, ([1] * 4, [1] * 4), decoder_relu=False)
+    torch.testing.assert_close(model(image), expected, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_segnet_equals_a_plain_network_of_pytorch_operators():
+    narrow = SegNetConfig(
+        name="narrow", encoder=((4, 4), (5, 5), (6, 6, 6)), decoder=((6, 6, 5), (5, 4), (4,)), classes=3
+    )
+    model = stir(SegNet(narrow))
+    image = torch.rand(2, 3, 27, 22)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    x = (image - mean[:, None, None]) / std[:, None, None]
+    expected = plain_segnet(model, x, ([2, 2, 3], [3, 2, 1]), decoder_relu=True)
+    torch.testing.assert_close(model(image), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("height", range(1, 10))
+@pytest.mark.parametrize("width", range(1, 10))
+@torch.no_grad()
+def test_logits_have_the_size_of_the_picture(narrow: SegNet, height: int, width: int):
+    assert narrow.eval()(torch.rand(1, 3, height, width)).shape == (1, 5, height, width)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 5)])
+@torch.no_grad()
+def test_segnet_basic_labels_the_smallest_pictures(size: tuple[int, int]):
+    logits = create_model("segnet_basic").eval()(torch.rand(2, 3, *size))
+    assert logits.shape == (2, 11, *size)
+    assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 5)])
+def test_segnet_labels_the_smallest_pictures(size: tuple[int, int]):
+    assert on_meta("segnet").eval()(torch.rand(2, 3, *size, device="meta")).shape == (2, 11, *size)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 13])
+def test_lrn_equals_that_of_pytorch(channels: int):
+    x = torch.rand(2, channels, 6, 5) * 255
+    torch.testing.assert_close(local_response_norm(x), F.local_response_norm(x, 5, 1e-4, 0.75, 1.0))
+
+
+def test_lrn_does_not_overflow_in_float16():
+    white = torch.full((1, 3, 2, 2), 255.0)
+    torch.testing.assert_close(
+        local_response_norm(white.half()).float(), local_response_norm(white), rtol=5e-3, atol=0.0
+    )
+
+
+def test_filters_begin_as_he_et_al_say():
+    model = create_model("segnet_basic")
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_in = module.in_channels * module.kernel_size[0] ** 2
+            wanted = math.sqrt(2 / fan_in)
+            standard_error = wanted / math.sqrt(2 * module.weight.numel())
+            assert abs(module.weight.std().item() - wanted) < 5 * standard_error
+            assert abs(module.weight.mean().item()) < 5 * wanted / math.sqrt(module.weight.numel())
+            assert not module.bias.any()
+        if isinstance(module, nn.BatchNorm2d):
+            assert (module.weight == 1).all()
+            assert (module.bias == 0.001).all()
+
+
+def places_of_dropout(model: SegNet) -> tuple[list[bool], list[bool]]:
+    sides = model.encoder.dropouts, model.decoder.dropouts
+    encoder, decoder = ([isinstance(module, nn.Dropout) and module.p == 0.5 for module in side] for side in sides)
+    assert sum(isinstance(module, nn.Dropout) for module in model.modules()) == sum(encoder) + sum(decoder)
+    return encoder, decoder
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder", "decoder"),
+    [  # after pool1..; after the decoder stages, deepest first (bayesian_segnet_train, bayesian_segnet_basic_train)
+        ("segnet", [False, False, True, True, True], [True, True, True, False, False]),
+        ("segnet_basic", [False, False, True, True], [True, True, False, False]),
+    ],
+)
+def test_dropout_stands_where_bayesian_segnet_has_it(name: str, encoder: list[bool], decoder: list[bool]):
+    assert places_of_dropout(on_meta(name, dropout=0.5)) == (encoder, decoder)
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_no_dropout_unless_asked(name: str):
+    assert not any(isinstance(module, nn.Dropout) for module in on_meta(name).modules())
+
+
+def test_dropout_acts_after_the_pooling_in_training_only(narrow_config: SegNetConfig):
+    model = SegNet(SegNetConfig(**(vars(narrow_config) | {"dropout": 0.5})))
+    image = torch.rand(1, 3, 16, 16)
+    pooled_maps: list[Tensor] = []
+    model.encoder.dropouts[-1].register_forward_hook(lambda _m, _i, out: pooled_maps.append(out))
+    assert not torch.equal(model(image), model(image))
+    assert pooled_maps[0].shape[2:] == (2, 2)
+    model.eval()
+    assert torch.equal(model(image), model(image))
+
+
+@torch.no_grad()
+def test_decoder_dropout_follows_the_last_norm_of_its_stage():
+    decoder = Decoder(4, ((4, 4), (4,)), kernel=3, relu=True, dropout=0.5, dropout_stages=(2,))
+    assert isinstance(decoder.dropouts[0], nn.Dropout)
+    assert isinstance(decoder.dropouts[1], nn.Identity)
+
+
+@pytest.mark.parametrize("name", ["narrow", "basic"])
+@torch.no_grad()
+def test_folded_norms_give_the_same_logits(narrow: SegNet, name: str):
+    model = stir(narrow if name == "narrow" else create_model("segnet_basic", classes=3))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    image = torch.rand(2, 3, 21, 18)
+    folded = model.folded()
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    torch.testing.assert_close(folded(image), model(image), rtol=1e-3, atol=1e-3)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_folded_copy_is_in_evaluation_mode_and_the_model_keeps_its_own(narrow: SegNet):
+    narrow.train()
+    folded = narrow.folded()
+    assert not any(module.training for module in folded.modules())
+    assert narrow.training
+
+
+def test_frozen_encoder_keeps_weights_and_statistics_while_the_decoder_learns(narrow: SegNet):
+    narrow.freeze_encoder()
+    narrow.eval()
+    narrow.train()
+    encoder = {key: value.clone() for key, value in narrow.encoder.state_dict().items()}
+    decoder = {key: value.clone() for key, value in narrow.decoder.state_dict().items()}
+    step = torch.optim.SGD(narrow.parameters(), lr=0.1)
+    narrow(torch.rand(2, 3, 16, 16)).square().mean().backward()
+    assert all(parameter.grad is None for parameter in narrow.encoder.parameters())
+    step.step()
+    assert all(torch.equal(value, encoder[key]) for key, value in narrow.encoder.state_dict().items())
+    assert not any(torch.equal(value, decoder[key]) for key, value in narrow.decoder.state_dict().items())
+
+
+def test_normalisation_is_inside(narrow: SegNet):
+    seen: list[Tensor] = []
+    narrow.encoder.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0]))
+    narrow.eval()(torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1).expand(1, 3, 4, 4))
+    torch.testing.assert_close(seen[0], torch.zeros(1, 3, 4, 4))
+    assert {"mean", "std"} <= set(narrow.state_dict())
+
+
+@torch.no_grad()
+def test_channels_last_gives_the_same_logits(narrow: SegNet):
+    stir(narrow)
+    image = torch.rand(2, 3, 21, 18)
+    expected = narrow(image)
+    turned = narrow.to(memory_format=torch.channels_last)(image.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(turned, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["narrow", "basic"])
+def test_bfloat16_autocast_agrees_with_float32_up_to_rounding(narrow: SegNet, name: str):
+    model = stir(narrow if name == "narrow" else create_model("segnet_basic", classes=3))
+    image = torch.rand(2, 3, 16, 16)
+    exact = model(image)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(image)
+    assert logits.dtype == torch.bfloat16
+    # Rounding moves some positions of near-equal maxima, and with them whole values.
+    assert F.cosine_similarity(logits.float().flatten(), exact.flatten(), dim=0) > 0.9
+    logits.float().square().mean().backward()
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_backward_reaches_every_parameter(narrow_config: SegNetConfig, dropout: float):
+    model = SegNet(SegNetConfig(**(vars(narrow_config) | {"dropout": dropout})))
+    F.cross_entropy(model(torch.rand(4, 3, 17, 23)), torch.randint(5, (4, 17, 23))).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        # A convolution's bias before a batch norm has no effect, hence a gradient of nearly 0.
+        assert parameter.grad.any() or name.endswith("conv.bias"), name
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 13])
+@pytest.mark.parametrize("name", list(MODELS))
+def test_any_number_of_channels(name: str, channels: int):
+    model = on_meta(name, in_channels=channels)
+    assert model.mean.shape == model.std.shape == (1, channels, 1, 1)
+    assert model.eval()(torch.rand(1, channels, 9, 9, device="meta")).shape == (1, 11, 9, 9)
+
+
+def test_mean_and_std_are_cycled_over_the_channels(narrow_config: SegNetConfig):
+    model = SegNet(SegNetConfig(**(vars(narrow_config) | {"in_channels": 4})))
+    torch.testing.assert_close(model.mean.flatten(), torch.tensor([0.485, 0.456, 0.406, 0.485]))
+
+
+def test_an_empty_batch_gives_empty_logits(narrow: SegNet):
+    assert narrow.eval()(torch.rand(0, 3, 6, 6)).shape == (0, 5, 6, 6)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [torch.rand(3, 8, 8), torch.rand(1, 4, 8, 8), torch.zeros(1, 3, 8, 8, dtype=torch.uint8)],
+    ids=["no batch", "four channels", "bytes"],
+)
+def test_what_is_no_image_batch_is_refused(narrow: SegNet, image: Tensor):
+    with pytest.raises(ShapeError):
+        narrow.eval()(image)
+
+
+def test_config_survives_json(narrow_config: SegNetConfig):
+    for config in (narrow_config, *MODELS.values()):
+        assert SegNetConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"classes": 0}, "classes=0"),
+        ({"classes": 256}, "classes=256"),
+        ({"in_channels": 0}, "in_channels=0"),
+        ({"dropout": 1.0}, "dropout=1.0"),
+        ({"dropout": -0.1}, "dropout=-0.1"),
+        ({"kernel": 2}, "must be odd"),
+        ({"kernel": -1}, "must be odd"),
+        ({"classifier_kernel": 0}, "must be odd"),
+        ({"mean": ()}, r"mean=\(\)"),
+        ({"std": ()}, r"std=\(\)"),
+        ({"std": (0.2, 0.0, 0.2)}, "std above 0"),
+        ({"encoder": (), "decoder": ()}, "needs stages"),
+        ({"encoder": ((4, 4), (), (8, 8))}, "needs stages"),
+        ({"decoder": ((8, 6), (6, 0), (4,))}, "needs stages"),
+        ({"decoder": ((8, 6), (6, 4))}, "as many channels"),
+        ({"decoder": ((8, 7), (6, 4), (4,))}, "as many channels"),
+        ({"dropout_stages": (4,)}, "stages are 1 to 3"),
+        ({"dropout_stages": (0,)}, "stages are 1 to 3"),
+    ],
+)
+def test_impossible_settings_are_refused(narrow_config: SegNetConfig, change: dict[str, object], told: str):
+    with pytest.raises(ConfigError, match=told):
+        SegNetConfig(**(vars(narrow_config) | change))
+
+
+def test_unknown_setting_is_refused(narrow_config: SegNetConfig):
+    with pytest.raises(ConfigError, match="unknown model setting 'depth'"):
+        SegNetConfig.from_dict(narrow_config.to_dict() | {"depth": 5})
+
+
+@pytest.mark.parametrize("values", [{"name": "x"}, {"name": "x", "encoder": 5, "decoder": 5}])
+def test_settings_that_are_not_complete_are_refused(values: dict[str, object]):
+    with pytest.raises(ConfigError, match="not complete"):
+        SegNetConfig.from_dict(values)
