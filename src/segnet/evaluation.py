@@ -1,0 +1,83 @@
+"""Scores of a model on a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from segnet.data.dataset import SegmentationDataset, worker_error
+from segnet.errors import ModelError, SegNetError
+from segnet.labels import Labels
+from segnet.metrics import Scores, confusion
+
+__all__ = ["check_same_classes", "evaluate"]
+
+
+def evaluate(
+    model: Callable[[Tensor], Tensor],
+    data: SegmentationDataset,
+    *,
+    device: str | torch.device = "cpu",
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Scores:
+    """Label every picture and count, at the size the dataset gives.
+
+    Args:
+        model: a network or runtime: image (1, C, H, W) in [0, 1] to logits (1, classes, H, W). A network is moved to
+            the device and scored in evaluation mode; its mode is restored afterwards.
+        data: pictures with masks.
+        device: where to run.
+        workers: processes that read pictures meanwhile.
+        progress: called with (done, all) after every picture.
+
+    Raises:
+        DataError: a picture or mask cannot be read.
+    """
+    loader = torch.utils.data.DataLoader(data, batch_size=None, num_workers=workers)
+    counts = torch.zeros(data.labels.classes, data.labels.classes, dtype=torch.int64)
+    with torch.inference_mode(), _evaluation_mode(model, device):
+        try:
+            for done, sample in enumerate(loader, start=1):
+                image = sample["image"][None].to(device, memory_format=torch.channels_last)
+                predicted = model(image).argmax(dim=1)
+                counts += confusion(predicted.cpu(), sample["mask"][None], data.labels.classes)
+                if progress is not None:
+                    progress(done, len(data))
+        except SegNetError as error:
+            raise worker_error(error) from None
+    return Scores(counts.numpy(), data.labels)
+
+
+@contextmanager
+def _evaluation_mode(model: Callable[[Tensor], Tensor], device: str | torch.device) -> Iterator[None]:
+    if not isinstance(model, nn.Module):
+        yield
+        return
+    was_training = model.training
+    model.to(device).eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def check_same_classes(model_labels: Labels, data_labels: Labels, *, model: str, data: str) -> None:
+    """Refuse to score a model on classes that are not its own.
+
+    Raises:
+        ModelError: number or names of the classes differ.
+    """
+    if model_labels.names == data_labels.names:
+        return
+    if model_labels.classes != data_labels.classes:
+        raise ModelError(
+            f"{model} knows {model_labels.classes} classes but {data} has {data_labels.classes}; "
+            "use a model trained on these classes"
+        )
+    pairs = zip(model_labels.names, data_labels.names, strict=True)
+    mine, theirs = next((a, b) for a, b in pairs if a != b)
+    raise ModelError(f"{model} calls a class {mine!r} that {data} calls {theirs!r}; names and order must agree")

@@ -1,0 +1,144 @@
+"""Scores, against plain loops."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from segnet.errors import DataError, ShapeError
+from segnet.labels import CAMVID, VOID, Labels
+from segnet.metrics import Scores, confusion
+
+ROAD = 3
+
+
+def counted_by_hand(predicted: torch.Tensor, truth: torch.Tensor, classes: int) -> list[list[int]]:
+    table = [[0] * classes for _ in range(classes)]
+    for ours, true in zip(predicted.flatten().tolist(), truth.flatten().tolist(), strict=True):
+        if true != VOID:
+            table[true][ours] += 1
+    return table
+
+
+def scores_of(counts: list[list[int]]) -> Scores:
+    return Scores(np.array(counts), Labels.from_names([f"class {index}" for index in range(len(counts))]))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
+def test_confusion_equals_a_loop_over_the_pixels(dtype: torch.dtype):
+    truth, predicted = torch.randint(5, (2, 9, 7)), torch.randint(5, (2, 9, 7))
+    truth[torch.rand(truth.shape) < 0.2] = VOID
+    counts = confusion(predicted.to(dtype), truth.to(dtype), 5)
+    assert counts.dtype == torch.int64
+    assert counts.tolist() == counted_by_hand(predicted, truth, 5)
+
+
+def test_confusion_of_255_classes_does_not_overflow_bytes():
+    every = torch.arange(255, dtype=torch.uint8)
+    assert torch.equal(confusion(every, every, 255), torch.eye(255, dtype=torch.int64))
+
+
+def test_confusions_of_parts_add_up():
+    truth, predicted = torch.randint(4, (6, 8)), torch.randint(4, (6, 8))
+    whole = confusion(predicted, truth, 4)
+    assert torch.equal(whole, sum(confusion(p, t, 4) for p, t in zip(predicted, truth, strict=True)))
+
+
+def test_void_truth_counts_for_nothing_whatever_is_predicted_there():
+    truth = torch.full((3, 3), VOID)
+    assert not confusion(torch.randint(300, (3, 3)), truth, 4).any()
+
+
+@pytest.mark.parametrize(("predicted", "truth", "kind"), [(4, 0, "prediction"), (-1, 3, "prediction"), (0, 4, "truth")])
+def test_a_value_that_is_no_class_is_refused_instead_of_counted_elsewhere(predicted: int, truth: int, kind: str):
+    with pytest.raises(DataError, match=f"the {kind} holds values from .* but the classes are 0 to 3"):
+        confusion(torch.tensor([predicted, 0]), torch.tensor([truth, 0]), 4)
+
+
+def test_other_shapes_are_refused():
+    with pytest.raises(ShapeError, match="must have one shape"):
+        confusion(torch.zeros(2, 3, dtype=torch.int64), torch.zeros(3, 2, dtype=torch.int64), 4)
+
+
+def test_scores_equal_the_written_out_formulas():
+    counts = [[5, 1, 0], [2, 7, 3], [0, 0, 4]]
+    scores = scores_of(counts)
+    accuracy, iou = [], []
+    for c in range(3):
+        row, column = sum(counts[c]), sum(line[c] for line in counts)
+        accuracy.append(counts[c][c] / row)
+        iou.append(counts[c][c] / (row + column - counts[c][c]))
+    assert scores.global_accuracy == pytest.approx(16 / 22)
+    assert scores.accuracy.tolist() == pytest.approx(accuracy)
+    assert scores.iou.tolist() == pytest.approx(iou)
+    assert scores.class_average == pytest.approx(sum(accuracy) / 3)
+    assert scores.miou == pytest.approx(sum(iou) / 3)
+
+
+def test_truth_against_itself_scores_one():
+    truth = torch.arange(11).repeat(4)
+    scores = Scores(confusion(truth, truth, 11).numpy(), CAMVID)
+    assert scores.global_accuracy == scores.class_average == scores.miou == 1.0
+    assert scores.absent == []
+
+
+def test_all_road_on_the_published_test_set_scores_what_the_reference_says():
+    # Test pixels by class as the authors ship them; G 26.8, C 9.09, mIoU 2.44 follow from them.
+    pixels = [
+        6_870_982,
+        9_906_732,
+        473_895,
+        10_390_661,
+        3_731_857,
+        4_530_895,
+        406_612,
+        476_807,
+        1_599_124,
+        255_232,
+        76_220,
+    ]
+    counts = np.zeros((11, 11), dtype=np.int64)
+    counts[:, ROAD] = pixels
+    scores = Scores(counts, CAMVID)
+    assert scores.global_accuracy == pytest.approx(0.268, abs=5e-4)
+    assert scores.class_average == pytest.approx(1 / 11)
+    assert scores.miou == pytest.approx(scores.global_accuracy / 11)
+    assert scores.absent == []
+
+
+def test_a_class_that_never_occurs_is_left_out_of_the_means():
+    scores = scores_of([[4, 0, 0], [0, 6, 0], [0, 0, 0]])
+    assert math.isnan(scores.iou[2])
+    assert scores.miou == scores.class_average == 1.0
+    assert scores.absent == ["class 2"]
+
+
+def test_a_class_that_is_only_predicted_counts_as_zero_in_the_miou_and_not_in_the_class_average():
+    scores = scores_of([[4, 0, 2], [0, 6, 0], [0, 0, 0]])
+    assert scores.iou[2] == 0.0
+    assert math.isnan(scores.accuracy[2])
+    assert scores.class_average == pytest.approx((4 / 6 + 1) / 2)
+    assert scores.miou == pytest.approx((4 / 6 + 1 + 0) / 3)
+    assert scores.absent == []
+
+
+def test_without_any_counted_pixel_every_score_is_nan():
+    scores = scores_of([[0, 0], [0, 0]])
+    assert all(math.isnan(value) for value in (scores.global_accuracy, scores.class_average, scores.miou))
+
+
+def test_scores_go_to_json_with_nothing_in_place_of_nan():
+    table = json.loads(json.dumps(scores_of([[4, 0, 0], [1, 6, 0], [0, 0, 0]]).to_dict(), allow_nan=False))
+    assert table["pixels"] == 11
+    assert table["confusion"] == [[4, 0, 0], [1, 6, 0], [0, 0, 0]]
+    assert table["absent_classes"] == ["class 2"]
+    assert table["per_class"]["class 2"] == {"iou": None, "accuracy": None, "pixels": 0}
+    assert table["per_class"]["class 1"] == {"iou": pytest.approx(6 / 7), "accuracy": pytest.approx(6 / 7), "pixels": 7}
+    assert table["global_accuracy"] == pytest.approx(10 / 11)
+    assert "void" in table["convention"]
+    empty = json.loads(json.dumps(scores_of([[0]]).to_dict(), allow_nan=False))
+    assert empty["miou"] is empty["global_accuracy"] is empty["class_average"] is None
