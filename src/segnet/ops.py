@@ -1,0 +1,300 @@
+"""Max-pooling that remembers where each maximum was, in two bits, and the unpooling that puts it back there.
+
+SegNet, section 3 (https://arxiv.org/abs/1511.00561): two bits for each 2x2 window are all the decoder needs of the
+encoder. The two operations are each other's backward pass, so the code is also all that training keeps of them.
+
+A position in a window is row bit * 2 + column bit, 0 to 3 in raster order. The h*w positions of a plane, in raster
+order, are cut into four quarters of q = ceil(h*w/4), and byte k of the code holds positions k, k+q, k+2q and k+3q
+from its low bits up: packing and unpacking then only touch contiguous memory.
+
+PyTorch's own pooling runs inside, and its int64 indices are gone before the function returns. Exporters get a second
+form, in operators that all of them know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+
+from segnet.errors import ShapeError
+
+__all__ = ["max_pool", "max_unpool", "portable_ops"]
+
+PIXELS_AT_ONCE = 2**20
+_portable = False
+
+
+def max_pool(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Take the maximum of every 2x2 window, and remember where it was.
+
+    Equal to `F.max_pool2d(x, 2, 2, ceil_mode=True)` bit for bit. Of equal maxima the first in raster order counts;
+    a NaN beats every number, and the last NaN of a window counts; -inf is an ordinary value. `torch.compile` keeps all
+    this but the sign of a zero and the choice among several NaN.
+
+    Args:
+        x: any floating dtype, (N, C, H, W), no side but N may be 0. Contiguous and channels_last are kept.
+
+    Returns:
+        values: (N, C, h, w) with h = ceil(H/2) and w = ceil(W/2), in the dtype of `x`.
+        code: uint8 (N, C, ceil(h*w/4)), to be handed to `max_unpool` as it is. In `torch.export`, and inside
+            `portable_ops`, it is the positions themselves, (N, C, h, w) in the dtype of `x`.
+
+    Raises:
+        ShapeError: `x` is not such a tensor.
+
+    Example:
+        >>> values, code = max_pool(torch.tensor([[[[1.0, 5.0, 2.0]]]]))
+        >>> max_unpool(values, code, size=(1, 3))
+        tensor([[[[0., 5., 2.]]]])
+    """
+    _check_map("x", x)
+    if _portable or torch.compiler.is_exporting():
+        return _portable_pool(x)
+    values, code = _Pool.apply(x)  # type: ignore[no-untyped-call]
+    return values, code
+
+
+def max_unpool(values: Tensor, code: Tensor, size: tuple[int, int]) -> Tensor:
+    """Put every value where `max_pool` found the maximum, and zero everywhere else.
+
+    Equal to `F.max_unpool2d` bit for bit. The code may be used any number of times, with any values.
+
+    Args:
+        values: any floating dtype, (N, C, h, w). Contiguous and channels_last are kept.
+        code: what `max_pool` returned for a map of this size.
+        size: (H, W) of the pooled map and of the result: 2h or 2h-1, and 2w or 2w-1.
+
+    Returns:
+        (N, C, H, W) in the dtype of `values`.
+
+    Raises:
+        ShapeError: `values`, `code` and `size` do not belong together.
+    """
+    _check_map("values", values)
+    if _portable or torch.compiler.is_exporting():
+        return _portable_unpool(values, code, size)
+    _check_code(values, code, size)
+    return _unpool(values, code, size, _is_channels_last(values))
+
+
+@contextmanager
+def portable_ops() -> Iterator[None]:
+    """Use the exporters' form inside, for tracers that do not go through `torch.export`, such as TorchScript.
+
+    Whatever goes through `torch.export` uses that form unasked. It gives the same numbers, for inference: gradients of
+    equal maxima, the sign of a zero and the position that a window with a NaN remembers may differ.
+    """
+    global _portable
+    before, _portable = _portable, True
+    try:
+        yield
+    finally:
+        _portable = before
+
+
+def _check_map(name: str, x: Tensor) -> None:
+    if x.dim() != 4 or not x.is_floating_point() or 0 in x.shape[1:]:
+        raise ShapeError(
+            f"{name} is {x.dtype} {tuple(x.shape)}: give a floating point tensor (N, C, H, W), no side empty but N"
+        )
+
+
+def _check_code(values: Tensor, code: Tensor, size: tuple[int, int]) -> None:
+    n, c, h, w = values.shape
+    if _pooled(size) != (h, w):
+        raise ShapeError(
+            f"size {tuple(size)} does not fit values of {h}x{w}: give the (H, W) of the map that was pooled"
+        )
+    if code.dtype != torch.uint8 or code.shape != (n, c, _quarter(h * w)):
+        raise ShapeError(
+            f"code is {code.dtype} {tuple(code.shape)}, but values of {n}x{c}x{h}x{w} need "
+            f"torch.uint8 {(n, c, _quarter(h * w))}: give the code that max_pool returned for a map of this size"
+        )
+
+
+class _Pool(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        values, positions = _pool(x)
+        code = _pack(positions)
+        ctx.size, ctx.channels_last = _size(x), _is_channels_last(x)
+        ctx.save_for_backward(code)
+        ctx.mark_non_differentiable(code)
+        return values, code
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: None) -> Tensor:
+        return _unpool(grad, ctx.saved_tensors[0], ctx.size, ctx.channels_last)
+
+
+class _Unpool(Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, code: Tensor, size: tuple[int, int], channels_last: bool) -> Tensor:
+        ctx.channels_last = channels_last
+        ctx.save_for_backward(code)
+        shape = torch.Size((*values.shape[:2], *size))
+        x, flat = values.new_zeros(shape.numel()), _flatten(values, channels_last)
+        for windows, pixels, index in _runs(_unpack(code, _size(values)), size, channels_last):
+            x[pixels].index_copy_(0, index, flat[windows])
+        return _unflatten(x, shape, channels_last)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        values = _Gather.apply(grad, ctx.saved_tensors[0], ctx.channels_last)  # type: ignore[no-untyped-call]
+        return values, None, None, None
+
+
+class _Gather(Function):
+    """Take the values at the remembered positions."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, code: Tensor, channels_last: bool) -> Tensor:
+        ctx.size, ctx.channels_last = _size(x), channels_last
+        ctx.save_for_backward(code)
+        positions = _unpack(code, _pooled(ctx.size))
+        values, flat = x.new_empty(positions.numel()), _flatten(x, channels_last)
+        for windows, pixels, index in _runs(positions, ctx.size, channels_last):
+            values[windows] = flat[pixels].take(index)
+        return _unflatten(values, positions.shape, channels_last)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return _unpool(grad, ctx.saved_tensors[0], ctx.size, ctx.channels_last), None, None
+
+
+def _unpool(values: Tensor, code: Tensor, size: tuple[int, int], channels_last: bool) -> Tensor:
+    x: Tensor = _Unpool.apply(values, code, size, channels_last)  # type: ignore[no-untyped-call]
+    return x
+
+
+def _pool(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Values and positions, uint8 (N, C, h, w)."""
+    if _is_channels_last(x) or not _in_runs(x):
+        return _native_pool(x)
+    # On the CPU only the channels_last kernel is vectorised: turning planes there and back takes a third of the time.
+    planes = x.reshape(1, x.shape[0] * x.shape[1], *x.shape[2:])
+    values = x.new_empty((*planes.shape[:2], *_pooled(_size(x))))
+    positions = torch.empty_like(values, dtype=torch.uint8)
+    at_once = max(32, PIXELS_AT_ONCE // x.shape[2:].numel())
+    for start in range(0, planes.shape[1], at_once):
+        part = slice(start, start + at_once)
+        turned = planes[:, part].contiguous(memory_format=torch.channels_last)
+        values[:, part], positions[:, part] = _native_pool(turned)
+    pooled = (*x.shape[:2], *values.shape[2:])
+    return values.view(pooled), positions.view(pooled)
+
+
+def _native_pool(x: Tensor) -> tuple[Tensor, Tensor]:
+    values, index = F.max_pool2d(x, 2, 2, ceil_mode=True, return_indices=True)
+    width = x.shape[3]
+    offset = index.to(torch.int32) - _window_starts(_size(x), (width, 1), x.device, torch.int32)
+    # In a window the offsets are 0, 1, width and width + 1; in a map one pixel wide 0 and 1 are its two rows.
+    row = (offset - min(width - 1, 1)).clamp_(0, 1)
+    return values, offset.sub_(row * (width - 2)).to(torch.uint8)
+
+
+def _runs(positions: Tensor, size: tuple[int, int], channels_last: bool) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Cut a flattened map into runs: its windows, its pixels, and which of these pixels are remembered (int64)."""
+    n, c, h, w = positions.shape
+    blocks, inner = (n, c) if channels_last else (n * c, 1)
+    block = size[0] * size[1] * inner
+    parts = _flatten(positions, channels_last).view(blocks, h, w, inner)
+    at_once = max(1, PIXELS_AT_ONCE // block) if _in_runs(positions) else blocks
+    dtype = torch.int32 if at_once * block < 2**31 else torch.int64
+    starts = _window_starts(size, (size[1] * inner, inner), positions.device, dtype)[:, :, None]
+    starts = starts + torch.arange(inner, device=positions.device, dtype=dtype)
+    for start in range(0, blocks, at_once) if _in_runs(positions) else [0]:
+        part = parts[start : start + at_once]
+        index = (part >> 1).to(dtype).mul_(size[1] * inner).add_((part & 1).to(dtype), alpha=inner).add_(starts)
+        index += torch.arange(len(part), device=positions.device, dtype=dtype)[:, None, None, None] * block
+        windows = slice(start * h * w * inner, (start + at_once) * h * w * inner)
+        yield windows, slice(start * block, (start + at_once) * block), index.view(-1).to(torch.int64)
+
+
+def _in_runs(x: Tensor) -> bool:
+    # In the caches of a CPU small pieces are faster, and no large buffer comes and goes; elsewhere one piece is best.
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _window_starts(size: tuple[int, int], strides: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(h, w): where the first pixel of each window lies in a plane with these strides of rows and columns."""
+    rows = torch.arange(0, size[0], 2, device=device, dtype=dtype) * strides[0]
+    columns = torch.arange(0, size[1], 2, device=device, dtype=dtype) * strides[1]
+    return rows[:, None] + columns
+
+
+def _pack(positions: Tensor) -> Tensor:
+    """(N, C, h, w) -> (N, C, q), in the same layout."""
+    quarter = _quarter(positions.shape[2:].numel())
+    flat = _resize(positions.flatten(2), 4 * quarter, _is_channels_last(positions))
+    parts = [flat[:, :, k * quarter : (k + 1) * quarter] << 2 * k for k in range(4)]
+    return parts[0] | parts[1] | parts[2] | parts[3]
+
+
+def _unpack(code: Tensor, pooled: tuple[int, int]) -> Tensor:
+    """(N, C, q) -> (N, C, h, w), in the same layout."""
+    channels_last = code.stride(1) == 1
+    turned = code.transpose(1, 2) if channels_last else code
+    parts = torch.cat([turned >> shift & 3 for shift in (0, 2, 4, 6)], 1 if channels_last else 2)
+    flat = _resize(parts.transpose(1, 2) if channels_last else parts, pooled[0] * pooled[1], channels_last)
+    return flat.view(*code.shape[:2], *pooled)
+
+
+def _resize(flat: Tensor, length: int, channels_last: bool) -> Tensor:
+    """Pad or cut (N, C, length); unlike a slice, F.pad leaves torch.compile nothing to ask about the lengths."""
+    change = length - flat.shape[2]
+    if channels_last:  # F.pad keeps the layout of (N, length, C) only
+        return F.pad(flat.transpose(1, 2), (0, 0, 0, change)).transpose(1, 2)
+    return F.pad(flat, (0, change))
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    # Strides decide, not is_contiguous: a map of 1x1 pixels is contiguous in both layouts, its unpooled map is not.
+    return x.shape[1] > 1 and x.stride(3) >= x.shape[1] * x.stride(1)
+
+
+def _flatten(x: Tensor, channels_last: bool) -> Tensor:
+    """All of `x` in the order of memory; with `channels_last` the channels are the innermost axis there."""
+    return x.permute(0, 2, 3, 1).reshape(-1) if channels_last else x.reshape(-1)
+
+
+def _unflatten(flat: Tensor, shape: torch.Size, channels_last: bool) -> Tensor:
+    n, c, h, w = shape
+    return flat.view(n, h, w, c).permute(0, 3, 1, 2) if channels_last else flat.view(shape)
+
+
+def _size(x: Tensor) -> tuple[int, int]:
+    return x.shape[2], x.shape[3]
+
+
+def _pooled(size: tuple[int, int]) -> tuple[int, int]:
+    return (size[0] + 1) // 2, (size[1] + 1) // 2
+
+
+def _quarter(windows: int) -> int:
+    return (windows + 3) // 4
+
+
+# The exporters' form: few nodes, each of them known to ONNX, OpenVINO and XNNPACK.
+def _portable_pool(x: Tensor) -> tuple[Tensor, Tensor]:
+    x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2), value=-float("inf"))
+    corners = [x[:, :, row::2, column::2] for row in (0, 1) for column in (0, 1)]
+    values = torch.maximum(torch.maximum(corners[0], corners[1]), torch.maximum(corners[2], corners[3]))
+    code = torch.full_like(values, 3.0)
+    for position in (2, 1, 0):  # the last to be written wins, so the first maximum
+        code = torch.where(corners[position] == values, float(position), code)
+    return values, code
+
+
+def _portable_unpool(values: Tensor, code: Tensor, size: tuple[int, int]) -> Tensor:
+    rows, columns = (torch.arange(side, device=values.device) % 2 for side in size)
+    here = (rows[:, None] * 2 + columns).to(values.dtype)
+    # Nearest by size, not by factor and crop: no node for odd sizes, and exact for odd sides up to 4187 pixels.
+    x = F.interpolate(values, size=size, mode="nearest")
+    return torch.where(F.interpolate(code, size=size, mode="nearest") == here, x, 0.0)

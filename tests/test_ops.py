@@ -1,0 +1,353 @@
+"""max_pool and max_unpool against PyTorch's own pair, bit for bit, and what they promise beyond it."""
+
+from __future__ import annotations
+
+import doctest
+from collections.abc import Iterator
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segnet import ops
+from segnet.errors import ShapeError
+from segnet.ops import max_pool, max_unpool, portable_ops
+
+DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
+LAYOUTS = [torch.contiguous_format, torch.channels_last]
+SHAPES = [
+    (2, 3, 4, 6),
+    (2, 3, 5, 7),
+    (1, 1, 3, 2),
+    (1, 5, 1, 1),
+    (2, 5, 2, 2),
+    (1, 33, 1, 6),
+    (2, 40, 9, 1),
+    (0, 3, 4, 5),
+]
+
+NAN, INF = float("nan"), float("inf")
+
+
+def pytorch_pool(x: Tensor) -> tuple[Tensor, Tensor]:
+    return F.max_pool2d(x, 2, 2, ceil_mode=True, return_indices=True)
+
+
+def pytorch_there_and_back(x: Tensor) -> Tensor:
+    values, index = pytorch_pool(x)
+    return F.max_unpool2d(values, index, 2, 2, output_size=x.shape[2:])
+
+
+def there_and_back(x: Tensor) -> Tensor:
+    values, code = max_pool(x)
+    return max_unpool(values, code, (x.shape[2], x.shape[3]))
+
+
+def assert_same_bits(a: Tensor, b: Tensor) -> None:
+    integers = {2: torch.int16, 4: torch.int32, 8: torch.int64}[a.element_size()]
+    assert a.dtype == b.dtype
+    # One NaN is as good as another: PyTorch's own kernels differ in the bits of a bfloat16 NaN.
+    a, b = (torch.where(x.isnan(), NAN, x.detach()) for x in (a, b))
+    assert torch.equal(a.view(integers), b.view(integers))
+
+
+def drawn(kind: str, shape: tuple[int, ...]) -> Tensor:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    if kind == "ties":
+        return x.round()
+    if kind == "nan":
+        return torch.where(x > 0.5, NAN, x)
+    if kind == "-inf":
+        return torch.where(x < 0.5, -INF, x)
+    return x
+
+
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("kind", ["numbers", "ties", "nan", "-inf"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_pool_unpool_and_gradients_equal_pytorch_bit_for_bit(
+    dtype: torch.dtype, layout: torch.memory_format, kind: str
+) -> None:
+    for shape in SHAPES:
+        x = drawn(kind, shape).to(dtype).contiguous(memory_format=layout)
+        ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+        assert_same_bits(max_pool(ours)[0], pytorch_pool(theirs)[0])
+        y, expected = there_and_back(ours), pytorch_there_and_back(theirs)
+        assert_same_bits(y, expected)
+        downstream = drawn("numbers", shape).to(y)
+        y.backward(downstream)
+        expected.backward(downstream)
+        assert ours.grad is not None
+        assert theirs.grad is not None
+        assert_same_bits(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_large_maps_equal_pytorch(layout: torch.memory_format) -> None:
+    x = drawn("numbers", (1, 40, 201, 200)).contiguous(memory_format=layout)
+    assert_same_bits(max_pool(x)[0], pytorch_pool(x)[0])
+    assert_same_bits(there_and_back(x), pytorch_there_and_back(x))
+
+
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape[0]])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_layout_is_kept(shape: tuple[int, ...], layout: torch.memory_format) -> None:
+    if shape[1] == 1:
+        layout = torch.contiguous_format  # one channel: the two layouts are the same
+    x = drawn("numbers", shape).contiguous(memory_format=layout).requires_grad_()
+    values, code = max_pool(x)
+    y = max_unpool(values, code, (shape[2], shape[3]))
+    gradient = torch.autograd.grad(y, x, torch.ones_like(y))[0]
+    assert values.stride() == pytorch_pool(x)[0].stride()
+    assert y.stride() == gradient.stride() == x.stride()
+
+
+@pytest.mark.parametrize(
+    ("window", "position"),
+    [
+        ([1.0, 1.0, 1.0, 1.0], 0),
+        ([0.0, 1.0, 1.0, 0.0], 1),
+        ([-0.0, 0.0, 0.0, 0.0], 0),
+        ([-INF, -INF, -INF, -INF], 0),
+        ([-INF, -INF, -5.0, -INF], 2),
+        ([NAN, 9.0, NAN, INF], 2),
+        ([NAN, NAN, NAN, NAN], 3),
+    ],
+)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_first_maximum_counts_and_the_last_nan(
+    dtype: torch.dtype, layout: torch.memory_format, window: list[float], position: int
+) -> None:
+    x = torch.tensor(window, dtype=dtype).view(1, 1, 2, 2).expand(1, 32, 2, 2).contiguous(memory_format=layout)
+    values, code = max_pool(x)
+    assert_same_bits(values, x.flatten(2)[:, :, position, None, None])
+    assert code.unique().tolist() == [position]
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 6), (1, 5, 7, 9), (2, 2, 1, 1)])
+def test_the_code_takes_two_bits_for_each_window(shape: tuple[int, int, int, int]) -> None:
+    values, code = max_pool(torch.zeros(shape))
+    windows = values.shape[2] * values.shape[3]
+    assert code.dtype == torch.uint8
+    assert code.nbytes == shape[0] * shape[1] * -(-windows // 4)
+    assert code.is_contiguous()
+
+
+def test_backward_keeps_the_code_and_nothing_else() -> None:
+    kept: list[Tensor] = []
+
+    def keep(saved: Tensor) -> Tensor:
+        kept.append(saved)
+        return saved
+
+    x = torch.randn(2, 3, 5, 7, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
+        values, code = max_pool(x)
+        y = max_unpool(values, code, (5, 7))
+        (gradient,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+    assert gradient.shape == x.shape
+    assert len(kept) >= 2
+    assert all(saved.data_ptr() == code.data_ptr() for saved in kept)
+
+
+def test_gradients_of_gradients_are_right() -> None:
+    x = torch.randn(1, 2, 3, 4, dtype=torch.float64, requires_grad=True)
+
+    def squares(x: Tensor) -> Tensor:
+        values, code = max_pool(x)
+        return max_unpool(values**2, code, (3, 4)) ** 2
+
+    assert torch.autograd.gradcheck(squares, x)
+    assert torch.autograd.gradgradcheck(squares, x)
+
+
+def test_one_code_serves_twice() -> None:
+    x = torch.randn(1, 2, 5, 5)
+    values, code = max_pool(x)
+    index = pytorch_pool(x)[1]
+    for given in (values, torch.randn_like(values)):
+        assert_same_bits(max_unpool(given, code, (5, 5)), F.max_unpool2d(given, index, 2, 2, output_size=(5, 5)))
+
+
+def test_code_and_values_may_differ_in_layout_and_dtype() -> None:
+    x = torch.randn(2, 6, 5, 4)
+    index = pytorch_pool(x)[1]
+    given = torch.randn(2, 6, 3, 2).bfloat16()
+    expected = F.max_unpool2d(given, index, 2, 2, output_size=(5, 4))
+    for layout in LAYOUTS:
+        code = max_pool(x.contiguous(memory_format=layout))[1]
+        for other in LAYOUTS:
+            assert_same_bits(max_unpool(given.contiguous(memory_format=other), code, (5, 4)), expected)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_views_are_pooled_like_their_copies(layout: torch.memory_format) -> None:
+    x = torch.randn(4, 6, 9, 8).contiguous(memory_format=layout)
+    for view in (x[:, :, 1::2, ::3], x[::2, 1:4], x.transpose(2, 3), x[:1].expand(3, 6, 9, 8), x[:, :1].expand_as(x)):
+        assert_same_bits(there_and_back(view), there_and_back(view.contiguous()))
+
+
+@pytest.mark.usefixtures("deterministic")
+def test_it_runs_where_pytorch_must_be_deterministic() -> None:
+    x = torch.randn(2, 3, 5, 7, requires_grad=True)
+    y = there_and_back(x)
+    y.sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad, (y != 0).float())
+
+
+def test_autocast_leaves_the_dtype_alone() -> None:
+    x = torch.randn(1, 2, 4, 4, dtype=torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert there_and_back(x).dtype == torch.bfloat16
+        assert there_and_back(x.float()).dtype == torch.float32
+
+
+# torch.compile. The two filters are for warnings that PyTorch 2.13 raises about its own code.
+compiles = pytest.mark.filterwarnings(
+    "ignore:.*should not be instantiated:DeprecationWarning", "ignore:.*torch.jit:DeprecationWarning"
+)
+
+
+def assert_compiled_equals_eager(compiled: nn.Module, shape: tuple[int, ...], layout: torch.memory_format) -> None:
+    x = drawn("ties", shape).contiguous(memory_format=layout)
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    y, expected = compiled(ours), there_and_back(theirs)
+    downstream = torch.randn_like(expected)
+    y.backward(downstream)
+    expected.backward(downstream)
+    assert ours.grad is not None
+    assert theirs.grad is not None
+    assert torch.equal(y, expected)
+    assert torch.equal(ours.grad, theirs.grad)
+    assert y.stride() == ours.grad.stride() == x.stride()
+
+
+@compiles
+def test_compiled_code_equals_eager_code() -> None:
+    torch._dynamo.reset()
+    compiled = torch.compile(there_and_back, fullgraph=True)
+    assert_compiled_equals_eager(compiled, (2, 4, 5, 6), torch.channels_last)
+
+
+@compiles
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_one_graph_serves_all_sizes(layout: torch.memory_format) -> None:
+    torch._dynamo.reset()
+    compiled = torch.compile(there_and_back, fullgraph=True, dynamic=True, backend="aot_eager")
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for shape in [(2, 4, 5, 6), (3, 5, 8, 7), (2, 3, 9, 4)]:
+            assert_compiled_equals_eager(compiled, shape, layout)
+
+
+class TwoStages(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        values, code = max_pool(x)
+        deep_values, deep_code = max_pool(values)
+        values = max_unpool(deep_values, deep_code, (values.shape[2], values.shape[3]))
+        return max_unpool(values, code, (x.shape[2], x.shape[3]))
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 13), (5, 6)])
+def test_the_exported_program_equals_eager(size: tuple[int, int]) -> None:
+    x = drawn("ties", (2, 3, *size))
+    program = torch.export.export(TwoStages(), (x,)).module()
+    assert torch.equal(program(x), TwoStages()(x))
+
+
+def test_one_exported_program_serves_all_sizes() -> None:
+    dynamic = torch.export.Dim.DYNAMIC
+    example = torch.randn(2, 3, 9, 13)
+    exported = torch.export.export(TwoStages(), (example,), dynamic_shapes=({0: dynamic, 2: dynamic, 3: dynamic},))
+    program = exported.module()
+    for shape in [(1, 3, 9, 13), (2, 3, 8, 8), (3, 3, 5, 6), (1, 3, 33, 7), (1, 3, 12, 17)]:
+        x = drawn("ties", shape)
+        assert torch.equal(program(x), TwoStages()(x))
+
+
+def test_the_exported_program_holds_standard_operators_only() -> None:
+    exported = torch.export.export(TwoStages(), (torch.randn(1, 3, 9, 13),))
+    targets = {str(node.target) for node in exported.graph.nodes if node.op == "call_function"}
+    assert all(target.startswith("aten.") for target in targets)
+    assert not any("unpool" in target or "index" in target or "scatter" in target for target in targets)
+
+
+@pytest.mark.parametrize("kind", ["numbers", "ties", "-inf"])
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape[0]])
+def test_portable_ops_give_the_same_numbers(shape: tuple[int, ...], kind: str) -> None:
+    x = drawn(kind, shape)
+    with portable_ops():
+        values, code = max_pool(x)
+        y = max_unpool(values, code, (shape[2], shape[3]))
+    assert code.shape == values.shape
+    assert torch.equal(values, max_pool(x)[0])
+    assert torch.equal(y, there_and_back(x))
+
+
+@pytest.mark.parametrize("size", [4187, 4096, 6000])
+def test_portable_ops_are_exact_on_long_sides(size: int) -> None:
+    x = torch.randn(1, 1, size, 1)
+    with portable_ops():
+        y = there_and_back(x)
+    assert torch.equal(y, there_and_back(x))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_portable_ops_let_torchscript_trace() -> None:
+    x = torch.randn(1, 2, 7, 10)
+    with portable_ops():
+        traced = torch.jit.trace(TwoStages(), x)
+    assert torch.equal(traced(x), TwoStages()(x))
+
+
+def test_portable_ops_end_with_their_block() -> None:
+    with pytest.raises(ShapeError), portable_ops():
+        max_pool(torch.zeros(3))
+    assert max_pool(torch.zeros(1, 1, 2, 2))[1].dtype == torch.uint8
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        torch.zeros(3, 4, 4),
+        torch.zeros(1, 3, 4, 4, dtype=torch.uint8),
+        torch.zeros(1, 3, 0, 4),
+        torch.zeros(1, 0, 4, 4),
+    ],
+)
+def test_pool_refuses_what_is_no_map(x: Tensor) -> None:
+    with pytest.raises(ShapeError, match="give a floating point tensor"):
+        max_pool(x)
+
+
+@pytest.mark.parametrize("size", [(4, 8), (7, 8), (6, 6), (5, 9)])
+def test_unpool_refuses_a_size_that_was_not_pooled(size: tuple[int, int]) -> None:
+    values, code = max_pool(torch.randn(1, 2, 6, 8))
+    with pytest.raises(ShapeError, match=r"does not fit values of 3x4"):
+        max_unpool(values, code, size)
+
+
+def test_unpool_refuses_the_code_of_another_map() -> None:
+    values, code = max_pool(torch.randn(1, 2, 6, 8))
+    for other in (max_pool(torch.randn(1, 3, 6, 8))[1], max_pool(torch.randn(1, 2, 8, 8))[1], code.int(), values):
+        with pytest.raises(ShapeError, match="give the code that max_pool returned"):
+            max_unpool(values, other, (6, 8))
+
+
+def test_unpool_refuses_values_that_are_no_map() -> None:
+    values, code = max_pool(torch.randn(1, 2, 6, 8))
+    with pytest.raises(ShapeError, match="values is"):
+        max_unpool(values[0], code, (6, 8))
+
+
+def test_the_examples_in_the_docstrings_run() -> None:
+    assert doctest.testmod(ops).failed == 0
