@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from segnet.data.dataset import SegmentationDataset, worker_error
+from segnet.devices import pick_device
 from segnet.errors import ModelError, SegNetError
 from segnet.labels import Labels
 from segnet.metrics import Scores, confusion
@@ -20,7 +21,7 @@ def evaluate(
     model: Callable[[Tensor], Tensor],
     data: SegmentationDataset,
     *,
-    device: str | torch.device = "cpu",
+    device: str | torch.device = "auto",
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
@@ -30,13 +31,14 @@ def evaluate(
         model: a network or runtime: image (1, C, H, W) in [0, 1] to logits (1, classes, H, W). A network is moved to
             the device and scored in evaluation mode; its mode is restored afterwards.
         data: pictures with masks.
-        device: where to run.
+        device: where a network runs and its pictures go; ``auto`` takes a GPU if there is one.
         workers: processes that read pictures meanwhile.
         progress: called with (done, all) after every picture.
 
     Raises:
         DataError: a picture or mask cannot be read.
     """
+    device = pick_device(device)
     loader = torch.utils.data.DataLoader(data, batch_size=None, num_workers=workers)
     counts = torch.zeros(data.labels.classes, data.labels.classes, dtype=torch.int64)
     with torch.inference_mode(), _evaluation_mode(model, device):

@@ -12,6 +12,7 @@ import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,13 @@ from segnet.errors import ConfigError, DataError
 from segnet.files import cache_dir, replacing
 from segnet.labels import CAMVID, VOID, Labels
 
-__all__ = ["BALANCES", "CAMVID_PUBLISHED", "ClassCounts", "class_weights", "count_classes"]
+__all__ = ["BALANCES", "CAMVID_PUBLISHED", "Balance", "ClassCounts", "class_weights", "count_classes"]
 
 log = logging.getLogger("segnet")
 
-BALANCES = ("none", "median", "sqrt_median", "published")
+Balance = Literal["none", "median", "sqrt_median", "published"]
+
+BALANCES = get_args(Balance)
 
 CAMVID_PUBLISHED = (0.2595, 0.1826, 4.5640, 0.1417, 0.9051, 0.3826, 9.6446, 1.8418, 0.6823, 6.2478, 7.3614)
 """The weights of the authors' CamVid recipe, in the order of ``labels.CAMVID``."""

@@ -17,7 +17,7 @@ class AugmentConfig:
     """How much the pictures of a batch are changed, each by its own draw.
 
     Attributes:
-        crop: (height, width) of what is cut out and resized to; None trains on whole pictures.
+        crop: height and width of what is cut out and resized to; left out, whole pictures are trained on.
         crop_area: share of the picture's area that the cut covers, lowest and highest; with ``crop`` half as high and
             wide as the picture, 0.25 keeps the picture's scale and 1.0 halves it.
         crop_stretch: largest change of the cut's aspect, as a factor.

@@ -1,0 +1,91 @@
+"""What a person sees on the terminal: the progress of long work, and tables of scores."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from segnet.metrics import CONVENTION, Scores
+
+__all__ = ["ProgressBar", "print_scores"]
+
+_SECONDS_BETWEEN_LINES = 30.0
+
+
+class ProgressBar:
+    """A bar with counts and time left on a terminal; elsewhere a line now and then. Goes to standard error.
+
+    Args:
+        text: stands before the bar until ``advance`` gives another.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._console = Console(stderr=True)
+        self._bar: Progress | None = None
+        self._total = self._done = self._first = 0
+        self._started = self._spoken = time.monotonic()
+
+    def start(self, *, total: int, done: int = 0) -> None:
+        """Show the bar: ``done`` of ``total`` are finished."""
+        self._total, self._done, self._first = total, done, done
+        self._started = self._spoken = time.monotonic()
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+                TimeElapsedColumn(), TimeRemainingColumn(), console=self._console,
+            )  # fmt: skip
+            self._bar.add_task(self._text, total=total, completed=done)
+            self._bar.start()
+
+    def advance(self, text: str = "", *, by: int = 1) -> None:
+        """``by`` more are finished."""
+        self._done += by
+        self._text = text or self._text
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], advance=by, description=self._text)
+        elif time.monotonic() - self._spoken > _SECONDS_BETWEEN_LINES:
+            self._spoken = time.monotonic()
+            print(f"{self._text}  {self._done}/{self._total}  {self._left()} left", file=sys.stderr, flush=True)
+
+    def say(self, line: str) -> None:
+        """A line that stays, above the bar."""
+        if self._bar is not None:
+            self._console.print(line, highlight=False, markup=False)
+        else:
+            print(f"{line}  {self._left()} left" if self._done < self._total else line, file=sys.stderr, flush=True)
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _left(self) -> str:
+        finished = max(1, self._done - self._first)
+        seconds = round((time.monotonic() - self._started) / finished * (self._total - self._done))
+        return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+def print_scores(scores: Scores, heading: str) -> None:
+    """The three means and a table of the classes, with the convention they follow."""
+    console = Console()
+    console.print(heading, style="bold", markup=False, soft_wrap=True)
+    console.print(
+        f"global accuracy {scores.global_accuracy:.4f}   class average {scores.class_average:.4f}   "
+        f"mIoU {scores.miou:.4f}"
+    )
+    table = Table("class", "IoU", "accuracy", "share of pixels", box=None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    shares = scores.counts.sum(axis=1) / max(1, scores.counts.sum())
+    for row in zip(scores.labels.names, scores.iou, scores.accuracy, shares, strict=True):
+        table.add_row(escape(row[0]), f"{row[1]:.4f}", f"{row[2]:.4f}", f"{row[3]:.2%}")
+    console.print(table)
+    absent = f"; absent: {', '.join(scores.absent)}" if scores.absent else ""
+    console.print(f"convention: {CONVENTION}{absent}", style="dim", markup=False)

@@ -1,0 +1,26 @@
+"""Every recipe is a set of flags that today's ``segnet train`` takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from segnet.cli import parse
+from segnet.commands.train import run
+
+RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_line_of_a_recipe_reaches_the_settings(recipe: Path) -> None:
+    _, flags = parse("train", run, ["data", "--config", str(recipe)])
+    training = flags["training"]
+    settings = {**vars(training.augment), **vars(training), **flags}
+    for key, value in yaml.safe_load(recipe.read_text()).items():
+        assert settings[key] == (tuple(value) if isinstance(value, list) else value), key
+
+
+def test_the_published_and_the_modern_recipe_are_there() -> None:
+    assert {"paper", "modern"} <= {path.stem for path in RECIPES}

@@ -1,0 +1,446 @@
+from __future__ import annotations
+
+import copy
+import csv
+import math
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+import yaml
+from PIL import Image
+from torch.utils.data import DistributedSampler
+
+from segnet import checkpoint
+from segnet.data.dataset import SegmentationDataset, collate
+from segnet.data.pictures import write_image
+from segnet.data.sources import Source, open_dataset, open_source
+from segnet.data.synthetic import write_scenes
+from segnet.data.transforms import AugmentConfig
+from segnet.errors import (
+    ConfigError,
+    DataError,
+    MissingPackageError,
+    ModelError,
+    OutputError,
+    ShapeError,
+    TrainingError,
+)
+from segnet.evaluation import evaluate
+from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.training import TrainConfig, train
+from segnet.training_loop import Task, pixel_loss
+
+TOY = SegNetConfig(name="toy", encoder=((4,), (6,)), decoder=((4,), (4,)), classes=11, dropout=0.1, dropout_stages=(2,))
+QUICK: dict[str, Any] = {"batch": 2, "precision": "float32", "workers": 0, "warmup": 0.0, "validate_every": 1}
+
+
+@pytest.fixture
+def toy() -> SegNet:
+    return SegNet(TOY)
+
+
+@pytest.fixture
+def sets(camvid: Source) -> tuple[SegmentationDataset, SegmentationDataset]:
+    return camvid.dataset("train"), camvid.dataset("val")
+
+
+Sets = tuple[SegmentationDataset, SegmentationDataset]
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def weights_of(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def quick(**changes: Any) -> TrainConfig:
+    return TrainConfig(**{**QUICK, **changes})
+
+
+# --- the loss
+
+
+def test_pixel_loss_is_the_published_loop_and_not_torchs_default() -> None:
+    logits, weights = torch.randn(2, 3, 4, 5, dtype=torch.float64), torch.tensor([0.2, 1.0, 7.0], dtype=torch.float64)
+    mask = torch.randint(0, 3, (2, 4, 5))
+    mask[0, :2] = 255
+    total, counted = 0.0, 0
+    for n in range(2):
+        for y in range(4):
+            for x in range(5):
+                true = int(mask[n, y, x])
+                if true == 255:
+                    continue
+                scores = [math.exp(value) for value in logits[n, :, y, x].tolist()]
+                total += float(weights[true]) * -math.log(scores[true] / sum(scores))
+                counted += 1
+    found = pixel_loss(logits, mask, weights.float())
+    assert float(found) == pytest.approx(total / counted, rel=1e-5)
+    torchs = F.cross_entropy(logits, mask, weight=weights, ignore_index=255)
+    assert abs(float(found) - float(torchs)) > 0.1 * float(torchs)
+
+
+def test_pixel_loss_without_weights_is_torchs() -> None:
+    logits, mask = torch.randn(2, 3, 4, 5), torch.randint(0, 3, (2, 4, 5))
+    mask[1] = 255
+    for smoothing in (0.0, 0.1):
+        expected = F.cross_entropy(logits, mask, ignore_index=255, label_smoothing=smoothing)
+        torch.testing.assert_close(pixel_loss(logits, mask, torch.ones(3), label_smoothing=smoothing), expected)
+
+
+def test_pixel_loss_of_void_alone_is_zero_with_zero_gradients() -> None:
+    logits = torch.randn(1, 3, 2, 2, requires_grad=True)
+    loss = pixel_loss(logits, torch.full((1, 2, 2), 255), torch.ones(3))
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
+def test_pixel_loss_of_bfloat16_logits_is_computed_in_float32() -> None:
+    logits, mask = torch.randn(1, 3, 8, 8).bfloat16(), torch.randint(0, 3, (1, 8, 8))
+    loss = pixel_loss(logits, mask, torch.ones(3))
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, F.cross_entropy(logits.float(), mask))
+
+
+# --- optimiser and schedule
+
+
+def optimisers(model: SegNet, config: TrainConfig, steps: int) -> tuple[torch.optim.Optimizer, Any]:
+    task = Task(model, torch.ones(11), config)
+    task._trainer = SimpleNamespace(estimated_stepping_batches=steps)  # type: ignore[assignment]
+    made = task.configure_optimizers()
+    assert made["lr_scheduler"]["interval"] == "step"
+    return made["optimizer"], made["lr_scheduler"]["scheduler"]
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", {0: 1e-3, 5: 0.5, 10: 1.0, 55: 1.0, 100: 1.0}),
+        ("cosine", {0: 1e-3, 5: 0.5, 10: 1.0, 55: 0.5, 100: 0.0}),
+    ],
+)
+def test_the_learning_rate_warms_up_and_follows_its_schedule(
+    toy: SegNet, schedule: str, expected: dict[int, float]
+) -> None:
+    config = quick(lr=0.2, warmup=0.1, schedule=schedule, optimizer="sgd")
+    optimizer, scheduler = optimisers(toy, config, steps=100)
+    seen = []
+    for _ in range(101):
+        seen.append(optimizer.param_groups[0]["lr"])
+        scheduler.step()
+    assert {step: seen[step] for step in expected} == pytest.approx({s: 0.2 * f for s, f in expected.items()}, abs=1e-9)
+    assert seen[:11] == sorted(seen[:11])
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)])
+def test_weight_decay_spares_norms_and_biases(toy: SegNet, name: str, kind: type) -> None:
+    optimizer, _ = optimisers(toy, quick(optimizer=name, weight_decay=0.3), steps=10)
+    assert type(optimizer) is kind
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    filters = {id(m.weight) for m in toy.modules() if isinstance(m, torch.nn.Conv2d)}
+    assert decay == {id(p): 0.3 if id(p) in filters else 0.0 for p in toy.parameters()}
+
+
+def test_a_frozen_encoder_is_not_optimised(toy: SegNet) -> None:
+    toy.freeze_encoder()
+    for name in ("muon", "adamw", "sgd"):
+        optimizer, _ = optimisers(toy, quick(optimizer=name), steps=10)
+        found = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        assert found == {id(p) for part in (toy.decoder, toy.classifier) for p in part.parameters()}
+
+
+# --- a run
+
+
+def test_a_run_leaves_its_files_and_ends_with_the_best_weights(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    out, config = tmp_path / "new" / "run", quick(epochs=4, lr=0.02, ema=0.5, augment=AugmentConfig(flip=0.5))
+    scores = train(toy, *sets, out=out, config=config, provenance={"data": "drawn"}, settings={"data": "here"})
+    assert {path.name for path in out.iterdir()} == {"best.safetensors", "last.ckpt", "metrics.csv", "config.yaml"}
+    table = rows(out)
+    assert [row["epoch"] for row in table] == ["1", "2", "3", "4"]
+    assert [row["step"] for row in table] == ["3", "6", "9", "12"]
+    assert all(math.isfinite(float(row["train_loss"])) for row in table)
+
+    kept = checkpoint.load(out / "best.safetensors")
+    best = max(table, key=lambda row: float(row["miou"]))
+    assert kept.provenance["epoch"] == int(best["epoch"])
+    assert kept.scores["miou"] == pytest.approx(float(best["miou"])) == pytest.approx(scores.miou)
+    again = evaluate(kept.model, sets[1], workers=0)
+    np.testing.assert_array_equal(again.counts, scores.counts)
+    assert all(torch.equal(value, kept.model.state_dict()[name]) for name, value in toy.state_dict().items())
+
+    written = yaml.safe_load((out / "config.yaml").read_text())
+    assert written == {"data": "here", **config.to_dict()} == kept.provenance["settings"]
+    assert kept.provenance["data"] == "drawn"
+    assert (written["flip"], written["crop_area"]) == (0.5, [0.25, 1.0])
+
+
+def test_the_averaged_weights_are_the_ones_that_are_scored_and_kept(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    """Against a plain loop: SGD with momentum by hand, the average by hand."""
+    toy = SegNet(SegNetConfig(**{**TOY.__dict__, "dropout": 0.0}))
+    copied, settings = copy.deepcopy(toy), {"lr": 0.05, "optimizer": "sgd", "schedule": "constant", "weight_decay": 0.0}
+    config = quick(epochs=1, ema=0.6, clip=0.0, balance="none", seed=3, augment=AugmentConfig(flip=0.0), **settings)
+    train_set, val_set = sets
+    scores = train(toy, train_set, val_set, out=tmp_path, config=config)
+
+    present = torch.zeros(11)
+    for sample in (train_set[index] for index in range(6)):
+        present[sample["mask"][sample["mask"] != 255].unique()] = 1
+    order = list(DistributedSampler(train_set, num_replicas=1, rank=0, shuffle=True, seed=3))
+    copied.train().to(memory_format=torch.channels_last)
+    speed = {name: torch.zeros_like(p) for name, p in copied.named_parameters()}
+    average: dict[str, torch.Tensor] = {}
+    for taken, first in enumerate(range(0, 6, 2)):
+        rate = min(0.6, (1 + taken) / (10 + taken))  # the decay begins low
+        batch = collate([train_set[index] for index in order[first : first + 2]])
+        loss = pixel_loss(copied(batch["image"]), batch["mask"], present)
+        gradients = torch.autograd.grad(loss, list(copied.parameters()))
+        with torch.no_grad():
+            for (name, parameter), gradient in zip(copied.named_parameters(), gradients, strict=True):
+                speed[name] = 0.9 * speed[name] + gradient
+                parameter -= 0.05 * speed[name]
+                before = average.get(name, parameter)
+                average[name] = rate * before + (1 - rate) * parameter
+    kept = checkpoint.load(tmp_path / "best.safetensors").model
+    for name, parameter in kept.named_parameters():
+        torch.testing.assert_close(parameter, average[name], rtol=1e-3, atol=1e-5)
+    final = dict(copied.named_parameters())["classifier.weight"]
+    assert (kept.classifier.weight - final).abs().max() > 1e-3
+    np.testing.assert_array_equal(evaluate(kept, val_set, workers=0).counts, scores.counts)
+
+
+def test_a_resumed_run_ends_with_the_weights_of_one_that_was_not_stopped(sets: Sets, tmp_path: Path) -> None:
+    def once(out: Path, epochs: int, *, resume: bool) -> None:
+        torch.manual_seed(0)
+        config = quick(epochs=epochs, schedule="constant", ema=0.5, augment=AugmentConfig(flip=0.5, color=0.2))
+        train(SegNet(TOY), *sets, out=out, config=config, resume=resume)
+
+    once(tmp_path / "whole", 3, resume=False)
+    once(tmp_path / "parts", 2, resume=False)
+    once(tmp_path / "parts", 3, resume=True)
+    whole, parts = rows(tmp_path / "whole"), rows(tmp_path / "parts")
+    assert [row["epoch"] for row in parts] == ["1", "2", "3"]
+    for one, other in zip(whole, parts, strict=True):
+        assert {k: v for k, v in one.items() if k != "seconds"} == {k: v for k, v in other.items() if k != "seconds"}
+    other_weights = weights_of(tmp_path / "parts" / "last.ckpt")
+    for name, value in weights_of(tmp_path / "whole" / "last.ckpt").items():
+        assert torch.equal(value, other_weights[name]), name
+    assert float(parts[2]["seconds"]) > float(parts[1]["seconds"])
+
+
+def test_a_finished_run_can_be_resumed_and_gives_its_scores(sets: Sets, tmp_path: Path) -> None:
+    first = train(SegNet(TOY), *sets, out=tmp_path, config=quick(epochs=1))
+    again = train(SegNet(TOY), *sets, out=tmp_path, config=quick(epochs=1), resume=True)
+    np.testing.assert_array_equal(first.counts, again.counts)
+    assert len(rows(tmp_path)) == 1
+
+
+def test_the_last_epoch_is_validated_whatever_the_rhythm(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    train(toy, *sets, out=tmp_path, config=quick(epochs=3, validate_every=2))
+    assert [row["epoch"] for row in rows(tmp_path)] == ["2", "3"]
+
+
+def test_a_frozen_encoder_stays_to_the_last_bit(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    toy.freeze_encoder()
+    before = copy.deepcopy(toy.state_dict())
+    train(toy, *sets, out=tmp_path, config=quick(epochs=1, lr=0.05, ema=0.0))  # averaging rounds
+    changed = {name.split(".")[0] for name, value in toy.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"decoder", "classifier"}
+
+
+def test_training_learns(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    train(toy, *sets, out=tmp_path, config=quick(epochs=4, lr=0.02, optimizer="adamw", ema=0.0))
+    losses = [float(row["train_loss"]) for row in rows(tmp_path)]
+    assert losses[-1] < 0.95 * losses[0]
+
+
+def test_bf16_trains(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    train(toy, *sets, out=tmp_path, config=quick(epochs=1, precision="bf16"))
+    assert all(value.dtype == torch.float32 for value in toy.parameters())
+
+
+# --- what goes wrong
+
+
+def test_a_loss_that_is_not_finite_names_step_epoch_and_samples(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    with torch.no_grad():
+        toy.classifier.bias[0] = float("nan")
+    with pytest.raises(TrainingError, match=r"^the loss is nan at step 0 \(epoch 0\), samples (scene_0000\d(, )?){2};"):
+        train(toy, *sets, out=tmp_path, config=quick(epochs=1))
+    assert not (tmp_path / "best.safetensors").exists()
+    assert not (tmp_path / "last.ckpt").exists()
+
+
+def test_a_used_folder_is_refused_and_stays(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt").write_bytes(b"of another run")
+    with pytest.raises(ConfigError, match="holds a run already; add --resume"):
+        train(toy, *sets, out=tmp_path, config=quick(epochs=1))
+    assert {path.name for path in tmp_path.iterdir()} == {"last.ckpt"}
+
+
+def test_there_must_be_a_run_to_resume(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"there is no last\.ckpt to resume from"):
+        train(toy, *sets, out=tmp_path / "nowhere", config=quick(epochs=1), resume=True)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_damaged_checkpoint_is_told(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt").write_bytes(b"not a checkpoint at all")
+    with pytest.raises(ConfigError, match=r"last\.ckpt: is damaged"):
+        train(toy, *sets, out=tmp_path, config=quick(epochs=1), resume=True)
+
+
+def test_a_checkpoint_of_another_network_is_told(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    other = SegNet(SegNetConfig(name="other", encoder=((5,),), decoder=((5,),)))
+    state = {f"model.{name}": value for name, value in other.state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "last.ckpt")
+    with pytest.raises(ConfigError, match=r"belongs to another network.*--config .*config\.yaml"):
+        train(toy, *sets, out=tmp_path, config=quick(epochs=1), resume=True)
+
+
+def test_a_folder_that_cannot_be_made_is_told(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="the run's folder cannot be made"):
+        train(toy, *sets, out=tmp_path / "file", config=quick(epochs=1))
+
+
+def test_fewer_pictures_than_a_batch_are_told(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="6 training pictures are fewer than one batch of 7"):
+        train(toy, *sets, out=tmp_path / "out", config=quick(epochs=1, batch=7))
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_number_of_classes_is_told_before_training(sets: Sets, tmp_path: Path) -> None:
+    model = SegNet(SegNetConfig(name="two", encoder=((4,),), decoder=((4,),), classes=2))
+    with pytest.raises(ModelError, match="the network has 2 classes but the data 11"):
+        train(model, *sets, out=tmp_path / "out", config=quick(epochs=1))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("value", [77, 11])
+def test_a_bad_mask_is_told_before_anything_is_written(toy: SegNet, tmp_path: Path, split: str, value: int) -> None:
+    """77 is no class; 11 is void, and a split of nothing else cannot be used either."""
+    root = write_scenes(tmp_path / "data", train=2, val=1, size=(16, 16))
+    for path in (root / f"{split}annot").iterdir():
+        Image.fromarray(np.full((16, 16), value, np.uint8)).save(path)
+    source = open_source(root)
+    told = rf"{split}annot/scene_0000\d\.png.*value 77 on 256 pixels" if value == 77 else "void everywhere"
+    with pytest.raises(DataError, match=told):
+        train(toy, source.dataset("train"), source.dataset("val"), out=tmp_path / "out", config=quick(epochs=1))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_picture_is_one_sentence_also_out_of_a_worker(toy: SegNet, tmp_path: Path, workers: int) -> None:
+    root = write_scenes(tmp_path / "data", train=2, val=1, size=(16, 16))
+    (root / "train" / "scene_00001.png").write_bytes(b"no picture")
+    source = open_source(root)
+    with pytest.raises(DataError, match=r"scene_00001\.png is not a picture") as caught:
+        train(toy, source.dataset("train"), source.dataset("val"), out=tmp_path / "out", config=quick(workers=workers))
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(str(root))
+
+
+def test_pictures_of_other_channels_than_the_networks_are_told(toy: SegNet, camvid: Source, tmp_path: Path) -> None:
+    grey = camvid.dataset("train", channels=1), camvid.dataset("val", channels=1)
+    with pytest.raises(ShapeError, match=r"this model wants .*\(N, 3, H, W\)"):
+        train(toy, *grey, out=tmp_path, config=quick(epochs=1))
+
+
+def test_an_interrupt_is_an_interrupt(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    class Interrupting(SegmentationDataset):
+        def __getitem__(self, index: int) -> Any:
+            raise KeyboardInterrupt
+
+    train_set = Interrupting(sets[0].samples, sets[0].labels, void=sets[0].void)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(toy, train_set, sets[1], out=tmp_path, config=quick(epochs=1))
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def test_a_missing_lightning_is_told_with_the_pip_line(
+    toy: SegNet, sets: Sets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "lightning", None)
+    with pytest.raises(MissingPackageError, match=r"pip install 'segnet\[train\]'"):
+        train(toy, *sets, out=tmp_path / "out", config=quick(epochs=1))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_device_that_is_not_there_is_told(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="device 'gpu' cannot be used"):
+        train(toy, *sets, out=tmp_path / "out", config=quick(epochs=1), device="gpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_masks_of_one_class_and_void_are_refused_with_the_likely_cause(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    root = tmp_path / "black_and_white"
+    for name in ("a", "b"):
+        write_image(root / "images" / f"{name}.png", np.zeros((16, 16, 3), np.uint8))
+        write_image(root / "masks" / f"{name}.png", np.eye(16, dtype=np.uint8)[..., None] * 255)
+    (root / "classes.txt").write_text("ground\nobject\n")
+    data = open_dataset(root, split="train")
+    two = SegNet(replace(TOY, classes=2))
+    with pytest.raises(DataError, match=r"nothing but void and class 0 \(ground\).*save them as 0 and 1"):
+        train(two, data, data, out=tmp_path / "out", config=quick(epochs=1))
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_used_for_both_training_and_validation_are_told(
+    toy: SegNet, sets: Sets, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "segnet")
+    train(toy, sets[0], sets[0], out=tmp_path, config=quick(epochs=1))
+    assert "the same 6 pictures are used for both" in caplog.text
+
+
+def test_a_resumed_run_tells_which_settings_changed(
+    toy: SegNet, sets: Sets, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "segnet")
+    train(toy, *sets, out=tmp_path, config=quick(epochs=1))
+    assert "resuming" not in caplog.text
+    train(toy, *sets, out=tmp_path, config=quick(epochs=2), resume=True)
+    assert "resuming with epochs 2 instead of 1" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"optimizer": "lion"}, {"schedule": "step"}, {"precision": "fp8"}, {"monitor": "loss"}, {"balance": "some"},
+        {"epochs": 0}, {"batch": 0}, {"validate_every": 0}, {"warmup": 1.0}, {"ema": 1.0}, {"ema": -0.1},
+        {"label_smoothing": 1.0}, {"lr": 0.0}, {"lr": float("nan")}, {"lr": float("inf")}, {"weight_decay": -1.0},
+        {"clip": float("nan")}, {"clip": -1.0}, {"workers": -2}, {"seed": -1}, {"seed": 2**32},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_setting_out_of_range_is_told_by_name_and_value(wrong: dict[str, Any]) -> None:
+    ((name, value),) = wrong.items()
+    with pytest.raises(ConfigError, match=f"^{name}={value!r} "):
+        TrainConfig(**wrong)
+
+
+def test_settings_as_a_table_are_plain_and_flat() -> None:
+    table = TrainConfig(augment=AugmentConfig(crop=(8, 9))).to_dict()
+    assert yaml.safe_load(yaml.safe_dump(table)) == table
+    assert table["crop"] == [8, 9]
+    assert "augment" not in table
