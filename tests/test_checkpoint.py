@@ -230,7 +230,8 @@ def test_bundled_models_are_found_by_name(file: Path, monkeypatch: pytest.Monkey
 
 
 def test_what_is_neither_file_nor_bundled_is_refused_with_what_there_is(tmp_path: Path):
-    with pytest.raises(ModelError, match=f"no such model file, nor a bundled model.*{', '.join(bundled_models())}"):
+    with pytest.raises(ModelError, match="neither such a model file nor a bundled model") as caught:
         find("segnet_enormous")
-    with pytest.raises(ModelError, match="no such model file"):
+    assert all(name in str(caught.value) for name in bundled_models())
+    with pytest.raises(ModelError, match="neither such a model file"):
         load(tmp_path)

@@ -127,7 +127,8 @@ def find(source: str | Path) -> Path:
     bundled = bundled_models()
     if str(source) in bundled:
         return bundled[str(source)]
-    raise ModelError(f"{source}: there is no such model file, nor a bundled model of that name ({', '.join(bundled)})")
+    known = f"bundled are {', '.join(bundled)}" if bundled else "no model is bundled"
+    raise ModelError(f"{source}: there is neither such a model file nor a bundled model of that name; {known}")
 
 
 def bundled_models() -> dict[str, Path]:

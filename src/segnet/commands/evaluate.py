@@ -1,0 +1,64 @@
+"""segnet evaluate: scores of a model on labelled pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from segnet.metrics import Scores
+
+__all__ = ["run"]
+
+
+def run(
+    data: str,
+    /,
+    *,
+    model: str = "segnet_basic",
+    split: str = "val",
+    size: tuple[int, int] | None = None,
+    json: Path | None = None,
+    device: str = "auto",
+    precision: Literal["auto", "float32", "bf16"] = "float32",
+) -> None:
+    """Score a model on labelled pictures: global accuracy, class average, mIoU and IoU per class.
+
+    Args:
+        data: a folder, a pair list (train.txt), a data.yaml, or "synthetic".
+        model: a model file, or the name of a bundled model ("segnet models" lists them).
+        split: train, val or test.
+        size: resize pictures and masks to HEIGHT WIDTH first; the published figures are at the pictures' own size.
+        json: write all figures, the confusion matrix too, to this file.
+        device: auto, cpu, cuda or mps.
+        precision: bf16 is faster where the processor has bfloat16 arithmetic, and a little less exact; auto finds out.
+    """
+    from segnet import checkpoint
+    from segnet.console import ProgressBar, print_scores
+    from segnet.data.sources import open_source
+    from segnet.evaluation import check_same_classes, evaluate
+    from segnet.runtimes import TorchRuntime
+
+    kept = checkpoint.load(model)
+    source = open_source(data)
+    dataset = source.dataset(split, size=size, channels=kept.model.config.in_channels)
+    check_same_classes(kept.labels, dataset.labels, model=str(kept.path), data=data)
+    bar = ProgressBar(f"{kept.path.stem} on {split}")
+    bar.start(total=len(dataset))
+    try:
+        runtime = TorchRuntime(kept.model, device=device, precision=precision)
+        scores = evaluate(runtime, dataset, progress=lambda done, total: bar.advance())
+    finally:
+        bar.stop()
+    heading = f"{kept.path.name} on {source.root} ({source.layout}), split {split}, {len(dataset)} pictures"
+    print_scores(scores, heading)
+    if json is not None:
+        _write(json, scores, {"model": kept.path.name, "data": data, "split": split, "pictures": len(dataset)})
+
+
+def _write(path: Path, scores: Scores, about: dict[str, object]) -> None:
+    from segnet.files import replacing
+
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps({**about, **scores.to_dict()}, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,108 @@
+"""From a picture to its labelling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from segnet import checkpoint
+from segnet.errors import ShapeError
+from segnet.labels import Labels
+from segnet.runtimes import Runtime, TorchRuntime
+
+Item = TypeVar("Item")
+Read = TypeVar("Read")
+
+__all__ = ["Prediction", "Predictor", "read_ahead"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one picture.
+
+    Attributes:
+        mask: uint8 (H, W), class of each pixel.
+        confidence: float32 (H, W), probability of that class; None if it was not asked for.
+    """
+
+    mask: NDArray[np.uint8]
+    confidence: NDArray[np.float32] | None = None
+
+
+class Predictor:
+    """A model ready to label pictures of any size.
+
+    >>> predictor = Predictor.load("segnet_basic")
+    >>> predictor(image).mask.shape == image.shape[:2]
+    True
+
+    Args:
+        runtime: what computes logits.
+        labels: the class table.
+        channels: channels of the pictures: 3 for RGB, 1 for grey.
+        confidence: whether to compute it too.
+    """
+
+    def __init__(self, runtime: Runtime, labels: Labels, *, channels: int = 3, confidence: bool = False) -> None:
+        self.runtime = runtime
+        self.labels = labels
+        self.channels = channels
+        self.confidence = confidence
+
+    @classmethod
+    def load(
+        cls, source: str | Path, *, device: str = "auto", precision: str = "float32", confidence: bool = False
+    ) -> Self:
+        """A predictor of a model file, or of a bundled model by its name.
+
+        Raises:
+            ModelError: no such model, or the file cannot be used.
+            ConfigError: no such device or precision.
+        """
+        kept = checkpoint.load(source)
+        runtime = TorchRuntime(kept.model, device=device, precision=precision)
+        return cls(runtime, kept.labels, channels=kept.model.config.in_channels, confidence=confidence)
+
+    def __call__(self, image: NDArray[np.uint8]) -> Prediction:
+        """Label one picture: uint8 (H, W, C), RGB.
+
+        Raises:
+            ShapeError: another dtype or number of channels.
+        """
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != self.channels or not image.size:
+            raise ShapeError(
+                f"a picture of shape {image.shape} and type {image.dtype} was given; "
+                f"this model wants uint8 (H, W, {self.channels})"
+            )
+        batch = torch.tensor(np.ascontiguousarray(image))[None].permute(0, 3, 1, 2).float().div_(255)
+        logits = self.runtime(batch)[0]
+        if not self.confidence:
+            return Prediction(logits.argmax(dim=0).to(torch.uint8).cpu().numpy())
+        probability, mask = logits.softmax(dim=0).max(dim=0)
+        return Prediction(mask.to(torch.uint8).cpu().numpy(), probability.cpu().numpy())
+
+
+def read_ahead(
+    items: Iterable[Item], read: Callable[[Item], Read], *, ahead: int = 4
+) -> Iterator[tuple[Item, Future[Read]]]:
+    """Items in order, each with its reading under way in a thread while the caller works on the one before.
+
+    Args:
+        items: what to read.
+        read: called in a thread; what it raises comes out of the future's ``result()``.
+        ahead: how many may be read and not yet taken; bounds the memory.
+    """
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        waiting: list[tuple[Item, Future[Read]]] = []
+        for item in items:
+            waiting.append((item, pool.submit(read, item)))
+            if len(waiting) > ahead:
+                yield waiting.pop(0)
+        yield from waiting

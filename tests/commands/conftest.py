@@ -1,0 +1,26 @@
+"""A model file that is small, quick, and of CamVid's classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from segnet import checkpoint
+from segnet.labels import CAMVID, Labels
+from segnet.models.segnet import SegNet, SegNetConfig
+
+TOY = SegNetConfig(name="toy", encoder=((4,), (6,)), decoder=((4,), (4,)), classes=11)
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(1)
+    return checkpoint.save(SegNet(TOY), CAMVID, tmp_path_factory.mktemp("model") / "toy.safetensors")
+
+
+@pytest.fixture(scope="session")
+def two_class_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model = SegNet(SegNetConfig(name="two", encoder=((4,),), decoder=((4,),), classes=2))
+    return checkpoint.save(model, Labels.from_names(["a", "b"]), tmp_path_factory.mktemp("model") / "two.safetensors")

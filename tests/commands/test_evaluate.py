@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segnet import checkpoint
+from segnet.cli import main
+from segnet.data.sources import Source
+from segnet.evaluation import evaluate
+from segnet.labels import CAMVID
+
+
+def leave(*words: str) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(["evaluate", *words])
+    return int(left.value.code or 0)
+
+
+def counted(root: Path, model_file: Path, split: str) -> np.ndarray:
+    """The confusion matrix by plain loops: Pillow, the model, and one pixel at a time."""
+    model = checkpoint.load(model_file).model
+    counts = np.zeros((11, 11), dtype=np.int64)
+    for picture in sorted((root / split).iterdir()):
+        image = torch.tensor(np.array(Image.open(picture).convert("RGB"))).permute(2, 0, 1)[None] / 255
+        truth = np.array(Image.open(root / f"{split}annot" / picture.name))
+        with torch.no_grad():
+            predicted = model(image)[0].argmax(0).numpy()
+        for true, found in zip(truth.ravel(), predicted.ravel(), strict=True):
+            if true != 11:
+                counts[true, found] += 1
+    return counts
+
+
+def test_json_printed_figures_and_a_count_by_hand_agree(
+    camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new" / "out.json"
+    words = (str(camvid_root), "--model", str(model_file), "--split", "val", "--json", str(out), "--device", "cpu")
+    assert leave(*words) == 0
+    told = capsys.readouterr().out
+    kept = json.loads(out.read_text())
+    counts = counted(camvid_root, model_file, "val")
+    found = np.array(kept["confusion"])
+    assert found.sum() == counts.sum() == kept["pixels"]
+    np.testing.assert_array_equal(found.sum(axis=1), counts.sum(axis=1))
+    assert np.abs(found - counts).sum() <= 0.01 * counts.sum()  # folding rounds, which may turn a tie
+
+    hits, union = np.diag(found), found.sum(axis=0) + found.sum(axis=1) - np.diag(found)
+    iou = {name: hits[i] / union[i] if union[i] else None for i, name in enumerate(CAMVID.names)}
+    assert kept["miou"] == pytest.approx(np.mean([value for value in iou.values() if value is not None]))
+    assert kept["global_accuracy"] == pytest.approx(hits.sum() / found.sum())
+    assert kept["absent_classes"] == [name for name, value in iou.items() if value is None]
+    assert {name: row["iou"] for name, row in kept["per_class"].items()} == pytest.approx(iou)
+    assert (kept["model"], kept["split"], kept["pictures"]) == ("toy.safetensors", "val", 3)
+
+    assert f"mIoU {kept['miou']:.4f}" in told
+    assert f"global accuracy {kept['global_accuracy']:.4f}" in told
+    assert f"class average {kept['class_average']:.4f}" in told
+    assert kept["convention"] in " ".join(told.split())
+    rows = {line.split()[0]: line.split() for line in told.splitlines() if line.strip()}
+    for name, value in iou.items():
+        assert rows[name][1] == ("nan" if value is None else f"{value:.4f}")
+
+
+def test_a_model_that_knows_the_truth_scores_one(camvid: Source) -> None:
+    data = camvid.dataset("val")
+    truths = iter([data[index]["mask"] for index in range(len(data))])
+
+    def oracle(image: torch.Tensor) -> torch.Tensor:
+        mask = next(truths)
+        known = torch.where(mask == 255, 0, mask)
+        return torch.nn.functional.one_hot(known, 11).permute(2, 0, 1)[None].float()
+
+    scores = evaluate(oracle, data, workers=0)
+    assert (scores.miou, scores.global_accuracy, scores.class_average) == (1.0, 1.0, 1.0)
+
+
+def test_size_is_the_size_that_is_scored(camvid_root: Path, model_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    words = (str(camvid_root), "--model", str(model_file), "--json", str(out), "--size", "24", "32")
+    assert leave(*words) == 0
+    assert 0 < json.loads(out.read_text())["pixels"] <= 3 * 24 * 32
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--model", "TWO"), "knows 2 classes but"),
+        (("--model", "nowhere.safetensors"), "nowhere.safetensors"),
+        (("--split", "test"), "has no split 'test'; it has train, val"),
+        (("--device", "gpu"), "device 'gpu' cannot be used"),
+        (("--precision", "int4"), "invalid choice: 'int4'"),
+        (("--size", "0", "32"), "size (0, 32) is not possible"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line(
+    words: tuple[str, ...],
+    told: str,
+    camvid_root: Path,
+    model_file: Path,
+    two_class_file: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    chosen = [str(two_class_file) if word == "TWO" else word for word in words]
+    model = [] if "--model" in words else ["--model", str(model_file)]
+    assert leave(str(camvid_root), *model, *chosen) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("segnet: ")
+    assert told in error
+
+
+def test_a_missing_data_set_is_told(model_file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert leave(str(tmp_path / "nowhere"), "--model", str(model_file)) == 2
+    assert "nowhere: there is no such data set" in capsys.readouterr().err
+
+
+def test_json_that_cannot_be_written_is_told(
+    camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert leave(str(camvid_root), "--model", str(model_file), "--json", str(tmp_path)) == 2
+    assert "cannot be written as a file" in capsys.readouterr().err

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segnet.cli import main
+from segnet.commands.predict import run
+from segnet.data.synthetic import draw_scene
+from segnet.errors import ConfigError, DataError, OutputError
+from segnet.inference import Predictor
+from segnet.labels import CAMVID
+
+
+def leave(*words: object) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(["predict", *map(str, words)])
+    return int(left.value.code or 0)
+
+
+def written(out: Path) -> set[str]:
+    return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+
+
+def picture(path: Path, seed: int = 0, size: tuple[int, int] = (24, 32)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(draw_scene(seed, size=size)[0]).save(path)
+    return path
+
+
+def indices(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        assert image.mode == "P"
+        return np.array(image)
+
+
+def test_one_picture_gives_the_predictors_own_mask_in_the_labels_colours(model_file: Path, tmp_path: Path) -> None:
+    source, out = picture(tmp_path / "street.png", size=(25, 31)), tmp_path / "out"
+    assert leave(source, "--model", model_file, "--out", out, "--save", "mask,color,confidence,overlay") == 0
+    assert written(out) == {f"{kind}/street.png" for kind in ("mask", "color", "confidence", "overlay")}
+    image = np.array(Image.open(source))
+    own = Predictor.load(model_file, confidence=True)(image)
+    np.testing.assert_array_equal(indices(out / "mask/street.png"), own.mask)
+    palette = np.array(Image.open(out / "mask/street.png").getpalette()).reshape(-1, 3)
+    np.testing.assert_array_equal(palette[:11], CAMVID.colors)
+    np.testing.assert_array_equal(np.array(Image.open(out / "color/street.png")), np.array(CAMVID.colors)[own.mask])
+    grey = Image.open(out / "confidence/street.png")
+    assert grey.mode == "L"
+    assert own.confidence is not None
+    assert np.abs(np.array(grey) / 255 - own.confidence).max() <= 0.5 / 255 + 1e-6
+    overlay = np.array(Image.open(out / "overlay/street.png"))
+    assert overlay.shape[0] > 25  # the legend is below
+
+
+@pytest.mark.parametrize("kinds", ["mask", "overlay", "color", "confidence", "mask,confidence"])
+def test_what_is_saved_is_what_was_asked_for(kinds: str, model_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert leave(picture(tmp_path / "a.png"), "--model", model_file, "--out", out, "--save", kinds) == 0
+    assert written(out) == {f"{kind}/a.png" for kind in kinds.split(",")}
+
+
+def test_opacity_0_shows_the_picture_and_1_the_colours(model_file: Path, tmp_path: Path) -> None:
+    source = picture(tmp_path / "a.png")
+    for opacity in (0.0, 1.0):
+        run(str(source), model=str(model_file), out=tmp_path / f"{opacity}", save=["overlay", "color"], opacity=opacity)
+    clear, full = (np.array(Image.open(tmp_path / f"{opacity}/overlay/a.png"))[:24, :32] for opacity in (0.0, 1.0))
+    image, color = np.array(Image.open(source)), np.array(Image.open(tmp_path / "1.0/color/a.png"))
+    for mixed, pure in ((clear, image), (full, color)):
+        lines = 128 + pure // 2  # between two classes
+        assert np.all((mixed == pure) | (mixed == lines))
+
+
+def test_a_folder_keeps_its_structure(model_file: Path, tmp_path: Path) -> None:
+    for place in ("a.png", "x/b.jpg", "x/y/c.bmp"):
+        picture(tmp_path / "in" / place)
+    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    out = tmp_path / "out"
+    assert leave(tmp_path / "in", "--model", model_file, "--out", out, "--save", "mask") == 0
+    assert written(out) == {"mask/a.png", "mask/x/b.png", "mask/x/y/c.png"}
+
+
+def test_a_glob_and_a_picture_are_labelled_once_each(model_file: Path, tmp_path: Path) -> None:
+    for name in ("a1.png", "a2.png", "b1.png"):
+        picture(tmp_path / "in" / name)
+    glob, again, out = tmp_path / "in" / "a*.png", tmp_path / "in" / "a1.png", tmp_path / "out"
+    assert leave(glob, again, "--model", model_file, "--out", out, "--save", "mask") == 0
+    assert written(out) == {"mask/a1.png", "mask/a2.png"}
+
+
+def test_without_a_source_the_packaged_sample_is_labelled(model_file: Path, tmp_path: Path) -> None:
+    assert leave("--model", model_file, "--out", tmp_path, "--save", "mask") == 0
+    assert indices(tmp_path / "mask/street.png").shape == (360, 480)
+
+
+def test_colliding_stems_keep_their_suffixes(model_file: Path, tmp_path: Path) -> None:
+    for name in ("a.png", "a.jpg", "b.png"):
+        picture(tmp_path / "in" / name)
+    out = tmp_path / "out"
+    assert leave(tmp_path / "in", "--model", model_file, "--out", out, "--save", "mask") == 0
+    assert written(out) == {"mask/a.png.png", "mask/a.jpg.png", "mask/b.png"}
+
+
+def test_pictures_of_one_name_from_two_folders_are_refused_before_anything_is_written(
+    model_file: Path, tmp_path: Path
+) -> None:
+    first, second = picture(tmp_path / "x/a.png"), picture(tmp_path / "y/a.png")
+    with pytest.raises(DataError, match=r"x/a\.png and .*y/a\.png would be written to the same name"):
+        run(str(first.parent), str(second.parent), model=str(model_file), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_second_run_does_not_label_the_results_of_the_first(model_file: Path, tmp_path: Path) -> None:
+    picture(tmp_path / "in/a.png")
+    out = tmp_path / "in" / "predictions"
+    for _ in range(2):
+        assert leave(tmp_path / "in", "--model", model_file, "--out", out) == 0
+        assert written(out) == {"mask/a.png", "overlay/a.png"}
+
+
+def test_broken_pictures_are_told_at_the_end_and_the_others_written(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for number in range(6):
+        picture(folder / f"{number}.png", seed=number)
+    (folder / "1.png").write_text("this is text")
+    (folder / "3.png").write_bytes(b"")
+    whole = picture(tmp_path / "whole.jpg", size=(90, 120)).read_bytes()
+    (folder / "5.jpg").write_bytes(whole[: len(whole) // 2])
+    assert leave(folder, "--model", model_file, "--out", out, "--save", "mask") == 2
+    names = {f"mask/{stem}.png" for stem in ("0", "2", "4", "5.png")}
+    assert written(out) == names
+    told = caplog.text
+    for name in ("1.png", "3.png", "5.jpg"):
+        assert name in told
+    assert "6 pictures" not in capsys.readouterr().out.replace("4 of 7 pictures", "")
+
+
+def test_only_broken_pictures_are_no_crash(model_file: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "a.png"
+    broken.write_bytes(b"no")
+    assert leave(broken, "--model", model_file, "--out", tmp_path / "out") == 2
+
+
+def pictures_of_all_kinds() -> dict[str, Image.Image]:
+    rgb = Image.fromarray(draw_scene(5, size=(24, 32))[0])
+    grey = rgb.convert("L")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    sixteen = Image.fromarray(np.array(grey).astype(np.uint16) * 257)
+    return {
+        "rgb.png": rgb, "rgba.png": rgb.convert("RGBA"), "grey.png": grey, "grey_alpha.png": grey.convert("LA"),
+        "palette.gif": rgb.convert("P"), "bilevel.png": grey.convert("1"), "sixteen.png": sixteen,
+        "cmyk.jpg": rgb.convert("CMYK"), "float.tif": Image.fromarray(np.array(grey, dtype=np.float32) / 255),
+        "one_pixel.png": rgb.crop((0, 0, 1, 1)),
+    }  # fmt: skip
+
+
+def test_every_kind_of_picture_is_labelled_upright_at_its_own_size(model_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    kinds = pictures_of_all_kinds()
+    for name, image in kinds.items():
+        image.save(tmp_path / "in" / name)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # a viewer turns it by 90 degrees
+    kinds["rgb.png"].save(tmp_path / "in" / "turned.jpg", exif=turned)
+    out = tmp_path / "out"
+    assert leave(tmp_path / "in", "--model", model_file, "--out", out, "--save", "mask,overlay") == 0
+    for name, image in kinds.items():
+        mask = indices(out / "mask" / f"{Path(name).stem}.png")
+        assert mask.shape == (image.height, image.width)
+        assert mask.max() < 11
+    assert indices(out / "mask" / "turned.png").shape == (32, 24)
+    same = [indices(out / "mask" / f"{stem}.png") for stem in ("rgb", "rgba")]
+    np.testing.assert_array_equal(*same)
+    np.testing.assert_array_equal(indices(out / "mask/grey.png"), indices(out / "mask/sixteen.png"))
+
+
+def test_the_table_holds_the_mean_shares_of_the_masks(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, size in enumerate([(24, 32), (48, 40)]):
+        picture(tmp_path / "in" / f"{number}.png", number, size)
+    out = tmp_path / "out"
+    assert leave(tmp_path / "in", "--model", model_file, "--out", out, "--save", "mask") == 0
+    told = capsys.readouterr().out
+    masks = [indices(out / "mask" / f"{number}.png") for number in range(2)]
+    shares = {
+        name: float(np.mean([(mask == index).mean() for mask in masks])) for index, name in enumerate(CAMVID.names)
+    }
+    rows = [line.split() for line in told.splitlines() if line.split() and line.split()[0] in shares]
+    assert dict(rows) == {name: f"{share:.1%}" for name, share in shares.items()}
+    figures = [float(text.rstrip("%")) for _, text in rows]
+    assert figures == sorted(figures, reverse=True)
+    assert "nan" not in told
+    assert f"2 of 2 pictures labelled -> {out}" in told
+
+
+def test_timing_tells_four_figures(model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = picture(tmp_path / "a.png")
+    assert leave(source, "--model", model_file, "--out", tmp_path / "out", "--timing") == 0
+    told = capsys.readouterr().out
+    assert all(word in told for word in ("imports ", "model ", "label and write ", "pictures/s"))
+
+
+@pytest.mark.parametrize("opacity", [-0.1, 1.5, float("nan")])
+def test_an_opacity_out_of_range_is_refused(opacity: float) -> None:
+    with pytest.raises(ConfigError, match="opacity="):
+        run(opacity=opacity)
+
+
+def test_a_file_in_the_place_of_the_output_folder_is_told_before_the_model_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="cannot be made a folder"):
+        run(model="no such model", out=tmp_path / "file")
+
+
+def test_a_result_that_cannot_be_written_is_code_2(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mask").write_text("in the way")
+    for number in range(10):
+        picture(tmp_path / "in" / f"{number}.png")
+    assert leave(tmp_path / "in", "--model", model_file, "--out", tmp_path, "--save", "mask") == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_code_2(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write_to_a_full_disk(path: Path, content: bytes) -> int:
+        with open("/dev/full", "wb", buffering=0) as full:  # noqa: PTH123
+            return full.write(content) or 0
+
+    source = picture(tmp_path / "a.png")
+    monkeypatch.setattr(Path, "write_bytes", write_to_a_full_disk)
+    assert leave(source, "--model", model_file, "--out", tmp_path / "out", "--save", "mask") == 2
+    assert "No space left on device" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert not written(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["nowhere.png"], "nowhere.png does not exist"),
+        (["EMPTY"], "no picture was found"),
+        (["PICTURE", "--model", "nowhere.safetensors"], "neither such a model file"),
+        (["PICTURE", "--device", "gpu"], "device 'gpu'"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line(
+    words: list[str], told: str, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    places = {"EMPTY": str(tmp_path / "empty"), "PICTURE": str(picture(tmp_path / "a.png"))}
+    model = [] if "--model" in words else ["--model", str(model_file)]
+    assert leave(*[places.get(word, word) for word in words], *model, "--out", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from segnet import checkpoint
+from segnet.cli import main
+from segnet.data.synthetic import write_scenes
+
+QUICK = ("--batch", "2", "--precision", "float32", "--workers", "0", "--device", "cpu")
+
+
+def leave(*words: object) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(["train", *map(str, words)])
+    return int(left.value.code or 0)
+
+
+def epochs(out: Path) -> list[int]:
+    with (out / "metrics.csv").open(newline="") as file:
+        return [int(row["epoch"]) for row in csv.DictReader(file)]
+
+
+def test_two_epochs_from_a_model_file_and_once_more_from_their_config(
+    camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a"
+    words = (camvid_root, "--model", model_file, "--epochs", 2, "--crop", 24, 32, "--color", 0.2, *QUICK)
+    assert leave(*words, "--out", out) == 0
+    assert {path.name for path in out.iterdir()} == {"best.safetensors", "last.ckpt", "metrics.csv", "config.yaml"}
+    assert epochs(out) == [1, 2]
+    kept = checkpoint.load(out / "best.safetensors")
+    assert f"mIoU {kept.scores['miou']:.4f}" in capsys.readouterr().out
+    assert kept.model.config == checkpoint.load(model_file).model.config
+    settings = yaml.safe_load((out / "config.yaml").read_text())
+    assert settings == kept.provenance["settings"]
+    assert (settings["data"], settings["crop"], settings["epochs"]) == (str(camvid_root), [24, 32], 2)
+    assert set(kept.provenance["versions"]) >= {"python", "torch", "segnet"}
+
+    assert leave("--config", out / "config.yaml", "--out", tmp_path / "b", "--device", "cpu") == 0
+    assert (tmp_path / "b" / "config.yaml").read_text() == (out / "config.yaml").read_text()
+    first, second = (load_file(folder / "best.safetensors") for folder in (out, tmp_path / "b"))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+    assert leave(*words, "--out", out) == 2
+    assert "holds a run already; add --resume" in capsys.readouterr().err
+
+
+def test_the_seed_decides_the_initial_weights(camvid_root: Path, tmp_path: Path) -> None:
+    """Three steps too small to move anything: what is kept is what the network began with."""
+    begun = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        torch.rand(len(begun) + 1)  # what was drawn before must not matter
+        words = ("--epochs", 1, "--lr", "1e-12", "--size", 16, 16, "--seed", seed, "--out", tmp_path / name)
+        assert leave(camvid_root, *words, *QUICK, "--optimizer", "adamw") == 0
+        begun.append(load_file(tmp_path / name / "best.safetensors")["classifier.weight"])
+    assert torch.equal(begun[0], begun[1])
+    assert not torch.allclose(begun[0], begun[2])
+
+
+def test_a_killed_run_is_resumed_where_it_was(camvid_root: Path, model_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = [str(camvid_root), "--model", str(model_file), "--out", str(out), "--epochs", "4", *QUICK]
+    program = [sys.executable, "-m", "segnet", "train", *words]
+    running = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(6000):
+        if (out / "last.ckpt").exists() or running.poll() is not None:
+            break
+        time.sleep(0.02)
+    os.kill(running.pid, signal.SIGKILL)
+    assert running.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    done = torch.load(out / "last.ckpt", weights_only=True)["epoch"] + 1
+    assert 1 <= done < 4
+    assert leave(*words, "--resume") == 0
+    assert epochs(out) == [1, 2, 3, 4]
+
+
+def test_resume_needs_a_run(
+    camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert leave(camvid_root, "--model", model_file, "--out", tmp_path / "x", "--resume", *QUICK) == 2
+    assert "there is no last.ckpt to resume from" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--model", "TWO"), "knows 2 classes but"),
+        (("--model", "segnet_bsic"), "did you mean 'segnet_basic'?"),
+        (("--model", "nowhere.safetensors"), "nowhere.safetensors"),
+        (("--model", "TOY", "--encoder-weights", "vgg16"), "brings its own encoder; leave --encoder-weights out"),
+        (("--model", "TOY", "--dropout", "0.5"), "leave --dropout out"),
+        (("--model", "TOY", "--in-channels", "1"), "leave --in-channels out"),
+        (("--epochs", "0"), "epochs=0"),
+        (("--flip", "2"), "flip=2.0"),
+        (("--device", "gpu"), "device 'gpu'"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line_and_nothing_is_written(
+    words: tuple[str, ...],
+    told: str,
+    camvid_root: Path,
+    model_file: Path,
+    two_class_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    files = {"TWO": str(two_class_file), "TOY": str(model_file)}
+    out = tmp_path / "out"
+    assert leave(camvid_root, *[files.get(word, word) for word in words], "--out", out, "--batch", 2) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_data_without_a_validation_split_is_told(model_file: Path, tmp_path: Path) -> None:
+    root = write_scenes(tmp_path / "data", train=2, val=1, size=(16, 16))
+    for path in [*(root / "val").iterdir(), *(root / "valannot").iterdir()]:
+        path.unlink()
+    (root / "val").rmdir()
+    (root / "valannot").rmdir()
+    assert leave(root, "--model", model_file, "--out", tmp_path / "out", *QUICK) == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_frozen_encoder_of_a_model_file_stays(camvid_root: Path, model_file: Path, tmp_path: Path) -> None:
+    words = ("--model", model_file, "--freeze-encoder", "--epochs", 1, "--ema", 0, "--out", tmp_path / "run")
+    assert leave(camvid_root, *words, *QUICK) == 0
+    before, after = load_file(model_file), load_file(tmp_path / "run" / "best.safetensors")
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"decoder", "classifier"}

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+
+import pytest
+
+from segnet.allocator import keep_freed_memory
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is there on Linux alone")
+def test_glibc_takes_the_setting() -> None:
+    # In a process of its own: the setting cannot be taken back.
+    code = "from segnet.allocator import keep_freed_memory; print(keep_freed_memory())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
+
+
+@pytest.mark.parametrize("platform", ["darwin", "win32"])
+def test_nothing_happens_on_other_systems(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: pytest.fail("the C library was touched"))
+    assert keep_freed_memory() is False
+
+
+def test_another_c_library_without_mallopt_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    assert keep_freed_memory() is False
+
+
+def test_a_refused_setting_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing:
+        def mallopt(self, name: int, value: int) -> int:
+            return 0
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Refusing())
+    assert keep_freed_memory() is False

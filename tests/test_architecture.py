@@ -1,0 +1,132 @@
+"""Every module is held to the table of floors in docs/design.md."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import segnet
+
+PACKAGE = Path(segnet.__file__).parent
+DESIGN = Path(__file__).parents[1] / "docs" / "design.md"
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name not in {"__init__.py", "__main__.py"})
+HEAVY = {
+    "lightning", "torchmetrics", "kornia", "onnx", "onnxruntime", "onnxscript", "openvino", "nncf", "executorch",
+    "gradio", "fastapi", "uvicorn", "av", "ray", "timm", "huggingface_hub",
+}  # fmt: skip
+HEAVY_ALLOWED = {("training_loop.py", "lightning")}
+# Two files that are one room, and the one room that stands on another of its floor.
+SAME_ROOM = {"training_loop": "training"}
+SIDEWAYS_ALLOWED = {("files", "errors")}
+
+
+def floors() -> dict[str, int]:
+    table = re.search(r"^Floors:.*?```\n(.*?)```", DESIGN.read_text(encoding="utf-8"), re.S | re.M)
+    assert table, "docs/design.md has no table of floors"
+    found = {}
+    for line in table[1].splitlines():
+        number, rooms = line.split(maxsplit=1)
+        for room in re.sub(r"\(.*\)", "", rooms).split():
+            found[room.rstrip("/*")] = int(number)
+    return found
+
+
+def room_of(module: str) -> str:
+    """``segnet.data.scene.film`` -> ``data``."""
+    name = module.split(".")[1]
+    return SAME_ROOM.get(name, name)
+
+
+def module_name(path: Path) -> str:
+    return ".".join(("segnet", *path.relative_to(PACKAGE).with_suffix("").parts))
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def imported(tree: ast.AST, *, inside_functions: bool) -> list[str]:
+    """Names of the modules that are imported; those that only a type checker sees are no imports."""
+    found: list[str] = []
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide where a module stands"
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif is_type_checking(node):
+            continue
+        elif inside_functions or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found += imported(node, inside_functions=inside_functions)
+    return found
+
+
+def parse(path: Path) -> ast.AST:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def test_the_table_is_read() -> None:
+    table = floors()
+    assert table["cli"] == 9
+    assert table["commands"] == 8
+    assert table["errors"] == 0
+    assert len(MODULES) > 20
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_every_module_stands_on_a_floor(path: Path) -> None:
+    assert room_of(module_name(path)) in floors()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_imports_go_down_and_never_sideways(path: Path) -> None:
+    table, here = floors(), room_of(module_name(path))
+    for name in imported(parse(path), inside_functions=True):
+        if not name.startswith("segnet."):
+            continue
+        there = room_of(name)
+        allowed = there == here or (here, there) in SIDEWAYS_ALLOWED or table[there] < table[here]
+        assert allowed, f"{path.name} on floor {table[here]} imports {name} on floor {table[there]}"
+
+
+def test_commands_do_not_know_each_other() -> None:
+    for path in (PACKAGE / "commands").glob("*.py"):
+        names = imported(parse(path), inside_functions=True)
+        assert not [name for name in names if name.startswith("segnet.commands")], path.name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_heavy_libraries_are_imported_inside_functions(path: Path) -> None:
+    top = {name.split(".")[0] for name in imported(parse(path), inside_functions=False)}
+    assert {(path.name, name) for name in top & HEAVY} <= HEAVY_ALLOWED
+
+
+def test_training_loop_is_imported_by_training_alone() -> None:
+    users = [
+        path.name
+        for path in MODULES
+        if any(name.startswith("segnet.training_loop") for name in imported(parse(path), inside_functions=True))
+    ]
+    assert users == ["training.py"]
+
+
+@pytest.mark.parametrize("module", ["segnet", "segnet.cli", "segnet.commands.predict"])
+def test_torch_is_not_imported_by(module: str) -> None:
+    code = f"import sys, {module}; print(sorted({{'torch', 'lightning', 'kornia', 'torchvision'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_imports_no_torch_and_no_parser() -> None:
+    code = (
+        "import sys\nfrom segnet.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit as end: assert end.code == 0\n"
+        "print({'torch', 'jsonargparse', 'numpy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"

@@ -1,0 +1,143 @@
+"""The documentation tells the truth: its commands parse, its snippets run, its links lead somewhere."""
+
+from __future__ import annotations
+
+import io
+import re
+import shlex
+import sys
+from contextlib import redirect_stdout
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from segnet import cli
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(page for page in (ROOT / "README.md", *DOCS.rglob("*.md")) if page.is_file())
+USER_PAGES = [page for page in PAGES if page != DOCS / "design.md"]  # its commands are plans as well
+
+_FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_IN_SHELL = {"bash", "sh", "console"}
+
+# What a snippet on the front page may take for granted.
+_GIVEN = {"features": torch.rand(1, 4, 7, 6), "size": (7, 6)}
+
+
+def _blocks(page: Path, languages: set[str]) -> list[str]:
+    found = _FENCE.findall(page.read_text(encoding="utf-8"))
+    return [text for _, language, text in found if language in languages]
+
+
+def _commands() -> list[tuple[str, ...]]:
+    """The words after ``segnet`` of every command in a shell block, each once."""
+    found = set()
+    for page in USER_PAGES:
+        for block in _blocks(page, _IN_SHELL):
+            for part in re.split(r"&&|[|;\n]", block.replace("\\\n", " ")):
+                words = shlex.split(part.strip().removeprefix("$ "), comments=True)
+                if words and Path(words[0]).name == "segnet":
+                    found.add(tuple(words[1:]))
+    return sorted(found)
+
+
+def _snippets() -> list[tuple[str, str]]:
+    return [
+        (f"{page.relative_to(ROOT).as_posix()}-{number}", text)
+        for page in USER_PAGES
+        for number, text in enumerate(_blocks(page, {"python"}))
+    ]
+
+
+def _tool(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    module = import_module(name)
+    sys.modules.pop(name)
+    return module
+
+
+def test_every_command_is_shown_somewhere() -> None:
+    shown = {words[0] for words in _commands() if words}
+    assert set(cli.COMMANDS) <= shown <= set(cli.COMMANDS) | {"COMMAND", "--help", "--version"}
+
+
+@pytest.mark.parametrize("words", _commands(), ids=" ".join)
+def test_commands_in_the_docs_parse(words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not words or words[0].startswith("-") or "--help" in words:
+        return
+    for file in [after for flag, after in pairwise(words) if flag == "--config"]:
+        given = (ROOT / file).read_text(encoding="utf-8") if file.startswith("recipes/") else "{}\n"
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(given, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    run = import_module(f"segnet.commands.{words[0]}").run
+    cli.parse(words[0], run, list(words[1:]))
+
+
+def test_yaml_settings_in_the_docs_parse(tmp_path: Path) -> None:
+    """Blocks that begin with ``# mine.yaml`` are files for ``--config``."""
+    run = import_module("segnet.commands.train").run
+    blocks = [text for page in USER_PAGES for text in _blocks(page, {"yaml"}) if text.startswith("# mine.yaml")]
+    assert blocks
+    for text in blocks:
+        (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
+        cli.parse("train", run, ["data", "--config", str(tmp_path / "mine.yaml")])
+
+
+@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in _snippets()])
+def test_python_snippets_run_and_print_what_they_say(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each top-level ``print`` prints one line; where a comment follows, it is that line."""
+    monkeypatch.chdir(tmp_path)
+    out = io.StringIO()
+    with redirect_stdout(out):
+        exec(compile(text, "snippet", "exec"), {"__name__": "snippet", **_GIVEN})
+    promised = [line.partition(" # ")[2].strip() for line in text.splitlines() if line.startswith("print(")]
+    printed = out.getvalue().splitlines()
+    assert len(printed) == len(promised)
+    assert [said or line for said, line in zip(promised, printed, strict=True)] == printed
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    for link in _LINK.findall(text):
+        if re.match(r"\w+:", link):
+            continue
+        file, _, heading = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        assert target.exists(), f"{page.name} links to {link}, which is not there"
+        if heading and target.suffix == ".md":
+            assert heading in _headings(target), f"{page.name} links to {link}; there is no such heading"
+
+
+def _headings(page: Path) -> set[str]:
+    """The anchors that GitHub makes of the headings."""
+    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    lines = [line.lstrip("#").strip().lower() for line in text.splitlines() if line.startswith("#")]
+    return {re.sub(r"[^\w\- ]", "", line).replace(" ", "-") for line in lines}
+
+
+def test_the_index_leads_to_every_page() -> None:
+    links = _LINK.findall((DOCS / "index.md").read_text(encoding="utf-8"))
+    linked = {(DOCS / link.partition("#")[0]).resolve() for link in links}
+    assert linked >= {page.resolve() for page in DOCS.rglob("*.md")} - {(DOCS / "index.md").resolve()}
+
+
+def test_generated_reference_is_current(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in _tool("make_reference", monkeypatch).pages().items():
+        written = (DOCS / "reference" / name).read_text(encoding="utf-8")
+        assert written == text, f"docs/reference/{name} is old; run: python tools/make_reference.py"
+
+
+def test_drawings_are_current(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, svg in _tool("draw_codes", monkeypatch).drawings().items():
+        written = (DOCS / "explanation" / name).read_text(encoding="utf-8")
+        assert written == svg, f"docs/explanation/{name} is old; run: python tools/draw_codes.py"

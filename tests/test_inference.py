@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from segnet import checkpoint
+from segnet.errors import ModelError, ShapeError
+from segnet.inference import Predictor, read_ahead
+from segnet.labels import Labels
+from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.runtimes import TorchRuntime
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (21, 30, 3), dtype=np.uint8)
+
+
+def predictor_of(model: SegNet, labels: Labels, **options: object) -> Predictor:
+    return Predictor(TorchRuntime(model, device="cpu"), labels, **options)  # type: ignore[arg-type]
+
+
+def test_mask_is_the_argmax_of_the_plain_model(narrow: SegNet, five_labels: Labels, image: np.ndarray) -> None:
+    prediction = predictor_of(narrow, five_labels)(image)
+    with torch.no_grad():
+        logits = narrow.eval()(torch.tensor(image).permute(2, 0, 1)[None] / 255)
+    assert prediction.mask.dtype == np.uint8
+    assert prediction.confidence is None
+    assert (prediction.mask == logits[0].argmax(0).numpy()).mean() > 0.99  # folding rounds
+
+
+def test_confidence_is_the_largest_softmax_probability(narrow: SegNet, five_labels: Labels, image: np.ndarray) -> None:
+    prediction = predictor_of(narrow, five_labels, confidence=True)(image)
+    with torch.no_grad():
+        logits = narrow.eval()(torch.tensor(image).permute(2, 0, 1)[None] / 255)[0].double().numpy()
+    power = np.exp(logits - logits.max(axis=0))
+    assert prediction.confidence is not None
+    assert prediction.confidence.dtype == np.float32
+    np.testing.assert_allclose(prediction.confidence, (power / power.sum(axis=0)).max(axis=0), atol=1e-4)
+    assert prediction.confidence.min() > 0
+    assert prediction.confidence.max() <= 1
+    np.testing.assert_array_equal(prediction.mask, predictor_of(narrow, five_labels)(image).mask)
+
+
+def test_a_grey_model_takes_one_channel() -> None:
+    model = SegNet(SegNetConfig(name="grey", encoder=((4,),), decoder=((4,),), classes=2, in_channels=1))
+    predictor = predictor_of(model, Labels.from_names(["a", "b"]), channels=1)
+    assert predictor(np.zeros((7, 5, 1), np.uint8)).mask.shape == (7, 5)
+    with pytest.raises(ShapeError, match=r"wants uint8 \(H, W, 1\)"):
+        predictor(np.zeros((7, 5, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((7, 5, 3), np.float32),
+        np.zeros((7, 5, 3), np.uint16),
+        np.zeros((7, 5), np.uint8),
+        np.zeros((7, 5, 4), np.uint8),
+        np.zeros((3, 7, 5), np.uint8),
+        np.zeros((1, 7, 5, 3), np.uint8),
+        np.zeros((0, 5, 3), np.uint8),
+    ],
+    ids=lambda a: f"{a.dtype}-{a.shape}",
+)
+def test_another_dtype_or_shape_is_a_shape_error(narrow: SegNet, five_labels: Labels, wrong: np.ndarray) -> None:
+    with pytest.raises(ShapeError, match=r"this model wants uint8 \(H, W, 3\)"):
+        predictor_of(narrow, five_labels)(wrong)
+
+
+def test_views_and_read_only_pictures_are_taken_without_a_warning(
+    narrow: SegNet, five_labels: Labels, image: np.ndarray
+) -> None:
+    predictor = predictor_of(narrow, five_labels)
+    view = image[::-1, ::-1]
+    frozen = np.ascontiguousarray(view)
+    frozen.flags.writeable = False
+    np.testing.assert_array_equal(predictor(view).mask, predictor(frozen).mask)
+
+
+def test_a_predictor_is_loaded_from_a_model_file(
+    narrow: SegNet, five_labels: Labels, image: np.ndarray, tmp_path: Path
+) -> None:
+    path = checkpoint.save(narrow, five_labels, tmp_path / "a.safetensors")
+    loaded = Predictor.load(path, device="cpu", confidence=True)
+    assert (loaded.labels, loaded.channels, loaded.confidence) == (five_labels, 3, True)
+    np.testing.assert_array_equal(loaded(image).mask, predictor_of(narrow, five_labels)(image).mask)
+    with pytest.raises(ModelError, match=r"nowhere\.safetensors"):
+        Predictor.load(tmp_path / "nowhere.safetensors")
+
+
+def test_read_ahead_keeps_the_order_though_later_ones_are_ready_first() -> None:
+    first_may_end = threading.Event()
+
+    def read(item: int) -> int:
+        if item == 0:
+            assert first_may_end.wait(10)
+        if item == 1:
+            first_may_end.set()
+        return item * item
+
+    assert [(item, future.result()) for item, future in read_ahead(range(9), read)] == [(n, n * n) for n in range(9)]
+
+
+def test_read_ahead_reads_no_more_than_it_may() -> None:
+    lock, started = threading.Lock(), []
+
+    def read(item: int) -> int:
+        with lock:
+            started.append(item)
+        return item
+
+    for taken, (_, future) in enumerate(read_ahead(range(50), read, ahead=3), start=1):
+        future.result()
+        time.sleep(0.002)  # readers that were not held back would be far ahead by now
+        assert len(started) <= taken + 3
+    assert sorted(started) == list(range(50))
+
+
+def test_read_ahead_raises_at_the_place_of_the_item_and_goes_on() -> None:
+    def read(item: int) -> int:
+        if item == 2:
+            raise ValueError("item 2")
+        return item
+
+    got: list[object] = []
+    for _, future in read_ahead(range(5), read):
+        try:
+            got.append(future.result())
+        except ValueError as error:
+            got.append(str(error))
+    assert got == [0, 1, "item 2", 3, 4]
+
+
+def test_read_ahead_of_nothing_is_nothing() -> None:
+    assert list(read_ahead([], lambda item: item)) == []
