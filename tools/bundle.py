@@ -1,0 +1,45 @@
+"""Make a trained model a bundled one: filters in float16, scored as it will be shipped.
+
+python tools/bundle.py runs/a/best.safetensors CAMVID --name segnet_basic --terms "..."
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from segnet import checkpoint
+from segnet.data.sources import open_source
+from segnet.evaluation import check_same_classes, evaluate
+from segnet.runtimes import TorchRuntime
+
+WEIGHTS = Path(__file__).parents[1] / "src" / "segnet" / "models" / "weights"
+LARGEST_BYTES = 4 * 2**20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("trained", type=Path)
+    parser.add_argument("data")
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--terms", required=True, help="licence of the weights and terms of the data")
+    arguments = parser.parse_args()
+
+    kept = checkpoint.load(arguments.trained)
+    data = open_source(arguments.data).dataset("val")
+    check_same_classes(kept.labels, data.labels, model=str(kept.path), data=arguments.data)
+    provenance = {**kept.provenance, "terms": arguments.terms}
+    with tempfile.TemporaryDirectory() as folder:
+        halved = checkpoint.save(kept.model, kept.labels, Path(folder) / "halved.safetensors", half=True)
+        scores = evaluate(TorchRuntime(checkpoint.load(halved).model, device="cpu"), data)
+    path = WEIGHTS / f"{arguments.name}.safetensors"
+    checkpoint.save(kept.model, kept.labels, path, provenance=provenance, scores=scores.to_dict(), half=True)
+    size = path.stat().st_size
+    if size > LARGEST_BYTES:
+        raise SystemExit(f"{path} has {size} bytes; bundled models have at most {LARGEST_BYTES}")
+    print(f"{path}: {size} bytes, val mIoU {scores.miou:.4f}, global {scores.global_accuracy:.4f}")
+
+
+if __name__ == "__main__":
+    main()
