@@ -7,8 +7,7 @@ A position in a window is row bit * 2 + column bit, 0 to 3 in raster order. The 
 order, are cut into four quarters of q = ceil(h*w/4), and byte k of the code holds positions k, k+q, k+2q and k+3q
 from its low bits up: packing and unpacking then only touch contiguous memory.
 
-PyTorch's own pooling runs inside, and its int64 indices are gone before the function returns. Exporters get a second
-form, in operators that all of them know.
+PyTorch's own pooling runs inside; its int64 indices are gone before `max_pool` returns. Exporters get a second form.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from segnet.errors import ShapeError
 
 __all__ = ["max_pool", "max_unpool", "portable_ops"]
 
-PIXELS_AT_ONCE = 2**20
+PIXELS_AT_ONCE = 2**22  # on the CPU; keeps the temporary buffers at 32 MB, and costs no time
 _portable = False
 
 
@@ -169,8 +168,7 @@ class _Gather(Function):
 
 
 def _unpool(values: Tensor, code: Tensor, size: tuple[int, int], channels_last: bool) -> Tensor:
-    x: Tensor = _Unpool.apply(values, code, size, channels_last)  # type: ignore[no-untyped-call]
-    return x
+    return _Unpool.apply(values, code, size, channels_last)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def _pool(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -240,10 +238,12 @@ def _pack(positions: Tensor) -> Tensor:
 def _unpack(code: Tensor, pooled: tuple[int, int]) -> Tensor:
     """(N, C, q) -> (N, C, h, w), in the same layout."""
     channels_last = code.stride(1) == 1
-    turned = code.transpose(1, 2) if channels_last else code
-    parts = torch.cat([turned >> shift & 3 for shift in (0, 2, 4, 6)], 1 if channels_last else 2)
-    flat = _resize(parts.transpose(1, 2) if channels_last else parts, pooled[0] * pooled[1], channels_last)
-    return flat.view(*code.shape[:2], *pooled)
+    shifts = torch.arange(0, 8, 2, dtype=torch.uint8, device=code.device)[:, None]
+    if channels_last:
+        flat = (code.transpose(1, 2)[:, None] >> shifts[:, None] & 3).flatten(1, 2).transpose(1, 2)
+    else:
+        flat = (code[:, :, None] >> shifts & 3).flatten(2)
+    return _resize(flat, pooled[0] * pooled[1], channels_last).view(*code.shape[:2], *pooled)
 
 
 def _resize(flat: Tensor, length: int, channels_last: bool) -> Tensor:
