@@ -61,6 +61,7 @@ def folder(pictures: int, rounds: int) -> dict[str, object]:
             write_image(source / f"{seed:03}.png", draw_scene(seed)[0])
         jobs = predict.find_jobs([str(source)])
         images = [read_image(job.picture) for job in jobs]
+        output = predict.Output(out, ("mask", "overlay"), 0.5, predictor.labels)
         predictor(images[0])
         bare, whole = [], []
         for _ in range(rounds):
@@ -69,7 +70,7 @@ def folder(pictures: int, rounds: int) -> dict[str, object]:
                 predictor(image)
             bare.append(pictures / (time.perf_counter() - start))
             start = time.perf_counter()
-            predict.label_all(predictor, jobs, out, ("mask", "overlay"), 0.5)
+            predict.label_all(predictor, jobs, output, predict.Tally())
             whole.append(pictures / (time.perf_counter() - start))
     return {
         "pictures": pictures,

@@ -155,7 +155,12 @@ def test_weights_of_another_program_are_refused(tmp_path: Path, metadata: dict[s
         load(tmp_path / "other.safetensors")
 
 
-@pytest.mark.parametrize("description", ["{", "", "[1]", "3", '"text"', "{}", "null"])
+DEEP = 100_000 * "[" + 100_000 * "]"
+
+
+@pytest.mark.parametrize(
+    "description", ["{", "", "[1]", "3", '"text"', "{}", "null", DEEP, '{"version": ' + 5000 * "1" + "}"]
+)
 def test_a_damaged_description_is_refused(tmp_path: Path, description: str):
     save_file({"weight": torch.rand(2)}, tmp_path / "m.safetensors", metadata={"segnet": description})
     with pytest.raises(ModelError, match="the description in the file is damaged"):
@@ -176,6 +181,14 @@ def test_another_version_is_refused(file: Path, version: object):
         lambda header: header.pop("labels"),
         lambda header: header.update(model=None),
         lambda header: header.update(model="segnet"),
+        lambda header: header.update(model=[]),
+        lambda header: header.update(scores=[]),
+        lambda header: header.update(provenance=None),
+        lambda header: header["model"].update(kernel=3.0),
+        lambda header: header["model"].update(in_channels=3.0),
+        lambda header: header["model"].update(encoder=[[64.5]]),
+        lambda header: header["model"].update(std=[float("nan")]),
+        lambda header: header["labels"].update(colors=[[float("inf"), 0, 0]]),
         lambda header: header["model"].update(depth=3),
         lambda header: header["model"].pop("encoder"),
         lambda header: header["model"].update(encoder=[], decoder=[]),
@@ -189,6 +202,32 @@ def test_a_description_that_describes_no_network_is_refused(file: Path, change: 
     rewrite(file, lambda header, _: change(header))
     with pytest.raises(ModelError, match="the description in the file cannot be used"):
         load(file)
+
+
+def test_a_description_that_is_nested_too_deeply_is_refused(file: Path):
+    widths: list[Any] = []
+    for _ in range(700):
+        widths = [widths]
+    rewrite(file, lambda header, _: header["model"].update(encoder=widths))
+    with pytest.raises(ModelError, match="the description in the file cannot be used"):
+        load(file)
+
+
+@pytest.mark.parametrize(
+    "change", [{"in_channels": 10**12}, {"kernel": 10**4000 + 1}, {"classifier_kernel": 10**6 + 1}]
+)
+def test_a_network_larger_than_its_file_is_refused_before_it_is_built(file: Path, change: dict[str, int]):
+    rewrite(file, lambda header, _: header["model"].update(change))
+    with pytest.raises(ModelError, match="describes more filters than fit into its"):
+        load(file)
+
+
+def test_loading_draws_no_random_numbers_of_the_caller(file: Path):
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    load(file)
+    assert torch.equal(torch.rand(2), expected)
 
 
 def test_a_class_table_of_another_length_is_refused(file: Path):

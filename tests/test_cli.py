@@ -265,3 +265,25 @@ def test_an_unknown_name_in_a_list_of_a_config_file_is_one_line(
 @pytest.mark.parametrize("recipe", sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml")), ids=lambda p: p.name)
 def test_every_recipe_is_understood(recipe: Path, heard: Any) -> None:
     heard("train", "data", "--config", str(recipe))
+
+
+@pytest.mark.parametrize(
+    ("command", "content", "told"),
+    [
+        ("train", "epochs: null", "epochs: is empty"),
+        ("predict", "source: [x.jpg]", "source belongs on the command line"),
+    ],
+)
+def test_a_settings_file_is_not_half_read(
+    command: str, content: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "settings.yaml").write_text(content)
+    assert leave(command, *(["data"] if command == "train" else []), "--config", str(tmp_path / "settings.yaml")) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_what_follows_two_dashes_is_no_flag() -> None:
+    from segnet.commands.predict import run
+
+    positional, _ = cli.parse("predict", run, ["--", "--config", "a.png"])
+    assert positional == ["--config", "a.png"]

@@ -94,6 +94,21 @@ def test_a_predictor_is_loaded_from_a_model_file(
         Predictor.load(tmp_path / "nowhere.safetensors")
 
 
+def test_a_longer_picture_is_labelled_reduced_and_enlarged_to_its_own_size(
+    narrow: SegNet, five_labels: Labels, image: np.ndarray
+) -> None:
+    large = np.repeat(np.repeat(image, 4, axis=0), 4, axis=1)  # 84x120
+    prediction = predictor_of(narrow, five_labels, longest=30, confidence=True)(large)
+    assert prediction.confidence is not None
+    assert prediction.mask.shape == prediction.confidence.shape == (84, 120)
+    blocks = prediction.mask.reshape(21, 4, 30, 4)
+    assert (blocks == blocks[:, :1, :, :1]).all()
+    small = predictor_of(narrow, five_labels, longest=30)(image)
+    plain = predictor_of(narrow, five_labels)(image)
+    assert np.array_equal(small.mask, plain.mask)  # not longer, hence untouched
+    assert (predictor_of(narrow, five_labels)(large).mask.shape) == (84, 120)
+
+
 def test_read_ahead_keeps_the_order_though_later_ones_are_ready_first() -> None:
     first_may_end = threading.Event()
 

@@ -142,3 +142,9 @@ def test_scores_go_to_json_with_nothing_in_place_of_nan():
     assert "void" in table["convention"]
     empty = json.loads(json.dumps(scores_of([[0]]).to_dict(), allow_nan=False))
     assert empty["miou"] is empty["global_accuracy"] is empty["class_average"] is None
+
+
+def test_scores_are_equal_to_themselves_alone():
+    scores = scores_of([[3, 1], [0, 2]])
+    assert scores == scores
+    assert scores != scores_of([[3, 1], [0, 2]])

@@ -292,12 +292,26 @@ def test_portable_ops_give_the_same_numbers(shape: tuple[int, ...], kind: str) -
     assert torch.equal(y, there_and_back(x))
 
 
-@pytest.mark.parametrize("size", [4187, 4096, 6000])
-def test_portable_ops_are_exact_on_long_sides(size: int) -> None:
-    x = torch.randn(1, 1, size, 1)
+@pytest.mark.parametrize("shape", [(1, 1, 4187, 1), (1, 1, 1, 4187), (1, 1, 4096, 1), (1, 1, 6000, 1)])
+def test_portable_ops_are_exact_on_long_sides(shape: tuple[int, ...]) -> None:
+    x = torch.randn(shape)
     with portable_ops():
         y = there_and_back(x)
-    assert torch.equal(y, there_and_back(x))
+    assert torch.equal(y, pytorch_there_and_back(x))
+
+
+def test_portable_ops_refuse_what_does_not_belong_together() -> None:
+    x = torch.randn(1, 2, 6, 8)
+    packed = max_pool(x)[1]
+    with portable_ops():
+        values, code = max_pool(x)
+        with pytest.raises(ShapeError, match=r"does not fit values of 3x4"):
+            max_unpool(values, code, (4, 8))
+        for other in (packed, code[:, :1], code[..., :3], code.int()):
+            with pytest.raises(ShapeError, match=r"need floating point \(1, 2, 3, 4\): give the code"):
+                max_unpool(values, other, (6, 8))
+    with pytest.raises(ShapeError, match="give the code that max_pool returned"):
+        max_unpool(values, code, (6, 8))
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning")

@@ -423,6 +423,38 @@ def test_a_resumed_run_tells_which_settings_changed(
     assert "resuming with epochs 2 instead of 1" in caplog.text
 
 
+def test_a_resumed_run_may_not_change_what_a_step_does(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    train(toy, *sets, out=tmp_path, config=quick(epochs=1))
+    with pytest.raises(ConfigError, match=r"started with lr 0\.05, not 0\.01; resume with --config"):
+        train(toy, *sets, out=tmp_path, config=quick(epochs=2, lr=0.01), resume=True)
+
+
+def test_a_run_whose_best_weights_are_gone_keeps_the_next_ones(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    train(toy, *sets, out=tmp_path, config=quick(epochs=1))
+    (tmp_path / "best.safetensors").unlink()
+    train(toy, *sets, out=tmp_path, config=quick(epochs=2), resume=True)
+    assert checkpoint.load(tmp_path / "best.safetensors").provenance["epoch"] == 2
+
+
+def test_auto_precision_is_decided_once_and_kept_for_the_resumed_run(
+    toy: SegNet, sets: Sets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = {torch.float32: 1.0, torch.bfloat16: 0.1}
+    monkeypatch.setattr("segnet.devices._product_seconds", seconds.__getitem__)
+    train(toy, *sets, out=tmp_path, config=quick(epochs=1, precision="auto"), device="cpu")
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["precision"] == "bf16"
+    seconds[torch.bfloat16] = 9.0
+    train(toy, *sets, out=tmp_path, config=quick(epochs=2, precision="auto"), resume=True, device="cpu")
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["precision"] == "bf16"
+
+
+def test_a_damaged_config_file_is_told_on_resume(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    train(toy, *sets, out=tmp_path, config=quick(epochs=1))
+    (tmp_path / "config.yaml").write_text("a: [")
+    with pytest.raises(ConfigError, match=r"config\.yaml: is damaged"):
+        train(toy, *sets, out=tmp_path, config=quick(epochs=2), resume=True)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

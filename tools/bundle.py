@@ -29,7 +29,8 @@ def main() -> None:
     kept = checkpoint.load(arguments.trained)
     data = open_source(arguments.data).dataset("val")
     check_same_classes(kept.labels, data.labels, model=str(kept.path), data=arguments.data)
-    provenance = {**kept.provenance, "terms": arguments.terms}
+    settings = {key: _without_folders(value) for key, value in kept.provenance["settings"].items()}
+    provenance = {**kept.provenance, "settings": settings, "terms": arguments.terms}
     with tempfile.TemporaryDirectory() as folder:
         halved = checkpoint.save(kept.model, kept.labels, Path(folder) / "halved.safetensors", half=True)
         scores = evaluate(TorchRuntime(checkpoint.load(halved).model, device="cpu"), data)
@@ -39,6 +40,11 @@ def main() -> None:
     if size > LARGEST_BYTES:
         raise SystemExit(f"{path} has {size} bytes; bundled models have at most {LARGEST_BYTES}")
     print(f"{path}: {size} bytes, val mIoU {scores.miou:.4f}, global {scores.global_accuracy:.4f}")
+
+
+def _without_folders(value: object) -> object:
+    """Paths of the machine it was trained on say nothing elsewhere."""
+    return "/".join(Path(value).parts[-2:]) if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 if __name__ == "__main__":

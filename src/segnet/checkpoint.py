@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -104,14 +105,15 @@ def load(source: str | Path) -> Checkpoint:
         ) from error
     try:
         config, labels = SegNetConfig.from_dict(header["model"]), Labels.from_dict(header["labels"])
-    except (ConfigError, KeyError, TypeError) as error:
+    except (ConfigError, RecursionError, OverflowError) as error:
         raise ModelError(f"{path}: the description in the file cannot be used ({error})") from error
     _check_classes(config, labels, path)
-    model = SegNet(config)
+    _check_memory(config, state, path)
+    with torch.random.fork_rng(devices=[]):  # The first weights are drawn, only to be replaced.
+        model = SegNet(config)
     _fill(model, state, path)
     return Checkpoint(
-        model=model.eval(), labels=labels, provenance=header.get("provenance", {}),
-        scores=header.get("scores", {}), path=path,
+        model=model.eval(), labels=labels, provenance=header["provenance"], scores=header["scores"], path=path,
     )  # fmt: skip
 
 
@@ -146,20 +148,36 @@ def _stored(name: str, value: Tensor, *, half: bool) -> Tensor:
 
 def _header(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     if _KEY not in metadata:
-        raise ModelError(f"{path}: holds weights but was not written by segnet; bring it over with 'segnet convert'")
+        raise ModelError(
+            f"{path}: holds weights but was not written by segnet; give a file that 'segnet train' or segnet.save wrote"
+        )
     try:
         header = json.loads(metadata[_KEY])
         version = header["version"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{path}: the description in the file is damaged ({error})") from error
     if version != _VERSION:
         raise ModelError(f"{path}: has format version {version}, this program reads {_VERSION}; update segnet")
+    header = {"provenance": {}, "scores": {}} | header
+    for part in ("model", "labels", "provenance", "scores"):
+        if not isinstance(header.get(part), dict):
+            raise ModelError(f"{path}: the description in the file cannot be used ({part!r} is no JSON object)")
     return dict(header)
 
 
 def _check_classes(config: SegNetConfig, labels: Labels, path: Path) -> None:
     if config.classes != labels.classes:
         raise ModelError(f"{path}: the network has {config.classes} classes but the class table {labels.classes}")
+
+
+def _check_memory(config: SegNetConfig, state: Mapping[str, Tensor], path: Path) -> None:
+    """Before the network is built: a few bytes of description could ask for any amount of memory."""
+    widths = [config.in_channels, *chain.from_iterable(config.encoder + config.decoder)]
+    filters = config.kernel**2 * sum(inputs * outputs for inputs, outputs in pairwise(widths))
+    filters += config.classifier_kernel**2 * widths[-1] * config.classes
+    held = sum(value.numel() for value in state.values())
+    if filters > held:
+        raise ModelError(f"{path}: describes more filters than fit into its {held} numbers; it is not complete")
 
 
 def _fill(model: SegNet, state: Mapping[str, Tensor], path: Path) -> None:

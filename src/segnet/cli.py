@@ -115,6 +115,7 @@ def parse(name: str, run: Callable[..., Any], arguments: list[str]) -> tuple[lis
     flags: dict[str, Any] = {}
     for parameter in inspect.signature(run).parameters.values():
         if parameter.kind is parameter.VAR_POSITIONAL:
+            _refuse_in_files(parameter.name, settings.get("config") or [])
             positional += settings[parameter.name]
         elif parameter.kind is parameter.POSITIONAL_ONLY:
             positional.append(settings[parameter.name])
@@ -123,9 +124,20 @@ def parse(name: str, run: Callable[..., Any], arguments: list[str]) -> tuple[lis
     return positional, flags
 
 
+def _refuse_in_files(name: str, files: list[Any]) -> None:
+    """The parser would pass over a list of positional arguments in a settings file without a word."""
+    import yaml
+
+    for file in files:
+        if name in (yaml.safe_load(Path(str(file)).read_text(encoding="utf-8")) or {}):
+            raise ConfigError(f"{file}: {name} belongs on the command line, not in the --config file")
+
+
 def _config_first(arguments: list[str]) -> list[str]:
     """The parser lets the later win, and the command line is to win over the file, wherever ``--config`` stands."""
     for place, argument in enumerate(arguments):
+        if argument == "--":
+            break
         if argument == "--config" or argument.startswith("--config="):
             end = place + (2 if argument == "--config" else 1)
             file = argument.partition("=")[2] or "".join(arguments[place + 1 : end])
@@ -217,6 +229,8 @@ def _value(name: str, hint: Any, settings: Any) -> Any:
         return settings_class(**{field.name: _value(field.name, hints[field.name], settings) for field in fields(hint)})
     value = settings[name]
     kinds = {hint, *get_args(hint)}
+    if value is None and type(None) not in kinds:
+        raise ConfigError(f"{name}: is empty in the --config file; give a value, or leave it out")
     if hint is bool and not isinstance(value, bool):
         raise ConfigError(f"{name}: {value!r} in the --config file is neither true nor false")
     if value is not None and tuple in {get_origin(kind) for kind in kinds}:

@@ -22,7 +22,7 @@ def evaluate(
     data: SegmentationDataset,
     *,
     device: str | torch.device = "auto",
-    workers: int = 1,
+    workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
     """Label every picture and count, at the size the dataset gives.
@@ -32,7 +32,8 @@ def evaluate(
             the device and scored in evaluation mode; its mode is restored afterwards.
         data: pictures with masks.
         device: where a network runs and its pictures go; ``auto`` takes a GPU if there is one.
-        workers: processes that read pictures meanwhile.
+        workers: processes that read pictures meanwhile; with any, a script needs ``if __name__ == "__main__"`` on
+            systems that start processes anew.
         progress: called with (done, all) after every picture.
 
     Raises:

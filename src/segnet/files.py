@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import gettempdir
 
 from segnet.errors import OutputError
 
@@ -25,9 +26,12 @@ _REMEDIES = {
 
 
 def cache_dir() -> Path:
-    """Where to keep what can be made again: ``$SEGNET_CACHE``, or ``segnet`` in the user's cache folder."""
+    """Where to keep what can be made again: ``$SEGNET_CACHE``, or ``segnet`` in the user's cache folder.
+
+    For a user without a home folder, as in some containers, it is ``segnet`` in the folder for temporary files.
+    """
     chosen = os.environ.get("SEGNET_CACHE")
-    return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segnet"
+    return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or _home_cache()) / "segnet"
 
 
 @contextmanager
@@ -58,6 +62,13 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # The folder itself may be what is missing.
             temporary.unlink()
+
+
+def _home_cache() -> Path:
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:
+        return Path(gettempdir())
 
 
 def _require_file(path: Path) -> None:

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
 
 from segnet import checkpoint
 from segnet.errors import ShapeError
@@ -48,17 +50,34 @@ class Predictor:
         labels: the class table.
         channels: channels of the pictures: 3 for RGB, 1 for grey.
         confidence: whether to compute it too.
+        longest: pictures with a longer side, in pixels, are labelled at this size and the result enlarged to the
+            picture's own by nearest neighbour; None labels every picture at its own size.
     """
 
-    def __init__(self, runtime: Runtime, labels: Labels, *, channels: int = 3, confidence: bool = False) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        labels: Labels,
+        *,
+        channels: int = 3,
+        confidence: bool = False,
+        longest: int | None = None,
+    ) -> None:
         self.runtime = runtime
         self.labels = labels
         self.channels = channels
         self.confidence = confidence
+        self.longest = longest
 
     @classmethod
     def load(
-        cls, source: str | Path, *, device: str = "auto", precision: str = "float32", confidence: bool = False
+        cls,
+        source: str | Path,
+        *,
+        device: str = "auto",
+        precision: str = "float32",
+        confidence: bool = False,
+        longest: int | None = None,
     ) -> Self:
         """A predictor of a model file, or of a bundled model by its name.
 
@@ -68,7 +87,7 @@ class Predictor:
         """
         kept = checkpoint.load(source)
         runtime = TorchRuntime(kept.model, device=device, precision=precision)
-        return cls(runtime, kept.labels, channels=kept.model.config.in_channels, confidence=confidence)
+        return cls(runtime, kept.labels, channels=kept.model.config.in_channels, confidence=confidence, longest=longest)
 
     def __call__(self, image: NDArray[np.uint8]) -> Prediction:
         """Label one picture: uint8 (H, W, C), RGB.
@@ -81,12 +100,38 @@ class Predictor:
                 f"a picture of shape {image.shape} and type {image.dtype} was given; "
                 f"this model wants uint8 (H, W, {self.channels})"
             )
-        batch = torch.tensor(np.ascontiguousarray(image))[None].permute(0, 3, 1, 2).float().div_(255)
+        size = image.shape[:2]
+        batch = _as_batch(_at_most(image, self.longest))
         logits = self.runtime(batch)[0]
         if not self.confidence:
-            return Prediction(logits.argmax(dim=0).to(torch.uint8).cpu().numpy())
+            return Prediction(_enlarged(logits.argmax(dim=0).to(torch.uint8).cpu().numpy(), size))
         probability, mask = logits.softmax(dim=0).max(dim=0)
-        return Prediction(mask.to(torch.uint8).cpu().numpy(), probability.cpu().numpy())
+        return Prediction(
+            _enlarged(mask.to(torch.uint8).cpu().numpy(), size), _enlarged(probability.cpu().numpy(), size)
+        )
+
+
+def _as_batch(image: NDArray[np.uint8]) -> Tensor:
+    """uint8 (H, W, C) to float32 (1, C, H, W) in [0, 1]; channels stay innermost in memory."""
+    return torch.tensor(np.ascontiguousarray(image))[None].permute(0, 3, 1, 2).float().div_(255)
+
+
+def _at_most(image: NDArray[np.uint8], longest: int | None) -> NDArray[np.uint8]:
+    """The picture, reduced if a side is longer than ``longest``."""
+    height, width = image.shape[:2]
+    if longest is None or max(height, width) <= longest:
+        return image
+    scale = longest / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    planes = [Image.fromarray(image[..., c]).resize(size, Image.Resampling.BILINEAR) for c in range(image.shape[2])]
+    return np.stack([np.asarray(plane) for plane in planes], axis=2)
+
+
+def _enlarged(values: NDArray[Any], size: tuple[int, ...]) -> NDArray[Any]:
+    """Nearest neighbour to (H, W); as it is if it has that size."""
+    if values.shape == size:
+        return values
+    return np.asarray(Image.fromarray(values).resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 
 def read_ahead(

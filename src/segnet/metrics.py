@@ -52,7 +52,7 @@ def confusion(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
     return torch.bincount(pairs, minlength=classes * classes).view(classes, classes)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scores:
     """What a confusion matrix says, in [0, 1]; NaN where a class never occurs.
 

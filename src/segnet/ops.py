@@ -62,7 +62,8 @@ def max_pool(x: Tensor) -> tuple[Tensor, Tensor]:
 def max_unpool(values: Tensor, code: Tensor, size: tuple[int, int]) -> Tensor:
     """Put every value where `max_pool` found the maximum, and zero everywhere else.
 
-    Equal to `F.max_unpool2d` bit for bit. The code may be used any number of times, with any values.
+    Equal to `F.max_unpool2d` bit for bit; in `torch.export`, and inside `portable_ops`, only as far as no odd side is
+    above 4187 pixels. The code may be used any number of times, with any values.
 
     Args:
         values: any floating dtype, (N, C, h, w). Contiguous and channels_last are kept.
@@ -76,9 +77,11 @@ def max_unpool(values: Tensor, code: Tensor, size: tuple[int, int]) -> Tensor:
         ShapeError: `values`, `code` and `size` do not belong together.
     """
     _check_map("values", values)
-    if _portable or torch.compiler.is_exporting():
+    if torch.compiler.is_exporting():
         return _portable_unpool(values, code, size)
     _check_code(values, code, size)
+    if _portable:
+        return _portable_unpool(values, code, size)
     return _unpool(values, code, size, _is_channels_last(values))
 
 
@@ -87,7 +90,11 @@ def portable_ops() -> Iterator[None]:
     """Use the exporters' form inside, for tracers that do not go through `torch.export`, such as TorchScript.
 
     Whatever goes through `torch.export` uses that form unasked. It gives the same numbers, for inference: gradients of
-    equal maxima, the sign of a zero and the position that a window with a NaN remembers may differ.
+    equal maxima, the sign of a zero and the position that a window with a NaN remembers may differ. On odd sides
+    above 4187 pixels it may unpool to wrong places.
+
+    The switch is one for the whole process: other threads are switched as well, and a code made inside is refused
+    outside.
     """
     global _portable
     before, _portable = _portable, True
@@ -105,15 +112,17 @@ def _check_map(name: str, x: Tensor) -> None:
 
 
 def _check_code(values: Tensor, code: Tensor, size: tuple[int, int]) -> None:
-    n, c, h, w = values.shape
+    h, w = values.shape[2:]
     if _pooled(size) != (h, w):
         raise ShapeError(
             f"size {tuple(size)} does not fit values of {h}x{w}: give the (H, W) of the map that was pooled"
         )
-    if code.dtype != torch.uint8 or code.shape != (n, c, _quarter(h * w)):
+    shape = tuple(values.shape) if _portable else (*values.shape[:2], _quarter(h * w))
+    if code.shape != shape or (not code.is_floating_point() if _portable else code.dtype != torch.uint8):
         raise ShapeError(
-            f"code is {code.dtype} {tuple(code.shape)}, but values of {n}x{c}x{h}x{w} need "
-            f"torch.uint8 {(n, c, _quarter(h * w))}: give the code that max_pool returned for a map of this size"
+            f"code is {code.dtype} {tuple(code.shape)}, but values of {tuple(values.shape)} need "
+            f"{'floating point' if _portable else 'torch.uint8'} {shape}: "
+            "give the code that max_pool returned for a map of this size"
         )
 
 
@@ -295,6 +304,6 @@ def _portable_pool(x: Tensor) -> tuple[Tensor, Tensor]:
 def _portable_unpool(values: Tensor, code: Tensor, size: tuple[int, int]) -> Tensor:
     rows, columns = (torch.arange(side, device=values.device) % 2 for side in size)
     here = (rows[:, None] * 2 + columns).to(values.dtype)
-    # Nearest by size, not by factor and crop: no node for odd sizes, and exact for odd sides up to 4187 pixels.
+    # Nearest by size, not by factor and crop: one exported program cannot hold the crop for sizes it is not told.
     x = F.interpolate(values, size=size, mode="nearest")
     return torch.where(F.interpolate(code, size=size, mode="nearest") == here, x, 0.0)

@@ -8,7 +8,7 @@ import os
 import pickle
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -45,6 +45,10 @@ _CHOICES = {
     "monitor": Monitor,
     "balance": Balance,
 }
+
+
+# What a resumed run may change: none of these alters what a step does.
+_MAY_CHANGE = frozenset({"data", "epochs", "precision", "validate_every", "workers"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +166,8 @@ def train(
     _check_folder(out, resume=resume)
     _check_sets(model, train_set, val_set, config)
     place = pick_device(device)
+    before = _settings_of(out) if resume else {}
+    config = replace(config, precision=_precision(config, before, place))
     lightning = _import_lightning()
     from segnet import training_loop
 
@@ -172,7 +178,7 @@ def train(
     all_settings = {**(settings or {}), **config.to_dict()}
     if resume:
         _check_resumable(out / "last.ckpt", task)
-        _tell_changes(out / "config.yaml", all_settings)
+        _check_unchanged(out / "config.yaml", before, all_settings)
     _start_folder(out, all_settings)
     about = {**(provenance or {}), "settings": all_settings}
     keeper = training_loop.Keeper(out, train_set.labels, config.monitor, about)
@@ -184,12 +190,11 @@ def train(
 
 
 def _trainer(out: Path, config: TrainConfig, device: torch.device, callbacks: list[Any]) -> lightning.Trainer:
-    half = pick_precision(config.precision, device) == torch.bfloat16
     trainer: lightning.Trainer = _import_lightning().Trainer(
         accelerator=device.type,
         devices=1 if device.index is None else [device.index],
         max_epochs=config.epochs,
-        precision="bf16-mixed" if half else "32-true",
+        precision="bf16-mixed" if config.precision == "bf16" else "32-true",
         gradient_clip_val=config.clip or None,
         check_val_every_n_epoch=config.validate_every,
         num_sanity_val_steps=0,
@@ -278,7 +283,7 @@ def _check_resumable(last: Path, task: lightning.LightningModule) -> None:
     """Refuse a damaged file, and one of another network, before Lightning fails on it."""
     try:
         kept = torch.load(last, map_location="cpu", weights_only=True)["state_dict"]
-    except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, LookupError, TypeError, pickle.UnpicklingError) as error:
         raise ConfigError(f"{last}: is damaged and cannot be resumed; start anew with another --out") from error
     if {name: value.shape for name, value in kept.items()} != {n: v.shape for n, v in task.state_dict().items()}:
         raise ConfigError(
@@ -287,12 +292,35 @@ def _check_resumable(last: Path, task: lightning.LightningModule) -> None:
         )
 
 
-def _tell_changes(kept: Path, settings: Mapping[str, Any]) -> None:
-    """A resumed run may change its settings, but not by oversight."""
-    before = yaml.safe_load(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+def _settings_of(out: Path) -> dict[str, Any]:
+    file = out / "config.yaml"
+    try:
+        return dict(yaml.safe_load(file.read_text(encoding="utf-8")) or {}) if file.is_file() else {}
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{file}: is damaged; put it right, or remove it to resume with the flags given") from error
+
+
+def _precision(config: TrainConfig, before: Mapping[str, Any], device: torch.device) -> Precision:
+    """``auto`` is decided once, when a run begins, since a resumed run must compute as before."""
+    if config.precision != "auto":
+        return config.precision
+    if before.get("precision") in {"bf16", "float32"}:
+        kept: Precision = before["precision"]
+        return kept
+    return "bf16" if pick_precision("auto", device) == torch.bfloat16 else "float32"
+
+
+def _check_unchanged(file: Path, before: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """The optimiser's state and the best score so far belong to the old settings."""
     for name, value in settings.items():
-        if name in before and before[name] != value:
-            log.warning("resuming with %s %s instead of %s (--config %s keeps all)", name, value, before[name], kept)
+        if name not in before or before[name] == value:
+            continue
+        if name not in _MAY_CHANGE:
+            raise ConfigError(
+                f"{file}: this run was started with {name} {before[name]}, not {value}; "
+                f"resume with --config {file}, or start anew with another --out"
+            )
+        log.warning("resuming with %s %s instead of %s", name, value, before[name])
 
 
 def _start_folder(out: Path, settings: Mapping[str, Any]) -> None:

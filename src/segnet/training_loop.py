@@ -70,7 +70,8 @@ class Task(lightning.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of one batch, after augmentation."""
-        image, mask = self._augment(batch["image"], batch["mask"])
+        with torch.autocast(self.device.type, enabled=False):  # in bfloat16 a cut would be off by a pixel
+            image, mask = self._augment(batch["image"], batch["mask"])
         logits = self.model(image.contiguous(memory_format=torch.channels_last))
         loss = pixel_loss(logits, mask, self.weights, label_smoothing=self.config.label_smoothing)
         if not torch.isfinite(loss):
@@ -169,8 +170,9 @@ class Keeper(Callback):
         return {"rows": self.rows, "best": self.best, "seconds": time.monotonic() - self._started}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.rows, self.best, self.seconds = state_dict["rows"], state_dict["best"], state_dict["seconds"]
+        """Go on from there; if the best weights are gone, the next are the best."""
+        self.rows, self.seconds = state_dict["rows"], state_dict["seconds"]
+        self.best = state_dict["best"] if (self.out / "best.safetensors").is_file() else -1.0
 
     def restore_best(self, model: SegNet) -> Scores:
         """Put the best weights into the network and return their scores."""
@@ -211,7 +213,7 @@ class Watch(Callback):
     def __init__(self, keeper: Keeper) -> None:
         self.keeper = keeper
         self._bar = ProgressBar("epoch 1")
-        self._loss = 0.0
+        self._loss: float | None = None
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Show the bar."""
@@ -238,21 +240,26 @@ class Watch(Callback):
         self._bar.stop()
 
     def _text(self, trainer: lightning.Trainer, loss: Tensor) -> str:
-        self._loss = loss.item() if self._loss == 0.0 else 0.95 * self._loss + 0.05 * loss.item()
+        self._loss = loss.item() if self._loss is None else 0.95 * self._loss + 0.05 * loss.item()
         best = f"  best {self.keeper.monitor} {self.keeper.best:.3f}" if self.keeper.best >= 0 else ""
         return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {self._loss:.3f}{best}"
 
 
 def callbacks(keeper: Keeper, config: TrainConfig) -> list[Callback]:
     """In the order they must run: the keeper scores and writes while the averaged weights are in place."""
-    averaging = [WeightAveraging(avg_fn=partial(_average, config.ema))] if config.ema else []
+    averaging = [WeightAveraging(multi_avg_fn=partial(_average, config.ema))] if config.ema else []
     return [keeper, *averaging, Watch(keeper), Resumable(keeper.out)]
 
 
-def _average(decay: float, averaged: Tensor, current: Tensor, taken: Tensor) -> Tensor:
-    """Exponential average; over few steps it forgets faster, so that initial weights do not linger in short runs."""
+@torch.no_grad()
+def _average(decay: float, averaged: list[Tensor], current: list[Tensor], taken: Tensor) -> None:
+    """Exponential average in place; over few steps it forgets faster, so that initial weights do not linger."""
     steps = int(taken)
-    return torch.lerp(averaged.float(), current.float(), 1 - min(decay, (1 + steps) / (10 + steps)))
+    rate = 1 - min(decay, (1 + steps) / (10 + steps))
+    if averaged[0].is_floating_point():
+        torch._foreach_lerp_(averaged, current, rate)
+    else:  # counters
+        torch._foreach_copy_(averaged, current)
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,9 +139,8 @@ def _text_size(height: int, width: int) -> int:
 @lru_cache(maxsize=16)
 def _font(size: int) -> ImageFont.FreeTypeFont:
     """Pillow's own font, which needs no file."""
-    font = ImageFont.load_default(size=size)
-    assert isinstance(font, ImageFont.FreeTypeFont)
-    return font
+    # With a size Pillow gives this kind, or an ImportError where it was built without FreeType.
+    return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size=size))
 
 
 def _title(text: str, font: ImageFont.FreeTypeFont) -> Picture:

@@ -119,6 +119,27 @@ def test_a_second_run_does_not_label_the_results_of_the_first(model_file: Path, 
         assert written(out) == {"mask/a.png", "overlay/a.png"}
 
 
+def test_a_glob_that_covers_out_passes_over_earlier_results(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert leave("**/*.png", "--model", model_file, "--out", "out") == 0
+        assert "1 of 1 pictures labelled" in capsys.readouterr().out
+
+
+def test_a_wrong_model_leaves_no_output_folder(tmp_path: Path) -> None:
+    source = picture(tmp_path / "a.png")
+    assert leave(source, "--model", "nowhere", "--out", tmp_path / "out") == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_longest_is_a_number_of_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave(picture(tmp_path / "a.png"), "--longest", "-1", "--out", tmp_path / "out") == 2
+    assert "longest=-1 is not possible" in capsys.readouterr().err
+
+
 def test_broken_pictures_are_told_at_the_end_and_the_others_written(
     model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -213,7 +234,7 @@ def test_an_opacity_out_of_range_is_refused(opacity: float) -> None:
 
 def test_a_file_in_the_place_of_the_output_folder_is_told_before_the_model_runs(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OutputError, match="cannot be made a folder"):
+    with pytest.raises(OutputError, match=r"results cannot be written there \(File exists\)"):
         run(model="no such model", out=tmp_path / "file")
 
 

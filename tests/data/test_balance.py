@@ -84,6 +84,36 @@ def test_masks_are_read_once(data: SegmentationDataset):
     assert again.around.tolist() == first.around.tolist()
 
 
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"pixels": [1], "around": [1]}', '{"pixels": 1, "around": "x"}']
+)
+def test_a_damaged_cache_is_counted_again(data: SegmentationDataset, own_cache: Path, content: str):
+    first = count_classes(data)
+    (cache,) = own_cache.rglob("*.json")
+    good = cache.read_text()
+    cache.write_text(content)
+    assert count_classes(data).pixels.tolist() == first.pixels.tolist()
+    assert cache.read_text() == good
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning(
+    data: SegmentationDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SEGNET_CACHE", str(tmp_path / "file" / "cache"))
+    with caplog.at_level(logging.WARNING, logger="segnet"):
+        assert count_classes(data).pixels.tolist() == [12, 4, 1, 0]
+    (record,) = caplog.records
+    assert "the class counts are not kept" in record.getMessage()
+    assert "SEGNET_CACHE" in record.getMessage()
+
+
+def test_counts_are_equal_to_themselves_alone(data: SegmentationDataset):
+    counts = count_classes(data)
+    assert counts == counts
+    assert counts != count_classes(data)
+
+
 def test_a_changed_mask_is_counted_again(data: SegmentationDataset):
     count_classes(data)
     path = data.samples[1].mask

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import resource
 import struct
 import warnings
@@ -14,7 +16,15 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from segnet.data.pictures import MAX_PIXELS, find_images, read_image, read_mask, write_image, write_mask
+from segnet.data.pictures import (
+    MAX_PIXELS,
+    find_images,
+    images_below,
+    read_image,
+    read_mask,
+    write_image,
+    write_mask,
+)
 from segnet.errors import ConfigError, DataError, OutputError
 from segnet.labels import CAMVID
 
@@ -424,6 +434,35 @@ def test_linked_folders_are_entered_once(tree: Path) -> None:
     (tree.parent / "far" / "z.png").touch()
     (tree / "link").symlink_to(tree.parent / "far")
     assert places(tree) == ["a/1.tiff", "a/2.jpg", "b.PNG", "link/z.png"]
+
+
+def test_two_links_to_one_folder_give_its_pictures_once(tree: Path) -> None:
+    far = tree.parent / "far"
+    far.mkdir()
+    (far / "z.png").touch()
+    for name in ("link", "other"):
+        (tree / name).symlink_to(far)
+    (tree / "0").symlink_to(tree / "a")
+    assert places(tree) == ["a/1.tiff", "a/2.jpg", "b.PNG", "link/z.png"]
+
+
+def test_a_folder_that_may_not_be_read_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    def forbidden(path: str | Path) -> object:  # Permissions do not stop the root user, as whom tests may run.
+        if Path(path).name == "a":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", forbidden)
+    with pytest.raises(DataError, match=r"/a cannot be searched for pictures \(Permission denied\)"):
+        find_images(tree)
+
+
+def test_a_folder_without_pictures_below_is_empty(tree: Path) -> None:
+    (tree / "empty").mkdir()
+    assert images_below(tree / "empty") == []
+    assert images_below(tree) == find_images(tree)
 
 
 def test_a_file_is_taken_whatever_its_name(tree: Path) -> None:

@@ -103,6 +103,15 @@ def test_pair_list_with_absolute_paths_of_this_machine(tmp_path: Path):
     assert all(source.splits[split] == source.splits["train"] for split in SPLITS)  # a list of no split is all of them
 
 
+def test_pair_list_paths_are_first_taken_as_written(tmp_path: Path):
+    for root in ("set", "set/lists"):
+        pair(tmp_path / root, "a")
+    source = open_source(text(tmp_path / "set" / "lists" / "train.txt", "../images/a.png ../masks/a.png"))
+    (sample,) = source.splits["train"]
+    assert sample.image.samefile(tmp_path / "set/images/a.png")
+    assert sample.mask.samefile(tmp_path / "set/masks/a.png")
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
@@ -226,6 +235,23 @@ def test_two_files_of_one_stem_are_refused(tmp_path: Path, folder: str):
         open_source(tmp_path)
 
 
+def test_linked_folders_are_searched(tmp_path: Path):
+    for folder in ("images", "masks"):
+        picture(tmp_path / "far" / folder / "a.png")
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "day").symlink_to(tmp_path / "far" / folder)
+    text(tmp_path / "classes.txt", "sky")
+    assert names(open_source(tmp_path)) == ["day/a"]
+
+
+def test_an_empty_masks_folder_is_told_as_pictures_without_mask(tmp_path: Path):
+    picture(tmp_path / "images/a.png")
+    (tmp_path / "masks").mkdir()
+    text(tmp_path / "classes.txt", "sky")
+    with pytest.raises(DataError, match=r"do not pair up by name; without mask: a$"):
+        open_source(tmp_path)
+
+
 def test_empty_folders_are_refused(tmp_path: Path):
     for folder in ("images", "masks"):
         (tmp_path / folder).mkdir()
@@ -279,6 +305,22 @@ def test_data_yaml_with_absolute_path_and_folder_names(tmp_path: Path):
     source = open_source(path)
     assert names(source) == ["a"]
     assert source.void == (0,)
+
+
+@pytest.mark.parametrize("masks", ["masks", "labels"])
+def test_data_yaml_with_images_and_masks_in_the_folder_of_each_split(tmp_path: Path, masks: str):
+    pair(tmp_path / "train", "a", masks=masks)
+    pair(tmp_path / "valid", "b", masks=masks)
+    source = open_source(text(tmp_path / "data.yaml", "names: [sky]\ntrain: train/images\nval: valid/images\n"))
+    assert (names(source, "train"), names(source, "val")) == (["a"], ["b"])
+    assert source.splits["val"][0].mask == tmp_path / "valid" / masks / "b.png"
+
+
+def test_data_yaml_with_named_masks_takes_none_beside_the_pictures(tmp_path: Path):
+    pair(tmp_path, "a", images="day/images", masks="day/masks")
+    picture(tmp_path / "truth/images/a.png")
+    source = open_source(text(tmp_path / "data.yaml", "{names: [sky], train: day/images, masks: truth}"))
+    assert source.splits["train"][0].mask == tmp_path / "truth/images/a.png"
 
 
 @pytest.mark.parametrize(

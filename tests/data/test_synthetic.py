@@ -8,7 +8,7 @@ from PIL import Image
 
 from segnet.data import synthetic
 from segnet.data.synthetic import SAMPLE_SEED, draw_scene, write_scenes
-from segnet.errors import ConfigError
+from segnet.errors import ConfigError, OutputError
 from segnet.labels import CAMVID, VOID
 
 TOY = (48, 64)
@@ -114,6 +114,12 @@ def test_written_masks_are_palette_pictures_with_void_stored_as_11(tmp_path: Pat
         colors = np.asarray(stored.convert("RGB"))
     assert (mask == VOID).any()
     assert np.array_equal(colors, CAMVID.palette()[mask])
+
+
+def test_scenes_that_cannot_be_written_are_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_scenes(tmp_path / "file", train=1, val=0, size=(16, 16))
 
 
 def test_train_and_val_hold_different_scenes(tmp_path: Path) -> None:

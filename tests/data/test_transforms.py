@@ -143,3 +143,13 @@ def test_without_kornia_the_line_to_install_it_is_told(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "kornia.augmentation", None)
     with pytest.raises(MissingPackageError, match=r"kornia is not installed; run: pip install 'segnet\[train\]'"):
         Augmentation(EVERYTHING)
+
+
+def test_nothing_but_old_classes_and_void_comes_out_even_under_autocast() -> None:
+    """Kornia's matrices would be off by a pixel in bfloat16 and reach beyond the picture, where it fills with 0."""
+    augmentation = Augmentation(AugmentConfig(crop=(24, 32), crop_area=(0.8, 1.0), flip=0.0))
+    torch.manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        for _ in range(10):
+            _, mask = augmentation(torch.rand(4, 3, 36, 48), torch.full((4, 36, 48), 5))
+            assert set(mask.unique().tolist()) <= {5, 255}

@@ -374,6 +374,18 @@ def test_config_survives_json(narrow_config: SegNetConfig):
         ({"decoder": ((8, 7), (6, 4), (4,))}, "as many channels"),
         ({"dropout_stages": (4,)}, "stages are 1 to 3"),
         ({"dropout_stages": (0,)}, "stages are 1 to 3"),
+        ({"kernel": 3.0}, "3.0 is not possible: .* whole numbers"),
+        ({"classes": True}, "True is not possible: .* whole numbers"),
+        ({"in_channels": 3.0}, "3.0 is not possible: .* whole numbers"),
+        ({"dropout_stages": (2.0,)}, "2.0 is not possible: .* whole numbers"),
+        ({"encoder": ((4, 4.5), (6, 6), (8, 8))}, "4.5 is not possible: .* whole numbers"),
+        ({"decoder": ("ab",)}, "'a' is not possible: .* whole numbers"),
+        ({"std": (math.nan,)}, "nan is not possible: .* finite"),
+        ({"mean": (0.5, -math.inf)}, "-inf is not possible: .* finite"),
+        ({"mean": (10**400,)}, "is not possible: .* finite"),
+        ({"dropout": "0.5"}, "'0.5' is not possible: .* finite"),
+        ({"decoder_relu": "no"}, "decoder_relu and local_response_norm true or false"),
+        ({"name": 5}, "name must be a text"),
     ],
 )
 def test_impossible_settings_are_refused(narrow_config: SegNetConfig, change: dict[str, object], told: str):

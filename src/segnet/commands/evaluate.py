@@ -48,7 +48,9 @@ def run(
     bar.start(total=len(dataset))
     try:
         runtime = TorchRuntime(kept.model, device=device, precision=precision)
-        scores = evaluate(runtime, dataset, progress=lambda done, total: bar.advance())
+        scores = evaluate(
+            runtime, dataset, device=runtime.device, workers=1, progress=lambda done, total: bar.advance()
+        )
     finally:
         bar.stop()
     heading = f"{kept.path.name} on {source.root} ({source.layout}), split {split}, {len(dataset)} pictures"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,37 @@ class Job:
     place: Path
 
 
+@dataclass(frozen=True)
+class Output:
+    """Where results go, which kinds, and how they look."""
+
+    root: Path
+    kinds: tuple[str, ...]
+    opacity: float
+    labels: Labels
+
+    def write(self, place: Path, image: NDArray[np.uint8], prediction: Prediction) -> NDArray[np.float64]:
+        """Write what was asked for and return the class shares."""
+        from segnet import visualize
+        from segnet.data.pictures import write_image, write_mask
+
+        shares = visualize.class_shares(prediction.mask, self.labels)
+        if "mask" in self.kinds:
+            write_mask(self._path("mask", place), prediction.mask, self.labels)
+        if "color" in self.kinds:
+            write_image(self._path("color", place), visualize.colorize(prediction.mask, self.labels))
+        if "overlay" in self.kinds:
+            base = image if image.shape[2] == 3 else np.repeat(image, 3, axis=2)
+            picture = visualize.overlay(base, prediction.mask, self.labels, opacity=self.opacity)
+            write_image(self._path("overlay", place), visualize.add_legend(picture, self.labels, shares))
+        if "confidence" in self.kinds and prediction.confidence is not None:
+            write_image(self._path("confidence", place), np.round(prediction.confidence * 255).astype(np.uint8))
+        return shares
+
+    def _path(self, kind: str, place: Path) -> Path:
+        return self.root / kind / place.with_name(f"{place.name}.png")
+
+
 @dataclass
 class Tally:
     """What a run over many pictures came to."""
@@ -51,6 +83,7 @@ def run(
     out: Path = Path("predictions"),
     save: list[Literal["mask", "overlay", "color", "confidence"]] = ["mask", "overlay"],  # noqa: B006
     opacity: float = 0.5,
+    longest: int = 1024,
     device: str = "auto",
     precision: Literal["auto", "float32", "bf16"] = "float32",
     timing: bool = False,
@@ -64,6 +97,7 @@ def run(
         save: what to write: mask (palette PNG of class numbers), overlay (with legend), color, confidence (grey PNG,
             white is 1).
         opacity: of the colours in overlays, 0 to 1.
+        longest: pictures with a longer side, in pixels, are labelled at this size and the result enlarged; 0: never.
         device: auto, cpu, cuda or mps.
         precision: bf16 is faster where the processor has bfloat16 arithmetic, and a little less exact; auto finds out.
         timing: tell how long starting, loading, labelling and writing took.
@@ -71,17 +105,24 @@ def run(
     started = time.perf_counter()
     if not 0.0 <= opacity <= 1.0:
         raise ConfigError(f"opacity={opacity} is not possible; give 0 (picture alone) to 1 (colours alone)")
+    if longest < 0:
+        raise ConfigError(f"longest={longest} is not possible; give a number of pixels, or 0 for any size")
     jobs = find_jobs(source or (str(_SAMPLE),), out=out)
     _require_writable(out)
 
     from segnet.inference import Predictor
 
     imported = time.perf_counter()
-    predictor = Predictor.load(model, device=device, precision=precision, confidence="confidence" in save)
+    predictor = Predictor.load(
+        model, device=device, precision=precision, confidence="confidence" in save, longest=longest or None
+    )
     loaded = time.perf_counter()
-    tally = label_all(predictor, jobs, out, tuple(save), opacity)
+    tally = Tally()
+    try:
+        label_all(predictor, jobs, Output(out, tuple(save), opacity, predictor.labels), tally)
+    finally:
+        _report(tally, predictor.labels, len(jobs), out)
     finished = time.perf_counter()
-    _report(tally, predictor.labels, len(jobs), out)
     if timing:
         rate = len(jobs) / (finished - loaded)
         print(
@@ -104,32 +145,39 @@ def find_jobs(sources: Sequence[str], *, out: Path | None = None) -> list[Job]:
 
 
 def _pictures(source: Path, out: Path | None) -> list[tuple[Path, Path]]:
-    """The pictures of one source; of a folder that holds OUT, without the results of an earlier run."""
+    """The pictures of one source; of a folder or glob that covers OUT, without the results of an earlier run."""
     from segnet.data.pictures import find_images
 
     found = find_images(source)
-    if out is None or not source.is_dir() or source.resolve().is_relative_to(out.resolve()):
+    if out is None or source.is_file() or (source.is_dir() and source.resolve().is_relative_to(out.resolve())):
         return found
     return [(path, place) for path, place in found if not path.resolve().is_relative_to(out.resolve())]
 
 
 def _require_writable(out: Path) -> None:
-    """Fail before the model runs, not after."""
+    """Fail before the model runs, not after; leaves nothing behind."""
+    from segnet.files import replacing
+
+    new = not out.exists()
+    probe = out / f".segnet-probe-{os.getpid()}"
     try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be made a folder ({error.strerror}); give another --out") from error
+        with replacing(probe) as temporary:
+            temporary.touch()
+    except OutputError as error:
+        reason = getattr(error.__cause__, "strerror", None) or error
+        raise OutputError(f"{out}: results cannot be written there ({reason}); give another --out") from error
+    probe.unlink()
+    if new:
+        out.rmdir()
 
 
-def label_all(predictor: Predictor, jobs: list[Job], out: Path, save: tuple[str, ...], opacity: float) -> Tally:
+def label_all(predictor: Predictor, jobs: list[Job], output: Output, tally: Tally) -> None:
     """Pictures are read and results written in threads while the model runs; one bad picture does not stop the rest."""
     from segnet.console import ProgressBar
-    from segnet.data.pictures import read_image
     from segnet.inference import read_ahead
 
-    tally = Tally()
     bar = ProgressBar("labelling")
-    read = partial(_read, read_image, channels=predictor.channels)
+    read = partial(_read, channels=predictor.channels)
     with ThreadPoolExecutor(max_workers=2) as writers:
         waiting: list[Future[NDArray[np.float64]]] = []
         bar.start(total=len(jobs))
@@ -140,51 +188,20 @@ def label_all(predictor: Predictor, jobs: list[Job], out: Path, save: tuple[str,
                 except DataError as error:
                     tally.failures.append(str(error))
                 else:
-                    write = partial(_write, out, save, opacity, predictor.labels)
-                    waiting.append(writers.submit(write, job.place, pixels, predictor(pixels)))
-                tally.shares += _finished(waiting, keep=_WRITES_AHEAD)
+                    waiting.append(writers.submit(output.write, job.place, pixels, predictor(pixels)))
+                tally.shares.extend(_finished(waiting, keep=_WRITES_AHEAD))
                 bar.advance(job.picture.name)
-            tally.shares += _finished(waiting, keep=0)
+            tally.shares.extend(_finished(waiting, keep=0))
         finally:
+            for write in waiting:
+                write.cancel()
             bar.stop()
-    return tally
 
 
-def _read(read_image: Any, job: Job, *, channels: int) -> NDArray[np.uint8]:
-    pixels: NDArray[np.uint8] = read_image(job.picture, channels=channels)
-    return pixels
+def _read(job: Job, *, channels: int) -> NDArray[np.uint8]:
+    from segnet.data.pictures import read_image
 
-
-def _write(
-    out: Path,
-    save: tuple[str, ...],
-    opacity: float,
-    labels: Labels,
-    place: Path,
-    image: NDArray[np.uint8],
-    prediction: Prediction,
-) -> NDArray[np.float64]:
-    """Write what was asked for and return the class shares."""
-    from segnet import visualize
-    from segnet.data.pictures import write_image, write_mask
-
-    shares = visualize.class_shares(prediction.mask, labels)
-
-    def target(kind: str) -> Path:
-        return out / kind / place.with_name(f"{place.name}.png")
-
-    if "mask" in save:
-        write_mask(target("mask"), prediction.mask, labels)
-    if "color" in save:
-        write_image(target("color"), visualize.colorize(prediction.mask, labels))
-    if "overlay" in save:
-        base = image if image.shape[2] == 3 else np.repeat(image, 3, axis=2)
-        picture = visualize.overlay(base, prediction.mask, labels, opacity=opacity)
-        write_image(target("overlay"), visualize.add_legend(picture, labels, shares))
-    if prediction.confidence is not None:
-        grey = np.round(prediction.confidence * 255).astype(np.uint8)
-        write_image(target("confidence"), grey)
-    return shares
+    return read_image(job.picture, channels=channels)
 
 
 def _finished(waiting: list[Future[NDArray[np.float64]]], *, keep: int) -> Iterator[NDArray[np.float64]]:

@@ -12,13 +12,14 @@ import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segnet.data.dataset import SegmentationDataset
-from segnet.errors import ConfigError, DataError
+from segnet.errors import ConfigError, DataError, OutputError
 from segnet.files import cache_dir, replacing
 from segnet.labels import CAMVID, VOID, Labels
 
@@ -34,7 +35,7 @@ CAMVID_PUBLISHED = (0.2595, 0.1826, 4.5640, 0.1417, 0.9051, 0.3826, 9.6446, 1.84
 """The weights of the authors' CamVid recipe, in the order of ``labels.CAMVID``."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClassCounts:
     """Pixels of a data set by class.
 
@@ -55,16 +56,21 @@ class ClassCounts:
 def count_classes(dataset: SegmentationDataset) -> ClassCounts:
     """Count every mask once; the result is cached by the files' names, sizes and times.
 
+    A cache that cannot be written is said in a warning.
+
     Raises:
         DataError: a mask cannot be read or holds a value that is no class.
     """
     cache = cache_dir() / "class-counts" / f"{_fingerprint(dataset)}.json"
-    if cache.is_file():
-        table = json.loads(cache.read_text())
-        return ClassCounts(np.array(table["pixels"]), np.array(table["around"]))
+    kept = _read_counts(cache, dataset.labels.classes)
+    if kept is not None:
+        return kept
     counts = _count(dataset)
-    with replacing(cache) as temporary:
-        temporary.write_text(json.dumps({"pixels": counts.pixels.tolist(), "around": counts.around.tolist()}))
+    try:
+        with replacing(cache) as temporary:
+            temporary.write_text(json.dumps({"pixels": counts.pixels.tolist(), "around": counts.around.tolist()}))
+    except OutputError as error:
+        log.warning("the class counts are not kept: %s; SEGNET_CACHE may name another folder", error)
     return counts
 
 
@@ -100,6 +106,16 @@ def class_weights(counts: ClassCounts, balance: str, labels: Labels) -> NDArray[
     weights = np.zeros(labels.classes, dtype=np.float64)
     weights[present] = np.median(counts.frequency[present]) / counts.frequency[present]
     return (np.sqrt(weights) if balance == "sqrt_median" else weights).astype(np.float32)
+
+
+def _read_counts(cache: Path, classes: int) -> ClassCounts | None:
+    """What the cache holds; None if there is none or it is damaged."""
+    try:
+        table = json.loads(cache.read_text())
+        pixels, around = (np.array(table[key], dtype=np.int64) for key in ("pixels", "around"))
+    except (OSError, ValueError, TypeError, LookupError, OverflowError):
+        return None
+    return ClassCounts(pixels, around) if pixels.shape == around.shape == (classes,) else None
 
 
 def _count(dataset: SegmentationDataset) -> ClassCounts:

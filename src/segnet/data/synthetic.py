@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from segnet.data.pictures import write_image, write_mask
 from segnet.data.scene.canvas import noise_tile, open_canvas
 from segnet.data.scene.film import develop
 from segnet.data.scene.layout import choose_light, paint_street, place_camera, plan_street
@@ -69,18 +69,9 @@ def write_scenes(
         The folder.
     """
     for split, first, count in (("train", seed, train), ("val", seed + train, val)):
-        pictures, masks = root / split, root / f"{split}annot"
-        pictures.mkdir(parents=True, exist_ok=True)
-        masks.mkdir(parents=True, exist_ok=True)
         for scene in range(first, first + count):
             image, mask = draw_scene(scene, size=size)
-            Image.fromarray(image).save(pictures / f"scene_{scene:05d}.png")
-            _palette_picture(mask).save(masks / f"scene_{scene:05d}.png")
+            stored = np.where(mask == VOID, np.uint8(_FILE_VOID), mask)
+            write_image(root / split / f"scene_{scene:05d}.png", image)
+            write_mask(root / f"{split}annot" / f"scene_{scene:05d}.png", stored, CAMVID)
     return root
-
-
-def _palette_picture(mask: NDArray[np.uint8]) -> Image.Image:
-    """The mask as CamVid stores it: index values, colours visible, void 11."""
-    picture = Image.fromarray(np.where(mask == VOID, np.uint8(_FILE_VOID), mask))
-    picture.putpalette(CAMVID.palette()[: _FILE_VOID + 1].tobytes())
-    return picture

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from segnet.errors import ConfigError, MissingPackageError
+from segnet.labels import VOID
 
 __all__ = ["AugmentConfig", "Augmentation"]
 
@@ -70,8 +72,11 @@ class Augmentation:
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Changed copies of image (N, C, H, W) in [0, 1] and mask (N, H, W); colours change in RGB pictures only."""
         if self._geometry is not None:
-            image, changed = self._geometry(image, mask[:, None].to(image.dtype))
-            mask = changed[:, 0].round().to(mask.dtype)
+            # Kornia fills with 0 what lies beyond a picture's edge, so 0 stands for void meanwhile.
+            shifted = torch.where(mask == VOID, 0, mask + 1)
+            image, changed = self._geometry(image, shifted[:, None].to(image.dtype))
+            changed = changed[:, 0].round().to(mask.dtype)
+            mask = torch.where(changed == 0, VOID, changed - 1)
         if self._color is not None and image.shape[1] == 3:
             image = self._color(image)
         if self._appearance is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import struct
 from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import NamedTuple
@@ -134,7 +135,7 @@ def _download(name: str) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             digits = file.removesuffix(".pth").rpartition("-")[2]
             torch.hub.download_url_to_file(_ADDRESS + file, str(path), hash_prefix=digits)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, HTTPException) as error:
             raise ModelError(
                 f"{name}: the ImageNet weights could not be downloaded from {_ADDRESS}{file} "
                 f"({_first_line(error)}); fetch the file yourself and give its path"

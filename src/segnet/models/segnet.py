@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, fields
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 from typing import Any, Self
 
 import torch
@@ -27,6 +27,7 @@ Widths = tuple[tuple[int, ...], ...]
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
+_LARGEST = torch.finfo(torch.float32).max
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class SegNetConfig:
         in_channels: channels of the picture.
 
     Raises:
-        ConfigError: a value is out of range or the two sides do not mirror each other.
+        ConfigError: a value has the wrong type, is out of range or the two sides do not mirror each other.
     """
 
     name: str
@@ -66,6 +67,7 @@ class SegNetConfig:
     in_channels: int = 3
 
     def __post_init__(self) -> None:
+        self._check_types()
         if not 1 <= self.classes <= 255:
             raise ConfigError(f"classes={self.classes} is not possible; give 1 to 255")
         if self.in_channels < 1:
@@ -89,6 +91,19 @@ class SegNetConfig:
                 f"unpooling needs as many channels as the pooling had: encoder stages end in {inward}, "
                 f"decoder stages begin with {outward}"
             )
+
+    def _check_types(self) -> None:
+        """The JSON of a model file may hold anything."""
+        widths = chain.from_iterable(self.encoder + self.decoder)
+        whole = (self.classes, self.in_channels, self.kernel, self.classifier_kernel, *self.dropout_stages, *widths)
+        if wrong := [value for value in whole if type(value) is not int]:
+            raise ConfigError(f"{wrong[0]!r} is not possible: classes, channels, kernels and stages are whole numbers")
+        numbers = (self.dropout, *self.mean, *self.std)
+        if endless := [value for value in numbers if not _is_finite(value)]:
+            raise ConfigError(f"{endless[0]!r} is not possible: dropout, mean and std are finite numbers")
+        switches = (self.decoder_relu, self.local_response_norm)
+        if not isinstance(self.name, str) or not all(isinstance(value, bool) for value in switches):
+            raise ConfigError("the name must be a text, decoder_relu and local_response_norm true or false")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -214,6 +229,11 @@ def local_response_norm(x: Tensor) -> Tensor:
 
 def _per_channel(values: tuple[float, ...], channels: int) -> Tensor:
     return torch.tensor(list(islice(cycle(values), channels))).view(1, -1, 1, 1)
+
+
+def _is_finite(value: object) -> bool:
+    """A number, and not beyond float32."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def _as_tuple(value: Any) -> Any:
