@@ -224,10 +224,14 @@ def test_the_averaged_weights_are_the_ones_that_are_scored_and_kept(toy: SegNet,
     np.testing.assert_array_equal(evaluate(kept, val_set, workers=0).counts, scores.counts)
 
 
-def test_a_resumed_run_ends_with_the_weights_of_one_that_was_not_stopped(sets: Sets, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_resumed_run_ends_with_the_weights_of_one_that_was_not_stopped(
+    sets: Sets, tmp_path: Path, workers: int
+) -> None:
     def once(out: Path, epochs: int, *, resume: bool) -> None:
         torch.manual_seed(0)
-        config = quick(epochs=epochs, schedule="constant", ema=0.5, augment=AugmentConfig(flip=0.5, color=0.2))
+        augment = AugmentConfig(flip=0.5, color=0.2)
+        config = quick(epochs=epochs, schedule="constant", ema=0.5, augment=augment, workers=workers)
         train(SegNet(TOY), *sets, out=out, config=config, resume=resume)
 
     once(tmp_path / "whole", 3, resume=False)
@@ -240,7 +244,7 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_was_not_stopped(sets: S
     other_weights = weights_of(tmp_path / "parts" / "last.ckpt")
     for name, value in weights_of(tmp_path / "whole" / "last.ckpt").items():
         assert torch.equal(value, other_weights[name]), name
-    assert float(parts[2]["seconds"]) > float(parts[1]["seconds"])
+    assert float(parts[2]["seconds"]) >= float(parts[1]["seconds"])
 
 
 def test_a_finished_run_can_be_resumed_and_gives_its_scores(sets: Sets, tmp_path: Path) -> None:
@@ -308,7 +312,7 @@ def test_a_damaged_checkpoint_is_told(toy: SegNet, sets: Sets, tmp_path: Path) -
 def test_a_checkpoint_of_another_network_is_told(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     other = SegNet(SegNetConfig(name="other", encoder=((5,),), decoder=((5,),)))
     state = {f"model.{name}": value for name, value in other.state_dict().items()}
-    torch.save({"state_dict": state}, tmp_path / "last.ckpt")
+    torch.save({"state_dict": state, "epoch": 0}, tmp_path / "last.ckpt")
     with pytest.raises(ConfigError, match=r"belongs to another network.*--config .*config\.yaml"):
         train(toy, *sets, out=tmp_path, config=quick(epochs=1), resume=True)
 

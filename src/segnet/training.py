@@ -176,8 +176,9 @@ def train(
     _count(val_set)  # A bad mask is to be told now, not after the first epoch.
     task = training_loop.Task(model, weights, config)
     all_settings = {**(settings or {}), **config.to_dict()}
+    epoch = 0
     if resume:
-        _check_resumable(out / "last.ckpt", task)
+        epoch = _next_epoch(out / "last.ckpt", task)
         _check_unchanged(out / "config.yaml", before, all_settings)
     _start_folder(out, all_settings)
     about = {**(provenance or {}), "settings": all_settings}
@@ -185,7 +186,8 @@ def train(
     trainer = _trainer(out, config, place, training_loop.callbacks(keeper, config))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
-        _fit(trainer, task, train_set, val_set, config, out / "last.ckpt" if resume else None)
+        loaders = _loaders(train_set, val_set, config, epoch)
+        _fit(trainer, task, *loaders, checkpoint=out / "last.ckpt" if resume else None)
     return keeper.restore_best(model)
 
 
@@ -208,29 +210,32 @@ def _trainer(out: Path, config: TrainConfig, device: torch.device, callbacks: li
     return trainer
 
 
-def _fit(
-    trainer: lightning.Trainer,
-    task: lightning.LightningModule,
-    train_set: SegmentationDataset,
-    val_set: SegmentationDataset,
-    config: TrainConfig,
-    checkpoint: Path | None,
-) -> None:
+def _loaders(
+    train_set: SegmentationDataset, val_set: SegmentationDataset, config: TrainConfig, epoch: int
+) -> tuple[DataLoader[Any], DataLoader[Any]]:
     workers = config.workers if config.workers >= 0 else min(4, max(1, (os.cpu_count() or 1) // 2))
     # A loader draws a number whenever it begins; from a generator of its own, that leaves augmentation's numbers alone.
     own = torch.Generator()
     loader = partial(DataLoader, num_workers=workers, persistent_workers=workers > 0, collate_fn=collate, generator=own)
-    # This sampler's order depends on nothing but seed and epoch, so that a resumed run sees the same batches.
+    # This sampler's order depends on nothing but seed and epoch, so that a resumed run sees the same batches. Workers
+    # fetch the first ones before Lightning tells the sampler its epoch.
     order: DistributedSampler[Any]
     order = DistributedSampler(train_set, num_replicas=1, rank=0, shuffle=True, seed=config.seed)
+    order.set_epoch(epoch)
+    train_loader = loader(train_set, batch_size=config.batch, sampler=order, drop_last=True)
+    return train_loader, loader(val_set, batch_size=1)
+
+
+def _fit(
+    trainer: lightning.Trainer,
+    task: lightning.LightningModule,
+    train_loader: DataLoader[Any],
+    val_loader: DataLoader[Any],
+    *,
+    checkpoint: Path | None,
+) -> None:
     try:
-        trainer.fit(
-            task,
-            loader(train_set, batch_size=config.batch, sampler=order, drop_last=True),
-            loader(val_set, batch_size=1),
-            ckpt_path=checkpoint,
-            weights_only=True,
-        )
+        trainer.fit(task, train_loader, val_loader, ckpt_path=checkpoint, weights_only=True)
     except SegNetError as error:
         raise worker_error(error) from None
     except SystemExit:
@@ -279,10 +284,11 @@ def _count(dataset: SegmentationDataset, *, need_two: bool = False) -> ClassCoun
     return counts
 
 
-def _check_resumable(last: Path, task: lightning.LightningModule) -> None:
-    """Refuse a damaged file, and one of another network, before Lightning fails on it."""
+def _next_epoch(last: Path, task: lightning.LightningModule) -> int:
+    """The epoch to go on with; a damaged file, or one of another network, is refused before Lightning fails on it."""
     try:
-        kept = torch.load(last, map_location="cpu", weights_only=True)["state_dict"]
+        state = torch.load(last, map_location="cpu", weights_only=True)
+        kept, done = state["state_dict"], int(state["epoch"])
     except (OSError, RuntimeError, EOFError, LookupError, TypeError, pickle.UnpicklingError) as error:
         raise ConfigError(f"{last}: is damaged and cannot be resumed; start anew with another --out") from error
     if {name: value.shape for name, value in kept.items()} != {n: v.shape for n, v in task.state_dict().items()}:
@@ -290,6 +296,7 @@ def _check_resumable(last: Path, task: lightning.LightningModule) -> None:
             f"{last}: belongs to another network than the one asked for; "
             f"give the flags of that run: --config {last.with_name('config.yaml')}"
         )
+    return done + 1
 
 
 def _settings_of(out: Path) -> dict[str, Any]:
