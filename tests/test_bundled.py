@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
@@ -38,4 +37,3 @@ def test_the_bundled_model_labels_the_packaged_street_sensibly() -> None:
     assert scores.global_accuracy > 0.7
     found = dict(zip(CAMVID.names, scores.iou, strict=True))
     assert min(found[name] for name in ("Sky", "Road", "Pavement", "Tree", "Car")) > 0.5
-    assert np.bincount(mask.ravel()).argmax() == CAMVID.names.index("Road")
