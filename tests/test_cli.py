@@ -167,6 +167,11 @@ def test_a_misspelt_flag_gets_a_hint(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().err == "segnet: unrecognized arguments: --epocs 3; did you mean --epochs?\n"
 
 
+def test_a_cut_off_flag_is_not_guessed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave("train", "a", "--epoch", "3") == 2
+    assert "did you mean --epochs?" in capsys.readouterr().err
+
+
 def test_a_missing_settings_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (("--config", "nowhere.yaml"), ("--config=nowhere.yaml",)):
         assert leave("train", "a", *words) == 2

@@ -157,6 +157,7 @@ def _parser(name: str, run: Callable[..., Any]) -> ArgumentParser:
         prog=f"segnet {name}",
         description=summary,
         exit_on_error=False,
+        allow_abbrev=False,
         formatter_class=HelpFormatter,
         print_config=None,
     )

@@ -61,4 +61,7 @@ class MissingPackageError(SegNetError, ImportError):
     """
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed; run: pip install 'segnet[{extra}]'")
+        super().__init__(
+            f"{package} is not installed; run: pip install 'segnet[{extra}]', "
+            f"or in a clone: pip install -c constraints.txt -e '.[{extra}]'"
+        )

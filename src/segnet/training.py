@@ -166,9 +166,9 @@ def train(
     _check_folder(out, resume=resume)
     _check_sets(model, train_set, val_set, config)
     place = pick_device(device)
+    lightning = _import_lightning()
     before = _settings_of(out) if resume else {}
     config = replace(config, precision=_precision(config, before, place))
-    lightning = _import_lightning()
     from segnet import training_loop
 
     lightning.seed_everything(config.seed, workers=True, verbose=False)
@@ -264,7 +264,10 @@ def _check_sets(
     if train_set.samples == val_set.samples:
         log.warning("there is no split of its own for validation: the same %d pictures are used for both", len(val_set))
     if len(train_set) < config.batch:
-        raise DataError(f"{len(train_set)} training pictures are fewer than one batch of {config.batch}; lower --batch")
+        raise DataError(
+            f"{len(train_set)} training pictures are fewer than one batch of {config.batch}; "
+            f"give --batch {len(train_set)} or less"
+        )
 
 
 def _count(dataset: SegmentationDataset, *, need_two: bool = False) -> ClassCounts:

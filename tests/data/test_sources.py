@@ -222,7 +222,7 @@ def test_one_list_of_what_does_not_pair_up_is_told(tmp_path: Path, folder: str, 
     pair(tmp_path, "a")
     picture(tmp_path / folder / "b.png")
     text(tmp_path / "classes.txt", "sky")
-    with pytest.raises(DataError, match=f"{told}$"):
+    with pytest.raises(DataError, match=f"{told}; add or remove files$"):
         open_source(tmp_path)
 
 
@@ -248,7 +248,7 @@ def test_an_empty_masks_folder_is_told_as_pictures_without_mask(tmp_path: Path):
     picture(tmp_path / "images/a.png")
     (tmp_path / "masks").mkdir()
     text(tmp_path / "classes.txt", "sky")
-    with pytest.raises(DataError, match=r"do not pair up by name; without mask: a$"):
+    with pytest.raises(DataError, match=r"do not pair up by name; without mask: a; add or remove files$"):
         open_source(tmp_path)
 
 

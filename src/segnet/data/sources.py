@@ -288,7 +288,7 @@ def _pair_folders(images: Path, masks: Path) -> tuple[Sample, ...]:
     if alone or orphan:
         told = [f"without mask: {_few(alone)}"] if alone else []
         told += [f"mask without picture: {_few(orphan)}"] if orphan else []
-        raise DataError(f"{images} and {masks} do not pair up by name; {'; '.join(told)}")
+        raise DataError(f"{images} and {masks} do not pair up by name; {'; '.join(told)}; add or remove files")
     if not pictures:
         raise DataError(f"{images}: holds no pictures; expected {', '.join(sorted(IMAGE_SUFFIXES))}")
     return tuple(Sample(image=pictures[stem], mask=truths[stem], name=stem) for stem in sorted(pictures))
