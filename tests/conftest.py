@@ -11,6 +11,8 @@ import torch
 from segnet.data.sources import open_source
 from segnet.data.synthetic import write_scenes
 from segnet.labels import Labels
+from segnet.models.decoders import DecoderConfig
+from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
 
 
@@ -48,10 +50,9 @@ def narrow_config() -> SegNetConfig:
     """The published SegNet's stages, few and narrow; five classes."""
     return SegNetConfig(
         name="narrow",
-        encoder=((4, 4), (6, 6), (8, 8)),
-        decoder=((8, 6), (6, 4), (4,)),
+        encoder=EncoderConfig(widths=((4, 4), (6, 6), (8, 8)), dropout_after_pooling=(2, 3)),
+        decoder=DecoderConfig(widths=((8, 6), (6, 4), (4,)), dropout_stages=(2, 3)),
         classes=5,
-        dropout_stages=(2, 3),
     )
 
 

@@ -12,6 +12,8 @@ from segnet import checkpoint
 from segnet.errors import ModelError, ShapeError
 from segnet.inference import Predictor, read_ahead
 from segnet.labels import Labels
+from segnet.models.decoders import DecoderConfig
+from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.runtimes import TorchRuntime
 
@@ -48,7 +50,15 @@ def test_confidence_is_the_largest_softmax_probability(narrow: SegNet, five_labe
 
 
 def test_a_grey_model_takes_one_channel() -> None:
-    model = SegNet(SegNetConfig(name="grey", encoder=((4,),), decoder=((4,),), classes=2, in_channels=1))
+    model = SegNet(
+        SegNetConfig(
+            name="grey",
+            encoder=EncoderConfig(widths=((4,),)),
+            decoder=DecoderConfig(widths=((4,),)),
+            classes=2,
+            in_channels=1,
+        )
+    )
     predictor = predictor_of(model, Labels.from_names(["a", "b"]), channels=1)
     assert predictor(np.zeros((7, 5, 1), np.uint8)).mask.shape == (7, 5)
     with pytest.raises(ShapeError, match=r"wants uint8 \(H, W, 1\)"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from segnet.errors import ConfigError
-from segnet.labels import CAMVID, VOID, Labels
+from segnet.labels import CAMVID, CAMVID12, PASCAL, SUN, VOID, Labels
 
 
 def test_camvid_has_the_published_classes_and_colours_in_the_published_order():
@@ -22,6 +22,30 @@ def test_camvid_has_the_published_classes_and_colours_in_the_published_order():
     assert dict(zip(CAMVID.names, CAMVID.colors, strict=True)) == published
     assert list(published) == list(CAMVID.names)
     assert CAMVID.classes == 11
+
+
+def test_camvid12_is_camvid_with_road_markings_behind_the_pole():
+    # SegNet-Tutorial, Scripts/camvid12.png.
+    assert CAMVID12.classes == 12
+    assert (CAMVID12.names[3], CAMVID12.colors[3]) == ("Road_marking", (255, 69, 0))
+    assert CAMVID12.names[:3] + CAMVID12.names[4:] == CAMVID.names
+    assert CAMVID12.colors[:3] + CAMVID12.colors[4:] == CAMVID.colors
+
+
+def test_pascal_has_the_colours_of_the_development_kit():
+    # The figures that the VOC2012 documentation shows for some classes.
+    assert PASCAL.classes == 21
+    known = {
+        "background": (0, 0, 0), "aeroplane": (128, 0, 0), "bicycle": (0, 128, 0), "bus": (0, 128, 128),
+        "car": (128, 128, 128), "cat": (64, 0, 0), "person": (192, 128, 128), "tvmonitor": (0, 64, 128),
+    }  # fmt: skip
+    assert {name: PASCAL.colors[PASCAL.names.index(name)] for name in known} == known
+
+
+def test_sun_has_37_classes_behind_one_that_is_never_learned():
+    assert (SUN.classes, SUN.names[:2], SUN.names[-1]) == (38, ("Unlabelled", "Wall"), "Bag")
+    assert SUN.colors[0] == (0, 0, 0)
+    assert len(set(SUN.colors)) == 38
 
 
 def test_labels_survive_json():

@@ -34,11 +34,19 @@ from segnet.errors import (
     TrainingError,
 )
 from segnet.evaluation import evaluate
+from segnet.models.decoders import DecoderConfig
+from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.training import TrainConfig, train
 from segnet.training_loop import Task, pixel_loss
 
-TOY = SegNetConfig(name="toy", encoder=((4,), (6,)), decoder=((4,), (4,)), classes=11, dropout=0.1, dropout_stages=(2,))
+TOY = SegNetConfig(
+    name="toy",
+    encoder=EncoderConfig(widths=((4,), (6,)), dropout_after_pooling=(2,)),
+    decoder=DecoderConfig(widths=((4,), (4,)), dropout_stages=(2,)),
+    classes=11,
+    dropout=0.1,
+)
 QUICK: dict[str, Any] = {"batch": 2, "precision": "float32", "workers": 0, "warmup": 0.0, "validate_every": 1}
 
 
@@ -310,7 +318,9 @@ def test_a_damaged_checkpoint_is_told(toy: SegNet, sets: Sets, tmp_path: Path) -
 
 
 def test_a_checkpoint_of_another_network_is_told(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
-    other = SegNet(SegNetConfig(name="other", encoder=((5,),), decoder=((5,),)))
+    other = SegNet(
+        SegNetConfig(name="other", encoder=EncoderConfig(widths=((5,),)), decoder=DecoderConfig(widths=((5,),)))
+    )
     state = {f"model.{name}": value for name, value in other.state_dict().items()}
     torch.save({"state_dict": state, "epoch": 0}, tmp_path / "last.ckpt")
     with pytest.raises(ConfigError, match=r"belongs to another network.*--config .*config\.yaml"):
@@ -330,7 +340,11 @@ def test_fewer_pictures_than_a_batch_are_told(toy: SegNet, sets: Sets, tmp_path:
 
 
 def test_another_number_of_classes_is_told_before_training(sets: Sets, tmp_path: Path) -> None:
-    model = SegNet(SegNetConfig(name="two", encoder=((4,),), decoder=((4,),), classes=2))
+    model = SegNet(
+        SegNetConfig(
+            name="two", encoder=EncoderConfig(widths=((4,),)), decoder=DecoderConfig(widths=((4,),)), classes=2
+        )
+    )
     with pytest.raises(ModelError, match="the network has 2 classes but the data 11"):
         train(model, *sets, out=tmp_path / "out", config=quick(epochs=1))
     assert not (tmp_path / "out").exists()

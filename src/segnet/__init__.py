@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from segnet.labels import CAMVID, VOID, Labels
     from segnet.metrics import Scores, confusion
     from segnet.models.segnet import SegNet, SegNetConfig
-    from segnet.models.zoo import create_model, list_models
+    from segnet.models.zoo import create_model, list_encoders, list_models
     from segnet.ops import max_pool, max_unpool
+    from segnet.recalibration import recalibrate
     from segnet.training import TrainConfig, train
 
 _HOMES = {
@@ -38,8 +39,9 @@ _HOMES = {
     "segnet.labels": ("CAMVID", "VOID", "Labels"),
     "segnet.metrics": ("Scores", "confusion"),
     "segnet.models.segnet": ("SegNet", "SegNetConfig"),
-    "segnet.models.zoo": ("create_model", "list_models"),
+    "segnet.models.zoo": ("create_model", "list_encoders", "list_models"),
     "segnet.ops": ("max_pool", "max_unpool"),
+    "segnet.recalibration": ("recalibrate",),
     "segnet.training": ("TrainConfig", "train"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -47,8 +49,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "CAMVID", "VOID", "AugmentConfig", "Checkpoint", "Labels", "Prediction", "Predictor", "Sample", "Scores",
     "SegNet", "SegNetConfig", "SegNetError", "SegmentationDataset", "Source", "TrainConfig", "bundled_models",
-    "confusion", "create_model", "draw_scene", "evaluate", "list_models", "load", "max_pool", "max_unpool",
-    "open_dataset", "open_source", "save", "train",
+    "confusion", "create_model", "draw_scene", "evaluate", "list_encoders", "list_models", "load", "max_pool",
+    "max_unpool", "open_dataset", "open_source", "recalibrate", "save", "train",
 ]  # fmt: skip
 
 

@@ -11,14 +11,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
-from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
-from torch import Tensor
+from torch import Tensor, nn
 
 from segnet.errors import ConfigError, ModelError
 from segnet.files import replacing
@@ -88,8 +87,12 @@ def save(
     return path
 
 
-def load(source: str | Path) -> Checkpoint:
+def load(source: str | Path, *, encoder: nn.Module | None = None) -> Checkpoint:
     """Read a model file, or a bundled model by its name.
+
+    Args:
+        source: a path or a bundled model's name.
+        encoder: for a model around a module of your own: that module again; it is filled with the file's weights.
 
     Raises:
         ModelError: no such file or name, not one of our files, damaged, or its parts do not belong together.
@@ -108,10 +111,7 @@ def load(source: str | Path) -> Checkpoint:
     except (ConfigError, RecursionError, OverflowError) as error:
         raise ModelError(f"{path}: the description in the file cannot be used ({error})") from error
     _check_classes(config, labels, path)
-    _check_memory(config, state, path)
-    with torch.random.fork_rng(devices=[]):  # The first weights are drawn, only to be replaced.
-        model = SegNet(config)
-    _fill(model, state, path)
+    model = _filled(config, state, encoder, path)
     return Checkpoint(
         model=model.eval(), labels=labels, provenance=header["provenance"], scores=header["scores"], path=path,
     )  # fmt: skip
@@ -170,18 +170,32 @@ def _check_classes(config: SegNetConfig, labels: Labels, path: Path) -> None:
         raise ModelError(f"{path}: the network has {config.classes} classes but the class table {labels.classes}")
 
 
-def _check_memory(config: SegNetConfig, state: Mapping[str, Tensor], path: Path) -> None:
-    """Before the network is built: a few bytes of description could ask for any amount of memory."""
-    widths = [config.in_channels, *chain.from_iterable(config.encoder + config.decoder)]
-    filters = config.kernel**2 * sum(inputs * outputs for inputs, outputs in pairwise(widths))
-    filters += config.classifier_kernel**2 * widths[-1] * config.classes
-    held = sum(value.numel() for value in state.values())
-    if filters > held:
-        raise ModelError(f"{path}: describes more filters than fit into its {held} numbers; it is not complete")
+def _filled(config: SegNetConfig, state: Mapping[str, Tensor], encoder: nn.Module | None, path: Path) -> SegNet:
+    """The network with the file's tensors; a missing, unknown or misshapen one is an error that names it."""
+    if config.encoder.kind == "custom" and encoder is None:
+        raise ModelError(
+            f"{path}: was built around a module of its author's; load it in Python and hand that module over"
+        )
+    if sum(map(len, config.encoder.widths + config.decoder.widths)) > len(state):
+        raise ModelError(f"{path}: describes more convolutions than the file has tensors; it is not complete")
+    try:
+        # Without memory at first: a few bytes of description could ask for any amount of it.
+        with torch.device("meta"):
+            model = SegNet(config, encoder)
+        _check_tensors(model, state, path)
+        if not config.encoder.widths:  # other encoders may hold tensors that no file has
+            with torch.random.fork_rng(devices=[]):  # the first weights are drawn, only to be replaced
+                model = SegNet(config, encoder)
+    except (ConfigError, RuntimeError, OverflowError) as error:
+        raise ModelError(f"{path}: the network that it describes cannot be built ({error})") from error
+    target = model.state_dict()
+    # Copied, since the file may be mapped into memory and may change.
+    ready = {name: value.to(target[name].dtype, copy=True) for name, value in state.items()}
+    model.load_state_dict(ready, assign=bool(config.encoder.widths))
+    return model
 
 
-def _fill(model: SegNet, state: Mapping[str, Tensor], path: Path) -> None:
-    """Copy the tensors in; a missing, unknown or misshapen one is an error that names it."""
+def _check_tensors(model: SegNet, state: Mapping[str, Tensor], path: Path) -> None:
     target = model.state_dict()
     for name in sorted(set(target) | set(state)):
         if name not in state:
@@ -192,4 +206,3 @@ def _fill(model: SegNet, state: Mapping[str, Tensor], path: Path) -> None:
             raise ModelError(
                 f"{path}: {name} has shape {tuple(state[name].shape)}, expected {tuple(target[name].shape)}"
             )
-    model.load_state_dict({name: value.to(target[name].dtype) for name, value in state.items()})

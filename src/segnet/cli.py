@@ -28,7 +28,9 @@ COMMANDS = {
     "predict": "label pictures: palette masks and overlays with a legend",
     "train": "train a model on labelled pictures",
     "evaluate": "score a model on labelled pictures",
-    "models": "list the models by name",
+    "models": "list the models by name, and what each costs",
+    "recalibrate": "measure a model's batch-norm statistics anew",
+    "convert": "turn Caffe's models into model files",
 }
 
 
@@ -59,7 +61,7 @@ def _exit_code(arguments: list[str]) -> int:
 
 
 def _overview() -> str:
-    lines = [f"  {name:<10} {text}" for name, text in COMMANDS.items()]
+    lines = [f"  {name:<12} {text}" for name, text in COMMANDS.items()]
     return "\n".join(
         [
             "usage: segnet COMMAND ...",

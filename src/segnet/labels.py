@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from segnet.errors import ConfigError
 
-__all__ = ["CAMVID", "VOID", "Color", "Labels"]
+__all__ = ["CAMVID", "CAMVID12", "PASCAL", "SUN", "VOID", "Color", "Labels"]
 
 VOID = 255
 """The value of a pixel that belongs to no class: left out of loss and scores."""
@@ -99,6 +99,15 @@ def _color_of(index: int) -> Color:
     return round(red * shade), round(green * shade), (round(blue * shade) + 37 * turn) % 256
 
 
+def _voc_color(index: int) -> Color:
+    """Pascal VOC's colour of a class: three bits of its index at a time go to red, green and blue, highest bit first.
+
+    Source: VOClabelcolormap.m of the VOC development kit.
+    """
+    red, green, blue = (sum((index >> 3 * turn + channel & 1) << 7 - turn for turn in range(8)) for channel in range(3))
+    return red, green, blue
+
+
 CAMVID = Labels(
     names=(
         "Sky", "Building", "Pole", "Road", "Pavement", "Tree",
@@ -110,3 +119,33 @@ CAMVID = Labels(
     ),
 )  # fmt: skip
 """CamVid's eleven classes, in the published order and colours."""
+
+CAMVID12 = Labels(
+    names=(*CAMVID.names[:3], "Road_marking", *CAMVID.names[3:]),
+    colors=(*CAMVID.colors[:3], (255, 69, 0), *CAMVID.colors[3:]),
+)
+"""CamVid's classes with road markings, as the authors' driving web demo has them (camvid12.png)."""
+
+PASCAL = Labels(
+    names=(
+        "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+        "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+    ),
+    colors=tuple(_voc_color(index) for index in range(21)),
+)  # fmt: skip
+"""Pascal VOC's twenty classes and the background, in its order and colours."""
+
+SUN = Labels(
+    names=(
+        "Unlabelled",
+        "Wall", "Floor", "Cabinet", "Bed", "Chair", "Sofa", "Table", "Door", "Window", "Bookshelf", "Picture",
+        "Counter", "Blinds", "Desk", "Shelves", "Curtain", "Dresser", "Pillow", "Mirror", "Floor-mat", "Clothes",
+        "Ceiling", "Books", "Fridge", "TV", "Paper", "Towel", "Shower-curtain", "Box", "Whiteboard", "Person",
+        "Night-stand", "Toilet", "Sink", "Lamp", "Bathtub", "Bag",
+    ),
+    colors=tuple(_voc_color(index) for index in range(38)),
+)  # fmt: skip
+"""SUN RGB-D's 37 classes in the order of the paper's Table 5, behind a class 0 that was never learned.
+
+The colours are our choice (VOC's formula): the authors' sun.png is not known here.
+"""

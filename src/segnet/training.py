@@ -48,7 +48,7 @@ _CHOICES = {
 
 
 # What a resumed run may change: none of these alters what a step does.
-_MAY_CHANGE = frozenset({"data", "epochs", "precision", "validate_every", "workers"})
+_MAY_CHANGE = frozenset({"data", "epochs", "precision", "save_memory", "validate_every", "workers"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +72,7 @@ class TrainConfig:
             class_average.
         validate_every: epochs between validations; the last epoch is always validated.
         precision: auto (bf16 where a short timing on this machine shows it to be faster), bf16 or float32.
+        save_memory: keep less for the backward pass and compute it again: less memory, more time, the same result.
         workers: processes that read pictures; -1 takes one on small machines, up to four on larger ones.
         seed: of initial weights, order and augmentation.
         augment: see ``AugmentConfig``.
@@ -91,6 +92,7 @@ class TrainConfig:
     monitor: Monitor = "miou"
     validate_every: int = 1
     precision: Precision = "auto"
+    save_memory: bool = False
     workers: int = -1
     seed: int = 0
     augment: AugmentConfig = field(default_factory=AugmentConfig)

@@ -59,6 +59,7 @@ class Task(lightning.LightningModule):
     def __init__(self, model: SegNet, weights: Tensor, config: TrainConfig) -> None:
         super().__init__()
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model.save_memory(config.save_memory)
         self.config = config
         self.register_buffer("weights", weights, persistent=False)
         self._augment = Augmentation(config.augment)

@@ -9,9 +9,13 @@ import torch
 
 from segnet import checkpoint
 from segnet.labels import CAMVID, Labels
+from segnet.models.decoders import DecoderConfig
+from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
 
-TOY = SegNetConfig(name="toy", encoder=((4,), (6,)), decoder=((4,), (4,)), classes=11)
+TOY = SegNetConfig(
+    name="toy", encoder=EncoderConfig(widths=((4,), (6,))), decoder=DecoderConfig(widths=((4,), (4,))), classes=11
+)
 
 
 @pytest.fixture(scope="session")
@@ -22,5 +26,9 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def two_class_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    model = SegNet(SegNetConfig(name="two", encoder=((4,),), decoder=((4,),), classes=2))
+    model = SegNet(
+        SegNetConfig(
+            name="two", encoder=EncoderConfig(widths=((4,),)), decoder=DecoderConfig(widths=((4,),)), classes=2
+        )
+    )
     return checkpoint.save(model, Labels.from_names(["a", "b"]), tmp_path_factory.mktemp("model") / "two.safetensors")

@@ -14,9 +14,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from segnet.errors import ModelError
-from segnet.models.encoders import Encoder
-from segnet.models.pretrained import adapt_input_filters, load_encoder_weights
-from segnet.models.zoo import create_model
+from segnet.models.backbones import Backbone
+from segnet.models.decoders import DecoderConfig, NoSkip
+from segnet.models.encoders import Encoder, EncoderConfig
+from segnet.models.pretrained import LoadReport, adapt_input_filters, fill_encoder, read_weights
+from segnet.models.segnet import SegNetConfig, build_encoder
+from segnet.models.zoo import ENCODERS, create_model
 
 STAGES = ((4, 4), (6, 6), (8, 8, 8))  # layout "D" of VGG, short and narrow
 FULL_STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -48,8 +51,18 @@ def _stirred(name: str, value: Tensor) -> Tensor:
     return torch.rand_like(value) + 0.5 if name.endswith("running_var") else torch.randn_like(value)
 
 
-def narrow_encoder(channels: int = 3, stages: tuple[tuple[int, ...], ...] = STAGES) -> Encoder:
-    return Encoder(channels, stages, kernel=3, dropout=0.0, dropout_stages=()).eval()
+def narrow_encoder(channels: int = 3, stages: tuple[tuple[int, ...], ...] = STAGES) -> Encoder | Backbone:
+    encoder = EncoderConfig(widths=stages)
+    decoder = DecoderConfig(widths=((),) * len(stages))
+    return build_encoder(SegNetConfig(name="narrow", encoder=encoder, decoder=decoder, in_channels=channels)).eval()
+
+
+def deepest(encoder: Encoder | Backbone, x: Tensor) -> Tensor:
+    return encoder(x, [NoSkip()] * len(encoder.channels))[0]
+
+
+def load_encoder_weights(encoder: Encoder | Backbone, source: str) -> LoadReport:
+    return fill_encoder(encoder, read_weights(source))
 
 
 def saved(state: object, path: Path) -> str:
@@ -60,11 +73,11 @@ def saved(state: object, path: Path) -> str:
     return str(path)
 
 
-def snapshot(encoder: Encoder) -> dict[str, Tensor]:
+def snapshot(encoder: Encoder | Backbone) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in encoder.state_dict().items()}
 
 
-def same(encoder: Encoder, before: dict[str, Tensor]) -> bool:
+def same(encoder: Encoder | Backbone, before: dict[str, Tensor]) -> bool:
     return all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
 
 
@@ -77,7 +90,7 @@ def test_vgg16_bn_computes_what_torchvisions_row_of_layers_does(tmp_path: Path, 
     ours = narrow_encoder()
     load_encoder_weights(ours, saved(state, tmp_path / f"vgg{suffix}"))
     image = torch.rand(2, 3, 16, 24)
-    torch.testing.assert_close(ours(image)[0], theirs(image), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(deepest(ours, image), theirs(image), rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()
@@ -95,7 +108,7 @@ def test_vgg16_fills_the_convolutions_and_leaves_the_norms(tmp_path: Path):
             )
             expected = (expected / (1 + 1e-5) ** 0.5 + 0.001).relu()  # a fresh batch norm
         expected = F.max_pool2d(expected, 2)
-    torch.testing.assert_close(ours(x)[0], expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(deepest(ours, x), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_what_was_loaded_skipped_and_missing_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -141,8 +154,8 @@ def test_a_grey_encoder_sees_a_grey_picture_as_the_coloured_one_does(tmp_path: P
     load_encoder_weights(three, source)
     load_encoder_weights(other, source)
     grey = torch.rand(1, 1, 8, 8)
-    expected = three(grey.expand(1, 3, 8, 8))[0]
-    torch.testing.assert_close(other(grey)[0], expected, rtol=1e-3, atol=1e-3)
+    expected = deepest(three, grey.expand(1, 3, 8, 8))
+    torch.testing.assert_close(deepest(other, grey), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_input_filters_are_summed_repeated_and_rescaled():
@@ -257,7 +270,7 @@ def test_a_cut_off_file_is_refused(tmp_path: Path, suffix: str, share: float):
 
 
 def test_a_missing_file_is_refused_with_the_names_that_can_be_downloaded(tmp_path: Path):
-    with pytest.raises(ModelError, match=r"no such file; give a file, or one of vgg16, vgg16_bn"):
+    with pytest.raises(ModelError, match=r"no such file; give a file, or one of vgg11, vgg13, vgg16"):
         load_encoder_weights(narrow_encoder(), str(tmp_path / "vgg.pth"))
 
 
@@ -301,3 +314,104 @@ def test_a_download_folder_that_cannot_be_made_says_what_to_do(hub: Path):
     hub.parent.parent.write_text("a file where the folder should be")
     with pytest.raises(ModelError, match="could not be downloaded"):
         load_encoder_weights(narrow_encoder(), "vgg16")
+
+
+def squeezenet_state() -> dict[str, Tensor]:
+    """Made-up weights under torchvision's names of SqueezeNet 1.1."""
+    shapes = {"0": (64, 3, 3)}
+    for number, (inputs, squeeze, expand) in {
+        3: (64, 16, 64), 4: (128, 16, 64), 6: (128, 32, 128), 7: (256, 32, 128),
+        9: (256, 48, 192), 10: (384, 48, 192), 11: (384, 64, 256), 12: (512, 64, 256),
+    }.items():  # fmt: skip
+        shapes[f"{number}.squeeze"] = (squeeze, inputs, 1)
+        shapes[f"{number}.expand1x1"] = (expand, squeeze, 1)
+        shapes[f"{number}.expand3x3"] = (expand, squeeze, 3)
+    state = {}
+    for name, (outputs, inputs, side) in shapes.items():
+        state[f"features.{name}.weight"] = torch.randn(outputs, inputs, side, side) * (2 / (inputs * side**2)) ** 0.5
+        state[f"features.{name}.bias"] = torch.randn(outputs) * 0.1
+    return state
+
+
+def plain_squeezenet(state: dict[str, Tensor], x: Tensor) -> Tensor:
+    """Its layers in torch's own operators, every halving a 2x2 pooling."""
+
+    def conv(name: str, x: Tensor) -> Tensor:
+        weight = state[f"features.{name}.weight"]
+        return F.conv2d(x, weight, state[f"features.{name}.bias"], padding=weight.shape[2] // 2).relu()
+
+    def halved(x: Tensor) -> Tensor:
+        return F.max_pool2d(x, 2, ceil_mode=True)
+
+    x = halved(halved(conv("0", x)))
+    for stage in ((3, 4), (6, 7), (9, 10, 11, 12)):
+        for number in stage:
+            few = conv(f"{number}.squeeze", x)
+            x = torch.cat([conv(f"{number}.expand1x1", few), conv(f"{number}.expand3x3", few)], dim=1)
+        x = halved(x)
+    return x
+
+
+@torch.no_grad()
+def test_squeezenet_computes_what_its_layers_do(tmp_path: Path):
+    state = squeezenet_state()
+    assert sum(value.numel() for value in state.values()) == 722_496
+    model = create_model("segnet", encoder="squeezenet1_1", encoder_weights=saved(state, tmp_path / "squeezenet.pth"))
+    x = torch.randn(2, 3, 37, 45)
+    torch.testing.assert_close(deepest(model.encoder, x), plain_squeezenet(state, x), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_weights_trained_on_bgr_see_what_they_were_trained_on(tmp_path: Path):
+    state = squeezenet_state()
+    path = tmp_path / "squeezenet.safetensors"
+    save_file(state, path, metadata={"input": "BGR, 0-255 minus 103.939 116.779 123.68"})
+    model = create_model("segnet", encoder="squeezenet1_1", encoder_weights=str(path)).eval()
+    picture = torch.randint(256, (1, 3, 33, 40)).float()
+    bgr = picture.flip(1) - torch.tensor([103.939, 116.779, 123.68]).view(1, 3, 1, 1)
+    seen = (picture / 255 - model.mean) / model.std
+    torch.testing.assert_close(deepest(model.encoder, seen), plain_squeezenet(state, bgr), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("said", ["RGB, 0-1", "BGR, 0-255 minus 103.939 116.779", "BGR, 0-255 minus a b c"])
+def test_an_input_that_is_not_known_is_refused(tmp_path: Path, said: str):
+    path = tmp_path / "squeezenet.safetensors"
+    save_file(squeezenet_state(), path, metadata={"input": said})
+    with pytest.raises(ModelError, match=re.escape(f"{path}: wants its input as {said!r}")):
+        read_weights(str(path))
+
+
+def test_bgr_filters_must_be_three(tmp_path: Path):
+    path = tmp_path / "other.safetensors"
+    save_file({"fc.weight": torch.rand(3, 4)}, path, metadata={"input": "BGR, 0-255 minus 103.939 116.779 123.68"})
+    with pytest.raises(ModelError, match="not known here"):
+        read_weights(str(path))
+
+
+@pytest.mark.parametrize("name", [*ENCODERS])
+def test_imagenet_means_the_weights_of_the_encoders_own_name(name: str, monkeypatch: pytest.MonkeyPatch):
+    asked: list[str] = []
+
+    def refuse(address: str, *_: object, **__: object) -> None:
+        asked.append(address)
+        raise OSError("no network")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    if name == "squeezenet1_1_bn":
+        with pytest.raises(ModelError, match="no ImageNet weights are known for this encoder"):
+            create_model("segnet", encoder=name, encoder_weights="imagenet")
+        return
+    with torch.device("meta"), pytest.raises(ModelError, match="could not be downloaded"):
+        create_model("segnet", encoder=name, encoder_weights="imagenet")
+    assert f"/{name}-" in asked[0]
+
+
+@torch.no_grad()
+def test_filters_without_norm_fit_an_encoder_with_norm(tmp_path: Path):
+    state = squeezenet_state()
+    model = create_model(
+        "segnet", encoder="squeezenet1_1_bn", encoder_weights=saved(state, tmp_path / "squeezenet.pth")
+    )
+    assert torch.equal(model.encoder.state_dict()["stages.0.first.conv.weight"], state["features.0.weight"])
+    last = model.encoder.state_dict()["stages.4.3.expand3x3.conv.bias"]
+    assert torch.equal(last, state["features.12.expand3x3.bias"])

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segnet.errors import ConfigError, ShapeError
-from segnet.models.decoders import Decoder
+from segnet.models.decoders import DecoderConfig
+from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig, local_response_norm
 from segnet.models.zoo import MODELS, create_model
 
@@ -69,10 +70,10 @@ def test_layers_are_the_published_ones(name: str, table: list[tuple[int, int, in
 
 @pytest.mark.parametrize(
     ("name", "classes", "count"),
-    [("segnet", 11, 29_449_355), ("segnet", 12, 29_449_932), ("segnet", 21, 29_455_125), ("segnet", 38, 29_464_934),
-     ("segnet_basic", 11, 1_416_587)],
+    [("segnet", 11, 29_449_355), ("segnet_webdemo", None, 29_449_932), ("segnet_pascal", None, 29_455_125),
+     ("segnet_sun", None, 29_464_934), ("bayesian_segnet_camvid", None, 29_486_411), ("segnet_basic", None, 1_416_587)],
 )  # fmt: skip
-def test_parameters_are_as_many_as_published(name: str, classes: int, count: int):
+def test_parameters_are_as_many_as_published(name: str, classes: int | None, count: int):
     model = on_meta(name, classes=classes)
     assert sum(parameter.numel() for parameter in model.parameters()) == count
 
@@ -84,15 +85,16 @@ def test_the_dropout_version_has_as_many_parameters_as_the_plain_one():
 @pytest.mark.parametrize(("stages", "deepest"), [(4, (23, 30)), (5, (12, 15))])
 def test_poolings_round_up_as_the_published_nets_do(stages: int, deepest: tuple[int, int]):
     widths = ((1,),) * stages
-    model = SegNet(SegNetConfig(name="thin", encoder=widths, decoder=widths, classes=2)).eval()
-    code_map, pooled = model.encoder(torch.rand(1, 3, 360, 480))
+    encoder, decoder = EncoderConfig(widths=widths), DecoderConfig(widths=widths)
+    model = SegNet(SegNetConfig(name="thin", encoder=encoder, decoder=decoder, classes=2)).eval()
+    code_map, pooled = model.encoder(torch.rand(1, 3, 360, 480), model.decoder.skips)
     sizes = [(360, 480), (180, 240), (90, 120), (45, 60), (23, 30)][:stages]
     assert code_map.shape[2:] == deepest
     assert [entry.size for entry in pooled] == sizes
     windows = [math.ceil(height / 2) * math.ceil(width / 2) for height, width in sizes]
     # Nothing else is kept for the decoder: two bits a window.
     assert [entry.code.numel() for entry in pooled] == [math.ceil(count / 4) for count in windows]
-    assert all(entry.code.dtype == torch.uint8 for entry in pooled)
+    assert all(entry.code.dtype == torch.uint8 and entry.features is None for entry in pooled)
     assert model(torch.rand(1, 3, 360, 480)).shape == (1, 2, 360, 480)
 
 
@@ -148,7 +150,10 @@ def test_segnet_basic_equals_a_plain_network_of_pytorch_operators():
 @torch.no_grad()
 def test_segnet_equals_a_plain_network_of_pytorch_operators():
     narrow = SegNetConfig(
-        name="narrow", encoder=((4, 4), (5, 5), (6, 6, 6)), decoder=((6, 6, 5), (5, 4), (4,)), classes=3
+        name="narrow",
+        encoder=EncoderConfig(widths=((4, 4), (5, 5), (6, 6, 6))),
+        decoder=DecoderConfig(widths=((6, 6, 5), (5, 4), (4,))),
+        classes=3,
     )
     model = stir(SegNet(narrow))
     image = torch.rand(2, 3, 27, 22)
@@ -206,27 +211,39 @@ def test_filters_begin_as_he_et_al_say():
             assert (module.bias == 0.001).all()
 
 
-def places_of_dropout(model: SegNet) -> tuple[list[bool], list[bool]]:
-    sides = model.encoder.dropouts, model.decoder.dropouts
-    encoder, decoder = ([isinstance(module, nn.Dropout) and module.p == 0.5 for module in side] for side in sides)
-    assert sum(isinstance(module, nn.Dropout) for module in model.modules()) == sum(encoder) + sum(decoder)
-    return encoder, decoder
+def places_of_dropout(model: SegNet) -> list[list[int]]:
+    """Stages, counted from 1 at full resolution: before the pooling, after it, at the end of the decoder's."""
+    sides = [*map(list, (model.encoder.early_dropouts, model.encoder.dropouts, model.decoder.dropouts))]
+    sides[2].reverse()
+    found = [[n for n, module in enumerate(side, start=1) if isinstance(module, nn.Dropout)] for side in sides]
+    dropouts = [module for module in model.modules() if isinstance(module, nn.Dropout)]
+    assert len(dropouts) == sum(map(len, found))
+    assert all(module.p == 0.5 for module in dropouts)
+    return found
 
 
 @pytest.mark.parametrize(
-    ("name", "encoder", "decoder"),
-    [  # after pool1..; after the decoder stages, deepest first (bayesian_segnet_train, bayesian_segnet_basic_train)
-        ("segnet", [False, False, True, True, True], [True, True, True, False, False]),
-        ("segnet_basic", [False, False, True, True], [True, True, False, False]),
+    ("name", "places"),
+    [
+        ("bayesian_segnet", [[], [3, 4, 5], [3, 4, 5]]),  # bayesian_segnet_train
+        ("bayesian_segnet_basic", [[], [3, 4], [3, 4]]),  # bayesian_segnet_basic_train
+        ("bayesian_segnet_camvid", [[], [3, 4, 5], [3, 4, 5]]),
+        ("segnet_sun", [[], [3, 4, 5], [3, 4, 5]]),
+        ("segnet_pascal", [[1, 2, 3, 4, 5], [5], [2, 3, 4, 5]]),
+        ("segnet", [[], [], []]),
+        ("segnet_webdemo", [[], [], []]),
     ],
 )
-def test_dropout_stands_where_bayesian_segnet_has_it(name: str, encoder: list[bool], decoder: list[bool]):
-    assert places_of_dropout(on_meta(name, dropout=0.5)) == (encoder, decoder)
+def test_dropout_stands_where_the_published_nets_have_it(name: str, places: list[list[int]]):
+    assert places_of_dropout(on_meta(name)) == places
 
 
-@pytest.mark.parametrize("name", list(MODELS))
-def test_no_dropout_unless_asked(name: str):
-    assert not any(isinstance(module, nn.Dropout) for module in on_meta(name).modules())
+@pytest.mark.parametrize(
+    ("name", "bayesian"), [("segnet", "bayesian_segnet"), ("segnet_basic", "bayesian_segnet_basic")]
+)
+def test_dropout_makes_a_bayesian_segnet_of_a_plain_one_and_back(name: str, bayesian: str):
+    assert places_of_dropout(on_meta(name, dropout=0.5)) == places_of_dropout(on_meta(bayesian))
+    assert places_of_dropout(on_meta(bayesian, dropout=0.0)) == [[], [], []]
 
 
 def test_dropout_acts_after_the_pooling_in_training_only(narrow_config: SegNetConfig):
@@ -238,13 +255,6 @@ def test_dropout_acts_after_the_pooling_in_training_only(narrow_config: SegNetCo
     assert pooled_maps[0].shape[2:] == (2, 2)
     model.eval()
     assert torch.equal(model(image), model(image))
-
-
-@torch.no_grad()
-def test_decoder_dropout_follows_the_last_norm_of_its_stage():
-    decoder = Decoder(4, ((4, 4), (4,)), kernel=3, relu=True, dropout=0.5, dropout_stages=(2,))
-    assert isinstance(decoder.dropouts[0], nn.Dropout)
-    assert isinstance(decoder.dropouts[1], nn.Identity)
 
 
 @pytest.mark.parametrize("name", ["narrow", "basic"])
@@ -326,7 +336,8 @@ def test_backward_reaches_every_parameter(narrow_config: SegNetConfig, dropout: 
 def test_any_number_of_channels(name: str, channels: int):
     model = on_meta(name, in_channels=channels)
     assert model.mean.shape == model.std.shape == (1, channels, 1, 1)
-    assert model.eval()(torch.rand(1, channels, 9, 9, device="meta")).shape == (1, 11, 9, 9)
+    logits = model.eval()(torch.rand(1, channels, 9, 9, device="meta"))
+    assert logits.shape == (1, MODELS[name].classes, 9, 9)
 
 
 def test_mean_and_std_are_cycled_over_the_channels(narrow_config: SegNetConfig):
@@ -361,31 +372,20 @@ def test_config_survives_json(narrow_config: SegNetConfig):
         ({"in_channels": 0}, "in_channels=0"),
         ({"dropout": 1.0}, "dropout=1.0"),
         ({"dropout": -0.1}, "dropout=-0.1"),
-        ({"kernel": 2}, "must be odd"),
-        ({"kernel": -1}, "must be odd"),
-        ({"classifier_kernel": 0}, "must be odd"),
         ({"mean": ()}, r"mean=\(\)"),
         ({"std": ()}, r"std=\(\)"),
         ({"std": (0.2, 0.0, 0.2)}, "std above 0"),
-        ({"encoder": (), "decoder": ()}, "needs stages"),
-        ({"encoder": ((4, 4), (), (8, 8))}, "needs stages"),
-        ({"decoder": ((8, 6), (6, 0), (4,))}, "needs stages"),
-        ({"decoder": ((8, 6), (6, 4))}, "as many channels"),
-        ({"decoder": ((8, 7), (6, 4), (4,))}, "as many channels"),
-        ({"dropout_stages": (4,)}, "stages are 1 to 3"),
-        ({"dropout_stages": (0,)}, "stages are 1 to 3"),
-        ({"kernel": 3.0}, "3.0 is not possible: .* whole numbers"),
-        ({"classes": True}, "True is not possible: .* whole numbers"),
-        ({"in_channels": 3.0}, "3.0 is not possible: .* whole numbers"),
-        ({"dropout_stages": (2.0,)}, "2.0 is not possible: .* whole numbers"),
-        ({"encoder": ((4, 4.5), (6, 6), (8, 8))}, "4.5 is not possible: .* whole numbers"),
-        ({"decoder": ("ab",)}, "'a' is not possible: .* whole numbers"),
-        ({"std": (math.nan,)}, "nan is not possible: .* finite"),
-        ({"mean": (0.5, -math.inf)}, "-inf is not possible: .* finite"),
+        ({"classes": True}, "classes=True is not possible: a whole number"),
+        ({"in_channels": 3.0}, "in_channels=3.0 is not possible: a whole number"),
+        ({"std": (math.nan,)}, r"std=\(nan,\) is not possible: a list, each item a finite number"),
+        ({"mean": (0.5, -math.inf)}, "is not possible: .* finite"),
         ({"mean": (10**400,)}, "is not possible: .* finite"),
-        ({"dropout": "0.5"}, "'0.5' is not possible: .* finite"),
-        ({"decoder_relu": "no"}, "decoder_relu and local_response_norm true or false"),
-        ({"name": 5}, "name must be a text"),
+        ({"dropout": "0.5"}, "dropout='0.5' is not possible: a finite"),
+        ({"local_response_norm": "no"}, "true or false"),
+        ({"name": 5}, "name=5 is not possible: a text"),
+        ({"encoder": ((4,),)}, "possible: EncoderConfig wanted"),
+        ({"decoder": DecoderConfig(widths=((4,),), dropout_stages=(2,))}, "stages are 1 to 1"),
+        ({"decoder": DecoderConfig(widths=((4,),), dropout_stages=(0,))}, "stages are 1 to 1"),
     ],
 )
 def test_impossible_settings_are_refused(narrow_config: SegNetConfig, change: dict[str, object], told: str):
@@ -393,12 +393,85 @@ def test_impossible_settings_are_refused(narrow_config: SegNetConfig, change: di
         SegNetConfig(**(vars(narrow_config) | change))
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"widths": ((4,),), "kernel": 2}, "must be odd"),
+        ({"widths": ((4,),), "kernel": -1}, "must be odd"),
+        ({"widths": ((4,),), "kernel": 3.0}, "kernel=3.0 is not possible: a whole number"),
+        ({"widths": ((4,),), "dropout_after_pooling": (2.0,)}, "is not possible: .* whole number"),
+        ({"widths": ((4, 4.5),)}, "is not possible: .* whole number"),
+        ({"widths": ("ab",)}, "is not possible: .* whole number"),
+        ({"widths": ((4, 0),)}, "channels above 0"),
+        ({"widths": ((4,),) * 17}, "1 to 16 stages"),
+        ({"widths": ((4,), ())}, "at least one convolution"),
+        ({}, "described by widths"),
+        ({"kind": "squeezenet1_1", "widths": ((4,),)}, "described by widths"),
+    ],
+)
+def test_an_impossible_encoder_is_refused(settings: dict[str, object], told: str):
+    with pytest.raises(ConfigError, match=told):
+        EncoderConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"widths": ()}, "needs stages"),
+        ({"widths": ((6, 0),)}, "channels above 0"),
+        ({"widths": ((4,),), "kernel": 4}, "the decoder's kernel 4 must be odd"),
+        ({"widths": ((4,),), "classifier_kernel": 0}, "the classifier's kernel 0 must be odd"),
+        ({"widths": ((4,),), "upsampling": "nearest"}, "one of 'indices', 'bilinear', 'learned'"),
+        ({"widths": ((4,),), "addition": True}, "one of 'none', 'pooled', 'maps'"),
+        ({"widths": ((4,),), "relu": 1}, "true or false"),
+        ({"widths": ((),), "compress": True}, "fits neither indices nor convolutions"),
+        ({"widths": ((4,),), "compress": True, "upsampling": "learned"}, "fits neither indices nor convolutions"),
+    ],
+)
+def test_an_impossible_decoder_is_refused(settings: dict[str, object], told: str):
+    with pytest.raises(ConfigError, match=told):
+        DecoderConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("widths", "told"),
+    [
+        (((8, 6), (6, 4), (4,), (4,)), "3 encoder stages need as many"),
+        (((8, 7), (6, 4), (4,)), "encoder stage 2 ends in 6, decoder stage 2 begins with 7"),
+    ],
+)
+def test_a_decoder_that_does_not_fit_its_encoder_is_refused(
+    narrow_config: SegNetConfig, widths: tuple[tuple[int, ...], ...], told: str
+):
+    settings = vars(narrow_config) | {"decoder": DecoderConfig(widths=widths)}
+    with pytest.raises(ConfigError, match=told):
+        SegNet(SegNetConfig(**settings))
+
+
+def test_an_encoder_of_no_known_kind_is_refused(narrow_config: SegNetConfig):
+    settings = vars(narrow_config) | {"encoder": EncoderConfig(kind="resnet")}
+    with pytest.raises(ConfigError, match="of kind 'resnet': hand over the module"):
+        SegNet(SegNetConfig(**settings))
+
+
 def test_unknown_setting_is_refused(narrow_config: SegNetConfig):
     with pytest.raises(ConfigError, match="unknown model setting 'depth'"):
         SegNetConfig.from_dict(narrow_config.to_dict() | {"depth": 5})
 
 
-@pytest.mark.parametrize("values", [{"name": "x"}, {"name": "x", "encoder": 5, "decoder": 5}])
-def test_settings_that_are_not_complete_are_refused(values: dict[str, object]):
-    with pytest.raises(ConfigError, match="not complete"):
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"name": "x"}, "not complete"),
+        ({"name": "x", "encoder": {}, "decoder": {}}, "described by widths"),
+        (
+            {"name": "x", "encoder": 5, "decoder": 5},
+            "5 is not possible: an object with the settings of EncoderConfig",
+        ),
+        ([], "an object with the settings of SegNetConfig"),
+        ({"name": "x", "encoder": {"stages": 3}}, "unknown model setting 'stages'"),
+    ],
+)
+def test_settings_that_are_not_complete_are_refused(values: object, told: str):
+    with pytest.raises(ConfigError, match=told):
         SegNetConfig.from_dict(values)

@@ -6,16 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from segnet.errors import ConfigError, ModelError
 from segnet.models.segnet import SegNet
-from segnet.models.zoo import MODELS, create_model, list_models
+from segnet.models.zoo import ENCODERS, MODELS, create_model, list_encoders, list_models
 
 
 def test_models_are_listed_by_pattern():
-    assert list_models() == ["segnet", "segnet_basic"]
-    assert list_models("*basic*") == ["segnet_basic"]
-    assert list_models("fcn*") == []
+    assert list_models() == sorted(MODELS)
+    assert list_models("segnet_b*") == [
+        "segnet_basic", "segnet_basic_encoder_addition", "segnet_basic_single_channel_decoder"
+    ]  # fmt: skip
+    assert list_models("unet*") == []
 
 
 @pytest.mark.parametrize("name", list(MODELS))
@@ -53,7 +56,7 @@ def test_a_near_miss_is_answered_with_the_right_name():
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(ConfigError, match="no model 'xyz'; known are segnet, segnet_basic"):
+    with pytest.raises(ConfigError, match="no model 'xyz'; known are bayesian_segnet, "):
         create_model("xyz")
 
 
@@ -66,3 +69,59 @@ def test_values_out_of_range_are_refused(option: dict[str, float]):
 def test_encoder_weights_that_are_not_there_are_refused(tmp_path: Path):
     with torch.device("meta"), pytest.raises(ModelError, match="no such file"):
         create_model("segnet_basic", encoder_weights=str(tmp_path / "vgg16.pth"))
+
+
+def test_the_eight_decoders_of_table_1_are_there():
+    assert set(MODELS) >= {
+        "bilinear", "segnet_basic", "segnet_basic_encoder_addition", "segnet_basic_single_channel_decoder",
+        "fcn_basic", "fcn_basic_no_addition", "fcn_basic_no_dim_reduction", "fcn_basic_no_addition_no_dim_reduction",
+    }  # fmt: skip
+
+
+def test_mirroring_vgg16_gives_the_published_decoder():
+    with torch.device("meta"):
+        model = create_model("segnet", encoder="vgg16_bn")
+    assert model.config.encoder == MODELS["segnet"].encoder
+    assert model.config.decoder == MODELS["segnet"].decoder
+    assert model.config.name == "segnet-vgg16_bn"
+
+
+@pytest.mark.parametrize(
+    ("encoder", "convolutions"),
+    [("vgg11", 8), ("vgg13_bn", 10), ("vgg16", 13), ("vgg19_bn", 16), ("squeezenet1_1", 25)],
+)
+def test_an_encoder_has_the_convolutions_of_its_name(encoder: str, convolutions: int):
+    with torch.device("meta"):
+        model = create_model("segnet", encoder=encoder)
+    found = [module for module in model.encoder.modules() if isinstance(module, nn.Conv2d)]
+    norms = [module for module in model.encoder.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len(found) == convolutions
+    assert len(norms) == (convolutions if encoder.endswith("_bn") else 0)
+
+
+@pytest.mark.parametrize("name", ["segnet", "bilinear", "fcn_basic", "segnet_basic_encoder_addition", "segnet_pascal"])
+@pytest.mark.parametrize("encoder", ["vgg11", "squeezenet1_1_bn"])
+def test_any_decoder_stands_on_any_encoder(name: str, encoder: str):
+    with torch.device("meta"):
+        model = create_model(name, encoder=encoder, classes=5)
+        assert model(torch.rand(2, 3, 37, 45)).shape == (2, 5, 37, 45)
+
+
+def test_an_unknown_encoder_is_answered_with_the_right_name():
+    with pytest.raises(ConfigError, match="no encoder 'vgg17'; did you mean 'vgg1"):
+        create_model("segnet", encoder="vgg17")
+
+
+def test_encoders_are_listed():
+    assert list_encoders() == list(ENCODERS)
+    assert len(list_encoders()) == 10
+
+
+def test_a_file_of_weights_is_not_for_a_module_that_brings_its_own():
+    with pytest.raises(ConfigError, match="a module brings its own"):
+        create_model("segnet", encoder=TwoMaps(), encoder_weights="vgg16")
+
+
+class TwoMaps(nn.Module):
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [x, nn.functional.avg_pool2d(x, 2, ceil_mode=True)]

@@ -26,7 +26,8 @@ def run(
     out: Path = Path("runs/segnet"),
     size: tuple[int, int] | None = None,
     in_channels: int = 3,
-    dropout: float = 0.0,
+    dropout: float | None = None,
+    encoder: str | None = None,
     encoder_weights: str | None = None,
     freeze_encoder: bool = False,
     resume: bool = False,
@@ -41,8 +42,11 @@ def run(
         out: the run's folder.
         size: resize pictures and masks to HEIGHT WIDTH; needed if they differ in size.
         in_channels: 3 for colour, 1 for grey.
-        dropout: probability at the places where Bayesian SegNet has it.
-        encoder_weights: vgg16 or vgg16_bn to download, or a file with torchvision's names.
+        dropout: probability at the places where Bayesian SegNet has it; as published if not given.
+        encoder: another encoder under the model's decoder: vgg19_bn, squeezenet1_1, timm/NAME or another that "segnet
+            models" lists.
+        encoder_weights: a file with torchvision's names, one of its names to download, or imagenet for those of the
+            encoder.
         freeze_encoder: train the decoder alone.
         resume: go on with the run in OUT.
         device: auto, cpu, cuda or mps.
@@ -56,7 +60,7 @@ def run(
 
     settings = {
         "data": data, "model": model, "size": size and list(size), "in_channels": in_channels, "dropout": dropout,
-        "encoder_weights": encoder_weights, "freeze_encoder": freeze_encoder,
+        "encoder": encoder, "encoder_weights": encoder_weights, "freeze_encoder": freeze_encoder,
     }  # fmt: skip
     source = open_source(data)
     torch.manual_seed(training.seed)
@@ -84,12 +88,14 @@ def _network(settings: dict[str, Any], source: Source) -> SegNet:
 
     name = settings["model"]
     if not _names_file(name):
-        options = ("in_channels", "dropout", "encoder_weights", "freeze_encoder")
+        options = ("in_channels", "dropout", "encoder", "encoder_weights", "freeze_encoder")
         return create_model(name, classes=source.labels.classes, **{key: settings[key] for key in options})
-    if settings["encoder_weights"]:
-        raise ConfigError(f"{name} brings its own encoder; leave --encoder-weights out, or give a model's name")
+    for key in ("encoder", "encoder_weights"):
+        if settings[key]:
+            flag = key.replace("_", "-")
+            raise ConfigError(f"{name} brings its own encoder; leave --{flag} out, or give a model's name")
     kept = checkpoint.load(name)
-    for key, default in (("in_channels", 3), ("dropout", 0.0)):
+    for key, default in (("in_channels", 3), ("dropout", None)):
         if settings[key] not in (default, getattr(kept.model.config, key)):
             flag = key.replace("_", "-")
             raise ConfigError(f"{name} has {key}={getattr(kept.model.config, key)} for good; leave --{flag} out")

@@ -1,54 +1,215 @@
-"""The decoder: unpooling with the remembered positions, then convolutions that make the sparse maps dense.
+"""The decoder: at each stage upsample, convolve, add.
 
-Source: the authors' prototxt files (SegNet-Tutorial, Models/segnet_train.prototxt and
-Models/segnet_basic_train.prototxt).
+SegNet upsamples with the remembered positions and convolves the sparse maps dense; the decoders it is compared with
+(PAMI paper, section 3.1 and Table 1) differ in nothing but the fields of ``DecoderConfig``.
+
+Sources: the paper; the authors' prototxt files (SegNet-Tutorial, Models/segnet_train.prototxt and
+Models/segnet_basic_train.prototxt). Of the FCN-Basic variants no file was ever published.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segnet.models.encoders import Pooled, conv_stage
+from segnet.errors import ConfigError
+from segnet.models.encoders import Kept, Widths, check_stages, conv_stage, conv_unit, fitted, he_init, recomputed
+from segnet.models.settings import check_types
 from segnet.ops import max_unpool
 
-__all__ = ["Decoder"]
+__all__ = ["Decoder", "DecoderConfig", "LearnedUpsampling"]
+
+Upsampling = Literal["indices", "bilinear", "learned"]
+Addition = Literal["none", "pooled", "maps"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig:
+    """What stands behind the encoder, stage by stage, deepest first.
+
+    Attributes:
+        widths: per stage, output channels of its convolutions; a stage may have none.
+        kernel: side of their square filters.
+        relu: whether a ReLU follows each batch norm (SegNet has it, SegNet-Basic has not).
+        depthwise: whether each filter sees its own channel alone (SegNet-Basic-SingleChannelDecoder).
+        upsampling: ``indices`` (unpooling with the codes), ``bilinear`` (fixed) or ``learned`` (8x8 transposed
+            convolution that begins as bilinear interpolation).
+        addition: which encoder maps are added after the convolutions: ``none``, ``pooled`` (what the pooling above
+            gave, as FCN does; so none at full resolution) or ``maps`` (the map before the stage's own pooling). Where
+            the channels differ, a 1x1 convolution brings them to the decoder's.
+        compress: whether the deepest map is brought to one channel per class before it is upsampled ("dimension
+            reduction"); the last map is then the logits.
+        classifier_kernel: side of the filters that give the logits, unless ``compress``.
+        dropout_stages: stages, counted as the encoder's, that end with dropout.
+
+    Raises:
+        ConfigError: a value has the wrong type or is not possible.
+    """
+
+    widths: Widths
+    kernel: int = 3
+    relu: bool = True
+    depthwise: bool = False
+    upsampling: Upsampling = "indices"
+    addition: Addition = "none"
+    compress: bool = False
+    classifier_kernel: int = 3
+    dropout_stages: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_stages("decoder", self.widths, self.kernel)
+        check_stages("classifier", (), self.classifier_kernel)
+        if not self.widths:
+            raise ConfigError("a decoder needs stages; give widths, with an empty list for a stage of no convolution")
+        if self.compress and (self.upsampling == "indices" or any(self.widths)):
+            raise ConfigError("compress leaves one channel per class: that fits neither indices nor convolutions")
+
+
+class EncoderLike(Protocol):
+    """What a decoder has to know of its encoder (``Encoder`` and ``Backbone`` are such)."""
+
+    channels: tuple[int, ...]
+    pooled_channels: tuple[int, ...]
+    deepest_channels: int
+    halving: bool
 
 
 class Decoder(nn.Module):
-    """Stages of unpooling and convolutions, deepest first.
+    """Stages of upsampling, convolution and addition, deepest first.
 
     Args:
-        in_channels: channels of the encoder's deepest map.
-        widths: per stage, deepest first, the output channels of each of its convolutions.
-        kernel: side of the square filters; padding keeps the size.
-        relu: whether a ReLU follows each batch norm (SegNet has it, SegNet-Basic has not).
-        dropout: probability, applied at the end of ``dropout_stages``.
-        dropout_stages: stage numbers, counted as the encoder's: the deepest has the highest number.
+        config: see ``DecoderConfig``.
+        encoder: what stands before it.
+        classes: for ``compress``.
+        dropout: probability at the end of ``dropout_stages``.
+
+    Attributes:
+        out_channels: channels of the result.
+        skips: per stage, shallowest first, what the encoder is to keep of it for the addition.
+        save_memory: in training, keep only each stage's input and compute the rest again.
+
+    Raises:
+        ConfigError: the stages do not fit those of the encoder.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        widths: Sequence[Sequence[int]],
-        *,
-        kernel: int,
-        relu: bool,
-        dropout: float,
-        dropout_stages: Sequence[int],
-    ) -> None:
+    def __init__(self, config: DecoderConfig, encoder: EncoderLike, *, classes: int, dropout: float) -> None:
         super().__init__()
-        self.stages = nn.ModuleList()
-        self.dropouts = nn.ModuleList()
-        for number, stage in zip(range(len(widths), 0, -1), widths, strict=True):
-            self.stages.append(conv_stage(in_channels, stage, kernel=kernel, relu=relu))
-            self.dropouts.append(nn.Dropout(dropout) if number in dropout_stages else nn.Identity())
-            in_channels = stage[-1]
+        if len(config.widths) != len(encoder.channels):
+            raise ConfigError(f"{len(encoder.channels)} encoder stages need as many in the decoder: {config.widths}")
+        if config.upsampling == "learned" and not encoder.halving:
+            raise ConfigError("learned upsampling doubles, but not every stage of this encoder halves; take another")
+        self.upsampling = config.upsampling
+        self.save_memory = False
+        self.entrance, channels = _entrance(config, encoder, classes)
+        self.upsamplings, self.stages, self.dropouts = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        skips = []
+        for number, widths in zip(range(len(config.widths), 0, -1), config.widths, strict=True):
+            if config.upsampling == "indices" and channels != encoder.channels[number - 1]:
+                raise ConfigError(
+                    f"unpooling needs as many channels as the pooling had: encoder stage {number} ends in "
+                    f"{encoder.channels[number - 1]}, decoder stage {number} begins with {channels}"
+                )
+            if config.upsampling == "learned":
+                self.upsamplings.append(LearnedUpsampling(channels))
+            self.stages.append(
+                conv_stage(channels, widths, kernel=config.kernel, relu=config.relu, depthwise=config.depthwise)
+            )
+            channels = widths[-1] if widths else channels
+            self.dropouts.append(nn.Dropout(dropout) if number in config.dropout_stages and dropout else nn.Identity())
+            skips.append(_skip(config.addition, encoder, number, channels))
+        self.skips = nn.ModuleList(reversed(skips))
+        self.out_channels = channels
 
-    def forward(self, x: Tensor, pooled: Sequence[Pooled]) -> Tensor:
-        """From the deepest map back to full resolution, walking ``pooled`` from its end."""
-        for stage, dropout, (code, size) in zip(self.stages, self.dropouts, reversed(pooled), strict=True):
-            x = max_unpool(x, code, size)
-            x = dropout(stage(x))
+    def forward(self, x: Tensor, kept: Sequence[Kept]) -> Tensor:
+        """From the deepest map back to the size of the first stage, walking ``kept`` from its end."""
+        x = self.entrance(x)
+        for index, entry in enumerate(reversed(kept)):
+            x = recomputed(self, self._stage, index, x, entry)
         return x
+
+    def _stage(self, index: int, x: Tensor, entry: Kept) -> Tensor:
+        x = self.dropouts[index](self.stages[index](self._upsample(index, x, entry)))
+        return x if entry.features is None else x + entry.features
+
+    def _upsample(self, index: int, x: Tensor, entry: Kept) -> Tensor:
+        if self.upsampling == "learned":
+            upsampled: Tensor = self.upsamplings[index](x, entry.size)
+            return upsampled
+        if entry.code is not None:
+            x = max_unpool(x, entry.code, entry.covered)
+            return x if entry.covered is entry.size else fitted(x, entry.size)
+        return F.interpolate(x, size=entry.size, mode="bilinear", align_corners=False)
+
+
+class LearnedUpsampling(nn.Module):
+    """Transposed convolution, 8x8 filters, stride 2, that begins as bilinear interpolation of each channel.
+
+    Source: paper, section 3.1 (kernel and initialisation of FCN-Basic).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.deconv = nn.ConvTranspose2d(channels, channels, 8, stride=2, padding=3, bias=False)
+        tent = torch.tensor([0.0, 0.0, 0.25, 0.75, 0.75, 0.25, 0.0, 0.0])  # doubling, with a border to learn
+        filters = torch.zeros_like(self.deconv.weight)
+        filters[range(channels), range(channels)] = (tent[:, None] * tent).to(filters)
+        self.deconv.weight = nn.Parameter(filters)
+
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """(N, C, h, w) -> (N, C, *size), each side 2h or 2h-1 and 2w or 2w-1."""
+        return fitted(self.deconv(x), size)
+
+
+class NoSkip(nn.Module):
+    """The decoder adds nothing here, and the encoder keeps nothing."""
+
+    def forward(self, before: Tensor, after: Tensor) -> None:
+        """None, whatever the maps are."""
+
+
+class Skip(nn.Module):
+    """What the encoder keeps of a stage for the addition, brought to the decoder's channels at once.
+
+    Args:
+        pooled: take what came out of the pooling above, not the map before the stage's own.
+        in_channels, out_channels: of the map taken, and of the decoder where it is added.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, pooled: bool) -> None:
+        super().__init__()
+        self.pooled = pooled
+        self.project = nn.Identity() if in_channels == out_channels else _projection(in_channels, out_channels)
+
+    def forward(self, before: Tensor, after: Tensor) -> Tensor:
+        """The map that is added, from the stage's input and the map before its pooling."""
+        kept: Tensor = self.project(before if self.pooled else after)
+        return kept
+
+
+def _entrance(config: DecoderConfig, encoder: EncoderLike, classes: int) -> tuple[nn.Module, int]:
+    """What brings the deepest map to the channels that the first stage wants, and these channels."""
+    deepest, wanted = encoder.deepest_channels, encoder.channels[-1]
+    if config.compress:
+        return _projection(deepest, classes), classes
+    if config.upsampling == "indices" and deepest != wanted:  # a backbone's last map, which no pooling made
+        return conv_unit(deepest, wanted, kernel=1, relu=config.relu), wanted
+    return nn.Identity(), deepest
+
+
+def _skip(addition: Addition, encoder: EncoderLike, number: int, out_channels: int) -> nn.Module:
+    if addition == "maps":
+        return Skip(encoder.channels[number - 1], out_channels, pooled=False)
+    # Above the first stage there is no pooling but the picture.
+    if addition == "pooled" and encoder.pooled_channels[number - 1]:
+        return Skip(encoder.pooled_channels[number - 1], out_channels, pooled=True)
+    return NoSkip()
+
+
+def _projection(in_channels: int, out_channels: int) -> nn.Conv2d:
+    return he_init(nn.Conv2d(in_channels, out_channels, 1))

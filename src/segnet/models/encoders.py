@@ -1,83 +1,195 @@
 """The encoder: convolutions and 2x2 max-pooling that remembers, in two bits a window, where its maximum was.
 
 Sources: the authors' prototxt files (SegNet-Tutorial, Models/segnet_train.prototxt and
-Models/segnet_basic_train.prototxt); weight names of torchvision's ``vgg16`` and ``vgg16_bn``.
+Models/segnet_basic_train.prototxt; the dropout before the pooling from Example_Models/segnet_pascal.prototxt).
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
 
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor, is_grad_enabled, nn
+from torch.utils.checkpoint import checkpoint
 
+from segnet.errors import ConfigError
+from segnet.models.settings import check_types
 from segnet.ops import max_pool
 
-__all__ = ["Encoder", "Pooled", "conv_unit"]
+__all__ = ["Encoder", "EncoderConfig", "Kept", "conv_stage", "conv_unit", "he_init", "recomputed"]
+
+Widths = tuple[tuple[int, ...], ...]
+T = TypeVar("T")
+
+_MOST_STAGES = 16  # so many halvings leave one pixel of any picture
 
 
-class Pooled(NamedTuple):
-    """What the decoder gets to know of one pooling: nothing but the code and the size before it."""
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """What stands before the decoder.
 
-    code: Tensor
+    Attributes:
+        kind: ``convolutions`` (described by ``widths`` and ``kernel``), ``squeezenet1_1``, ``timm/NAME``, or ``custom``
+            (a module that is handed over in Python).
+        widths: per stage, output channels of its convolutions; every stage ends in a 2x2 max-pooling.
+        kernel: side of the square filters.
+        batch_norm: whether each convolution is followed by batch norm.
+        dropout_before_pooling: stages, counted from 1 at full resolution, with dropout before their pooling.
+        dropout_after_pooling: the same, after it.
+
+    Raises:
+        ConfigError: a value has the wrong type or is not possible.
+    """
+
+    kind: str = "convolutions"
+    widths: Widths = ()
+    kernel: int = 3
+    batch_norm: bool = True
+    dropout_before_pooling: tuple[int, ...] = ()
+    dropout_after_pooling: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_stages("encoder", self.widths, self.kernel)
+        if (self.kind == "convolutions") != bool(self.widths):
+            raise ConfigError(
+                f"an encoder of kind {self.kind!r} with widths {self.widths}: stages of convolutions, and they alone, "
+                "are described by widths"
+            )
+        if self.widths and any(not stage for stage in self.widths):
+            raise ConfigError("every stage of the encoder needs at least one convolution")
+
+
+class Kept(NamedTuple):
+    """What the decoder gets to know of one encoder stage, and all that is kept of it.
+
+    Attributes:
+        code: where the maxima of its pooling were (see ``ops``); None if the decoder does not use it.
+        covered: (H, W) that the windows of the pooling covered; all of ``size``, but where a backbone rounds down.
+        size: (H, W) before the pooling.
+        features: (N, C, H, W) for the decoder to add; None if it adds nothing.
+    """
+
+    code: Tensor | None
+    covered: tuple[int, int]
     size: tuple[int, int]
+    features: Tensor | None = None
+
+
+# What the decoder wants of a stage: called with the stage's input and the map before its pooling.
+Skip = Callable[[Tensor, Tensor], Tensor | None]
 
 
 class Encoder(nn.Module):
     """Stages of convolutions, each ended by a max-pooling.
 
     Args:
-        in_channels: channels of the picture.
-        widths: per stage, the output channels of each of its convolutions.
-        kernel: side of the square filters; padding keeps the size.
-        dropout: probability, applied after the pooling of ``dropout_stages``.
-        dropout_stages: stage numbers, counted from 1 at full resolution.
+        stages: one module per stage; each keeps the size.
+        channels: per stage, those of its result, shallowest first.
+        config: where dropout is.
+        dropout: its probability.
+        codes: whether the positions of the maxima are kept.
+
+    Attributes:
+        channels: per stage, those of the map before its pooling, shallowest first.
+        pooled_channels: per stage, those of what the pooling above gave; 0 for the first, which sees the picture.
+        deepest_channels: of the result.
+        halving: True; every stage halves the resolution.
+        full_resolution: True; the first stage works at the picture's own size.
+        save_memory: in training, keep only each stage's input and compute the rest again.
     """
+
+    halving = True
+    full_resolution = True
 
     def __init__(
         self,
-        in_channels: int,
-        widths: Sequence[Sequence[int]],
+        stages: Iterable[nn.Module],
+        channels: Sequence[int],
+        config: EncoderConfig,
         *,
-        kernel: int,
         dropout: float,
-        dropout_stages: Sequence[int],
+        codes: bool,
     ) -> None:
         super().__init__()
-        self.stages = nn.ModuleList()
-        self.dropouts = nn.ModuleList()
-        for number, stage in enumerate(widths, start=1):
-            self.stages.append(conv_stage(in_channels, stage, kernel=kernel, relu=True))
-            self.dropouts.append(nn.Dropout(dropout) if number in dropout_stages else nn.Identity())
-            in_channels = stage[-1]
+        self.channels = tuple(channels)
+        self.pooled_channels = (0, *self.channels[:-1])
+        self.deepest_channels = self.channels[-1]
+        self.codes = codes
+        self.save_memory = False
+        self.stages = nn.ModuleList(stages)
+        self.dropouts = _dropouts(dropout, config.dropout_after_pooling, len(channels))
+        self.early_dropouts = _dropouts(dropout, config.dropout_before_pooling, len(channels))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, list[Pooled]]:
-        """From (N, C, H, W) to the deepest map and one ``Pooled`` per stage, shallowest first."""
-        pooled = []
-        for stage, dropout in zip(self.stages, self.dropouts, strict=True):
-            x = stage(x)
+    def forward(self, x: Tensor, skips: Sequence[Skip]) -> tuple[Tensor, list[Kept]]:
+        """From (N, C, H, W) to the deepest map and one ``Kept`` per stage, shallowest first."""
+        kept = []
+        for number, skip in enumerate(skips):
             size = (x.shape[-2], x.shape[-1])
-            x, code = max_pool(x)
-            x = dropout(x)
-            pooled.append(Pooled(code, size))
-        return x, pooled
+            x, code, features = recomputed(self, self._stage, number, x, skip)
+            kept.append(Kept(code, size, size, features))
+        return x, kept
+
+    def _stage(self, number: int, before: Tensor, skip: Skip) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        x = self.early_dropouts[number](self.stages[number](before))
+        features = skip(before, x)
+        x, code = max_pool(x)
+        return self.dropouts[number](x), code if self.codes else None, features
 
 
-def conv_stage(in_channels: int, widths: Sequence[int], *, kernel: int, relu: bool) -> nn.Sequential:
+def recomputed(module: nn.Module, run: Callable[..., T], *arguments: Any) -> T:
+    """``run(*arguments)``; if the module saves memory, what it computes on the way is not kept but computed again.
+
+    Same result and same gradients: dropout draws the same, batch-norm statistics count a batch once.
+    """
+    if not (module.save_memory and module.training and is_grad_enabled()):
+        return run(*arguments)
+    result: T = checkpoint(run, *arguments, use_reentrant=False, context_fn=lambda: (nullcontext(), _still(module)))
+    return result
+
+
+def fitted(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, C, H, W) cut, or filled up with zeros, at the bottom and the right.
+
+    A slice would leave an exported program with a size that it cannot prove; a negative pad does not.
+    """
+    return F.pad(x, (0, size[1] - x.shape[3], 0, size[0] - x.shape[2]))
+
+
+def conv_stage(
+    in_channels: int,
+    widths: Sequence[int],
+    *,
+    kernel: int,
+    relu: bool,
+    batch_norm: bool = True,
+    depthwise: bool = False,
+) -> nn.Sequential:
     """Several ``conv_unit`` in a row."""
-    inputs = [in_channels, *widths[:-1]]
-    return nn.Sequential(*(conv_unit(i, o, kernel=kernel, relu=relu) for i, o in zip(inputs, widths, strict=True)))
+    inputs = [in_channels, *widths][: len(widths)]
+    return nn.Sequential(
+        *(
+            conv_unit(i, o, kernel=kernel, relu=relu, batch_norm=batch_norm, depthwise=depthwise)
+            for i, o in zip(inputs, widths, strict=True)
+        )
+    )
 
 
-def conv_unit(in_channels: int, out_channels: int, *, kernel: int, relu: bool) -> nn.Sequential:
-    """Convolution, batch norm and, if asked, ReLU; size kept, initialised as published."""
+def conv_unit(
+    in_channels: int, out_channels: int, *, kernel: int, relu: bool, batch_norm: bool = True, depthwise: bool = False
+) -> nn.Sequential:
+    """Convolution and, if asked, batch norm and ReLU; size kept, initialised as published."""
     parts: OrderedDict[str, nn.Module] = OrderedDict()
-    parts["conv"] = he_init(nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2))
-    # The published batch norm uses eps 1e-9, which is zero in float16; PyTorch's 1e-5 is kept instead.
-    norm = nn.BatchNorm2d(out_channels)
-    nn.init.constant_(norm.bias, 0.001)  # bn_filler of the published files
-    parts["bn"] = norm
+    groups = in_channels if depthwise else 1
+    parts["conv"] = he_init(nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, groups=groups))
+    if batch_norm:
+        # The published batch norm uses eps 1e-9, which is zero in float16; PyTorch's 1e-5 is kept instead.
+        parts["bn"] = norm = nn.BatchNorm2d(out_channels)
+        nn.init.constant_(norm.bias, 0.001)  # bn_filler of the published files
     if relu:
         parts["relu"] = nn.ReLU(inplace=True)
     return nn.Sequential(parts)
@@ -89,3 +201,33 @@ def he_init(conv: nn.Conv2d) -> nn.Conv2d:
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
     return conv
+
+
+def check_stages(side: str, widths: Widths, kernel: int) -> None:
+    """Widths and kernel are possible, or ``ConfigError``."""
+    if len(widths) > _MOST_STAGES or any(width < 1 for stage in widths for width in stage):
+        raise ConfigError(f"{side} widths {widths} are not possible; give 1 to {_MOST_STAGES} stages, channels above 0")
+    if kernel < 1 or kernel % 2 == 0:
+        raise ConfigError(f"the {side}'s kernel {kernel} must be odd so that the size is kept")
+
+
+def _dropouts(probability: float, places: Sequence[int], stages: int) -> nn.ModuleList:
+    wanted = places if probability else ()
+    return nn.ModuleList(
+        nn.Dropout(probability) if number in wanted else nn.Identity() for number in range(1, stages + 1)
+    )
+
+
+@contextmanager
+def _still(module: nn.Module) -> Any:
+    """Batch norm computes as in training, but its running statistics stay as they are."""
+    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
+    statistics = [dict(norm.named_buffers(recurse=False)) for norm in norms]
+    for norm, tensors in zip(norms, statistics, strict=True):
+        # Copies, not nothing: the second pass has to save as many tensors as the first.
+        norm._buffers.update({name: tensor.clone() for name, tensor in tensors.items()})
+    try:
+        yield
+    finally:
+        for norm, tensors in zip(norms, statistics, strict=True):
+            norm._buffers.update(tensors)

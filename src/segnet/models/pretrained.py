@@ -1,12 +1,13 @@
-"""ImageNet weights for the encoder: torchvision's VGG names onto ours.
+"""ImageNet weights for the encoder: torchvision's names onto ours.
 
-Source: torchvision.models.vgg (layout "D" of Simonyan and Zisserman, 2015): ``features.N.weight`` counts
-convolution, batch norm, ReLU and pooling in one row; only the order of the convolutions and norms matters here.
+Sources: torchvision.models.vgg and .squeezenet. ``features.N.weight`` counts convolution, batch norm, ReLU and pooling
+in one row; only the order of the convolutions and norms matters here.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import struct
 from collections.abc import Mapping
 from http.client import HTTPException
@@ -15,25 +16,49 @@ from pickle import UnpicklingError
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from segnet.errors import ModelError
-from segnet.models.encoders import Encoder
 
-__all__ = ["LoadReport", "adapt_input_filters", "load_encoder_weights"]
+__all__ = ["DOWNLOADS", "EncoderWeights", "LoadReport", "adapt_input_filters", "fill_encoder", "read_weights"]
 
 log = logging.getLogger("segnet")
 
 # torchvision names its files by the first eight digits of their SHA-256.
-_DOWNLOADS = {"vgg16": "vgg16-397923af.pth", "vgg16_bn": "vgg16_bn-6c64b313.pth"}
+DOWNLOADS = {
+    name: f"{name}-{digits}.pth"
+    for name, digits in {
+        "vgg11": "8a719046", "vgg13": "19584684", "vgg16": "397923af", "vgg19": "dcbb9e9d",
+        "vgg11_bn": "6002323d", "vgg13_bn": "abd245e5", "vgg16_bn": "6c64b313", "vgg19_bn": "c79401a0",
+        "squeezenet1_1": "b8a52dc0",
+    }.items()
+}  # fmt: skip
 _ADDRESS = "https://download.pytorch.org/models/"
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what torchvision's were trained with
+
+# What a file's metadata says under "input" if it was trained in Caffe's manner.
+_CAFFE_INPUT = re.compile(r"BGR, 0-255 minus (\d+(?:\.\d+)?) (\d+(?:\.\d+)?) (\d+(?:\.\d+)?)")
 
 # What the two readers raise on damaged files (found by feeding them some).
 _DAMAGE = (
     SafetensorError, OSError, EOFError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, struct.error,
 )  # fmt: skip
+
+
+class EncoderWeights(NamedTuple):
+    """A file's tensors, first filters in RGB order, and the normalisation they were trained with.
+
+    Attributes:
+        source: what the user gave.
+        state: name -> tensor.
+        mean, std: of the picture in [0, 1].
+    """
+
+    source: str
+    state: Mapping[str, Tensor]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 class LoadReport(NamedTuple):
@@ -44,19 +69,43 @@ class LoadReport(NamedTuple):
     missing: tuple[str, ...]
 
 
-def load_encoder_weights(encoder: Encoder, source: str) -> LoadReport:
-    """Copy VGG weights into an encoder and say what was loaded, skipped and missing.
+def read_weights(source: str) -> EncoderWeights:
+    """Read a file of weights, or download one of torchvision's.
+
+    A .safetensors file may say in its metadata ``input: BGR, 0-255 minus B G R``, as Caffe's nets want it; its first
+    filters are then turned to RGB.
+
+    Args:
+        source: a .safetensors or .pth file, or one of torchvision's names, such as ``"vgg16"``.
+
+    Raises:
+        ModelError: there is no such file or name, or it cannot be read.
+    """
+    path = _download(source) if source in DOWNLOADS else Path(source)
+    state, about = _read_state(path)
+    if "input" not in about:
+        return EncoderWeights(source, state, _MEAN, _STD)
+    match = _CAFFE_INPUT.fullmatch(about["input"])
+    first = next(iter(_ordered_names(state)), "")
+    if match is None or not first or state[first].ndim != 4 or state[first].shape[1] != 3:
+        raise ModelError(f"{path}: wants its input as {about['input']!r}, which is not known here; convert it to RGB")
+    mean = tuple(float(value) / 255 for value in reversed(match.groups()))
+    return EncoderWeights(source, {**state, first: state[first].flip(1)}, mean, (1 / 255,) * 3)
+
+
+def fill_encoder(encoder: nn.Module, weights: EncoderWeights) -> LoadReport:
+    """Copy weights into an encoder and say what was loaded, skipped and missing.
 
     Args:
         encoder: any encoder whose convolutions have the file's shapes; other input channels are adapted.
-        source: a .safetensors or .pth file with ``features.N.*`` names, or ``"vgg16"`` or ``"vgg16_bn"``.
+        weights: what ``read_weights`` gave.
 
     Raises:
-        ModelError: no such file, not readable, or the shapes do not fit; the encoder is then unchanged.
+        ModelError: the shapes do not fit; the encoder is then unchanged.
     """
-    state = _read_state(_download(source) if source in _DOWNLOADS else Path(source))
+    source, state = weights.source, weights.state
     target = encoder.state_dict()
-    pairs = dict(zip(_ordered_names(state, "features."), _encoder_names(encoder, state), strict=False))
+    pairs = dict(zip(_ordered_names(state), _encoder_names(encoder, state), strict=False))
     new: dict[str, Tensor] = {}
     for theirs, ours in pairs.items():
         value = state[theirs]
@@ -65,13 +114,13 @@ def load_encoder_weights(encoder: Encoder, source: str) -> LoadReport:
         if value.shape != target[ours].shape or theirs.rpartition(".")[2] != ours.rpartition(".")[2]:
             raise ModelError(
                 f"{source}: {theirs} of shape {tuple(value.shape)} stands where the encoder's {ours} of shape "
-                f"{tuple(target[ours].shape)} is wanted; give the whole weights of the same VGG"
+                f"{tuple(target[ours].shape)} is wanted; give the whole weights of the same net"
             )
         new[ours] = value
     if not new:
         raise ModelError(
-            f"{source}: no tensor fits; the file holds {_few(state)}, expected are torchvision's vgg16 or vgg16_bn "
-            "names such as features.0.weight"
+            f"{source}: no tensor fits; the file holds {_few(state)}, expected are names of torchvision's VGG or "
+            "SqueezeNet such as features.0.weight"
         )
     encoder.load_state_dict(target | new)
     report = LoadReport(
@@ -105,12 +154,14 @@ def adapt_input_filters(weight: Tensor, channels: int) -> Tensor:
     return picked * (old / channels)
 
 
-def _read_state(path: Path) -> Mapping[str, Tensor]:
+def _read_state(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
+    """Tensors, and what a .safetensors file says about them."""
     if not path.is_file():
-        raise ModelError(f"{path}: there is no such file; give a file, or one of {', '.join(_DOWNLOADS)} to download")
+        raise ModelError(f"{path}: there is no such file; give a file, or one of {', '.join(DOWNLOADS)} to download")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            with safe_open(path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
         # weights_only: tensors and plain containers, never code.
         state = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
@@ -122,13 +173,13 @@ def _read_state(path: Path) -> Mapping[str, Tensor]:
     if not isinstance(state, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):
-        raise ModelError(f"{path}: holds no state_dict; save model.state_dict() of torchvision's vgg16 or vgg16_bn")
-    return state
+        raise ModelError(f"{path}: holds no state_dict; save model.state_dict() of torchvision's VGG or SqueezeNet")
+    return state, {}
 
 
 def _download(name: str) -> Path:
     """The file in PyTorch's own download folder, fetched if it is not there yet."""
-    file = _DOWNLOADS[name]
+    file = DOWNLOADS[name]
     path = Path(torch.hub.get_dir()) / "checkpoints" / file
     if not path.is_file():
         try:
@@ -143,18 +194,23 @@ def _download(name: str) -> Path:
     return path
 
 
-def _ordered_names(state: Mapping[str, Tensor], prefix: str) -> list[str]:
-    """``features.N.kind`` in the order of N, as far as kind is one of a convolution's or norm's tensors."""
-    kinds = ("weight", "bias", "running_mean", "running_var")
+# In the order in which a fire module has them here, and a layer its tensors.
+_PARTS = ("", "squeeze", "expand1x1", "expand3x3")
+_KINDS = ("weight", "bias", "running_mean", "running_var")
+_NAME = re.compile(rf"features\.(\d+)\.(?:({'|'.join(_PARTS[1:])})\.)?({'|'.join(_KINDS)})")
+
+
+def _ordered_names(state: Mapping[str, Tensor]) -> list[str]:
+    """``features.N[.part].kind`` in the order of N, part and kind."""
     found = []
     for name in state:
-        number, _, kind = name.removeprefix(prefix).partition(".")
-        if name.startswith(prefix) and number.isdigit() and kind in kinds:
-            found.append((int(number), kinds.index(kind), name))
-    return [name for _, _, name in sorted(found)]
+        if match := _NAME.fullmatch(name):
+            number, part, kind = match.groups()
+            found.append((int(number), _PARTS.index(part or ""), _KINDS.index(kind), name))
+    return [name for *_, name in sorted(found)]
 
 
-def _encoder_names(encoder: Encoder, state: Mapping[str, Tensor]) -> list[str]:
+def _encoder_names(encoder: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     """Our names in the same order; the norms only if the file has them."""
     with_norm = any(name.endswith("running_mean") for name in state)
     names = []
@@ -162,7 +218,7 @@ def _encoder_names(encoder: Encoder, state: Mapping[str, Tensor]) -> list[str]:
         if isinstance(module, nn.Conv2d):
             names += [f"{name}.weight", f"{name}.bias"]
         elif isinstance(module, nn.BatchNorm2d) and with_norm:
-            names += [f"{name}.{kind}" for kind in ("weight", "bias", "running_mean", "running_var")]
+            names += [f"{name}.{kind}" for kind in _KINDS]
     return names
 
 

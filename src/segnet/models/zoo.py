@@ -1,8 +1,7 @@
 """The models by name: one row each.
 
-Sources: SegNet-Tutorial, Models/segnet_train.prototxt (``segnet``) and Models/segnet_basic_train.prototxt
-(``segnet_basic``); places of the dropout from Models/bayesian_segnet_train.prototxt and
-Models/bayesian_segnet_basic_train.prototxt.
+Sources: SegNet-Tutorial, Models/ and Example_Models/ (the file is named beside each row); the eight decoders of Table 1
+from the PAMI paper, section 3.1; VGG from Simonyan and Zisserman, 2015, in torchvision's names.
 """
 
 from __future__ import annotations
@@ -12,35 +11,90 @@ from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatch
 
-from segnet.errors import ConfigError
-from segnet.models.pretrained import load_encoder_weights
-from segnet.models.segnet import SegNet, SegNetConfig
+from torch import nn
 
-__all__ = ["MODELS", "create_model", "list_models"]
+from segnet.errors import ConfigError, ModelError
+from segnet.models.backbones import Backbone, timm_backbone
+from segnet.models.decoders import DecoderConfig
+from segnet.models.encoders import EncoderConfig, Widths
+from segnet.models.pretrained import DOWNLOADS, fill_encoder, read_weights
+from segnet.models.segnet import IMAGENET_MEAN, IMAGENET_STD, SegNet, SegNetConfig
+from segnet.models.squeezenet import CHANNELS
 
-_VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+__all__ = ["ENCODERS", "MODELS", "create_model", "list_encoders", "list_models", "mirrored"]
+
+# Convolutions per stage.
+_VGG_DEPTHS = {"vgg11": (1, 1, 2, 2, 2), "vgg13": (2,) * 5, "vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+
+
+def _vgg(depths: tuple[int, ...]) -> Widths:
+    return tuple((width,) * depth for width, depth in zip((64, 128, 256, 512, 512), depths, strict=True))
+
+
+# The encoders by name; besides them "timm/NAME", and any module that returns a list of maps.
+ENCODERS: Mapping[str, EncoderConfig] = {
+    **{name: EncoderConfig(widths=_vgg(depths), batch_norm=False) for name, depths in _VGG_DEPTHS.items()},
+    **{f"{name}_bn": EncoderConfig(widths=_vgg(depths)) for name, depths in _VGG_DEPTHS.items()},
+    "squeezenet1_1": EncoderConfig(kind="squeezenet1_1", batch_norm=False),
+    "squeezenet1_1_bn": EncoderConfig(kind="squeezenet1_1"),
+}
+
+# Models/segnet_train.prototxt; the last convolution of its decoder (conv1_1_D) is the classifier.
+_SEGNET = SegNetConfig(
+    name="segnet",
+    encoder=replace(ENCODERS["vgg16_bn"], dropout_after_pooling=(3, 4, 5)),
+    decoder=DecoderConfig(
+        widths=((512, 512, 512), (512, 512, 256), (256, 256, 128), (128, 64), (64,)), dropout_stages=(3, 4, 5)
+    ),
+)
+# Models/segnet_basic_train.prototxt; it takes 0..255 without mean subtraction, hence mean 0 and std 1/255.
+_BASIC = SegNetConfig(
+    name="segnet_basic",
+    encoder=EncoderConfig(widths=((64,),) * 4, kernel=7, dropout_after_pooling=(3, 4)),
+    decoder=DecoderConfig(widths=((64,),) * 4, kernel=7, relu=False, classifier_kernel=1, dropout_stages=(3, 4)),
+    local_response_norm=True,
+    mean=(0.0, 0.0, 0.0),
+    std=(1 / 255, 1 / 255, 1 / 255),
+)
+_FCN = replace(_BASIC.decoder, widths=((),) * 4, upsampling="learned")
+
+_BASIC_DECODERS = {
+    "bilinear": replace(_FCN, upsampling="bilinear", compress=True),
+    "segnet_basic": _BASIC.decoder,
+    "segnet_basic_encoder_addition": replace(_BASIC.decoder, addition="maps"),
+    "segnet_basic_single_channel_decoder": replace(_BASIC.decoder, depthwise=True),
+    "fcn_basic": replace(_FCN, addition="pooled", compress=True),
+    "fcn_basic_no_addition": replace(_FCN, compress=True),
+    "fcn_basic_no_dim_reduction": replace(_FCN, addition="pooled"),
+    "fcn_basic_no_addition_no_dim_reduction": _FCN,
+}
+
+# Example_Models/segnet_pascal.prototxt: before every pooling, after the last, and after all decoder stages but one.
+_PASCAL_ENCODER = replace(_SEGNET.encoder, dropout_before_pooling=(1, 2, 3, 4, 5), dropout_after_pooling=(5,))
+_PASCAL_DECODER = replace(_SEGNET.decoder, dropout_stages=(2, 3, 4, 5))
 
 MODELS: Mapping[str, SegNetConfig] = {
-    # The last 3x3 convolution of the published decoder (conv1_1_D) is the classifier.
-    "segnet": SegNetConfig(
-        name="segnet",
-        encoder=_VGG16,
-        decoder=((512, 512, 512), (512, 512, 256), (256, 256, 128), (128, 64), (64,)),
-        dropout_stages=(3, 4, 5),
+    "segnet": _SEGNET,
+    # Models/bayesian_segnet_train.prototxt
+    "bayesian_segnet": replace(_SEGNET, name="bayesian_segnet", dropout=0.5),
+    # Example_Models/bayesian_segnet_camvid.prototxt: one convolution more, then the classifier named camvid
+    "bayesian_segnet_camvid": replace(
+        _SEGNET,
+        name="bayesian_segnet_camvid",
+        decoder=replace(_SEGNET.decoder, widths=(*_SEGNET.decoder.widths[:-1], (64, 64))),
+        dropout=0.5,
     ),
-    # The published net takes 0..255 without mean subtraction, hence mean 0 and std 1/255.
-    "segnet_basic": SegNetConfig(
-        name="segnet_basic",
-        encoder=((64,), (64,), (64,), (64,)),
-        decoder=((64,), (64,), (64,), (64,)),
-        kernel=7,
-        decoder_relu=False,
-        classifier_kernel=1,
-        local_response_norm=True,
-        mean=(0.0, 0.0, 0.0),
-        std=(1 / 255, 1 / 255, 1 / 255),
-        dropout_stages=(3, 4),
+    # Example_Models/segnet_model_driving_webdemo.prototxt: CamVid's eleven classes and road markings
+    "segnet_webdemo": replace(_SEGNET, name="segnet_webdemo", classes=12),
+    # Example_Models/segnet_sun.prototxt: 37 classes, and class 0 that is never learned
+    "segnet_sun": replace(_SEGNET, name="segnet_sun", dropout=0.5, classes=38),
+    "segnet_pascal": replace(
+        _SEGNET, name="segnet_pascal", encoder=_PASCAL_ENCODER, decoder=_PASCAL_DECODER, dropout=0.5, classes=21
     ),
+    # Models/bayesian_segnet_basic_train.prototxt
+    "bayesian_segnet_basic": replace(_BASIC, name="bayesian_segnet_basic", dropout=0.5),
+    # Table 1 of the paper
+    **{name: replace(_BASIC, name=name, decoder=decoder) for name, decoder in _BASIC_DECODERS.items()},
 }
 
 
@@ -49,12 +103,18 @@ def list_models(pattern: str = "*") -> list[str]:
     return sorted(name for name in MODELS if fnmatch(name, pattern))
 
 
+def list_encoders() -> list[str]:
+    """Names of the encoders that any model can be built on; besides them ``timm/NAME``."""
+    return list(ENCODERS)
+
+
 def create_model(
     name: str,
     *,
-    classes: int = 11,
+    classes: int | None = None,
     in_channels: int = 3,
-    dropout: float = 0.0,
+    dropout: float | None = None,
+    encoder: str | nn.Module | None = None,
     encoder_weights: str | None = None,
     freeze_encoder: bool = False,
 ) -> SegNet:
@@ -65,24 +125,113 @@ def create_model(
 
     Args:
         name: one of ``list_models()``.
-        classes: how many classes, 1 to 255.
+        classes: how many classes, 1 to 255; None: as many as published.
         in_channels: channels of the picture; pretrained first filters are adapted.
-        dropout: probability at the places where Bayesian SegNet has it; 0 is the plain SegNet.
-        encoder_weights: a file with torchvision's ``vgg16`` or ``vgg16_bn`` names (.safetensors or .pth), or
-            ``"vgg16"`` or ``"vgg16_bn"`` to download torchvision's ImageNet weights (hash checked).
+        dropout: probability at the places where Bayesian SegNet has it; None: as published, 0: none.
+        encoder: another encoder under the same decoder: one of ``list_encoders()``, ``timm/NAME``, or a module that
+            returns a list of maps (see ``segnet.models.backbones``); the decoder mirrors its stages.
+        encoder_weights: a file with torchvision's names (.safetensors or .pth), such as "segnet convert" writes; a name
+            such as ``"vgg16"`` to download torchvision's (hash checked); ``"imagenet"`` for those of the encoder's own
+            name, or timm's.
         freeze_encoder: train the decoder alone.
 
     Raises:
-        ConfigError: the name is unknown or a value is out of range.
+        ConfigError: a name is unknown, a value is out of range, or the encoder does not keep to the contract.
         ModelError: the weights cannot be had or do not fit.
+        MissingPackageError: an encoder of timm's is wanted, and timm is not there.
     """
     if name not in MODELS:
-        near = get_close_matches(name, MODELS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(list_models())}"
-        raise ConfigError(f"there is no model {name!r}; {hint}")
-    model = SegNet(replace(MODELS[name], classes=classes, in_channels=in_channels, dropout=dropout))
-    if encoder_weights is not None:
-        load_encoder_weights(model.encoder, encoder_weights)
+        raise ConfigError(f"there is no model {name!r}; {_hint(name, list_models())}")
+    row = MODELS[name]
+    config = replace(
+        row,
+        classes=row.classes if classes is None else classes,
+        in_channels=in_channels,
+        dropout=row.dropout if dropout is None else dropout,
+    )
+    backbone = _backbone(encoder, in_channels, pretrained=encoder_weights == "imagenet")
+    if encoder is not None:
+        config = _with_encoder(config, encoder, backbone)
+    weights = None
+    if encoder_weights is not None and backbone is None:
+        weights = read_weights(_imagenet_name(config.encoder) if encoder_weights == "imagenet" else encoder_weights)
+        config = replace(config, mean=weights.mean, std=weights.std, local_response_norm=False)
+    elif encoder_weights not in (None, "imagenet"):
+        raise ConfigError("a file of weights is for our own encoders; timm's take 'imagenet', a module brings its own")
+    model = SegNet(config, backbone)
+    if weights is not None:
+        fill_encoder(model.encoder, weights)
     if freeze_encoder:
         model.freeze_encoder()
     return model
+
+
+def mirrored(decoder: DecoderConfig, channels: tuple[int, ...], depths: tuple[int, ...]) -> DecoderConfig:
+    """The same kind of decoder for an encoder of other stages: as many convolutions, the channels in reverse.
+
+    The last convolution of a stage goes down to the channels of the next stage's code. Of the first stage's
+    convolutions one is left out, since the classifier stands there.
+
+    Args:
+        decoder: its ``widths`` are replaced, unless it has no convolutions.
+        channels, depths: of the encoder's stages, shallowest first: channels and convolutions.
+    """
+    if not any(decoder.widths):
+        return replace(decoder, widths=((),) * len(channels), dropout_stages=_present(decoder.dropout_stages, channels))
+    ends = (0, *channels[:-1])
+    stages = [
+        (here,) * (depth - 1) + ((end,) if end else ()) for here, depth, end in zip(channels, depths, ends, strict=True)
+    ]
+    return replace(decoder, widths=tuple(reversed(stages)), dropout_stages=_present(decoder.dropout_stages, channels))
+
+
+def _with_encoder(config: SegNetConfig, encoder: str | nn.Module, backbone: nn.Module | None) -> SegNetConfig:
+    """The same network on another encoder."""
+    row = config.encoder
+    if backbone is not None:
+        kind = encoder if isinstance(encoder, str) else "custom"
+        body = Backbone(backbone, config.in_channels, codes=True)
+        chosen, channels, depths = EncoderConfig(kind=kind), body.channels, (2,) + (1,) * (len(body.channels) - 1)
+        about = getattr(backbone, "pretrained_cfg", None) or {}
+        config = replace(
+            config, mean=tuple(about.get("mean", IMAGENET_MEAN)), std=tuple(about.get("std", IMAGENET_STD))
+        )
+    elif encoder in ENCODERS:
+        chosen = ENCODERS[str(encoder)]
+        channels = tuple(stage[-1] for stage in chosen.widths) or CHANNELS
+        depths = tuple(map(len, chosen.widths)) or (2,) + (1,) * (len(channels) - 1)
+        chosen = replace(
+            chosen,
+            dropout_before_pooling=_present(row.dropout_before_pooling, channels),
+            dropout_after_pooling=_present(row.dropout_after_pooling, channels),
+        )
+        config = replace(config, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    else:
+        raise ConfigError(f"there is no encoder {encoder!r}; {_hint(str(encoder), [*ENCODERS, 'timm/NAME'])}")
+    name = f"{config.name}-{encoder if isinstance(encoder, str) else 'custom'}"
+    decoder = mirrored(config.decoder, channels, depths)
+    return replace(config, name=name, encoder=chosen, decoder=decoder, local_response_norm=False)
+
+
+def _present(stages: tuple[int, ...], channels: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(stage for stage in stages if stage <= len(channels))
+
+
+def _backbone(encoder: str | nn.Module | None, in_channels: int, *, pretrained: bool) -> nn.Module | None:
+    if isinstance(encoder, str) and encoder.startswith("timm/"):
+        return timm_backbone(encoder.removeprefix("timm/"), in_channels, pretrained=pretrained)
+    return encoder if isinstance(encoder, nn.Module) else None
+
+
+def _imagenet_name(encoder: EncoderConfig) -> str:
+    """The encoder's name, by which its ImageNet weights are known."""
+    bare = replace(encoder, dropout_before_pooling=(), dropout_after_pooling=())
+    names = [name for name, config in ENCODERS.items() if config == bare and name in DOWNLOADS]
+    if not names:
+        raise ModelError(f"no ImageNet weights are known for this encoder; known are those of {', '.join(DOWNLOADS)}")
+    return names[0]
+
+
+def _hint(name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"

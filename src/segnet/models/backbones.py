@@ -1,0 +1,141 @@
+"""Foreign encoders: any module that returns a list of maps, and those of timm.
+
+The contract: ``forward(x)`` takes a normalised picture (N, C, H, W) of any size and returns its feature maps,
+shallowest first, each (N, C_i, H_i, W_i). Where a map is half as large as the one before it, the decoder unpools with
+the positions of the maxima of the larger one; elsewhere it interpolates bilinearly. Odd sides may be rounded up or
+down; where down, no window covers the last row or column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from segnet.errors import ConfigError, MissingPackageError
+from segnet.models.encoders import Kept, Skip, fitted, recomputed
+from segnet.ops import max_pool
+
+__all__ = ["Backbone", "timm_backbone"]
+
+# Between them, halved again and again, the sides show how they are rounded where they are odd, and where they are even.
+_PROBES = ((97, 131), (95, 127), (96, 128))
+
+Size = tuple[int, int]
+
+
+class Backbone(nn.Module):
+    """A module that returns a list of maps, as an encoder.
+
+    Args:
+        body: see the contract above; its own weights are kept.
+        in_channels: channels of the picture.
+        codes: whether the positions of the maxima are kept.
+
+    Attributes:
+        channels, pooled_channels: per map but the deepest, its channels, shallowest first.
+        deepest_channels: of the deepest map.
+        halving: whether every map is half as large as the one before it.
+        full_resolution: whether the first map has the picture's size; if not, the logits are interpolated in the end.
+        save_memory: in training, keep nothing of the body's inside and compute it again.
+
+    Raises:
+        ConfigError: the module does not keep to the contract.
+    """
+
+    def __init__(self, body: nn.Module, in_channels: int, *, codes: bool) -> None:
+        super().__init__()
+        self.body = body
+        self.codes = codes
+        self.save_memory = False
+        probes = [_probe(body, in_channels, size) for size in _PROBES]
+        sizes = [[(m.shape[2], m.shape[3]) for m in maps] for maps in probes]
+        self._covers = [_cover([(s[i], s[i + 1]) for s in sizes]) for i in range(len(sizes[0]) - 1)]
+        self.halving = all(cover is not None for cover in self._covers)
+        self.full_resolution = tuple(s[0] for s in sizes) == _PROBES
+        channels = tuple(m.shape[1] for m in probes[0])
+        self.channels = self.pooled_channels = channels[:-1]
+        self.deepest_channels = channels[-1]
+
+    def forward(self, x: Tensor, skips: Sequence[Skip]) -> tuple[Tensor, list[Kept]]:
+        """From (N, C, H, W) to the deepest map and one ``Kept`` per map above it, shallowest first."""
+        *maps, deepest = recomputed(self, self.body, x)
+        kept = []
+        for features, skip, cover in zip(maps, skips, self._covers, strict=True):
+            size = (features.shape[-2], features.shape[-1])
+            covered = cover(size) if cover is not None else size
+            code = max_pool(fitted(features, covered))[1] if self.codes and cover is not None else None
+            kept.append(Kept(code, covered, size, skip(features, features)))
+        return deepest, kept
+
+
+def timm_backbone(name: str, in_channels: int, *, pretrained: bool = False) -> nn.Module:
+    """A model of timm that returns its maps (``features_only``).
+
+    Args:
+        name: as ``timm.list_models()`` has it, without address or path.
+        in_channels: channels of the picture.
+        pretrained: whether timm is to download its weights.
+
+    Raises:
+        ConfigError: timm does not know it, or cannot return its maps.
+        MissingPackageError: timm is not installed or does not work.
+    """
+    try:
+        import timm
+    except (ImportError, RuntimeError) as error:  # a torchvision of another torch fails on import
+        raise MissingPackageError("timm", "timm") from error
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name}*")[:5]
+        raise ConfigError(
+            f"timm has no model {name!r}; {'such are ' + ', '.join(near) if near else 'see timm.list_models()'}"
+        )
+    try:
+        body: nn.Module = timm.create_model(name, features_only=True, in_chans=in_channels, pretrained=pretrained)
+    except (RuntimeError, AssertionError, AttributeError, TypeError, NotImplementedError) as error:
+        raise ConfigError(f"timm's {name} cannot return its feature maps ({error}); take another") from error
+    return body
+
+
+@torch.no_grad()
+def _probe(body: nn.Module, in_channels: int, size: Size) -> list[Tensor]:
+    """The maps of an empty picture; the module is left as it was."""
+    modes = {module: module.training for module in body.modules()}
+    first = next(body.parameters(), torch.zeros(1))
+    picture = torch.zeros(1, in_channels, *size, device=first.device, dtype=first.dtype)
+    try:
+        maps: Any = body.eval()(picture)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise ConfigError(
+            f"the encoder cannot take a picture of {size[0]}x{size[1]} with {in_channels} channels ({error}); "
+            "it must take any size"
+        ) from error
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    if not isinstance(maps, list | tuple) or len(maps) < 2 or any(not _is_map(m) for m in maps):
+        raise ConfigError("the encoder must return a list of at least two maps (N, C, H, W), shallowest first")
+    return list(maps)
+
+
+def _cover(pairs: Sequence[tuple[Size, Size]]) -> Callable[[Size], Size] | None:
+    """How much of a map the windows of its halving cover; None if it is not halved."""
+    if all(deeper == ((size[0] + 1) // 2, (size[1] + 1) // 2) for size, deeper in pairs):
+        return _whole
+    if all(deeper == (size[0] // 2, size[1] // 2) for size, deeper in pairs):
+        return _even
+    return None
+
+
+def _whole(size: Size) -> Size:
+    return size
+
+
+def _even(size: Size) -> Size:
+    return size[0] - size[0] % 2, size[1] - size[1] % 2
+
+
+def _is_map(value: object) -> bool:
+    return isinstance(value, Tensor) and value.ndim == 4 and value.is_floating_point()
