@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,17 @@ def shades(tmp_path: Path) -> SegmentationDataset:
     return SegmentationDataset(samples, LABELS)
 
 
+class Saying(nn.Module):
+    """A function as a network."""
+
+    def __init__(self, say: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.say = say
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.say(image)
+
+
 def knows(image: Tensor) -> Tensor:
     return F.one_hot((image[:, 0] * 2.55).round().long(), 3).permute(0, 3, 1, 2).float()
 
@@ -45,7 +57,7 @@ def says_dark(image: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_model_that_knows_scores_one_on_pictures_of_any_size(shades: SegmentationDataset, workers: int):
-    scores = evaluate(knows, shades, workers=workers)
+    scores = evaluate(Saying(knows), shades, workers=workers)
     assert scores.global_accuracy == scores.miou == 1.0
     assert scores.counts.sum() == sum((shades.read_classes(index) != VOID).sum() for index in range(3))
     assert scores.labels == LABELS
@@ -53,14 +65,14 @@ def test_a_model_that_knows_scores_one_on_pictures_of_any_size(shades: Segmentat
 
 def test_counts_are_summed_over_all_pictures(shades: SegmentationDataset):
     every = np.concatenate([shades.read_classes(index).ravel() for index in range(3)])
-    scores = evaluate(says_dark, shades, workers=0)
+    scores = evaluate(Saying(says_dark), shades, workers=0)
     assert scores.counts[:, 1].tolist() == [(every == index).sum() for index in range(3)]
     assert scores.counts.sum() == (every != VOID).sum()
 
 
 def test_progress_is_told_after_every_picture(shades: SegmentationDataset):
     told: list[tuple[int, int]] = []
-    evaluate(says_dark, shades, workers=0, progress=lambda done, every: told.append((done, every)))
+    evaluate(Saying(says_dark), shades, workers=0, progress=lambda done, every: told.append((done, every)))
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -100,7 +112,7 @@ def test_statistics_of_the_norms_are_left_alone(camvid, narrow: SegNet):
 
 def test_a_model_of_more_classes_than_the_data_is_refused_where_it_matters(shades: SegmentationDataset):
     with pytest.raises(DataError, match="the prediction holds values from 4 to 4"):
-        evaluate(lambda image: torch.eye(5)[4].view(1, 5, 1, 1).expand(1, 5, *image.shape[2:]), shades, workers=0)
+        evaluate(Saying(lambda image: torch.eye(5)[4].view(1, 5, 1, 1).expand(1, 5, *image.shape[2:])), shades)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -108,7 +120,7 @@ def test_a_file_that_cannot_be_read_is_told_in_one_line(shades: SegmentationData
     path = shades.samples[1].image
     path.write_bytes(b"a text")
     with pytest.raises(DataError) as caught:
-        evaluate(knows, shades, workers=workers)
+        evaluate(Saying(knows), shades, workers=workers)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
 

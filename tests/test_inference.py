@@ -15,7 +15,7 @@ from segnet.labels import Labels
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
-from segnet.runtimes import TorchRuntime
+from segnet.runtimes.pytorch import TorchRuntime
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def image() -> np.ndarray:
 
 
 def predictor_of(model: SegNet, labels: Labels, **options: object) -> Predictor:
-    return Predictor(TorchRuntime(model, device="cpu"), labels, **options)  # type: ignore[arg-type]
+    return Predictor(TorchRuntime(model, labels, device="cpu"), **options)  # type: ignore[arg-type]
 
 
 def test_mask_is_the_argmax_of_the_plain_model(narrow: SegNet, five_labels: Labels, image: np.ndarray) -> None:
@@ -59,7 +59,7 @@ def test_a_grey_model_takes_one_channel() -> None:
             in_channels=1,
         )
     )
-    predictor = predictor_of(model, Labels.from_names(["a", "b"]), channels=1)
+    predictor = predictor_of(model, Labels.from_names(["a", "b"]))
     assert predictor(np.zeros((7, 5, 1), np.uint8)).mask.shape == (7, 5)
     with pytest.raises(ShapeError, match=r"wants uint8 \(H, W, 1\)"):
         predictor(np.zeros((7, 5, 3), np.uint8))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +15,14 @@ from segnet.errors import ModelError, SegNetError
 from segnet.labels import Labels
 from segnet.metrics import Scores, confusion
 
+if TYPE_CHECKING:
+    from segnet.runtimes.protocol import Runtime
+
 __all__ = ["check_same_classes", "evaluate"]
 
 
 def evaluate(
-    model: Callable[[Tensor], Tensor],
+    model: nn.Module | Runtime,
     data: SegmentationDataset,
     *,
     device: str | torch.device = "auto",
@@ -28,7 +32,7 @@ def evaluate(
     """Label every picture and count, at the size the dataset gives.
 
     Args:
-        model: a network or runtime: image (1, C, H, W) in [0, 1] to logits (1, classes, H, W). A network is moved to
+        model: a network, image (1, C, H, W) in [0, 1] to logits (1, classes, H, W), or a runtime. A network is moved to
             the device and scored in evaluation mode; its mode is restored afterwards.
         data: pictures with masks.
         device: where a network runs and its pictures go; ``auto`` takes a GPU if there is one.
@@ -45,9 +49,8 @@ def evaluate(
     with torch.inference_mode(), _evaluation_mode(model, device):
         try:
             for done, sample in enumerate(loader, start=1):
-                image = sample["image"][None].to(device, memory_format=torch.channels_last)
-                predicted = model(image).argmax(dim=1)
-                counts += confusion(predicted.cpu(), sample["mask"][None], data.labels.classes)
+                predicted = _mask(model, sample["image"][None], device)
+                counts += confusion(predicted, sample["mask"][None], data.labels.classes)
                 if progress is not None:
                     progress(done, len(data))
         except SegNetError as error:
@@ -55,8 +58,16 @@ def evaluate(
     return Scores(counts.numpy(), data.labels)
 
 
+def _mask(model: nn.Module | Runtime, image: Tensor, device: torch.device) -> Tensor:
+    """Class of each pixel, on the CPU."""
+    if not isinstance(model, nn.Module):
+        return torch.from_numpy(model.mask(image.numpy())).long()
+    logits: Tensor = model(image.to(device, memory_format=torch.channels_last))
+    return logits.argmax(dim=1).cpu()
+
+
 @contextmanager
-def _evaluation_mode(model: Callable[[Tensor], Tensor], device: str | torch.device) -> Iterator[None]:
+def _evaluation_mode(model: object, device: str | torch.device) -> Iterator[None]:
     if not isinstance(model, nn.Module):
         yield
         return

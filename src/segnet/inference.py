@@ -9,15 +9,12 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
-from segnet import checkpoint
 from segnet.errors import ShapeError
 from segnet.labels import Labels
-from segnet.runtimes import Runtime, TorchRuntime
+from segnet.runtimes.protocol import Runtime, argmax, open_runtime
 
 Item = TypeVar("Item")
 Read = TypeVar("Read")
@@ -46,9 +43,7 @@ class Predictor:
     True
 
     Args:
-        runtime: what computes logits.
-        labels: the class table.
-        channels: channels of the pictures: 3 for RGB, 1 for grey.
+        runtime: what labels an image batch.
         confidence: whether to compute it too.
         longest: pictures with a longer side, in pixels, are labelled at this size and the result enlarged to the
             picture's own by nearest neighbour; None labels every picture at its own size.
@@ -57,15 +52,13 @@ class Predictor:
     def __init__(
         self,
         runtime: Runtime,
-        labels: Labels,
         *,
-        channels: int = 3,
         confidence: bool = False,
         longest: int | None = None,
     ) -> None:
         self.runtime = runtime
-        self.labels = labels
-        self.channels = channels
+        self.labels: Labels = runtime.info.labels
+        self.channels = runtime.info.channels
         self.confidence = confidence
         self.longest = longest
 
@@ -76,18 +69,19 @@ class Predictor:
         *,
         device: str = "auto",
         precision: str = "float32",
+        threads: int = 0,
         confidence: bool = False,
         longest: int | None = None,
     ) -> Self:
-        """A predictor of a model file, or of a bundled model by its name.
+        """A predictor of a model file of any kind, or of a bundled model by its name; see ``open_runtime``.
 
         Raises:
             ModelError: no such model, or the file cannot be used.
             ConfigError: no such device or precision.
+            MissingPackageError: the library that runs such files is not installed.
         """
-        kept = checkpoint.load(source)
-        runtime = TorchRuntime(kept.model, device=device, precision=precision)
-        return cls(runtime, kept.labels, channels=kept.model.config.in_channels, confidence=confidence, longest=longest)
+        runtime = open_runtime(source, device=device, precision=precision, threads=threads)
+        return cls(runtime, confidence=confidence, longest=longest)
 
     def __call__(self, image: NDArray[np.uint8]) -> Prediction:
         """Label one picture: uint8 (H, W, C), RGB.
@@ -102,18 +96,17 @@ class Predictor:
             )
         size = image.shape[:2]
         batch = _as_batch(_at_most(image, self.longest))
-        logits = self.runtime(batch)[0]
         if not self.confidence:
-            return Prediction(_enlarged(logits.argmax(dim=0).to(torch.uint8).cpu().numpy(), size))
-        probability, mask = logits.softmax(dim=0).max(dim=0)
-        return Prediction(
-            _enlarged(mask.to(torch.uint8).cpu().numpy(), size), _enlarged(probability.cpu().numpy(), size)
-        )
+            return Prediction(_enlarged(self.runtime.mask(batch)[0], size))
+        probabilities = self.runtime.probabilities(batch)
+        mask, confidence = argmax(probabilities)[0], probabilities.max(axis=1)[0]
+        return Prediction(_enlarged(mask, size), _enlarged(confidence, size))
 
 
-def _as_batch(image: NDArray[np.uint8]) -> Tensor:
+def _as_batch(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """uint8 (H, W, C) to float32 (1, C, H, W) in [0, 1]; channels stay innermost in memory."""
-    return torch.tensor(np.ascontiguousarray(image))[None].permute(0, 3, 1, 2).float().div_(255)
+    scaled: NDArray[np.float32] = np.multiply(image, np.float32(1 / 255), dtype=np.float32)
+    return scaled.transpose(2, 0, 1)[None]
 
 
 def _at_most(image: NDArray[np.uint8], longest: int | None) -> NDArray[np.uint8]:

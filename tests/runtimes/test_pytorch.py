@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from segnet.models.segnet import SegNet
-from segnet.runtimes import TorchRuntime
+from segnet.runtimes.pytorch import TorchRuntime
 
 
 @pytest.fixture
@@ -22,14 +22,14 @@ def test_a_runtime_gives_the_plain_models_logits(used: SegNet, size: tuple[int, 
     image = torch.rand(2, 3, *size)
     with torch.no_grad():
         plain = used.eval()(image)
-    logits = TorchRuntime(used, device="cpu")(image)
+    logits = TorchRuntime(used, device="cpu").logits(image)
     assert logits.dtype == torch.float32
     torch.testing.assert_close(logits, plain, rtol=1e-4, atol=1e-4)
 
 
 def test_the_model_stays_as_it_is(used: SegNet) -> None:
     before = {name: value.clone() for name, value in used.state_dict().items()}
-    TorchRuntime(used, device="cpu")(torch.rand(1, 3, 16, 16))
+    TorchRuntime(used, device="cpu").logits(torch.rand(1, 3, 16, 16))
     assert used.training
     assert all(torch.equal(value, before[name]) for name, value in used.state_dict().items())
     assert before.keys() == used.state_dict().keys()
@@ -37,8 +37,8 @@ def test_the_model_stays_as_it_is(used: SegNet) -> None:
 
 def test_bf16_is_near_float32_and_comes_back_as_float32(used: SegNet) -> None:
     image = torch.rand(1, 3, 24, 32)
-    exact = TorchRuntime(used, device="cpu")(image)
-    rough = TorchRuntime(used, device="cpu", precision="bf16")(image)
+    exact = TorchRuntime(used, device="cpu").logits(image)
+    rough = TorchRuntime(used, device="cpu", precision="bf16").logits(image)
     assert rough.dtype == torch.float32
     assert not torch.equal(rough, exact)
     # Rounding moves some of a random network's maxima to another place of their window.

@@ -22,41 +22,41 @@ def run(
     json: Path | None = None,
     device: str = "auto",
     precision: Literal["auto", "float32", "bf16"] = "float32",
+    threads: int = 0,
 ) -> None:
     """Score a model on labelled pictures: global accuracy, class average, mIoU and IoU per class.
 
     Args:
         data: a folder, a pair list (train.txt), a data.yaml, or "synthetic".
-        model: a model file, or the name of a bundled model ("segnet models" lists them).
+        model: a model file (.safetensors, or what "segnet export" wrote: .onnx, .xml, .pte, .pt2), or the name of a
+            bundled model ("segnet models" lists them).
         split: train, val or test.
         size: resize pictures and masks to HEIGHT WIDTH first; the published figures are at the pictures' own size.
         json: write all figures, the confusion matrix too, to this file.
         device: auto, cpu, cuda or mps.
         precision: bf16 is faster where the processor has bfloat16 arithmetic, and a little less exact; auto finds out.
+        threads: how many to compute with; 0: as many as the library takes.
     """
-    from segnet import checkpoint
     from segnet.console import ProgressBar, print_scores
     from segnet.data.sources import open_source
     from segnet.evaluation import check_same_classes, evaluate
-    from segnet.runtimes import TorchRuntime
+    from segnet.runtimes.protocol import open_runtime
 
-    kept = checkpoint.load(model)
+    runtime = open_runtime(model, device=device, precision=precision, threads=threads)
     source = open_source(data)
-    dataset = source.dataset(split, size=size, channels=kept.model.config.in_channels)
-    check_same_classes(kept.labels, dataset.labels, model=str(kept.path), data=data)
-    bar = ProgressBar(f"{kept.path.stem} on {split}")
+    dataset = source.dataset(split, size=size, channels=runtime.info.channels)
+    check_same_classes(runtime.info.labels, dataset.labels, model=model, data=data)
+    name = Path(model).name
+    bar = ProgressBar(f"{name} on {split}")
     bar.start(total=len(dataset))
     try:
-        runtime = TorchRuntime(kept.model, device=device, precision=precision)
-        scores = evaluate(
-            runtime, dataset, device=runtime.device, workers=1, progress=lambda done, total: bar.advance()
-        )
+        scores = evaluate(runtime, dataset, workers=1, progress=lambda done, total: bar.advance())
     finally:
         bar.stop()
-    heading = f"{kept.path.name} on {source.root} ({source.layout}), split {split}, {len(dataset)} pictures"
+    heading = f"{name} on {source.root} ({source.layout}), split {split}, {len(dataset)} pictures"
     print_scores(scores, heading)
     if json is not None:
-        _write(json, scores, {"model": kept.path.name, "data": data, "split": split, "pictures": len(dataset)})
+        _write(json, scores, {"model": name, "data": data, "split": split, "pictures": len(dataset)})
 
 
 def _write(path: Path, scores: Scores, about: dict[str, object]) -> None:

@@ -86,13 +86,15 @@ def run(
     longest: int = 1024,
     device: str = "auto",
     precision: Literal["auto", "float32", "bf16"] = "float32",
+    threads: int = 0,
     timing: bool = False,
 ) -> int:
     """Label pictures; for each kind of result a folder in OUT, with the names and sub-folders of the pictures.
 
     Args:
         *source: pictures, folders, or globs; none takes the packaged sample picture.
-        model: a model file, or the name of a bundled model ("segnet models" lists them).
+        model: a model file (.safetensors, or what "segnet export" wrote: .onnx, .xml, .pte, .pt2), or the name of a
+            bundled model ("segnet models" lists them).
         out: where the results go.
         save: what to write: mask (palette PNG of class numbers), overlay (with legend), color, confidence (grey PNG,
             white is 1).
@@ -100,6 +102,7 @@ def run(
         longest: pictures with a longer side, in pixels, are labelled at this size and the result enlarged; 0: never.
         device: auto, cpu, cuda or mps.
         precision: bf16 is faster where the processor has bfloat16 arithmetic, and a little less exact; auto finds out.
+        threads: how many to compute with; 0: as many as the library takes.
         timing: tell how long starting, loading, labelling and writing took.
     """
     started = time.perf_counter()
@@ -114,7 +117,12 @@ def run(
 
     imported = time.perf_counter()
     predictor = Predictor.load(
-        model, device=device, precision=precision, confidence="confidence" in save, longest=longest or None
+        model,
+        device=device,
+        precision=precision,
+        threads=threads,
+        confidence="confidence" in save,
+        longest=longest or None,
     )
     loaded = time.perf_counter()
     tally = Tally()

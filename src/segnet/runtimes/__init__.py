@@ -1,0 +1,1 @@
+"""What labels an image batch: one protocol, and one file for each library that runs a model."""

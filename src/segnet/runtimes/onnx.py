@@ -1,0 +1,65 @@
+"""ONNX files in ONNX Runtime; no torch needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnet.errors import ConfigError, MissingPackageError, ModelError
+from segnet.metadata import KEY, ModelInfo
+from segnet.runtimes.protocol import FileRuntime, Image
+
+__all__ = ["OnnxRuntime"]
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "mps": "CoreMLExecutionProvider"}
+
+
+class OnnxRuntime(FileRuntime):
+    """A session of ONNX Runtime.
+
+    Args:
+        path: an .onnx file that ``segnet export`` wrote.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        threads: 0: as many as ONNX Runtime takes.
+
+    Raises:
+        MissingPackageError: ONNX Runtime is not installed.
+        ModelError: the file is damaged or says nothing of itself.
+        ConfigError: this build of ONNX Runtime has no such device.
+    """
+
+    def __init__(self, path: Path, *, device: str = "auto", threads: int = 0) -> None:
+        try:
+            import onnxruntime as ort
+        except ImportError as error:
+            raise MissingPackageError("onnxruntime", "onnx") from error
+        available = ort.get_available_providers()
+        wanted = _PROVIDERS.get("cpu" if device == "auto" else device.partition(":")[0])
+        if wanted not in available:
+            raise ConfigError(
+                f"device {device!r} cannot be used by this ONNX Runtime, which has {', '.join(available)}; "
+                "choose cpu, or install a build for your device"
+            )
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        providers = list(dict.fromkeys([wanted, "CPUExecutionProvider"]))
+        if device == "auto" and "CUDAExecutionProvider" in available:
+            providers.insert(0, "CUDAExecutionProvider")
+        try:
+            self._session = ort.InferenceSession(path.read_bytes(), options, providers=providers)
+        except Exception as error:  # ONNX Runtime raises classes of its own, without a common one
+            reason = str(error).partition("\n")[0]
+            raise ModelError(
+                f"{path}: ONNX Runtime cannot use it ({reason}); it may be cut off or of another kind"
+            ) from error
+        super().__init__(path, ModelInfo.from_json(self._session.get_modelmeta().custom_metadata_map.get(KEY), path))
+        self._input = self._session.get_inputs()[0].name
+
+    def run(self, image: Image) -> NDArray[Any]:
+        """The file's own output."""
+        result: NDArray[Any] = self._session.run(None, {self._input: np.ascontiguousarray(image)})[0]
+        return result

@@ -1,0 +1,70 @@
+"""OpenVINO's files (.xml with .bin beside it); no torch needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnet.errors import ConfigError, MissingPackageError, ModelError
+from segnet.metadata import KEY, ModelInfo
+from segnet.runtimes.protocol import FileRuntime, Image
+
+__all__ = ["OpenVinoRuntime"]
+
+_PRECISIONS = {"float32": "f32", "bf16": "bf16"}
+
+
+class OpenVinoRuntime(FileRuntime):
+    """A compiled model of OpenVINO.
+
+    Args:
+        path: an .xml file that ``segnet export`` wrote, its .bin beside it.
+        device: ``auto`` and ``cpu`` are the processor; otherwise OpenVINO's names, such as GPU or NPU.
+        precision: ``float32``, ``bf16``, or ``auto``, which leaves it to OpenVINO.
+        threads: 0: as many as OpenVINO takes.
+
+    Raises:
+        MissingPackageError: OpenVINO is not installed.
+        ModelError: the files are damaged or say nothing of themselves.
+        ConfigError: no such device or precision here.
+    """
+
+    def __init__(self, path: Path, *, device: str = "auto", precision: str = "float32", threads: int = 0) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise MissingPackageError("openvino", "openvino") from error
+        if precision not in {*_PRECISIONS, "auto"}:
+            raise ConfigError(f"precision {precision!r} is unknown; choose auto, float32 or bf16")
+        core = openvino.Core()
+        wanted = "CPU" if device in {"auto", "cpu"} else device.upper()
+        if wanted not in core.available_devices:
+            raise ConfigError(
+                f"OpenVINO has no device {device!r} here; choose one of {', '.join(core.available_devices)}"
+            )
+        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        if precision in _PRECISIONS:
+            options["INFERENCE_PRECISION_HINT"] = _PRECISIONS[precision]
+        if threads:
+            options["INFERENCE_NUM_THREADS"] = threads
+        try:
+            model = core.read_model(path)
+            compiled = core.compile_model(model, wanted, options)
+        except RuntimeError as error:
+            reason = str(error).strip().rpartition("\n")[2]
+            raise ModelError(
+                f"{path}: OpenVINO cannot use it ({reason}); its .bin must lie beside it, whole"
+            ) from error
+        text = str(model.get_rt_info([KEY]).value) if model.has_rt_info([KEY]) else None
+        super().__init__(path, ModelInfo.from_json(text, path))
+        self._request = compiled.create_infer_request()
+
+    def run(self, image: Image) -> NDArray[Any]:
+        """The file's own output."""
+        self._request.infer([np.ascontiguousarray(image)])
+        # The request's buffer is written over by the next picture.
+        result: NDArray[Any] = self._request.get_output_tensor(0).data.copy()
+        return result

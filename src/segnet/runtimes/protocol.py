@@ -1,0 +1,139 @@
+"""The protocol of all runtimes, in NumPy alone, and what turns any file's output into it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnet.errors import ModelError, ShapeError
+from segnet.metadata import ModelInfo
+
+__all__ = ["FileRuntime", "Image", "Runtime", "argmax", "open_runtime", "softmax"]
+
+Image = NDArray[np.float32]
+"""A batch (N, C, H, W), RGB in [0, 1]."""
+
+
+class Runtime(Protocol):
+    """A model that is ready to run; everything else of a prediction is the same for all."""
+
+    info: ModelInfo
+
+    def mask(self, image: Image) -> NDArray[np.uint8]:
+        """Class of each pixel, (N, H, W)."""
+        ...
+
+    def probabilities(self, image: Image) -> NDArray[np.float32]:
+        """Probability of each class, (N, classes, H, W)."""
+        ...
+
+
+class FileRuntime(ABC):
+    """An exported file in the library that it was made for.
+
+    Args:
+        path: the file.
+        info: what it says of itself.
+    """
+
+    def __init__(self, path: Path, info: ModelInfo) -> None:
+        self.path = path
+        self.info = info
+
+    @abstractmethod
+    def run(self, image: Image) -> NDArray[Any]:
+        """The file's own output; see ``ModelInfo.output``."""
+
+    def mask(self, image: Image) -> NDArray[np.uint8]:
+        """Class of each pixel, (N, H, W).
+
+        Raises:
+            ShapeError: the file takes another size.
+        """
+        output = self._checked(image)
+        return output.astype(np.uint8, copy=False) if self.info.output == "mask" else argmax(output)
+
+    def probabilities(self, image: Image) -> NDArray[np.float32]:
+        """Probability of each class, (N, classes, H, W).
+
+        Raises:
+            ModelError: the file gives nothing but the mask.
+            ShapeError: the file takes another size.
+        """
+        if self.info.output == "mask":
+            raise ModelError(f"{self.path}: gives masks alone; export with --output logits or probabilities")
+        output = self._checked(image)
+        return output if self.info.output == "probabilities" else softmax(output)
+
+    def _checked(self, image: Image) -> NDArray[Any]:
+        wanted = self.info.size
+        if wanted is not None and image.shape[2:] != wanted:
+            raise ShapeError(
+                f"{self.path}: was exported for pictures of {wanted[0]}x{wanted[1]}, not {image.shape[2]}x"
+                f"{image.shape[3]}; export it with --size any, or for this size"
+            )
+        return self.run(image)
+
+
+def argmax(logits: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The class with the largest value, the first of equals: (N, classes, H, W) to uint8 (N, H, W).
+
+    Several times faster than ``numpy.argmax`` over this axis, which goes pixel by pixel.
+    """
+    best = logits[:, 0].copy()
+    mask = np.zeros(best.shape, dtype=np.uint8)
+    for index in range(1, logits.shape[1]):
+        better = logits[:, index] > best
+        np.copyto(mask, index, where=better)
+        np.maximum(best, logits[:, index], out=best)
+    return mask
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Over the classes: (N, classes, H, W)."""
+    power = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float32] = power / power.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def open_runtime(source: str | Path, *, device: str = "auto", precision: str = "float32", threads: int = 0) -> Runtime:
+    """A model file, or a bundled model by its name, in the library that its suffix stands for.
+
+    Args:
+        source: ``.onnx`` (ONNX Runtime), ``.xml`` (OpenVINO), ``.pte`` (ExecuTorch), ``.pt2`` (a program of PyTorch's);
+            ``.safetensors`` or a bundled name (PyTorch).
+        device: ``auto``, ``cpu``, ``cuda``, ``mps``, or OpenVINO's names.
+        precision: ``float32``, ``bf16`` or ``auto``; a file that was exported in another precision keeps it.
+        threads: how many to compute with; 0: as many as the library takes.
+
+    Raises:
+        ModelError: there is no such file, or it cannot be used.
+        ConfigError: no such device or precision.
+        MissingPackageError: the library is not installed.
+    """
+    suffix = Path(source).suffix
+    if suffix in {".onnx", ".xml", ".pte", ".pt2"} and not Path(source).is_file():
+        raise ModelError(f"{source}: there is no such file; 'segnet export' writes it")
+    if suffix == ".onnx":
+        from segnet.runtimes.onnx import OnnxRuntime
+
+        return OnnxRuntime(Path(source), device=device, threads=threads)
+    if suffix == ".xml":
+        from segnet.runtimes.openvino import OpenVinoRuntime
+
+        return OpenVinoRuntime(Path(source), device=device, precision=precision, threads=threads)
+    if suffix == ".pte":
+        from segnet.runtimes.executorch import ExecuTorchRuntime
+
+        return ExecuTorchRuntime(Path(source))
+    if suffix == ".pt2":
+        from segnet.runtimes.pytorch import ProgramRuntime
+
+        return ProgramRuntime(Path(source), device=device)
+    from segnet.runtimes.pytorch import load_checkpoint
+
+    return load_checkpoint(source, device=device, precision=precision, threads=threads)

@@ -1,0 +1,117 @@
+"""Models in PyTorch: networks, and programs that ``torch.export`` or AOTInductor made of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segnet import checkpoint
+from segnet.devices import pick_device, pick_precision
+from segnet.labels import Labels
+from segnet.metadata import ModelInfo
+from segnet.models.segnet import SegNet
+from segnet.runtimes.protocol import FileRuntime, Image
+
+__all__ = ["ProgramRuntime", "TorchRuntime", "load_checkpoint"]
+
+
+class TorchRuntime:
+    """A network in PyTorch, made ready to run: batch norm folded into the convolutions, channels last.
+
+    Args:
+        model: the network; it stays as it is.
+        labels: its class table; made up if it is not given.
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``mps``.
+        precision: ``float32``; ``bf16``, faster where the processor has bfloat16 arithmetic and a little less exact; or
+            ``auto``, whichever is faster here.
+        compiled: whether ``torch.compile`` makes it faster; the first picture of each size then takes long.
+
+    Raises:
+        ConfigError: no such device or precision.
+    """
+
+    def __init__(
+        self,
+        model: SegNet,
+        labels: Labels | None = None,
+        *,
+        device: str = "auto",
+        precision: str = "float32",
+        compiled: bool = False,
+    ) -> None:
+        self.device = pick_device(device)
+        self.dtype = pick_precision(precision, self.device)
+        self.model = model.folded().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if compiled:
+            self.model.compile(dynamic=False)
+        config = model.config
+        labels = labels or Labels.from_names([f"class{index}" for index in range(config.classes)])
+        name = "bf16" if self.dtype == torch.bfloat16 else "float32"
+        self.info = ModelInfo(name=config.name, labels=labels, channels=config.in_channels, precision=name)
+
+    @torch.inference_mode()
+    def logits(self, image: Tensor) -> Tensor:
+        """Logits float32 (N, classes, H, W) of an image batch (N, C, H, W), on the runtime's device."""
+        image = image.to(self.device, memory_format=torch.channels_last, non_blocking=True)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            logits: Tensor = self.model(image)
+        return logits.float()
+
+    @torch.inference_mode()
+    def mask(self, image: Image) -> NDArray[np.uint8]:
+        """Class of each pixel, (N, H, W)."""
+        return _numpy(self.logits(torch.from_numpy(image)).argmax(dim=1).to(torch.uint8))
+
+    @torch.inference_mode()
+    def probabilities(self, image: Image) -> NDArray[np.float32]:
+        """Probability of each class, (N, classes, H, W)."""
+        return _numpy(self.logits(torch.from_numpy(image)).softmax(dim=1))
+
+
+class ProgramRuntime(FileRuntime):
+    """A program that ``torch.export`` or AOTInductor made of a network.
+
+    Args:
+        path: a .pt2 file that ``segnet export`` wrote.
+        device: ``auto`` or ``cpu``; the device that it was exported for.
+
+    Raises:
+        ModelError: the file is damaged or says nothing of itself.
+    """
+
+    def __init__(self, path: Path, *, device: str = "auto") -> None:
+        raise NotImplementedError
+
+    def run(self, image: Image) -> NDArray[Any]:
+        """The file's own output."""
+        raise NotImplementedError
+
+
+def load_checkpoint(
+    source: str | Path, *, device: str = "auto", precision: str = "float32", threads: int = 0
+) -> TorchRuntime:
+    """A ``.safetensors`` model file, or a bundled model by its name.
+
+    Args:
+        source: path or name.
+        device, precision: see ``TorchRuntime``.
+        threads: for all of PyTorch in this process; 0 leaves them.
+
+    Raises:
+        ModelError: no such model, or the file cannot be used.
+        ConfigError: no such device or precision.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    kept = checkpoint.load(source)
+    return TorchRuntime(kept.model, kept.labels, device=device, precision=precision)
+
+
+def _numpy(tensor: Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = tensor.cpu().numpy()
+    return array
