@@ -18,12 +18,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from machine import about
 from segnet.allocator import keep_freed_memory
 from segnet.commands import predict
 from segnet.data.pictures import read_image, write_image
 from segnet.data.synthetic import draw_scene
 from segnet.inference import Predictor
+from segnet.machine import about
 
 RESULT = Path(__file__).parent / "results" / "predict.json"
 

@@ -23,7 +23,7 @@ def bench() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "benchmarks"))
         yield import_module("bench_memory")
-        for name in ("bench_memory", "bench_ops", "machine"):
+        for name in ("bench_memory", "bench_ops"):
             del sys.modules[name]
 
 

@@ -115,7 +115,7 @@ def code_bytes() -> str:
 def network() -> str:
     """VGG16-SegNet at 360x480: sizes, and what goes from the encoder to the decoder."""
     height, width = 360, 480
-    stages = MODELS["segnet"].encoder
+    stages = MODELS["segnet"].encoder.widths
     parts = [_text(170, 30, "encoder"), _text(574, 30, "decoder"), _text(372, 30, "code")]
     for level, stage in enumerate(stages):
         top, indent = 44 + 52 * level, 22 * level

@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin, get_type_hints
 
-from segnet.errors import ConfigError, SegNetError
+from segnet.errors import ConfigError, MissingPackageError, SegNetError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -28,6 +28,7 @@ COMMANDS = {
     "predict": "label pictures: palette masks and overlays with a legend",
     "train": "train a model on labelled pictures",
     "evaluate": "score a model on labelled pictures",
+    "export": "write a model for ONNX Runtime, OpenVINO, ExecuTorch or PyTorch, and check it there",
     "models": "list the models by name, and what each costs",
     "recalibrate": "measure a model's batch-norm statistics anew",
     "convert": "turn Caffe's models into model files",
@@ -51,6 +52,11 @@ def _exit_code(arguments: list[str]) -> int:
         return code
     except SegNetError as error:
         print(f"segnet: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:  # what labels pictures with exported models does without torch
+        if error.name != "torch":
+            raise
+        print(f"segnet: {MissingPackageError('torch', 'torch')}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("segnet: interrupted", file=sys.stderr)

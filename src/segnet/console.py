@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from segnet.metrics import CONVENTION, Scores
+if TYPE_CHECKING:
+    from segnet.metrics import Scores
 
 __all__ = ["ProgressBar", "print_scores"]
 
@@ -74,6 +76,8 @@ class ProgressBar:
 
 def print_scores(scores: Scores, heading: str) -> None:
     """The three means and a table of the classes, with the convention they follow."""
+    from segnet.metrics import CONVENTION
+
     console = Console()
     console.print(heading, style="bold", markup=False, soft_wrap=True)
     console.print(

@@ -200,10 +200,12 @@ def _pool(x: Tensor) -> tuple[Tensor, Tensor]:
 def _native_pool(x: Tensor) -> tuple[Tensor, Tensor]:
     values, index = F.max_pool2d(x, 2, 2, ceil_mode=True, return_indices=True)
     width = x.shape[3]
-    offset = index.to(torch.int32) - _window_starts(_size(x), (width, 1), x.device, torch.int32)
+    offset = index.to(torch.int32)
+    del index  # the largest of all buffers
+    offset -= _window_starts(_size(x), (width, 1), x.device, torch.int32)
     # In a window the offsets are 0, 1, width and width + 1; in a map one pixel wide 0 and 1 are its two rows.
-    row = (offset - min(width - 1, 1)).clamp_(0, 1)
-    return values, offset.sub_(row * (width - 2)).to(torch.uint8)
+    row = offset > min(width - 1, 1)
+    return values, offset.add_(row, alpha=2 - width).to(torch.uint8)
 
 
 def _runs(positions: Tensor, size: tuple[int, int], channels_last: bool) -> Iterator[tuple[slice, slice, Tensor]]:

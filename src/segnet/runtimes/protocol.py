@@ -54,7 +54,7 @@ class FileRuntime(ABC):
         Raises:
             ShapeError: the file takes another size.
         """
-        output = self._checked(image)
+        output = self.output(image)
         return output.astype(np.uint8, copy=False) if self.info.output == "mask" else argmax(output)
 
     def probabilities(self, image: Image) -> NDArray[np.float32]:
@@ -66,10 +66,10 @@ class FileRuntime(ABC):
         """
         if self.info.output == "mask":
             raise ModelError(f"{self.path}: gives masks alone; export with --output logits or probabilities")
-        output = self._checked(image)
+        output = self.output(image)
         return output if self.info.output == "probabilities" else softmax(output)
 
-    def _checked(self, image: Image) -> NDArray[Any]:
+    def output(self, image: Image) -> NDArray[Any]:
         wanted = self.info.size
         if wanted is not None and image.shape[2:] != wanted:
             raise ShapeError(

@@ -1,0 +1,51 @@
+"""Without torch, exported models label pictures as PyTorch does.
+
+Run by ``tools/check.sh`` in an environment of its own, into whose folder ``files`` it puts the exported models and
+PyTorch's mask of the packaged picture.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+FILES = Path(sys.prefix) / "files"
+MODELS = ["segnet_basic.onnx", "segnet_basic.xml"]
+
+
+def segnet(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "segnet", *words], capture_output=True, text=True)
+
+
+def test_torch_is_not_here() -> None:
+    assert importlib.util.find_spec("torch") is None
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_predict_gives_the_mask_that_pytorch_gives(model: str, tmp_path: Path) -> None:
+    done = segnet("predict", "--model", str(FILES / model), "--out", str(tmp_path), "--save", "mask,overlay,confidence")
+    assert done.returncode == 0, done.stderr
+    mask = np.asarray(Image.open(tmp_path / "mask" / "street.png"))
+    expected = np.asarray(Image.open(FILES / "torch" / "mask" / "street.png"))
+    assert (mask == expected).mean() > 0.999
+    assert {path.parent.name for path in tmp_path.rglob("street.png")} == {"mask", "overlay", "confidence"}
+
+
+def test_a_predictor_in_python() -> None:
+    from segnet import Predictor
+
+    image = np.zeros((37, 45, 3), np.uint8)
+    masks = [Predictor.load(FILES / model)(image).mask for model in MODELS]
+    assert np.array_equal(*masks)
+
+
+def test_what_needs_torch_says_so() -> None:
+    done = segnet("predict")
+    assert done.returncode == 2
+    assert done.stderr.strip().startswith("segnet: torch is not installed; run: pip install 'segnet[torch]'")
