@@ -40,6 +40,7 @@ from bench_ops import KEEPING
 from segnet.machine import about
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.models.zoo import MODELS, create_model
+from segnet.rivals import Textbook
 
 RESULT = Path(__file__).parent / "results" / "memory.json"
 SIZE = (360, 480)
@@ -185,50 +186,6 @@ def counted_bytes(config: SegNetConfig, size: tuple[int, int]) -> tuple[int, int
 
 
 # The rivals
-
-
-class Textbook(nn.Module):
-    """SegNet as it is usually written in PyTorch, with the layers of one of our configurations."""
-
-    def __init__(self, config: SegNetConfig) -> None:
-        super().__init__()
-        kernel, encoder, decoder = config.encoder.kernel, config.encoder.widths, config.decoder.widths
-        self.norm = nn.LocalResponseNorm(5, 1e-4, 0.75) if config.local_response_norm else nn.Identity()
-        self.encoder, channels = _textbook_stages(config.in_channels, encoder, kernel, relu=True)
-        self.decoder, channels = _textbook_stages(channels, decoder, kernel, relu=config.decoder.relu)
-        self.pool = nn.MaxPool2d(2, 2, ceil_mode=True, return_indices=True)
-        self.unpool = nn.MaxUnpool2d(2, 2)
-        side = config.decoder.classifier_kernel
-        self.classifier = nn.Conv2d(channels, config.classes, side, padding=side // 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of a picture that is normalised already."""
-        x = self.norm(x)
-        kept = []
-        for stage in self.encoder:
-            x = stage(x)
-            size = x.shape[2:]
-            x, index = self.pool(x)
-            kept.append((index, size))
-        for stage, (index, size) in zip(self.decoder, reversed(kept), strict=True):
-            x = self.unpool(x, index, output_size=size)
-            x = stage(x)
-        logits: Tensor = self.classifier(x)
-        return logits
-
-
-def _textbook_stages(
-    channels: int, stages: Iterable[Sequence[int]], kernel: int, *, relu: bool
-) -> tuple[nn.ModuleList, int]:
-    modules = nn.ModuleList()
-    for widths in stages:
-        layers: list[nn.Module] = []
-        for width in widths:
-            layers += [nn.Conv2d(channels, width, kernel, padding=kernel // 2), nn.BatchNorm2d(width)]
-            layers += [nn.ReLU()] if relu else []
-            channels = width
-        modules.append(nn.Sequential(*layers))
-    return modules, channels
 
 
 def build(case: Case) -> nn.Module:

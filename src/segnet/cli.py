@@ -29,6 +29,7 @@ COMMANDS = {
     "train": "train a model on labelled pictures",
     "evaluate": "score a model on labelled pictures",
     "export": "write a model for ONNX Runtime, OpenVINO, ExecuTorch or PyTorch, and check it there",
+    "benchmark": "time models side by side, with their memory and scores",
     "models": "list the models by name, and what each costs",
     "recalibrate": "measure a model's batch-norm statistics anew",
     "convert": "turn Caffe's models into model files",
@@ -210,7 +211,7 @@ def _add_flag(parser: ArgumentParser, name: str, hint: Any, default: Any, told: 
         parser.add_argument(flag, choices=get_args(kind), default=default, help=f"{told} (default: {default})")
     elif get_origin(kind) is list:
         choices = get_args(get_args(kind)[0])
-        told = f"{told} (default: {','.join(default)})"
+        told = f"{told} (default: {','.join(default)})" if default else told
         parser.add_argument(flag, type=_comma_list(choices), default=default, help=told, metavar="NAME,NAME")
     else:
         told = told if default is None else f"{told} (default: {default})"
@@ -220,11 +221,12 @@ def _add_flag(parser: ArgumentParser, name: str, hint: Any, default: Any, told: 
 
 
 def _comma_list(choices: tuple[str, ...]) -> Callable[[Any], list[str]]:
+    """Reads words with commas between; any words if there are no choices."""
     from argparse import ArgumentTypeError
 
     def split(value: Any) -> list[str]:
         names = value.split(",") if isinstance(value, str) else list(value)
-        if unknown := [name for name in names if name not in choices]:
+        if unknown := [name for name in names if choices and name not in choices]:
             raise ArgumentTypeError(f"{unknown[0]!r} is unknown; choose of {', '.join(choices)}, with commas between")
         return names
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,11 @@ from torch import Tensor
 
 from segnet import checkpoint
 from segnet.devices import pick_device, pick_precision
+from segnet.errors import ConfigError, ModelError
 from segnet.labels import Labels
-from segnet.metadata import ModelInfo
+from segnet.metadata import KEY, ModelInfo
 from segnet.models.segnet import SegNet
+from segnet.runtimes.chatter import quiet
 from segnet.runtimes.protocol import FileRuntime, Image
 
 __all__ = ["ProgramRuntime", "TorchRuntime", "load_checkpoint"]
@@ -74,32 +79,77 @@ class TorchRuntime:
 
 
 class ProgramRuntime(FileRuntime):
-    """A program that ``torch.export`` or AOTInductor made of a network.
+    """A program that ``torch.export`` or AOTInductor made of a network, on the CPU.
+
+    Open only files that you trust: the compiled ones are machine code, and PyTorch unpickles parts of the others.
 
     Args:
         path: a .pt2 file that ``segnet export`` wrote.
-        device: ``auto`` or ``cpu``; the device that it was exported for.
+        device: ``auto`` or ``cpu``.
 
     Raises:
         ModelError: the file is damaged or says nothing of itself.
+        ConfigError: another device.
     """
 
     def __init__(self, path: Path, *, device: str = "auto") -> None:
-        raise NotImplementedError
+        if device not in {"auto", "cpu"}:
+            raise ConfigError(f"{path}: was exported for the cpu, not for {device!r}; choose --device cpu")
+        names, text = _archive(path)
+        super().__init__(path, ModelInfo.from_json(text, path))
+        compiled = any("/data/aotinductor/" in name for name in names)
+        try:
+            with quiet():
+                self._program = _load_compiled(path) if compiled else torch.export.load(path).module()
+        except Exception as error:  # the loaders raise whatever their parts do, from KeyError to AssertionError
+            reason = str(error).strip().partition("\n")[0]
+            raise ModelError(
+                f"{path}: PyTorch {torch.__version__} cannot use it ({reason}); export it anew, on this machine"
+            ) from error
 
+    @torch.inference_mode()
     def run(self, image: Image) -> NDArray[Any]:
         """The file's own output."""
-        raise NotImplementedError
+        return _numpy(self._program(torch.from_numpy(image)))
+
+
+def _archive(path: Path) -> tuple[list[str], str | None]:
+    """The names in a .pt2 file, and what it says of itself; every byte is checked, and nothing of it is run."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+            names = archive.namelist()
+            told = [name for name in names if name.endswith(f"/extra/{KEY}")]
+            text = archive.read(told[0]).decode() if told and broken is None else None
+    except (zipfile.BadZipFile, OSError, UnicodeDecodeError, EOFError, NotImplementedError, zlib.error) as error:
+        raise ModelError(
+            f"{path}: is no program of PyTorch's ({error}); it may be cut off or of another kind"
+        ) from error
+    if broken is not None:
+        raise ModelError(f"{path}: is damaged ({broken}); export the model anew")
+    return names, text
+
+
+def _load_compiled(path: Path) -> Callable[[Tensor], Tensor]:
+    from torch._inductor import aoti_load_package
+
+    program: Callable[[Tensor], Tensor] = aoti_load_package(str(path))
+    return program
 
 
 def load_checkpoint(
-    source: str | Path, *, device: str = "auto", precision: str = "float32", threads: int = 0
+    source: str | Path,
+    *,
+    device: str = "auto",
+    precision: str = "float32",
+    threads: int = 0,
+    compiled: bool = False,
 ) -> TorchRuntime:
     """A ``.safetensors`` model file, or a bundled model by its name.
 
     Args:
         source: path or name.
-        device, precision: see ``TorchRuntime``.
+        device, precision, compiled: see ``TorchRuntime``.
         threads: for all of PyTorch in this process; 0 leaves them.
 
     Raises:
@@ -109,7 +159,7 @@ def load_checkpoint(
     if threads:
         torch.set_num_threads(threads)
     kept = checkpoint.load(source)
-    return TorchRuntime(kept.model, kept.labels, device=device, precision=precision)
+    return TorchRuntime(kept.model, kept.labels, device=device, precision=precision, compiled=compiled)
 
 
 def _numpy(tensor: Tensor) -> NDArray[Any]:

@@ -1,0 +1,1 @@
+"""Latency, memory and scores of models, side by side."""

@@ -1,0 +1,45 @@
+"""Draw how runs went, from their metrics.csv, into one SVG.
+
+    python tools/draw_courses.py OUT.svg "from ImageNet=a/metrics.csv" "from nothing=b/metrics.csv"
+
+Needs Matplotlib: pip install -c constraints.txt -e '.[plot]'
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+from matplotlib import rcParams
+from matplotlib.figure import Figure
+
+COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"]
+
+
+def main() -> None:
+    out, *courses = sys.argv[1:]
+    rcParams["svg.hashsalt"] = "segnet"  # the same file for the same figures
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for color, course in zip(COLORS, courses, strict=False):
+        label, _, path = course.partition("=")
+        steps, values = read(Path(path))
+        axes.plot(steps, values, color=color, marker="o", markersize=4)
+        axes.annotate(f"{label}: {values[-1]:.3f}", (steps[-1], values[-1]), xytext=(-4, 8), ha="right",
+                      textcoords="offset points", color=color)  # fmt: skip
+    axes.set(xlabel="training step", ylabel="mIoU on the validation pictures", ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(out, format="svg", metadata={"Date": None})
+
+
+def read(path: Path) -> tuple[list[int], list[float]]:
+    """Steps and mIoU of every validation."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [int(row["step"]) for row in rows], [float(row["miou"]) for row in rows]
+
+
+if __name__ == "__main__":
+    main()
