@@ -22,8 +22,8 @@ python3 -m venv "$slim"
 "$slim/bin/pip" install --quiet --disable-pip-version-check -c constraints.txt -e '.[onnx,openvino]' pytest
 "$slim/bin/pytest" --confcutdir=tests/slim tests/slim
 # The examples label the packaged picture as segnet predict does.
-needed="node npm cmake g++"
-if ! command -v $needed >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+missing=$(for tool in node npm cmake g++; do command -v "$tool" >/dev/null || echo "$tool"; done)
+if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     apt-get -qq update && apt-get -qq install -y nodejs npm cmake g++ >/dev/null
 fi
 mkdir -p "$slim/files/javascript"
