@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from segnet.data.transforms import AugmentConfig
     from segnet.errors import SegNetError
     from segnet.evaluation import evaluate
+    from segnet.exporting.export import export
+    from segnet.exporting.programs import ExportConfig
     from segnet.inference import Prediction, Predictor
     from segnet.labels import CAMVID, VOID, Labels
     from segnet.metrics import Scores, confusion
@@ -35,6 +37,8 @@ _HOMES = {
     "segnet.data.transforms": ("AugmentConfig",),
     "segnet.errors": ("SegNetError",),
     "segnet.evaluation": ("evaluate",),
+    "segnet.exporting.export": ("export",),
+    "segnet.exporting.programs": ("ExportConfig",),
     "segnet.inference": ("Prediction", "Predictor"),
     "segnet.labels": ("CAMVID", "VOID", "Labels"),
     "segnet.metrics": ("Scores", "confusion"),
@@ -47,9 +51,9 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "CAMVID", "VOID", "AugmentConfig", "Checkpoint", "Labels", "Prediction", "Predictor", "Sample", "Scores",
+    "CAMVID", "VOID", "AugmentConfig", "Checkpoint", "ExportConfig", "Labels", "Prediction", "Predictor", "Sample", "Scores",
     "SegNet", "SegNetConfig", "SegNetError", "SegmentationDataset", "Source", "TrainConfig", "bundled_models",
-    "confusion", "create_model", "draw_scene", "evaluate", "list_encoders", "list_models", "load", "max_pool",
+    "confusion", "create_model", "draw_scene", "evaluate", "export", "list_encoders", "list_models", "load", "max_pool",
     "max_unpool", "open_dataset", "open_source", "recalibrate", "save", "train",
 ]  # fmt: skip
 

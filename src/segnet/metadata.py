@@ -34,7 +34,8 @@ class ModelInfo:
             (N, H, W).
         size: (H, W) that the file takes; None if it takes any.
         batch: how many pictures at once; None if it takes any number.
-        precision: what it computes in: float32, float16, bf16 or int8.
+        precision: what it computes in: float32, bf16 or int8; with float16 the filters are kept so, and float32 is
+            computed in.
         provenance: how it came to be.
         scores: what the model scored; empty if never measured.
     """
@@ -69,11 +70,21 @@ class ModelInfo:
                 raise ModelError(f"{path}: was written by another version of segnet; export the model anew")
             labels = Labels.from_dict(table.pop("labels"))
             size = table.pop("size")
-            info = cls(labels=labels, size=None if size is None else (int(size[0]), int(size[1])), **table)
+            info = cls(labels=labels, size=None if size is None else (size[0], size[1]), **table)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError, ConfigError) as error:
             if isinstance(error, ModelError):
                 raise
             raise ModelError(f"{path}: what the file says of itself is damaged ({error}); export it anew") from error
-        if info.output not in get_args(Output) or type(info.channels) is not int or info.channels < 1:
+        if not info.is_possible():
             raise ModelError(f"{path}: what the file says of itself cannot be used; export the model anew")
         return info
+
+    def is_possible(self) -> bool:
+        """Whether each value is of its type and in its range."""
+        numbers = [self.channels, *([] if self.batch is None else [self.batch]), *(self.size or ())]
+        return (
+            all(type(number) is int and number >= 1 for number in numbers)
+            and all(isinstance(text, str) for text in (self.name, self.precision))
+            and self.output in get_args(Output)
+            and all(isinstance(table, dict) for table in (self.provenance, self.scores))
+        )

@@ -5,23 +5,62 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from segnet.errors import MissingPackageError, ModelError
+from segnet.metadata import KEY, ModelInfo
+from segnet.runtimes.chatter import quiet
 from segnet.runtimes.protocol import FileRuntime, Image
 
 __all__ = ["ExecuTorchRuntime"]
 
 
 class ExecuTorchRuntime(FileRuntime):
-    """A program of ExecuTorch.
+    """A program of ExecuTorch, on the processor.
 
     Args:
         path: a .pte file that ``segnet export`` wrote.
+
+    Raises:
+        MissingPackageError: ExecuTorch is not installed.
+        ModelError: the file is damaged or says nothing of itself.
     """
 
     def __init__(self, path: Path) -> None:
-        raise NotImplementedError
+        try:
+            with quiet():
+                from executorch.runtime import Runtime
+        except ImportError as error:
+            raise MissingPackageError("executorch", "executorch") from error
+        try:
+            with quiet():  # it reads the processor's files and tells of each
+                program = Runtime.get().load_program(path.read_bytes())
+                text = _description(program)
+                method = program.load_method("forward") if "forward" in program.method_names else None
+        except RuntimeError as error:
+            raise ModelError(
+                f"{path}: ExecuTorch cannot use it ({error}); it may be cut off or of another kind"
+            ) from error
+        super().__init__(path, ModelInfo.from_json(text, path))
+        if method is None:
+            raise ModelError(f"{path}: holds no network; export the model anew")
+        self._program = program  # the method lives in it
+        self._method = method
 
     def run(self, image: Image) -> NDArray[Any]:
         """The file's own output."""
-        raise NotImplementedError
+        import torch
+
+        result = self._method.execute([torch.from_numpy(np.ascontiguousarray(image))])[0]
+        # The output's memory is the program's, written over by the next picture.
+        array: NDArray[Any] = result.numpy().copy()
+        return array
+
+
+def _description(program: Any) -> str | None:
+    """What the method ``segnet`` returns, as text."""
+    if KEY not in program.method_names:
+        return None
+    text: bytes = program.load_method(KEY).execute([])[0].numpy().tobytes()
+    return text.decode("utf-8", errors="replace")

@@ -51,6 +51,7 @@ class OpenVinoRuntime(FileRuntime):
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
         try:
+            core.set_property({"ENABLE_MMAP": False})  # a mapped file that is cut off meanwhile kills the process
             model = core.read_model(path)
             compiled = core.compile_model(model, wanted, options)
         except RuntimeError as error:

@@ -46,13 +46,13 @@ class FileRuntime(ABC):
 
     @abstractmethod
     def run(self, image: Image) -> NDArray[Any]:
-        """The file's own output; see ``ModelInfo.output``."""
+        """What the file gives, ``ModelInfo.output``, for the size and number of pictures that it takes."""
 
     def mask(self, image: Image) -> NDArray[np.uint8]:
         """Class of each pixel, (N, H, W).
 
         Raises:
-            ShapeError: the file takes another size.
+            ShapeError: see ``output``.
         """
         output = self.output(image)
         return output.astype(np.uint8, copy=False) if self.info.output == "mask" else argmax(output)
@@ -70,13 +70,23 @@ class FileRuntime(ABC):
         return output if self.info.output == "probabilities" else softmax(output)
 
     def output(self, image: Image) -> NDArray[Any]:
-        wanted = self.info.size
-        if wanted is not None and image.shape[2:] != wanted:
+        """The file's own output for a batch of any number of pictures.
+
+        Raises:
+            ShapeError: the file takes another size, or its number of pictures does not divide this one.
+        """
+        height, width = image.shape[2:]
+        if self.info.size not in (None, (height, width)):
+            wanted = "x".join(map(str, self.info.size or ()))
             raise ShapeError(
-                f"{self.path}: was exported for pictures of {wanted[0]}x{wanted[1]}, not {image.shape[2]}x"
-                f"{image.shape[3]}; export it with --size any, or for this size"
+                f"{self.path}: was exported for pictures of {wanted}, not {height}x{width}; "
+                f"export it without --size for any, or with --size {height} {width}"
             )
-        return self.run(image)
+        at_once = self.info.batch or len(image)
+        if len(image) % at_once:
+            raise ShapeError(f"{self.path}: was exported for {at_once} pictures at once, and {len(image)} were given")
+        parts = [self.run(image[start : start + at_once]) for start in range(0, len(image), at_once)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def argmax(logits: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -104,8 +114,8 @@ def open_runtime(source: str | Path, *, device: str = "auto", precision: str = "
     """A model file, or a bundled model by its name, in the library that its suffix stands for.
 
     Args:
-        source: ``.onnx`` (ONNX Runtime), ``.xml`` (OpenVINO), ``.pte`` (ExecuTorch), ``.pt2`` (a program of PyTorch's);
-            ``.safetensors`` or a bundled name (PyTorch).
+        source: ``.onnx`` (ONNX Runtime), ``.xml`` (OpenVINO), ``.pte`` (ExecuTorch), ``.tflite`` (LiteRT), ``.pt2``
+            (a program of PyTorch's); ``.safetensors`` or a bundled name (PyTorch).
         device: ``auto``, ``cpu``, ``cuda``, ``mps``, or OpenVINO's names.
         precision: ``float32``, ``bf16`` or ``auto``; a file that was exported in another precision keeps it.
         threads: how many to compute with; 0: as many as the library takes.
@@ -116,7 +126,7 @@ def open_runtime(source: str | Path, *, device: str = "auto", precision: str = "
         MissingPackageError: the library is not installed.
     """
     suffix = Path(source).suffix
-    if suffix in {".onnx", ".xml", ".pte", ".pt2"} and not Path(source).is_file():
+    if suffix in {".onnx", ".xml", ".pte", ".tflite", ".pt2"} and not Path(source).is_file():
         raise ModelError(f"{source}: there is no such file; 'segnet export' writes it")
     if suffix == ".onnx":
         from segnet.runtimes.onnx import OnnxRuntime
@@ -130,6 +140,10 @@ def open_runtime(source: str | Path, *, device: str = "auto", precision: str = "
         from segnet.runtimes.executorch import ExecuTorchRuntime
 
         return ExecuTorchRuntime(Path(source))
+    if suffix == ".tflite":
+        from segnet.runtimes.litert import LiteRtRuntime
+
+        return LiteRtRuntime(Path(source), threads=threads)
     if suffix == ".pt2":
         from segnet.runtimes.pytorch import ProgramRuntime
 

@@ -1,0 +1,165 @@
+"""Whether an exported file gives in its own runtime what PyTorch gives in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image as Picture
+from torch import nn
+
+from segnet.data.pictures import read_image
+from segnet.data.synthetic import draw_scene
+from segnet.errors import ModelError
+from segnet.runtimes.protocol import FileRuntime, Image, argmax
+
+__all__ = ["Comparison", "Tolerance", "compare", "pictures", "require_close", "total_agreement"]
+
+NOISE = "noise"
+
+_SAMPLE = Path(__file__).parents[1] / "data" / "sample" / "street.jpg"
+_TINY = ((1, 1, 1), (1, 1, 7), (1, 6, 1))
+_NOISE = ((2, 33, 47), (1, 64, 48))
+_SCENE = (117, 163)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerance:
+    """How far a file may be from PyTorch in float32.
+
+    Where the maxima of a window are equal but for rounding, another one may be remembered, and a value lands one pixel
+    further. Flat pictures are full of such windows, so numbers are judged on noise alone, and not by the largest
+    difference; on pictures it is the classes that count.
+
+    Attributes:
+        agreement: least share of the pixels, over all pictures, that get the same class.
+        median, p999: most by which half of the numbers, and 999 of 1000, may differ on noise, as a share of PyTorch's
+            largest number.
+    """
+
+    agreement: float = 0.999
+    median: float = 1e-4
+    p999: float = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One picture batch, as the file and as PyTorch see it.
+
+    Attributes:
+        picture: what it shows.
+        shape: (N, C, H, W).
+        pixels: how many were labelled.
+        agreement: share of them with the same class.
+        largest, mean, median, p999: absolute difference of the outputs: the largest, the mean, and what half of them,
+            and 999 of 1000, do not exceed; None for masks.
+        scale: the largest magnitude of PyTorch's output; None for masks.
+    """
+
+    picture: str
+    shape: tuple[int, ...]
+    pixels: int
+    agreement: float
+    largest: float | None = None
+    mean: float | None = None
+    median: float | None = None
+    p999: float | None = None
+    scale: float | None = None
+
+    def is_near(self, tolerance: Tolerance) -> bool:
+        """Whether the numbers are within the tolerance; NaN is not, masks are."""
+        if self.median is None or self.p999 is None or self.scale is None:
+            return True
+        return self.median <= tolerance.median * self.scale and self.p999 <= tolerance.p999 * self.scale
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def pictures(size: tuple[int, int] | None, channels: int, *, tiny: bool = True) -> Iterator[tuple[str, Image]]:
+    """Batches to compare on: noise, the packaged street scene, and a drawn one.
+
+    Args:
+        size: of all of them; None: several, odd ones among them.
+        channels: of the pictures.
+        tiny: whether some have a side of one pixel; enlarged, they would be flat.
+    """
+    generator = np.random.default_rng(0)
+    shapes = [(1, *size)] if size else [*(_TINY if tiny else ()), *_NOISE]
+    for number, height, width in shapes:
+        yield NOISE, generator.random((number, channels, height, width), dtype=np.float32)
+    yield "street scene", _as_batch(read_image(_SAMPLE), size, channels)
+    yield "drawn scene", _as_batch(draw_scene(1, size=_SCENE)[0], size, channels)
+
+
+def _as_batch(pixels: NDArray[np.uint8], size: tuple[int, int] | None, channels: int) -> Image:
+    picture = Picture.fromarray(pixels)
+    if size is not None:
+        picture = picture.resize((size[1], size[0]), Picture.Resampling.BILINEAR)
+    image = np.asarray(picture, dtype=np.float32).transpose(2, 0, 1) / 255
+    return np.ascontiguousarray(np.resize(image, (channels, *image.shape[1:]))[None])
+
+
+def compare(runtime: FileRuntime, network: nn.Module, name: str, image: Image) -> Comparison:
+    """Run one batch through the file, and through the network in PyTorch.
+
+    Raises:
+        ModelError: the file gives another shape.
+    """
+    with torch.no_grad():
+        wanted: NDArray[Any] = network(torch.from_numpy(image)).numpy()
+    found = runtime.output(image)
+    if found.shape != wanted.shape:
+        raise ModelError(f"the exported file gives {found.shape} where PyTorch gives {wanted.shape}; please report it")
+    is_mask = wanted.ndim == 3
+    same = found == wanted if is_mask else argmax(found) == argmax(wanted)
+    return Comparison(
+        picture=name,
+        shape=image.shape,
+        pixels=same.size,
+        agreement=float(same.mean()),
+        **({} if is_mask else _differences(found, wanted)),
+    )
+
+
+def _differences(found: NDArray[Any], wanted: NDArray[Any]) -> dict[str, float]:
+    difference = np.abs(found.astype(np.float64) - wanted)
+    return {
+        "largest": float(difference.max()),
+        "mean": float(difference.mean()),
+        "median": float(np.median(difference)),
+        "p999": float(np.quantile(difference, 0.999, method="lower")),
+        "scale": float(np.abs(wanted).max()),
+    }
+
+
+def require_close(comparisons: Sequence[Comparison], tolerance: Tolerance) -> None:
+    """Nothing, if all of it is within the tolerance.
+
+    Raises:
+        ModelError: it is not; the figures are told.
+    """
+    agreement = total_agreement(comparisons)
+    if agreement < tolerance.agreement:
+        raise ModelError(
+            f"the exported file does not give what PyTorch gives: {agreement:.4%} of the pixels have the same class, "
+            f"at least {tolerance.agreement:.2%} expected; nothing was written"
+        )
+    for one in comparisons:
+        if one.picture == NOISE and not one.is_near(tolerance):
+            raise ModelError(
+                f"the exported file does not give what PyTorch gives: on noise of shape {one.shape} half of the "
+                f"numbers differ by up to {one.median:.2g} and 999 of 1000 by up to {one.p999:.2g}, the largest being "
+                f"{one.scale:.2g}; shares of {tolerance.median:g} and {tolerance.p999:g} expected; nothing was written"
+            )
+
+
+def total_agreement(comparisons: Sequence[Comparison]) -> float:
+    """Share of all pixels with the same class."""
+    return sum(one.agreement * one.pixels for one in comparisons) / sum(one.pixels for one in comparisons)

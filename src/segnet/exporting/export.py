@@ -1,0 +1,215 @@
+"""A network becomes a file of another program's, which is run there and compared before it gets its name."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import torch
+
+from segnet.errors import ConfigError, ModelError, OutputError
+from segnet.exporting.comparison import Comparison, Tolerance, compare, pictures, require_close, total_agreement
+from segnet.exporting.formats import FORMATS, Format
+from segnet.exporting.programs import ExportConfig, Pipeline, make_program
+from segnet.files import replacing
+from segnet.labels import Labels
+from segnet.metadata import ModelInfo
+from segnet.models.segnet import SegNet
+from segnet.runtimes.protocol import FileRuntime, open_runtime
+
+__all__ = ["Report", "deliver", "export", "export_format"]
+
+HALF_TOLERANCE = Tolerance(agreement=0.99, median=0.01, p999=0.25)
+"""For filters in float16: their rounding moves one pooled value in some hundred to another pixel."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What was exported, and how near it is to PyTorch; beside the file as FILE.report.json.
+
+    Attributes:
+        path: the file.
+        size_bytes: of the file and of what belongs to it.
+        seconds: how long ``export`` and ``check`` took.
+        versions: of the libraries.
+        info: what the file says of itself.
+        tolerance: what it had to keep to.
+        comparisons: one for each batch of pictures.
+        accuracy: what labelled pictures say of an INT8 file; empty for others.
+    """
+
+    path: Path
+    size_bytes: int
+    seconds: Mapping[str, float]
+    versions: Mapping[str, str]
+    info: ModelInfo
+    tolerance: Tolerance
+    comparisons: tuple[Comparison, ...]
+    accuracy: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def agreement(self) -> float:
+        """Share of all pixels with the same class as in PyTorch."""
+        return total_agreement(self.comparisons)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        about = json.loads(self.info.to_json())
+        return {
+            "file": self.path.name,
+            "bytes": self.size_bytes,
+            **{key: about[key] for key in ("name", "output", "size", "batch", "precision")},
+            "seconds": dict(self.seconds),
+            "versions": dict(self.versions),
+            "tolerance": asdict(self.tolerance),
+            "agreement": self.agreement,
+            **({"accuracy": dict(self.accuracy)} if self.accuracy else {}),
+            "pictures": [comparison.to_dict() for comparison in self.comparisons],
+        }
+
+
+def export(
+    model: SegNet,
+    labels: Labels,
+    path: str | Path,
+    *,
+    format: str = "onnx",  # noqa: A002  the word that the command has
+    config: ExportConfig = ExportConfig(),  # noqa: B008
+    provenance: Mapping[str, Any] | None = None,
+    scores: Mapping[str, Any] | None = None,
+) -> Report:
+    """Write a network for another program, run the file there, and compare it with PyTorch; or write nothing.
+
+    >>> segnet.export(model, labels, "model.onnx").agreement
+    1.0
+
+    Args:
+        model: the network; it stays as it is.
+        labels: its class table; it goes into the file, as ``provenance`` and ``scores`` do.
+        path: where to, with the format's suffix; FILE.report.json is written beside it.
+        format: ``onnx``, ``openvino``, ``executorch``, ``litert``, ``aoti`` or ``torch``.
+        config: what the file takes and gives.
+        provenance: how the network came to be.
+        scores: what it scored.
+
+    Raises:
+        ConfigError: the suffix is not the format's, or the format cannot do what ``config`` asks.
+        MissingPackageError: a library is not installed.
+        ModelError: the class table does not fit, or the file does not give what PyTorch gives.
+        OutputError: the files cannot be written.
+    """
+    path, kind = Path(path), export_format(format, config)
+    if path.suffix != kind.suffix:
+        raise ConfigError(f"{path} is no name for this format; give one that ends in {kind.suffix}")
+    if labels.classes != model.config.classes:
+        raise ModelError(f"the network has {model.config.classes} classes but the class table {labels.classes}")
+    kind.require()
+    info = ModelInfo(
+        name=model.config.name,
+        labels=labels,
+        channels=model.config.in_channels,
+        output=config.output,
+        size=config.size,
+        batch=1 if kind.fixed else None,
+        precision="float16" if config.half else "float32",
+        provenance=dict(provenance or {}),
+        scores=dict(scores or {}),
+    )
+
+    def write(staged: Path) -> None:
+        kind.write(make_program(model, config, batch=info.batch), info, staged)
+
+    network = Pipeline(deepcopy(model).to("cpu", torch.float32), config).eval()
+    tolerance = HALF_TOLERANCE if config.half else Tolerance()
+    return deliver(write, path, network, info, tolerance=tolerance, versions=kind.versions())
+
+
+def export_format(name: str, config: ExportConfig) -> Format:
+    """The format of that name, if it can do what is asked.
+
+    Raises:
+        ConfigError: there is none, or it cannot.
+    """
+    if name not in FORMATS:
+        raise ConfigError(f"format {name!r} is unknown; choose one of {', '.join(FORMATS)}")
+    if FORMATS[name].fixed and config.size is None:
+        raise ConfigError(f"{name} takes pictures of one size; give it, as in --size 360 480")
+    if config.half and name != "openvino":
+        raise ConfigError(f"{name} cannot keep filters in float16 here; leave --half out, or choose openvino")
+    return FORMATS[name]
+
+
+def deliver(
+    write: Callable[[Path], None],
+    path: Path,
+    network: Pipeline,
+    info: ModelInfo,
+    *,
+    tolerance: Tolerance,
+    versions: Mapping[str, str],
+    accuracy: Mapping[str, Any] | None = None,
+) -> Report:
+    """Have a file written out of sight, check it in its own runtime, and give it its name with its report beside it.
+
+    Args:
+        write: makes the file, and what belongs to it, under the name that it is given.
+        path: the file's name in the end; its suffix says which runtime checks it.
+        network: what the file is to compute: float32, on the CPU, in evaluation mode.
+        info: what the file says of itself.
+        tolerance: what it has to keep to.
+        versions: for the report.
+        accuracy: for the report: what labelled pictures say of the file, if they were asked.
+
+    Raises:
+        ModelError: the file cannot be run, or is out of the tolerance.
+        OutputError: the files cannot be written.
+    """
+    with _staging(path) as staged:
+        started = time.perf_counter()
+        write(staged)
+        written = time.perf_counter()
+        comparisons = _compare(staged, network, info)
+        require_close(comparisons, tolerance)
+        seconds = {"export": round(written - started, 2), "check": round(time.perf_counter() - written, 2)}
+        report = Report(
+            path=path,
+            size_bytes=sum(file.stat().st_size for file in staged.parent.iterdir()),
+            seconds=seconds,
+            versions=versions,
+            info=info,
+            tolerance=tolerance,
+            comparisons=comparisons,
+            accuracy=dict(accuracy or {}),
+        )
+        text = json.dumps(report.to_dict(), indent=2) + "\n"
+        staged.with_name(f"{path.name}.report.json").write_text(text, encoding="utf-8")
+    return report
+
+
+def _compare(path: Path, network: Pipeline, info: ModelInfo) -> tuple[Comparison, ...]:
+    runtime = cast("FileRuntime", open_runtime(path, device="cpu"))
+    batches = pictures(info.size, info.channels, tiny=network.takes_one_pixel)
+    return tuple(compare(runtime, network, name, image) for name, image in batches)
+
+
+@contextmanager
+def _staging(path: Path) -> Iterator[Path]:
+    """The name to write under, in a folder of its own beside ``path``; once the block is left, its files move there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".segnet-", dir=path.parent) as folder:
+            yield Path(folder) / path.name
+            for file in sorted(Path(folder).iterdir()):
+                with replacing(path.with_name(file.name)) as temporary:
+                    file.replace(temporary)
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error.strerror or error}); choose another place") from error

@@ -1,0 +1,198 @@
+"""One function per format: a program of ``torch.export`` becomes a file that says what it is.
+
+An ONNX or OpenVINO model of other making, such as a quantised one, goes through ``write_onnx`` or ``write_openvino``.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from segnet.errors import ConfigError, MissingPackageError
+from segnet.metadata import KEY, ModelInfo
+from segnet.runtimes.chatter import quiet
+
+__all__ = ["FORMATS", "OPSET", "Format", "to_onnx", "to_openvino", "write_onnx", "write_openvino"]
+
+OPSET = 20
+"""Of ONNX: what PyTorch 2.13 writes unasked, and the highest of TensorRT 10.0; ONNX Runtime has had it since 1.17."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """A kind of file.
+
+    Attributes:
+        suffix: of its name.
+        write: makes the file of a program.
+        packages: libraries that write and run it, by the name to import.
+        extra: what brings them.
+        fixed: whether size and batch must be known ahead.
+    """
+
+    suffix: str
+    write: Callable[[ExportedProgram, ModelInfo, Path], None]
+    packages: tuple[str, ...] = ()
+    extra: str = ""
+    fixed: bool = False
+
+    def require(self) -> None:
+        """Find out early that a library is missing.
+
+        Raises:
+            MissingPackageError: one is not installed.
+        """
+        for package in self.packages:
+            try:
+                with quiet():
+                    import_module(package)
+            except ImportError as error:
+                raise MissingPackageError(package.partition(".")[0], self.extra) from error
+
+    def versions(self) -> dict[str, str]:
+        """Of PyTorch, of this package, and of the libraries that write and run such files."""
+        return dict(_versions("segnet", "torch", *self.packages))
+
+
+def _versions(*names: str) -> Iterator[tuple[str, str]]:
+    for name in names:
+        try:
+            yield name, version(name.partition(".")[0])
+        except PackageNotFoundError:  # a checkout that was never installed
+            yield name, "unknown"
+
+
+def to_onnx(program: ExportedProgram, info: ModelInfo) -> Any:
+    """A ``ModelProto``: input ``image``, the output named as what it is, free axes batch, height, width."""
+    axes = {0: "batch"} | ({2: "height", 3: "width"} if info.size is None else {})
+    with quiet(), torch.no_grad():
+        made = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=[info.output],
+            dynamic_shapes={"image": axes},
+            verbose=False,
+        )
+    assert made is not None
+    return _as_pytorch_resizes(made.model_proto)
+
+
+def _as_pytorch_resizes(proto: Any) -> Any:
+    """The exporter takes a rule that differs from PyTorch's where a side of one pixel comes out."""
+    for node in proto.graph.node:
+        for attribute in node.attribute:
+            if attribute.s == b"pytorch_half_pixel":
+                attribute.s = b"half_pixel"
+    return proto
+
+
+def write_onnx(proto: Any, info: ModelInfo, path: Path) -> None:
+    """Write a ``ModelProto`` as one file, with ``info`` in its property ``segnet`` and the classes in ``names``."""
+    import onnx
+
+    for part in (proto.graph, *proto.graph.node, *proto.graph.initializer, *proto.graph.value_info):
+        del part.metadata_props[:]  # names of our modules, of use to PyTorch's developers alone
+    for part in (*proto.graph.input, *proto.graph.output):
+        del part.metadata_props[:]
+    onnx.helper.set_model_props(proto, {KEY: info.to_json(), "names": json.dumps(list(info.labels.names))})
+    onnx.checker.check_model(proto)
+    path.write_bytes(proto.SerializeToString())
+
+
+def to_openvino(proto: Any) -> Any:
+    """A model of OpenVINO's, by way of ONNX: the way that takes every size."""
+    import openvino
+
+    return openvino.Core().read_model(proto.SerializeToString())
+
+
+def write_openvino(model: Any, info: ModelInfo, path: Path, *, half: bool = False) -> None:
+    """Write ``path`` (.xml) and the weights beside it (.bin), with ``info`` and the classes in its ``rt_info``."""
+    import openvino
+
+    model.set_rt_info(info.to_json(), [KEY])
+    model.set_rt_info(json.dumps(list(info.labels.names)), ["names"])
+    openvino.save_model(model, path, compress_to_fp16=half)
+
+
+def _onnx(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
+    write_onnx(to_onnx(program, info), info, path)
+
+
+def _openvino(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
+    write_openvino(to_openvino(to_onnx(program, info)), info, path, half=info.precision == "float16")
+
+
+def _torch(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
+    program.example_inputs = None  # they would lie in the file as a pickle
+    with quiet():
+        torch.export.save(program, path, extra_files={KEY: info.to_json()})
+
+
+def _aoti(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
+    from torch._inductor import aoti_compile_and_package
+    from torch._inductor.exc import InductorError, InvalidCxxCompiler
+
+    try:
+        with quiet():
+            aoti_compile_and_package(program, package_path=str(path))
+    except (InvalidCxxCompiler, InductorError) as error:
+        raise ConfigError(
+            f"AOTInductor could not compile the model ({str(error).strip().partition(chr(10))[0]}); "
+            "it needs a C++ compiler, such as g++"
+        ) from error
+    with zipfile.ZipFile(path, "a") as archive:
+        root = archive.namelist()[0].partition("/")[0]
+        archive.writestr(f"{root}/extra/{KEY}", info.to_json())
+
+
+def _executorch(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
+    with quiet():
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
+
+        # A .pte has no place for text; a method that returns its bytes is one.
+        text = torch.frombuffer(bytearray(info.to_json().encode()), dtype=torch.uint8)
+        lowered = to_edge_transform_and_lower(
+            program, partitioner=[XnnpackPartitioner()], constant_methods={KEY: text}
+        ).to_executorch()
+    path.write_bytes(lowered.buffer)
+
+
+def _litert(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
+    with quiet():
+        import litert_torch
+
+        height, width = info.size or (0, 0)
+        example = torch.rand(1, info.channels, height, width)
+        litert_torch.convert(program.module(), (example,)).export(str(path))
+    # Where TensorFlow Lite has what belongs to a model: in a zip archive behind it.
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(f"{KEY}.json", info.to_json())
+        archive.writestr("labels.txt", "\n".join(info.labels.names) + "\n")
+
+
+FORMATS = {
+    "onnx": Format(suffix=".onnx", write=_onnx, packages=("onnx", "onnxscript", "onnxruntime"), extra="export"),
+    "openvino": Format(suffix=".xml", write=_openvino, packages=("onnx", "onnxscript", "openvino"), extra="export"),
+    "executorch": Format(
+        suffix=".pte", write=_executorch, packages=("executorch.exir",), extra="executorch", fixed=True
+    ),
+    "litert": Format(
+        suffix=".tflite", write=_litert, packages=("litert_torch", "ai_edge_litert"), extra="litert", fixed=True
+    ),
+    "aoti": Format(suffix=".pt2", write=_aoti),
+    "torch": Format(suffix=".pt2", write=_torch),
+}
+"""By the name that ``--format`` takes."""

@@ -1,0 +1,143 @@
+"""An INT8 file for ONNX Runtime or OpenVINO, held to its scores in the program that will run it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from segnet.data.dataset import SegmentationDataset
+from segnet.errors import ConfigError
+from segnet.exporting.comparison import Tolerance
+from segnet.exporting.export import Report, deliver, export_format
+from segnet.exporting.formats import to_onnx, to_openvino, write_onnx, write_openvino
+from segnet.exporting.programs import ExportConfig, Pipeline, make_program
+from segnet.labels import Labels
+from segnet.metadata import ModelInfo
+from segnet.models.segnet import SegNet
+from segnet.quantization.gate import Quantized, within
+from segnet.runtimes.protocol import Image, Runtime, open_runtime
+
+__all__ = ["INT8_FORMATS", "Calibration", "export_int8"]
+
+INT8_FORMATS = ("onnx", "openvino")
+
+# The labelled pictures judge an INT8 file; how far its numbers are from PyTorch's is told and no more.
+_TOLERANCE = Tolerance(agreement=0.0, median=1e9, p999=1e9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What an INT8 network is measured on.
+
+    Attributes:
+        pictures: for the ranges of its maps, float32 (1, C, H, W); some dozens like those it will see.
+        data: labelled pictures, others than those, that judge it.
+        max_drop: how much mIoU it may lose, from 0 to 1.
+    """
+
+    pictures: Sequence[Image]
+    data: SegmentationDataset
+    max_drop: float = 0.01
+
+
+def export_int8(
+    model: SegNet,
+    labels: Labels,
+    path: str | Path,
+    *,
+    format: str = "onnx",  # noqa: A002  the word that the command has
+    config: ExportConfig = ExportConfig(),  # noqa: B008
+    calibration: Calibration,
+    provenance: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Report, Quantized]:
+    """Write a network in INT8 for another program, if it keeps its scores there; or write nothing.
+
+    Args:
+        model: the network; it stays as it is.
+        labels: its class table.
+        path: where to, with the format's suffix; FILE.report.json is written beside it.
+        format: ``onnx`` or ``openvino``.
+        config: what the file takes and gives.
+        calibration: what it is measured on.
+        provenance: how the network came to be.
+        progress: called with (done, all) after every scored picture of each try.
+
+    Returns:
+        the report, as ``export`` gives it, and what INT8 cost.
+
+    Raises:
+        ConfigError: another format, or no picture to calibrate with.
+        ModelError: too much mIoU is lost; what was tried is told.
+        MissingPackageError: a library is not installed.
+        OutputError: the files cannot be written.
+    """
+    path, kind = Path(path), export_format(format, config)
+    if format not in INT8_FORMATS:
+        raise ConfigError(f"{format} cannot be INT8 here; choose one of {', '.join(INT8_FORMATS)}")
+    if config.half:
+        raise ConfigError("a file is either INT8 or of float16 filters; leave one of the two out")
+    if path.suffix != kind.suffix:
+        raise ConfigError(f"{path} is no name for this format; give one that ends in {kind.suffix}")
+    kind.require()
+    info = ModelInfo(
+        name=model.config.name,
+        labels=labels,
+        channels=model.config.in_channels,
+        output=config.output,
+        size=config.size,
+        precision="int8",
+        provenance=dict(provenance or {}),
+    )
+    proto = to_onnx(make_program(model, config), info)
+    write = _write_onnx if format == "onnx" else _write_openvino
+    with TemporaryDirectory(prefix="segnet-") as folder:
+        finish = _Finish(write, info, Path(folder) / path.name)
+        found = within(
+            proto,
+            calibration.pictures,
+            calibration.data,
+            finish=finish,
+            max_drop=calibration.max_drop,
+            progress=progress,
+        )
+    network = Pipeline(deepcopy(model).to("cpu", torch.float32), config).eval()
+    told = ModelInfo(**{**vars(info), "scores": found.scores.to_dict()})
+    report = deliver(
+        lambda staged: write(found.model, told, staged),
+        path,
+        network,
+        told,
+        tolerance=_TOLERANCE,
+        versions=kind.versions(),
+        accuracy=found.to_dict(),
+    )
+    return report, found
+
+
+class _Finish:
+    """Writes a network as the file that it is to be, and opens that; each under a name of its own."""
+
+    def __init__(self, write: Callable[[Any, ModelInfo, Path], None], info: ModelInfo, path: Path) -> None:
+        self._write, self._info, self._path = write, info, path
+        self._made = 0
+
+    def __call__(self, proto: Any) -> Runtime:
+        self._made += 1
+        path = self._path.with_stem(f"{self._path.stem}-{self._made}")
+        self._write(proto, self._info, path)
+        return open_runtime(path, device="cpu")
+
+
+def _write_onnx(proto: Any, info: ModelInfo, path: Path) -> None:
+    write_onnx(deepcopy(proto), info, path)
+
+
+def _write_openvino(proto: Any, info: ModelInfo, path: Path) -> None:
+    write_openvino(to_openvino(proto), info, path)

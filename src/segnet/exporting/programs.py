@@ -1,0 +1,100 @@
+"""From a network to a program of ``torch.export``, which every format is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.fx.experimental import _config
+
+from segnet.errors import ConfigError
+from segnet.metadata import Output
+from segnet.models.segnet import SegNet
+from segnet.runtimes.chatter import quiet
+
+__all__ = ["ExportConfig", "Pipeline", "make_program"]
+
+_EXAMPLE = (37, 42)  # sides of which one is odd at each of five halvings, so that no rounding is lost
+_BATCH = 2  # torch.export takes a batch of one for a constant
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """What an exported file takes and gives.
+
+    Attributes:
+        output: logits or probabilities, float32 (N, classes, H, W), or mask, uint8 (N, H, W).
+        size: HEIGHT WIDTH of the pictures that the file takes; left out, it takes any. ExecuTorch and LiteRT need it.
+        resize_to: inside the file, resize the picture to HEIGHT WIDTH, and the logits back to the picture's size.
+        half: keep the filters in float16, at half the size; they are computed with in float32. OpenVINO alone.
+
+    Raises:
+        ConfigError: a side is below 1.
+    """
+
+    output: Output = "logits"
+    size: tuple[int, int] | None = None
+    resize_to: tuple[int, int] | None = None
+    half: bool = False
+
+    def __post_init__(self) -> None:
+        for name, size in (("size", self.size), ("resize_to", self.resize_to)):
+            if size is not None and min(size) < 1:
+                raise ConfigError(f"{name} {tuple(size)} is not possible; give HEIGHT WIDTH, 1 or more each")
+
+
+class Pipeline(nn.Module):
+    """A network with what an exported file does before and after it.
+
+    Args:
+        model: the network; kept, not copied.
+        config: see ``ExportConfig``.
+    """
+
+    def __init__(self, model: SegNet, config: ExportConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+
+    @property
+    def takes_one_pixel(self) -> bool:
+        """Whether the network itself labels pictures of one pixel; an encoder that is not ours may want more."""
+        kind = self.model.config.encoder.kind
+        return self.config.resize_to is None and kind != "custom" and not kind.startswith("timm/")
+
+    def forward(self, image: Tensor) -> Tensor:
+        """What ``config.output`` names."""
+        logits = self._logits(image)
+        if self.config.output == "mask":
+            return logits.argmax(dim=1).to(torch.uint8)
+        return logits.softmax(dim=1) if self.config.output == "probabilities" else logits
+
+    def _logits(self, image: Tensor) -> Tensor:
+        if self.config.resize_to is None:
+            logits: Tensor = self.model(image)
+            return logits
+        small = F.interpolate(image, size=self.config.resize_to, mode="bilinear", align_corners=False)
+        return F.interpolate(self.model(small), size=image.shape[2:], mode="bilinear", align_corners=False)
+
+
+def make_program(model: SegNet, config: ExportConfig, *, batch: int | None = None) -> ExportedProgram:
+    """The network as a graph of PyTorch's basic operators: batch norm folded, evaluation mode, float32, on the CPU.
+
+    Args:
+        model: it stays as it is.
+        config: see ``ExportConfig``.
+        batch: how many pictures at once; None: any number.
+    """
+    pipeline = Pipeline(model.folded().to("cpu", torch.float32), config)
+    image = torch.rand(batch or _BATCH, model.config.in_channels, *(config.size or _EXAMPLE))
+    free = torch.export.Dim.DYNAMIC
+    shapes = ({} if batch else {0: free}) | ({2: free, 3: free} if config.size is None else {})
+    # Otherwise the program is guarded by what the example happens to be, such as more than one pixel high.
+    with quiet(), torch.no_grad(), _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
+        program = torch.export.export(pipeline, (image,), dynamic_shapes={"image": shapes})
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # names folders of this machine
+    return program

@@ -1,0 +1,82 @@
+"""INT8 from pictures: the range of every map is measured, then the graph rewritten."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from segnet.errors import ConfigError, MissingPackageError
+from segnet.quantization.graph import find_groups
+from segnet.quantization.rewriting import Range, rewritten
+from segnet.runtimes.protocol import Image
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+__all__ = ["measured_ranges", "quantize", "session"]
+
+
+def quantize(model: ModelProto, pictures: Iterable[Image], *, keep: Collection[str] = ()) -> ModelProto:
+    """A network whose convolutions are INT8, in QuantizeLinear and DequantizeLinear; the given one stays as it is.
+
+    ONNX Runtime and OpenVINO both read it and then compute in INT8; inputs and outputs are the same as before.
+
+    Args:
+        model: the float32 network, its only input float32 (N, C, H, W), opset 13 or later.
+        pictures: batches like those it will see, float32 (N, C, H, W); some dozens are enough.
+        keep: names of convolutions (``graph.convolutions``) that stay in float32.
+
+    Raises:
+        ConfigError: no picture was given.
+        MissingPackageError: onnx or ONNX Runtime is not installed.
+    """
+    return rewritten(model, measured_ranges(model, pictures), keep)
+
+
+def measured_ranges(model: ModelProto, pictures: Iterable[Image]) -> dict[str, Range]:
+    """Of every map that some convolution reads: the smallest and the largest value, in the mean over the pictures.
+
+    Raises:
+        ConfigError: no picture was given.
+        MissingPackageError: onnx or ONNX Runtime is not installed.
+    """
+    names = sorted(name for group in find_groups(model) for name in group.sources)
+    running = session(_with_extremes(model, names))
+    input_name = running.get_inputs()[0].name
+    found = [running.run(None, {input_name: np.ascontiguousarray(picture)})[1:] for picture in pictures]
+    if not found:
+        raise ConfigError("INT8 needs pictures to measure ranges on, and none was given; give some dozens")
+    means = np.mean(np.asarray(found, dtype=np.float64), axis=0).reshape(len(names), 2)
+    return {name: (float(low), float(high)) for name, (low, high) in zip(names, means, strict=True)}
+
+
+def session(model: ModelProto) -> Any:
+    """A session of ONNX Runtime on the processor.
+
+    Raises:
+        MissingPackageError: ONNX Runtime is not installed.
+    """
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise MissingPackageError("onnxruntime", "onnx") from error
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _with_extremes(model: ModelProto, names: Sequence[str]) -> ModelProto:
+    """The same network with two more outputs, numbers, per map."""
+    from onnx import ModelProto, TensorProto
+    from onnx.helper import make_node, make_tensor_value_info
+
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    for name in names:
+        for kind in ("Min", "Max"):
+            output = f"{name}_{kind}"
+            copy.graph.node.append(make_node(f"Reduce{kind}", [name], [output], keepdims=0))
+            copy.graph.output.append(make_tensor_value_info(output, TensorProto.FLOAT, []))
+    return copy

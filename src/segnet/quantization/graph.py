@@ -1,0 +1,131 @@
+"""What an ONNX graph does with its maps: which convolutions there are, and from where they pick what they read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+
+__all__ = ["Graph", "Group", "convolutions", "find_groups"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Maps that share one scale, since some convolution picks its input from all of them.
+
+    Attributes:
+        sources: the maps, where they are made.
+        picked: what the operators between there and the convolutions give.
+    """
+
+    sources: frozenset[str]
+    picked: frozenset[str] = frozenset()
+
+    def __or__(self, other: Group) -> Group:
+        return Group(self.sources | other.sources, self.picked | other.picked)
+
+
+def convolutions(model: ModelProto) -> list[str]:
+    """Names of the convolutions with constant filters, in the order they run."""
+    constants = {constant.name for constant in model.graph.initializer}
+    return [node.name for node in model.graph.node if node.op_type == "Conv" and node.input[1] in constants]
+
+
+def find_groups(model: ModelProto, keep: Collection[str] = ()) -> list[Group]:
+    """What is to be rounded so that every convolution, but those in ``keep``, reads bytes."""
+    graph = Graph(model)
+    wanted = set(convolutions(model)) - set(keep)
+    groups: list[Group] = []
+    for node in model.graph.node:
+        if node.name in wanted:
+            group = graph.picked_from(node.input[0])
+            for other in [other for other in groups if other.sources & group.sources]:
+                groups.remove(other)
+                group |= other
+            groups.append(group)
+    return groups
+
+
+class Graph:
+    """Who makes what, who reads it, and which constants there are.
+
+    Attributes:
+        producers: by output.
+        users: by input.
+        constants: by name.
+    """
+
+    def __init__(self, model: ModelProto) -> None:
+        from onnx.numpy_helper import to_array
+
+        self.producers = {name: node for node in model.graph.node for name in node.output}
+        self.constants: dict[str, NDArray[Any]] = {each.name: to_array(each) for each in model.graph.initializer}
+        self.users: dict[str, list[NodeProto]] = {}
+        for node in model.graph.node:
+            for name in node.input:
+                self.users.setdefault(name, []).append(node)
+
+    def picked_from(self, name: str) -> Group:
+        """The maps that a convolution's input is picked from."""
+        inputs = self.picked_inputs(self.producers[name]) if name in self.producers else []
+        if not inputs:
+            return Group(frozenset([name]))
+        group = Group(frozenset(), frozenset([name]))
+        for each in inputs:
+            group |= self.picked_from(each)
+        return group
+
+    def picked_inputs(self, node: NodeProto) -> list[str]:
+        """The maps whose values the operator hands on, beside zeros and padding; none if it computes."""
+        if node.op_type in {"Slice", "MaxPool"} or (node.op_type == "Resize" and _mode(node) == "nearest"):
+            return [node.input[0]]
+        if node.op_type in {"Max", "Concat"} and not set(node.input) & set(self.constants):
+            return list(node.input)
+        if node.op_type == "Pad":
+            value = self.constants.get(node.input[2]) if len(node.input) > 2 else np.zeros(1)
+            return [node.input[0]] if value is not None and value.item() in {0.0, -np.inf} else []
+        unpooled = self.unpooled(node)
+        return [unpooled[0]] if unpooled else []
+
+    def unpooled(self, node: NodeProto) -> tuple[str, str] | None:
+        """What it picks and the comparison that says where, if elsewhere it gives zero; else None."""
+        if node.op_type == "Where":
+            truth, value, zero = node.input
+            is_zero = zero in self.constants and not self.constants[zero].any()
+            return (value, truth) if self.is_truth(truth) and is_zero else None
+        for value, cast in (node.input, reversed(node.input)) if node.op_type == "Mul" else ():
+            maker = self.producers.get(cast)
+            if maker and maker.op_type == "Cast" and self.is_truth(maker.input[0]):
+                return value, maker.input[0]
+        return None
+
+    def is_truth(self, name: str) -> bool:
+        """Whether a comparison gives it."""
+        return name in self.producers and self.producers[name].op_type in {"Equal", "Greater"}
+
+    def codes(self) -> set[str]:
+        """What is made of comparisons alone and read by comparisons alone: small whole numbers."""
+        kinds = {"Cast", "Add", "Max", "Mul", "Resize"}
+        found = {name for name, node in self.producers.items() if node.op_type in kinds}
+        while stray := {name for name in found if not self._is_code(name, found)}:
+            found -= stray
+        return found
+
+    def _is_code(self, name: str, codes: Collection[str]) -> bool:
+        node = self.producers[name]
+        if not all(user.op_type in {"Equal", "Shape"} or user.output[0] in codes for user in self.users.get(name, [])):
+            return False
+        if node.op_type == "Cast":
+            return self.is_truth(node.input[0])
+        inputs = node.input[:1] if node.op_type == "Resize" else node.input
+        return all(each in codes or (each in self.constants and self.constants[each].size == 1) for each in inputs)
+
+
+def _mode(node: NodeProto) -> str:
+    return next((each.s.decode() for each in node.attribute if each.name == "mode"), "nearest")

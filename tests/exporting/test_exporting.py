@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+import sys
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from segnet.errors import ConfigError, MissingPackageError, ModelError, OutputError
+from segnet.exporting.export import export
+from segnet.exporting.programs import ExportConfig, make_program
+from segnet.labels import Labels
+from segnet.models.decoders import DecoderConfig
+from segnet.models.encoders import EncoderConfig
+from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.models.zoo import create_model
+from segnet.runtimes.protocol import open_runtime
+
+FILES = {"onnx": "toy.onnx", "openvino": "toy.xml", "torch": "toy.pt2"}
+
+
+@pytest.fixture
+def shallow(narrow_config: SegNetConfig) -> SegNet:
+    """One stage: the time that an export takes grows fast with their number."""
+    encoder, decoder = EncoderConfig(widths=((4,),)), DecoderConfig(widths=((4,),))
+    return SegNet(replace(narrow_config, encoder=encoder, decoder=decoder))
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("onnx", {"toy.onnx"}), ("openvino", {"toy.xml", "toy.bin"}), ("torch", {"toy.pt2"})],
+)
+def test_a_file_and_its_report_are_all_that_is_left(
+    kind: str, expected: set[str], shallow: SegNet, five_labels: Labels, tmp_path: Path
+) -> None:
+    out = tmp_path / "new" / FILES[kind]
+    report = export(shallow, five_labels, out, format=kind)
+    assert names(out.parent) == expected | {f"{out.name}.report.json"}
+    kept = json.loads(out.with_name(f"{out.name}.report.json").read_text())
+    assert kept == json.loads(json.dumps(report.to_dict()))
+    assert kept["bytes"] == sum((out.parent / name).stat().st_size for name in expected)
+    assert kept["agreement"] >= 0.999
+    assert (kept["size"], kept["output"], kept["precision"]) == (None, "logits", "float32")
+    assert {"segnet", "torch"} <= set(kept["versions"])
+    assert kept["pictures"][0]["shape"] == [1, 3, 1, 1]
+    assert shallow.training
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_wrong_file_is_refused_and_the_old_one_stays(
+    kind: str, shallow: SegNet, five_labels: Labels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoilt(model: SegNet, config: ExportConfig, **words: Any) -> ExportedProgram:
+        model = deepcopy(model)
+        with torch.no_grad():
+            model.classifier.bias[0] += 0.01
+        return make_program(model, config, **words)
+
+    monkeypatch.setattr("segnet.exporting.export.make_program", spoilt)
+    out = tmp_path / FILES[kind]
+    out.write_text("old")
+    with pytest.raises(ModelError, match="the exported file does not give what PyTorch gives"):
+        export(shallow, five_labels, out, format=kind)
+    assert names(tmp_path) == {out.name}
+    assert out.read_text() == "old"
+
+
+@pytest.mark.parametrize("kind", ["onnx", "openvino"])
+@pytest.mark.parametrize("output", ["mask", "probabilities"])
+def test_what_is_around_the_network_is_in_the_file(
+    kind: str, output: Any, shallow: SegNet, five_labels: Labels, tmp_path: Path
+) -> None:
+    config = ExportConfig(output=output, resize_to=(24, 32))
+    report = export(shallow, five_labels, tmp_path / FILES[kind], format=kind, config=config)
+    runtime = open_runtime(report.path)
+    image = np.random.default_rng(0).random((2, 3, 13, 41), dtype=np.float32)
+    mask = runtime.mask(image)
+    assert (mask.shape, mask.dtype) == ((2, 13, 41), np.uint8)
+    if output == "probabilities":
+        np.testing.assert_allclose(runtime.probabilities(image).sum(axis=1), 1.0, rtol=1e-5)
+
+
+def test_a_file_of_one_size_is_checked_at_that_size(shallow: SegNet, five_labels: Labels, tmp_path: Path) -> None:
+    report = export(shallow, five_labels, tmp_path / "toy.onnx", config=ExportConfig(size=(20, 27)))
+    assert {comparison.shape for comparison in report.comparisons} == {(1, 3, 20, 27)}
+    assert open_runtime(report.path).info.size == (20, 27)
+
+
+def test_half_takes_two_bytes_a_weight(shallow: SegNet, five_labels: Labels, tmp_path: Path) -> None:
+    out = tmp_path / "toy.xml"
+    report = export(shallow, five_labels, out, format="openvino", config=ExportConfig(half=True))
+    weights = sum(parameter.numel() for parameter in shallow.parameters())
+    assert report.info.precision == "float16"
+    assert out.with_suffix(".bin").stat().st_size < 3 * weights
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ({"format": "caffe"}, "format 'caffe' is unknown; choose one of onnx, openvino"),
+        ({"format": "openvino"}, r"toy.onnx is no name for this format; give one that ends in \.xml"),
+        ({"format": "executorch"}, "executorch takes pictures of one size; give it"),
+        ({"config": ExportConfig(half=True)}, "onnx cannot keep filters in float16 here; leave --half out"),
+    ],
+)
+def test_what_does_not_fit_is_told(
+    words: dict[str, Any], told: str, shallow: SegNet, five_labels: Labels, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        export(shallow, five_labels, tmp_path / "toy.onnx", **words)
+
+
+def test_another_class_table_is_told(shallow: SegNet, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="the network has 5 classes but the class table 2"):
+        export(shallow, Labels.from_names(["a", "b"]), tmp_path / "toy.onnx")
+
+
+@pytest.mark.parametrize(
+    ("kind", "package", "extra"),
+    [
+        ("onnx", "onnxscript", "export"),
+        ("onnx", "onnxruntime", "export"),
+        ("openvino", "openvino", "export"),
+        ("executorch", "executorch.exir", "executorch"),
+        ("litert", "litert_torch", "litert"),
+    ],
+)
+def test_a_missing_library_is_told_first(
+    kind: str, package: str, extra: str, shallow: SegNet, five_labels: Labels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    out = {"executorch": "toy.pte", "litert": "toy.tflite", **FILES}[kind]
+    with pytest.raises(MissingPackageError, match=rf"{package.split('.')[0]} is not installed; .*segnet\[{extra}\]"):
+        export(shallow, five_labels, out, format=kind, config=ExportConfig(size=(8, 8)))
+
+
+def test_a_place_that_cannot_be_written_is_told(shallow: SegNet, five_labels: Labels, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"toy.onnx cannot be written"):
+        export(shallow, five_labels, tmp_path / "file" / "toy.onnx")
+
+
+def test_an_encoder_that_is_not_ours_is_checked_on_larger_pictures(five_labels: Labels, tmp_path: Path) -> None:
+    """Filters without a border cannot halve one pixel."""
+
+    class Body(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 6, 2, stride=2)
+
+        def forward(self, x: Tensor) -> list[Tensor]:
+            first = self.first(x).relu()
+            return [first, self.second(first).relu()]
+
+    model = create_model("segnet", classes=5, encoder=Body())
+    report = export(model, five_labels, tmp_path / "toy.onnx")
+    assert min(comparison.shape[2] for comparison in report.comparisons) == 33

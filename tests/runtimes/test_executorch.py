@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from segnet.errors import MissingPackageError, ModelError, ShapeError
+from segnet.exporting.export import export
+from segnet.exporting.programs import ExportConfig
+from segnet.labels import Labels
+from segnet.models.segnet import SegNet
+from segnet.runtimes.executorch import ExecuTorchRuntime
+from segnet.runtimes.protocol import open_runtime
+
+
+@pytest.fixture(scope="session")
+def path(toy: SegNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("executorch")
+    out = tmp_path_factory.mktemp("executorch") / "toy.pte"
+    labels = Labels.from_names(["sky", "Straße", "<tree>"])
+    config = ExportConfig(size=(17, 22))
+    return export(toy, labels, out, format="executorch", config=config, provenance={"licence": "mine"}).path
+
+
+def test_a_file_gives_pytorchs_logits_for_one_picture_and_for_more(path: Path, toy: SegNet) -> None:
+    image = torch.rand(3, 3, 17, 22)
+    with torch.no_grad():
+        expected = toy(image).numpy()
+    np.testing.assert_allclose(ExecuTorchRuntime(path).output(image.numpy()), expected, atol=1e-4)
+
+
+def test_a_file_says_what_it_is(path: Path) -> None:
+    info = open_runtime(path).info
+    assert (info.name, info.size, info.batch) == ("toy", (17, 22), 1)
+    assert info.labels.names == ("sky", "Straße", "<tree>")
+    assert info.provenance == {"licence": "mine"}
+
+
+def test_another_size_is_told(path: Path) -> None:
+    with pytest.raises(ShapeError, match="exported for pictures of 17x22, not 8x8"):
+        ExecuTorchRuntime(path).mask(np.zeros((1, 3, 8, 8), dtype=np.float32))
+
+
+def test_nothing_is_printed(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    ExecuTorchRuntime(path).mask(np.zeros((1, 3, 17, 22), dtype=np.float32))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-2000], lambda data: b"", lambda data: b"cut" * 99])
+def test_a_damaged_file_is_told(damage: Callable[[bytes], bytes], path: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.pte"
+    broken.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ModelError, match=r"broken.pte: ExecuTorch cannot use it") as told:
+        ExecuTorchRuntime(broken)
+    assert "\n" not in str(told.value)
+
+
+def test_a_file_stays_usable_when_it_is_gone_from_the_disk(path: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copy(path, tmp_path / "copied.pte"))
+    runtime = ExecuTorchRuntime(copied)
+    copied.unlink()
+    assert runtime.mask(np.zeros((1, 3, 17, 22), dtype=np.float32)).shape == (1, 17, 22)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")  # ExecuTorch's own
+@pytest.mark.parametrize("method", ["forward", "segnet"])
+def test_a_file_of_another_program_is_told(method: str, tmp_path: Path) -> None:
+    exir = pytest.importorskip("executorch.exir")
+    program = torch.export.export(torch.nn.ReLU(), (torch.rand(4),))
+    (tmp_path / "foreign.pte").write_bytes(exir.to_edge({method: program}).to_executorch().buffer)
+    with pytest.raises(ModelError, match=r"foreign.pte: "):
+        ExecuTorchRuntime(tmp_path / "foreign.pte")
+
+
+def test_a_missing_library_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "executorch.runtime", None)
+    with pytest.raises(MissingPackageError, match=r"executorch is not installed; .*'segnet\[executorch\]'"):
+        ExecuTorchRuntime(tmp_path / "any.pte")

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import openvino
+import pytest
+import torch
+
+from segnet.errors import ConfigError, MissingPackageError, ModelError
+from segnet.models.segnet import SegNet
+from segnet.runtimes.openvino import OpenVinoRuntime
+from segnet.runtimes.protocol import open_runtime
+
+
+@pytest.fixture(scope="session")
+def path(exported: Callable[[str, str], Path]) -> Path:
+    return exported("openvino", ".xml")
+
+
+@pytest.fixture
+def copied(path: Path, tmp_path: Path) -> Path:
+    for file in (path, path.with_suffix(".bin")):
+        shutil.copy(file, tmp_path / f"copied{file.suffix}")
+    return tmp_path / "copied.xml"
+
+
+def test_a_file_gives_pytorchs_logits(path: Path, toy: SegNet, image: np.ndarray) -> None:
+    with torch.no_grad():
+        expected = toy(torch.from_numpy(image)).numpy()
+    np.testing.assert_allclose(OpenVinoRuntime(path).output(image), expected, atol=1e-4)
+
+
+def test_one_picture_does_not_overwrite_the_one_before(path: Path) -> None:
+    runtime, zeros = OpenVinoRuntime(path), np.zeros((1, 3, 8, 8), dtype=np.float32)
+    first = runtime.output(zeros)
+    kept = first.copy()
+    runtime.output(zeros + 1)
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_a_file_says_what_it_is(path: Path) -> None:
+    info = open_runtime(path).info
+    assert (info.name, info.output, info.size, info.batch) == ("toy", "logits", None, None)
+    assert info.labels.names == ("sky", "Straße", "<tree>")
+    assert (info.provenance, info.scores) == ({"licence": "mine"}, {"miou": 0.5})
+
+
+@pytest.mark.parametrize("precision", ["auto", "bf16"])
+def test_other_precisions_label_nearly_the_same(precision: str, path: Path) -> None:
+    image = np.random.default_rng(0).random((1, 3, 16, 24), dtype=np.float32)
+    rough = OpenVinoRuntime(path, device="cpu", precision=precision, threads=1).mask(image)
+    assert np.mean(rough == OpenVinoRuntime(path).mask(image)) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ({"device": "abacus"}, "OpenVINO has no device 'abacus' here; choose one of .*CPU"),
+        ({"precision": "int4"}, "precision 'int4' is unknown; choose auto, float32 or bf16"),
+    ],
+)
+def test_what_there_is_not_is_told(words: dict[str, str], told: str, path: Path) -> None:
+    with pytest.raises(ConfigError, match=told):
+        OpenVinoRuntime(path, **words)
+
+
+def opened_elsewhere(path: Path) -> str:
+    """What opening it raises, in a process of its own: OpenVINO's reader may leave one that crashes later."""
+    code = (
+        "import sys, pathlib\nfrom segnet.runtimes.openvino import OpenVinoRuntime, ModelError\n"
+        "try: OpenVinoRuntime(pathlib.Path(sys.argv[1]))\nexcept ModelError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.mark.parametrize("suffix", [".xml", ".bin"])
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b""])
+def test_a_damaged_file_is_told(damage: Callable[[bytes], bytes], suffix: str, copied: Path) -> None:
+    part = copied.with_suffix(suffix)
+    part.write_bytes(damage(part.read_bytes()))
+    told = opened_elsewhere(copied).splitlines()
+    assert len(told) == 1
+    assert "copied.xml: OpenVINO cannot use it" in told[0]
+
+
+def test_missing_weights_are_told(copied: Path) -> None:
+    copied.with_suffix(".bin").unlink()
+    assert "its .bin must lie beside it, whole" in opened_elsewhere(copied)
+
+
+def test_a_file_of_another_program_is_told(path: Path, tmp_path: Path) -> None:
+    model = openvino.Core().read_model(path)
+    del model.rt_info["segnet"]
+    openvino.save_model(model, tmp_path / "foreign.xml")
+    with pytest.raises(ModelError, match=r"foreign.xml: does not say which classes it knows"):
+        OpenVinoRuntime(tmp_path / "foreign.xml")
+
+
+def test_a_missing_library_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MissingPackageError, match=r"openvino is not installed; .*'segnet\[openvino\]'"):
+        OpenVinoRuntime(path)

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from segnet.errors import ConfigError, ModelError
+from segnet.models.segnet import SegNet
+from segnet.runtimes.protocol import open_runtime
+from segnet.runtimes.pytorch import ProgramRuntime
+
+
+@pytest.fixture(scope="session")
+def path(exported: Callable[[str, str], Path]) -> Path:
+    return exported("torch", ".pt2")
+
+
+def test_a_file_gives_pytorchs_logits(path: Path, toy: SegNet, image: np.ndarray) -> None:
+    with torch.no_grad():
+        expected = toy(torch.from_numpy(image)).numpy()
+    np.testing.assert_allclose(ProgramRuntime(path).output(image), expected, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning")  # PyTorch's own
+def test_plain_pytorch_runs_it(path: Path, toy: SegNet) -> None:
+    image = torch.rand(1, 3, 9, 14)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.export.load(path).module()(image), toy(image), rtol=1e-4, atol=1e-4)
+
+
+def test_a_file_says_what_it_is_and_nothing_of_this_machine(path: Path) -> None:
+    info = open_runtime(path).info
+    assert info.labels.names == ("sky", "Straße", "<tree>")
+    assert (info.provenance, info.scores) == ({"licence": "mine"}, {"miou": 0.5})
+    with zipfile.ZipFile(path) as archive:
+        assert not any(str(Path(__file__).parents[2]).encode() in archive.read(name) for name in archive.namelist())
+
+
+def test_another_device_is_told(path: Path) -> None:
+    with pytest.raises(ConfigError, match="was exported for the cpu, not for 'cuda'"):
+        ProgramRuntime(path, device="cuda")
+
+
+def flipped(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes(255 - value for value in data[middle : middle + 64]) + data[middle + 64 :]
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-2000], lambda data: b"", lambda data: b"cut" * 99, flipped])
+def test_a_damaged_file_is_told(damage: Callable[[bytes], bytes], path: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.pt2"
+    broken.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ModelError, match=r"broken.pt2: is (no program of PyTorch's|damaged)") as told:
+        ProgramRuntime(broken)
+    assert "\n" not in str(told.value)
+
+
+def rewritten(path: Path, to: Path, without: str) -> Path:
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(to, "w") as new:
+        for name in old.namelist():
+            if without not in name:
+                new.writestr(name, old.read(name))
+    return to
+
+
+def test_a_file_of_another_program_is_told_before_any_of_it_is_loaded(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"foreign.pt2: does not say which classes it knows"):
+        ProgramRuntime(rewritten(path, tmp_path / "foreign.pt2", without="/extra/"))
+
+
+def test_a_file_without_its_network_is_told(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"hollow.pt2: PyTorch 2.* cannot use it .*; export it anew"):
+        ProgramRuntime(rewritten(path, tmp_path / "hollow.pt2", without="/models/"))
