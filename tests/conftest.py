@@ -64,3 +64,21 @@ def narrow(narrow_config: SegNetConfig) -> SegNet:
 @pytest.fixture
 def five_labels() -> Labels:
     return Labels.from_names(["sky", "house", "road", "tree", "car"])
+
+
+@pytest.fixture(scope="session")
+def toy() -> SegNet:
+    """Two stages, with batch norm that has seen pictures; not to be changed."""
+    torch.manual_seed(3)
+    model = SegNet(
+        SegNetConfig(
+            name="toy",
+            encoder=EncoderConfig(widths=((4,), (6,))),
+            decoder=DecoderConfig(widths=((4,), (4,))),
+            classes=3,
+        )
+    )
+    with torch.no_grad():
+        for _ in range(3):
+            model(torch.rand(2, 3, 24, 32))
+    return model.eval()

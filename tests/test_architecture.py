@@ -17,8 +17,8 @@ DESIGN = Path(__file__).parents[1] / "docs" / "design.md"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name not in {"__init__.py", "__main__.py"})
 HEAVY = {
     "lightning", "torchmetrics", "kornia", "onnx", "onnxruntime", "onnxscript", "openvino", "executorch",
-    "litert_torch", "ai_edge_litert", "gradio", "fastapi", "uvicorn", "av", "ray", "timm", "huggingface_hub", "matplotlib",
-    "segmentation_models_pytorch",
+    "litert_torch", "ai_edge_litert", "gradio", "fastapi", "uvicorn", "av", "ray", "timm", "huggingface_hub",
+    "matplotlib", "segmentation_models_pytorch",
 }  # fmt: skip
 HEAVY_ALLOWED = {("training_loop.py", "lightning")}
 # Two files that are one room, and the one room that stands on another of its floor.

@@ -21,6 +21,10 @@ slim=.venv/slim
 python3 -m venv "$slim"
 "$slim/bin/pip" install --quiet --disable-pip-version-check -c constraints.txt -e '.[onnx,openvino]' pytest
 "$slim/bin/pytest" --confcutdir=tests/slim tests/slim
+# ExecuTorch wants an environment of its own. (LiteRT as well, and 1.2 GB: its tests, tests/litert, are run by hand.)
+python3 -m venv .venv/executorch
+.venv/executorch/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[executorch]' pytest
+.venv/executorch/bin/pytest tests/executorch
 # The examples label the packaged picture as segnet predict does.
 missing=$(for tool in node npm cmake g++; do command -v "$tool" >/dev/null || echo "$tool"; done)
 if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

@@ -51,8 +51,8 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "CAMVID", "VOID", "AugmentConfig", "Checkpoint", "ExportConfig", "Labels", "Prediction", "Predictor", "Sample", "Scores",
-    "SegNet", "SegNetConfig", "SegNetError", "SegmentationDataset", "Source", "TrainConfig", "bundled_models",
+    "CAMVID", "VOID", "AugmentConfig", "Checkpoint", "ExportConfig", "Labels", "Prediction", "Predictor", "Sample",
+    "Scores", "SegNet", "SegNetConfig", "SegNetError", "SegmentationDataset", "Source", "TrainConfig", "bundled_models",
     "confusion", "create_model", "draw_scene", "evaluate", "export", "list_encoders", "list_models", "load", "max_pool",
     "max_unpool", "open_dataset", "open_source", "recalibrate", "save", "train",
 ]  # fmt: skip

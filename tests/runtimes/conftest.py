@@ -8,33 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from segnet.exporting.export import export
 from segnet.labels import Labels
-from segnet.models.decoders import DecoderConfig
-from segnet.models.encoders import EncoderConfig
-from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.models.segnet import SegNet
 
 NAMES = ["sky", "Straße", "<tree>"]
-
-
-@pytest.fixture(scope="session")
-def toy() -> SegNet:
-    """Two stages, with batch norm that has seen pictures; not to be changed."""
-    torch.manual_seed(3)
-    model = SegNet(
-        SegNetConfig(
-            name="toy",
-            encoder=EncoderConfig(widths=((4,), (6,))),
-            decoder=DecoderConfig(widths=((4,), (4,))),
-            classes=len(NAMES),
-        )
-    )
-    with torch.no_grad():
-        for _ in range(3):
-            model(torch.rand(2, 3, 24, 32))
-    return model.eval()
 
 
 @pytest.fixture(scope="session")

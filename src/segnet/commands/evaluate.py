@@ -28,8 +28,8 @@ def run(
 
     Args:
         data: a folder, a pair list (train.txt), a data.yaml, or "synthetic".
-        model: a model file (.safetensors, or what "segnet export" wrote: .onnx, .xml, .pte, .pt2), or the name of a
-            bundled model ("segnet models" lists them).
+        model: a model file (.safetensors, or what "segnet export" wrote: .onnx, .xml, .pte, .tflite, .pt2), or the name
+            of a bundled model ("segnet models" lists them).
         split: train, val or test.
         size: resize pictures and masks to HEIGHT WIDTH first; the published figures are at the pictures' own size.
         json: write all figures, the confusion matrix too, to this file.

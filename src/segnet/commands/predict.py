@@ -93,8 +93,8 @@ def run(
 
     Args:
         *source: pictures, folders, or globs; none takes the packaged sample picture.
-        model: a model file (.safetensors, or what "segnet export" wrote: .onnx, .xml, .pte, .pt2), or the name of a
-            bundled model ("segnet models" lists them).
+        model: a model file (.safetensors, or what "segnet export" wrote: .onnx, .xml, .pte, .tflite, .pt2), or the name
+            of a bundled model ("segnet models" lists them).
         out: where the results go.
         save: what to write: mask (palette PNG of class numbers), overlay (with legend), color, confidence (grey PNG,
             white is 1).

@@ -22,7 +22,6 @@ LABELS = Labels.from_names(["sky", "Straße", "<tree>"])
 
 @pytest.fixture(scope="session")
 def path(toy: SegNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("litert_torch")
     out = tmp_path_factory.mktemp("litert") / "toy.tflite"
     return export(toy, LABELS, out, format="litert", config=ExportConfig(size=(16, 24))).path
 

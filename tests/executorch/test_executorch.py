@@ -20,7 +20,6 @@ from segnet.runtimes.protocol import open_runtime
 
 @pytest.fixture(scope="session")
 def path(toy: SegNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("executorch")
     out = tmp_path_factory.mktemp("executorch") / "toy.pte"
     labels = Labels.from_names(["sky", "Straße", "<tree>"])
     config = ExportConfig(size=(17, 22))
@@ -70,7 +69,8 @@ def test_a_file_stays_usable_when_it_is_gone_from_the_disk(path: Path, tmp_path:
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")  # ExecuTorch's own
 @pytest.mark.parametrize("method", ["forward", "segnet"])
 def test_a_file_of_another_program_is_told(method: str, tmp_path: Path) -> None:
-    exir = pytest.importorskip("executorch.exir")
+    from executorch import exir
+
     program = torch.export.export(torch.nn.ReLU(), (torch.rand(4),))
     (tmp_path / "foreign.pte").write_bytes(exir.to_edge({method: program}).to_executorch().buffer)
     with pytest.raises(ModelError, match=r"foreign.pte: "):
