@@ -214,11 +214,23 @@ def test_a_description_that_is_nested_too_deeply_is_refused(file: Path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"in_channels": 10**12}, {"kernel": 10**4000 + 1}, {"classifier_kernel": 10**6 + 1}]
+    ("part", "change"),
+    [
+        (None, {"in_channels": 10**12}),
+        ("encoder", {"kernel": 10**4000 + 1}),
+        ("encoder", {"kernel": 10**6 + 1}),
+        ("encoder", {"widths": [[10**12], [10**12], [10**12]]}),
+        ("encoder", {"widths": [[4] * 10**5, [6], [8]]}),
+        ("decoder", {"classifier_kernel": 10**6 + 1}),
+        ("decoder", {"upsampling": "learned", "widths": [[10**9], [], []]}),
+    ],
 )
-def test_a_network_larger_than_its_file_is_refused_before_it_is_built(file: Path, change: dict[str, int]):
-    rewrite(file, lambda header, _: header["model"].update(change))
-    with pytest.raises(ModelError, match="describes more filters than fit into its"):
+def test_a_network_larger_than_its_file_is_refused_before_it_is_built(
+    file: Path, part: str | None, change: dict[str, Any]
+):
+    rewrite(file, lambda header, _: (header["model"][part] if part else header["model"]).update(change))
+    told = ["describes more or wider", "must be odd", "cannot be built", "has shape", "is missing", "does not have"]
+    with pytest.raises(ModelError, match="|".join(told)):
         load(file)
 
 

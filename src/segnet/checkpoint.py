@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -176,8 +177,10 @@ def _filled(config: SegNetConfig, state: Mapping[str, Tensor], encoder: nn.Modul
         raise ModelError(
             f"{path}: was built around a module of its author's; load it in Python and hand that module over"
         )
-    if sum(map(len, config.encoder.widths + config.decoder.widths)) > len(state):
-        raise ModelError(f"{path}: describes more convolutions than the file has tensors; it is not complete")
+    stages = config.encoder.widths + config.decoder.widths
+    largest = max(chain.from_iterable(value.shape for value in state.values()), default=0)
+    if sum(map(len, stages)) > len(state) or max(config.in_channels, *chain.from_iterable(stages)) > largest:
+        raise ModelError(f"{path}: describes more or wider convolutions than the file has tensors; it is not complete")
     try:
         # Without memory at first: a few bytes of description could ask for any amount of it.
         with torch.device("meta"):

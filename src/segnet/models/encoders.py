@@ -25,6 +25,7 @@ __all__ = ["Encoder", "EncoderConfig", "Kept", "conv_stage", "conv_unit", "he_in
 Widths = tuple[tuple[int, ...], ...]
 T = TypeVar("T")
 
+_LARGEST_KERNEL = 255
 _MOST_STAGES = 16  # so many halvings leave one pixel of any picture
 
 
@@ -207,8 +208,10 @@ def check_stages(side: str, widths: Widths, kernel: int) -> None:
     """Widths and kernel are possible, or ``ConfigError``."""
     if len(widths) > _MOST_STAGES or any(width < 1 for stage in widths for width in stage):
         raise ConfigError(f"{side} widths {widths} are not possible; give 1 to {_MOST_STAGES} stages, channels above 0")
-    if kernel < 1 or kernel % 2 == 0:
-        raise ConfigError(f"the {side}'s kernel {kernel} must be odd so that the size is kept")
+    if not 1 <= kernel <= _LARGEST_KERNEL or kernel % 2 == 0:
+        raise ConfigError(
+            f"the {side}'s kernel {kernel} must be odd, so that the size is kept, and 1 to {_LARGEST_KERNEL}"
+        )
 
 
 def _dropouts(probability: float, places: Sequence[int], stages: int) -> nn.ModuleList:
