@@ -179,7 +179,7 @@ def _filled(config: SegNetConfig, state: Mapping[str, Tensor], encoder: nn.Modul
         )
     stages = config.encoder.widths + config.decoder.widths
     largest = max(chain.from_iterable(value.shape for value in state.values()), default=0)
-    if sum(map(len, stages)) > len(state) or max(config.in_channels, *chain.from_iterable(stages)) > largest:
+    if sum(map(len, stages)) > len(state) or max((config.in_channels, *chain.from_iterable(stages))) > largest:
         raise ModelError(f"{path}: describes more or wider convolutions than the file has tensors; it is not complete")
     try:
         # Without memory at first: a few bytes of description could ask for any amount of it.
