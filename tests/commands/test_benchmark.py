@@ -61,12 +61,17 @@ def test_the_plot_is_drawn_or_the_remedy_named(scored: bool, tmp_path: Path) -> 
     from segnet.benchmarking.plot import draw
 
     rows = [
-        Measured(candidate=Candidate(model=name, rival=rival), p50_ms=time, p90_ms=time, images_per_s=1.0,
+        Measured(candidate=Candidate(model=name, rival=rival, precision=precision), p50_ms=time, p90_ms=time, images_per_s=1.0,
                  memory_mb=None, file_mb=None, gmacs=None, share_of_peak=None)
-        for name, rival, time in (("a", None, 10.0), ("b", None, 30.0), ("a", "textbook", 90.0))
+        for name, rival, precision, time in (
+            ("a", None, "float32", 10.0), ("a", None, "bf16", 5.0), ("b", None, "float32", 30.0),
+            ("a", "textbook", "float32", 90.0),
+        )
     ]  # fmt: skip
     scores = {("a", "float32"): 0.5, ("b", "float32"): 0.6} if scored else {}
     draw(rows, scores, tmp_path / "plot.svg")
-    assert "</svg>" in (tmp_path / "plot.svg").read_text()
+    assert "</svg>" in (drawn := (tmp_path / "plot.svg").read_text())
+    assert drawn.count("<!-- a bf16 -->") == (0 if scored else 1)  # a bar of its own
+    assert drawn.count("<!-- b -->") == 1
     with pytest.raises(ConfigError, match="another ending"):
         draw(rows, scores, tmp_path / "plot.txt")

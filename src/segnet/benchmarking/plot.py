@@ -50,15 +50,24 @@ def _points(axes: Any, rows: Sequence[Measured], scores: Scores) -> None:
     for row in rows:
         x, y = row.p50_ms, scores[row.candidate.kind]
         axes.scatter(x, y, color="#0072b2", zorder=3)
-        axes.annotate(row.candidate.label, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=8)
+        axes.annotate(_named(row), (x, y), xytext=(6, 4), textcoords="offset points", fontsize=8)
     axes.set(xscale="log", xlabel="latency of one picture, ms (median)", ylabel="mIoU")
     axes.grid(alpha=0.3)
 
 
 def _bars(axes: Any, rows: Sequence[Measured]) -> None:
-    names = [row.candidate.label for row in rows]
+    places = range(len(rows))
     colors = ["#d55e00" if row.candidate.rival else "#0072b2" for row in rows]
-    bars = axes.barh(names, [row.p50_ms for row in rows], color=colors)
+    bars = axes.barh(places, [row.p50_ms for row in rows], color=colors)
+    axes.set_yticks(places, [_named(row) for row in rows])
     axes.bar_label(bars, fmt="%.0f", padding=3, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("latency of one picture, ms (median)")
+
+
+def _named(row: Measured) -> str:
+    """Name, and what tells it from others of the same name."""
+    candidate = row.candidate
+    size = "" if candidate.size == (360, 480) else f" {candidate.size[0]}x{candidate.size[1]}"
+    precision = "" if candidate.precision == "float32" else f" {candidate.precision}"
+    return f"{candidate.label}{precision}{size}"
