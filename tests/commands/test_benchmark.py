@@ -60,13 +60,13 @@ def test_an_unknown_rival_is_refused(capsys: pytest.CaptureFixture[str]) -> None
 def test_the_plot_is_drawn_or_the_remedy_named(scored: bool, tmp_path: Path) -> None:
     from segnet.benchmarking.plot import draw
 
+    known = [("a", None, "float32", 10.0), ("a", None, "bf16", 5.0), ("b", None, "float32", 30.0)]
     rows = [
-        Measured(candidate=Candidate(model=name, rival=rival, precision=precision), p50_ms=time, p90_ms=time, images_per_s=1.0,
-                 memory_mb=None, file_mb=None, gmacs=None, share_of_peak=None)
-        for name, rival, precision, time in (
-            ("a", None, "float32", 10.0), ("a", None, "bf16", 5.0), ("b", None, "float32", 30.0),
-            ("a", "textbook", "float32", 90.0),
+        Measured(
+            candidate=Candidate(model=name, rival=rival, precision=precision),
+            p50_ms=time, p90_ms=time, images_per_s=1.0, memory_mb=None, file_mb=None, gmacs=None, share_of_peak=None,
         )
+        for name, rival, precision, time in [*known, ("a", "textbook", "float32", 90.0)]
     ]  # fmt: skip
     scores = {("a", "float32"): 0.5, ("b", "float32"): 0.6} if scored else {}
     draw(rows, scores, tmp_path / "plot.svg")
