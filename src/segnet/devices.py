@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
 from typing import Literal
 
 import torch
 
 from segnet.errors import ConfigError
+from segnet.machine import seconds
 
 __all__ = ["Precision", "pick_device", "pick_precision"]
 
@@ -56,9 +56,4 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
 
 def _product_seconds(dtype: torch.dtype) -> float:
     matrix = torch.ones(768, 768, dtype=dtype)
-    taken = []
-    for _ in range(5):
-        start = time.perf_counter()
-        torch.mm(matrix, matrix)
-        taken.append(time.perf_counter() - start)
-    return min(taken)
+    return min(seconds(lambda: torch.mm(matrix, matrix)) for _ in range(5))

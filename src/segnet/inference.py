@@ -19,7 +19,7 @@ from segnet.runtimes.protocol import Runtime, argmax, open_runtime
 Item = TypeVar("Item")
 Read = TypeVar("Read")
 
-__all__ = ["Prediction", "Predictor", "read_ahead"]
+__all__ = ["Prediction", "Predictor", "as_batch", "read_ahead"]
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Predictor:
                 f"this model wants uint8 (H, W, {self.channels})"
             )
         size = image.shape[:2]
-        batch = _as_batch(_at_most(image, self.longest))
+        batch = as_batch(_at_most(image, self.longest))
         if not self.confidence:
             return Prediction(_enlarged(self.runtime.mask(batch)[0], size))
         probabilities = self.runtime.probabilities(batch)
@@ -103,9 +103,9 @@ class Predictor:
         return Prediction(_enlarged(mask, size), _enlarged(confidence, size))
 
 
-def _as_batch(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+def as_batch(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """uint8 (H, W, C) to float32 (1, C, H, W) in [0, 1]; channels stay innermost in memory."""
-    scaled: NDArray[np.float32] = np.multiply(image, np.float32(1 / 255), dtype=np.float32)
+    scaled: NDArray[np.float32] = np.divide(image, np.float32(255), dtype=np.float32)
     return scaled.transpose(2, 0, 1)[None]
 
 

@@ -62,6 +62,39 @@ class Labels:
         return cls(names=tuple(names), colors=tuple(_color_of(index) for index in range(len(names))))
 
     @classmethod
+    def numbered(cls, classes: int) -> Labels:
+        """Labels of classes whose names are not known: class0, class1, and so on."""
+        return cls.from_names([f"class{index}" for index in range(classes)])
+
+    @classmethod
+    def from_lines(cls, text: str) -> Labels:
+        """Labels of a text with one name per line.
+
+        Raises:
+            ConfigError: see ``Labels``.
+        """
+        return cls.from_names([name for line in text.splitlines() if (name := line.strip())])
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Labels:
+        """Labels as a ``data.yaml`` gives them: ``names``, a list or number: name, and optionally ``colors``.
+
+        Raises:
+            ConfigError: there are no names, or they are of another form.
+        """
+        names = settings.get("names")
+        if isinstance(names, dict):
+            if set(names) != set(range(len(names))):
+                raise ConfigError(f"the numbers in 'names' must be 0 to {len(names) - 1} without a gap")
+            names = [names[index] for index in range(len(names))]
+        if not isinstance(names, list):
+            raise ConfigError("'names' must be a list of class names, or number: name")
+        names = [str(name) for name in names]
+        if "colors" in settings:
+            return cls.from_dict({"names": names, "colors": settings["colors"]})
+        return cls.from_names(names)
+
+    @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> Labels:
         """Labels from what ``to_dict`` wrote.
 

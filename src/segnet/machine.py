@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["about", "peak_gmacs"]
+__all__ = ["about", "peak_gmacs", "seconds"]
 
 _SIDE = 2048
 
@@ -45,12 +45,12 @@ def peak_gmacs(precision: str, *, threads: int = 0) -> float | None:
     torch.set_num_threads(threads or before)
     try:
         with torch.inference_mode():
-            seconds = min(_timed(product) for product in _products(precision) for _ in range(6))
+            taken = min(seconds(product) for product in _products(precision) for _ in range(6))
     except RuntimeError:  # no such product for this processor
         return None
     finally:
         torch.set_num_threads(before)
-    return _SIDE**3 / seconds / 1e9
+    return _SIDE**3 / taken / 1e9
 
 
 def _products(precision: str) -> list[Callable[[], object]]:
@@ -67,7 +67,8 @@ def _products(precision: str) -> list[Callable[[], object]]:
     return [lambda: torch.mm(matrix, matrix), lambda: F.conv2d(image, filters)]
 
 
-def _timed(run: Callable[[], object]) -> float:
+def seconds(run: Callable[[], object]) -> float:
+    """How long one call takes."""
     started = time.perf_counter()
     run()
     return time.perf_counter() - started

@@ -14,9 +14,10 @@ from segnet.errors import ConfigError, ModelError
 from segnet.exporting.formats import to_openvino, write_onnx, write_openvino
 from segnet.labels import CAMVID
 from segnet.metadata import ModelInfo
-from segnet.quantization.calibration import measured_ranges, session
+from segnet.quantization.calibration import measured_ranges
 from segnet.quantization.gate import sensitivities, within
 from segnet.quantization.graph import convolutions
+from segnet.runtimes.onnx import session
 from segnet.runtimes.protocol import Image, Runtime, argmax, open_runtime
 
 Finish = Callable[[ModelProto], Runtime]
@@ -56,7 +57,7 @@ def opened(model: ModelProto, path: Path) -> Runtime:
 
 
 def network_mask(network: ModelProto, picture: Image) -> np.ndarray:
-    return argmax(session(network).run(None, {"image": picture})[0])[0]
+    return argmax(session(network.SerializeToString()).run(None, {"image": picture})[0])[0]
 
 
 def fragile(network: ModelProto, number: int) -> tuple[ModelProto, str]:

@@ -8,9 +8,10 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from segnet.errors import ConfigError
-from segnet.quantization.calibration import measured_ranges, quantize, session
+from segnet.quantization.calibration import measured_ranges, quantize
 from segnet.quantization.graph import convolutions, find_groups
 from segnet.quantization.rewriting import rewritten
+from segnet.runtimes.onnx import session
 from segnet.runtimes.protocol import Image
 
 
@@ -19,7 +20,7 @@ def output(model: ModelProto, image: Image, name: str | None = None) -> Any:
     copy.CopyFrom(model)
     if name is not None:
         copy.graph.output.append(helper.make_empty_tensor_value_info(name))
-    return session(copy).run([name or copy.graph.output[0].name], {"image": image})[0]
+    return session(copy.SerializeToString()).run([name or copy.graph.output[0].name], {"image": image})[0]
 
 
 def makers(model: ModelProto) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 from segnet.errors import ModelError, SegNetError
 from segnet.labels import Labels
+from segnet.machine import seconds
 from segnet.metadata import ModelInfo
 from segnet.runtimes.protocol import Image, Runtime, argmax, open_runtime, softmax
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["RIVALS", "Candidate", "Rival", "serve"]
+__all__ = ["Candidate", "Rival", "serve"]
 
 Rival = Literal["textbook", "textbook_compiled", "textbook_onnx", "unet_vgg16", "segformer_b0"]
-RIVALS: tuple[Rival, ...] = ("textbook", "textbook_compiled", "textbook_onnx", "unet_vgg16", "segformer_b0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Candidate:
     Attributes:
         model: a model file, a bundled model, or a name of ``segnet.models.zoo.MODELS`` with random weights; for a
             textbook rival the network that it copies.
-        rival: one of ``RIVALS``; None for a model of ours.
+        rival: see ``Rival``; None for a model of ours.
         precision: ``float32`` or ``bf16``; a file that was exported in another keeps it.
         compiled: whether ``torch.compile`` is used.
         size: (H, W) of the picture.
@@ -70,7 +70,7 @@ def serve(pipe: Any, candidate: Candidate, threads: int) -> None:
             runtime.mask(image)
         pipe.send("ready")
         while pictures := pipe.recv():
-            pipe.send([_seconds(runtime, image) for _ in range(pictures)])
+            pipe.send([seconds(partial(runtime.mask, image)) for _ in range(pictures)])
     except SegNetError as error:
         pipe.send(ModelError(str(error)))  # not every error of ours travels through a pipe
         return
@@ -87,12 +87,6 @@ def _known(runtime: Runtime, model: str, before: float | None) -> dict[str, Any]
         "memory_mb": peak - before if peak and before else None,
         "file_mb": _file_mb(model),
     }
-
-
-def _seconds(runtime: Runtime, image: Image) -> float:
-    started = time.perf_counter()
-    runtime.mask(image)
-    return time.perf_counter() - started
 
 
 def _resident_mb(field: str) -> float | None:
@@ -166,7 +160,7 @@ def _rival(candidate: Candidate, threads: int) -> Runtime:
     from segnet.models.zoo import MODELS
     from segnet.rivals import Textbook, library_model
 
-    labels = Labels.from_names([f"class{index}" for index in range(11)])
+    labels = Labels.numbered(11)
     if candidate.rival in {"unet_vgg16", "segformer_b0"}:
         info = ModelInfo(name=str(candidate.rival), labels=labels)
         return NetworkRuntime(info, _eager(library_model(str(candidate.rival))))
@@ -196,16 +190,14 @@ def _eager(network: nn.Module, *, compiled: bool = False) -> Any:
 
 def _in_onnx_runtime(network: nn.Module, size: tuple[int, int], threads: int) -> Any:
     """The textbook's own export, in ONNX Runtime."""
-    import onnxruntime as ort
     import torch
 
     from segnet.runtimes.chatter import quiet
+    from segnet.runtimes.onnx import session
 
     with quiet():
         program = torch.onnx.export(network, (torch.rand(1, 3, *size),), dynamo=True, external_data=False)
     assert program is not None
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = ort.InferenceSession(program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda image: session.run(None, {name: image})[0]
+    running = session(program.model_proto.SerializeToString(), threads=threads)
+    name = running.get_inputs()[0].name
+    return lambda image: running.run(None, {name: image})[0]

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from segnet.benchmarking.worker import Rival
 from segnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def run(
     sizes: list[str] = ["360x480"],  # noqa: B006
     precision: list[Literal["float32", "bf16"]] = ["float32"],  # noqa: B006
     compiled: bool = False,
-    rivals: list[Literal["textbook", "textbook_compiled", "textbook_onnx", "unet_vgg16", "segformer_b0"]] = [],  # noqa: B006
+    rivals: list[Rival] = [],  # noqa: B006
     rounds: int = 5,
     pictures: int = 4,
     threads: int = 0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from segnet.errors import ConfigError
 
@@ -99,7 +99,7 @@ def _labels(chosen: str | None, classes: int) -> tuple[Labels, tuple[str, ...]]:
     for table in tables.values():
         if table.classes == classes:
             return table, ()
-    made_up = Labels.from_names([f"class{index}" for index in range(classes)])
+    made_up = Labels.numbered(classes)
     return made_up, (f"the names of the {classes} classes are not known; give them with --labels FILE",)
 
 
@@ -114,14 +114,10 @@ def _read_labels(path: Path, known: list[str]) -> Labels:
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix not in {".yaml", ".yml"}:
-            return Labels.from_names([line.strip() for line in text.splitlines() if line.strip()])
-        given: Any = yaml.safe_load(text)
-        names = given["names"]
-        names = [names[index] for index in range(len(names))]  # a list, or number: name
-        if "colors" in given:
-            return Labels.from_dict({"names": names, "colors": given["colors"]})
-        return Labels.from_names([str(name) for name in names])
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError, ConfigError) as error:
+            return Labels.from_lines(text)
+        settings = yaml.safe_load(text)
+        return Labels.from_settings(settings if isinstance(settings, dict) else {})
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ConfigError) as error:
         told = " ".join(str(error).split())
         raise ConfigError(
             f"--labels {path}: is no class table ({told}); give a data.yaml with 'names', or one name per line"

@@ -232,27 +232,16 @@ def _void_of(settings: Mapping[str, Any], path: Path) -> tuple[int, ...]:
 
 
 def _labels_of(settings: Mapping[str, Any], path: Path) -> Labels:
-    names = settings["names"]
-    if isinstance(names, dict):
-        if set(names) != set(range(len(names))):
-            raise DataError(f"{path}: the numbers in 'names' must be 0 to {len(names) - 1} without a gap")
-        names = [names[index] for index in range(len(names))]
-    if not isinstance(names, list):
-        raise DataError(f"{path}: 'names' must be a list of class names, or number: name")
-    names = [str(name) for name in names]
     try:
-        if "colors" in settings:
-            return Labels.from_dict({"names": names, "colors": settings["colors"]})
-        return Labels.from_names(names)
+        return Labels.from_settings(settings)
     except ConfigError as error:
         raise DataError(f"{path}: {error}") from error
 
 
 def _named_in(path: Path) -> Labels:
     """One class name per line."""
-    lines = [line.strip() for line in _read_text(path).splitlines()]
     try:
-        return Labels.from_names([line for line in lines if line])
+        return Labels.from_lines(_read_text(path))
     except ConfigError as error:
         raise DataError(f"{path}: {error}") from error
 

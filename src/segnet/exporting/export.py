@@ -24,7 +24,7 @@ from segnet.metadata import ModelInfo
 from segnet.models.segnet import SegNet
 from segnet.runtimes.protocol import FileRuntime, open_runtime
 
-__all__ = ["Report", "deliver", "export", "export_format"]
+__all__ = ["Report", "deliver", "described", "export", "export_format", "reference"]
 
 HALF_TOLERANCE = Tolerance(agreement=0.99, median=0.01, p999=0.25)
 """For filters in float16: their rounding moves one pooled value in some hundred to another pixel."""
@@ -106,29 +106,13 @@ def export(
         OutputError: the files cannot be written.
     """
     path, kind = Path(path), export_format(format, config)
-    if path.suffix != kind.suffix:
-        raise ConfigError(f"{path} is no name for this format; give one that ends in {kind.suffix}")
-    if labels.classes != model.config.classes:
-        raise ModelError(f"the network has {model.config.classes} classes but the class table {labels.classes}")
-    kind.require()
-    info = ModelInfo(
-        name=model.config.name,
-        labels=labels,
-        channels=model.config.in_channels,
-        output=config.output,
-        size=config.size,
-        batch=1 if kind.fixed else None,
-        precision="float16" if config.half else "float32",
-        provenance=dict(provenance or {}),
-        scores=dict(scores or {}),
-    )
+    info = described(model, labels, path, kind, config, provenance=provenance, scores=scores)
 
     def write(staged: Path) -> None:
         kind.write(make_program(model, config, batch=info.batch), info, staged)
 
-    network = Pipeline(deepcopy(model).to("cpu", torch.float32), config).eval()
     tolerance = HALF_TOLERANCE if config.half else Tolerance()
-    return deliver(write, path, network, info, tolerance=tolerance, versions=kind.versions())
+    return deliver(write, path, reference(model, config), info, tolerance=tolerance, versions=kind.versions())
 
 
 def export_format(name: str, config: ExportConfig) -> Format:
@@ -144,6 +128,46 @@ def export_format(name: str, config: ExportConfig) -> Format:
     if config.half and name != "openvino":
         raise ConfigError(f"{name} cannot keep filters in float16 here; leave --half out, or choose openvino")
     return FORMATS[name]
+
+
+def described(
+    model: SegNet,
+    labels: Labels,
+    path: Path,
+    kind: Format,
+    config: ExportConfig,
+    *,
+    provenance: Mapping[str, Any] | None = None,
+    scores: Mapping[str, Any] | None = None,
+) -> ModelInfo:
+    """What a file will say of itself, once all that it needs is there.
+
+    Raises:
+        ConfigError: the suffix is not the format's.
+        ModelError: the class table does not fit.
+        MissingPackageError: a library is not installed.
+    """
+    if path.suffix != kind.suffix:
+        raise ConfigError(f"{path} is no name for this format; give one that ends in {kind.suffix}")
+    if labels.classes != model.config.classes:
+        raise ModelError(f"the network has {model.config.classes} classes but the class table {labels.classes}")
+    kind.require()
+    return ModelInfo(
+        name=model.config.name,
+        labels=labels,
+        channels=model.config.in_channels,
+        output=config.output,
+        size=config.size,
+        batch=1 if kind.fixed else None,
+        precision="float16" if config.half else "float32",
+        provenance=dict(provenance or {}),
+        scores=dict(scores or {}),
+    )
+
+
+def reference(model: SegNet, config: ExportConfig) -> Pipeline:
+    """What a file is compared with: a copy of the network, float32, on the CPU, in evaluation mode."""
+    return Pipeline(deepcopy(model).to("cpu", torch.float32), config).eval()
 
 
 def deliver(

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-
 from segnet.data.dataset import SegmentationDataset
 from segnet.errors import ConfigError
 from segnet.exporting.comparison import Tolerance
-from segnet.exporting.export import Report, deliver, export_format
+from segnet.exporting.export import Report, deliver, described, export_format, reference
 from segnet.exporting.formats import to_onnx, to_openvino, write_onnx, write_openvino
-from segnet.exporting.programs import ExportConfig, Pipeline, make_program
+from segnet.exporting.programs import ExportConfig, make_program
 from segnet.labels import Labels
 from segnet.metadata import ModelInfo
 from segnet.models.segnet import SegNet
@@ -74,7 +72,7 @@ def export_int8(
 
     Raises:
         ConfigError: another format, or no picture to calibrate with.
-        ModelError: too much mIoU is lost; what was tried is told.
+        ModelError: the class table does not fit, or too much mIoU is lost; what was tried is told.
         MissingPackageError: a library is not installed.
         OutputError: the files cannot be written.
     """
@@ -83,18 +81,7 @@ def export_int8(
         raise ConfigError(f"{format} cannot be INT8 here; choose one of {', '.join(INT8_FORMATS)}")
     if config.half:
         raise ConfigError("a file is either INT8 or of float16 filters; leave one of the two out")
-    if path.suffix != kind.suffix:
-        raise ConfigError(f"{path} is no name for this format; give one that ends in {kind.suffix}")
-    kind.require()
-    info = ModelInfo(
-        name=model.config.name,
-        labels=labels,
-        channels=model.config.in_channels,
-        output=config.output,
-        size=config.size,
-        precision="int8",
-        provenance=dict(provenance or {}),
-    )
+    info = replace(described(model, labels, path, kind, config, provenance=provenance), precision="int8")
     proto = to_onnx(make_program(model, config), info)
     write = _write_onnx if format == "onnx" else _write_openvino
     with TemporaryDirectory(prefix="segnet-") as folder:
@@ -107,12 +94,11 @@ def export_int8(
             max_drop=calibration.max_drop,
             progress=progress,
         )
-    network = Pipeline(deepcopy(model).to("cpu", torch.float32), config).eval()
-    told = ModelInfo(**{**vars(info), "scores": found.scores.to_dict()})
+    told = replace(info, scores=found.scores.to_dict())
     report = deliver(
         lambda staged: write(found.model, told, staged),
         path,
-        network,
+        reference(model, config),
         told,
         tolerance=_TOLERANCE,
         versions=kind.versions(),

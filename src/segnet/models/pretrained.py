@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from segnet.errors import ModelError
+from segnet.models.segnet import IMAGENET_MEAN, IMAGENET_STD
 
 __all__ = ["DOWNLOADS", "EncoderWeights", "LoadReport", "adapt_input_filters", "fill_encoder", "read_weights"]
 
@@ -35,7 +36,6 @@ DOWNLOADS = {
     }.items()
 }  # fmt: skip
 _ADDRESS = "https://download.pytorch.org/models/"
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what torchvision's were trained with
 
 # What a file's metadata says under "input" if it was trained in Caffe's manner.
 _CAFFE_INPUT = re.compile(r"BGR, 0-255 minus (\d+(?:\.\d+)?) (\d+(?:\.\d+)?) (\d+(?:\.\d+)?)")
@@ -84,7 +84,7 @@ def read_weights(source: str) -> EncoderWeights:
     path = _download(source) if source in DOWNLOADS else Path(source)
     state, about = _read_state(path)
     if "input" not in about:
-        return EncoderWeights(source, state, _MEAN, _STD)
+        return EncoderWeights(source, state, IMAGENET_MEAN, IMAGENET_STD)  # as torchvision's were trained
     match = _CAFFE_INPUT.fullmatch(about["input"])
     first = next(iter(_ordered_names(state)), "")
     if match is None or not first or state[first].ndim != 4 or state[first].shape[1] != 3:

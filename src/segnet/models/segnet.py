@@ -7,7 +7,7 @@ for Image Segmentation", PAMI 2017 (arXiv:1511.00561), and the authors' prototxt
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import cycle, islice
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ from segnet.errors import ConfigError, ShapeError
 from segnet.models.backbones import Backbone, timm_backbone
 from segnet.models.decoders import Decoder, DecoderConfig
 from segnet.models.encoders import Encoder, EncoderConfig, conv_stage, he_init
-from segnet.models.settings import check_types, from_dict, to_dict
+from segnet.models.settings import check_types, from_dict
 from segnet.models.squeezenet import CHANNELS, squeezenet_stages
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "SegNet", "SegNetConfig", "build_encoder"]
@@ -83,7 +83,7 @@ class SegNetConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """All settings in a form that JSON can hold."""
-        return to_dict(self)
+        return asdict(self)
 
 
 class SegNet(nn.Module):

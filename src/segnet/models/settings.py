@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 
 from segnet.errors import ConfigError
 
-__all__ = ["check_types", "from_dict", "to_dict"]
+__all__ = ["check_types", "from_dict"]
 
 _LARGEST = torch.finfo(torch.float32).max
 
@@ -38,7 +38,7 @@ def check_types(settings: Settings) -> None:
 
 
 def from_dict(kind: type[T], values: object) -> T:
-    """The settings that ``to_dict`` wrote: lists become tuples again, objects the settings they stand for.
+    """The settings that ``dataclasses.asdict`` gave: lists become tuples again, objects the settings they stand for.
 
     Raises:
         ConfigError: a key is unknown or missing, or a value is not possible.
@@ -56,11 +56,6 @@ def from_dict(kind: type[T], values: object) -> T:
         return kind(**ready)
     except TypeError as error:
         raise ConfigError(f"the model settings are not complete: {error}") from error
-
-
-def to_dict(settings: Settings) -> dict[str, Any]:
-    """All settings in a form that JSON can hold."""
-    return asdict(settings)
 
 
 def _fits(value: object, hint: Any) -> bool:

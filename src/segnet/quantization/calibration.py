@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from segnet.errors import ConfigError, MissingPackageError
+from segnet.errors import ConfigError
 from segnet.quantization.graph import find_groups
 from segnet.quantization.rewriting import Range, rewritten
+from segnet.runtimes.onnx import session
 from segnet.runtimes.protocol import Image
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-__all__ = ["measured_ranges", "quantize", "session"]
+__all__ = ["measured_ranges", "quantize"]
 
 
 def quantize(model: ModelProto, pictures: Iterable[Image], *, keep: Collection[str] = ()) -> ModelProto:
@@ -43,28 +44,13 @@ def measured_ranges(model: ModelProto, pictures: Iterable[Image]) -> dict[str, R
         MissingPackageError: onnx or ONNX Runtime is not installed.
     """
     names = sorted(name for group in find_groups(model) for name in group.sources)
-    running = session(_with_extremes(model, names))
+    running = session(_with_extremes(model, names).SerializeToString())
     input_name = running.get_inputs()[0].name
     found = [running.run(None, {input_name: np.ascontiguousarray(picture)})[1:] for picture in pictures]
     if not found:
         raise ConfigError("INT8 needs pictures to measure ranges on, and none was given; give some dozens")
     means = np.mean(np.asarray(found, dtype=np.float64), axis=0).reshape(len(names), 2)
     return {name: (float(low), float(high)) for name, (low, high) in zip(names, means, strict=True)}
-
-
-def session(model: ModelProto) -> Any:
-    """A session of ONNX Runtime on the processor.
-
-    Raises:
-        MissingPackageError: ONNX Runtime is not installed.
-    """
-    try:
-        import onnxruntime as ort
-    except ImportError as error:
-        raise MissingPackageError("onnxruntime", "onnx") from error
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def _with_extremes(model: ModelProto, names: Sequence[str]) -> ModelProto:

@@ -13,9 +13,10 @@ from segnet.data.dataset import SegmentationDataset
 from segnet.errors import ConfigError, ModelError
 from segnet.evaluation import evaluate
 from segnet.metrics import Scores
-from segnet.quantization.calibration import measured_ranges, session
+from segnet.quantization.calibration import measured_ranges
 from segnet.quantization.graph import convolutions
 from segnet.quantization.rewriting import Range, rewritten
+from segnet.runtimes.onnx import session
 from segnet.runtimes.protocol import Image, Runtime
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _to_keep(model: ModelProto, ranges: Mapping[str, Range], pictures: Sequence[
 
 
 def _outputs(model: ModelProto, pictures: Sequence[Image]) -> list[NDArray[Any]]:
-    running = session(model)
+    running = session(model.SerializeToString())
     name = running.get_inputs()[0].name
     return [running.run(None, {name: np.ascontiguousarray(picture)})[0] for picture in pictures]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from segnet.errors import ConfigError, MissingPackageError, ModelError
 from segnet.metadata import KEY, ModelInfo
 from segnet.runtimes.protocol import FileRuntime, Image
 
-__all__ = ["OnnxRuntime"]
+__all__ = ["OnnxRuntime", "session"]
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "mps": "CoreMLExecutionProvider"}
 
@@ -32,25 +33,18 @@ class OnnxRuntime(FileRuntime):
     """
 
     def __init__(self, path: Path, *, device: str = "auto", threads: int = 0) -> None:
-        try:
-            import onnxruntime as ort
-        except ImportError as error:
-            raise MissingPackageError("onnxruntime", "onnx") from error
-        available = ort.get_available_providers()
-        wanted = _PROVIDERS.get("cpu" if device == "auto" else device.partition(":")[0])
+        available = _library().get_available_providers()
+        wanted = _PROVIDERS.get("cpu" if device == "auto" else device.partition(":")[0], "")
         if wanted not in available:
             raise ConfigError(
                 f"device {device!r} cannot be used by this ONNX Runtime, which has {', '.join(available)}; "
                 "choose cpu, or install a build for your device"
             )
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
         providers = list(dict.fromkeys([wanted, "CPUExecutionProvider"]))
         if device == "auto" and "CUDAExecutionProvider" in available:
             providers.insert(0, "CUDAExecutionProvider")
         try:
-            self._session = ort.InferenceSession(path.read_bytes(), options, providers=providers)
+            self._session = session(path.read_bytes(), threads=threads, providers=providers)
         except Exception as error:  # ONNX Runtime raises classes of its own, without a common one
             reason = str(error).partition("\n")[0]
             raise ModelError(
@@ -63,3 +57,29 @@ class OnnxRuntime(FileRuntime):
         """The file's own output."""
         result: NDArray[Any] = self._session.run(None, {self._input: np.ascontiguousarray(image)})[0]
         return result
+
+
+def session(data: bytes, *, threads: int = 0, providers: Sequence[str] = ("CPUExecutionProvider",)) -> Any:
+    """A session of ONNX Runtime, on the processor unless other providers are named.
+
+    Args:
+        data: a file's content.
+        threads: 0: as many as ONNX Runtime takes.
+        providers: by ONNX Runtime's names, the first that can is taken.
+
+    Raises:
+        MissingPackageError: ONNX Runtime is not installed.
+    """
+    library = _library()
+    options = library.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return library.InferenceSession(data, options, providers=list(providers))
+
+
+def _library() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingPackageError("onnxruntime", "onnx") from error
+    return onnxruntime

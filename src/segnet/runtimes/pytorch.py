@@ -55,7 +55,7 @@ class TorchRuntime:
         if compiled:
             self.model.compile(dynamic=False)
         config = model.config
-        labels = labels or Labels.from_names([f"class{index}" for index in range(config.classes)])
+        labels = labels or Labels.numbered(config.classes)
         name = "bf16" if self.dtype == torch.bfloat16 else "float32"
         self.info = ModelInfo(name=config.name, labels=labels, channels=config.in_channels, precision=name)
 
