@@ -13,8 +13,8 @@ import pytest
 
 from segnet import cli
 from segnet.commands import predict
-from segnet.commands.train import TrainConfig
 from segnet.errors import ConfigError
+from segnet.training.settings import TrainConfig
 
 
 class Called(Exception):  # noqa: N818
@@ -160,6 +160,18 @@ def test_a_switch_takes_no_value(heard: Any) -> None:
 def test_a_list_takes_names_with_commas(heard: Any) -> None:
     assert heard("predict", "--save", "color,confidence")[1]["save"] == ["color", "confidence"]
     assert heard("predict")[1]["save"] == ["mask", "overlay"]
+
+
+def test_a_list_takes_numbers_with_commas(heard: Any) -> None:
+    training = heard("train", "data", "--thaw", "3,6", "--loggers", "tensorboard,wandb")[1]["training"]
+    assert (training.thaw, training.loggers) == ((3, 6), ("tensorboard", "wandb"))
+    assert heard("train", "data")[1]["training"].thaw == ()
+
+
+def test_a_list_of_numbers_in_a_config_file_is_yaml(heard: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("thaw: [3, 6]\nloggers: [tensorboard]\n")
+    training = heard("train", "data", "--config", str(tmp_path / "a.yaml"))[1]["training"]
+    assert (training.thaw, training.loggers) == ((3, 6), ("tensorboard",))
 
 
 def test_a_misspelt_flag_gets_a_hint(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,4 +23,4 @@ def test_every_line_of_a_recipe_reaches_the_settings(recipe: Path) -> None:
 
 
 def test_the_published_and_the_modern_recipe_are_there() -> None:
-    assert {"paper", "modern"} <= {path.stem for path in RECIPES}
+    assert {"paper_segnet_basic", "paper_segnet", "bayesian", "modern"} <= {path.stem for path in RECIPES}

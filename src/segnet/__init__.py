@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from segnet.models.zoo import create_model, list_encoders, list_models
     from segnet.ops import max_pool, max_unpool
     from segnet.recalibration import recalibrate
-    from segnet.training import TrainConfig, train
+    from segnet.training.run import train
+    from segnet.training.settings import TrainConfig
 
 _HOMES = {
     "segnet.checkpoint": ("Checkpoint", "bundled_models", "load", "save"),
@@ -46,7 +47,8 @@ _HOMES = {
     "segnet.models.zoo": ("create_model", "list_encoders", "list_models"),
     "segnet.ops": ("max_pool", "max_unpool"),
     "segnet.recalibration": ("recalibrate",),
-    "segnet.training": ("TrainConfig", "train"),
+    "segnet.training.run": ("train",),
+    "segnet.training.settings": ("TrainConfig",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -196,12 +196,18 @@ def _add_fields(parser: ArgumentParser, settings: Any) -> None:
 
 def _add_flag(parser: ArgumentParser, name: str, hint: Any, default: Any, told: str) -> None:
     """``weight_decay: float = 0.01`` becomes ``--weight-decay``; a pair takes two values, a switch none."""
-    flag = f"--{name.replace('_', '-')}"
+    flag, told = f"--{name.replace('_', '-')}", told.replace("%", "%%")
     metavar = name.rpartition("_")[2].upper()
     inner = [part for part in get_args(hint) if part is not type(None)] if default is None else [hint]
     kind = inner[0] if inner else hint
     if kind is bool:
         parser.add_argument(flag, action="store_true", default=default, help=told)
+    elif get_origin(kind) is tuple and Ellipsis in get_args(kind):
+        item = get_args(kind)[0]
+        metavar = "N,N" if item is int else "NAME,NAME"
+        parser.add_argument(
+            flag, type=_comma_list(get_args(item), item), default=list(default), help=told, metavar=metavar
+        )
     elif get_origin(kind) is tuple:
         told = told if default is None else f"{told} (default: {' '.join(map(str, default))})"
         default = None if default is None else list(default)  # the parser checks the values in place
@@ -217,15 +223,17 @@ def _add_flag(parser: ArgumentParser, name: str, hint: Any, default: Any, told: 
         told = told if default is None else f"{told} (default: {default})"
         if kind is Path:
             kind, default = str, None if default is None else str(default)
-        parser.add_argument(flag, type=kind, default=default, help=told.replace("%", "%%"), metavar=metavar)
+        parser.add_argument(flag, type=kind, default=default, help=told, metavar=metavar)
 
 
-def _comma_list(choices: tuple[str, ...]) -> Callable[[Any], list[str]]:
-    """Reads words with commas between; any words if there are no choices."""
+def _comma_list(choices: tuple[str, ...], kind: Any = str) -> Callable[[Any], list[Any]]:
+    """Reads words, or whole numbers, with commas between; any words if there are no choices."""
     from argparse import ArgumentTypeError
 
-    def split(value: Any) -> list[str]:
+    def split(value: Any) -> list[Any]:
         names = value.split(",") if isinstance(value, str) else list(value)
+        if kind is int:
+            return [int(name) for name in names]
         if unknown := [name for name in names if choices and name not in choices]:
             raise ArgumentTypeError(f"{unknown[0]!r} is unknown; choose of {', '.join(choices)}, with commas between")
         return names
@@ -245,6 +253,8 @@ def _value(name: str, hint: Any, settings: Any) -> Any:
     if hint is bool and not isinstance(value, bool):
         raise ConfigError(f"{name}: {value!r} in the --config file is neither true nor false")
     if value is not None and tuple in {get_origin(kind) for kind in kinds}:
+        if Ellipsis in get_args(hint):
+            return tuple(value)
         if len(value) != 2:
             raise ConfigError(f"{name}: {value} in the --config file is not a pair; give two values, [a, b]")
         return tuple(value)

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["about", "peak_gmacs", "seconds"]
+__all__ = ["about", "memory", "peak_gmacs", "seconds"]
 
 _SIDE = 2048
+_UNKNOWN_MEMORY = 8 * 2**30
 
 
 def about(*packages: str) -> dict[str, object]:
@@ -25,6 +26,14 @@ def about(*packages: str) -> dict[str, object]:
         "versions": {package: found for package in packages if (found := _version(package))},
         "commit": _commit(),
     }
+
+
+def memory() -> int:
+    """Bytes of main memory, or as many as this process is allowed (Linux containers)."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else _UNKNOWN_MEMORY
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.is_file() else ""
+    return min(pages, int(text)) if text.isdigit() else pages
 
 
 def peak_gmacs(precision: str, *, threads: int = 0) -> float | None:

@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Muon", "orthogonalised"]
+__all__ = ["Muon", "orthogonalised", "slowed"]
+
+Groups = list[dict[str, Any]]
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ROUNDS = 5
@@ -29,22 +31,30 @@ class Muon(torch.optim.AdamW):
         lr: learning rate of the filters; everything else learns at a 25th of it.
         weight_decay: on filters; vectors are spared.
         spared: modules whose filters go by AdamW, such as the classifier.
+        change: what is to be done to the groups of parameters, as ``slowed`` does.
     """
 
-    def __init__(self, model: nn.Module, *, lr: float, weight_decay: float, spared: tuple[nn.Module, ...] = ()) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        lr: float,
+        weight_decay: float,
+        spared: tuple[nn.Module, ...] = (),
+        change: Callable[[Groups], Groups] = list,
+    ) -> None:
         kept = {id(parameter) for module in spared for parameter in module.parameters()}
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         banks = [parameter for parameter in trained if parameter.ndim == 4 and id(parameter) not in kept]
         single = [parameter for parameter in trained if parameter.ndim == 4 and id(parameter) in kept]
         vectors = [parameter for parameter in trained if parameter.ndim != 4]
         rest = {"lr": lr * _REST_LR, "orthogonal": False}
-        super().__init__(
-            [
-                {"params": banks, "lr": lr, "weight_decay": weight_decay, "orthogonal": True},
-                {"params": single, "weight_decay": weight_decay, **rest},
-                {"params": vectors, "weight_decay": 0.0, **rest},
-            ]
-        )
+        groups = [
+            {"params": banks, "lr": lr, "weight_decay": weight_decay, "orthogonal": True},
+            {"params": single, "weight_decay": weight_decay, **rest},
+            {"params": vectors, "weight_decay": 0.0, **rest},
+        ]
+        super().__init__(change(groups))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -69,6 +79,19 @@ class Muon(torch.optim.AdamW):
         momentum = state["momentum"].mul_(_MOMENTUM).add_(bank.grad)
         direction = orthogonalised((bank.grad + _MOMENTUM * momentum).flatten(1)).view_as(bank)
         bank.mul_(1 - group["lr"] * group["weight_decay"]).sub_(direction, alpha=group["lr"])
+
+
+def slowed(groups: Groups, *, module: nn.Module, share: float) -> Groups:
+    """The same groups, but what belongs to ``module`` in groups of its own with ``share`` of the learning rate."""
+    if share == 1.0:
+        return groups
+    inside = {id(parameter) for parameter in module.parameters()}
+    split: Groups = []
+    for group in groups:
+        for slow in (False, True):
+            chosen = [parameter for parameter in group["params"] if (id(parameter) in inside) == slow]
+            split.append({**group, "params": chosen, "lr": group["lr"] * (share if slow else 1.0)})
+    return split
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:

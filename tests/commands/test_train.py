@@ -17,6 +17,7 @@ from segnet import checkpoint
 from segnet.cli import main
 from segnet.data.synthetic import write_scenes
 
+FILES = {"best.safetensors", "last.ckpt", "previous.ckpt", "metrics.csv", "config.yaml", "report.html"}
 QUICK = ("--batch", "2", "--precision", "float32", "--workers", "0", "--device", "cpu")
 
 
@@ -37,7 +38,7 @@ def test_two_epochs_from_a_model_file_and_once_more_from_their_config(
     out = tmp_path / "a"
     words = (camvid_root, "--model", model_file, "--epochs", 2, "--crop", 24, 32, "--color", 0.2, *QUICK)
     assert leave(*words, "--out", out) == 0
-    assert {path.name for path in out.iterdir()} == {"best.safetensors", "last.ckpt", "metrics.csv", "config.yaml"}
+    assert {path.name for path in out.iterdir()} == FILES
     assert epochs(out) == [1, 2]
     kept = checkpoint.load(out / "best.safetensors")
     assert f"mIoU {kept.scores['miou']:.4f}" in capsys.readouterr().out
@@ -68,21 +69,48 @@ def test_the_seed_decides_the_initial_weights(camvid_root: Path, tmp_path: Path)
     assert not torch.allclose(begun[0], begun[2])
 
 
-def test_a_killed_run_is_resumed_where_it_was(camvid_root: Path, model_file: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    words = [str(camvid_root), "--model", str(model_file), "--out", str(out), "--epochs", "4", *QUICK]
-    program = [sys.executable, "-m", "segnet", "train", *words]
-    running = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def words(root: Path, out: Path, model: Path) -> list[str]:
+    return [
+        "train", str(root), "--model", str(model), "--out", str(out), "--epochs", "4", "--batch", "2", "--device",
+        "cpu", "--precision", "float32", "--workers", "1", "--save-every", "1e-6", "--color", "0.2",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole_command(camvid_root: Path, model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("command") / "run"
+    with pytest.raises(SystemExit) as left:
+        main(words(camvid_root, out, model_file))
+    assert not left.value.code
+    return out
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_command_is_resumed_to_the_same_end(
+    number: signal.Signals, whole_command: Path, camvid_root: Path, model_file: Path, tmp_path: Path
+) -> None:
+    arguments = words(camvid_root, tmp_path, model_file)
+    running = subprocess.Popen([sys.executable, "-m", "segnet", *arguments], stderr=subprocess.PIPE, text=True)
     for _ in range(6000):
-        if (out / "last.ckpt").exists() or running.poll() is not None:
+        if (tmp_path / "previous.ckpt").exists() or running.poll() is not None:
             break
         time.sleep(0.02)
-    os.kill(running.pid, signal.SIGKILL)
-    assert running.wait() == -signal.SIGKILL, "the run ended before it could be killed"
-    done = torch.load(out / "last.ckpt", weights_only=True)["epoch"] + 1
-    assert 1 <= done < 4
-    assert leave(*words, "--resume") == 0
-    assert epochs(out) == [1, 2, 3, 4]
+    os.kill(running.pid, number)
+    told = running.communicate(timeout=120)[1]
+    if number == signal.SIGKILL:
+        assert running.returncode == -number
+    else:
+        assert running.returncode == 128 + number
+        assert "which is kept; go on with --resume" in told
+        assert "Traceback" not in told
+    done = torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"]
+    assert 1 <= done < 12, "the run ended before it could be killed"
+    with pytest.raises(SystemExit) as left:
+        main([*arguments, "--resume"])
+    assert not left.value.code
+    assert epochs(tmp_path) == [1, 2, 3, 4]
+    best, again = (torch.load(out / "last.ckpt", weights_only=True) for out in (whole_command, tmp_path))
+    torch.testing.assert_close(best["current_model_state"], again["current_model_state"], rtol=0, atol=0)
 
 
 def test_resume_needs_a_run(

@@ -32,7 +32,7 @@ def test_a_model_is_made_as_asked():
     assert isinstance(model, SegNet)
     assert (model.config.classes, model.config.in_channels, model.config.dropout) == (3, 1, 0.25)
     assert model.training
-    assert not model.encoder_frozen
+    assert model.frozen_stages == 0
 
 
 def test_making_a_model_leaves_the_table_alone():
@@ -46,7 +46,7 @@ def test_a_frozen_encoder_has_no_gradients_and_the_decoder_has():
         model = create_model("segnet_basic", freeze_encoder=True)
     assert not any(parameter.requires_grad for parameter in model.encoder.parameters())
     assert all(parameter.requires_grad for parameter in model.decoder.parameters())
-    assert not model.encoder.training
+    assert not any(part.training for part in model.encoder.stages)
     assert model.decoder.training
 
 

@@ -105,5 +105,5 @@ def test_a_frozen_encoder_learns_nothing(model: SegNet) -> None:
     model.train()
     assert not any(module.training for module in model.encoder.modules() if isinstance(module, nn.BatchNorm2d))
     model.encoder.requires_grad_(True)
-    model.encoder_frozen = False
+    model.frozen_stages = 0
     model.eval()

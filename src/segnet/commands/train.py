@@ -8,14 +8,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segnet.errors import ConfigError
-from segnet.training import TrainConfig
+from segnet.errors import ConfigError, TrainingError
+from segnet.training.settings import TrainConfig
 
 if TYPE_CHECKING:
+    from segnet.data.dataset import SegmentationDataset
     from segnet.data.sources import Source
     from segnet.models.segnet import SegNet
 
 __all__ = ["run"]
+
+_BY_HEART = 0.9  # mIoU
+_RATES = 100
 
 
 def run(
@@ -30,6 +34,8 @@ def run(
     encoder: str | None = None,
     encoder_weights: str | None = None,
     freeze_encoder: bool = False,
+    overfit: int = 0,
+    find_lr: bool = False,
     resume: bool = False,
     device: str = "auto",
     training: TrainConfig = TrainConfig(),  # noqa: B008
@@ -48,6 +54,9 @@ def run(
         encoder_weights: a file with torchvision's names, one of its names to download, or imagenet for those of the
             encoder.
         freeze_encoder: train the decoder alone.
+        overfit: instead, learn so many pictures by heart, which shows within minutes whether network, masks and
+            settings are sound.
+        find_lr: instead, try learning rates from 1e-5 upwards and name the one at which the loss falls fastest.
         resume: go on with the run in OUT.
         device: auto, cpu, cuda or mps.
         training: the run's settings.
@@ -56,7 +65,8 @@ def run(
 
     from segnet.console import print_scores
     from segnet.data.sources import open_source
-    from segnet.training import train
+    from segnet.training.run import is_first_process, train
+    from segnet.training.tuning import for_overfitting
 
     settings = {
         "data": data, "model": model, "size": size and list(size), "in_channels": in_channels, "dropout": dropout,
@@ -65,11 +75,18 @@ def run(
     source = open_source(data)
     torch.manual_seed(training.seed)
     network = _network(settings, source)
-    channels = network.config.in_channels
+    train_set = source.dataset("train", size=size, channels=network.config.in_channels)
+    if find_lr:
+        _print_lr(network, train_set, training, device)
+        return
+    if overfit:
+        train_set, val_set, training = for_overfitting(train_set, training, overfit)
+    else:
+        val_set = source.dataset("val", size=size, channels=network.config.in_channels)
     scores = train(
         network,
-        source.dataset("train", size=size, channels=channels),
-        source.dataset("val", size=size, channels=channels),
+        train_set,
+        val_set,
         out=out,
         config=training,
         resume=resume,
@@ -77,7 +94,31 @@ def run(
         provenance={"data": source.layout, "versions": _versions()},
         settings=settings,
     )
-    print_scores(scores, f"best weights on split val: {out / 'best.safetensors'}")
+    if is_first_process():
+        split = f"{overfit} pictures learnt by heart" if overfit else "split val"
+        print_scores(scores, f"best weights on {split}: {out / 'best.safetensors'}")
+    if overfit and scores.miou < _BY_HEART:
+        raise TrainingError(
+            f"the network has mIoU {scores.miou:.3f} on the {overfit} pictures that it was trained on, where "
+            f"{_BY_HEART} is expected: look at the masks and the class table, and at --lr (--find-lr proposes one)"
+        )
+
+
+def _print_lr(network: SegNet, data: SegmentationDataset, config: TrainConfig, device: str) -> None:
+    """A line per tried learning rate and, last, the one to take."""
+    from segnet.console import ProgressBar
+    from segnet.training.tuning import find_lr, steepest
+
+    bar = ProgressBar("learning rates")
+    bar.start(total=_RATES)
+    found = find_lr(
+        network, data, config=config, device=device, steps=_RATES, progress=lambda done, _: bar.advance(f"rate {done}")
+    )
+    bar.stop()
+    least = min(loss for _, loss in found)
+    for rate, loss in found[:: max(1, _RATES // 25)]:
+        print(f"{rate:10.2e}  {loss:8.4f}  {'#' * round(40 * min(1.0, least / loss))}")
+    print(f"the loss falls fastest at --lr {steepest(found):.2g} (optimizer {config.optimizer}, batch {config.batch})")
 
 
 def _network(settings: dict[str, Any], source: Source) -> SegNet:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -101,6 +101,11 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
             image = F.interpolate(image[None], self.size, mode="bilinear", antialias=True)[0].clamp_(0, 1)
             mask = F.interpolate(mask[None, None], self.size, mode="nearest-exact")[0, 0]
         return {"image": image, "mask": mask.long(), "name": sample.name}
+
+    def only(self, indices: Iterable[int]) -> SegmentationDataset:
+        """The same data set with these samples alone; one may come more than once."""
+        samples = [self.samples[index] for index in indices]
+        return SegmentationDataset(samples, self.labels, void=self.void, size=self.size, channels=self.channels)
 
     def read_classes(self, index: int) -> NDArray[np.uint8]:
         """The mask of one sample at its own size: uint8 (H, W), class or void 255.

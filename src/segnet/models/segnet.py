@@ -108,7 +108,7 @@ class SegNet(nn.Module):
     def __init__(self, config: SegNetConfig, backbone: nn.Module | None = None) -> None:
         super().__init__()
         self.config = config
-        self.encoder_frozen = False
+        self.frozen_stages = 0
         self.register_buffer("mean", _per_channel(config.mean, config.in_channels))
         self.register_buffer("std", _per_channel(config.std, config.in_channels))
         self.encoder = build_encoder(config, backbone)
@@ -164,18 +164,32 @@ class SegNet(nn.Module):
         """
         self.encoder.save_memory = self.decoder.save_memory = mode
 
-    def freeze_encoder(self) -> None:
-        """Keep the encoder as it is: no gradients, and its batch norm stays in evaluation mode."""
-        self.encoder_frozen = True
-        self.encoder.requires_grad_(False)
+    @property
+    def encoder_stages(self) -> int:
+        """How many parts of the encoder can be frozen by themselves; a foreign backbone is one."""
+        return len(self._encoder_parts())
+
+    def freeze_encoder(self, stages: int | None = None) -> None:
+        """Keep the encoder as it is: no gradients, and its batch norm stays in evaluation mode.
+
+        Args:
+            stages: how many, from the shallowest on; the others learn. None: all.
+        """
+        parts = self._encoder_parts()
+        self.frozen_stages = len(parts) if stages is None else stages
+        for number, part in enumerate(parts):
+            part.requires_grad_(number >= self.frozen_stages)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """As ``nn.Module.train``; a frozen encoder stays in evaluation mode."""
+        """As ``nn.Module.train``; frozen stages stay in evaluation mode."""
         super().train(mode)
-        if self.encoder_frozen:
-            self.encoder.eval()
+        for part in self._encoder_parts()[: self.frozen_stages]:
+            part.eval()
         return self
+
+    def _encoder_parts(self) -> list[nn.Module]:
+        return list(self.encoder.stages) if isinstance(self.encoder, Encoder) else [self.encoder]
 
 
 def local_response_norm(x: Tensor) -> Tensor:

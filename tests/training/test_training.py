@@ -13,10 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 import yaml
 from PIL import Image
-from torch.utils.data import DistributedSampler
 
 from segnet import checkpoint
 from segnet.data.dataset import SegmentationDataset, collate
@@ -37,8 +35,11 @@ from segnet.evaluation import evaluate
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
-from segnet.training import TrainConfig, train
-from segnet.training_loop import Task, pixel_loss
+from segnet.training.loaders import Order
+from segnet.training.losses import make_loss
+from segnet.training.run import train
+from segnet.training.settings import TrainConfig
+from segnet.training.task import Task
 
 TOY = SegNetConfig(
     name="toy",
@@ -47,6 +48,7 @@ TOY = SegNetConfig(
     classes=11,
     dropout=0.1,
 )
+FILES = {"best.safetensors", "last.ckpt", "previous.ckpt", "metrics.csv", "config.yaml", "report.html"}
 QUICK: dict[str, Any] = {"batch": 2, "precision": "float32", "workers": 0, "warmup": 0.0, "validate_every": 1}
 
 
@@ -76,53 +78,6 @@ def quick(**changes: Any) -> TrainConfig:
     return TrainConfig(**{**QUICK, **changes})
 
 
-# --- the loss
-
-
-def test_pixel_loss_is_the_published_loop_and_not_torchs_default() -> None:
-    logits, weights = torch.randn(2, 3, 4, 5, dtype=torch.float64), torch.tensor([0.2, 1.0, 7.0], dtype=torch.float64)
-    mask = torch.randint(0, 3, (2, 4, 5))
-    mask[0, :2] = 255
-    total, counted = 0.0, 0
-    for n in range(2):
-        for y in range(4):
-            for x in range(5):
-                true = int(mask[n, y, x])
-                if true == 255:
-                    continue
-                scores = [math.exp(value) for value in logits[n, :, y, x].tolist()]
-                total += float(weights[true]) * -math.log(scores[true] / sum(scores))
-                counted += 1
-    found = pixel_loss(logits, mask, weights.float())
-    assert float(found) == pytest.approx(total / counted, rel=1e-5)
-    torchs = F.cross_entropy(logits, mask, weight=weights, ignore_index=255)
-    assert abs(float(found) - float(torchs)) > 0.1 * float(torchs)
-
-
-def test_pixel_loss_without_weights_is_torchs() -> None:
-    logits, mask = torch.randn(2, 3, 4, 5), torch.randint(0, 3, (2, 4, 5))
-    mask[1] = 255
-    for smoothing in (0.0, 0.1):
-        expected = F.cross_entropy(logits, mask, ignore_index=255, label_smoothing=smoothing)
-        torch.testing.assert_close(pixel_loss(logits, mask, torch.ones(3), label_smoothing=smoothing), expected)
-
-
-def test_pixel_loss_of_void_alone_is_zero_with_zero_gradients() -> None:
-    logits = torch.randn(1, 3, 2, 2, requires_grad=True)
-    loss = pixel_loss(logits, torch.full((1, 2, 2), 255), torch.ones(3))
-    loss.backward()
-    assert loss.item() == 0
-    assert logits.grad is not None
-    assert not logits.grad.any()
-
-
-def test_pixel_loss_of_bfloat16_logits_is_computed_in_float32() -> None:
-    logits, mask = torch.randn(1, 3, 8, 8).bfloat16(), torch.randint(0, 3, (1, 8, 8))
-    loss = pixel_loss(logits, mask, torch.ones(3))
-    assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, F.cross_entropy(logits.float(), mask))
-
-
 # --- optimiser and schedule
 
 
@@ -140,6 +95,7 @@ def optimisers(model: SegNet, config: TrainConfig, steps: int) -> tuple[torch.op
     [
         ("constant", {0: 1e-3, 5: 0.5, 10: 1.0, 55: 1.0, 100: 1.0}),
         ("cosine", {0: 1e-3, 5: 0.5, 10: 1.0, 55: 0.5, 100: 0.0}),
+        ("poly", {0: 1e-3, 5: 0.5, 10: 1.0, 55: 0.5**0.9, 100: 0.0}),
     ],
 )
 def test_the_learning_rate_warms_up_and_follows_its_schedule(
@@ -153,6 +109,30 @@ def test_the_learning_rate_warms_up_and_follows_its_schedule(
         scheduler.step()
     assert {step: seen[step] for step in expected} == pytest.approx({s: 0.2 * f for s, f in expected.items()}, abs=1e-9)
     assert seen[:11] == sorted(seen[:11])
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+def test_one_cycle_is_pytorchs(toy: SegNet) -> None:
+    _, ours = optimisers(toy, quick(lr=0.2, schedule="one_cycle", optimizer="sgd"), steps=100)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        torch.optim.SGD(toy.parameters(), lr=0.2), 0.2, total_steps=101, pct_start=31 / 101, final_div_factor=1e12
+    )
+    for _ in range(100):
+        assert ours.get_last_lr()[0] == pytest.approx(theirs.get_last_lr()[0], abs=1e-9)
+        ours.step()
+        theirs.step()
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw", "sgd"])
+def test_the_encoder_may_learn_more_slowly(toy: SegNet, name: str) -> None:
+    rates = {}
+    for share in (1.0, 0.1):
+        optimizer, _ = optimisers(toy, quick(optimizer=name, encoder_lr=share, warmup=0.0), steps=10)
+        rates[share] = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    encoder = {id(p) for p in toy.encoder.parameters()}
+    assert set(rates[0.1]) == {id(p) for p in toy.parameters()}
+    for key, rate in rates[0.1].items():
+        assert rate == pytest.approx(rates[1.0][key] * (0.1 if key in encoder else 1.0))
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)])
@@ -178,7 +158,7 @@ def test_a_frozen_encoder_is_not_optimised(toy: SegNet) -> None:
 def test_a_run_leaves_its_files_and_ends_with_the_best_weights(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     out, config = tmp_path / "new" / "run", quick(epochs=4, lr=0.02, ema=0.5, augment=AugmentConfig(flip=0.5))
     scores = train(toy, *sets, out=out, config=config, provenance={"data": "drawn"}, settings={"data": "here"})
-    assert {path.name for path in out.iterdir()} == {"best.safetensors", "last.ckpt", "metrics.csv", "config.yaml"}
+    assert {path.name for path in out.iterdir()} == FILES
     table = rows(out)
     assert [row["epoch"] for row in table] == ["1", "2", "3", "4"]
     assert [row["step"] for row in table] == ["3", "6", "9", "12"]
@@ -209,14 +189,14 @@ def test_the_averaged_weights_are_the_ones_that_are_scored_and_kept(toy: SegNet,
     present = torch.zeros(11)
     for sample in (train_set[index] for index in range(6)):
         present[sample["mask"][sample["mask"] != 255].unique()] = 1
-    order = list(DistributedSampler(train_set, num_replicas=1, rank=0, shuffle=True, seed=3))
+    order, loss_of = list(Order(6, 2, seed=3)), make_loss("cross_entropy", present)
     copied.train().to(memory_format=torch.channels_last)
     speed = {name: torch.zeros_like(p) for name, p in copied.named_parameters()}
     average: dict[str, torch.Tensor] = {}
     for taken, first in enumerate(range(0, 6, 2)):
         rate = min(0.6, (1 + taken) / (10 + taken))  # the decay begins low
         batch = collate([train_set[index] for index in order[first : first + 2]])
-        loss = pixel_loss(copied(batch["image"]), batch["mask"], present)
+        loss = loss_of(copied(batch["image"]), batch["mask"])
         gradients = torch.autograd.grad(loss, list(copied.parameters()))
         with torch.no_grad():
             for (name, parameter), gradient in zip(copied.named_parameters(), gradients, strict=True):
@@ -230,29 +210,6 @@ def test_the_averaged_weights_are_the_ones_that_are_scored_and_kept(toy: SegNet,
     final = dict(copied.named_parameters())["classifier.weight"]
     assert (kept.classifier.weight - final).abs().max() > 1e-3
     np.testing.assert_array_equal(evaluate(kept, val_set, workers=0).counts, scores.counts)
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_resumed_run_ends_with_the_weights_of_one_that_was_not_stopped(
-    sets: Sets, tmp_path: Path, workers: int
-) -> None:
-    def once(out: Path, epochs: int, *, resume: bool) -> None:
-        torch.manual_seed(0)
-        augment = AugmentConfig(flip=0.5, color=0.2)
-        config = quick(epochs=epochs, schedule="constant", ema=0.5, augment=augment, workers=workers)
-        train(SegNet(TOY), *sets, out=out, config=config, resume=resume)
-
-    once(tmp_path / "whole", 3, resume=False)
-    once(tmp_path / "parts", 2, resume=False)
-    once(tmp_path / "parts", 3, resume=True)
-    whole, parts = rows(tmp_path / "whole"), rows(tmp_path / "parts")
-    assert [row["epoch"] for row in parts] == ["1", "2", "3"]
-    for one, other in zip(whole, parts, strict=True):
-        assert {k: v for k, v in one.items() if k != "seconds"} == {k: v for k, v in other.items() if k != "seconds"}
-    other_weights = weights_of(tmp_path / "parts" / "last.ckpt")
-    for name, value in weights_of(tmp_path / "whole" / "last.ckpt").items():
-        assert torch.equal(value, other_weights[name]), name
-    assert float(parts[2]["seconds"]) >= float(parts[1]["seconds"])
 
 
 def test_a_finished_run_can_be_resumed_and_gives_its_scores(sets: Sets, tmp_path: Path) -> None:
@@ -275,6 +232,65 @@ def test_a_frozen_encoder_stays_to_the_last_bit(toy: SegNet, sets: Sets, tmp_pat
     assert changed == {"decoder", "classifier"}
 
 
+def test_stages_thaw_deepest_first(sets: Sets, tmp_path: Path) -> None:
+    changed = []
+    for epochs in (1, 2, 3):
+        torch.manual_seed(0)
+        toy = SegNet(TOY)
+        before = copy.deepcopy(toy.state_dict())
+        config = quick(epochs=epochs, lr=0.05, ema=0.0, thaw=(1, 2), monitor="global_accuracy")
+        train(toy, *sets, out=tmp_path / str(epochs), config=config)
+        after = weights_of(tmp_path / str(epochs) / "last.ckpt")
+        stages = [
+            any(
+                not torch.equal(after[f"model.{name}"], value)
+                for name, value in before.items()
+                if name.startswith(f"encoder.stages.{number}.")
+            )
+            for number in (0, 1)
+        ]
+        changed.append(stages)
+    assert changed == [[False, False], [False, True], [True, True]]
+
+
+def test_frozen_statistics_stay_as_they_were(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    before = copy.deepcopy(toy.state_dict())
+    train(toy, *sets, out=tmp_path, config=quick(epochs=1, batch_norm="frozen", ema=0.0))
+    after = toy.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items() if "running" in name)
+    assert not all(torch.equal(after[name], value) for name, value in before.items())
+
+
+@pytest.mark.parametrize("loss", ["focal", "ohem+0.5*dice", "boundary", "cross_entropy+lovasz"])
+def test_other_losses_learn(loss: str, sets: Sets, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = quick(epochs=4, lr=0.02, optimizer="adamw", ema=0.0, loss=loss)
+    train(SegNet(TOY), *sets, out=tmp_path, config=config)
+    losses = [float(row["train_loss"]) for row in rows(tmp_path)]
+    assert losses[-1] < losses[0]
+
+
+def test_accumulated_halves_are_the_gradient_of_their_mean(sets: Sets, tmp_path: Path) -> None:
+    """Without batch norm, and with every pixel counted, two halves are the whole."""
+    plain = SegNetConfig(
+        name="plain",
+        encoder=EncoderConfig(widths=((4,),), batch_norm=False),
+        decoder=DecoderConfig(widths=((),)),
+        classes=11,
+    )
+    train_set = sets[0].only([0, 0])  # the same picture twice, so that both halves count as many pixels
+    kept = []
+    for batch, accumulate in ((2, 1), (1, 2)):
+        torch.manual_seed(0)
+        model = SegNet(plain)
+        config = quick(
+            epochs=2, batch=batch, accumulate=accumulate, optimizer="sgd", ema=0.0, augment=AugmentConfig(flip=0.0)
+        )
+        train(model, train_set, sets[1], out=tmp_path / str(batch), config=config)
+        kept.append(weights_of(tmp_path / str(batch) / "last.ckpt"))
+    torch.testing.assert_close(kept[0], kept[1], rtol=1e-4, atol=1e-6)
+
+
 def test_training_learns(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     train(toy, *sets, out=tmp_path, config=quick(epochs=4, lr=0.02, optimizer="adamw", ema=0.0))
     losses = [float(row["train_loss"]) for row in rows(tmp_path)]
@@ -292,10 +308,40 @@ def test_bf16_trains(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_names_step_epoch_and_samples(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     with torch.no_grad():
         toy.classifier.bias[0] = float("nan")
-    with pytest.raises(TrainingError, match=r"^the loss is nan at step 0 \(epoch 0\), samples (scene_0000\d(, )?){2};"):
+    with pytest.raises(TrainingError, match=r"^the loss is nan at step 0 \(epoch 1\), samples (scene_0000\d(, )?){2};"):
         train(toy, *sets, out=tmp_path, config=quick(epochs=1))
     assert not (tmp_path / "best.safetensors").exists()
     assert not (tmp_path / "last.ckpt").exists()
+
+
+def test_a_memory_that_is_too_small_is_told_with_what_to_change(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    class Enormous(SegmentationDataset):
+        def __getitem__(self, index: int) -> Any:
+            torch.empty(2**55, dtype=torch.uint8)
+
+    train_set = Enormous(sets[0].samples, sets[0].labels, void=sets[0].void)
+    told = "the memory is not enough for a batch of 2: halve --batch and double --accumulate"
+    with pytest.raises(TrainingError, match=told):
+        train(toy, train_set, sets[1], out=tmp_path, config=quick(epochs=1))
+
+
+def test_float16_is_for_cuda(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="float16 needs a scaled loss, which is there on cuda and not on cpu"):
+        train(toy, *sets, out=tmp_path / "out", config=quick(epochs=1, precision="float16"), device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_loss_is_told_before_anything_is_written(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="hinge"):
+        train(toy, *sets, out=tmp_path / "out", config=quick(epochs=1, loss="cross_entropy+hinge"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_report_tells_every_class_and_setting(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    train(toy, *sets, out=tmp_path, config=quick(epochs=1), settings={"data": "here"})
+    page = (tmp_path / "report.html").read_text()
+    assert all(name in page for name in (*sets[0].labels.names, "weight_decay", "segnet evaluate here --model"))
+    assert page.count("data:image") >= 4 * len(sets[1])
 
 
 def test_a_used_folder_is_refused_and_stays(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
@@ -311,18 +357,11 @@ def test_there_must_be_a_run_to_resume(toy: SegNet, sets: Sets, tmp_path: Path) 
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_damaged_checkpoint_is_told(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
-    (tmp_path / "last.ckpt").write_bytes(b"not a checkpoint at all")
-    with pytest.raises(ConfigError, match=r"last\.ckpt: is damaged"):
-        train(toy, *sets, out=tmp_path, config=quick(epochs=1), resume=True)
-
-
 def test_a_checkpoint_of_another_network_is_told(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     other = SegNet(
         SegNetConfig(name="other", encoder=EncoderConfig(widths=((5,),)), decoder=DecoderConfig(widths=((5,),)))
     )
-    state = {f"model.{name}": value for name, value in other.state_dict().items()}
-    torch.save({"state_dict": state, "epoch": 0}, tmp_path / "last.ckpt")
+    train(other, *sets, out=tmp_path, config=quick(epochs=1))
     with pytest.raises(ConfigError, match=r"belongs to another network.*--config .*config\.yaml"):
         train(toy, *sets, out=tmp_path, config=quick(epochs=1), resume=True)
 
@@ -477,9 +516,11 @@ def test_a_damaged_config_file_is_told_on_resume(toy: SegNet, sets: Sets, tmp_pa
     "wrong",
     [
         {"optimizer": "lion"}, {"schedule": "step"}, {"precision": "fp8"}, {"monitor": "loss"}, {"balance": "some"},
-        {"epochs": 0}, {"batch": 0}, {"validate_every": 0}, {"warmup": 1.0}, {"ema": 1.0}, {"ema": -0.1},
+        {"epochs": 0}, {"batch": -1}, {"validate_every": 0}, {"warmup": 1.0}, {"ema": 1.0}, {"ema": -0.1},
         {"label_smoothing": 1.0}, {"lr": 0.0}, {"lr": float("nan")}, {"lr": float("inf")}, {"weight_decay": -1.0},
         {"clip": float("nan")}, {"clip": -1.0}, {"workers": -2}, {"seed": -1}, {"seed": 2**32},
+        {"accumulate": 0}, {"devices": 0}, {"nodes": 0}, {"patience": -1}, {"encoder_lr": -1.0}, {"save_every": 0.0},
+        {"loss_divisor": "all"}, {"batch_norm": "off"}, {"strategy": "horovod"},
     ],
     ids=str,
 )  # fmt: skip
@@ -487,6 +528,17 @@ def test_a_setting_out_of_range_is_told_by_name_and_value(wrong: dict[str, Any])
     ((name, value),) = wrong.items()
     with pytest.raises(ConfigError, match=f"^{name}={value!r} "):
         TrainConfig(**wrong)
+
+
+@pytest.mark.parametrize("thaw", [(0,), (3, 2), (2, 2)])
+def test_thawing_wants_rising_epochs(thaw: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"thaw=.* is not possible; give rising numbers of epochs"):
+        TrainConfig(thaw=thaw)
+
+
+def test_what_fsdp_cannot_do_is_told() -> None:
+    with pytest.raises(ConfigError, match="neither muon nor averaging can; take adamw and ema 0"):
+        TrainConfig(strategy="fsdp", optimizer="adamw")
 
 
 def test_settings_as_a_table_are_plain_and_flat() -> None:

@@ -1,0 +1,1 @@
+"""Training: settings, losses, the loop on Lightning's Trainer, and what it keeps and shows."""

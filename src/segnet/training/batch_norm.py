@@ -1,0 +1,81 @@
+"""Batch norm over several processes, and batch norm that stays as it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as distributed
+from torch import Tensor, nn
+
+__all__ = ["SyncedBatchNorm", "freeze_statistics", "sync"]
+
+
+class SyncedBatchNorm(nn.BatchNorm2d):
+    """Batch norm whose statistics are those of the pictures of all processes.
+
+    PyTorch's own, ``torch.nn.SyncBatchNorm``, works on GPUs alone.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  the name that PyTorch has
+        """(N, C, H, W), as ``nn.BatchNorm2d``."""
+        if not self.training or not distributed.is_initialized():
+            return super().forward(input)
+        x = input if input.dtype == torch.float64 else input.float()
+        sums = torch.cat([x.sum((0, 2, 3)), x.new_tensor([x.numel() / x.shape[1]])])
+        both = _total(sums)
+        total, number = both[:-1], both[-1]
+        mean = total / number
+        centred = x - mean[:, None, None]
+        variance = _total(centred.square().sum((0, 2, 3))) / number
+        self._remember(mean.detach(), variance.detach() * (number / (number - 1)).detach())
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return torch.addcmul(self.bias[:, None, None], centred, scale[:, None, None]).to(input.dtype)
+
+    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        rate = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
+        self.running_mean.lerp_(mean, rate)
+        self.running_var.lerp_(variance, rate)
+
+
+class _Total(torch.autograd.Function):
+    """The sum over all processes; so is its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor) -> Tensor:
+        total = part.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous().clone()
+        distributed.all_reduce(total)
+        return total
+
+
+def _total(part: Tensor) -> Tensor:
+    total: Tensor = _Total.apply(part)  # type: ignore[no-untyped-call]
+    return total
+
+
+def sync(model: nn.Module) -> None:
+    """Make every batch norm of ``model`` one over all processes; parameters and statistics stay the same objects."""
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if type(child) is nn.BatchNorm2d:
+                norm = SyncedBatchNorm(child.num_features, eps=child.eps, momentum=child.momentum)
+                norm._parameters, norm._buffers = child._parameters, child._buffers
+                norm.train(child.training)
+                setattr(module, name, norm)
+
+
+def freeze_statistics(model: nn.Module) -> None:
+    """Every batch norm uses the statistics that it has; scale and shift go on learning."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()

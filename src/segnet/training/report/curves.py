@@ -1,0 +1,222 @@
+"""Line charts as SVG text that takes its colours and its letters from the page.
+
+Written here and not by Matplotlib: Matplotlib's SVG has its colours for good, so that light and dark would need two
+pictures each, and its letters do not grow with the reader's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+__all__ = ["Line", "line_chart", "shared_line", "small_chart", "ticks"]
+
+Form = Callable[[float], str]
+
+_WIDTH, _HEIGHT = 360, 230
+_LEFT, _TOP, _BOTTOM = 46, 26, 38  # margins, for the numbers around the lines
+_SMALL_WIDTH, _SMALL_HEIGHT = 168, 92
+_LETTER_WIDTH, _LETTER_HEIGHT = 7.6, 14  # as a rule, of bold letters
+_FEW = 40  # so many points are drawn one by one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line of a chart.
+
+    Attributes:
+        name: stands at its end; may be empty.
+        values: one per epoch; NaN leaves a gap.
+        style: ``a``, ``b`` or ``c``, one of the page's colours for lines.
+    """
+
+    name: str
+    values: Sequence[float]
+    style: str = "a"
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """From a value to a place in pixels."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        if self.high == self.low:
+            return (self.start + self.end) / 2
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+
+def line_chart(title: str, epochs: Sequence[int], lines: Sequence[Line], *, best: int, form: Form) -> str:
+    """Lines over the epochs, with axes and a mark at the best epoch.
+
+    Args:
+        title: stands above.
+        epochs: rising, at least one.
+        lines: each with one value per epoch.
+        best: the epoch to mark.
+        form: writes a value.
+
+    Returns:
+        A figure, 360 units wide.
+    """
+    known = [value for line in lines for value in line.values if math.isfinite(value)]
+    marks = ticks(min(known), max(known)) if known else []
+    right = _WIDTH - 12 - _LETTER_WIDTH * max(len(_end_label(line, form)) for line in lines)
+    x = _Scale(epochs[0], epochs[-1], _LEFT, right)
+    y = _Scale(marks[0], marks[-1], _HEIGHT - _BOTTOM, _TOP) if marks else _Scale(0, 1, _HEIGHT - _BOTTOM, _TOP)
+    told = "; ".join(_told(line, epochs, form) for line in lines)
+    body = [
+        *(_horizontal(right, y(mark), form(mark)) for mark in marks),
+        *(_epoch_tick(x(mark), f"{mark:g}") for mark in _epoch_ticks(epochs)),
+        _text((_LEFT + right) / 2, _HEIGHT - 4, "epoch", "middle"),
+        _best_mark(x(best), best, middle=(_LEFT + right) / 2),
+        *(_drawn(line, epochs, x, y, best, form) for line in lines),
+        *_end_labels(lines, right + 9, y, form),
+    ]
+    if not known:
+        body.append(_text((_LEFT + right) / 2, _HEIGHT / 2, "no values", "middle"))
+    return (
+        f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
+        f"{_svg(_WIDTH, _HEIGHT, f'{title}: {told}', ''.join(body))}</figure>"
+    )
+
+
+def small_chart(caption: str, told: str, epochs: Sequence[int], values: Sequence[float], *, best: int) -> str:
+    """One of many small charts with the same axes, 0 to 100 %, over the grey line that ``shared_line`` drew.
+
+    Args:
+        caption: HTML that stands above.
+        told: the same in words.
+        epochs: rising, at least one.
+        values: one per epoch, 0 to 1; NaN leaves a gap.
+        best: the epoch to mark.
+    """
+    x, y = _small_scales(epochs)
+    place = epochs.index(best)
+    body = [
+        *(f'<path class="grid" d="M30 {y(mark):g}H{_SMALL_WIDTH - 6}"/>' for mark in (0, 0.5, 1)),
+        _text(26, y(1) + 4, "100", "end"),
+        _text(26, y(0) + 4, "0", "end"),
+        _text(x(epochs[0]), _SMALL_HEIGHT - 2, f"{epochs[0]}", "start" if len(epochs) > 1 else "middle"),
+        _text(x(epochs[-1]), _SMALL_HEIGHT - 2, f"{epochs[-1]}", "end") if len(epochs) > 1 else "",
+        '<use href="#shared" class="shared"/>',
+        f'<path class="line a" d="{_path(epochs, values, x, y)}"/>',
+        _dot(x(best), y(values[place]), "a best") if math.isfinite(values[place]) else "",
+    ]
+    svg = _svg(_SMALL_WIDTH, _SMALL_HEIGHT, told, "".join(body))
+    return f'<figure class="small"><figcaption>{caption}</figcaption>{svg}</figure>'
+
+
+def shared_line(epochs: Sequence[int], values: Sequence[float]) -> str:
+    """What all small charts have behind their own line, drawn once."""
+    x, y = _small_scales(epochs)
+    path = f'<path id="shared" d="{_path(epochs, values, x, y)}"/>'
+    return f'<svg width="0" height="0" class="hidden" aria-hidden="true"><defs>{path}</defs></svg>'
+
+
+def ticks(low: float, high: float, *, most: int = 5) -> list[float]:
+    """Round numbers, evenly spaced, from at most ``low`` to at least ``high``."""
+    if high - low < 1e-9 * max(abs(low), abs(high), 1e-9):  # one value: some room around it
+        room = abs(low) / 10 or 1
+        low, high = max(low - room, min(low, 0)), high + room
+    raw = (high - low) / most
+    power = 10 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
+    return [place * step for place in range(math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9) + 1)]
+
+
+def _small_scales(epochs: Sequence[int]) -> tuple[_Scale, _Scale]:
+    return _Scale(epochs[0], epochs[-1], 32, _SMALL_WIDTH - 8), _Scale(0, 1, _SMALL_HEIGHT - 18, 8)
+
+
+def _epoch_ticks(epochs: Sequence[int]) -> list[float]:
+    if len(epochs) == 1:
+        return [epochs[0]]
+    return [mark for mark in ticks(epochs[0], epochs[-1]) if mark == int(mark) and epochs[0] <= mark <= epochs[-1]]
+
+
+def _svg(width: int, height: int, told: str, body: str) -> str:
+    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(told)}">{body}</svg>'
+
+
+def _text(x: float, y: float, words: str, anchor: str, style: str = "tick") -> str:
+    return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
+
+
+def _horizontal(right: float, y: float, words: str) -> str:
+    return f'<path class="grid" d="M{_LEFT} {y:.1f}H{right:.1f}"/>' + _text(_LEFT - 6, y + 4, words, "end")
+
+
+def _epoch_tick(x: float, words: str) -> str:
+    bottom = _HEIGHT - _BOTTOM
+    return f'<path class="axis" d="M{x:.1f} {bottom}v4"/>' + _text(x, bottom + 17, words, "middle")
+
+
+def _best_mark(x: float, best: int, *, middle: float) -> str:
+    anchor = "end" if x > middle else "start"
+    line = f'<path class="mark" d="M{x:.1f} {_TOP - 6}V{_HEIGHT - _BOTTOM}"/>'
+    return line + _text(x, _TOP - 12, f"best: epoch {best}", anchor, "name")
+
+
+def _drawn(line: Line, epochs: Sequence[int], x: _Scale, y: _Scale, best: int, form: Form) -> str:
+    """The line, a dot for each point as long as they are few, and a large one at the best epoch."""
+    drawn = [f'<path class="line {line.style}" d="{_path(epochs, line.values, x, y)}"/>']
+    for epoch, value in zip(epochs, line.values, strict=True):
+        if math.isfinite(value) and (epoch == best or len(epochs) <= _FEW):
+            style = f"{line.style} best" if epoch == best else line.style
+            drawn.append(_dot(x(epoch), y(value), style, f"epoch {epoch}: {line.name} {form(value)}"))
+    return "".join(drawn)
+
+
+def _dot(x: float, y: float, style: str, words: str = "") -> str:
+    title = f"<title>{escape(words)}</title>" if words else ""
+    return f'<circle class="dot {style}" cx="{x:.1f}" cy="{y:.1f}" r="{4 if "best" in style else 2.2}">{title}</circle>'
+
+
+def _path(epochs: Sequence[int], values: Sequence[float], x: _Scale, y: _Scale) -> str:
+    """A new beginning after every gap; the tail of no length makes a point without neighbours visible."""
+    parts, pen = [], "M"
+    for epoch, value in zip(epochs, values, strict=True):
+        if math.isfinite(value):
+            parts.append(f"{pen}{x(epoch):.1f} {y(value):.1f}" + ("h0" if pen == "M" else ""))
+            pen = "L"
+        else:
+            pen = "M"
+    return "".join(parts)
+
+
+def _end_labels(lines: Sequence[Line], x: float, y: _Scale, form: Form) -> list[str]:
+    """Name and last value at the end of each line, moved apart where they would cover each other."""
+    wanted = sorted(
+        ((y(_last(line)), line) for line in lines if math.isfinite(_last(line))), key=lambda label: label[0]
+    )
+    labels, above = [], -math.inf
+    for place, line in wanted:
+        above = max(place, above + _LETTER_HEIGHT)
+        labels.append(_text(x, above + 4, _end_label(line, form), "start", f"name {line.style}"))
+    return labels
+
+
+def _end_label(line: Line, form: Form) -> str:
+    return f"{line.name} {form(_last(line))}".strip()
+
+
+def _last(line: Line) -> float:
+    """The last value that is known; NaN if none is."""
+    return next((value for value in reversed(line.values) if math.isfinite(value)), math.nan)
+
+
+def _told(line: Line, epochs: Sequence[int], form: Form) -> str:
+    known = [(epoch, value) for epoch, value in zip(epochs, line.values, strict=True) if math.isfinite(value)]
+    if not known:
+        return f"{line.name} has no values".strip()
+    (first, start), (last, end) = known[0], known[-1]
+    if first == last:
+        return f"{line.name} {form(start)} in epoch {first}".strip()
+    return f"{line.name} {form(start)} in epoch {first}, {form(end)} in epoch {last}".strip()

@@ -1,0 +1,211 @@
+"""``report.html``: what a run was, how it went, and how good and how bad its best weights are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from segnet.files import replacing
+from segnet.metrics import Scores
+from segnet.training.report.curves import Line, line_chart, shared_line, small_chart
+from segnet.training.report.headline import headline
+from segnet.training.report.markup import class_name, identifier, number, percent, scrolled, section
+from segnet.training.report.matrix import classes_table, confusion_section
+from segnet.training.report.pictures import Example, pictures_section
+from segnet.training.report.record import SCORES, Record
+from segnet.training.report.splits import data_section
+from segnet.training.report.style import STYLE
+from segnet.training.settings import TrainConfig
+
+__all__ = ["write_report"]
+
+_COLUMNS = ("epoch", "step", "seconds", "lr", "train_loss", *SCORES)
+
+# Nothing outside the file is ever asked for, whatever names or settings contain.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def write_report(path: Path, record: Record, examples: Sequence[Example] = ()) -> None:
+    """Write the page whole or not at all.
+
+    Args:
+        path: such as ``out / "report.html"``.
+        record: what to tell.
+        examples: pictures to show, as ``choose_examples`` gives them.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    page = _page(record, examples)
+    with replacing(path) as temporary:
+        # A file's name may hold bytes that are no letters.
+        temporary.write_text(page, encoding="utf-8", errors="replace")
+
+
+def _page(record: Record, examples: Sequence[Example]) -> str:
+    scores = Scores(record.confusion, record.labels)
+    parts = {
+        "Result": headline(record),
+        "Curves": _curves(record),
+        "Classes": _classes(record) + classes_table(scores),
+        "Confusion": confusion_section(scores),
+        "Pictures": pictures_section(examples, record.labels),
+        "Data": data_section(record.labels, record.data),
+        "Settings": f'<div class="pair">{_settings(record.settings)}{_environment(record.environment)}</div>',
+        "Reproduce": _commands(record.commands),
+    }
+    links = "".join(f'<li><a href="#{identifier(title)}">{title}</a></li>' for title in parts)
+    title = escape(record.title)
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<link rel="icon" href="data:,"><title>{title}: training report</title><style>{STYLE}</style></head>\n'
+        f'<body><header><h1>{title}</h1><p class="lead">{_lead(record)}</p>'
+        f'<nav aria-label="Sections"><ul>{links}</ul></nav></header>\n<main>{_notes(record.notes)}'
+        + "\n".join(section(title, body) for title, body in parts.items())
+        + "</main></body></html>\n"
+    )
+
+
+def _lead(record: Record) -> str:
+    """One line of what this was."""
+    last = record.rows[-1]
+    said = [f"training report · epoch {last['epoch']}"]
+    if "epochs" in record.settings:
+        said[0] += f" of {record.settings['epochs']}"
+    if "data" in record.settings:
+        said.append(str(record.settings["data"]))
+    said.append(_duration(float(last.get("seconds", math.nan))))
+    return escape(" · ".join(said))
+
+
+def _duration(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "–"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def _notes(notes: Sequence[str]) -> str:
+    if not notes:
+        return ""
+    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    return f'<aside class="notes" aria-labelledby="notes"><h2 id="notes">Beware</h2><ul>{items}</ul></aside>'
+
+
+def _curves(record: Record) -> str:
+    epochs, best = record.epochs, record.epochs[record.best]
+    scores = [
+        Line(name=name.removesuffix(" accuracy").removesuffix(" average"), values=record.column(column), style=style)
+        for (column, name), style in zip(SCORES.items(), "abc", strict=True)
+    ]
+    charts = (
+        line_chart("Validation scores", epochs, scores, best=best, form=_short_percent),
+        line_chart(
+            "Training loss", epochs, [Line(name="", values=record.column("train_loss"))], best=best, form=number
+        ),
+        line_chart("Learning rate", epochs, [Line(name="", values=record.column("lr"))], best=best, form=_rate),
+    )
+    return f'<div class="charts">{"".join(charts)}</div>{_rows_table(record)}'
+
+
+def _short_percent(share: float) -> str:
+    return f"{100 * share:.3g}\N{NO-BREAK SPACE}%"
+
+
+def _rate(value: float) -> str:
+    return f"{value:.2g}" if math.isfinite(value) else "–"
+
+
+def _rows_table(record: Record) -> str:
+    """The numbers behind the curves."""
+    head = "".join(f'<th scope="col" class="number">{name}</th>' for name in _COLUMNS)
+    rows = []
+    for place, row in enumerate(record.rows):
+        cells = "".join(f'<td class="number">{_plain(row.get(name, math.nan))}</td>' for name in _COLUMNS[1:])
+        mark = " (best)" if place == record.best else ""
+        rows.append(f'<tr><th scope="row" class="number">{row["epoch"]}{mark}</th>{cells}</tr>')
+    table = (
+        "<table><caption>One row per validation; metrics.csv has the IoU of the classes, too</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    )
+    return f"<details><summary>The numbers</summary>{scrolled(table, 'Numbers of all validations')}</details>"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.5g}" if math.isfinite(value) else "–"
+    return escape(str(value))
+
+
+def _classes(record: Record) -> str:
+    """One small chart per class, the best first: with up to 255 lines in one chart nobody could follow any."""
+    best, epochs = record.best, record.epochs
+    columns = {name: record.column(f"iou_{name}") for name in record.labels.names}
+    order = sorted(columns, key=lambda name: -_or_least(columns[name][best]))
+    colors = dict(zip(record.labels.names, record.labels.colors, strict=True))
+    charts = []
+    for name in order:
+        now = percent(columns[name][best])
+        caption = f"{class_name(name, colors[name])}<b>{now}</b>"
+        told = f"IoU of {name}: {percent(columns[name][0])} in epoch {epochs[0]}, {now} in epoch {epochs[best]}"
+        charts.append(small_chart(caption, told, epochs, columns[name], best=epochs[best]))
+    return (
+        "<p>IoU of each class in percent over the epochs, the best class first. The dot and the number are those of "
+        f"epoch {epochs[best]}; the dotted line is the mean over the classes.</p>"
+        f'{shared_line(epochs, record.column("miou"))}<div class="smalls">{"".join(charts)}</div>'
+    )
+
+
+def _or_least(value: float) -> float:
+    return value if math.isfinite(value) else -math.inf
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    """All of them; those that are not ``TrainConfig``'s own are strong and have the default beside them."""
+    defaults = TrainConfig().to_dict()
+    rows = []
+    for name, value in settings.items():
+        changed = name in defaults and defaults[name] != value
+        kind = "value changed" if changed else "value"
+        default = _setting(defaults[name]) if changed else ""
+        rows.append(
+            f'<tr><th scope="row">{escape(str(name))}</th><td class="{kind}">{_setting(value)}</td>'
+            f'<td class="value">{default}</td></tr>'
+        )
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("setting", "value", "default, if another"))
+    return (
+        "<div><table><caption>Settings of the run, as in config.yaml</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _setting(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return escape(" ".join(map(str, value))) or "–"
+    return escape(str(value)) or "–"
+
+
+def _environment(environment: Mapping[str, str]) -> str:
+    rows = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td class="value">{escape(str(value))}</td></tr>'
+        for name, value in environment.items()
+    )
+    return f"<div><table><caption>Machine and versions</caption><tbody>{rows}</tbody></table></div>"
+
+
+def _commands(commands: Sequence[str]) -> str:
+    if not commands:
+        return "<p>No commands were recorded.</p>"
+    return "".join(f'<pre tabindex="0"><code>{escape(command)}</code></pre>' for command in commands)

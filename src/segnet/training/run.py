@@ -1,0 +1,346 @@
+"""``train``: a run from its settings to its best weights, on Lightning's Trainer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from segnet.data.balance import ClassCounts, class_weights, count_classes
+from segnet.data.dataset import SegmentationDataset, worker_error
+from segnet.devices import pick_device, pick_precision
+from segnet.errors import ConfigError, DataError, MissingPackageError, ModelError, SegNetError, TrainingError
+from segnet.metrics import Scores
+from segnet.models.segnet import SegNet
+from segnet.training.batch_norm import sync
+from segnet.training.folder import check_unchanged, check_unused, settings_of, start_folder
+from segnet.training.loaders import Order, make_loaders
+from segnet.training.losses import check_loss
+from segnet.training.settings import Precision, TrainConfig
+
+if TYPE_CHECKING:
+    import lightning
+
+    from segnet.training.keeping import Keeper
+    from segnet.training.reporting import Reporter
+    from segnet.training.task import Task
+    from segnet.training.watching import Collapse
+
+__all__ = ["is_first_process", "train"]
+
+log = logging.getLogger("segnet")
+
+_PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed", "float16": "16-mixed"}
+# What Gloo and NCCL say of a process that is gone.
+_GONE = ("closed by peer", "reset by peer", "NCCL", "Broken pipe", "Timed out waiting")
+
+
+def train(
+    model: SegNet,
+    train_set: SegmentationDataset,
+    val_set: SegmentationDataset,
+    *,
+    out: str | Path,
+    config: TrainConfig | None = None,
+    resume: bool = False,
+    device: str = "auto",
+    provenance: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Scores:
+    """Train a network and keep its best weights.
+
+    Writes into ``out``: ``best.safetensors`` (the model file), ``last.ckpt`` and ``previous.ckpt`` (to resume),
+    ``metrics.csv``, ``config.yaml`` and ``report.html``; nothing as long as the settings or the masks cannot be used. A
+    run that was stopped and resumed ends with the weights it would have had anyway.
+
+    Args:
+        model: the network; it is trained in place and ends with the best weights.
+        train_set, val_set: with the same class table as the network.
+        out: the run's folder.
+        config: see ``TrainConfig``.
+        resume: go on from ``out/last.ckpt``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        provenance: kept in the model file.
+        settings: what else the run was started with; written to ``config.yaml`` before those of ``config``, and kept in
+            the model file.
+
+    Returns:
+        The best weights' validation scores.
+
+    Raises:
+        ConfigError: ``out`` holds another run, or there is nothing to resume, or it belongs to another network.
+        DataError: a picture or mask cannot be used.
+        ModelError: the network has another number of classes than the data.
+        OutputError: ``out`` cannot be written.
+        TrainingError: the loss is not finite, the memory is not enough, or another process of the run is gone.
+        MissingPackageError: Lightning, Kornia or a logger is not installed.
+    """
+    config, out = config or TrainConfig(), Path(out)
+    lightning = _import_lightning()
+    from segnet.training import keeping, reporting, task, watching
+
+    if not resume:
+        check_unused(out, (keeping.LAST, keeping.PREVIOUS))
+    checkpoint, state = keeping.newest_checkpoint(out) if resume else (None, {})
+    check_loss(config.loss)
+    _check_sets(model, train_set, val_set)
+    place = pick_device(device)
+    before = settings_of(out) if resume else {}
+    config = _decided(config, before, place, model, train_set)
+    lightning.seed_everything(config.seed, workers=True, verbose=False)
+    counts = _count(train_set, need_two=True)
+    weights = torch.from_numpy(class_weights(counts, config.balance, train_set.labels))
+    _count(val_set)  # A bad mask is to be told now, not after the first epoch.
+    network = task.Task(model, weights, config)
+    all_settings = {**(settings or {}), **config.to_dict()}
+    if checkpoint is not None:
+        _check_fits(checkpoint, state, network)
+        check_unchanged(out / "config.yaml", before, all_settings)
+    keeper = keeping.Keeper(out, train_set.labels, config.monitor, {**(provenance or {}), "settings": all_settings})
+    collapse = watching.Collapse(keeper)
+    subject = reporting.Subject(
+        out=out, title=model.config.name, labels=train_set.labels, monitor=config.monitor, settings=all_settings
+    )
+    reporter = reporting.Reporter(subject, keeper, collapse, train_set, val_set)
+    trainer = _trainer(out, config, place, _callbacks(config, keeper, collapse, reporter))
+    _check_shares(trainer.world_size, config, len(train_set))
+    if trainer.is_global_zero:
+        start_folder(out, all_settings)
+    if trainer.world_size > 1 and config.batch_norm == "synced":
+        sync(model)
+    order = Order(
+        len(train_set),
+        config.batch,
+        seed=config.seed,
+        rank=trainer.global_rank,
+        processes=trainer.world_size,
+        **_next(state),
+    )
+    with warnings.catch_warnings(), _told(config, trainer.world_size):
+        warnings.filterwarnings("ignore", module="lightning")
+        loaders = make_loaders(train_set, val_set, order, workers=config.workers)
+        _fit(trainer, network, *loaders, checkpoint=checkpoint)
+    scores = keeper.restore_best(model)
+    if trainer.is_global_zero:
+        reporter.finish(model, place)
+    return scores
+
+
+def is_first_process() -> bool:
+    """Whether this process speaks for the run; of several only one does."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
+
+
+def _trainer(out: Path, config: TrainConfig, device: torch.device, callbacks: list[Any]) -> lightning.Trainer:
+    devices, nodes = _processes(config)
+    trainer: lightning.Trainer = _import_lightning().Trainer(
+        accelerator=device.type,
+        devices=devices if device.index is None else [device.index],
+        num_nodes=nodes,
+        strategy=_strategy(config, devices * nodes),
+        max_epochs=config.epochs,
+        precision=_PRECISIONS[config.precision],
+        accumulate_grad_batches=config.accumulate,
+        gradient_clip_val=config.clip or None,
+        check_val_every_n_epoch=config.validate_every,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        logger=_loggers(out, config) or False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=out,
+        callbacks=callbacks,
+    )
+    return trainer
+
+
+def _processes(config: TrainConfig) -> tuple[int, int]:
+    """How many per machine, and machines; torchrun has decided that already."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return config.devices, config.nodes
+    here = int(os.environ["LOCAL_WORLD_SIZE"])
+    return here, int(os.environ["WORLD_SIZE"]) // here
+
+
+def _strategy(config: TrainConfig, processes: int) -> Any:
+    if processes == 1:
+        return "auto"
+    from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
+
+    if config.strategy == "fsdp":
+        return FSDPStrategy(state_dict_type="full")
+    # Statistics are the same everywhere already, and what is frozen has no gradients to wait for.
+    return DDPStrategy(broadcast_buffers=config.batch_norm == "local", find_unused_parameters=bool(config.thaw))
+
+
+def _loggers(out: Path, config: TrainConfig) -> list[Any]:
+    if not config.loggers:
+        return []
+    from lightning.pytorch import loggers
+
+    makers: dict[str, Callable[[], Any]] = {
+        "tensorboard": partial(loggers.TensorBoardLogger, out, name="", version="events"),
+        "wandb": partial(loggers.WandbLogger, save_dir=out, name=out.name, config=config.to_dict()),
+        "mlflow": partial(loggers.MLFlowLogger, run_name=out.name, save_dir=str(out / "mlruns")),
+    }
+    made = []
+    for name in config.loggers:
+        try:
+            made.append(makers[name]())
+        except ModuleNotFoundError as error:
+            raise MissingPackageError(name, name) from error
+    return made
+
+
+def _callbacks(config: TrainConfig, keeper: Keeper, collapse: Collapse, reporter: Reporter) -> list[Any]:
+    """In the order they must run: the keeper scores and writes while the averaged weights are in place."""
+    from segnet.training import keeping, watching
+
+    return [
+        keeper,
+        *([keeping.Averaging(config.ema)] if config.ema else []),
+        watching.Watch(keeper),
+        collapse,
+        *([watching.Patience(keeper, config.patience)] if config.patience else []),
+        *([watching.Log(keeper)] if config.loggers else []),
+        reporter,
+        keeping.Resumable(keeper.out, config.save_every),
+    ]
+
+
+def _fit(
+    trainer: lightning.Trainer,
+    task: Task,
+    train_loader: DataLoader[Any],
+    val_loader: DataLoader[Any],
+    *,
+    checkpoint: Path | None,
+) -> None:
+    try:
+        trainer.fit(task, train_loader, val_loader, ckpt_path=checkpoint, weights_only=True)
+    except SegNetError as error:
+        raise worker_error(error) from None
+    except SystemExit as exit_:
+        if trainer.interrupted and exit_.code == 1:  # Lightning turns Ctrl-C into an exit of its own.
+            raise KeyboardInterrupt from None
+        raise
+
+
+@contextmanager
+def _told(config: TrainConfig, processes: int) -> Iterator[None]:
+    """What a user can mend of what PyTorch raises, in one sentence."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        text = str(error)
+        if isinstance(error, SegNetError):
+            raise
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
+            raise TrainingError(
+                f"the memory is not enough for a batch of {config.batch}: halve --batch and double --accumulate, give "
+                "a smaller --crop, or add --save-memory"
+            ) from error
+        if processes > 1 and any(words in text for words in _GONE):
+            raise TrainingError(
+                "another process of this run is gone, so it ends here; look at what that one said, and go on with "
+                "--resume, also with another number of processes"
+            ) from error
+        raise
+
+
+def _check_sets(model: SegNet, train_set: SegmentationDataset, val_set: SegmentationDataset) -> None:
+    for data in (train_set, val_set):
+        if data.labels.classes != model.config.classes:
+            raise ModelError(
+                f"the network has {model.config.classes} classes but the data {data.labels.classes}; "
+                "create it with the data's number of classes"
+            )
+    if train_set.samples == val_set.samples:
+        log.warning("there is no split of its own for validation: the same %d pictures are used for both", len(val_set))
+
+
+def _check_shares(processes: int, config: TrainConfig, pictures: int) -> None:
+    if config.batch % processes:
+        raise ConfigError(
+            f"a batch of {config.batch} cannot be shared out to {processes} processes; give a multiple of {processes}"
+        )
+    if pictures < config.batch:
+        raise DataError(
+            f"{pictures} training pictures are fewer than one batch of {config.batch}; give --batch {pictures} or less"
+        )
+
+
+def _count(dataset: SegmentationDataset, *, need_two: bool = False) -> ClassCounts:
+    """Pixels by class; every mask is read or was before."""
+    counts = count_classes(dataset)
+    if not counts.pixels.any():
+        raise DataError(
+            f"all masks, such as {dataset.samples[0].mask}, are void everywhere; there is nothing to learn or to score"
+        )
+    present = np.flatnonzero(counts.pixels)
+    if len(present) == 1 < dataset.labels.classes and need_two:
+        raise DataError(
+            f"all {len(dataset)} training masks, such as {dataset.samples[0].mask}, hold nothing but void and class "
+            f"{present[0]} ({dataset.labels.names[present[0]]}); if they are black-and-white masks of 0 and 255, save "
+            "them as 0 and 1"
+        )
+    return counts
+
+
+def _check_fits(path: Path, state: Mapping[str, Any], task: Task) -> None:
+    """A checkpoint of another network is refused before Lightning fails on it."""
+    if {name: value.shape for name, value in state["state_dict"].items()} != {
+        name: value.shape for name, value in task.state_dict().items()
+    }:
+        raise ConfigError(
+            f"{path}: belongs to another network than the one asked for; "
+            f"give the flags of that run: --config {path.with_name('config.yaml')}"
+        )
+
+
+def _next(state: Mapping[str, Any]) -> dict[str, int]:
+    """The epoch to go on with, and how many of its batches are done."""
+    if not state:
+        return {"epoch": 0, "done": 0}
+    progress = state["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    if progress["is_last_batch"]:
+        return {"epoch": state["epoch"] + 1, "done": 0}
+    return {"epoch": state["epoch"], "done": progress["current"]["ready"]}
+
+
+def _decided(
+    config: TrainConfig, before: Mapping[str, Any], device: torch.device, model: SegNet, data: SegmentationDataset
+) -> TrainConfig:
+    """What is left to the machine is decided once, when a run begins, since a resumed run must compute as before."""
+    from segnet.training.tuning import fitting_batch
+
+    precision: Precision = config.precision
+    if precision == "auto" and before.get("precision") in _PRECISIONS:
+        precision = before["precision"]
+    if precision == "auto":
+        precision = "bf16" if pick_precision("auto", device) == torch.bfloat16 else "float32"
+    if precision == "float16" and device.type != "cuda":
+        raise ConfigError(f"float16 needs a scaled loss, which is there on cuda and not on {device.type}; take bf16")
+    batch = config.batch or before.get("batch") or fitting_batch(model, data, config, device)
+    return replace(config, precision=precision, batch=batch)
+
+
+def _import_lightning() -> Any:
+    try:
+        import lightning
+    except ImportError as error:
+        raise MissingPackageError("lightning", "train") from error
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return lightning

@@ -1,0 +1,220 @@
+"""A run that was killed and resumed ends as one that was left alone."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import resource
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from segnet.data.dataset import SegmentationDataset
+from segnet.data.sources import Source
+from segnet.data.transforms import AugmentConfig
+from segnet.errors import ConfigError, OutputError
+from segnet.models.decoders import DecoderConfig
+from segnet.models.encoders import EncoderConfig
+from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.training.loaders import Order, Share
+from segnet.training.run import train
+from segnet.training.settings import TrainConfig
+
+TOY = SegNetConfig(
+    name="toy",
+    encoder=EncoderConfig(widths=((4,), (6,)), dropout_after_pooling=(2,)),
+    decoder=DecoderConfig(widths=((4,), (4,)), dropout_stages=(2,)),
+    classes=11,
+    dropout=0.1,
+)
+CONFIG = TrainConfig(
+    epochs=3,
+    batch=2,
+    precision="float32",
+    workers=0,
+    ema=0.5,
+    save_every=1e-9,
+    augment=AugmentConfig(flip=0.5, color=0.2, noise=0.3),
+)
+
+
+class PowerCutError(Exception):
+    """Nothing that the program knows of."""
+
+
+class Fragile(SegmentationDataset):
+    """Fails for good once it has been read so many times."""
+
+    left = 0
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        self.left -= 1
+        if self.left < 0:
+            raise PowerCutError
+        return super().__getitem__(index)
+
+
+def run(camvid: Source, out: Path, *, config: TrainConfig = CONFIG, reads: int = 0, resume: bool = False) -> None:
+    """A run of three epochs of three steps of two pictures; with ``reads``, the power is cut after so many."""
+    torch.manual_seed(0)
+    train_set = camvid.dataset("train")
+    if reads:
+        train_set = Fragile(train_set.samples, train_set.labels, void=train_set.void)
+        train_set.left = reads
+    train(SegNet(TOY), train_set, camvid.dataset("val"), out=out, config=config, resume=resume)
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / "metrics.csv").open(newline="") as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Weights, averaged weights, optimiser and scores agree to the last bit."""
+    assert rows(one) == rows(other)
+    assert digest(one / "best.safetensors") == digest(other / "best.safetensors")
+    states = [torch.load(out / "last.ckpt", weights_only=True) for out in (one, other)]
+    for key in ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers", "epoch", "global_step"):
+        torch.testing.assert_close(states[0][key], states[1][key], rtol=0, atol=0)
+
+
+@pytest.fixture(scope="module")
+def whole(camvid: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody stopped."""
+    out = tmp_path_factory.mktemp("whole")
+    run(camvid, out)
+    return out
+
+
+@pytest.mark.parametrize("steps", range(1, 9))
+def test_a_run_cut_off_after_any_step_ends_the_same(steps: int, whole: Path, camvid: Source, tmp_path: Path) -> None:
+    with pytest.raises(PowerCutError):
+        run(camvid, tmp_path, reads=2 * steps + 1)
+    if steps % 3:  # within an epoch
+        assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == steps
+    run(camvid, tmp_path, resume=True)
+    assert_same(whole, tmp_path)
+
+
+def test_a_run_cut_off_again_and_again_ends_the_same(whole: Path, camvid: Source, tmp_path: Path) -> None:
+    for _ in range(8):
+        try:
+            run(camvid, tmp_path, reads=3, resume=(tmp_path / "last.ckpt").exists())
+        except PowerCutError:
+            continue
+    run(camvid, tmp_path, resume=True)
+    assert_same(whole, tmp_path)
+
+
+def test_accumulated_batches_are_cut_off_between_steps_alone(camvid: Source, tmp_path: Path) -> None:
+    config = replace(CONFIG, batch=1, accumulate=2)
+    run(camvid, tmp_path / "whole", config=config)
+    with pytest.raises(PowerCutError):
+        run(camvid, tmp_path / "parts", config=config, reads=9)
+    assert torch.load(tmp_path / "parts" / "last.ckpt", weights_only=True)["global_step"] == 4
+    run(camvid, tmp_path / "parts", config=config, resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_reading_in_other_processes_changes_nothing(whole: Path, camvid: Source, tmp_path: Path) -> None:
+    run(camvid, tmp_path, config=replace(CONFIG, workers=2))
+    assert rows(whole) == rows(tmp_path)
+    one, other = (load_file(out / "best.safetensors") for out in (whole, tmp_path))
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(
+    whole: Path, camvid: Source, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(PowerCutError):
+        run(camvid, tmp_path, reads=11)
+    data = bytearray((tmp_path / "last.ckpt").read_bytes())
+    data[len(data) // 2] ^= 1  # one bit of a weight, which PyTorch would not notice
+    (tmp_path / "last.ckpt").write_bytes(data)
+    run(camvid, tmp_path, resume=True)
+    assert "last.ckpt: is damaged; going on from previous.ckpt, of step 4" in caplog.text
+    assert_same(whole, tmp_path)
+
+
+def test_two_damaged_checkpoints_are_told(camvid: Source, tmp_path: Path) -> None:
+    for name in ("last.ckpt", "previous.ckpt"):
+        (tmp_path / name).write_bytes(b"not a checkpoint at all")
+    with pytest.raises(ConfigError, match=r"last\.ckpt: is damaged and cannot be resumed; start anew"):
+        run(camvid, tmp_path, resume=True)
+
+
+def test_a_checkpoint_that_is_not_ours_is_told(camvid: Source, tmp_path: Path) -> None:
+    torch.save({"state_dict": {}}, tmp_path / "last.ckpt")
+    with pytest.raises(ConfigError, match="is damaged"):
+        run(camvid, tmp_path, resume=True)
+
+
+@pytest.fixture
+def small_files_alone() -> Iterator[None]:
+    """As on a full disk, a file cannot grow beyond 4 kB."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_ends_the_run_and_harms_nothing(
+    camvid: Source, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    run(camvid, tmp_path, config=replace(CONFIG, epochs=1))
+    before = {name: digest(tmp_path / name) for name in ("last.ckpt", "best.safetensors")}
+    request.getfixturevalue("small_files_alone")
+    with pytest.raises(OutputError, match="cannot be written"):
+        run(camvid, tmp_path, config=replace(CONFIG, epochs=2), resume=True)
+    assert before == {name: digest(tmp_path / name) for name in before}
+    assert not list(tmp_path.glob(".segnet-*"))
+
+
+def test_what_a_killed_run_left_half_written_is_removed(camvid: Source, tmp_path: Path) -> None:
+    run(camvid, tmp_path, config=replace(CONFIG, epochs=1))
+    (tmp_path / ".segnet-0123456789abcdef.ckpt").write_bytes(b"half")
+    run(camvid, tmp_path, config=replace(CONFIG, epochs=1), resume=True)
+    assert not list(tmp_path.glob(".segnet-*"))
+
+
+# --- which picture comes when
+
+
+def test_every_process_sees_its_part_of_the_same_batches() -> None:
+    alone = list(Order(11, 4, seed=5, epoch=2))
+    parts = [list(Order(11, 4, seed=5, epoch=2, rank=rank, processes=2)) for rank in (0, 1)]
+    assert len(alone) == 8 == len(set(alone))
+    for batch in range(2):
+        together = [index for part in parts for index in part[2 * batch : 2 * batch + 2]]
+        assert sorted(together) == sorted(alone[4 * batch : 4 * batch + 4])
+    assert [len(Order(11, 4, seed=5, processes=count)) for count in (1, 2, 4)] == [8, 4, 2]
+
+
+def test_order_depends_on_seed_and_epoch_and_goes_on_within_one() -> None:
+    order = Order(10, 2, seed=1)
+    first = list(order)
+    assert list(order) == first
+    order.set_epoch(1)
+    assert list(order) != first
+    assert list(Order(10, 2, seed=2)) != first
+    begun = Order(10, 2, seed=1, epoch=0, done=3)
+    begun.set_epoch(0)
+    assert list(begun) == first[6:]
+    begun.set_epoch(1)
+    assert list(begun) == list(order)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_every_picture_is_scored_once(processes: int) -> None:
+    shares = [Share(7, rank=rank, processes=processes) for rank in range(processes)]
+    assert sorted(index for share in shares for index in share) == list(range(7))
+    assert [len(list(share)) for share in shares] == [len(share) for share in shares]

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from segnet import checkpoint
+from segnet.cli import main
+from segnet.data.dataset import SegmentationDataset
+from segnet.data.sources import Source
+from segnet.data.transforms import AugmentConfig
+from segnet.errors import ConfigError, TrainingError
+from segnet.labels import CAMVID
+from segnet.models.decoders import DecoderConfig
+from segnet.models.encoders import EncoderConfig
+from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.models.zoo import create_model
+from segnet.training import tuning
+from segnet.training.settings import TrainConfig
+from segnet.training.tuning import find_lr, fitting_batch, for_overfitting, steepest
+
+TOY = SegNetConfig(
+    name="toy", encoder=EncoderConfig(widths=((8,), (8,))), decoder=DecoderConfig(widths=((8,), (8,))), classes=11
+)
+QUICK = TrainConfig(batch=2, precision="float32", workers=0)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def data(camvid: Source) -> SegmentationDataset:
+    return camvid.dataset("train")
+
+
+def test_the_batch_that_fits_follows_memory_and_size(
+    data: SegmentationDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = data.only([0] * 1000)
+    model = create_model("segnet_basic")
+    batches = {}
+    for memory in (2**26, 2**28, 2**40):
+        monkeypatch.setattr(tuning, "memory", lambda memory=memory: memory)
+        batches[memory] = fitting_batch(model, many, QUICK, CPU)
+    assert 1 <= batches[2**26] < batches[2**28] < batches[2**40] == 32
+    assert batches[2**28] == pytest.approx(4 * batches[2**26], abs=4)
+    monkeypatch.setattr(tuning, "memory", lambda: 2**26)
+    crop = replace(QUICK, augment=AugmentConfig(crop=(24, 32)))
+    assert fitting_batch(model, many, crop, CPU) == pytest.approx(4 * batches[2**26], abs=4)
+
+
+def test_what_a_step_keeps_is_counted_as_the_plain_sum(data: SegmentationDataset) -> None:
+    """One convolution without batch norm or codes: the picture (normalised) and the map are kept."""
+    config = SegNetConfig(
+        name="one", encoder=EncoderConfig(widths=((8,),), batch_norm=False),
+        decoder=DecoderConfig(widths=((8,),), upsampling="bilinear"),
+    )  # fmt: skip
+    kept = tuning._kept_bytes(SegNet(config), torch.rand(1, 3, 32, 32))
+    maps = 4 * 32 * 32
+    assert kept >= (3 + 8) * maps
+    assert kept <= (3 + 5 * 8) * maps
+
+
+def test_few_pictures_get_a_small_batch(data: SegmentationDataset) -> None:
+    assert fitting_batch(SegNet(TOY), data.only(range(6)), QUICK, CPU) == 1
+
+
+def test_the_learning_rates_rise_and_the_network_stays(data: SegmentationDataset) -> None:
+    model = SegNet(TOY)
+    before = copy.deepcopy(model.state_dict())
+    seen: list[tuple[int, int]] = []
+    found = find_lr(
+        model, data, config=replace(QUICK, optimizer="adamw"), device="cpu", steps=40,
+        progress=lambda done, every: seen.append((done, every)),
+    )  # fmt: skip
+    rates = [rate for rate, _ in found]
+    assert rates[0] == pytest.approx(1e-5)
+    assert all(later / earlier == pytest.approx((10 / 1e-5) ** (1 / 39)) for earlier, later in zip(rates, rates[1:]))  # noqa: B905, RUF007
+    assert seen == [(step, 40) for step in range(1, len(found) + 1)]
+    assert 1e-4 < steepest(found) < 1
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+
+
+def test_the_steepest_fall_is_found() -> None:
+    assert steepest([(10.0**-k, 3.0 - 2.0 / (1 + math.exp(2 * (k - 3)))) for k in range(6, -1, -1)]) == 1e-3
+
+
+@pytest.mark.parametrize("found", [[(0.1, 1.0)], [(0.1 * k, float(k)) for k in range(9)], [(0.1, math.nan)] * 9])
+def test_a_loss_that_never_falls_is_told(found: list[tuple[float, float]]) -> None:
+    with pytest.raises(TrainingError, match="the loss fell at no learning rate"):
+        steepest(found)
+
+
+def test_overfitting_takes_few_pictures_again_and_again_unchanged(data: SegmentationDataset) -> None:
+    config = replace(QUICK, batch=4, augment=AugmentConfig(color=0.3))
+    repeated, few, changed = for_overfitting(data, config, 3)
+    assert [sample.name for sample in few.samples] == [sample.name for sample in data.samples[:3]]
+    assert set(repeated.samples) == set(few.samples)
+    assert len(repeated) == 20 * 3
+    assert (changed.batch, changed.augment) == (3, AugmentConfig(flip=0.0))
+
+
+@pytest.mark.parametrize("pictures", [0, 7])
+def test_overfitting_needs_pictures_that_are_there(data: SegmentationDataset, pictures: int) -> None:
+    with pytest.raises(ConfigError, match=f"overfit={pictures} is not possible; give 1 to 6"):
+        for_overfitting(data, QUICK, pictures)
+
+
+def leave(*words: object) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(["train", *map(str, words)])
+    return int(left.value.code or 0)
+
+
+FLAGS = ("--batch", 2, "--precision", "float32", "--workers", 0, "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "toy.safetensors"
+    checkpoint.save(SegNet(TOY), CAMVID, path)
+    return path
+
+
+def test_the_command_finds_a_learning_rate_and_writes_nothing(
+    camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        leave(camvid_root, "--model", model_file, *FLAGS, "--find-lr", "--crop", 16, 16, "--out", tmp_path / "out") == 0
+    )
+    assert "the loss falls fastest at --lr " in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_sound_network_learns_a_picture_by_heart(
+    camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert leave(camvid_root, "--model", model_file, *FLAGS, "--overfit", 1, "--size", 24, 32, "--out", tmp_path) == 0
+    assert "best weights on 1 pictures learnt by heart" in capsys.readouterr().out
+
+
+def test_a_network_that_cannot_learn_is_told(
+    camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--overfit", 1, "--size", 24, 32, "--out", tmp_path, "--lr", "1e-9", "--optimizer", "sgd")
+    assert leave(camvid_root, "--model", model_file, *FLAGS, *words) == 2
+    assert "on the 1 pictures that it was trained on, where 0.9 is expected" in capsys.readouterr().err

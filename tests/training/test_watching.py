@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from segnet.data.sources import Source
+from segnet.errors import ConfigError, MissingPackageError
+from segnet.labels import CAMVID, Labels
+from segnet.models.decoders import DecoderConfig
+from segnet.models.encoders import EncoderConfig
+from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.training.run import train
+from segnet.training.settings import TrainConfig
+from segnet.training.watching import collapsed
+
+TOY = SegNetConfig(
+    name="toy", encoder=EncoderConfig(widths=((4,), (6,))), decoder=DecoderConfig(widths=((4,), (4,))), classes=11
+)
+QUICK = TrainConfig(epochs=4, batch=2, precision="float32", workers=0)
+STILL = replace(QUICK, lr=1e-12, optimizer="adamw", ema=0.0)
+
+
+def run(camvid: Source, out: Path, config: TrainConfig, model: SegNet | None = None, **more: Any) -> None:
+    torch.manual_seed(0)
+    train(model or SegNet(TOY), camvid.dataset("train"), camvid.dataset("val"), out=out, config=config, **more)
+
+
+def epochs(out: Path) -> list[int]:
+    with (out / "metrics.csv").open(newline="") as file:
+        return [int(row["epoch"]) for row in csv.DictReader(file)]
+
+
+def road_alone() -> SegNet:
+    model = SegNet(TOY)
+    with torch.no_grad():
+        model.classifier.weight.zero_()
+        model.classifier.bias.zero_()
+        model.classifier.bias[CAMVID.names.index("Road")] = 50
+    return model
+
+
+def test_collapse_is_told_once_with_class_and_shares(
+    camvid: Source, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(camvid, tmp_path, replace(STILL, epochs=5), road_alone())
+    told = [record.message for record in caplog.records if "predicted pixels" in record.message]
+    assert len(told) == 1
+    assert told[0].startswith("100% of the predicted pixels are Road (")
+    assert "for 3 validations up to epoch 3: look at the masks and the class table" in told[0]
+
+
+def test_two_collapsed_validations_are_not_told(
+    camvid: Source, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(camvid, tmp_path, replace(STILL, epochs=2), road_alone())
+    assert "predicted pixels" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ([[50, 0], [48, 2]], "98% of the predicted pixels are a (50% of the true)"),
+        ([[95, 0], [3, 2]], ""),  # the class is that common
+        ([[50, 0], [20, 30]], ""),
+        ([[0, 0], [0, 0]], ""),
+    ],
+)
+def test_collapsed_looks_at_predicted_and_true_shares(counts: list[list[int]], told: str) -> None:
+    assert collapsed(np.array(counts), Labels.from_names(["a", "b"])) == told
+
+
+def test_patience_ends_a_run_that_does_not_get_better(
+    camvid: Source, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    frozen = SegNet(TOY)
+    run(camvid, tmp_path, replace(STILL, epochs=9, patience=2, batch_norm="frozen"), frozen)
+    assert epochs(tmp_path) == [1, 2, 3]
+    assert "ended after epoch 3: miou was best in epoch 1" in caplog.text
+
+
+def test_loggers_get_loss_rate_and_scores(camvid: Source, tmp_path: Path) -> None:
+    run(camvid, tmp_path, replace(QUICK, epochs=1, loggers=("tensorboard",)))
+    written = b"".join(path.read_bytes() for path in (tmp_path / "events").iterdir())
+    assert all(name in written for name in (b"miou", b"iou_Road", b"loss", b"lr"))
+
+
+def test_a_missing_logger_is_told(camvid: Source, tmp_path: Path) -> None:
+    with pytest.raises(MissingPackageError, match="wandb is not installed"):
+        run(camvid, tmp_path / "out", replace(QUICK, loggers=("wandb",)))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_logger_is_told() -> None:
+    with pytest.raises(ConfigError, match="logger 'paper' is unknown; choose from tensorboard, wandb, mlflow"):
+        TrainConfig(loggers=("paper",))  # type: ignore[arg-type]
