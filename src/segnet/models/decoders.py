@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segnet.errors import ConfigError
+from segnet.models.context import Context
 from segnet.models.encoders import Kept, Widths, check_stages, conv_stage, conv_unit, fitted, he_init, recomputed
 from segnet.models.settings import check_types
 from segnet.ops import max_unpool
@@ -44,6 +45,7 @@ class DecoderConfig:
             the channels differ, a 1x1 convolution brings them to the decoder's.
         compress: whether the deepest map is brought to one channel per class before it is upsampled ("dimension
             reduction"); the last map is then the logits.
+        context: channels in which the deepest map looks around (see ``context``) before it is upsampled; 0: not at all.
         classifier_kernel: side of the filters that give the logits, unless ``compress``.
         dropout_stages: stages, counted as the encoder's, that end with dropout.
 
@@ -58,6 +60,7 @@ class DecoderConfig:
     upsampling: Upsampling = "indices"
     addition: Addition = "none"
     compress: bool = False
+    context: int = 0
     classifier_kernel: int = 3
     dropout_stages: tuple[int, ...] = ()
 
@@ -67,6 +70,8 @@ class DecoderConfig:
         check_stages("classifier", (), self.classifier_kernel)
         if not self.widths:
             raise ConfigError("a decoder needs stages; give widths, with an empty list for a stage of no convolution")
+        if self.context < 0 or (self.context and self.compress):
+            raise ConfigError(f"context={self.context} is not possible; give channels, 0 for none, and no compress")
         if self.compress and (self.upsampling == "indices" or any(self.widths)):
             raise ConfigError("compress leaves one channel per class: that fits neither indices nor convolutions")
 
@@ -197,9 +202,12 @@ def _entrance(config: DecoderConfig, encoder: EncoderLike, classes: int) -> tupl
     deepest, wanted = encoder.deepest_channels, encoder.channels[-1]
     if config.compress:
         return _projection(deepest, classes), classes
+    entrance = nn.Sequential(Context(deepest, config.context)) if config.context else nn.Sequential()
     if config.upsampling == "indices" and deepest != wanted:  # a backbone's last map, which no pooling made
-        return conv_unit(deepest, wanted, kernel=1, relu=config.relu), wanted
-    return nn.Identity(), deepest
+        entrance.append(conv_unit(deepest, wanted, kernel=1, relu=config.relu))
+        deepest = wanted
+    # One part stands by itself, and so do its names in model files.
+    return (entrance[0] if len(entrance) == 1 else entrance if len(entrance) else nn.Identity()), deepest
 
 
 def _skip(addition: Addition, encoder: EncoderLike, number: int, out_channels: int) -> nn.Module:

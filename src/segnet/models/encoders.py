@@ -38,6 +38,8 @@ class EncoderConfig:
             (a module that is handed over in Python).
         widths: per stage, output channels of its convolutions; every stage ends in a 2x2 max-pooling.
         kernel: side of the square filters.
+        stem_stride: of SqueezeNet's first convolution: 1, or 2 as in the original, which leaves the last doubling to
+            bilinear interpolation of the logits.
         batch_norm: whether each convolution is followed by batch norm.
         dropout_before_pooling: stages, counted from 1 at full resolution, with dropout before their pooling.
         dropout_after_pooling: the same, after it.
@@ -49,6 +51,7 @@ class EncoderConfig:
     kind: str = "convolutions"
     widths: Widths = ()
     kernel: int = 3
+    stem_stride: int = 1
     batch_norm: bool = True
     dropout_before_pooling: tuple[int, ...] = ()
     dropout_after_pooling: tuple[int, ...] = ()
@@ -60,6 +63,11 @@ class EncoderConfig:
             raise ConfigError(
                 f"an encoder of kind {self.kind!r} with widths {self.widths}: stages of convolutions, and they alone, "
                 "are described by widths"
+            )
+        if self.stem_stride not in ((1, 2) if self.kind == "squeezenet1_1" else (1,)):
+            raise ConfigError(
+                f"stem_stride={self.stem_stride} with an encoder of kind {self.kind!r} is not possible; give 1, or 2 "
+                "for squeezenet1_1"
             )
         if self.widths and any(not stage for stage in self.widths):
             raise ConfigError("every stage of the encoder needs at least one convolution")
@@ -89,23 +97,23 @@ class Encoder(nn.Module):
     """Stages of convolutions, each ended by a max-pooling.
 
     Args:
-        stages: one module per stage; each keeps the size.
+        stages: one module per stage; each keeps the size, but for a first that strides.
         channels: per stage, those of its result, shallowest first.
         config: where dropout is.
         dropout: its probability.
         codes: whether the positions of the maxima are kept.
+        full_resolution: whether the first stage works at the picture's own size.
 
     Attributes:
         channels: per stage, those of the map before its pooling, shallowest first.
         pooled_channels: per stage, those of what the pooling above gave; 0 for the first, which sees the picture.
         deepest_channels: of the result.
         halving: True; every stage halves the resolution.
-        full_resolution: True; the first stage works at the picture's own size.
+        full_resolution: whether the first stage works at the picture's own size.
         save_memory: in training, keep only each stage's input and compute the rest again.
     """
 
     halving = True
-    full_resolution = True
 
     def __init__(
         self,
@@ -115,8 +123,10 @@ class Encoder(nn.Module):
         *,
         dropout: float,
         codes: bool,
+        full_resolution: bool = True,
     ) -> None:
         super().__init__()
+        self.full_resolution = full_resolution
         self.channels = tuple(channels)
         self.pooled_channels = (0, *self.channels[:-1])
         self.deepest_channels = self.channels[-1]
@@ -130,16 +140,17 @@ class Encoder(nn.Module):
         """From (N, C, H, W) to the deepest map and one ``Kept`` per stage, shallowest first."""
         kept = []
         for number, skip in enumerate(skips):
-            size = (x.shape[-2], x.shape[-1])
-            x, code, features = recomputed(self, self._stage, number, x, skip)
+            x, code, size, features = recomputed(self, self._stage, number, x, skip)
             kept.append(Kept(code, size, size, features))
         return x, kept
 
-    def _stage(self, number: int, before: Tensor, skip: Skip) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def _stage(
+        self, number: int, before: Tensor, skip: Skip
+    ) -> tuple[Tensor, Tensor | None, tuple[int, int], Tensor | None]:
         x = self.early_dropouts[number](self.stages[number](before))
-        features = skip(before, x)
+        features, size = skip(before, x), (x.shape[-2], x.shape[-1])
         x, code = max_pool(x)
-        return self.dropouts[number](x), code if self.codes else None, features
+        return self.dropouts[number](x), code if self.codes else None, size, features
 
 
 def recomputed(module: nn.Module, run: Callable[..., T], *arguments: Any) -> T:
@@ -181,12 +192,21 @@ def conv_stage(
 
 
 def conv_unit(
-    in_channels: int, out_channels: int, *, kernel: int, relu: bool, batch_norm: bool = True, depthwise: bool = False
+    in_channels: int,
+    out_channels: int,
+    *,
+    kernel: int,
+    relu: bool,
+    batch_norm: bool = True,
+    depthwise: bool = False,
+    stride: int = 1,
+    dilation: int = 1,
 ) -> nn.Sequential:
-    """Convolution and, if asked, batch norm and ReLU; size kept, initialised as published."""
+    """Convolution and, if asked, batch norm and ReLU; size kept (but for a stride), initialised as published."""
     parts: OrderedDict[str, nn.Module] = OrderedDict()
-    groups = in_channels if depthwise else 1
-    parts["conv"] = he_init(nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, groups=groups))
+    groups, padding = in_channels if depthwise else 1, dilation * (kernel // 2)
+    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, groups)
+    parts["conv"] = he_init(conv)
     if batch_norm:
         # The published batch norm uses eps 1e-9, which is zero in float16; PyTorch's 1e-5 is kept instead.
         parts["bn"] = norm = nn.BatchNorm2d(out_channels)

@@ -21,7 +21,7 @@ from segnet.models.backbones import Backbone, timm_backbone
 from segnet.models.decoders import Decoder, DecoderConfig
 from segnet.models.encoders import Encoder, EncoderConfig, conv_stage, he_init
 from segnet.models.settings import check_types, from_dict
-from segnet.models.squeezenet import CHANNELS, squeezenet_stages
+from segnet.models.squeezenet import squeezenet_channels, squeezenet_stages
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "SegNet", "SegNetConfig", "build_encoder"]
 
@@ -224,8 +224,10 @@ def build_encoder(config: SegNetConfig, backbone: nn.Module | None = None) -> En
         ]
         return Encoder(stages, [stage[-1] for stage in encoder.widths], encoder, dropout=config.dropout, codes=codes)
     if encoder.kind == "squeezenet1_1":
-        stages = squeezenet_stages(config.in_channels, batch_norm=encoder.batch_norm)
-        return Encoder(stages, CHANNELS, encoder, dropout=config.dropout, codes=codes)
+        stride = encoder.stem_stride
+        stages = squeezenet_stages(config.in_channels, batch_norm=encoder.batch_norm, stem_stride=stride)
+        channels = squeezenet_channels(stride)
+        return Encoder(stages, channels, encoder, dropout=config.dropout, codes=codes, full_resolution=stride == 1)
     if backbone is None and encoder.kind.startswith("timm/"):
         backbone = timm_backbone(encoder.kind.removeprefix("timm/"), config.in_channels)
     if backbone is None:

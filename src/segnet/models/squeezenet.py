@@ -1,8 +1,8 @@
 """SqueezeNet 1.1 as a SegNet encoder: its fire modules between 2x2 poolings that remember.
 
 Source: Iandola et al., "SqueezeNet", 2016 (https://arxiv.org/abs/1602.07360), version 1.1 of the authors' files.
-Theirs begins with a convolution of stride 2 and pools 3x3 windows; here that convolution works at full resolution
-and every halving is a 2x2 pooling, so that each has its code. The filters are the same.
+Theirs begins with a convolution of stride 2 and pools 3x3 windows; here every pooling is 2x2, so that it has its code,
+and that convolution works at full resolution unless it is told to stride. The filters are the same.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from segnet.models.encoders import conv_unit
 
-__all__ = ["CHANNELS", "squeezenet_stages"]
+__all__ = ["squeezenet_channels", "squeezenet_stages"]
 
-CHANNELS = (64, 64, 128, 256, 512)
+_CHANNELS = (64, 64, 128, 256, 512)
 # Per stage, squeeze and expand channels of its fire modules; between conv1 and fire2 the resolution halves twice.
 _FIRES = ((), ((16, 64), (16, 64)), ((32, 128), (32, 128)), ((48, 192), (48, 192), (64, 256), (64, 256)))
 
@@ -43,15 +43,20 @@ class Fire(nn.Module):
         return torch.cat([self.expand1x1(x), self.expand3x3(x)], dim=1)
 
 
-def squeezenet_stages(in_channels: int, *, batch_norm: bool) -> list[nn.Module]:
-    """The five stages, each to be ended by a pooling; their channels are ``CHANNELS``."""
-    first = conv_unit(in_channels, CHANNELS[0], kernel=3, relu=True, batch_norm=batch_norm)
+def squeezenet_stages(in_channels: int, *, batch_norm: bool, stem_stride: int = 1) -> list[nn.Module]:
+    """The stages, each to be ended by a pooling; their channels are ``squeezenet_channels(stem_stride)``."""
+    first = conv_unit(in_channels, _CHANNELS[0], kernel=3, relu=True, batch_norm=batch_norm, stride=stem_stride)
     stages: list[nn.Module] = [nn.Sequential(OrderedDict(first=first))]
-    channels = CHANNELS[0]
-    for fires in _FIRES:
+    channels = _CHANNELS[0]
+    for fires in _FIRES[stem_stride - 1 :]:
         stage = nn.Sequential()
         for squeeze, expand in fires:
             stage.append(Fire(channels, squeeze, expand, batch_norm=batch_norm))
             channels = 2 * expand
         stages.append(stage)
     return stages
+
+
+def squeezenet_channels(stem_stride: int = 1) -> tuple[int, ...]:
+    """Per stage, the channels of its result; a stem that strides has halved what a stage of its own would."""
+    return _CHANNELS[stem_stride - 1 :]

@@ -19,7 +19,7 @@ from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig, Widths
 from segnet.models.pretrained import DOWNLOADS, fill_encoder, read_weights
 from segnet.models.segnet import IMAGENET_MEAN, IMAGENET_STD, SegNet, SegNetConfig
-from segnet.models.squeezenet import CHANNELS
+from segnet.models.squeezenet import squeezenet_channels
 
 __all__ = ["ENCODERS", "MODELS", "create_model", "list_encoders", "list_models", "mirrored"]
 
@@ -56,6 +56,14 @@ _BASIC = SegNetConfig(
     mean=(0.0, 0.0, 0.0),
     std=(1 / 255, 1 / 255, 1 / 255),
 )
+# Ours, for small machines; docs/models/segnet_light.md tells why each part is there.
+_LIGHT = SegNetConfig(
+    name="segnet_light",
+    encoder=EncoderConfig(kind="squeezenet1_1", stem_stride=2, dropout_after_pooling=(3, 4)),
+    decoder=DecoderConfig(
+        widths=((64, 256), (128,), (64, 64), (64,)), addition="maps", context=64, dropout_stages=(3, 4)
+    ),
+)
 _FCN = replace(_BASIC.decoder, widths=((),) * 4, upsampling="learned")
 
 _BASIC_DECODERS = {
@@ -75,6 +83,7 @@ _PASCAL_DECODER = replace(_SEGNET.decoder, dropout_stages=(2, 3, 4, 5))
 
 MODELS: Mapping[str, SegNetConfig] = {
     "segnet": _SEGNET,
+    "segnet_light": _LIGHT,
     # Models/bayesian_segnet_train.prototxt
     "bayesian_segnet": replace(_SEGNET, name="bayesian_segnet", dropout=0.5),
     # Example_Models/bayesian_segnet_camvid.prototxt: one convolution more, then the classifier named camvid
@@ -198,7 +207,7 @@ def _with_encoder(config: SegNetConfig, encoder: str | nn.Module, backbone: nn.M
         )
     elif encoder in ENCODERS:
         chosen = ENCODERS[str(encoder)]
-        channels = tuple(stage[-1] for stage in chosen.widths) or CHANNELS
+        channels = tuple(stage[-1] for stage in chosen.widths) or squeezenet_channels()
         depths = tuple(map(len, chosen.widths)) or (2,) + (1,) * (len(channels) - 1)
         chosen = replace(
             chosen,
@@ -225,7 +234,7 @@ def _backbone(encoder: str | nn.Module | None, in_channels: int, *, pretrained: 
 
 def _imagenet_name(encoder: EncoderConfig) -> str:
     """The encoder's name, by which its ImageNet weights are known."""
-    bare = replace(encoder, dropout_before_pooling=(), dropout_after_pooling=())
+    bare = replace(encoder, stem_stride=1, dropout_before_pooling=(), dropout_after_pooling=())
     names = [name for name, config in ENCODERS.items() if config == bare and name in DOWNLOADS]
     if not names:
         raise ModelError(f"no ImageNet weights are known for this encoder; known are those of {', '.join(DOWNLOADS)}")
