@@ -19,6 +19,7 @@ FULL = ModelInfo(
     size=(37, 42),
     batch=2,
     precision="int8",
+    samples=16,
     provenance={"licence": "CC BY 4.0", "settings": {"lr": 0.1}},
     scores={"miou": 0.5},
 )
@@ -39,6 +40,13 @@ def test_other_programs_find_plain_json() -> None:
     assert len(found["labels"]["colors"]) == 3
     assert (found["size"], found["batch"], found["output"], found["channels"]) == ([37, 42], 2, "mask", 1)
     assert found["provenance"]["licence"] == "CC BY 4.0"
+    assert found["samples"] == 16
+
+
+def test_files_of_before_samples_draw_none() -> None:
+    found = json.loads(FULL.to_json())
+    del found["samples"]
+    assert ModelInfo.from_json(json.dumps(found), FILE).samples is None
 
 
 @pytest.mark.parametrize("text", [None, ""])
@@ -84,6 +92,8 @@ def test_damage_is_told(text: str) -> None:
         {"size": [0, 5]},
         {"batch": 0},
         {"batch": 1.5},
+        {"samples": 0},
+        {"samples": "16"},
         {"name": 1},
         {"precision": None},
         {"scores": []},

@@ -50,7 +50,7 @@ Picture read_ppm(const std::string& path) {
 }
 
 // The file says all of itself in JSON under `segnet`, and the names of its classes once more under `names`:
-// ["Sky", "Road"]. Taking what stands in quotes saves a JSON library; JSON's escapes (\" \u00df) stay as they are.
+// ["Sky", "Road"]. Taking what stands in quotes saves a JSON library; JSON's escapes (\" and \\) stay as they are.
 std::vector<std::string> class_names(const ov::Model& model) {
     if (!model.has_rt_info("names")) throw std::runtime_error("the model does not say which classes it knows");
     const auto list = model.get_rt_info<std::string>("names");

@@ -36,6 +36,8 @@ class ModelInfo:
         batch: how many pictures at once; None if it takes any number.
         precision: what it computes in: float32, bf16 or int8; with float16 the filters are kept so, and float32 is
             computed in.
+        samples: how many the file draws of each picture with dropout on; its second output is then ``uncertainty``,
+            float32 (N, H, W). None: dropout is off.
         provenance: how it came to be.
         scores: what the model scored; empty if never measured.
     """
@@ -47,6 +49,7 @@ class ModelInfo:
     size: tuple[int, int] | None = None
     batch: int | None = None
     precision: str = "float32"
+    samples: int | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
 
@@ -81,7 +84,8 @@ class ModelInfo:
 
     def is_possible(self) -> bool:
         """Whether each value is of its type and in its range."""
-        numbers = [self.channels, *([] if self.batch is None else [self.batch]), *(self.size or ())]
+        counts = [number for number in (self.batch, self.samples) if number is not None]
+        numbers = [self.channels, *counts, *(self.size or ())]
         return (
             all(type(number) is int and number >= 1 for number in numbers)
             and all(isinstance(text, str) for text in (self.name, self.precision))

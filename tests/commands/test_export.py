@@ -80,7 +80,10 @@ def test_the_table_names_every_picture_and_the_exporters_are_silent(
     [
         (("--format", "tflite"), "invalid choice: 'tflite'"),
         (("--format", "executorch"), "executorch takes pictures of one size; give it, as in --size 360 480"),
-        (("--half",), "onnx cannot keep filters in float16 here; leave --half out"),
+        (("--half", "--format", "torch"), "torch cannot keep filters in float16 here; leave --half out"),
+        (("--samples", "4"), "samples are averaged as probabilities; add --output probabilities or --output mask"),
+        (("--samples", "1", "--output", "mask"), "samples 1 is not possible; give 2 or more"),
+        (("--samples", "4", "--output", "mask"), "toy has no dropout, so its samples would all be the same"),
         (("--size", "0", "9"), "size (0, 9) is not possible"),
         (("--out", "model.xml"), "model.xml is no name for this format; give one that ends in .onnx"),
     ],

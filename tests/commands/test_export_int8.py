@@ -56,11 +56,11 @@ def test_a_file_that_loses_too_much_is_not_written(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from segnet.quantization import gate
+    from segnet.quantization import calibration
 
-    broken = gate.rewritten
+    broken = calibration.rewritten
     monkeypatch.setattr(
-        gate, "rewritten", lambda model, ranges, keep: broken(model, dict.fromkeys(ranges, (0.0, 1e-6)), keep)
+        calibration, "rewritten", lambda model, ranges, keep: broken(model, dict.fromkeys(ranges, (0.0, 1e-6)), keep)
     )
     out = tmp_path / "out" / "small.onnx"
     words = ("--int8", "--calibrate", str(camvid.root), "--max-drop", "0", "--out", str(out))
@@ -82,7 +82,8 @@ def test_int8_and_its_pictures_go_together(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"format": "torch"}, "torch cannot be INT8 here; choose one of onnx, openvino"),
+        ({"format": "torch"}, "torch cannot be INT8 here; choose one of onnx, openvino, executorch"),
+        ({"config": ExportConfig(samples=2, output="mask")}, "a file that draws samples cannot be INT8 here"),
         ({"format": "openvino", "config": ExportConfig(half=True)}, "either INT8 or of float16"),
         ({"format": "openvino"}, r"ends in \.xml"),
     ],

@@ -24,8 +24,8 @@ class Changed(FileRuntime):
         super().__init__(Path("changed.onnx"), ModelInfo(name="changed", labels=LABELS))
         self.change = change
 
-    def run(self, image: Image) -> np.ndarray:
-        return self.change(image.copy())
+    def run(self, image: Image) -> list[np.ndarray]:
+        return [self.change(image.copy())]
 
 
 class Itself(nn.Module):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 import torch
 from torch import Tensor, nn
@@ -105,13 +106,30 @@ def test_half_takes_two_bytes_a_weight(shallow: SegNet, five_labels: Labels, tmp
     assert out.with_suffix(".bin").stat().st_size < 3 * weights
 
 
+def test_half_keeps_what_onnx_runtime_takes_and_gives_float32(tmp_path: Path, five_labels: Labels) -> None:
+    """Filters alone are halved; one of 64 channels shows that they are most of the file."""
+    encoder, decoder = EncoderConfig(widths=((64, 64),)), DecoderConfig(widths=((64,),))
+    model = SegNet(SegNetConfig(name="wide", encoder=encoder, decoder=decoder, classes=5))
+    config = ExportConfig(size=(16, 21))
+    whole = export(model, five_labels, tmp_path / "whole.onnx", config=config)
+    half = export(model, five_labels, tmp_path / "half.onnx", config=replace(config, half=True))
+    weights = sum(parameter.numel() for parameter in model.parameters() if parameter.ndim == 4)
+    assert half.info.precision == "float16"
+    assert whole.size_bytes - half.size_bytes == pytest.approx(2 * weights, rel=0.02)
+    session = ort.InferenceSession(half.path)
+    assert {entry.type for entry in (*session.get_inputs(), *session.get_outputs())} == {"tensor(float)"}
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         ({"format": "caffe"}, "format 'caffe' is unknown; choose one of onnx, openvino"),
         ({"format": "openvino"}, r"toy.onnx is no name for this format; give one that ends in \.xml"),
         ({"format": "executorch"}, "executorch takes pictures of one size; give it"),
-        ({"config": ExportConfig(half=True)}, "onnx cannot keep filters in float16 here; leave --half out"),
+        (
+            {"format": "torch", "config": ExportConfig(half=True)},
+            "torch cannot keep filters in float16 here; leave --half out, or choose onnx or openvino",
+        ),
     ],
 )
 def test_what_does_not_fit_is_told(

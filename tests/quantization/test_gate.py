@@ -14,7 +14,7 @@ from segnet.errors import ConfigError, ModelError
 from segnet.exporting.formats import to_openvino, write_onnx, write_openvino
 from segnet.labels import CAMVID
 from segnet.metadata import ModelInfo
-from segnet.quantization.calibration import measured_ranges
+from segnet.quantization.calibration import CalibratedOnnx
 from segnet.quantization.gate import sensitivities, within
 from segnet.quantization.graph import convolutions
 from segnet.runtimes.onnx import session
@@ -84,7 +84,7 @@ def test_a_sound_network_becomes_int8_as_a_whole(
 ) -> None:
     done: list[int] = []
     found = within(
-        network,
+        CalibratedOnnx(network, pictures),
         pictures,
         data,
         finish=lambda model: opened(model, tmp_path / f"made{suffix}"),
@@ -105,22 +105,23 @@ def test_the_most_sensitive_convolution_stays_in_float32(
     network: ModelProto, pictures: list[Image], data: SegmentationDataset, finish: Finish
 ) -> None:
     model, culprit = fragile(network, number=1)
-    found = within(model, pictures, data, finish=finish, max_drop=ALLOWED)
+    calibrated = CalibratedOnnx(model, pictures)
+    found = within(calibrated, pictures, data, finish=finish, max_drop=ALLOWED)
     assert found.kept == (culprit,)
     assert [len(one.kept) for one in found.tries] == [0, 1]
     assert found.tries[0].scores.miou < found.tries[1].scores.miou - 0.1
-    assert next(iter(sensitivities(model, measured_ranges(model, pictures), pictures))) == culprit
+    assert next(iter(sensitivities(calibrated, pictures))) == culprit
 
 
 def test_a_loss_that_cannot_be_helped_is_an_error_that_tells_what_was_tried(
     network: ModelProto, pictures: list[Image], data: SegmentationDataset, finish: Finish
 ) -> None:
     with pytest.raises(ModelError, match=r"float32 has 1\.0000, INT8 0\.\d+ with 0, 0\.\d+ with 1, 0\.\d+ with 2 of 6"):
-        within(network, pictures, data, finish=finish, max_drop=0.0)
+        within(CalibratedOnnx(network, pictures), pictures, data, finish=finish, max_drop=0.0)
 
 
 def test_sensitivities_name_every_convolution(network: ModelProto, pictures: list[Image]) -> None:
-    found = sensitivities(network, measured_ranges(network, pictures), pictures[:1])
+    found = sensitivities(CalibratedOnnx(network, pictures), pictures[:1])
     assert set(found) == set(convolutions(network))
     assert list(found.values()) == sorted(found.values(), reverse=True)
     assert min(found.values()) > 0.0
@@ -131,4 +132,4 @@ def test_a_drop_that_is_no_share_is_refused(
     value: float, network: ModelProto, pictures: list[Image], data: SegmentationDataset, finish: Finish
 ) -> None:
     with pytest.raises(ConfigError, match="max_drop"):
-        within(network, pictures, data, finish=finish, max_drop=value)
+        within(CalibratedOnnx(network, pictures), pictures, data, finish=finish, max_drop=value)

@@ -22,9 +22,10 @@ class Brightest(FileRuntime):
         super().__init__(Path("brightest.onnx"), ModelInfo(name="brightest", labels=LABELS, **changes))
         self.batches: list[int] = []
 
-    def run(self, image: Image) -> np.ndarray:
+    def run(self, image: Image) -> list[np.ndarray]:
         self.batches.append(len(image))
-        return image.argmax(axis=1).astype(np.uint8) if self.info.output == "mask" else image
+        output = image.argmax(axis=1).astype(np.uint8) if self.info.output == "mask" else image
+        return [output, image.max(axis=1)] if self.info.samples else [output]
 
 
 @pytest.fixture
@@ -66,6 +67,12 @@ def test_a_batch_is_cut_to_what_the_file_takes(batch: int | None, batches: list[
     runtime = Brightest(batch=batch)
     np.testing.assert_array_equal(runtime.output(image), image)
     assert runtime.batches == batches
+
+
+def test_every_output_is_put_together_again(image: Image) -> None:
+    mean, uncertainty = Brightest(batch=2, samples=3).outputs(image)
+    np.testing.assert_array_equal(mean, image)
+    np.testing.assert_array_equal(uncertainty, image.max(axis=1))
 
 
 def test_a_batch_that_cannot_be_cut_is_told(image: Image) -> None:

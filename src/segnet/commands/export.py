@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from segnet.errors import ConfigError
 from segnet.exporting.programs import ExportConfig
 
 if TYPE_CHECKING:
     from segnet.checkpoint import Checkpoint
+    from segnet.exporting.comparison import Comparison
     from segnet.exporting.export import Report
     from segnet.quantization.gate import Quantized
 
@@ -23,7 +24,9 @@ def run(
     model: str,
     /,
     *,
-    format: Literal["onnx", "openvino", "executorch", "litert", "aoti", "torch"] = "onnx",  # noqa: A002  the flag's name
+    format: Literal[  # noqa: A002  the flag's name
+        "onnx", "openvino", "executorch", "litert", "coreml", "aoti", "torch"
+    ] = "onnx",
     out: Path | None = None,
     int8: bool = False,
     calibrate: str | None = None,
@@ -34,11 +37,11 @@ def run(
 
     Args:
         model: a .safetensors model file, or the name of a bundled model ("segnet models" lists them).
-        format: onnx (.onnx), openvino (.xml and .bin), executorch (.pte), litert (.tflite), aoti (.pt2, compiled for
-            this processor) or torch (.pt2, a program of torch.export).
+        format: onnx (.onnx), openvino (.xml and .bin), executorch (.pte), litert (.tflite), coreml (.mlpackage, a
+            folder), aoti (.pt2, compiled for this processor) or torch (.pt2, a program of torch.export).
         out: the file to write, with the format's suffix; by default MODEL with that suffix, beside MODEL, or here for a
             bundled one.
-        int8: compute in INT8 (onnx and openvino); needs --calibrate.
+        int8: compute in INT8 (onnx, openvino and executorch); needs --calibrate.
         calibrate: labelled pictures: a folder, a pair list, a data.yaml. Ranges are measured on 32 of train, and the
             finished file is scored on val.
         max_drop: how much mIoU INT8 may lose against float32; beyond it, convolutions stay in float32 or nothing is
@@ -59,7 +62,8 @@ def run(
     if calibrate is not None:
         _export_int8(kept, out, format, config, calibrate, max_drop)
         return
-    print(f"exporting {kept.path.stem} to {out}, then comparing it with PyTorch", file=sys.stderr, flush=True)
+    then = ", then comparing it with PyTorch" if kind.runs_here else ""
+    print(f"exporting {kept.path.stem} to {out}{then}", file=sys.stderr, flush=True)
     report = export(
         kept.model, kept.labels, out, format=format, config=config, provenance=kept.provenance, scores=kept.scores
     )
@@ -106,7 +110,7 @@ def _export_int8(
     _print_drop(found)
 
 
-def _print_drop(found: Quantized) -> None:
+def _print_drop(found: Quantized[Any]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -125,19 +129,40 @@ def _print_drop(found: Quantized) -> None:
 
 
 def _print(report: Report) -> None:
+    if report.checked:
+        _print_comparisons(report)
+        return
+    print(
+        f"the numbers in {report.path} were not compared with PyTorch: this system cannot run such files",
+        file=sys.stderr,
+    )
+    print(f"{report.path}: {report.size_bytes / 1e6:.1f} MB (exported in {report.seconds['export']:.0f} s)")
+
+
+def _print_comparisons(report: Report) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("picture", "size", "same class", "mean difference", "99.9 %", "largest", box=None, pad_edge=False)
+    sampled = report.info.samples is not None
+    told = ("in PyTorch", "spread", "distance") if sampled else ("mean difference", "99.9 %", "largest")
+    table = Table("picture", "size", "same class", *told, box=None, pad_edge=False)
     for column in table.columns[2:]:
         column.justify = "right"
     for one in report.comparisons:
-        numbers = [one.mean, one.p999, one.largest]
-        told = ["" if number is None else f"{number:.1e}" for number in numbers]
-        table.add_row(one.picture, "x".join(map(str, one.shape)), f"{one.agreement:.3%}", *told)
+        numbers = _chances(one) if sampled else _differences(one)
+        table.add_row(one.picture, "x".join(map(str, one.shape)), f"{one.agreement:.3%}", *numbers)
     Console(width=None if sys.stdout.isatty() else 1000).print(table)
     seconds = report.seconds
     print(
         f"{report.path}: {report.size_bytes / 1e6:.1f} MB, {report.agreement:.4%} of the pixels as in PyTorch "
         f"(exported in {seconds['export']:.0f} s, checked in {seconds['check']:.0f} s)"
     )
+
+
+def _differences(one: Comparison) -> list[str]:
+    return ["" if number is None else f"{number:.1e}" for number in (one.mean, one.p999, one.largest)]
+
+
+def _chances(one: Comparison) -> list[str]:
+    factors = ["" if number is None else f"{number:.2f}" for number in (one.spread, one.excess)]
+    return [f"{one.repeat:.3%}", *factors]

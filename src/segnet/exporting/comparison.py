@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,11 +40,17 @@ class Tolerance:
         agreement: least share of the pixels, over all pictures, that get the same class.
         median, p999: most by which half of the numbers, and 999 of 1000, may differ on noise, as a share of PyTorch's
             largest number.
+        repeat, excess, spread: of files that draw samples, instead of all those above: by how much less than with
+            itself PyTorch may agree with the file, and the most that ``Comparison.excess`` and the factor from 1 of
+            ``Comparison.spread`` may be.
     """
 
     agreement: float = 0.999
     median: float = 1e-4
     p999: float = 0.02
+    repeat: float = 0.05
+    excess: float = 2.0
+    spread: float = 1.35
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +65,10 @@ class Comparison:
         largest, mean, median, p999: absolute difference of the outputs: the largest, the mean, and what half of them,
             and 999 of 1000, do not exceed; None for masks.
         scale: the largest magnitude of PyTorch's output; None for masks.
+        repeat: of files that draw samples: share of the pixels with the same class in two runs of PyTorch's.
+        excess: the same: squared distance of the file's mean from PyTorch's, over what chance makes of it: 1, give or
+            take; None for masks.
+        spread: the same: the file's uncertainty over PyTorch's, 1 give or take.
     """
 
     picture: str
@@ -70,12 +80,22 @@ class Comparison:
     median: float | None = None
     p999: float | None = None
     scale: float | None = None
+    repeat: float | None = None
+    excess: float | None = None
+    spread: float | None = None
 
     def is_near(self, tolerance: Tolerance) -> bool:
         """Whether the numbers are within the tolerance; NaN is not, masks are."""
         if self.median is None or self.p999 is None or self.scale is None:
             return True
         return self.median <= tolerance.median * self.scale and self.p999 <= tolerance.p999 * self.scale
+
+    def is_likely(self, tolerance: Tolerance) -> bool:
+        """Whether chance explains what samples differ by; NaN is not, files that draw none are."""
+        if self.spread is None:
+            return True
+        near = 1 / tolerance.spread <= self.spread <= tolerance.spread
+        return near and (self.excess is None or self.excess <= tolerance.excess)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -145,13 +165,22 @@ def require_close(comparisons: Sequence[Comparison], tolerance: Tolerance) -> No
     Raises:
         ModelError: it is not; the figures are told.
     """
-    agreement = total_agreement(comparisons)
-    if agreement < tolerance.agreement:
+    agreement, least = total_agreement(comparisons), tolerance.agreement
+    if comparisons[0].repeat is not None:
+        least = _share((one.repeat or 0.0, one.pixels) for one in comparisons) - tolerance.repeat
+    if agreement < least:
         raise ModelError(
             f"the exported file does not give what PyTorch gives: {agreement:.4%} of the pixels have the same class, "
-            f"at least {tolerance.agreement:.2%} expected; nothing was written"
+            f"at least {least:.2%} expected; nothing was written"
         )
     for one in comparisons:
+        if not one.is_likely(tolerance):
+            raise ModelError(
+                f"the exported file does not give what PyTorch gives: on the {one.picture} of shape {one.shape} its "
+                f"samples spread {one.spread:.2f} times as far, and the square of the distance of their mean is "
+                f"{one.excess or 0.0:.2f} times what chance explains; at most {tolerance.spread:g} (or one over it) "
+                f"and {tolerance.excess:g} expected; nothing was written"
+            )
         if one.picture == NOISE and not one.is_near(tolerance):
             raise ModelError(
                 f"the exported file does not give what PyTorch gives: on noise of shape {one.shape} half of the "
@@ -162,4 +191,9 @@ def require_close(comparisons: Sequence[Comparison], tolerance: Tolerance) -> No
 
 def total_agreement(comparisons: Sequence[Comparison]) -> float:
     """Share of all pixels with the same class."""
-    return sum(one.agreement * one.pixels for one in comparisons) / sum(one.pixels for one in comparisons)
+    return _share((one.agreement, one.pixels) for one in comparisons)
+
+
+def _share(parts: Iterable[tuple[float, int]]) -> float:
+    counts = [(share * pixels, pixels) for share, pixels in parts]
+    return sum(count for count, _ in counts) / sum(pixels for _, pixels in counts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,9 +16,11 @@ from typing import Any, cast
 import torch
 
 from segnet.errors import ConfigError, ModelError, OutputError
+from segnet.exporting.chance import compare_samples
 from segnet.exporting.comparison import Comparison, Tolerance, compare, pictures, require_close, total_agreement
 from segnet.exporting.formats import FORMATS, Format
 from segnet.exporting.programs import ExportConfig, Pipeline, make_program
+from segnet.exporting.sampling import dropouts
 from segnet.files import replacing
 from segnet.labels import Labels
 from segnet.metadata import ModelInfo
@@ -28,6 +31,9 @@ __all__ = ["Report", "deliver", "described", "export", "export_format", "referen
 
 HALF_TOLERANCE = Tolerance(agreement=0.99, median=0.01, p999=0.25)
 """For filters in float16: their rounding moves one pooled value in some hundred to another pixel."""
+
+_HALF_FORMATS = ("onnx", "openvino")
+_SAMPLED_FORMATS = ("onnx", "openvino", "aoti", "torch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +61,14 @@ class Report:
     accuracy: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def checked(self) -> bool:
+        """Whether the file was run and compared; a package of Core ML's can be on macOS alone."""
+        return bool(self.comparisons)
+
+    @property
     def agreement(self) -> float:
-        """Share of all pixels with the same class as in PyTorch."""
-        return total_agreement(self.comparisons)
+        """Share of all pixels with the same class as in PyTorch; NaN if the file was not run."""
+        return total_agreement(self.comparisons) if self.checked else math.nan
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -65,11 +76,12 @@ class Report:
         return {
             "file": self.path.name,
             "bytes": self.size_bytes,
-            **{key: about[key] for key in ("name", "output", "size", "batch", "precision")},
+            **{key: about[key] for key in ("name", "output", "size", "batch", "precision", "samples")},
             "seconds": dict(self.seconds),
             "versions": dict(self.versions),
             "tolerance": asdict(self.tolerance),
-            "agreement": self.agreement,
+            "checked": self.checked,
+            "agreement": self.agreement if self.checked else None,
             **({"accuracy": dict(self.accuracy)} if self.accuracy else {}),
             "pictures": [comparison.to_dict() for comparison in self.comparisons],
         }
@@ -94,7 +106,7 @@ def export(
         model: the network; it stays as it is.
         labels: its class table; it goes into the file, as ``provenance`` and ``scores`` do.
         path: where to, with the format's suffix; FILE.report.json is written beside it.
-        format: ``onnx``, ``openvino``, ``executorch``, ``litert``, ``aoti`` or ``torch``.
+        format: ``onnx``, ``openvino``, ``executorch``, ``litert``, ``coreml``, ``aoti`` or ``torch``.
         config: what the file takes and gives.
         provenance: how the network came to be.
         scores: what it scored.
@@ -112,7 +124,15 @@ def export(
         kind.write(make_program(model, config, batch=info.batch), info, staged)
 
     tolerance = HALF_TOLERANCE if config.half else Tolerance()
-    return deliver(write, path, reference(model, config), info, tolerance=tolerance, versions=kind.versions())
+    return deliver(
+        write,
+        path,
+        reference(model, config),
+        info,
+        tolerance=tolerance,
+        versions=kind.versions(),
+        checked=kind.runs_here,
+    )
 
 
 def export_format(name: str, config: ExportConfig) -> Format:
@@ -125,8 +145,12 @@ def export_format(name: str, config: ExportConfig) -> Format:
         raise ConfigError(f"format {name!r} is unknown; choose one of {', '.join(FORMATS)}")
     if FORMATS[name].fixed and config.size is None:
         raise ConfigError(f"{name} takes pictures of one size; give it, as in --size 360 480")
-    if config.half and name != "openvino":
-        raise ConfigError(f"{name} cannot keep filters in float16 here; leave --half out, or choose openvino")
+    if config.half and name not in _HALF_FORMATS:
+        wanted = " or ".join(_HALF_FORMATS)
+        raise ConfigError(f"{name} cannot keep filters in float16 here; leave --half out, or choose {wanted}")
+    if config.samples is not None and name not in _SAMPLED_FORMATS:
+        wanted = ", ".join(_SAMPLED_FORMATS)
+        raise ConfigError(f"{name} cannot draw samples here; leave --samples out, or choose one of {wanted}")
     return FORMATS[name]
 
 
@@ -143,7 +167,7 @@ def described(
     """What a file will say of itself, once all that it needs is there.
 
     Raises:
-        ConfigError: the suffix is not the format's.
+        ConfigError: the suffix is not the format's, or samples are asked of a network that drops nothing.
         ModelError: the class table does not fit.
         MissingPackageError: a library is not installed.
     """
@@ -151,6 +175,11 @@ def described(
         raise ConfigError(f"{path} is no name for this format; give one that ends in {kind.suffix}")
     if labels.classes != model.config.classes:
         raise ModelError(f"the network has {model.config.classes} classes but the class table {labels.classes}")
+    if config.samples is not None and not dropouts(model):
+        raise ConfigError(
+            f"{model.config.name} has no dropout, so its samples would all be the same; leave --samples out, or take "
+            "a network with dropout, such as bayesian_segnet_basic"
+        )
     kind.require()
     return ModelInfo(
         name=model.config.name,
@@ -160,6 +189,7 @@ def described(
         size=config.size,
         batch=1 if kind.fixed else None,
         precision="float16" if config.half else "float32",
+        samples=config.samples,
         provenance=dict(provenance or {}),
         scores=dict(scores or {}),
     )
@@ -179,6 +209,7 @@ def deliver(
     tolerance: Tolerance,
     versions: Mapping[str, str],
     accuracy: Mapping[str, Any] | None = None,
+    checked: bool = True,
 ) -> Report:
     """Have a file written out of sight, check it in its own runtime, and give it its name with its report beside it.
 
@@ -190,6 +221,7 @@ def deliver(
         tolerance: what it has to keep to.
         versions: for the report.
         accuracy: for the report: what labelled pictures say of the file, if they were asked.
+        checked: whether this system can run the file; otherwise it is written unchecked, and the report says so.
 
     Raises:
         ModelError: the file cannot be run, or is out of the tolerance.
@@ -199,12 +231,13 @@ def deliver(
         started = time.perf_counter()
         write(staged)
         written = time.perf_counter()
-        comparisons = _compare(staged, network, info)
-        require_close(comparisons, tolerance)
+        comparisons = _compare(staged, network, info) if checked else ()
+        if checked:
+            require_close(comparisons, tolerance)
         seconds = {"export": round(written - started, 2), "check": round(time.perf_counter() - written, 2)}
         report = Report(
             path=path,
-            size_bytes=sum(file.stat().st_size for file in staged.parent.iterdir()),
+            size_bytes=sum(file.stat().st_size for file in staged.parent.rglob("*") if file.is_file()),
             seconds=seconds,
             versions=versions,
             info=info,
@@ -219,8 +252,10 @@ def deliver(
 
 def _compare(path: Path, network: Pipeline, info: ModelInfo) -> tuple[Comparison, ...]:
     runtime = cast("FileRuntime", open_runtime(path, device="cpu"))
-    batches = pictures(info.size, info.channels, tiny=network.takes_one_pixel)
-    return tuple(compare(runtime, network, name, image) for name, image in batches)
+    # A picture of one pixel has too few numbers for chance to even out.
+    batches = pictures(info.size, info.channels, tiny=network.takes_one_pixel and info.samples is None)
+    check = compare if info.samples is None else compare_samples
+    return tuple(check(runtime, network, name, image) for name, image in batches)
 
 
 @contextmanager
@@ -230,10 +265,26 @@ def _staging(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".segnet-", dir=path.parent) as folder:
             yield Path(folder) / path.name
-            for file in sorted(Path(folder).iterdir()):
-                with replacing(path.with_name(file.name)) as temporary:
-                    file.replace(temporary)
+            for made in sorted(Path(folder).iterdir()):
+                _move(made, path.with_name(made.name))
     except OutputError:
         raise
     except OSError as error:
         raise OutputError(f"{path} cannot be written ({error.strerror or error}); choose another place") from error
+
+
+def _move(made: Path, to: Path) -> None:
+    if made.is_dir():
+        _move_folder(made, to)
+        return
+    with replacing(to) as temporary:
+        made.replace(temporary)
+
+
+def _move_folder(made: Path, to: Path) -> None:
+    """A package takes the place of one of its name, which goes with the folder that ``made`` stands in."""
+    if to.exists():
+        if not (to / "Manifest.json").is_file():
+            raise OutputError(f"{to} is there and is no package of Core ML's; give another name")
+        to.replace(made.with_name(f".old-{made.name}"))
+    made.replace(to)

@@ -6,6 +6,7 @@ An ONNX or OpenVINO model of other making, such as a quantised one, goes through
 from __future__ import annotations
 
 import json
+import platform
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ import torch
 from torch.export import ExportedProgram
 
 from segnet.errors import ConfigError, MissingPackageError
+from segnet.exporting.coreml import write_coreml
+from segnet.exporting.half import halve_filters
 from segnet.metadata import KEY, ModelInfo
 from segnet.runtimes.chatter import quiet
 
@@ -37,6 +40,7 @@ class Format:
         packages: libraries that write and run it, by the name to import.
         extra: what brings them.
         fixed: whether size and batch must be known ahead.
+        system: the only one that runs such files, by the name that ``platform.system`` gives; empty: all.
     """
 
     suffix: str
@@ -44,6 +48,12 @@ class Format:
     packages: tuple[str, ...] = ()
     extra: str = ""
     fixed: bool = False
+    system: str = ""
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether this system can run such files."""
+        return self.system in {"", platform.system()}
 
     def require(self) -> None:
         """Find out early that a library is missing.
@@ -80,12 +90,12 @@ def to_onnx(program: ExportedProgram, info: ModelInfo) -> Any:
             dynamo=True,
             opset_version=OPSET,
             input_names=["image"],
-            output_names=[info.output],
+            output_names=[info.output, *(["uncertainty"] if info.samples else [])],
             dynamic_shapes={"image": axes},
             verbose=False,
         )
     assert made is not None
-    return _as_pytorch_resizes(made.model_proto)
+    return _with_random_nodes_apart(_as_pytorch_resizes(made.model_proto))
 
 
 def _as_pytorch_resizes(proto: Any) -> Any:
@@ -97,6 +107,18 @@ def _as_pytorch_resizes(proto: Any) -> Any:
     return proto
 
 
+def _with_random_nodes_apart(proto: Any) -> Any:
+    """OpenVINO takes random nodes that look alike for one; a lower end of next to nothing makes each another."""
+    from onnx import helper
+
+    drawn = [node for node in proto.graph.node if node.op_type == "RandomUniformLike"]
+    for number, node in enumerate(drawn, start=1):
+        kept = [attribute for attribute in node.attribute if attribute.name != "low"]
+        del node.attribute[:]
+        node.attribute.extend([*kept, helper.make_attribute("low", number * 1e-30)])
+    return proto
+
+
 def write_onnx(proto: Any, info: ModelInfo, path: Path) -> None:
     """Write a ``ModelProto`` as one file, with ``info`` in its property ``segnet`` and the classes in ``names``."""
     import onnx
@@ -105,9 +127,14 @@ def write_onnx(proto: Any, info: ModelInfo, path: Path) -> None:
         del part.metadata_props[:]  # names of our modules, of use to PyTorch's developers alone
     for part in (*proto.graph.input, *proto.graph.output):
         del part.metadata_props[:]
-    onnx.helper.set_model_props(proto, {KEY: info.to_json(), "names": json.dumps(list(info.labels.names))})
+    onnx.helper.set_model_props(proto, {KEY: info.to_json(), "names": _names(info)})
     onnx.checker.check_model(proto)
     path.write_bytes(proto.SerializeToString())
+
+
+def _names(info: ModelInfo) -> str:
+    """As they are read: programs without a JSON library cut the list at its quotes."""
+    return json.dumps(list(info.labels.names), ensure_ascii=False)
 
 
 def to_openvino(proto: Any) -> Any:
@@ -122,12 +149,13 @@ def write_openvino(model: Any, info: ModelInfo, path: Path, *, half: bool = Fals
     import openvino
 
     model.set_rt_info(info.to_json(), [KEY])
-    model.set_rt_info(json.dumps(list(info.labels.names)), ["names"])
+    model.set_rt_info(_names(info), ["names"])
     openvino.save_model(model, path, compress_to_fp16=half)
 
 
 def _onnx(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
-    write_onnx(to_onnx(program, info), info, path)
+    proto = to_onnx(program, info)
+    write_onnx(halve_filters(proto) if info.precision == "float16" else proto, info, path)
 
 
 def _openvino(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
@@ -191,6 +219,14 @@ FORMATS = {
     ),
     "litert": Format(
         suffix=".tflite", write=_litert, packages=("litert_torch", "ai_edge_litert"), extra="litert", fixed=True
+    ),
+    "coreml": Format(
+        suffix=".mlpackage",
+        write=write_coreml,
+        packages=("coremltools",),
+        extra="coreml",
+        fixed=True,
+        system="Darwin",
     ),
     "aoti": Format(suffix=".pt2", write=_aoti),
     "torch": Format(suffix=".pt2", write=_torch),

@@ -1,4 +1,4 @@
-"""An INT8 file for ONNX Runtime or OpenVINO, held to its scores in the program that will run it."""
+"""An INT8 file for ONNX Runtime, OpenVINO or ExecuTorch, held to its scores in the program that will run it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,25 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from torch.export import ExportedProgram
+
 from segnet.data.dataset import SegmentationDataset
 from segnet.errors import ConfigError
 from segnet.exporting.comparison import Tolerance
 from segnet.exporting.export import Report, deliver, described, export_format, reference
-from segnet.exporting.formats import to_onnx, to_openvino, write_onnx, write_openvino
+from segnet.exporting.formats import FORMATS, to_onnx, to_openvino, write_onnx, write_openvino
 from segnet.exporting.programs import ExportConfig, make_program
 from segnet.labels import Labels
 from segnet.metadata import ModelInfo
 from segnet.models.segnet import SegNet
-from segnet.quantization.gate import Quantized, within
+from segnet.quantization.calibration import CalibratedOnnx
+from segnet.quantization.gate import Calibrated, Quantized, within
+from segnet.quantization.xnnpack import CalibratedProgram
 from segnet.runtimes.protocol import Image, Runtime, open_runtime
 
 __all__ = ["INT8_FORMATS", "Calibration", "export_int8"]
 
-INT8_FORMATS = ("onnx", "openvino")
+INT8_FORMATS = ("onnx", "openvino", "executorch")
 
 # The labelled pictures judge an INT8 file; how far its numbers are from PyTorch's is told and no more.
 _TOLERANCE = Tolerance(agreement=0.0, median=1e9, p999=1e9)
@@ -54,14 +58,14 @@ def export_int8(
     calibration: Calibration,
     provenance: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[Report, Quantized]:
+) -> tuple[Report, Quantized[Any]]:
     """Write a network in INT8 for another program, if it keeps its scores there; or write nothing.
 
     Args:
         model: the network; it stays as it is.
         labels: its class table.
         path: where to, with the format's suffix; FILE.report.json is written beside it.
-        format: ``onnx`` or ``openvino``.
+        format: ``onnx``, ``openvino`` or ``executorch``.
         config: what the file takes and gives.
         calibration: what it is measured on.
         provenance: how the network came to be.
@@ -72,6 +76,7 @@ def export_int8(
 
     Raises:
         ConfigError: another format, or no picture to calibrate with.
+        ShapeError: ExecuTorch, and a picture to calibrate with is not of ``config.size``.
         ModelError: the class table does not fit, or too much mIoU is lost; what was tried is told.
         MissingPackageError: a library is not installed.
         OutputError: the files cannot be written.
@@ -81,13 +86,17 @@ def export_int8(
         raise ConfigError(f"{format} cannot be INT8 here; choose one of {', '.join(INT8_FORMATS)}")
     if config.half:
         raise ConfigError("a file is either INT8 or of float16 filters; leave one of the two out")
+    if config.samples is not None:
+        raise ConfigError("a file that draws samples cannot be INT8 here; leave one of the two out")
+    if config.samples is not None:
+        raise ConfigError("a file in INT8 draws no samples here; leave one of the two out")
     info = replace(described(model, labels, path, kind, config, provenance=provenance), precision="int8")
-    proto = to_onnx(make_program(model, config), info)
-    write = _write_onnx if format == "onnx" else _write_openvino
+    network = _calibrated(make_program(model, config, batch=info.batch), info, format, calibration.pictures)
+    write = _WRITE[format]
     with TemporaryDirectory(prefix="segnet-") as folder:
         finish = _Finish(write, info, Path(folder) / path.name)
         found = within(
-            proto,
+            network,
             calibration.pictures,
             calibration.data,
             finish=finish,
@@ -107,6 +116,17 @@ def export_int8(
     return report, found
 
 
+def _calibrated(
+    program: ExportedProgram,
+    info: ModelInfo,
+    format: str,  # noqa: A002
+    pictures: Sequence[Image],
+) -> Calibrated[Any]:
+    if format == "executorch":
+        return CalibratedProgram(program, pictures)
+    return CalibratedOnnx(to_onnx(program, info), pictures)
+
+
 class _Finish:
     """Writes a network as the file that it is to be, and opens that; each under a name of its own."""
 
@@ -114,10 +134,10 @@ class _Finish:
         self._write, self._info, self._path = write, info, path
         self._made = 0
 
-    def __call__(self, proto: Any) -> Runtime:
+    def __call__(self, network: Any) -> Runtime:
         self._made += 1
         path = self._path.with_stem(f"{self._path.stem}-{self._made}")
-        self._write(proto, self._info, path)
+        self._write(network, self._info, path)
         return open_runtime(path, device="cpu")
 
 
@@ -127,3 +147,6 @@ def _write_onnx(proto: Any, info: ModelInfo, path: Path) -> None:
 
 def _write_openvino(proto: Any, info: ModelInfo, path: Path) -> None:
     write_openvino(to_openvino(proto), info, path)
+
+
+_WRITE = {"onnx": _write_onnx, "openvino": _write_openvino, "executorch": FORMATS["executorch"].write}

@@ -11,6 +11,7 @@ from torch.export import ExportedProgram
 from torch.fx.experimental import _config
 
 from segnet.errors import ConfigError
+from segnet.exporting.sampling import computed_once, kept_on, mean_and_uncertainty
 from segnet.metadata import Output
 from segnet.models.segnet import SegNet
 from segnet.runtimes.chatter import quiet
@@ -27,23 +28,32 @@ class ExportConfig:
 
     Attributes:
         output: logits or probabilities, float32 (N, classes, H, W), or mask, uint8 (N, H, W).
-        size: HEIGHT WIDTH of the pictures that the file takes; left out, it takes any. ExecuTorch and LiteRT need it.
+        size: HEIGHT WIDTH of the pictures that the file takes; left out, it takes any. ExecuTorch, LiteRT and Core
+            ML need it.
         resize_to: inside the file, resize the picture to HEIGHT WIDTH, and the logits back to the picture's size.
-        half: keep the filters in float16, at half the size; they are computed with in float32. OpenVINO alone.
+        samples: run so many times a picture with dropout, drawn in the file, and give the mean of the probabilities,
+            or its mask; a second output, uncertainty, float32 (N, H, W), is their variance, the mean over the classes.
+            Needs a network with dropout and an output other than logits; ONNX, OpenVINO and PyTorch alone.
+        half: keep the filters in float16, at half the size; they are computed with in float32. ONNX and OpenVINO alone.
 
     Raises:
-        ConfigError: a side is below 1.
+        ConfigError: a side is below 1, or samples are too few or have no mean.
     """
 
     output: Output = "logits"
     size: tuple[int, int] | None = None
     resize_to: tuple[int, int] | None = None
+    samples: int | None = None
     half: bool = False
 
     def __post_init__(self) -> None:
         for name, size in (("size", self.size), ("resize_to", self.resize_to)):
             if size is not None and min(size) < 1:
                 raise ConfigError(f"{name} {tuple(size)} is not possible; give HEIGHT WIDTH, 1 or more each")
+        if self.samples is not None and self.samples < 2:
+            raise ConfigError(f"samples {self.samples} is not possible; give 2 or more, or leave it out for no dropout")
+        if self.samples is not None and self.output == "logits":
+            raise ConfigError("samples are averaged as probabilities; add --output probabilities or --output mask")
 
 
 class Pipeline(nn.Module):
@@ -65,19 +75,28 @@ class Pipeline(nn.Module):
         kind = self.model.config.encoder.kind
         return self.config.resize_to is None and kind != "custom" and not kind.startswith("timm/")
 
-    def forward(self, image: Tensor) -> Tensor:
-        """What ``config.output`` names."""
-        logits = self._logits(image)
+    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """What ``config.output`` names; with ``config.samples``, and the uncertainty."""
+        if self.config.samples is not None:
+            samples = (self.logits(image).softmax(dim=1) for _ in range(self.config.samples))
+            mean, uncertainty = mean_and_uncertainty(samples)
+            return (_as_mask(mean) if self.config.output == "mask" else mean), uncertainty
+        logits = self.logits(image)
         if self.config.output == "mask":
-            return logits.argmax(dim=1).to(torch.uint8)
+            return _as_mask(logits)
         return logits.softmax(dim=1) if self.config.output == "probabilities" else logits
 
-    def _logits(self, image: Tensor) -> Tensor:
+    def logits(self, image: Tensor) -> Tensor:
+        """Float32 (N, classes, H, W), at the picture's own size."""
         if self.config.resize_to is None:
             logits: Tensor = self.model(image)
             return logits
         small = F.interpolate(image, size=self.config.resize_to, mode="bilinear", align_corners=False)
         return F.interpolate(self.model(small), size=image.shape[2:], mode="bilinear", align_corners=False)
+
+
+def _as_mask(scores: Tensor) -> Tensor:
+    return scores.argmax(dim=1).to(torch.uint8)
 
 
 def make_program(model: SegNet, config: ExportConfig, *, batch: int | None = None) -> ExportedProgram:
@@ -88,13 +107,16 @@ def make_program(model: SegNet, config: ExportConfig, *, batch: int | None = Non
         config: see ``ExportConfig``.
         batch: how many pictures at once; None: any number.
     """
-    pipeline = Pipeline(model.folded().to("cpu", torch.float32), config)
+    folded = model.folded().to("cpu", torch.float32)
+    pipeline = Pipeline(folded if config.samples is None else kept_on(folded), config)
     image = torch.rand(batch or _BATCH, model.config.in_channels, *(config.size or _EXAMPLE))
     free = torch.export.Dim.DYNAMIC
     shapes = ({} if batch else {0: free}) | ({2: free, 3: free} if config.size is None else {})
     # Otherwise the program is guarded by what the example happens to be, such as more than one pixel high.
     with quiet(), torch.no_grad(), _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
         program = torch.export.export(pipeline, (image,), dynamic_shapes={"image": shapes})
+        if config.samples is not None:
+            program = computed_once(program)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # names folders of this machine
     return program

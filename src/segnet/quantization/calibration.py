@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segnet.errors import ConfigError
-from segnet.quantization.graph import find_groups
+from segnet.quantization.graph import convolutions, find_groups
 from segnet.quantization.rewriting import Range, rewritten
 from segnet.runtimes.onnx import session
 from segnet.runtimes.protocol import Image
@@ -16,7 +17,39 @@ from segnet.runtimes.protocol import Image
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-__all__ = ["measured_ranges", "quantize"]
+__all__ = ["CalibratedOnnx", "measured_ranges", "quantize"]
+
+
+class CalibratedOnnx:
+    """An ONNX network with its ranges, for the gate.
+
+    Args:
+        model: the float32 network; it stays as it is.
+        pictures: see ``quantize``.
+
+    Attributes:
+        exact: the float32 network.
+        convolutions: names of those that can become INT8, in the order they run.
+
+    Raises:
+        ConfigError: no picture was given.
+        MissingPackageError: onnx or ONNX Runtime is not installed.
+    """
+
+    def __init__(self, model: ModelProto, pictures: Iterable[Image]) -> None:
+        self.exact = model
+        self.convolutions = convolutions(model)
+        self._ranges = measured_ranges(model, pictures)
+
+    def rounded(self, keep: Collection[str]) -> ModelProto:
+        """The network in INT8, but for the convolutions of these names."""
+        return rewritten(self.exact, self._ranges, keep)
+
+    def outputs(self, model: ModelProto, pictures: Sequence[Image]) -> list[NDArray[Any]]:
+        """What a network gives for each picture."""
+        running = session(model.SerializeToString())
+        name = running.get_inputs()[0].name
+        return [running.run(None, {name: np.ascontiguousarray(picture)})[0] for picture in pictures]
 
 
 def quantize(model: ModelProto, pictures: Iterable[Image], *, keep: Collection[str] = ()) -> ModelProto:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,18 +13,31 @@ from segnet.data.dataset import SegmentationDataset
 from segnet.errors import ConfigError, ModelError
 from segnet.evaluation import evaluate
 from segnet.metrics import Scores
-from segnet.quantization.calibration import measured_ranges
-from segnet.quantization.graph import convolutions
-from segnet.quantization.rewriting import Range, rewritten
-from segnet.runtimes.onnx import session
 from segnet.runtimes.protocol import Image, Runtime
 
-if TYPE_CHECKING:
-    from onnx import ModelProto
-
-__all__ = ["Quantized", "Try", "sensitivities", "within"]
+__all__ = ["Calibrated", "Quantized", "Try", "sensitivities", "within"]
 
 _JUDGED = 2  # pictures that decide which convolutions are the most sensitive
+
+Model = TypeVar("Model")
+
+
+class Calibrated(Protocol[Model]):
+    """A float32 network whose ranges are measured, so that any of its convolutions can become INT8."""
+
+    @property
+    def exact(self) -> Model:
+        """The float32 network."""
+
+    @property
+    def convolutions(self) -> Sequence[str]:
+        """Names of those that can become INT8, in the order they run."""
+
+    def rounded(self, keep: Collection[str]) -> Model:
+        """The network in INT8, but for the convolutions of these names."""
+
+    def outputs(self, model: Model, pictures: Sequence[Image]) -> list[NDArray[Any]]:
+        """What a network, ``exact`` or ``rounded``, gives for each picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +54,7 @@ class Try:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quantized:
+class Quantized(Generic[Model]):
     """An INT8 network and what it cost.
 
     Attributes:
@@ -50,7 +63,7 @@ class Quantized:
         tries: all that were scored; the last is the network's.
     """
 
-    model: ModelProto
+    model: Model
     reference: Scores
     tries: tuple[Try, ...]
 
@@ -81,70 +94,62 @@ class Quantized:
 
 
 def within(
-    model: ModelProto,
+    network: Calibrated[Model],
     pictures: Sequence[Image],
     data: SegmentationDataset,
     *,
-    finish: Callable[[ModelProto], Runtime],
+    finish: Callable[[Model], Runtime],
     max_drop: float = 0.01,
     progress: Callable[[int, int], None] | None = None,
-) -> Quantized:
+) -> Quantized[Model]:
     """An INT8 network that loses at most ``max_drop`` of mIoU against float32, both scored in the finished file.
 
     First every convolution is INT8; then the most sensitive one stays in float32, then two, four, and so on up to half.
 
     Args:
-        model: the float32 network; it stays as it is.
-        pictures: to measure ranges on; not those of ``data``, or the scores flatter.
+        network: the float32 network with its ranges.
+        pictures: those that the ranges are of; the first tell how sensitive each convolution is. Not those of ``data``,
+            or the scores flatter.
         data: labelled pictures that decide.
         finish: writes a network as the file that it is to be, and opens that.
         max_drop: as a difference of mIoU, 0.01 being one point of a hundred.
         progress: called with (done, all) after every scored picture of each try.
 
     Raises:
-        ConfigError: ``max_drop`` is no number from 0 to 1, or no picture was given.
+        ConfigError: ``max_drop`` is no number from 0 to 1.
         ModelError: half of the convolutions in float32 are not enough; what was tried is told.
-        MissingPackageError: onnx or ONNX Runtime is not installed.
     """
     if not 0.0 <= max_drop <= 1.0:
         raise ConfigError(f"max_drop={max_drop} is not possible; give a loss of mIoU from 0 to 1, such as 0.01")
-    ranges = measured_ranges(model, pictures)
-    reference = evaluate(finish(model), data, progress=progress)
+    reference = evaluate(finish(network.exact), data, progress=progress)
     tries: list[Try] = []
-    for kept in _to_keep(model, ranges, pictures[:_JUDGED]):
-        smaller = rewritten(model, ranges, kept)
+    for kept in _to_keep(network, pictures[:_JUDGED]):
+        smaller = network.rounded(kept)
         tries.append(Try(kept=kept, scores=evaluate(finish(smaller), data, progress=progress)))
         if reference.miou - tries[-1].scores.miou <= max_drop:
             return Quantized(model=smaller, reference=reference, tries=tuple(tries))
-    raise ModelError(_complaint(reference, tries, max_drop, len(convolutions(model))))
+    raise ModelError(_complaint(reference, tries, max_drop, len(network.convolutions)))
 
 
-def sensitivities(model: ModelProto, ranges: Mapping[str, Range], pictures: Sequence[Image]) -> dict[str, float]:
+def sensitivities(network: Calibrated[Model], pictures: Sequence[Image]) -> dict[str, float]:
     """Of every convolution: how far the output moves if it alone is INT8, as a mean square; most sensitive first."""
-    names = convolutions(model)
-    exact = _outputs(model, pictures)
+    exact = network.outputs(network.exact, pictures)
     found = {}
-    for name in names:
-        others = [other for other in names if other != name]
-        rough = _outputs(rewritten(model, ranges, others), pictures)
+    for name in network.convolutions:
+        others = [other for other in network.convolutions if other != name]
+        rough = network.outputs(network.rounded(others), pictures)
         found[name] = float(np.mean([_moved(a, b) for a, b in zip(exact, rough, strict=True)]))
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
-def _to_keep(model: ModelProto, ranges: Mapping[str, Range], pictures: Sequence[Image]) -> Iterator[tuple[str, ...]]:
+def _to_keep(network: Calibrated[Model], pictures: Sequence[Image]) -> Iterator[tuple[str, ...]]:
     """Nothing, then the most sensitive convolutions, twice as many each time."""
     yield ()
-    order = list(sensitivities(model, ranges, pictures))
+    order = list(sensitivities(network, pictures))
     count = 1
     while count <= len(order) // 2:
         yield tuple(order[:count])
         count *= 2
-
-
-def _outputs(model: ModelProto, pictures: Sequence[Image]) -> list[NDArray[Any]]:
-    running = session(model.SerializeToString())
-    name = running.get_inputs()[0].name
-    return [running.run(None, {name: np.ascontiguousarray(picture)})[0] for picture in pictures]
 
 
 def _moved(exact: NDArray[Any], rough: NDArray[Any]) -> float:

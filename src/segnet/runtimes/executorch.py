@@ -48,14 +48,13 @@ class ExecuTorchRuntime(FileRuntime):
         self._program = program  # the method lives in it
         self._method = method
 
-    def run(self, image: Image) -> NDArray[Any]:
-        """The file's own output."""
+    def run(self, image: Image) -> list[NDArray[Any]]:
+        """The file's one output."""
         import torch
 
         result = self._method.execute([torch.from_numpy(np.ascontiguousarray(image))])[0]
         # The output's memory is the program's, written over by the next picture.
-        array: NDArray[Any] = result.numpy().copy()
-        return array
+        return [result.numpy().copy()]
 
 
 def _description(program: Any) -> str | None:

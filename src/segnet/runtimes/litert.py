@@ -46,12 +46,12 @@ class LiteRtRuntime(FileRuntime):
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]
 
-    def run(self, image: Image) -> NDArray[Any]:
-        """The file's own output."""
+    def run(self, image: Image) -> list[NDArray[Any]]:
+        """The file's one output."""
         self._interpreter.set_tensor(self._input, np.ascontiguousarray(image))
         self._interpreter.invoke()
         result: NDArray[Any] = self._interpreter.get_tensor(self._output)
-        return result
+        return [result]
 
 
 def _description(path: Path) -> str | None:

@@ -53,9 +53,9 @@ class OnnxRuntime(FileRuntime):
         super().__init__(path, ModelInfo.from_json(self._session.get_modelmeta().custom_metadata_map.get(KEY), path))
         self._input = self._session.get_inputs()[0].name
 
-    def run(self, image: Image) -> NDArray[Any]:
-        """The file's own output."""
-        result: NDArray[Any] = self._session.run(None, {self._input: np.ascontiguousarray(image)})[0]
+    def run(self, image: Image) -> list[NDArray[Any]]:
+        """All outputs of the file."""
+        result: list[NDArray[Any]] = self._session.run(None, {self._input: np.ascontiguousarray(image)})
         return result
 
 

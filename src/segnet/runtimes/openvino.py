@@ -63,9 +63,8 @@ class OpenVinoRuntime(FileRuntime):
         super().__init__(path, ModelInfo.from_json(text, path))
         self._request = compiled.create_infer_request()
 
-    def run(self, image: Image) -> NDArray[Any]:
-        """The file's own output."""
+    def run(self, image: Image) -> list[NDArray[Any]]:
+        """All outputs of the file."""
         self._request.infer([np.ascontiguousarray(image)])
-        # The request's buffer is written over by the next picture.
-        result: NDArray[Any] = self._request.get_output_tensor(0).data.copy()
-        return result
+        # The request's buffers are written over by the next picture.
+        return [tensor.data.copy() for tensor in self._request.output_tensors]

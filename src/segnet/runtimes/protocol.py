@@ -45,8 +45,8 @@ class FileRuntime(ABC):
         self.info = info
 
     @abstractmethod
-    def run(self, image: Image) -> NDArray[Any]:
-        """What the file gives, ``ModelInfo.output``, for the size and number of pictures that it takes."""
+    def run(self, image: Image) -> list[NDArray[Any]]:
+        """All outputs of the file, for the size and number of pictures that it takes; see ``outputs``."""
 
     def mask(self, image: Image) -> NDArray[np.uint8]:
         """Class of each pixel, (N, H, W).
@@ -70,7 +70,18 @@ class FileRuntime(ABC):
         return output if self.info.output == "probabilities" else softmax(output)
 
     def output(self, image: Image) -> NDArray[Any]:
-        """The file's own output for a batch of any number of pictures.
+        """What the file gives, ``ModelInfo.output``, for a batch of any number of pictures.
+
+        Raises:
+            ShapeError: see ``outputs``.
+        """
+        return self.outputs(image)[0]
+
+    def outputs(self, image: Image) -> list[NDArray[Any]]:
+        """All that the file gives for a batch of any number of pictures.
+
+        Returns:
+            ``ModelInfo.output``; of a file that draws samples also the uncertainty, float32 (N, H, W).
 
         Raises:
             ShapeError: the file takes another size, or its number of pictures does not divide this one.
@@ -86,7 +97,7 @@ class FileRuntime(ABC):
         if len(image) % at_once:
             raise ShapeError(f"{self.path}: was exported for {at_once} pictures at once, and {len(image)} were given")
         parts = [self.run(image[start : start + at_once]) for start in range(0, len(image), at_once)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return parts[0] if len(parts) == 1 else [np.concatenate(same) for same in zip(*parts, strict=True)]
 
 
 def argmax(logits: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -114,8 +125,8 @@ def open_runtime(source: str | Path, *, device: str = "auto", precision: str = "
     """A model file, or a bundled model by its name, in the library that its suffix stands for.
 
     Args:
-        source: ``.onnx`` (ONNX Runtime), ``.xml`` (OpenVINO), ``.pte`` (ExecuTorch), ``.tflite`` (LiteRT), ``.pt2``
-            (a program of PyTorch's); ``.safetensors`` or a bundled name (PyTorch).
+        source: ``.onnx`` (ONNX Runtime), ``.xml`` (OpenVINO), ``.pte`` (ExecuTorch), ``.tflite`` (LiteRT),
+            ``.mlpackage`` (Core ML), ``.pt2`` (a program of PyTorch's); ``.safetensors`` or a bundled name (PyTorch).
         device: ``auto``, ``cpu``, ``cuda``, ``mps``, or OpenVINO's names.
         precision: ``float32``, ``bf16`` or ``auto``; a file that was exported in another precision keeps it.
         threads: how many to compute with; 0: as many as the library takes.
@@ -128,6 +139,8 @@ def open_runtime(source: str | Path, *, device: str = "auto", precision: str = "
     suffix = Path(source).suffix
     if suffix in {".onnx", ".xml", ".pte", ".tflite", ".pt2"} and not Path(source).is_file():
         raise ModelError(f"{source}: there is no such file; 'segnet export' writes it")
+    if suffix == ".mlpackage" and not Path(source).is_dir():
+        raise ModelError(f"{source}: there is no such package, which is a folder; 'segnet export' writes it")
     if suffix == ".onnx":
         from segnet.runtimes.onnx import OnnxRuntime
 
@@ -144,6 +157,10 @@ def open_runtime(source: str | Path, *, device: str = "auto", precision: str = "
         from segnet.runtimes.litert import LiteRtRuntime
 
         return LiteRtRuntime(Path(source), threads=threads)
+    if suffix == ".mlpackage":
+        from segnet.runtimes.coreml import CoreMlRuntime
+
+        return CoreMlRuntime(Path(source))
     if suffix == ".pt2":
         from segnet.runtimes.pytorch import ProgramRuntime
 

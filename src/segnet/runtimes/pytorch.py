@@ -108,9 +108,10 @@ class ProgramRuntime(FileRuntime):
             ) from error
 
     @torch.inference_mode()
-    def run(self, image: Image) -> NDArray[Any]:
-        """The file's own output."""
-        return _numpy(self._program(torch.from_numpy(image)))
+    def run(self, image: Image) -> list[NDArray[Any]]:
+        """All outputs of the file."""
+        given = self._program(torch.from_numpy(image))
+        return [_numpy(tensor) for tensor in (given if isinstance(given, tuple | list) else [given])]
 
 
 def _archive(path: Path) -> tuple[list[str], str | None]:
@@ -130,10 +131,10 @@ def _archive(path: Path) -> tuple[list[str], str | None]:
     return names, text
 
 
-def _load_compiled(path: Path) -> Callable[[Tensor], Tensor]:
+def _load_compiled(path: Path) -> Callable[[Tensor], Tensor | list[Tensor]]:
     from torch._inductor import aoti_load_package
 
-    program: Callable[[Tensor], Tensor] = aoti_load_package(str(path))
+    program: Callable[[Tensor], Tensor | list[Tensor]] = aoti_load_package(str(path))
     return program
 
 

@@ -1,0 +1,99 @@
+"""Core ML's packages (.mlpackage). They run on macOS alone; what they say of themselves is checked on every system."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from segnet.errors import ConfigError, ModelError
+from segnet.metadata import KEY, ModelInfo
+from segnet.runtimes.chatter import quiet
+
+__all__ = ["require_sound", "write_coreml"]
+
+# The converter's own: names of our modules, of use to PyTorch's developers alone.
+_LEFTOVER = "executorch_debug_handle_mapping.json"
+
+
+def write_coreml(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
+    """Write a folder ``path`` with the network in float32, ``info`` and the classes in its ``user_defined_metadata``.
+
+    Raises:
+        ConfigError: coremltools cannot convert the network.
+        ModelError: what was written is not what was meant.
+    """
+    with quiet():
+        model = _converted(program, info.output)
+        model.user_defined_metadata[KEY] = info.to_json()
+        model.user_defined_metadata["names"] = json.dumps(list(info.labels.names), ensure_ascii=False)
+        model.save(str(path))
+    (path / _LEFTOVER).unlink(missing_ok=True)
+    require_sound(path, info, _output_shape(program))
+
+
+def require_sound(path: Path, info: ModelInfo, output_shape: tuple[int, ...]) -> None:
+    """Nothing, if a package holds one network with the right input, output and description.
+
+    Raises:
+        ModelError: it does not.
+    """
+    with quiet():
+        import coremltools
+
+        spec = coremltools.models.MLModel(str(path), skip_model_load=True).get_spec()
+    wanted: dict[str, tuple[int, ...]] = {
+        "image": (1, info.channels, *(info.size or ())),
+        info.output: output_shape,
+    }
+    features = (*spec.description.input, *spec.description.output)
+    found = {each.name: tuple(each.type.multiArrayType.shape) for each in features}
+    kind = "INT32" if info.output == "mask" else "FLOAT32"
+    kinds = [_dtype(each) for each in features]
+    if found != wanted or kinds != ["FLOAT32", kind]:
+        raise ModelError(f"{path}: takes and gives {found} of {kinds} where {wanted} was meant; please report it")
+    if spec.description.metadata.userDefined.get(KEY) != info.to_json():
+        raise ModelError(f"{path}: does not say what was written into it; please report it")
+
+
+def _converted(program: ExportedProgram, output: str) -> Any:
+    import coremltools
+
+    try:
+        return coremltools.convert(
+            _in_core_operators(program),
+            convert_to="mlprogram",
+            compute_precision=coremltools.precision.FLOAT32,
+            outputs=[coremltools.TensorType(name=output)],
+            skip_model_load=True,
+        )
+    except (ValueError, NotImplementedError) as error:
+        raise ConfigError(
+            f"coremltools cannot convert this network ({' '.join(str(error).split())}); transposed convolutions need "
+            "sides that halve without a rest, such as --size 352 480; otherwise take another format"
+        ) from error
+
+
+def _in_core_operators(program: ExportedProgram) -> ExportedProgram:
+    table = torch.export.default_decompositions()
+    table[torch.ops.aten.where.ScalarOther] = _where
+    decomposed: ExportedProgram = program.run_decompositions(table)
+    return decomposed
+
+
+def _where(condition: Tensor, value: Tensor, other: float) -> Tensor:
+    """Unpooling's; of a ``where`` with a zero the converter stores a whole map of zeros, ten times the filters."""
+    return value * condition.to(value.dtype) if other == 0 else torch.where(condition, value, torch.tensor(other))
+
+
+def _output_shape(program: ExportedProgram) -> tuple[int, ...]:
+    return tuple(program.graph.output_node().args[0][0].meta["val"].shape)
+
+
+def _dtype(feature: Any) -> str:
+    kinds = type(feature.type.multiArrayType)
+    return str(kinds.ArrayDataType.Name(feature.type.multiArrayType.dataType))
