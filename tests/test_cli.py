@@ -168,6 +168,13 @@ def test_a_list_takes_numbers_with_commas(heard: Any) -> None:
     assert heard("train", "data")[1]["training"].thaw == ()
 
 
+def test_a_batch_is_a_number_or_left_to_the_machine(heard: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert heard("train", "data", "--batch", "12")[1]["training"].batch == 12
+    assert heard("train", "data", "--batch", "auto")[1]["training"].batch == "auto"
+    assert leave("train", "data", "--batch", "many") == 2
+    assert "many" in capsys.readouterr().err
+
+
 def test_a_list_of_numbers_in_a_config_file_is_yaml(heard: Any, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("thaw: [3, 6]\nloggers: [tensorboard]\n")
     training = heard("train", "data", "--config", str(tmp_path / "a.yaml"))[1]["training"]

@@ -505,6 +505,15 @@ def test_auto_precision_is_decided_once_and_kept_for_the_resumed_run(
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["precision"] == "bf16"
 
 
+def test_a_batch_left_to_the_machine_is_decided_once(sets: Sets, tmp_path: Path) -> None:
+    many = sets[0].only([index % 6 for index in range(24)])
+    train(SegNet(TOY), many, sets[1], out=tmp_path, config=quick(epochs=1, batch="auto"))
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["batch"] == 3  # an eighth of all
+    assert rows(tmp_path)[0]["step"] == "8"
+    train(SegNet(TOY), many, sets[1], out=tmp_path, config=quick(epochs=2, batch="auto"), resume=True)
+    assert rows(tmp_path)[1]["step"] == "16"
+
+
 def test_a_damaged_config_file_is_told_on_resume(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     train(toy, *sets, out=tmp_path, config=quick(epochs=1))
     (tmp_path / "config.yaml").write_text("a: [")
@@ -516,7 +525,7 @@ def test_a_damaged_config_file_is_told_on_resume(toy: SegNet, sets: Sets, tmp_pa
     "wrong",
     [
         {"optimizer": "lion"}, {"schedule": "step"}, {"precision": "fp8"}, {"monitor": "loss"}, {"balance": "some"},
-        {"epochs": 0}, {"batch": -1}, {"validate_every": 0}, {"warmup": 1.0}, {"ema": 1.0}, {"ema": -0.1},
+        {"epochs": 0}, {"batch": 0}, {"batch": -1}, {"validate_every": 0}, {"warmup": 1.0}, {"ema": 1.0}, {"ema": -0.1},
         {"label_smoothing": 1.0}, {"lr": 0.0}, {"lr": float("nan")}, {"lr": float("inf")}, {"weight_decay": -1.0},
         {"clip": float("nan")}, {"clip": -1.0}, {"workers": -2}, {"seed": -1}, {"seed": 2**32},
         {"accumulate": 0}, {"devices": 0}, {"nodes": 0}, {"patience": -1}, {"encoder_lr": -1.0}, {"save_every": 0.0},

@@ -120,7 +120,7 @@ def train(
         sync(model)
     order = Order(
         len(train_set),
-        config.batch,
+        config.pictures,
         seed=config.seed,
         rank=trainer.global_rank,
         processes=trainer.world_size,
@@ -271,11 +271,11 @@ def _check_sets(model: SegNet, train_set: SegmentationDataset, val_set: Segmenta
 
 
 def _check_shares(processes: int, config: TrainConfig, pictures: int) -> None:
-    if config.batch % processes:
+    if config.pictures % processes:
         raise ConfigError(
             f"a batch of {config.batch} cannot be shared out to {processes} processes; give a multiple of {processes}"
         )
-    if pictures < config.batch:
+    if pictures < config.pictures:
         raise DataError(
             f"{pictures} training pictures are fewer than one batch of {config.batch}; give --batch {pictures} or less"
         )
@@ -332,7 +332,10 @@ def _decided(
         precision = "bf16" if pick_precision("auto", device) == torch.bfloat16 else "float32"
     if precision == "float16" and device.type != "cuda":
         raise ConfigError(f"float16 needs a scaled loss, which is there on cuda and not on {device.type}; take bf16")
-    batch = config.batch or before.get("batch") or fitting_batch(model, data, config, device)
+    batch = config.batch if config.batch != "auto" else before.get("batch", "auto")
+    if batch == "auto":
+        batch = fitting_batch(model, data, config, device)
+        log.info("batch auto: %d", batch)
     return replace(config, precision=precision, batch=batch)
 
 

@@ -12,6 +12,7 @@ from segnet.errors import ConfigError
 
 __all__ = ["MAY_CHANGE", "TrainConfig"]
 
+Batch = int | Literal["auto"]
 Optimizer = Literal["muon", "adamw", "sgd"]
 Schedule = Literal["cosine", "poly", "one_cycle", "constant"]
 Monitor = Literal["miou", "global_accuracy", "class_average"]
@@ -45,7 +46,7 @@ class TrainConfig:
 
     Attributes:
         epochs: passes over the training pictures.
-        batch: pictures per step, over all processes; 0 takes as many as should fit the memory.
+        batch: pictures per step, over all processes; auto takes as many as should fit the memory.
         accumulate: batches whose gradients are added up for one step.
         lr: highest learning rate; with muon that of the filters, everything else learning at a 25th of it.
         encoder_lr: share of the learning rate that the encoder gets.
@@ -89,7 +90,7 @@ class TrainConfig:
     """
 
     epochs: int = 100
-    batch: int = 8
+    batch: Batch = 8
     accumulate: int = 1
     lr: float = 0.05
     encoder_lr: float = 1.0
@@ -133,12 +134,18 @@ class TrainConfig:
         if self.strategy == "fsdp" and (self.optimizer == "muon" or self.ema):
             raise ConfigError("fsdp shares filters out, which neither muon nor averaging can; take adamw and ema 0")
 
+    @property
+    def pictures(self) -> int:
+        """Of a step over all processes, once that is decided."""
+        assert self.batch != "auto"
+        return self.batch
+
     def _check_ranges(self) -> None:
         for name, least in (
-            ("epochs", 1), ("validate_every", 1), ("accumulate", 1), ("devices", 1), ("nodes", 1), ("batch", 0),
+            ("epochs", 1), ("validate_every", 1), ("accumulate", 1), ("devices", 1), ("nodes", 1), ("batch", 1),
             ("patience", 0),
         ):  # fmt: skip
-            if getattr(self, name) < least:
+            if getattr(self, name) != "auto" and getattr(self, name) < least:
                 raise ConfigError(f"{name}={getattr(self, name)} is not possible; give {least} or more")
         for name, low, high in (("warmup", 0, 1), ("ema", 0, 1), ("label_smoothing", 0, 1)):
             if not low <= getattr(self, name) < high:

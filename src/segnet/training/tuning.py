@@ -77,6 +77,8 @@ def find_lr(
     from segnet.training.task import Task
 
     place = pick_device(device)
+    if config.batch == "auto":
+        config = replace(config, batch=fitting_batch(model, data, config, place))
     weights = torch.from_numpy(class_weights(count_classes(data), config.balance, data.labels))
     task = Task(deepcopy(model), weights, config).to(place).train()
     optimizer = task.optimizer()
@@ -132,7 +134,7 @@ def for_overfitting(
     if not 1 <= pictures <= len(data):
         raise ConfigError(f"overfit={pictures} is not possible; give 1 to {len(data)} of the training pictures")
     few = data.only(range(pictures))
-    batch = min(config.batch or pictures, pictures)
+    batch = pictures if config.batch == "auto" else min(config.batch, pictures)
     repeated = data.only([index % pictures for index in range(_OVERFIT_STEPS * batch)])
     config = replace(
         config,
@@ -155,7 +157,7 @@ def _step(task: Any, optimizer: torch.optim.Optimizer, batch: Any, device: torch
 
 
 def _endless(data: SegmentationDataset, config: TrainConfig) -> Iterator[Any]:
-    order = Order(len(data), min(config.batch, len(data)), seed=config.seed)
+    order = Order(len(data), min(config.pictures, len(data)), seed=config.seed)
     loader, _ = make_loaders(data, data, order, workers=0)
     for epoch in itertools.count():
         order.set_epoch(epoch)

@@ -23,6 +23,7 @@ _SWALLOWED = 0.9  # share of the predicted pixels
 _TIMES_TRUE = 1.3  # as often as it occurs
 _VALIDATIONS = 3
 _STEPS_BETWEEN_LOGS = 10
+_STEPS_BETWEEN_TEXTS = 5
 
 
 class Watch(Callback):
@@ -46,9 +47,9 @@ class Watch(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, index: int
     ) -> None:
-        """One step on."""
+        """One step on; to ask for each loss would keep a GPU waiting."""
         if trainer.is_global_zero:
-            self._bar.advance(self._text(trainer, outputs["loss"]))
+            self._bar.advance(self._text(trainer, outputs["loss"]) if index % _STEPS_BETWEEN_TEXTS == 0 else "")
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Say how the epoch went."""
@@ -65,7 +66,7 @@ class Watch(Callback):
         self._bar.stop()
 
     def _text(self, trainer: lightning.Trainer, loss: Tensor) -> str:
-        self._loss = loss.item() if self._loss is None else 0.95 * self._loss + 0.05 * loss.item()
+        self._loss = loss.item() if self._loss is None else 0.8 * self._loss + 0.2 * loss.item()
         best = f"  best {self.keeper.monitor} {self.keeper.best:.3f}" if self.keeper.best >= 0 else ""
         return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {self._loss:.3f}{best}"
 
