@@ -2,7 +2,7 @@
 
     python benchmarks/bench_training.py [--models segnet,segnet_basic] [--explain segnet_basic] [--repetitions 2]
 
-`ours` is the real path: `segnet.training.run.train` with the settings of recipes/modern.yaml (Muon, averaged weights,
+`ours` is the real path: `segnet.training.run.train` with the settings of recipes/segnet_basic.yaml (Muon, averaged weights,
 clipping, augmentation) but for its crop, so that whole pictures are trained on. `textbook` has the same layers as
 `nn.MaxPool2d(return_indices=True)` and `nn.MaxUnpool2d`, NCHW and float32, `F.cross_entropy` with weights, plain SGD, a
 plain `DataLoader`, and no augmentation. Both read the same drawn 360x480 PNG files with as many workers.
@@ -60,7 +60,7 @@ from segnet.training.settings import TrainConfig
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "training.json"
-RECIPE = HERE.parent / "recipes" / "modern.yaml"
+RECIPE = HERE.parent / "recipes" / "segnet_basic.yaml"
 SIZE = (360, 480)
 AHEAD = 3  # batches beyond the measured, so that workers read on to the end
 SGD = {"optimizer": "sgd", "lr": 0.1, "ema": 0.0, "clip": 0.0}

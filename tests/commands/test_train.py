@@ -90,12 +90,14 @@ def test_a_killed_command_is_resumed_to_the_same_end(
     number: signal.Signals, whole_command: Path, camvid_root: Path, model_file: Path, tmp_path: Path
 ) -> None:
     arguments = words(camvid_root, tmp_path, model_file)
-    running = subprocess.Popen([sys.executable, "-m", "segnet", *arguments], stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "segnet", *arguments], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     for _ in range(6000):
         if (tmp_path / "previous.ckpt").exists() or running.poll() is not None:
             break
         time.sleep(0.02)
-    os.kill(running.pid, number)
+    os.killpg(running.pid, number)  # the processes that read pictures hear it as well
     told = running.communicate(timeout=120)[1]
     if number == signal.SIGKILL:
         assert running.returncode == -number

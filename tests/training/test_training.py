@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import csv
 import math
+import os
 import signal
 import sys
 from dataclasses import replace
@@ -37,7 +38,7 @@ from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.training.loaders import Order
 from segnet.training.losses import make_loss
-from segnet.training.run import train
+from segnet.training.run import _processes, train
 from segnet.training.settings import TrainConfig
 from segnet.training.task import Task
 
@@ -329,6 +330,55 @@ def test_float16_is_for_cuda(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="float16 needs a scaled loss, which is there on cuda and not on cpu"):
         train(toy, *sets, out=tmp_path / "out", config=quick(epochs=1, precision="float16"), device="cpu")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"strategy": "fsdp", "optimizer": "adamw", "ema": 0.0}, "fsdp needs cuda and not cpu; take ddp"),
+        ({"batch": "auto", "devices": 2}, "batch auto is for one process and not for 2; give a multiple of 2"),
+    ],
+)
+def test_what_this_machine_cannot_do_is_told(
+    settings: dict[str, Any], told: str, toy: SegNet, sets: Sets, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        train(toy, *sets, out=tmp_path / "out", config=quick(**settings), device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_encoder_frozen_for_good_does_not_thaw(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    toy.freeze_encoder()
+    with pytest.raises(ConfigError, match="leave --freeze-encoder or --thaw out"):
+        train(toy, *sets, out=tmp_path / "out", config=quick(thaw=(1,)))
+
+
+def test_a_killed_reader_is_told(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    class Deadly(SegmentationDataset):
+        def __getitem__(self, index: int) -> Any:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    train_set = Deadly(sets[0].samples, sets[0].labels, void=sets[0].void)
+    with pytest.raises(TrainingError, match="a process that reads pictures was killed, often for want of memory"):
+        train(toy, train_set, sets[1], out=tmp_path, config=quick(epochs=1, workers=1))
+
+
+def test_a_finished_run_says_so(sets: Sets, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for resume in (False, True):
+        train(SegNet(TOY), *sets, out=tmp_path, config=quick(epochs=1), resume=resume)
+    assert "all 1 epochs of this run are done; give more --epochs to go on" in caplog.text
+
+
+def test_slurm_decides_how_many_processes_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}.items():
+        monkeypatch.setenv(name, value)
+    assert _processes(TrainConfig()) == (4, 2)
+
+
+def test_torchrun_decides_how_many_processes_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "3", "WORLD_SIZE": "6"}.items():
+        monkeypatch.setenv(name, value)
+    assert _processes(TrainConfig(devices=5)) == (3, 2)
 
 
 def test_an_unknown_loss_is_told_before_anything_is_written(toy: SegNet, sets: Sets, tmp_path: Path) -> None:

@@ -139,7 +139,8 @@ def test_a_sound_network_learns_a_picture_by_heart(
     camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert leave(camvid_root, "--model", model_file, *FLAGS, "--overfit", 1, "--size", 24, 32, "--out", tmp_path) == 0
-    assert "best weights on 1 pictures learnt by heart" in capsys.readouterr().out
+    assert "pictures learnt by heart: 1" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_network_that_cannot_learn_is_told(

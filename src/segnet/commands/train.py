@@ -6,6 +6,7 @@ import sys
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from segnet.errors import ConfigError, TrainingError
@@ -55,8 +56,9 @@ def run(
             encoder.
         freeze_encoder: train the decoder alone.
         overfit: instead, learn so many pictures by heart, which shows within minutes whether network, masks and
-            settings are sound.
-        find_lr: instead, try learning rates from 1e-5 upwards and name the one at which the loss falls fastest.
+            settings are sound; nothing is kept.
+        find_lr: instead, try learning rates from 1e-5 upwards and name the one at which the loss falls fastest;
+            nothing is kept.
         resume: go on with the run in OUT.
         device: auto, cpu, cuda or mps.
         training: the run's settings.
@@ -66,7 +68,6 @@ def run(
     from segnet.console import print_scores
     from segnet.data.sources import open_source
     from segnet.training.run import is_first_process, train
-    from segnet.training.tuning import for_overfitting
 
     settings = {
         "data": data, "model": model, "size": size and list(size), "in_channels": in_channels, "dropout": dropout,
@@ -80,13 +81,12 @@ def run(
         _print_lr(network, train_set, training, device)
         return
     if overfit:
-        train_set, val_set, training = for_overfitting(train_set, training, overfit)
-    else:
-        val_set = source.dataset("val", size=size, channels=network.config.in_channels)
+        _overfit(network, train_set, training, overfit, device)
+        return
     scores = train(
         network,
         train_set,
-        val_set,
+        source.dataset("val", size=size, channels=network.config.in_channels),
         out=out,
         config=training,
         resume=resume,
@@ -95,11 +95,22 @@ def run(
         settings=settings,
     )
     if is_first_process():
-        split = f"{overfit} pictures learnt by heart" if overfit else "split val"
-        print_scores(scores, f"best weights on {split}: {out / 'best.safetensors'}")
-    if overfit and scores.miou < _BY_HEART:
+        print_scores(scores, f"best weights on split val: {out / 'best.safetensors'}")
+
+
+def _overfit(network: SegNet, data: SegmentationDataset, config: TrainConfig, pictures: int, device: str) -> None:
+    """Print the scores on the pictures that were learnt by heart; a network that cannot is an error."""
+    from segnet.console import print_scores
+    from segnet.training.run import train
+    from segnet.training.tuning import for_overfitting
+
+    repeated, few, config = for_overfitting(data, config, pictures)
+    with TemporaryDirectory(prefix="segnet-") as folder:
+        scores = train(network, repeated, few, out=folder, config=config, device=device)
+    print_scores(scores, f"pictures learnt by heart: {pictures}")
+    if scores.miou < _BY_HEART:
         raise TrainingError(
-            f"the network has mIoU {scores.miou:.3f} on the {overfit} pictures that it was trained on, where "
+            f"the network has mIoU {scores.miou:.3f} on the {pictures} pictures that it was trained on, where "
             f"{_BY_HEART} is expected: look at the masks and the class table, and at --lr (--find-lr proposes one)"
         )
 
@@ -111,11 +122,10 @@ def _print_lr(network: SegNet, data: SegmentationDataset, config: TrainConfig, d
 
     bar = ProgressBar("learning rates")
     bar.start(total=_RATES)
-    found = find_lr(
-        network, data, config=config, device=device, steps=_RATES, progress=lambda done, _: bar.advance(f"rate {done}")
-    )
+    found = find_lr(network, data, config=config, device=device, steps=_RATES, progress=lambda *_: bar.advance())
     bar.stop()
     least = min(loss for _, loss in found)
+    print("      rate      loss  the lower, the longer")
     for rate, loss in found[:: max(1, _RATES // 25)]:
         print(f"{rate:10.2e}  {loss:8.4f}  {'#' * round(40 * min(1.0, least / loss))}")
     print(f"the loss falls fastest at --lr {steepest(found):.2g} (optimizer {config.optimizer}, batch {config.batch})")

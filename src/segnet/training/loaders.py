@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -83,8 +84,19 @@ def make_loaders(
     count = workers if workers >= 0 else min(4, max(1, (os.cpu_count() or 1) // 2))
     # A loader draws a number whenever it begins; from a generator of its own, that leaves augmentation's numbers alone.
     loader = partial(
-        DataLoader, num_workers=count, persistent_workers=count > 0, collate_fn=collate, generator=torch.Generator()
+        DataLoader,
+        num_workers=count,
+        persistent_workers=count > 0,
+        collate_fn=collate,
+        generator=torch.Generator(),
+        worker_init_fn=_ignore_signals,
     )
     share = Share(len(val_set), rank=order.rank, processes=order.processes)
     train_loader = loader(train_set, batch_size=order.batch // order.processes, sampler=order, drop_last=True)
     return train_loader, loader(val_set, batch_size=1, sampler=share)
+
+
+def _ignore_signals(worker: int) -> None:
+    """A signal to the whole group of processes is for the one that trains: it still wants pictures to end its step."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -86,15 +87,19 @@ def train(
         MissingPackageError: Lightning, Kornia or a logger is not installed.
     """
     config, out = config or TrainConfig(), Path(out)
+    if not is_first_process():
+        log.setLevel(logging.ERROR)  # one speaks for all
     lightning = _import_lightning()
+    loggers = _loggers(out, config)
     from segnet.training import keeping, reporting, task, watching
 
     if not resume:
         check_unused(out, (keeping.LAST, keeping.PREVIOUS))
     checkpoint, state = keeping.newest_checkpoint(out) if resume else (None, {})
     check_loss(config.loss)
-    _check_sets(model, train_set, val_set)
     place = pick_device(device)
+    _check_possible(config, model, place)
+    _check_sets(model, train_set, val_set)
     before = settings_of(out) if resume else {}
     config = _decided(config, before, place, model, train_set)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
@@ -106,13 +111,15 @@ def train(
     if checkpoint is not None:
         _check_fits(checkpoint, state, network)
         check_unchanged(out / "config.yaml", before, all_settings)
+        if _next(state)["epoch"] >= config.epochs:
+            log.warning("all %d epochs of this run are done; give more --epochs to go on", config.epochs)
     keeper = keeping.Keeper(out, train_set.labels, config.monitor, {**(provenance or {}), "settings": all_settings})
     collapse = watching.Collapse(keeper)
     subject = reporting.Subject(
         out=out, title=model.config.name, labels=train_set.labels, monitor=config.monitor, settings=all_settings
     )
     reporter = reporting.Reporter(subject, keeper, collapse, train_set, val_set)
-    trainer = _trainer(out, config, place, _callbacks(config, keeper, collapse, reporter))
+    trainer = _trainer(out, config, place, _callbacks(config, keeper, collapse, reporter), loggers)
     _check_shares(trainer.world_size, config, len(train_set))
     if trainer.is_global_zero:
         start_folder(out, all_settings)
@@ -141,7 +148,9 @@ def is_first_process() -> bool:
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
 
 
-def _trainer(out: Path, config: TrainConfig, device: torch.device, callbacks: list[Any]) -> lightning.Trainer:
+def _trainer(
+    out: Path, config: TrainConfig, device: torch.device, callbacks: list[Any], loggers: list[Any]
+) -> lightning.Trainer:
     devices, nodes = _processes(config)
     trainer: lightning.Trainer = _import_lightning().Trainer(
         accelerator=device.type,
@@ -155,7 +164,7 @@ def _trainer(out: Path, config: TrainConfig, device: torch.device, callbacks: li
         check_val_every_n_epoch=config.validate_every,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
-        logger=_loggers(out, config) or False,
+        logger=loggers or False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -166,11 +175,17 @@ def _trainer(out: Path, config: TrainConfig, device: torch.device, callbacks: li
 
 
 def _processes(config: TrainConfig) -> tuple[int, int]:
-    """How many per machine, and machines; torchrun has decided that already."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
-        return config.devices, config.nodes
-    here = int(os.environ["LOCAL_WORLD_SIZE"])
-    return here, int(os.environ["WORLD_SIZE"]) // here
+    """How many per machine, and machines; torchrun and SLURM have decided that already."""
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+    told = os.environ
+    if "TORCHELASTIC_RUN_ID" in told:
+        here = int(told["LOCAL_WORLD_SIZE"])
+        return here, int(told["WORLD_SIZE"]) // here
+    if SLURMEnvironment.detect():
+        nodes = int(told.get("SLURM_NNODES", "1"))
+        return int(told["SLURM_NTASKS"]) // nodes, nodes
+    return config.devices, config.nodes
 
 
 def _strategy(config: TrainConfig, processes: int) -> Any:
@@ -251,12 +266,29 @@ def _told(config: TrainConfig, processes: int) -> Iterator[None]:
                 f"the memory is not enough for a batch of {config.batch}: halve --batch and double --accumulate, give "
                 "a smaller --crop, or add --save-memory"
             ) from error
+        if "DataLoader worker" in text and ("killed by signal" in text or "exited unexpectedly" in text):
+            raise TrainingError(
+                "a process that reads pictures was killed, often for want of memory: give fewer --workers, and go on "
+                "with --resume"
+            ) from error
         if processes > 1 and any(words in text for words in _GONE):
             raise TrainingError(
                 "another process of this run is gone, so it ends here; look at what that one said, and go on with "
                 "--resume, also with another number of processes"
             ) from error
         raise
+
+
+def _check_possible(config: TrainConfig, model: SegNet, device: torch.device) -> None:
+    processes = math.prod(_processes(config))
+    if config.thaw and model.frozen_stages:
+        raise ConfigError("the encoder is frozen for good and is to thaw; leave --freeze-encoder or --thaw out")
+    if config.strategy == "fsdp" and device.type != "cuda":
+        raise ConfigError(f"fsdp needs cuda and not {device.type}; take ddp")
+    if config.precision == "float16" and device.type != "cuda":
+        raise ConfigError(f"float16 needs a scaled loss, which is there on cuda and not on {device.type}; take bf16")
+    if config.batch == "auto" and processes > 1:
+        raise ConfigError(f"batch auto is for one process and not for {processes}; give a multiple of {processes}")
 
 
 def _check_sets(model: SegNet, train_set: SegmentationDataset, val_set: SegmentationDataset) -> None:
@@ -329,9 +361,9 @@ def _decided(
     if precision == "auto" and before.get("precision") in _PRECISIONS:
         precision = before["precision"]
     if precision == "auto":
-        precision = "bf16" if pick_precision("auto", device) == torch.bfloat16 else "float32"
-    if precision == "float16" and device.type != "cuda":
-        raise ConfigError(f"float16 needs a scaled loss, which is there on cuda and not on {device.type}; take bf16")
+        alone = math.prod(_processes(config)) == 1  # several might time, and decide, differently
+        quick = pick_precision("auto", device) == torch.bfloat16 if alone else device.type == "cuda"
+        precision = "bf16" if quick else "float32"
     batch = config.batch if config.batch != "auto" else before.get("batch", "auto")
     if batch == "auto":
         batch = fitting_batch(model, data, config, device)

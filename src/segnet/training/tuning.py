@@ -17,7 +17,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from segnet.data.balance import class_weights, count_classes
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.transforms import AugmentConfig
-from segnet.devices import pick_device
+from segnet.devices import pick_device, pick_precision
 from segnet.errors import ConfigError, TrainingError
 from segnet.machine import memory
 from segnet.models.segnet import SegNet
@@ -79,6 +79,9 @@ def find_lr(
     place = pick_device(device)
     if config.batch == "auto":
         config = replace(config, batch=fitting_batch(model, data, config, place))
+    if config.precision == "auto":
+        quick = pick_precision("auto", place) == torch.bfloat16
+        config = replace(config, precision="bf16" if quick else "float32")
     weights = torch.from_numpy(class_weights(count_classes(data), config.balance, data.labels))
     task = Task(deepcopy(model), weights, config).to(place).train()
     optimizer = task.optimizer()
@@ -150,7 +153,8 @@ def for_overfitting(
 def _step(task: Any, optimizer: torch.optim.Optimizer, batch: Any, device: torch.device) -> float:
     moved = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in batch.items()}
     optimizer.zero_grad()
-    loss: Tensor = task.loss_of(moved)
+    with torch.autocast(device.type, torch.bfloat16, enabled=task.config.precision == "bf16"):
+        loss: Tensor = task.loss_of(moved)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return loss.item()

@@ -68,7 +68,7 @@ class Watch(Callback):
     def _text(self, trainer: lightning.Trainer, loss: Tensor) -> str:
         self._loss = loss.item() if self._loss is None else 0.8 * self._loss + 0.2 * loss.item()
         best = f"  best {self.keeper.monitor} {self.keeper.best:.3f}" if self.keeper.best >= 0 else ""
-        return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {self._loss:.3f}{best}"
+        return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss now {self._loss:.3f}{best}"
 
 
 class Collapse(Callback):
