@@ -38,7 +38,8 @@ from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.training.loaders import Order
 from segnet.training.losses import make_loss
-from segnet.training.run import _processes, train
+from segnet.training.machines import processes
+from segnet.training.run import train
 from segnet.training.settings import TrainConfig
 from segnet.training.task import Task
 
@@ -372,13 +373,13 @@ def test_a_finished_run_says_so(sets: Sets, tmp_path: Path, caplog: pytest.LogCa
 def test_slurm_decides_how_many_processes_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}.items():
         monkeypatch.setenv(name, value)
-    assert _processes(TrainConfig()) == (4, 2)
+    assert processes(TrainConfig()) == (4, 2)
 
 
 def test_torchrun_decides_how_many_processes_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "3", "WORLD_SIZE": "6"}.items():
         monkeypatch.setenv(name, value)
-    assert _processes(TrainConfig(devices=5)) == (3, 2)
+    assert processes(TrainConfig(devices=5)) == (3, 2)
 
 
 def test_an_unknown_loss_is_told_before_anything_is_written(toy: SegNet, sets: Sets, tmp_path: Path) -> None:

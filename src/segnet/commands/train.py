@@ -67,7 +67,8 @@ def run(
 
     from segnet.console import print_scores
     from segnet.data.sources import open_source
-    from segnet.training.run import is_first_process, train
+    from segnet.training.machines import is_first_process
+    from segnet.training.run import train
 
     settings = {
         "data": data, "model": model, "size": size and list(size), "in_channels": in_channels, "dropout": dropout,

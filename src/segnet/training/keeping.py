@@ -1,16 +1,11 @@
-"""What a run leaves behind: scores, the best weights, and where it was."""
+"""What a run leaves behind: scores and the best weights."""
 
 from __future__ import annotations
 
 import csv
-import logging
-import pickle
-import signal
 import time
-import zipfile
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import lightning
@@ -21,19 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segnet import checkpoint
-from segnet.errors import ConfigError
 from segnet.files import replacing
 from segnet.labels import Labels
 from segnet.metrics import Scores
 from segnet.models.segnet import SegNet
 from segnet.training.task import Task, mean_over_processes
 
-__all__ = ["LAST", "PREVIOUS", "Averaging", "Keeper", "Resumable", "newest_checkpoint"]
-
-log = logging.getLogger("segnet")
-
-LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
-TERMINATED = 128 + signal.SIGTERM
+__all__ = ["Averaging", "Keeper"]
 
 
 class Keeper(Callback):
@@ -152,127 +141,6 @@ class Averaging(WeightAveraging):
 
     def __init__(self, decay: float) -> None:
         super().__init__(multi_avg_fn=partial(_average, decay))
-
-
-class Resumable(Callback):
-    """Writes ``last.ckpt``, and keeps the one before; must run after all callbacks that have a state.
-
-    That is at the end of every epoch, within one every ``minutes``, and before the run ends by SIGTERM or Ctrl-C.
-
-    Args:
-        out: the run's folder.
-        minutes: between two writings.
-    """
-
-    def __init__(self, out: Path, minutes: float) -> None:
-        self.out = out
-        self.minutes = minutes
-        self._signal = 0
-        self._written = time.monotonic()
-        self._handlers: dict[int, Any] = {}
-
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """From now on a signal is heard at the end of a step, in place of what Lightning does with it."""
-        self._written = time.monotonic()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            try:
-                self._handlers[number] = signal.signal(number, self._hear)
-            except ValueError:  # not in the main thread, where alone signals are heard
-                return
-
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, index: int
-    ) -> None:
-        """Write when it is time; after an epoch's last batch its end does."""
-        whole_step = (index + 1) % trainer.accumulate_grad_batches == 0
-        if not whole_step or index + 1 >= trainer.num_training_batches:
-            return
-        heard = self._heard(trainer)
-        if heard or trainer.strategy.reduce_boolean_decision(self._is_time(), all=False):
-            self._write(trainer)
-        self._leave(trainer, heard)
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Write, also when it is not time."""
-        self._write(trainer)
-        self._leave(trainer, self._heard(trainer))
-
-    def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        """Signals mean again what they meant before."""
-        self._stop_hearing()
-
-    def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
-        """The same after an error."""
-        self._stop_hearing()
-
-    def _stop_hearing(self) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers.clear()
-
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self._signal == number == signal.SIGINT:  # impatient
-            raise KeyboardInterrupt
-        self._signal = number
-
-    def _heard(self, trainer: lightning.Trainer) -> bool:
-        return trainer.strategy.reduce_boolean_decision(bool(self._signal), all=False)
-
-    def _is_time(self) -> bool:
-        return time.monotonic() - self._written > 60 * self.minutes
-
-    def _write(self, trainer: lightning.Trainer) -> None:
-        """To a temporary name, then rename; the one before keeps its place behind it."""
-        self._written = time.monotonic()
-        last = self.out / LAST
-        if not trainer.is_global_zero:
-            trainer.save_checkpoint(last)  # takes part, and writes nothing
-            return
-        with replacing(last) as temporary:
-            trainer.save_checkpoint(temporary)
-            if last.exists():
-                last.replace(self.out / PREVIOUS)
-
-    def _leave(self, trainer: lightning.Trainer, heard: bool) -> None:
-        if not heard:
-            return
-        if trainer.is_global_zero:
-            log.warning("stopped at step %d, which is kept; go on with --resume", trainer.global_step)
-        if self._signal == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise SystemExit(TERMINATED)
-
-
-def newest_checkpoint(out: Path) -> tuple[Path, dict[str, Any]]:
-    """The newest of a run's checkpoints that is whole, and what it holds.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    damaged: list[Path] = []
-    for path in (out / LAST, out / PREVIOUS):
-        if not path.is_file():
-            continue
-        if state := _read(path):
-            if damaged:
-                log.warning("%s: is damaged; going on from %s, of step %d", damaged[0], path.name, state["global_step"])
-            return path, state
-        damaged.append(path)
-    if damaged:
-        raise ConfigError(f"{damaged[0]}: is damaged and cannot be resumed; start anew with another --out")
-    raise ConfigError(f"{out}: there is no {LAST} to resume from; leave --resume out to start this run")
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """What a checkpoint holds; None if it is damaged. Its parts carry checksums, which PyTorch does not look at."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.testzip():
-                return None
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        return state if {"state_dict", "epoch", "global_step", "loops", "callbacks"} <= set(state) else None
-    except (OSError, RuntimeError, EOFError, LookupError, TypeError, pickle.UnpicklingError, zipfile.BadZipFile):
-        return None
 
 
 def _validate_the_last(trainer: lightning.Trainer) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from segnet.training.batch_norm import sync
 from segnet.training.folder import check_unchanged, check_unused, settings_of, start_folder
 from segnet.training.loaders import Order, make_loaders
 from segnet.training.losses import check_loss
+from segnet.training.machines import is_first_process, processes, strategy
 from segnet.training.settings import Precision, TrainConfig
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from segnet.training.task import Task
     from segnet.training.watching import Collapse
 
-__all__ = ["is_first_process", "train"]
+__all__ = ["train"]
 
 log = logging.getLogger("segnet")
 
@@ -91,11 +91,11 @@ def train(
         log.setLevel(logging.ERROR)  # one speaks for all
     lightning = _import_lightning()
     loggers = _loggers(out, config)
-    from segnet.training import keeping, reporting, task, watching
+    from segnet.training import keeping, reporting, resuming, task, watching
 
     if not resume:
-        check_unused(out, (keeping.LAST, keeping.PREVIOUS))
-    checkpoint, state = keeping.newest_checkpoint(out) if resume else (None, {})
+        check_unused(out, (resuming.LAST, resuming.PREVIOUS))
+    checkpoint, state = resuming.newest_checkpoint(out) if resume else (None, {})
     check_loss(config.loss)
     place = pick_device(device)
     _check_possible(config, model, place)
@@ -109,9 +109,9 @@ def train(
     network = task.Task(model, weights, config)
     all_settings = {**(settings or {}), **config.to_dict()}
     if checkpoint is not None:
-        _check_fits(checkpoint, state, network)
+        resuming.check_fits(checkpoint, state, network)
         check_unchanged(out / "config.yaml", before, all_settings)
-        if _next(state)["epoch"] >= config.epochs:
+        if resuming.position(state).epoch >= config.epochs:
             log.warning("all %d epochs of this run are done; give more --epochs to go on", config.epochs)
     keeper = keeping.Keeper(out, train_set.labels, config.monitor, {**(provenance or {}), "settings": all_settings})
     collapse = watching.Collapse(keeper)
@@ -131,7 +131,7 @@ def train(
         seed=config.seed,
         rank=trainer.global_rank,
         processes=trainer.world_size,
-        **_next(state),
+        **resuming.position(state)._asdict(),
     )
     with warnings.catch_warnings(), _told(config, trainer.world_size):
         warnings.filterwarnings("ignore", module="lightning")
@@ -143,20 +143,15 @@ def train(
     return scores
 
 
-def is_first_process() -> bool:
-    """Whether this process speaks for the run; of several only one does."""
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
-
-
 def _trainer(
     out: Path, config: TrainConfig, device: torch.device, callbacks: list[Any], loggers: list[Any]
 ) -> lightning.Trainer:
-    devices, nodes = _processes(config)
+    devices, nodes = processes(config)
     trainer: lightning.Trainer = _import_lightning().Trainer(
         accelerator=device.type,
         devices=devices if device.index is None else [device.index],
         num_nodes=nodes,
-        strategy=_strategy(config, devices * nodes),
+        strategy=strategy(config, devices * nodes),
         max_epochs=config.epochs,
         precision=_PRECISIONS[config.precision],
         accumulate_grad_batches=config.accumulate,
@@ -172,31 +167,6 @@ def _trainer(
         callbacks=callbacks,
     )
     return trainer
-
-
-def _processes(config: TrainConfig) -> tuple[int, int]:
-    """How many per machine, and machines; torchrun and SLURM have decided that already."""
-    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-
-    told = os.environ
-    if "TORCHELASTIC_RUN_ID" in told:
-        here = int(told["LOCAL_WORLD_SIZE"])
-        return here, int(told["WORLD_SIZE"]) // here
-    if SLURMEnvironment.detect():
-        nodes = int(told.get("SLURM_NNODES", "1"))
-        return int(told["SLURM_NTASKS"]) // nodes, nodes
-    return config.devices, config.nodes
-
-
-def _strategy(config: TrainConfig, processes: int) -> Any:
-    if processes == 1:
-        return "auto"
-    from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
-
-    if config.strategy == "fsdp":
-        return FSDPStrategy(state_dict_type="full")
-    # Statistics are the same everywhere already, and what is frozen has no gradients to wait for.
-    return DDPStrategy(broadcast_buffers=config.batch_norm == "local", find_unused_parameters=bool(config.thaw))
 
 
 def _loggers(out: Path, config: TrainConfig) -> list[Any]:
@@ -220,7 +190,7 @@ def _loggers(out: Path, config: TrainConfig) -> list[Any]:
 
 def _callbacks(config: TrainConfig, keeper: Keeper, collapse: Collapse, reporter: Reporter) -> list[Any]:
     """In the order they must run: the keeper scores and writes while the averaged weights are in place."""
-    from segnet.training import keeping, watching
+    from segnet.training import keeping, resuming, watching
 
     return [
         keeper,
@@ -230,7 +200,7 @@ def _callbacks(config: TrainConfig, keeper: Keeper, collapse: Collapse, reporter
         *([watching.Patience(keeper, config.patience)] if config.patience else []),
         *([watching.Log(keeper)] if config.loggers else []),
         reporter,
-        keeping.Resumable(keeper.out, config.save_every),
+        resuming.Resumable(keeper.out, config.save_every),
     ]
 
 
@@ -253,7 +223,7 @@ def _fit(
 
 
 @contextmanager
-def _told(config: TrainConfig, processes: int) -> Iterator[None]:
+def _told(config: TrainConfig, count: int) -> Iterator[None]:
     """What a user can mend of what PyTorch raises, in one sentence."""
     try:
         yield
@@ -271,7 +241,7 @@ def _told(config: TrainConfig, processes: int) -> Iterator[None]:
                 "a process that reads pictures was killed, often for want of memory: give fewer --workers, and go on "
                 "with --resume"
             ) from error
-        if processes > 1 and any(words in text for words in _GONE):
+        if count > 1 and any(words in text for words in _GONE):
             raise TrainingError(
                 "another process of this run is gone, so it ends here; look at what that one said, and go on with "
                 "--resume, also with another number of processes"
@@ -280,15 +250,15 @@ def _told(config: TrainConfig, processes: int) -> Iterator[None]:
 
 
 def _check_possible(config: TrainConfig, model: SegNet, device: torch.device) -> None:
-    processes = math.prod(_processes(config))
+    count = math.prod(processes(config))
     if config.thaw and model.frozen_stages:
         raise ConfigError("the encoder is frozen for good and is to thaw; leave --freeze-encoder or --thaw out")
     if config.strategy == "fsdp" and device.type != "cuda":
         raise ConfigError(f"fsdp needs cuda and not {device.type}; take ddp")
     if config.precision == "float16" and device.type != "cuda":
         raise ConfigError(f"float16 needs a scaled loss, which is there on cuda and not on {device.type}; take bf16")
-    if config.batch == "auto" and processes > 1:
-        raise ConfigError(f"batch auto is for one process and not for {processes}; give a multiple of {processes}")
+    if config.batch == "auto" and count > 1:
+        raise ConfigError(f"batch auto is for one process and not for {count}; give a multiple of {count}")
 
 
 def _check_sets(model: SegNet, train_set: SegmentationDataset, val_set: SegmentationDataset) -> None:
@@ -302,10 +272,10 @@ def _check_sets(model: SegNet, train_set: SegmentationDataset, val_set: Segmenta
         log.warning("there is no split of its own for validation: the same %d pictures are used for both", len(val_set))
 
 
-def _check_shares(processes: int, config: TrainConfig, pictures: int) -> None:
-    if config.pictures % processes:
+def _check_shares(count: int, config: TrainConfig, pictures: int) -> None:
+    if config.pictures % count:
         raise ConfigError(
-            f"a batch of {config.batch} cannot be shared out to {processes} processes; give a multiple of {processes}"
+            f"a batch of {config.batch} cannot be shared out to {count} processes; give a multiple of {count}"
         )
     if pictures < config.pictures:
         raise DataError(
@@ -330,27 +300,6 @@ def _count(dataset: SegmentationDataset, *, need_two: bool = False) -> ClassCoun
     return counts
 
 
-def _check_fits(path: Path, state: Mapping[str, Any], task: Task) -> None:
-    """A checkpoint of another network is refused before Lightning fails on it."""
-    if {name: value.shape for name, value in state["state_dict"].items()} != {
-        name: value.shape for name, value in task.state_dict().items()
-    }:
-        raise ConfigError(
-            f"{path}: belongs to another network than the one asked for; "
-            f"give the flags of that run: --config {path.with_name('config.yaml')}"
-        )
-
-
-def _next(state: Mapping[str, Any]) -> dict[str, int]:
-    """The epoch to go on with, and how many of its batches are done."""
-    if not state:
-        return {"epoch": 0, "done": 0}
-    progress = state["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-    if progress["is_last_batch"]:
-        return {"epoch": state["epoch"] + 1, "done": 0}
-    return {"epoch": state["epoch"], "done": progress["current"]["ready"]}
-
-
 def _decided(
     config: TrainConfig, before: Mapping[str, Any], device: torch.device, model: SegNet, data: SegmentationDataset
 ) -> TrainConfig:
@@ -361,7 +310,7 @@ def _decided(
     if precision == "auto" and before.get("precision") in _PRECISIONS:
         precision = before["precision"]
     if precision == "auto":
-        alone = math.prod(_processes(config)) == 1  # several might time, and decide, differently
+        alone = math.prod(processes(config)) == 1  # several might time, and decide, differently
         quick = pick_precision("auto", device) == torch.bfloat16 if alone else device.type == "cuda"
         precision = "bf16" if quick else "float32"
     batch = config.batch if config.batch != "auto" else before.get("batch", "auto")
