@@ -13,6 +13,7 @@ import torch
 
 from segnet.errors import ConfigError, MissingPackageError, ModelError
 from segnet.models.segnet import SegNet
+from segnet.runtimes import openvino as runtime
 from segnet.runtimes.openvino import OpenVinoRuntime
 from segnet.runtimes.protocol import open_runtime
 
@@ -103,6 +104,26 @@ def test_a_file_of_another_program_is_told(path: Path, tmp_path: Path) -> None:
 
 
 def test_a_missing_library_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_core", runtime._core.__wrapped__)  # without what it remembers
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingPackageError, match=r"openvino is not installed; .*'segnet\[openvino\]'"):
         OpenVinoRuntime(path)
+
+
+def test_signals_are_heard_after_a_file_was_closed(path: Path) -> None:
+    """OpenVINO lends its thread a stack for signals, and would take it back in the thread that closes the last file."""
+    program = """
+import os, signal, sys, threading
+from pathlib import Path
+import numpy as np
+from segnet.runtimes.openvino import OpenVinoRuntime
+signal.signal(signal.SIGUSR1, lambda *_: print("heard", flush=True))
+kept = [OpenVinoRuntime(Path(sys.argv[1]))]
+kept[0].mask(np.zeros((1, 3, 16, 16), dtype=np.float32))
+closing = threading.Thread(target=kept.clear)
+closing.start()
+closing.join()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr

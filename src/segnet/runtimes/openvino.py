@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,9 @@ class OpenVinoRuntime(FileRuntime):
     """
 
     def __init__(self, path: Path, *, device: str = "auto", precision: str = "float32", threads: int = 0) -> None:
-        try:
-            import openvino
-        except ImportError as error:
-            raise MissingPackageError("openvino", "openvino") from error
+        core = _core()
         if precision not in {*_PRECISIONS, "auto"}:
             raise ConfigError(f"precision {precision!r} is unknown; choose auto, float32 or bf16")
-        core = openvino.Core()
         wanted = "CPU" if device in {"auto", "cpu"} else device.upper()
         if wanted not in core.available_devices:
             raise ConfigError(
@@ -51,7 +48,6 @@ class OpenVinoRuntime(FileRuntime):
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
         try:
-            core.set_property({"ENABLE_MMAP": False})  # a mapped file that is cut off meanwhile kills the process
             model = core.read_model(path)
             compiled = core.compile_model(model, wanted, options)
         except RuntimeError as error:
@@ -68,3 +64,19 @@ class OpenVinoRuntime(FileRuntime):
         self._request.infer([np.ascontiguousarray(image)])
         # The request's buffers are written over by the next picture.
         return [tensor.data.copy() for tensor in self._request.output_tensors]
+
+
+@cache
+def _core() -> Any:
+    """OpenVINO itself, kept until the program ends.
+
+    While it lives it lends the thread that made it a stack for signals. Closed with the last file, maybe in another
+    thread, it would take that away, and the next signal would kill the program.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingPackageError("openvino", "openvino") from error
+    core = openvino.Core()
+    core.set_property({"ENABLE_MMAP": False})  # a mapped file that is cut off meanwhile kills the process
+    return core
