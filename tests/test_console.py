@@ -5,7 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from segnet.console import ProgressBar, print_scores
+from segnet.boundary.scores import BoundaryMeter
+from segnet.console import ProgressBar, print_boundary_scores, print_scores
 from segnet.labels import Labels
 from segnet.metrics import CONVENTION, Scores
 
@@ -83,6 +84,22 @@ def test_scores_are_printed_to_four_digits_with_their_convention(capsys: pytest.
     assert rows["sky"][-3:] == ["0.7500", "0.9000", "50.00%"]
     assert "absent: never" in told
     assert " ".join(CONVENTION.split()) in " ".join(told.split())
+
+
+def test_boundary_scores_are_printed_with_what_was_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    meter = BoundaryMeter(Labels.from_names(["road [wet]", "sky", "never"]))
+    edge = np.repeat([[0] * 8 + [1] * 8], 16, axis=0).astype(np.uint8)
+    meter.add("edge", edge, edge)
+    for name in "abcd":
+        meter.add(name, edge, np.zeros_like(edge))
+    print_boundary_scores(meter.scores)
+    told = capsys.readouterr().out
+    assert "boundary F1 1.0000 (paper)   0.2000 (script)" in told
+    assert "mIoU near true borders: 2 px 1.0000   4 px 1.0000" in told
+    rows = {line.split("  ")[0].strip(): line.split() for line in told.splitlines()}
+    assert rows["road [wet]"][-4:] == ["1.0000", "0.2000", "0.2000", "1.0000"]
+    assert rows["never"][-4:] == ["nan"] * 4
+    assert "4 without a true boundary left out: a, b, c, ..." in " ".join(told.split())
 
 
 def test_a_long_heading_stays_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,6 +76,16 @@ def test_progress_is_told_after_every_picture(shades: SegmentationDataset):
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
+def test_every_picture_is_shown_to_the_observer_with_what_is_predicted_and_true(shades: SegmentationDataset):
+    seen: list[tuple[str, np.ndarray, np.ndarray]] = []
+    evaluate(Saying(says_dark), shades, observe=lambda *picture: seen.append(picture))
+    assert [name for name, _, _ in seen] == ["0", "1", "2"]
+    for index, (_, predicted, truth) in enumerate(seen):
+        assert predicted.dtype == truth.dtype == np.uint8
+        np.testing.assert_array_equal(predicted, np.ones(truth.shape))
+        np.testing.assert_array_equal(truth, shades.read_classes(index))
+
+
 class Watched(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -11,6 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from segnet.boundary.counts import BoundaryConfig
+    from segnet.boundary.scores import BoundaryMeter, BoundaryScores
     from segnet.checkpoint import Checkpoint, bundled_models, load, save
     from segnet.data.dataset import Sample, SegmentationDataset
     from segnet.data.sources import Source, open_dataset, open_source
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from segnet.training.settings import TrainConfig
 
 _HOMES = {
+    "segnet.boundary.counts": ("BoundaryConfig",),
+    "segnet.boundary.scores": ("BoundaryMeter", "BoundaryScores"),
     "segnet.checkpoint": ("Checkpoint", "bundled_models", "load", "save"),
     "segnet.data.dataset": ("Sample", "SegmentationDataset"),
     "segnet.data.sources": ("Source", "open_dataset", "open_source"),
@@ -53,10 +57,11 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "CAMVID", "VOID", "AugmentConfig", "Checkpoint", "ExportConfig", "Labels", "Prediction", "Predictor", "Sample",
-    "Scores", "SegNet", "SegNetConfig", "SegNetError", "SegmentationDataset", "Source", "TrainConfig", "bundled_models",
-    "confusion", "create_model", "draw_scene", "evaluate", "export", "list_encoders", "list_models", "load", "max_pool",
-    "max_unpool", "open_dataset", "open_source", "recalibrate", "save", "train",
+    "CAMVID", "VOID", "AugmentConfig", "BoundaryConfig", "BoundaryMeter", "BoundaryScores", "Checkpoint",
+    "ExportConfig", "Labels", "Prediction", "Predictor", "Sample", "Scores", "SegNet", "SegNetConfig", "SegNetError",
+    "SegmentationDataset", "Source", "TrainConfig", "bundled_models", "confusion", "create_model", "draw_scene",
+    "evaluate", "export", "list_encoders", "list_models", "load", "max_pool", "max_unpool", "open_dataset",
+    "open_source", "recalibrate", "save", "train",
 ]  # fmt: skip
 
 

@@ -12,9 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from segnet.boundary.scores import BoundaryScores
     from segnet.metrics import Scores
 
-__all__ = ["ProgressBar", "print_scores"]
+__all__ = ["ProgressBar", "print_boundary_scores", "print_scores"]
 
 _SECONDS_BETWEEN_LINES = 30.0
 
@@ -93,3 +94,27 @@ def print_scores(scores: Scores, heading: str) -> None:
     console.print(table)
     absent = f"; absent: {', '.join(scores.absent)}" if scores.absent else ""
     console.print(f"convention: {CONVENTION}{absent}", style="dim", markup=False)
+
+
+def print_boundary_scores(scores: BoundaryScores) -> None:
+    """Boundary F1 by both conventions, pixel scores near true borders, and a table of the classes."""
+    console = Console()
+    console.print(f"\nboundary F1 {scores.bf('paper'):.4f} (paper)   {scores.bf('script'):.4f} (script)")
+    bands = zip(scores.config.radii, scores.trimap, strict=True)
+    told = "   ".join(f"{radius:g} px {near.miou:.4f}" for radius, near in bands)
+    console.print(f"mIoU near true borders: {told}", highlight=False, soft_wrap=True)
+    table = Table("class", "BF (paper)", "BF (script)", "precision", "recall", box=None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    columns = (scores.class_bf("paper"), scores.class_bf("script"), scores.precision, scores.recall)
+    for name, *values in zip(scores.labels.names, *columns, strict=True):
+        table.add_row(escape(name), *(f"{value:.4f}" for value in values))
+    console.print(table)
+    missing = scores.left_out("paper")
+    without = f"; {len(missing)} without a true boundary left out: {', '.join(missing[:3])}" if missing else ""
+    more = ", ..." if len(missing) > 3 else ""
+    console.print(
+        f"convention: within {scores.config.tolerance:.2%} of the diagonal; mean over the classes of a picture, then "
+        f"over pictures; paper: classes with true boundary, script: or predicted{without}{more}",
+        style="dim", markup=False,
+    )  # fmt: skip

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from segnet.data.dataset import SegmentationDataset, worker_error
@@ -28,6 +30,7 @@ def evaluate(
     device: str | torch.device = "auto",
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    observe: Callable[[str, NDArray[np.uint8], NDArray[np.uint8]], None] | None = None,
 ) -> Scores:
     """Label every picture and count, at the size the dataset gives.
 
@@ -39,6 +42,8 @@ def evaluate(
         workers: processes that read pictures meanwhile; with any, a script needs ``if __name__ == "__main__"`` on
             systems that start processes anew.
         progress: called with (done, all) after every picture.
+        observe: called with (name, predicted, truth) of every picture, both uint8 (H, W) with void 255, for whatever
+            else is to be measured: ``BoundaryMeter.add``.
 
     Raises:
         DataError: a picture or mask cannot be read.
@@ -51,6 +56,8 @@ def evaluate(
             for done, sample in enumerate(loader, start=1):
                 predicted = _mask(model, sample["image"][None], device)
                 counts += confusion(predicted, sample["mask"][None], data.labels.classes)
+                if observe is not None:
+                    observe(sample["name"], _bytes(predicted[0]), _bytes(sample["mask"]))
                 if progress is not None:
                     progress(done, len(data))
         except SegNetError as error:
@@ -64,6 +71,11 @@ def _mask(model: nn.Module | Runtime, image: Tensor, device: torch.device) -> Te
         return torch.from_numpy(model.mask(image.numpy())).long()
     logits: Tensor = model(image.to(device, memory_format=torch.channels_last))
     return logits.argmax(dim=1).cpu()
+
+
+def _bytes(mask: Tensor) -> NDArray[np.uint8]:
+    """Classes, of which there are 255 at most."""
+    return mask.numpy().astype(np.uint8)
 
 
 @contextmanager

@@ -9,10 +9,12 @@ import torch
 from PIL import Image
 
 from segnet import checkpoint
+from segnet.boundary.scores import BoundaryMeter
 from segnet.cli import main
 from segnet.data.sources import Source
 from segnet.evaluation import evaluate
 from segnet.labels import CAMVID
+from segnet.runtimes.protocol import open_runtime
 
 
 def leave(*words: str) -> int:
@@ -79,6 +81,30 @@ def test_a_model_that_knows_the_truth_scores_one(camvid: Source) -> None:
 
     scores = evaluate(Oracle(), data, workers=0)
     assert (scores.miou, scores.global_accuracy, scores.class_average) == (1.0, 1.0, 1.0)
+
+
+def test_boundary_figures_are_printed_and_kept_as_python_counts_them(
+    camvid_root: Path, camvid: Source, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.json"
+    words = ("--model", str(model_file), "--json", str(out), "--device", "cpu", "--boundary")
+    assert leave(str(camvid_root), *words) == 0
+    told = capsys.readouterr().out
+    kept = json.loads(out.read_text())["boundary"]
+    meter = BoundaryMeter(CAMVID)
+    evaluate(open_runtime(str(model_file), device="cpu"), camvid.dataset("val"), observe=meter.add)
+    assert kept == json.loads(json.dumps(meter.scores.to_dict()))
+    assert f"boundary F1 {kept['bf_paper']:.4f} (paper)   {kept['bf_script']:.4f} (script)" in told
+    assert "  ".join(f"{band['radius']} px {band['miou']:.4f} " for band in kept["trimap"]).strip() in told
+    rows = [words for line in told.splitlines() if (words := line.split())[:1] == ["Road"]]
+    figures = [kept["per_class"]["Road"][key] for key in ("bf_paper", "bf_script", "precision", "recall")]
+    assert rows[1][1:] == ["nan" if value is None else f"{value:.4f}" for value in figures]
+
+
+def test_without_boundary_none_is_measured(camvid_root: Path, model_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    assert leave(str(camvid_root), "--model", str(model_file), "--json", str(out)) == 0
+    assert "boundary" not in json.loads(out.read_text())
 
 
 def test_size_is_the_size_that_is_scored(camvid_root: Path, model_file: Path, tmp_path: Path) -> None:

@@ -1,0 +1,199 @@
+"""Boundary F1 of a data set, and pixel scores near true borders.
+
+The F1 of a class in a picture is the harmonic mean of precision (predicted boundary points near a true one / predicted)
+and recall (true points near a predicted one / true). A picture's BF is the mean over its classes, a data set's the mean
+over its pictures. Which classes are a picture's is where paper and script differ:
+
+paper   those with true boundary points in it (paper, section 3.3)
+script  those with true or predicted ones, so that a class that is seen by mistake counts as 0 (computeBFmeasure.m)
+
+A picture without such a class is left out and told; the script counts it as 0.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnet.boundary.counts import BoundaryConfig, boundary_counts
+from segnet.boundary.outlines import Mask, near_border
+from segnet.errors import ConfigError, DataError
+from segnet.labels import VOID, Labels
+from segnet.metrics import Scores
+
+__all__ = ["CONVENTIONS", "BoundaryMeter", "BoundaryScores", "Convention"]
+
+Convention = Literal["paper", "script"]
+"""Which classes of a picture its BF is the mean of."""
+
+CONVENTIONS: tuple[Convention, ...] = ("paper", "script")
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class BoundaryScores:
+    """What the boundary points of many pictures say. Scores of parts add up, in any order, to the same figures.
+
+    Attributes:
+        labels: the class table.
+        config: how the points were counted.
+        names: of the pictures.
+        counts: int64 (pictures, classes, 4), see ``boundary_counts``.
+        near: int64 (radii, classes, classes), confusion within each of ``config.radii`` of a true border.
+    """
+
+    labels: Labels
+    config: BoundaryConfig
+    names: tuple[str, ...]
+    counts: NDArray[np.int64]
+    near: NDArray[np.int64]
+
+    def __add__(self, other: BoundaryScores) -> BoundaryScores:
+        """Scores of the pictures of both.
+
+        Raises:
+            ConfigError: classes or settings differ.
+        """
+        if (self.labels, self.config) != (other.labels, other.config):
+            raise ConfigError("boundary scores of other classes or settings cannot be added; count both the same way")
+        counts = np.concatenate([self.counts, other.counts])
+        return BoundaryScores(self.labels, self.config, self.names + other.names, counts, self.near + other.near)
+
+    def bf(self, convention: Convention = "paper") -> float:
+        """The data set's BF: mean over the pictures of the mean over their classes; NaN without any."""
+        return _mean(self.picture_bf(convention))
+
+    def picture_bf(self, convention: Convention = "paper") -> Values:
+        """(pictures,), each the mean over its classes; NaN for a picture without a class that counts."""
+        return np.array([_mean(row) for row in self.f1(convention)])
+
+    def class_bf(self, convention: Convention = "paper") -> Values:
+        """(classes,), each the mean over the pictures in which the class counts."""
+        return _column_means(self.f1(convention))
+
+    def f1(self, convention: Convention = "paper") -> Values:
+        """(pictures, classes), 0 without a hit; NaN where the class does not count.
+
+        Raises:
+            ConfigError: the convention is not known.
+        """
+        if convention not in CONVENTIONS:
+            raise ConfigError(f"convention {convention!r} is not known; give one of {', '.join(CONVENTIONS)}")
+        _, predicted, _, true = np.moveaxis(self.counts, -1, 0)
+        precision, recall = self._precision_and_recall()
+        harmonic = 2 * precision * recall / np.where(precision + recall > 0, precision + recall, 1)
+        counting = (true > 0) | (predicted > 0) if convention == "script" else true > 0
+        return np.where(counting, np.where((true > 0) & (predicted > 0), harmonic, 0), np.nan)
+
+    @property
+    def precision(self) -> Values:
+        """(classes,), mean over the pictures in which the class has predicted boundary points."""
+        return _column_means(self._precision_and_recall()[0])
+
+    @property
+    def recall(self) -> Values:
+        """(classes,), mean over the pictures in which the class has true boundary points."""
+        return _column_means(self._precision_and_recall()[1])
+
+    @property
+    def trimap(self) -> list[Scores]:
+        """Pixel scores within each of ``config.radii`` of a true border."""
+        return [Scores(counts, self.labels) for counts in self.near]
+
+    def left_out(self, convention: Convention = "paper") -> list[str]:
+        """Names of the pictures without a class that counts, sorted."""
+        unknown = np.isnan(self.picture_bf(convention))
+        return sorted(name for name, missing in zip(self.names, unknown, strict=True) if missing)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All scores in a form that JSON can hold; NaN becomes None."""
+        by_class = {f"bf_{convention}": self.class_bf(convention) for convention in CONVENTIONS}
+        by_class |= {"precision": self.precision, "recall": self.recall}
+        pictures = (self.counts[..., 3] > 0).sum(axis=0)
+        return {
+            "settings": asdict(self.config),
+            "pictures": len(self.names),
+            **{f"bf_{convention}": _plain(self.bf(convention)) for convention in CONVENTIONS},
+            **{f"left_out_{convention}": self.left_out(convention) for convention in CONVENTIONS},
+            "per_class": {
+                name: {**{key: _plain(values[index]) for key, values in by_class.items()}, "pictures": int(many)}
+                for index, (name, many) in enumerate(zip(self.labels.names, pictures, strict=True))
+            },
+            "trimap": [
+                {"radius": radius, "pixels": int(scores.counts.sum()), "miou": _plain(scores.miou)}
+                for radius, scores in zip(self.config.radii, self.trimap, strict=True)
+            ],
+        }
+
+    def _precision_and_recall(self) -> tuple[Values, Values]:
+        hits, predicted, found, true = np.moveaxis(self.counts, -1, 0)
+        with np.errstate(invalid="ignore"):
+            return hits / predicted, found / true
+
+
+class BoundaryMeter:
+    """Counts picture by picture; give ``add`` to ``evaluate`` as its ``observe``.
+
+    Args:
+        labels: the class table.
+        config: see ``BoundaryConfig``.
+    """
+
+    def __init__(self, labels: Labels, config: BoundaryConfig = BoundaryConfig()) -> None:  # noqa: B008
+        self.labels = labels
+        self.config = config
+        self._names: list[str] = []
+        self._counts: list[NDArray[np.int64]] = []
+        self._near = np.zeros((len(config.radii), labels.classes, labels.classes), dtype=np.int64)
+
+    def add(self, name: str, predicted: Mask, truth: Mask) -> None:
+        """Count one picture.
+
+        Args:
+            name: of the picture.
+            predicted: uint8 (H, W), 0 .. classes-1.
+            truth: uint8 (H, W), 0 .. classes-1, or void 255.
+
+        Raises:
+            ShapeError, DataError, MissingPackageError: see ``boundary_counts``.
+            DataError: void is predicted where the truth is a class.
+        """
+        classes = self.labels.classes
+        counts = boundary_counts(predicted, truth, classes, self.config)
+        if np.any(predicted[truth != VOID] == VOID):
+            raise DataError(f"{name}: void is predicted where the truth is a class; predict a class everywhere")
+        near = [_confusion_near_border(predicted, truth, radius, classes) for radius in self.config.radii]
+        self._near = self._near + np.array(near, dtype=np.int64).reshape(self._near.shape)
+        self._names.append(name)
+        self._counts.append(counts)
+
+    @property
+    def scores(self) -> BoundaryScores:
+        """Of the pictures so far."""
+        counts = np.array(self._counts, dtype=np.int64).reshape(-1, self.labels.classes, 4)
+        return BoundaryScores(self.labels, self.config, tuple(self._names), counts, self._near)
+
+
+def _confusion_near_border(predicted: Mask, truth: Mask, radius: float, classes: int) -> NDArray[np.int64]:
+    counted = near_border(truth, radius) & (truth != VOID)
+    pairs = truth[counted].astype(np.int64) * classes + predicted[counted]
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def _column_means(values: Values) -> Values:
+    return np.array([_mean(column) for column in values.T])
+
+
+def _mean(values: Values) -> float:
+    """Of those that are known. The sum is rounded once, so that the order of the pictures changes nothing."""
+    known = values[~np.isnan(values)]
+    return math.fsum(known) / known.size if known.size else math.nan
+
+
+def _plain(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
