@@ -2,10 +2,10 @@
 
     python benchmarks/bench_training.py [--models segnet,segnet_basic] [--explain segnet_basic] [--repetitions 2]
 
-`ours` is the real path: `segnet.training.run.train` with the settings of recipes/segnet_basic.yaml (Muon, averaged weights,
-clipping, augmentation) but for its crop, so that whole pictures are trained on. `textbook` has the same layers as
-`nn.MaxPool2d(return_indices=True)` and `nn.MaxUnpool2d`, NCHW and float32, `F.cross_entropy` with weights, plain SGD, a
-plain `DataLoader`, and no augmentation. Both read the same drawn 360x480 PNG files with as many workers.
+`ours` is the real path: `segnet.training.run.train` with the settings of recipes/segnet_basic.yaml (Muon, averaged
+weights, clipping, augmentation) but for its crop, so that whole pictures are trained on. `textbook` has the same
+layers as `nn.MaxPool2d(return_indices=True)` and `nn.MaxUnpool2d`, NCHW and float32, `F.cross_entropy` with weights,
+plain SGD, a plain `DataLoader`, and no augmentation. Both read the same drawn 360x480 PNG files with as many workers.
 
 Of one model the gain is taken apart by changing one thing of `ours` at a time:
 
