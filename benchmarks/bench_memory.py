@@ -39,6 +39,7 @@ from torch.utils._pytree import tree_leaves
 from bench_ops import KEEPING
 from segnet.machine import about
 from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.models.squeezenet import squeezenet_channels
 from segnet.models.zoo import MODELS, create_model
 from segnet.rivals import Textbook
 
@@ -174,14 +175,16 @@ def counted_bytes(config: SegNetConfig, size: tuple[int, int]) -> tuple[int, int
     """The same for codes and maps, from the table of layers alone."""
     codes = maps = 0
     pooled_channels = 0
-    decoder = config.decoder
-    for stage, widths in zip(config.encoder.widths, reversed(decoder.widths), strict=True):
+    decoder, stride = config.decoder, config.encoder.stem_stride
+    size = (-(-size[0] // stride), -(-size[1] // stride))
+    ends = [stage[-1] for stage in config.encoder.widths] or squeezenet_channels(stride)
+    for end, widths in zip(ends, reversed(decoder.widths), strict=True):
         windows = -(-size[0] // 2) * -(-size[1] // 2)
-        codes += stage[-1] * -(-windows // 4) if decoder.upsampling == "indices" else 0
-        channels = config.classes if decoder.compress else widths[-1] if widths else stage[-1]
+        codes += end * -(-windows // 4) if decoder.upsampling == "indices" else 0
+        channels = config.classes if decoder.compress else widths[-1] if widths else end
         if decoder.addition == "maps" or (decoder.addition == "pooled" and pooled_channels):
             maps += channels * size[0] * size[1] * 4
-        size, pooled_channels = (-(-size[0] // 2), -(-size[1] // 2)), stage[-1]
+        size, pooled_channels = (-(-size[0] // 2), -(-size[1] // 2)), end
     return codes, maps
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -113,6 +114,26 @@ def test_a_killed_command_is_resumed_to_the_same_end(
     assert epochs(tmp_path) == [1, 2, 3, 4]
     best, again = (torch.load(out / "last.ckpt", weights_only=True) for out in (whole_command, tmp_path))
     torch.testing.assert_close(best["current_model_state"], again["current_model_state"], rtol=0, atol=0)
+
+
+def small_files_alone() -> None:
+    """As on a full disk, no file of this process can grow beyond 4 kB."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+
+def test_a_full_disk_ends_the_run_and_harms_nothing(camvid_root: Path, model_file: Path, tmp_path: Path) -> None:
+    arguments = [*words(camvid_root, tmp_path, model_file), "--workers", "0"]
+    with pytest.raises(SystemExit):
+        main([*arguments, "--epochs", "1"])
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.stat().st_size > 4096}
+    assert {"best.safetensors", "last.ckpt", "previous.ckpt"} <= set(before)
+    program = [sys.executable, "-m", "segnet", *arguments, "--epochs", "2", "--resume"]
+    done = subprocess.run(program, capture_output=True, text=True, preexec_fn=small_files_alone, check=False)
+    assert done.returncode == 2
+    assert "last.ckpt cannot be written (File too large)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    assert not list(tmp_path.glob(".segnet-*"))
 
 
 def test_resume_needs_a_run(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import resource
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from safetensors.torch import load_file
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.sources import Source
 from segnet.data.transforms import AugmentConfig
-from segnet.errors import ConfigError, OutputError
+from segnet.errors import ConfigError
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
@@ -156,27 +154,6 @@ def test_a_checkpoint_that_is_not_ours_is_told(camvid: Source, tmp_path: Path) -
     torch.save({"state_dict": {}}, tmp_path / "last.ckpt")
     with pytest.raises(ConfigError, match="is damaged"):
         run(camvid, tmp_path, resume=True)
-
-
-@pytest.fixture
-def small_files_alone() -> Iterator[None]:
-    """As on a full disk, a file cannot grow beyond 4 kB."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_a_full_disk_ends_the_run_and_harms_nothing(
-    camvid: Source, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    run(camvid, tmp_path, config=replace(CONFIG, epochs=1))
-    before = {name: digest(tmp_path / name) for name in ("last.ckpt", "best.safetensors")}
-    request.getfixturevalue("small_files_alone")
-    with pytest.raises(OutputError, match="cannot be written"):
-        run(camvid, tmp_path, config=replace(CONFIG, epochs=2), resume=True)
-    assert before == {name: digest(tmp_path / name) for name in before}
-    assert not list(tmp_path.glob(".segnet-*"))
 
 
 def test_what_a_killed_run_left_half_written_is_removed(camvid: Source, tmp_path: Path) -> None:
