@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from segnet.training.keeping import Keeper
     from segnet.training.reporting import Reporter
+    from segnet.training.resuming import Position
     from segnet.training.task import Task
     from segnet.training.watching import Collapse
 
@@ -113,26 +114,18 @@ def train(
         check_unchanged(out / "config.yaml", before, all_settings)
         if resuming.position(state).epoch >= config.epochs:
             log.warning("all %d epochs of this run are done; give more --epochs to go on", config.epochs)
-    keeper = keeping.Keeper(out, train_set.labels, config.monitor, {**(provenance or {}), "settings": all_settings})
-    collapse = watching.Collapse(keeper)
     subject = reporting.Subject(
         out=out, title=model.config.name, labels=train_set.labels, monitor=config.monitor, settings=all_settings
     )
+    keeper = keeping.Keeper(out, train_set.labels, config.monitor, {**(provenance or {}), "settings": all_settings})
+    collapse = watching.Collapse(keeper)
     reporter = reporting.Reporter(subject, keeper, collapse, train_set, val_set)
     trainer = _trainer(out, config, place, _callbacks(config, keeper, collapse, reporter), loggers)
-    _check_shares(trainer.world_size, config, len(train_set))
+    order = _order(trainer, config, len(train_set), resuming.position(state))
     if trainer.is_global_zero:
         start_folder(out, all_settings)
     if trainer.world_size > 1 and config.batch_norm == "synced":
         sync(model)
-    order = Order(
-        len(train_set),
-        config.pictures,
-        seed=config.seed,
-        rank=trainer.global_rank,
-        processes=trainer.world_size,
-        **resuming.position(state)._asdict(),
-    )
     with warnings.catch_warnings(), _told(config, trainer.world_size):
         warnings.filterwarnings("ignore", module="lightning")
         loaders = make_loaders(train_set, val_set, order, workers=config.workers)
@@ -167,6 +160,28 @@ def _trainer(
         callbacks=callbacks,
     )
     return trainer
+
+
+def _order(trainer: lightning.Trainer, config: TrainConfig, pictures: int, position: Position) -> Order:
+    """This process's part of every batch."""
+    count = trainer.world_size
+    if config.pictures % count:
+        raise ConfigError(
+            f"a batch of {config.batch} cannot be shared out to {count} processes; give a multiple of {count}"
+        )
+    if pictures < config.pictures:
+        raise DataError(
+            f"{pictures} training pictures are fewer than one batch of {config.batch}; give --batch {pictures} or less"
+        )
+    return Order(
+        pictures,
+        config.pictures,
+        seed=config.seed,
+        rank=trainer.global_rank,
+        processes=count,
+        epoch=position.epoch,
+        done=position.done,
+    )
 
 
 def _loggers(out: Path, config: TrainConfig) -> list[Any]:
@@ -270,17 +285,6 @@ def _check_sets(model: SegNet, train_set: SegmentationDataset, val_set: Segmenta
             )
     if train_set.samples == val_set.samples:
         log.warning("there is no split of its own for validation: the same %d pictures are used for both", len(val_set))
-
-
-def _check_shares(count: int, config: TrainConfig, pictures: int) -> None:
-    if config.pictures % count:
-        raise ConfigError(
-            f"a batch of {config.batch} cannot be shared out to {count} processes; give a multiple of {count}"
-        )
-    if pictures < config.pictures:
-        raise DataError(
-            f"{pictures} training pictures are fewer than one batch of {config.batch}; give --batch {pictures} or less"
-        )
 
 
 def _count(dataset: SegmentationDataset, *, need_two: bool = False) -> ClassCounts:
