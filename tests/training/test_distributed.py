@@ -25,6 +25,7 @@ from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.training.batch_norm import SyncedBatchNorm, freeze_statistics, sync
 from segnet.training.losses import make_loss
+from segnet.training.resuming import newest_checkpoint
 from segnet.training.task import mean_over_processes
 
 TOY = SegNetConfig(
@@ -166,8 +167,7 @@ def test_a_killed_process_ends_the_run_which_one_process_resumes(data: Path, tmp
     assert running.returncode == 2, told
     assert "another process of this run is gone" in told
     assert "Traceback" not in told
-    done = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    epochs = int(done["epoch"]) + 2
+    epochs = newest_checkpoint(tmp_path)[1]["epoch"] + 2
     with pytest.raises(SystemExit) as left:
         main(words(data, tmp_path, "--epochs", epochs, "--resume"))
     assert not left.value.code
