@@ -86,6 +86,10 @@ class Keeper(Callback):
         """Forget the epoch's losses."""
         self._losses.clear()
 
+    def new_row(self, trainer: lightning.Trainer) -> dict[str, Any] | None:
+        """The row of the epoch that ends; None if it was not validated."""
+        return self.rows[-1] if self.rows and self.rows[-1]["epoch"] == trainer.current_epoch + 1 else None
+
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""
         return {

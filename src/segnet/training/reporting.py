@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,69 +12,50 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from segnet.data.dataset import SegmentationDataset
-from segnet.labels import Labels
 from segnet.machine import about
 from segnet.models.segnet import SegNet
 from segnet.training.keeping import Keeper
 from segnet.training.report.page import write_report
 from segnet.training.report.pictures import choose_examples
 from segnet.training.report.record import Record
-from segnet.training.report.splits import describe_split
+from segnet.training.report.splits import Split, describe_split
 from segnet.training.watching import Collapse
 
-__all__ = ["Reporter", "Subject"]
+__all__ = ["Reporter"]
 
 _MOST_PICTURES = {"cpu": 40, "cuda": 200}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Subject:
-    """What a report is about.
-
-    Attributes:
-        out: the run's folder.
-        title: such as the model's name.
-        labels: the class table.
-        monitor: the score that decides.
-        settings: what ``config.yaml`` holds.
-    """
-
-    out: Path
-    title: str
-    labels: Labels
-    monitor: str
-    settings: Mapping[str, Any]
 
 
 class Reporter(Callback):
     """Writes the report after each validation, and once more, with pictures, at the end.
 
     Args:
-        subject: what it is about.
-        keeper: whose rows it tells.
+        keeper: whose rows it tells, and where to.
         collapse: whose notes it tells.
         train_set, val_set: described in it.
+        title: such as the model's name.
+        settings: what ``config.yaml`` holds.
     """
 
     def __init__(
         self,
-        subject: Subject,
         keeper: Keeper,
         collapse: Collapse,
         train_set: SegmentationDataset,
         val_set: SegmentationDataset,
+        *,
+        title: str,
+        settings: Mapping[str, Any],
     ) -> None:
-        self.subject = subject
         self.keeper = keeper
         self.collapse = collapse
-        self.val_set = val_set
-        self._data = {"train": describe_split(train_set), "val": describe_split(val_set)}
-        self._environment = _environment()
+        self.train_set, self.val_set = train_set, val_set
+        self.title = title
+        self.settings = settings
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Write, if there are new scores."""
-        rows = self.keeper.rows
-        if trainer.is_global_zero and rows and rows[-1]["epoch"] == trainer.current_epoch + 1:
+        if trainer.is_global_zero and self.keeper.new_row(trainer):
             write_report(self._path, self._record())
 
     def finish(self, model: SegNet, device: torch.device) -> None:
@@ -91,33 +72,36 @@ class Reporter(Callback):
 
     @property
     def _path(self) -> Path:
-        return self.subject.out / "report.html"
+        return self.keeper.out / "report.html"
+
+    @cached_property
+    def _data(self) -> dict[str, Split]:
+        return {"train": describe_split(self.train_set), "val": describe_split(self.val_set)}
+
+    @cached_property
+    def _environment(self) -> dict[str, str]:
+        told = about("segnet", "torch", "lightning", "kornia", "numpy")
+        versions = told.pop("versions")
+        assert isinstance(versions, dict)
+        return {name: str(value) for name, value in {**told, **versions}.items() if value is not None}
 
     def _record(self) -> Record:
         assert self.keeper.best_counts is not None
         return Record(
-            title=self.subject.title,
+            title=self.title,
             rows=self.keeper.rows,
-            labels=self.subject.labels,
-            monitor=self.subject.monitor,
+            labels=self.keeper.labels,
+            monitor=self.keeper.monitor,
             confusion=self.keeper.best_counts,
-            settings=self.subject.settings,
+            settings=self.settings,
             environment=self._environment,
             data=self._data,
             notes=self.collapse.notes,
-            commands=_commands(self.subject),
+            commands=_commands(self.settings.get("data"), self.keeper.out),
         )
 
 
-def _environment() -> dict[str, str]:
-    told = about("segnet", "torch", "lightning", "kornia", "numpy")
-    versions = told.pop("versions")
-    assert isinstance(versions, dict)
-    return {name: str(value) for name, value in {**told, **versions}.items() if value is not None}
-
-
-def _commands(subject: Subject) -> list[str]:
-    data, out = subject.settings.get("data"), subject.out
+def _commands(data: str | None, out: Path) -> list[str]:
     if data is None:  # a run of a program of its own
         return []
     return [

@@ -114,12 +114,9 @@ def train(
         check_unchanged(out / "config.yaml", before, all_settings)
         if resuming.position(state).epoch >= config.epochs:
             log.warning("all %d epochs of this run are done; give more --epochs to go on", config.epochs)
-    subject = reporting.Subject(
-        out=out, title=model.config.name, labels=train_set.labels, monitor=config.monitor, settings=all_settings
-    )
     keeper = keeping.Keeper(out, train_set.labels, config.monitor, {**(provenance or {}), "settings": all_settings})
     collapse = watching.Collapse(keeper)
-    reporter = reporting.Reporter(subject, keeper, collapse, train_set, val_set)
+    reporter = reporting.Reporter(keeper, collapse, train_set, val_set, title=model.config.name, settings=all_settings)
     trainer = _trainer(out, config, place, _callbacks(config, keeper, collapse, reporter), loggers)
     order = _order(trainer, config, len(train_set), resuming.position(state))
     if trainer.is_global_zero:

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from segnet.data.balance import Balance
 from segnet.data.transforms import AugmentConfig
 from segnet.errors import ConfigError
+from segnet.training.losses import Divisor
 
 __all__ = ["MAY_CHANGE", "TrainConfig"]
 
@@ -17,7 +18,6 @@ Optimizer = Literal["muon", "adamw", "sgd"]
 Schedule = Literal["cosine", "poly", "one_cycle", "constant"]
 Monitor = Literal["miou", "global_accuracy", "class_average"]
 Precision = Literal["auto", "float32", "bf16", "float16"]
-Divisor = Literal["pixels", "weights"]
 BatchNorm = Literal["synced", "local", "frozen"]
 Strategy = Literal["auto", "ddp", "fsdp"]
 Logger = Literal["tensorboard", "wandb", "mlflow"]

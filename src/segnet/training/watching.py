@@ -53,9 +53,7 @@ class Watch(Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Say how the epoch went."""
-        rows = self.keeper.rows
-        if trainer.is_global_zero and rows and rows[-1]["epoch"] == trainer.current_epoch + 1:
-            row = rows[-1]
+        if trainer.is_global_zero and (row := self.keeper.new_row(trainer)):
             self._bar.say(
                 f"epoch {row['epoch']}/{trainer.max_epochs}  loss {row['train_loss']:.4f}  mIoU {row['miou']:.4f}  "
                 f"global {row['global_accuracy']:.4f}  class {row['class_average']:.4f}"
@@ -89,7 +87,7 @@ class Collapse(Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Look at the newest scores."""
         scores = self.keeper.scores
-        if scores is None or self.keeper.rows[-1]["epoch"] != trainer.current_epoch + 1:
+        if scores is None or self.keeper.new_row(trainer) is None:
             return
         told = collapsed(scores.counts, self.keeper.labels)
         self._times = self._times + 1 if told else 0
@@ -154,8 +152,8 @@ class Log(Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """The scores, if there are new ones."""
-        if self.keeper.rows and self.keeper.rows[-1]["epoch"] == trainer.current_epoch + 1:
-            self._log(trainer, {key: value for key, value in self.keeper.rows[-1].items() if key != "step"})
+        if row := self.keeper.new_row(trainer):
+            self._log(trainer, {key: value for key, value in row.items() if key != "step"})
 
     def _log(self, trainer: lightning.Trainer, values: dict[str, float]) -> None:
         for logger in trainer.loggers if trainer.is_global_zero else ():
