@@ -13,7 +13,7 @@ from segnet.labels import VOID
 
 pytest.importorskip("kornia")
 
-EVERYTHING = AugmentConfig(crop=(12, 16), flip=0.5, color=0.4, grey=0.3, blur=0.5, noise=0.5)
+EVERYTHING = AugmentConfig(crop=(12, 16), flip=0.5, color=0.4, grey=0.3, blur=0.5, noise=0.5, mix=0.5)
 NOTHING = AugmentConfig(flip=0.0)
 
 
@@ -153,3 +153,41 @@ def test_nothing_but_old_classes_and_void_comes_out_even_under_autocast() -> Non
         for _ in range(10):
             _, mask = augmentation(torch.rand(4, 3, 36, 48), torch.full((4, 36, 48), 5))
             assert set(mask.unique().tolist()) <= {5, 255}
+
+
+def test_mix_pastes_whole_classes_of_the_picture_before():
+    torch.manual_seed(2)
+    mask = torch.randint(6, (4, 6, 8)).repeat_interleave(4, 1).repeat_interleave(4, 2)
+    mask[mask == 5] = VOID
+    here = torch.arange(4).view(4, 1, 1)
+    image = torch.stack([mask, here.expand_as(mask), mask], dim=1) / 255
+    mixed, mixed_mask = Augmentation(AugmentConfig(flip=0.0, mix=1.0))(image, mask)
+    source = (mixed[:, 1] * 255).round().int()  # which picture a pixel is from
+    before = (here - 1) % 4
+    assert ((source == here) | (source == before)).all()
+    assert torch.equal((mixed[:, 0] * 255).round().long(), mixed_mask)
+    for index in range(4):
+        pasted = source[index] == before[index]
+        theirs = mask[before[index, 0, 0]]
+        for value in theirs.unique().tolist():
+            assert pasted[theirs == value].float().mean() in (0.0, 1.0)
+        assert not pasted[theirs == VOID].any()
+    assert 0.2 < (source == before).float().mean() < 0.8
+
+
+def test_mix_changes_about_as_many_pictures_as_it_is_told():
+    torch.manual_seed(0)
+    mask = torch.arange(400).remainder(11).view(400, 1, 1).expand(-1, 2, 2).contiguous()
+    _, mixed = Augmentation(AugmentConfig(flip=0.0, mix=0.4))(torch.rand(400, 3, 2, 2), mask)
+    assert (mixed != mask).any(2).any(1).float().mean().item() == pytest.approx(0.2, abs=0.06)
+
+
+def test_noise_differs_in_strength_from_picture_to_picture():
+    torch.manual_seed(0)
+    noisy, _ = Augmentation(AugmentConfig(flip=0.0, noise=0.5))(
+        torch.full((200, 3, 16, 16), 0.5), torch.zeros(200, 16, 16, dtype=torch.int64)
+    )
+    deviation = noisy.flatten(1).std(1)
+    assert (deviation > 0).float().mean().item() == pytest.approx(0.5, abs=0.1)
+    assert 0.09 < deviation.max() < 0.105
+    assert deviation[deviation > 0].mean().item() == pytest.approx(0.05, abs=0.01)

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from segnet.data.pictures import read_image, read_mask
+from segnet.data.corruptions import check_corruption, corrupt
+from segnet.data.label_maps import LARGEST, LabelMapReader
+from segnet.data.pictures import read_image
 from segnet.errors import ConfigError, DataError, SegNetError
 from segnet.labels import VOID, Labels
 
 __all__ = ["Batch", "Sample", "SegmentationDataset", "collate", "worker_error"]
-
-
-_LARGEST = 65535  # what a 16-bit mask file can hold
 
 
 @dataclass(frozen=True)
@@ -53,9 +52,11 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
         void: values in the mask files that count for nothing.
         size: (height, width) to resize to (pictures by area or bilinear, masks by nearest); None keeps each its own.
         channels: 3 for RGB, 1 for grey.
+        corruption: one of ``CORRUPTIONS``, by which every picture is spoiled; masks follow its size.
 
     Raises:
-        ConfigError: a side of the size is below 1, or a void value is none that a mask file can hold.
+        ConfigError: a side of the size is below 1, a void value is none that a mask file can hold, or there is no such
+            corruption.
     """
 
     def __init__(
@@ -66,17 +67,21 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
         void: Sequence[int] = (VOID,),
         size: tuple[int, int] | None = None,
         channels: int = 3,
+        corruption: str | None = None,
     ) -> None:
         if size is not None and min(size) < 1:
             raise ConfigError(f"size {size} is not possible; give height and width of at least 1 pixel")
-        if wrong := [value for value in void if not 0 <= value <= _LARGEST]:
-            raise ConfigError(f"void value {wrong[0]} is not possible; mask files hold 0 to {_LARGEST}")
+        if wrong := [value for value in void if not 0 <= value <= LARGEST]:
+            raise ConfigError(f"void value {wrong[0]} is not possible; mask files hold 0 to {LARGEST}")
+        if corruption is not None:
+            check_corruption(corruption)
         self.samples = tuple(samples)
         self.labels = labels
         self.void = tuple(void)
         self.size = size
         self.channels = channels
-        self._classes_of_values = _value_table(labels.classes, self.void)
+        self.corruption = corruption
+        self._masks = LabelMapReader(labels=labels, void=self.void)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -95,17 +100,27 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
                 f"{sample.mask}: the mask is {classes.shape[1]}x{classes.shape[0]} pixels but its picture "
                 f"{sample.image.name} is {pixels.shape[1]}x{pixels.shape[0]}; masks must have their picture's size"
             )
+        if self.corruption is not None:
+            pixels = corrupt(pixels, self.corruption, key=sample.name)
         image = torch.from_numpy(pixels).permute(2, 0, 1).float().div_(255)
         mask = torch.from_numpy(classes)
-        if self.size is not None and self.size != mask.shape:
-            image = F.interpolate(image[None], self.size, mode="bilinear", antialias=True)[0].clamp_(0, 1)
-            mask = F.interpolate(mask[None, None], self.size, mode="nearest-exact")[0, 0]
+        size = self.size or (image.shape[1], image.shape[2])
+        if size != image.shape[1:]:
+            image = F.interpolate(image[None], size, mode="bilinear", antialias=True)[0].clamp_(0, 1)
+        if size != mask.shape:
+            mask = F.interpolate(mask[None, None], size, mode="nearest-exact")[0, 0]
         return {"image": image, "mask": mask.long(), "name": sample.name}
 
     def only(self, indices: Iterable[int]) -> SegmentationDataset:
         """The same data set with these samples alone; one may come more than once."""
-        samples = [self.samples[index] for index in indices]
-        return SegmentationDataset(samples, self.labels, void=self.void, size=self.size, channels=self.channels)
+        return SegmentationDataset(
+            [self.samples[index] for index in indices],
+            self.labels,
+            void=self.void,
+            size=self.size,
+            channels=self.channels,
+            corruption=self.corruption,
+        )
 
     def read_classes(self, index: int) -> NDArray[np.uint8]:
         """The mask of one sample at its own size: uint8 (H, W), class or void 255.
@@ -113,13 +128,7 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
         Raises:
             DataError: the file cannot be read, or holds a value that is no class.
         """
-        path = self.samples[index].mask
-        raw = read_mask(path)
-        classes = self._classes_of_values[raw]
-        wrong = classes < 0
-        if wrong.any():
-            raise DataError(_describe_wrong(path, raw[wrong], self.labels, self.void))
-        return classes.astype(np.uint8)
+        return self._masks.read(self.samples[index].mask)
 
 
 def collate(samples: list[dict[str, Tensor | str]]) -> Batch:
@@ -145,22 +154,3 @@ def worker_error(error: SegNetError) -> SegNetError:
     kind = type(error)
     wrapped, _, text = str(error).rpartition(f"{kind.__module__}.{kind.__name__}: ")
     return kind(text.strip()) if wrapped else error
-
-
-def _value_table(classes: int, void: Sequence[int]) -> NDArray[np.int16]:
-    """Value in a file -> class, void 255, or -1 for a value that must not occur."""
-    table = np.full(_LARGEST + 1, -1, dtype=np.int16)
-    table[:classes] = np.arange(classes)
-    table[list(void)] = VOID
-    return table
-
-
-def _describe_wrong(path: Path, values: NDArray[np.uint8 | np.uint16], labels: Labels, void: Sequence[int]) -> str:
-    found, counts = np.unique(values, return_counts=True)
-    told = ", ".join(f"value {v} on {n} pixels" for v, n in list(zip(found, counts, strict=True))[:3])
-    more = f" and {len(found) - 3} more values" if len(found) > 3 else ""
-    hint = "; 0 and 255 look like a two-class mask saved in black and white" if found.tolist() == [255] else ""
-    return (
-        f"{path}: {told}{more}, but the classes are 0 to {labels.classes - 1} and void is "
-        f"{', '.join(map(str, void)) or 'not used'}{hint}; correct the mask, or the class names and ignore_index"
-    )

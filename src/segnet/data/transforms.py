@@ -13,6 +13,8 @@ from segnet.labels import VOID
 
 __all__ = ["AugmentConfig", "Augmentation"]
 
+_MOST_NOISE = 0.1
+
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
@@ -26,8 +28,9 @@ class AugmentConfig:
         flip: probability of left-right mirroring.
         color: strength of changes in gamma, brightness and contrast; the colour balance moves an eighth of it.
         grey: probability of losing all colour.
-        blur: probability of a slight blur.
-        noise: probability of sensor noise, standard deviation 0.03.
+        blur: probability of a Gaussian blur, standard deviation 0.4 to 2 pixels.
+        noise: probability of sensor noise, standard deviation up to 0.1 of white.
+        mix: probability of having half of another picture's classes pasted in, each whole, where that picture has them.
     """
 
     crop: tuple[int, int] | None = None
@@ -38,9 +41,10 @@ class AugmentConfig:
     grey: float = 0.0
     blur: float = 0.0
     noise: float = 0.0
+    mix: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("flip", "grey", "blur", "noise"):
+        for name in ("flip", "grey", "blur", "noise", "mix"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name}={getattr(self, name)} is not possible; give a probability from 0 to 1")
         if not 0.0 < self.crop_area[0] <= self.crop_area[1] <= 1.0:
@@ -77,11 +81,38 @@ class Augmentation:
             image, changed = self._geometry(image, shifted[:, None].to(image.dtype))
             changed = changed[:, 0].round().to(mask.dtype)
             mask = torch.where(changed == 0, VOID, changed - 1)
+        if self.config.mix:
+            image, mask = _mixed(image, mask, self.config.mix)
         if self._color is not None and image.shape[1] == 3:
             image = self._color(image)
         if self._appearance is not None:
             image = self._appearance(image)
+        if self.config.noise:
+            image = image + _sensor_noise(image, self.config.noise)
         return image.clamp(0, 1), mask
+
+
+def _drawn(probability: float, image: Tensor) -> Tensor:
+    """Which pictures are to be changed: bool (N, 1, 1, 1)."""
+    return torch.rand(len(image), 1, 1, 1, device=image.device) < probability
+
+
+def _mixed(image: Tensor, mask: Tensor, probability: float) -> tuple[Tensor, Tensor]:
+    """Half of the classes of the picture before, pasted over a picture.
+
+    Source: Olsson et al., "ClassMix: segmentation-based data augmentation for semi-supervised learning", 2021.
+    """
+    other_image, other_mask = image.roll(1, 0), mask.roll(1, 0)
+    chosen = torch.rand(len(mask), VOID + 1, device=mask.device) < 0.5
+    chosen[:, VOID] = False
+    pasted = chosen.gather(1, other_mask.flatten(1)).view_as(mask)[:, None] & _drawn(probability, image)
+    return torch.where(pasted, other_image, image), torch.where(pasted[:, 0], other_mask, mask)
+
+
+def _sensor_noise(image: Tensor, probability: float) -> Tensor:
+    """Each picture has a standard deviation of its own, which Kornia's noise has not."""
+    deviation = _MOST_NOISE * torch.rand(len(image), 1, 1, 1, device=image.device)
+    return torch.randn_like(image) * deviation * _drawn(probability, image)
 
 
 def _sequence(parts: list[Any], keys: list[str]) -> Any:
@@ -128,9 +159,7 @@ def _appearance_parts(config: AugmentConfig) -> list[Any]:
         parts.append(kornia.RandomBrightness(_span(config), p=0.8))
         parts.append(kornia.RandomContrast(_span(config), p=0.8))
     if config.blur:
-        parts.append(kornia.RandomGaussianBlur((5, 5), (0.4, 1.2), p=config.blur))
-    if config.noise:
-        parts.append(kornia.RandomGaussianNoise(std=0.03, p=config.noise))
+        parts.append(kornia.RandomGaussianBlur((9, 9), (0.4, 2.0), p=config.blur))
     return parts
 
 

@@ -1,0 +1,143 @@
+"""What each part of segnet_light, and of the recipe it is trained by, is worth on a drive that it never saw.
+
+python benchmarks/ablation.py CAMVID --encoder-weights FILE [--out runs/ablation] [--rows NAME ...] [--drives NAME ...]
+
+Each row differs from the first in one thing. It is trained once for each of CamVid's three drives, on the training
+pictures of the other two, and scored on all training and validation pictures of that drive. The means over the drives
+stand in benchmarks/results/ablation.json once every run is done. A stopped study goes on when it is started again, and
+several processes may share it, each with other rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from segnet.data.sources import open_source
+from segnet.data.transforms import AugmentConfig
+from segnet.machine import about
+from segnet.models.cost import cost_of
+from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.models.zoo import create_model
+from segnet.training.settings import TrainConfig
+from study import Row, learn_and_score, leave_out, markdown
+
+RESULT = Path(__file__).parent / "results" / "ablation.json"
+DRIVES = ("0001TP", "0006R0", "0016E5")
+RECIPE = TrainConfig(
+    epochs=12,
+    batch=4,
+    lr=0.01,
+    warmup=0.03,
+    validate_every=12,
+    augment=AugmentConfig(crop=(240, 320), crop_area=(0.3, 1.0), flip=0.5, color=0.3, grey=0.1, blur=0.1, noise=0.1),
+)
+
+Change = Callable[[SegNetConfig], SegNetConfig]
+
+
+def unchanged(config: SegNetConfig) -> SegNetConfig:
+    return config
+
+
+def decoder(config: SegNetConfig, **changes: Any) -> SegNetConfig:
+    return replace(config, decoder=replace(config.decoder, **changes))
+
+
+def network(change: Change, weights: str | None) -> SegNet:
+    """segnet_light with a change behind its encoder, which keeps its ImageNet weights."""
+    made = create_model("segnet_light", classes=11, encoder_weights=weights)
+    config = change(made.config)
+    if config == made.config:
+        return made
+    changed = SegNet(config)
+    changed.encoder.load_state_dict(made.encoder.state_dict())
+    return changed
+
+
+def rows(weights: str) -> dict[str, Row]:
+    """The table, by the names of its folders."""
+
+    def net(about: str, change: Change) -> Row:
+        return Row(about=about, network=partial(network, change, weights), config=RECIPE)
+
+    def recipe(about: str, **changes: Any) -> Row:
+        augment = replace(
+            RECIPE.augment, **{k: changes.pop(k) for k in ("mix", "color", "grey", "crop_area") if k in changes}
+        )
+        config = replace(RECIPE, augment=augment, **changes)
+        return Row(about=about, network=partial(network, unchanged, weights), config=config)
+
+    return {
+        "segnet_light": net("segnet_light", unchanged),
+        "bilinear": net("bilinear upsampling instead of codes", partial(decoder, upsampling="bilinear")),
+        "no_maps": net("without the encoder's maps", partial(decoder, addition="none")),
+        "bilinear_no_maps": net(
+            "bilinear, and without the encoder's maps", partial(decoder, upsampling="bilinear", addition="none")
+        ),
+        "no_context": net("without context", partial(decoder, context=0)),
+        "small_classifier": net("classifier of 1x1", partial(decoder, classifier_kernel=1)),
+        "narrow": net("fewer channels", partial(decoder, widths=((32, 256), (128,), (64,), (64,)))),
+        "wide": net("more channels", partial(decoder, widths=((128, 256), (128, 128), (128, 64), (64, 64)))),
+        "from_nothing": Row(
+            about="without ImageNet, learning rate 0.05",
+            network=partial(network, unchanged, None),
+            config=replace(RECIPE, lr=0.05),
+        ),
+        "color": recipe("stronger colour changes (color 0.5, grey 0.2)", color=0.5, grey=0.2),
+        "lovasz": recipe("loss cross_entropy+0.5*lovasz", loss="cross_entropy+0.5*lovasz"),
+        "mix": recipe("half of the pictures with another's classes pasted in (mix 0.5)", mix=0.5),
+        "slow_encoder": recipe("a fifth of the learning rate for the encoder", encoder_lr=0.2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data")
+    parser.add_argument("--encoder-weights", required=True)
+    parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
+    parser.add_argument("--rows", nargs="*")
+    parser.add_argument("--drives", nargs="*", default=DRIVES)
+    arguments = parser.parse_args()
+    source, table = open_source(arguments.data), rows(arguments.encoder_weights)
+    for name in arguments.rows or table:
+        for drive in arguments.drives:
+            learn_and_score(table[name], leave_out(source, drive), arguments.out / name / drive)
+    done = {name: row for name, row in table.items() if all(scored(arguments.out, name))}
+    found = {name: figures(row, arguments.out / name) for name, row in done.items()}
+    print(table_of(found))
+    machine = about("segnet", "torch", "lightning", "kornia")
+    RESULT.write_text(json.dumps({"machine": machine, "rows": found}, indent=2) + "\n", encoding="utf-8")
+
+
+def scored(out: Path, name: str) -> list[bool]:
+    return [(out / name / drive / "scores.json").is_file() for drive in DRIVES]
+
+
+def figures(row: Row, folder: Path) -> dict[str, Any]:
+    """Cost, and the scores of each drive."""
+    cost = cost_of(row.network())
+    drives = {drive: json.loads((folder / drive / "scores.json").read_text(encoding="utf-8")) for drive in DRIVES}
+    return {"about": row.about, "parameters": cost.parameters, "gmac": cost.macs / 1e9, "drives": drives}
+
+
+def table_of(found: dict[str, dict[str, Any]]) -> str:
+    lines = []
+    for row in found.values():
+        mious = [drive["miou"] for drive in row["drives"].values()]
+        bfs = [drive["boundary"]["bf_paper"] for drive in row["drives"].values()]
+        means = [sum(values) / len(values) for values in (mious, bfs)]
+        lines.append([
+            row["about"], f"{row['parameters'] / 1e6:.2f}", f"{row['gmac']:.1f}", *(f"{m:.3f}" for m in mious),
+            *(f"{mean:.3f}" for mean in means),
+        ])  # fmt: skip
+    return markdown(["", "M parameters", "GMAC", *DRIVES, "mIoU, mean", "BF, mean"], lines)
+
+
+if __name__ == "__main__":
+    main()
