@@ -82,6 +82,9 @@ def rows(weights: str) -> dict[str, Row]:
         ),
         "no_context": net("without context", partial(decoder, context=0)),
         "small_classifier": net("classifier of 1x1", partial(decoder, classifier_kernel=1)),
+        "narrow_end": net(
+            "32 channels in the last stage", partial(decoder, widths=((64, 256), (128,), (64, 64), (32,)))
+        ),
         "narrow": net("fewer channels", partial(decoder, widths=((32, 256), (128,), (64,), (64,)))),
         "wide": net("more channels", partial(decoder, widths=((128, 256), (128, 128), (128, 64), (64, 64)))),
         "from_nothing": Row(
@@ -90,6 +93,8 @@ def rows(weights: str) -> dict[str, Row]:
             config=replace(RECIPE, lr=0.05),
         ),
         "color": recipe("stronger colour changes (color 0.5, grey 0.2)", color=0.5, grey=0.2),
+        "less_color": recipe("weaker colour changes (color 0.1, grey 0.05)", color=0.1, grey=0.05),
+        "no_balance": recipe("all classes weigh the same", balance="none"),
         "lovasz": recipe("loss cross_entropy+0.5*lovasz", loss="cross_entropy+0.5*lovasz"),
         "mix": recipe("half of the pictures with another's classes pasted in (mix 0.5)", mix=0.5),
         "slow_encoder": recipe("a fifth of the learning rate for the encoder", encoder_lr=0.2),
