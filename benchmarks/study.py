@@ -1,15 +1,18 @@
 """Many trainings that differ in one thing each, and the scores of what they learnt.
 
-Every run has a folder of its own, is resumed where it was cut off, and is left alone once it has its scores.json; so a
-study may be stopped at any time, and several processes may share it, each with other rows or other drives. The weights
-scored are the last ones: choosing an epoch by the pictures that are scored would flatter every row.
+Every run has a folder of its own, is resumed where it was cut off, and is left alone once it has its scores.json, or
+while another process is at it; so a study may be stopped at any time, and several processes may share it. The weights
+scored are the last ones if the run is validated once, at its end: choosing an epoch by the pictures that are scored
+would flatter every row.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sequence
+import fcntl
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +23,17 @@ from segnet.boundary.scores import BoundaryMeter
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.sources import Source
 from segnet.evaluation import evaluate
-from segnet.files import replacing
+from segnet.files import write_json
 from segnet.models.segnet import SegNet
+from segnet.training.folder import settings_of
 from segnet.training.run import train
 from segnet.training.settings import TrainConfig
 
-__all__ = ["Row", "learn_and_score", "leave_out", "markdown"]
+__all__ = ["SCORES", "WEIGHTS", "Row", "claimed", "learn_and_score", "leave_out", "markdown"]
+
+SCORES, WEIGHTS = "scores.json", "best.safetensors"
+
+Sets = tuple[SegmentationDataset, SegmentationDataset]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +51,7 @@ class Row:
     config: TrainConfig
 
 
-def leave_out(source: Source, drive: str) -> tuple[SegmentationDataset, SegmentationDataset]:
+def leave_out(source: Source, drive: str) -> Sets:
     """The training pictures of all other drives, and the training and validation pictures of this one.
 
     Args:
@@ -60,24 +68,49 @@ def leave_out(source: Source, drive: str) -> tuple[SegmentationDataset, Segmenta
     return train_set.only(others), SegmentationDataset(held, source.labels, void=source.void)
 
 
-def learn_and_score(row: Row, sets: tuple[SegmentationDataset, SegmentationDataset], out: Path) -> dict[str, Any]:
-    """Train, or go on, or do nothing if it is done; and the scores of the last weights.
+def learn_and_score(
+    row: Row,
+    sets: Sets,
+    out: Path,
+    *,
+    score: Callable[[SegNet], dict[str, Any]] | None = None,
+    device: str = "auto",
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Train, or go on, and write scores.json; nothing if that is done, or another process is at it.
 
     Args:
-        sets: to train on, and to score.
+        sets: to train on, and to validate on.
         out: the run's folder.
+        score: what is to stand in scores.json, of the weights with batch norm folded; None: pixel and boundary scores
+            on the second set.
+        device: to train on.
+        settings: see ``train``.
+
+    Raises:
+        SystemExit: the run in this folder was begun with another number of epochs.
     """
-    scored = out / "scores.json"
-    if not scored.is_file():
-        torch.manual_seed(row.config.seed)
-        resume = (out / "last.ckpt").is_file()
-        network = row.network()
-        train(network, *sets, out=out, config=row.config, resume=resume, provenance={"study": row.about})
-        figures = _scores(out / "best.safetensors", sets[1])
-        with replacing(scored) as temporary:
-            temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    found: dict[str, Any] = json.loads(scored.read_text(encoding="utf-8"))
-    return found
+    with claimed(out) as mine:
+        if not mine or (out / SCORES).is_file():
+            return
+        _check_length(out, row.config.epochs)
+        _learn(row, sets, out, device, settings)
+        model = checkpoint.load(out / WEIGHTS).model.folded()
+        write_json(out / SCORES, (score or partial(_scores, dataset=sets[1]))(model))
+
+
+@contextmanager
+def claimed(out: Path) -> Iterator[bool]:
+    """Whether the folder is this process's until the block is left; a process that dies lets go of it."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("w") as file:
+        try:
+            # Not flock, which the processes that read pictures would inherit, and keep when this one is killed.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
 
 
 def markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -86,9 +119,30 @@ def markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _scores(weights: Path, dataset: SegmentationDataset) -> dict[str, Any]:
+def _learn(row: Row, sets: Sets, out: Path, device: str, settings: Mapping[str, Any] | None) -> None:
+    torch.manual_seed(row.config.seed)
+    begun = any((out / name).is_file() for name in ("last.ckpt", "previous.ckpt"))
+    train(
+        row.network(),
+        *sets,
+        out=out,
+        config=row.config,
+        resume=begun,
+        device=device,
+        provenance={"study": row.about},
+        settings=settings,
+    )
+
+
+def _check_length(out: Path, epochs: int) -> None:
+    """A resumed run may have other epochs; the rows of one table may not."""
+    begun = settings_of(out).get("epochs", epochs)
+    if begun != epochs:
+        raise SystemExit(f"{out}: was begun with {begun} epochs and not {epochs}; give another --out")
+
+
+def _scores(model: SegNet, dataset: SegmentationDataset) -> dict[str, Any]:
     """In float32, boundaries too."""
     meter = BoundaryMeter(dataset.labels)
-    model = checkpoint.load(weights).model.folded()
     scores = evaluate(model, dataset, observe=meter.add)
     return {**scores.to_dict(), "pictures": len(dataset), "boundary": meter.scores.to_dict()}

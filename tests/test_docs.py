@@ -73,7 +73,7 @@ def test_commands_in_the_docs_parse(words: tuple[str, ...], tmp_path: Path, monk
         return
     for file in [after for flag, after in pairwise(words) if flag == "--config"]:
         given = (ROOT / file).read_text(encoding="utf-8") if file.startswith("recipes/") else "{}\n"
-        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text(given, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     run = import_module(f"segnet.commands.{words[0]}").run

@@ -12,11 +12,14 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from segnet.calibration.scores import CalibrationMeter
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.errors import DataError, ModelError, ShapeError
 from segnet.evaluation import check_same_classes, evaluate
 from segnet.labels import VOID, Labels
+from segnet.metadata import ModelInfo
 from segnet.models.segnet import SegNet
+from segnet.runtimes.protocol import FileRuntime
 
 LABELS = Labels.from_names(["black", "dark", "light"])
 
@@ -84,6 +87,31 @@ def test_every_picture_is_shown_to_the_observer_with_what_is_predicted_and_true(
         assert predicted.dtype == truth.dtype == np.uint8
         np.testing.assert_array_equal(predicted, np.ones(truth.shape))
         np.testing.assert_array_equal(truth, shades.read_classes(index))
+
+
+def test_a_network_is_calibrated_by_the_entropy_of_its_softmax(shades: SegmentationDataset):
+    meter = CalibrationMeter("entropy")
+    scores = evaluate(Saying(lambda image: 3 * knows(image)), shades, calibration=meter)
+    assert scores.global_accuracy == meter.scores.accuracy == 1.0
+    confidence = np.exp(3) / (np.exp(3) + 2)
+    assert meter.scores.pixels == scores.counts.sum()
+    assert meter.scores.confidence == pytest.approx(confidence, abs=1e-6)
+    assert meter.scores.nll == pytest.approx(-np.log(confidence), abs=1e-6)
+    assert meter.scores.ece == pytest.approx(1 - confidence, abs=1e-6)
+
+
+class MasksAlone(FileRuntime):
+    """A file that draws samples, of which it gives the mask and the variance."""
+
+    def run(self, image: np.ndarray) -> list[np.ndarray]:
+        size = (len(image), *image.shape[2:])
+        return [np.zeros(size, dtype=np.uint8), np.zeros(size, dtype=np.float32)]
+
+
+def test_masks_alone_cannot_be_calibrated(shades: SegmentationDataset):
+    runtime = MasksAlone(Path("a.onnx"), ModelInfo(name="a", labels=LABELS, output="mask", samples=4))
+    with pytest.raises(ModelError, match="a: gives masks alone; export it with --output probabilities"):
+        evaluate(runtime, shades, calibration=CalibrationMeter("variance"))
 
 
 class Watched(nn.Module):

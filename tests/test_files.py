@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from segnet.errors import OutputError
-from segnet.files import cache_dir, replacing
+from segnet.files import cache_dir, replacing, write_json
 
 
 def test_replacing_makes_folders_and_leaves_only_the_file(tmp_path: Path) -> None:
@@ -97,3 +97,10 @@ def test_cache_dir_of_a_user_without_home_is_in_the_temporary_folder(
     monkeypatch.setattr(Path, "home", no_home)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert cache_dir() == tmp_path / "segnet"
+
+
+def test_json_is_written_whole_with_the_folders_it_needs(tmp_path: Path) -> None:
+    write_json(tmp_path / "new" / "a.json", {"miou": 0.5, "names": ["Sky"]})
+    assert (tmp_path / "new" / "a.json").read_text() == '{\n  "miou": 0.5,\n  "names": [\n    "Sky"\n  ]\n}\n'
+    with pytest.raises(OutputError, match="cannot be written as a file"):
+        write_json(tmp_path, {})

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,14 @@ import pytest
 import torch
 
 from segnet import checkpoint
-from segnet.errors import ModelError, ShapeError
-from segnet.inference import Predictor, read_ahead
+from segnet.errors import ConfigError, ModelError, ShapeError
+from segnet.inference import Predictor, as_batch, read_ahead
 from segnet.labels import Labels
+from segnet.metadata import ModelInfo
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.runtimes.protocol import FileRuntime, Image
 from segnet.runtimes.pytorch import TorchRuntime
 
 
@@ -117,6 +120,67 @@ def test_a_longer_picture_is_labelled_reduced_and_enlarged_to_its_own_size(
     plain = predictor_of(narrow, five_labels)(image)
     assert np.array_equal(small.mask, plain.mask)  # not longer, hence untouched
     assert (predictor_of(narrow, five_labels)(large).mask.shape) == (84, 120)
+
+
+@pytest.fixture
+def bayesian(narrow_config: SegNetConfig) -> SegNet:
+    return SegNet(replace(narrow_config, dropout=0.5))
+
+
+def test_uncertainty_comes_with_the_mask_of_the_mean(
+    bayesian: SegNet, five_labels: Labels, image: np.ndarray, tmp_path: Path
+) -> None:
+    path = checkpoint.save(bayesian, five_labels, tmp_path / "a.safetensors")
+    wanted = TorchRuntime(bayesian, device="cpu", samples=4, seed=2).estimate(as_batch(image), "mutual_information")
+    found = Predictor.load(
+        path, device="cpu", samples=4, seed=2, confidence=True, uncertainty=True, measure="mutual_information"
+    )(image)
+    assert found.uncertainty is not None
+    assert wanted.probabilities is not None
+    np.testing.assert_array_equal(found.mask, wanted.mask[0])
+    np.testing.assert_array_equal(found.confidence, wanted.probabilities.max(axis=1)[0])
+    np.testing.assert_array_equal(found.uncertainty, wanted.uncertainty[0])
+    alone = Predictor.load(path, device="cpu", samples=4, seed=2)(image)
+    assert alone.confidence is None
+    assert alone.uncertainty is None
+    np.testing.assert_array_equal(alone.mask, found.mask)
+
+
+def test_the_measure_is_variance_of_samples_and_entropy_without(
+    bayesian: SegNet, five_labels: Labels, image: np.ndarray
+) -> None:
+    assert predictor_of(bayesian, five_labels, uncertainty=True).measure == "entropy"
+    sampled = Predictor(TorchRuntime(bayesian, five_labels, device="cpu", samples=2), uncertainty=True)
+    assert sampled.measure == "variance"
+    assert sampled(image).confidence is None
+    with pytest.raises(ConfigError, match="narrow gives no variance as it is used here"):
+        predictor_of(bayesian, five_labels, uncertainty=True, measure="variance")
+
+
+def test_uncertainty_of_a_longer_picture_is_enlarged(bayesian: SegNet, five_labels: Labels, image: np.ndarray) -> None:
+    large = np.repeat(np.repeat(image, 4, axis=0), 4, axis=1)
+    found = predictor_of(bayesian, five_labels, uncertainty=True, longest=30)(large).uncertainty
+    assert found is not None
+    assert (found.shape, found.dtype) == ((84, 120), np.float32)
+    blocks = found.reshape(21, 4, 30, 4)
+    assert (blocks == blocks[:, :1, :, :1]).all()
+
+
+class Masks(FileRuntime):
+    """A file that draws samples and gives the mask of their mean, and their variance."""
+
+    def run(self, image: Image) -> list[np.ndarray]:
+        size = (len(image), *image.shape[2:])
+        return [np.ones(size, np.uint8), np.full(size, 0.5, np.float32)]
+
+
+def test_a_file_of_masks_gives_uncertainty_but_no_confidence(five_labels: Labels, image: np.ndarray) -> None:
+    runtime = Masks(Path("toy.onnx"), ModelInfo(name="toy", labels=five_labels, output="mask", samples=4))
+    found = Predictor(runtime, uncertainty=True)(image)
+    assert found.uncertainty is not None
+    assert (found.mask.min(), found.uncertainty.max()) == (1, 0.5)
+    with pytest.raises(ModelError, match="toy: gives masks alone; export with --output probabilities"):
+        Predictor(runtime, confidence=True, uncertainty=True)(image)
 
 
 def test_read_ahead_keeps_the_order_though_later_ones_are_ready_first() -> None:

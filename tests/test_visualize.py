@@ -6,7 +6,17 @@ from numpy.typing import NDArray
 
 from segnet.errors import ConfigError, ShapeError
 from segnet.labels import CAMVID, VOID, Labels
-from segnet.visualize import add_legend, class_shares, colorize, comparison, overlay, sheet
+from segnet.visualize import (
+    add_legend,
+    class_shares,
+    color_map,
+    colorize,
+    comparison,
+    overlay,
+    panels,
+    rounded_up,
+    sheet,
+)
 
 LABELS = Labels(names=("left", "right", "absent"), colors=((200, 0, 0), (0, 100, 0), (1, 2, 3)))
 
@@ -149,7 +159,56 @@ def test_comparison_refuses_other_sizes() -> None:
             comparison(grey(8, 8), truth, predicted, LABELS)
 
 
+def test_panels_stand_in_rows_below_their_titles() -> None:
+    colors = [(10, 0, 0), (0, 10, 0), (0, 0, 10)]
+    titled = [(f"panel {n}", np.full((40, 100, 3), color, dtype=np.uint8)) for n, color in enumerate(colors)]
+    picture = panels(titled, columns=2)
+    tops, lefts = zip(*(np.argwhere((picture == color).all(axis=2)).min(axis=0) for color in colors), strict=True)
+    assert tops[0] == tops[1] > 0  # a title above
+    assert tops[2] >= tops[0] + 40 + tops[0]
+    assert lefts[0] == lefts[2] == 0
+    assert lefts[1] >= 100
+
+
 def test_sheet_stacks_rows_of_different_widths() -> None:
     result = sheet([grey(2, 3), grey(4, 5)])
     assert result.shape == (6, 5, 3)
     assert (result[:2, 3:] == 255).all()
+
+
+def luminance(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
+    return picture @ np.array([0.2126, 0.7152, 0.0722])
+
+
+def test_a_colour_map_grows_lighter_with_the_value() -> None:
+    values = np.linspace(0, 1.2, 300, dtype=np.float32).reshape(1, -1).repeat(20, axis=0)
+    picture = color_map(values, largest=1.0, title="entropy")
+    row = luminance(picture[0, :300].astype(np.float64))
+    assert (np.diff(row) >= -0.5).all()
+    assert row[-1] - row[0] > 150
+    assert len(np.unique(picture[0], axis=0)) > 240  # of 256 colours; the last 50 values have one
+    assert (picture[0, 250:300] == picture[0, 250]).all()  # what is beyond the scale has its end's colour
+
+
+def test_a_colour_map_stands_over_its_scale() -> None:
+    picture = color_map(np.zeros((40, 300), dtype=np.float32), largest=0.5, title="variance")
+    assert picture.shape[0] > 40
+    assert picture.shape[1] == 300
+    assert (picture[:40] == picture[0, 0]).all()
+    bar = picture[40:]
+    assert contains(bar, tuple(picture[0, 0].tolist()))
+    assert contains(bar, (253, 231, 37))
+    assert (bar < 100).all(axis=2).sum() > 100  # numbers and title
+
+
+def test_a_narrow_colour_map_has_room_for_its_title() -> None:
+    picture = color_map(np.ones((8, 8), dtype=np.float32), largest=1.0, title="mutual information, in nats")
+    assert picture.shape[1] > 100
+    assert (picture[:8, :8] == (253, 231, 37)).all()
+
+
+@pytest.mark.parametrize(
+    ("value", "end"), [(0.0443, 0.045), (2.25, 2.3), (1.0, 1.0), (0.3, 0.3), (9.99, 10), (1e-6, 1e-6)]
+)
+def test_the_end_of_a_scale_has_two_digits(value: float, end: float) -> None:
+    assert rounded_up(value) == pytest.approx(end)

@@ -1,7 +1,7 @@
 """SegNet: label every pixel of a picture; max-pooling positions, two bits each, are all the decoder keeps.
 
     >>> import segnet
-    >>> predictor = segnet.Predictor.load("segnet_basic")
+    >>> predictor = segnet.Predictor.load("segnet_light")
     >>> mask = predictor(image).mask          # image: uint8 (H, W, 3), RGB
 
 Each public name is loaded when it is first used, so that ``import segnet`` is quick.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from segnet.boundary.counts import BoundaryConfig
     from segnet.boundary.scores import BoundaryMeter, BoundaryScores
+    from segnet.calibration.scores import CalibrationConfig, CalibrationMeter, CalibrationScores
     from segnet.checkpoint import Checkpoint, bundled_models, load, save
     from segnet.data.dataset import Sample, SegmentationDataset
     from segnet.data.sources import Source, open_dataset, open_source
@@ -24,17 +25,21 @@ if TYPE_CHECKING:
     from segnet.exporting.programs import ExportConfig
     from segnet.inference import Prediction, Predictor
     from segnet.labels import CAMVID, VOID, Labels
-    from segnet.metrics import Scores, confusion
+    from segnet.metrics import Scores, confusion, score_mask
     from segnet.models.segnet import SegNet, SegNetConfig
     from segnet.models.zoo import create_model, list_encoders, list_models
     from segnet.ops import max_pool, max_unpool
     from segnet.recalibration import recalibrate
+    from segnet.temperature import fit_temperature, scale_logits
     from segnet.training.run import train
     from segnet.training.settings import TrainConfig
+    from segnet.video.pipeline import label_video, stream
+    from segnet.video.settings import VideoConfig
 
 _HOMES = {
     "segnet.boundary.counts": ("BoundaryConfig",),
     "segnet.boundary.scores": ("BoundaryMeter", "BoundaryScores"),
+    "segnet.calibration.scores": ("CalibrationConfig", "CalibrationMeter", "CalibrationScores"),
     "segnet.checkpoint": ("Checkpoint", "bundled_models", "load", "save"),
     "segnet.data.dataset": ("Sample", "SegmentationDataset"),
     "segnet.data.sources": ("Source", "open_dataset", "open_source"),
@@ -46,22 +51,26 @@ _HOMES = {
     "segnet.exporting.programs": ("ExportConfig",),
     "segnet.inference": ("Prediction", "Predictor"),
     "segnet.labels": ("CAMVID", "VOID", "Labels"),
-    "segnet.metrics": ("Scores", "confusion"),
+    "segnet.metrics": ("Scores", "confusion", "score_mask"),
     "segnet.models.segnet": ("SegNet", "SegNetConfig"),
     "segnet.models.zoo": ("create_model", "list_encoders", "list_models"),
     "segnet.ops": ("max_pool", "max_unpool"),
     "segnet.recalibration": ("recalibrate",),
+    "segnet.temperature": ("fit_temperature", "scale_logits"),
     "segnet.training.run": ("train",),
     "segnet.training.settings": ("TrainConfig",),
+    "segnet.video.pipeline": ("label_video", "stream"),
+    "segnet.video.settings": ("VideoConfig",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "CAMVID", "VOID", "AugmentConfig", "BoundaryConfig", "BoundaryMeter", "BoundaryScores", "Checkpoint",
-    "ExportConfig", "Labels", "Prediction", "Predictor", "Sample", "Scores", "SegNet", "SegNetConfig", "SegNetError",
-    "SegmentationDataset", "Source", "TrainConfig", "bundled_models", "confusion", "create_model", "draw_scene",
-    "evaluate", "export", "list_encoders", "list_models", "load", "max_pool", "max_unpool", "open_dataset",
-    "open_source", "recalibrate", "save", "train",
+    "CAMVID", "VOID", "AugmentConfig", "BoundaryConfig", "BoundaryMeter", "BoundaryScores", "CalibrationConfig",
+    "CalibrationMeter", "CalibrationScores", "Checkpoint", "ExportConfig", "Labels", "Prediction", "Predictor",
+    "Sample", "Scores", "SegNet", "SegNetConfig", "SegNetError", "SegmentationDataset", "Source", "TrainConfig",
+    "VideoConfig", "bundled_models", "confusion", "create_model", "draw_scene", "evaluate", "export", "fit_temperature",
+    "label_video", "list_encoders", "list_models", "load", "max_pool", "max_unpool", "open_dataset", "open_source",
+    "recalibrate", "save", "scale_logits", "score_mask", "stream", "train",
 ]  # fmt: skip
 
 

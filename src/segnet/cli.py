@@ -28,10 +28,12 @@ COMMANDS = {
     "predict": "label pictures: palette masks and overlays with a legend",
     "train": "train a model on labelled pictures",
     "evaluate": "score a model on labelled pictures",
+    "score": "score label maps that any program wrote",
     "export": "write a model for ONNX Runtime, OpenVINO, ExecuTorch or PyTorch, and check it there",
     "benchmark": "time models side by side, with their memory and scores",
     "models": "list the models by name, and what each costs",
     "recalibrate": "measure a model's batch-norm statistics anew",
+    "temperature": "make a model's probabilities mean what they say",
     "convert": "turn Caffe's models into model files",
 }
 
@@ -174,9 +176,9 @@ def _parser(name: str, run: Callable[..., Any]) -> ArgumentParser:
     hints, told = get_type_hints(run), _descriptions(run)
     for parameter in inspect.signature(run).parameters.values():
         if parameter.kind is parameter.VAR_POSITIONAL:
-            parser.add_argument(parameter.name, nargs="*", default=[], help=told[parameter.name])
+            parser.add_argument(parameter.name, nargs="*", default=[], help=told[parameter.name].replace("%", "%%"))
         elif parameter.kind is parameter.POSITIONAL_ONLY:
-            parser.add_argument(parameter.name, help=told[parameter.name])
+            parser.add_argument(parameter.name, help=told[parameter.name].replace("%", "%%"))
         elif is_dataclass(hints[parameter.name]):
             _add_fields(parser, hints[parameter.name])
         else:

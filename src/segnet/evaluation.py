@@ -18,6 +18,7 @@ from segnet.labels import Labels
 from segnet.metrics import Scores, confusion
 
 if TYPE_CHECKING:
+    from segnet.calibration.scores import CalibrationMeter
     from segnet.runtimes.protocol import Runtime
 
 __all__ = ["check_same_classes", "evaluate"]
@@ -31,6 +32,7 @@ def evaluate(
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
     observe: Callable[[str, NDArray[np.uint8], NDArray[np.uint8]], None] | None = None,
+    calibration: CalibrationMeter | None = None,
 ) -> Scores:
     """Label every picture and count, at the size the dataset gives.
 
@@ -44,9 +46,13 @@ def evaluate(
         progress: called with (done, all) after every picture.
         observe: called with (name, predicted, truth) of every picture, both uint8 (H, W) with void 255, for whatever
             else is to be measured: ``BoundaryMeter.add``.
+        calibration: counts probabilities and uncertainty of every picture too; of a network that is not a runtime, its
+            measure has to be the entropy.
 
     Raises:
         DataError: a picture or mask cannot be read.
+        ConfigError: the model cannot give the measure of ``calibration``.
+        ModelError: calibration is to be counted of a file that gives masks alone.
     """
     device = pick_device(device)
     loader = torch.utils.data.DataLoader(data, batch_size=None, num_workers=workers)
@@ -54,7 +60,10 @@ def evaluate(
     with torch.inference_mode(), _evaluation_mode(model, device):
         try:
             for done, sample in enumerate(loader, start=1):
-                predicted = _mask(model, sample["image"][None], device)
+                if calibration is None:
+                    predicted = _mask(model, sample["image"][None], device)
+                else:
+                    predicted = _weighed(model, sample["image"][None], sample["mask"], device, calibration)
                 counts += confusion(predicted, sample["mask"][None], data.labels.classes)
                 if observe is not None:
                     observe(sample["name"], _bytes(predicted[0]), _bytes(sample["mask"]))
@@ -71,6 +80,22 @@ def _mask(model: nn.Module | Runtime, image: Tensor, device: torch.device) -> Te
         return torch.from_numpy(model.mask(image.numpy())).long()
     logits: Tensor = model(image.to(device, memory_format=torch.channels_last))
     return logits.argmax(dim=1).cpu()
+
+
+def _weighed(
+    model: nn.Module | Runtime, image: Tensor, truth: Tensor, device: torch.device, calibration: CalibrationMeter
+) -> Tensor:
+    """Class of each pixel, on the CPU; the meter has counted the picture."""
+    if isinstance(model, nn.Module):
+        logits: Tensor = model(image.to(device, memory_format=torch.channels_last))
+        probabilities = logits.float().softmax(dim=1).cpu()
+        calibration.add(probabilities[0].numpy(), _bytes(truth))
+        return probabilities.argmax(dim=1)
+    found = model.estimate(image.numpy(), calibration.measure)
+    if found.probabilities is None:
+        raise ModelError(f"{model.info.name}: gives masks alone; export it with --output probabilities to calibrate it")
+    calibration.add(found.probabilities[0], _bytes(truth), found.uncertainty[0])
+    return torch.from_numpy(found.mask).long()
 
 
 def _bytes(mask: Tensor) -> NDArray[np.uint8]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import gettempdir
+from typing import Any
 
 from segnet.errors import OutputError
 
-__all__ = ["cache_dir", "replacing"]
+__all__ = ["cache_dir", "replacing", "write_json"]
 
 _REMEDIES = {
     errno.ENOSPC: "free some space or choose another place",
@@ -62,6 +64,16 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # The folder itself may be what is missing.
             temporary.unlink()
+
+
+def write_json(path: Path, figures: Mapping[str, Any]) -> None:
+    """Write a file of JSON whole or not at all.
+
+    Raises:
+        OutputError: see ``replacing``.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 def _home_cache() -> Path:

@@ -5,6 +5,7 @@ Pictures are uint8 (H, W, 3) RGB, masks are class numbers (H, W) with 255 for vo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, cast
@@ -16,7 +17,9 @@ from PIL import Image, ImageDraw, ImageFont
 from segnet.errors import ConfigError, ShapeError
 from segnet.labels import VOID, Color, Labels
 
-__all__ = ["add_legend", "class_shares", "colorize", "comparison", "overlay", "sheet"]
+__all__ = [
+    "add_legend", "class_shares", "color_map", "colorize", "comparison", "overlay", "panels", "rounded_up", "sheet",
+]  # fmt: skip
 
 Picture = NDArray[np.uint8]
 Mask = NDArray[np.integer[Any]]
@@ -25,6 +28,11 @@ _PAPER = (255, 255, 255)
 _INK = (32, 33, 36)
 _FRAME = (120, 120, 124)
 _WRONG = (230, 30, 40)
+# Matplotlib's viridis (CC0) at eight even steps: lightness grows evenly, and it reads the same to the colour-blind.
+_SCALE = (
+    (68, 1, 84), (70, 50, 126), (54, 92, 141), (39, 127, 142), (31, 161, 135), (74, 193, 109), (160, 218, 57),
+    (253, 231, 37),
+)  # fmt: skip
 
 
 def colorize(mask: Mask, labels: Labels) -> Picture:
@@ -44,10 +52,13 @@ def overlay(image: Picture, mask: Mask, labels: Labels, *, opacity: float = 0.5)
     if not 0 <= opacity <= 1:
         raise ConfigError(f"opacity is {opacity}; give a number from 0 (image alone) to 1 (colours alone)")
     _require_same_size(image, mask)
-    weights = np.full(256, round(256 * opacity), dtype=np.uint16)
-    weights[VOID] = 0
-    weight = np.take(weights, mask)[:, :, None]
-    mixed = ((image * (256 - weight) + colorize(mask, labels) * weight) >> 8).astype(np.uint8)
+    weight = round(256 * opacity)
+    void = mask == VOID
+    sums = np.take(labels.palette().astype(np.uint16) * np.uint16(weight), mask, axis=0)
+    sums += np.multiply(image, np.uint16(256 - weight), dtype=np.uint16)
+    sums >>= 8
+    mixed = sums.astype(np.uint8)
+    mixed[void] = image[void]
     lines = _boundaries(mask, max(1, min(mask.shape) // 540))
     mixed[lines] = 128 + mixed[lines] // 2
     return mixed
@@ -73,6 +84,32 @@ def add_legend(picture: Picture, labels: Labels, shares: NDArray[np.float64]) ->
     return _stack([picture, _legend(entries, _font(_text_size(height, width)), width)])
 
 
+def color_map(values: NDArray[np.float32], *, largest: float, title: str) -> Picture:
+    """Numbers as colours from dark violet (0) to yellow (``largest`` and above), with a bar that says so.
+
+    Args:
+        values: (H, W), 0 or more.
+        largest: what is yellow, above 0.
+        title: what the numbers are; stands below the bar, in Pillow's own font (ASCII).
+
+    Returns:
+        uint8 (H' > H, W' >= W, 3): wider where the title needs it.
+    """
+    table = np.stack([np.interp(np.linspace(0, 7, 256), range(8), channel) for channel in zip(*_SCALE, strict=True)], 1)
+    colors = np.rint(table).astype(np.uint8)
+    levels = np.rint(np.clip(values / largest, 0, 1) * 255).astype(np.uint8)
+    height, width = values.shape
+    return _stack(
+        [np.take(colors, levels, axis=0), _bar(colors, largest, title, _font(_text_size(height, width)), width)]
+    )
+
+
+def rounded_up(value: float) -> float:
+    """To two digits, as the end of a scale; above 0."""
+    step = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return math.ceil(round(value / step, 6)) * step
+
+
 def comparison(image: Picture, truth: Mask, predicted: Mask, labels: Labels) -> Picture:
     """One row for a sheet: picture, truth, prediction, and errors (red, over the darkened picture), each with a title.
 
@@ -86,15 +123,23 @@ def comparison(image: Picture, truth: Mask, predicted: Mask, labels: Labels) -> 
     counted = truth != VOID
     wrong = (predicted != truth) & counted
     error = float(wrong.sum()) / max(int(counted.sum()), 1)
-    panels = (
-        ("picture", image),
-        ("truth", colorize(truth, labels)),
-        ("prediction", colorize(predicted, labels)),
-        (f"errors {_percent(error)}", _errors(image, wrong, counted)),
+    return panels(
+        [
+            ("picture", image),
+            ("truth", colorize(truth, labels)),
+            ("prediction", colorize(predicted, labels)),
+            (f"errors {_percent(error)}", _errors(image, wrong, counted)),
+        ],
+        columns=4,
     )
-    text_size = _text_size(*truth.shape)
-    titled = [_stack([_title(text, _font(text_size)), panel]) for text, panel in panels]
-    return _beside(titled, gap=text_size // 2)
+
+
+def panels(titled: Sequence[tuple[str, Picture]], *, columns: int) -> Picture:
+    """Pictures of one size, each below its title (ASCII), in rows of so many."""
+    size = _text_size(*titled[0][1].shape[:2])
+    parts = [_stack([_title(title, _font(size)), picture]) for title, picture in titled]
+    rows = [_beside(parts[first : first + columns], gap=size // 2) for first in range(0, len(parts), columns)]
+    return sheet(rows)
 
 
 def sheet(rows: Sequence[Picture]) -> Picture:
@@ -167,6 +212,22 @@ def _legend(entries: list[tuple[Color, str, str]], font: ImageFont.FreeTypeFont,
         draw.rectangle((left, middle - size // 2, left + size, middle + size // 2), fill=color, outline=_FRAME)
         draw.text((left + 1.6 * size, middle), name, fill=_INK, font=font, anchor="lm")
         draw.text((left + 2.4 * size + names + shares, middle), share, fill=_INK, font=font, anchor="rm")
+    return np.array(canvas)
+
+
+def _bar(colors: Picture, largest: float, title: str, font: ImageFont.FreeTypeFont, width: int) -> Picture:
+    """The colours from left to right, with the title and five numbers below them."""
+    size = round(font.size)
+    width = max(width, round(font.getlength(title)) + 2 * size, 16 * size)
+    canvas = Image.new("RGB", (width, 5 * size), _PAPER)
+    left, right = size, width - size
+    steps = np.rint(np.linspace(0, 255, right - left)).astype(int)
+    canvas.paste(Image.fromarray(np.repeat(colors[steps][None], size, axis=0)), (left, size // 2))
+    draw = ImageDraw.Draw(canvas)
+    for part, anchor in ((0.0, "lm"), (0.25, "mm"), (0.5, "mm"), (0.75, "mm"), (1.0, "rm")):
+        place = left + part * (right - left)
+        draw.text((place, 2.4 * size), f"{part * largest:.3g}", fill=_INK, font=font, anchor=anchor)
+    draw.text((left, 4 * size), title, fill=_INK, font=font, anchor="lm")
     return np.array(canvas)
 
 

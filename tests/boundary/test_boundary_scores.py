@@ -16,7 +16,7 @@ import torch
 import boundary_oracle as by_loops
 from segnet.boundary.counts import BoundaryConfig, boundary_counts
 from segnet.boundary.scores import CONVENTIONS, BoundaryMeter, BoundaryScores
-from segnet.errors import ConfigError, DataError, ShapeError
+from segnet.errors import ConfigError, ShapeError
 from segnet.labels import CAMVID, VOID, Labels
 from segnet.metrics import Scores, confusion
 
@@ -203,10 +203,21 @@ def test_earlier_scores_do_not_change_when_the_meter_goes_on():
     assert json.dumps(before.to_dict()) == kept
 
 
-def test_void_may_not_be_predicted_where_a_class_is_true():
-    truth = np.zeros((4, 4), dtype=np.uint8)
-    with pytest.raises(DataError, match="p: void is predicted where the truth is a class"):
-        BoundaryMeter(LABELS).add("p", np.full((4, 4), VOID, np.uint8), truth)
+def test_void_that_is_predicted_counts_as_wrong_near_borders():
+    truth = np.repeat([[0] * 8 + [1] * 8], 8, axis=0).astype(np.uint8)
+    predicted = truth.copy()
+    predicted[:, 6:8] = VOID  # 16 of the 32 pixels of class 0 that are within 4 of the border
+    near = scores_of([("p", predicted, truth)], BoundaryConfig(radii=(4,))).trimap[0]
+    assert near.unlabelled.tolist() == [16, 0, 0]
+    assert near.iou.tolist()[:2] == [0.5, 1.0]
+    assert near.global_accuracy == 0.75
+
+
+def test_void_everywhere_has_no_boundary_and_no_right_pixel():
+    name, _, truth = picture(0)
+    scores = scores_of([(name, np.full_like(truth, VOID), truth)])
+    assert scores.bf() == 0
+    assert all(near.miou == near.global_accuracy == 0 for near in scores.trimap)
 
 
 def test_a_refused_picture_leaves_the_meter_as_it_was():

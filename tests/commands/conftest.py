@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,13 @@ TOY = SegNetConfig(
 def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(1)
     return checkpoint.save(SegNet(TOY), CAMVID, tmp_path_factory.mktemp("model") / "toy.safetensors")
+
+
+@pytest.fixture(scope="session")
+def bayesian_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(2)
+    config = replace(TOY, name="bayes", encoder=replace(TOY.encoder, dropout_after_pooling=(2,)), dropout=0.5)
+    return checkpoint.save(SegNet(config), CAMVID, tmp_path_factory.mktemp("model") / "bayes.safetensors")
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from PIL import Image
 
 from segnet import checkpoint
 from segnet.boundary.scores import BoundaryMeter
+from segnet.calibration.scores import CalibrationMeter
 from segnet.cli import main
 from segnet.data.sources import Source
 from segnet.evaluation import evaluate
@@ -107,6 +108,42 @@ def test_without_boundary_none_is_measured(camvid_root: Path, model_file: Path, 
     assert "boundary" not in json.loads(out.read_text())
 
 
+def test_calibration_is_printed_kept_and_drawn_as_python_counts_it(
+    camvid_root: Path, camvid: Source, bayesian_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, plot = tmp_path / "out.json", tmp_path / "new" / "out.png"
+    words = ("--model", str(bayesian_file), "--json", str(out), "--device", "cpu", "--samples", "3", "--seed", "4")
+    assert leave(str(camvid_root), *words, "--calibration", "--plot", str(plot)) == 0
+    told = capsys.readouterr().out
+    kept = json.loads(out.read_text())
+    meter = CalibrationMeter("variance")
+    runtime = open_runtime(str(bayesian_file), device="cpu", samples=3, seed=4)
+    scores = evaluate(runtime, camvid.dataset("val"), calibration=meter)
+    wanted = {"samples": 3, "seed": 4, **meter.scores.to_dict()}
+    assert kept["calibration"] == json.loads(json.dumps(wanted))
+    assert kept["confusion"] == scores.counts.tolist()
+    assert kept["calibration"]["accuracy"] == kept["global_accuracy"]
+    assert f"ECE {meter.scores.ece:.4f}   NLL {meter.scores.nll:.4f}" in told
+    assert f"uncertainty by variance: AUROC for errors {meter.scores.auroc:.4f}" in told
+    with Image.open(plot) as drawn:
+        assert drawn.size[0] > 1000
+
+
+def test_samples_alone_score_the_mean(camvid_root: Path, camvid: Source, bayesian_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    words = ("--model", str(bayesian_file), "--json", str(out), "--device", "cpu", "--samples", "3")
+    assert leave(str(camvid_root), *words) == 0
+    kept = json.loads(out.read_text())
+    runtime = open_runtime(str(bayesian_file), device="cpu", samples=3)
+    data, counts = camvid.dataset("val"), np.zeros((11, 11), dtype=np.int64)
+    for index in range(len(data)):
+        mean = runtime.probabilities(data[index]["image"][None].numpy())[0]
+        truth = data[index]["mask"].numpy()
+        np.add.at(counts, (truth[truth != 255], mean.argmax(axis=0)[truth != 255]), 1)
+    assert kept["confusion"] == counts.tolist()
+    assert "calibration" not in kept
+
+
 def test_size_is_the_size_that_is_scored(camvid_root: Path, model_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     words = (str(camvid_root), "--model", str(model_file), "--json", str(out), "--size", "24", "32")
@@ -123,6 +160,10 @@ def test_size_is_the_size_that_is_scored(camvid_root: Path, model_file: Path, tm
         (("--device", "gpu"), "device 'gpu' cannot be used"),
         (("--precision", "int4"), "invalid choice: 'int4'"),
         (("--size", "0", "32"), "size (0, 32) is not possible"),
+        (("--samples", "8"), "toy was made without dropout"),
+        (("--calibration", "--measure", "variance"), "gives no variance as it is used here, but entropy"),
+        (("--plot", "a.png"), "--plot draws the calibration; add --calibration"),
+        (("--plot", "a.bmp", "--calibration"), "--plot a.bmp has another ending than .png, .svg or .pdf"),
     ],
 )
 def test_what_a_user_can_mend_is_one_line(
@@ -151,3 +192,33 @@ def test_json_that_cannot_be_written_is_told(
 ) -> None:
     assert leave(str(camvid_root), "--model", str(model_file), "--json", str(tmp_path)) == 2
     assert "cannot be written as a file" in capsys.readouterr().err
+
+
+def test_spoiled_pictures_are_scored_too(
+    camvid_root: Path, camvid: Source, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.json"
+    words = ("--model", str(model_file), "--corrupt", "grey,half", "--json", str(out), "--device", "cpu", "--boundary")
+    assert leave(str(camvid_root), *words) == 0
+    told, kept = capsys.readouterr().out, json.loads(out.read_text())
+    assert list(kept["corrupted"]) == ["grey", "half"]
+    for kind, means in kept["corrupted"].items():
+        meter = BoundaryMeter(camvid.labels)
+        runtime = open_runtime(str(model_file), device="cpu", precision="float32", threads=0)
+        scores = evaluate(runtime, camvid.dataset("val", corruption=kind), observe=meter.add)
+        assert means["miou"] == pytest.approx(scores.miou)
+        assert means["class_average"] == pytest.approx(scores.class_average)
+        assert means["global_accuracy"] == pytest.approx(scores.global_accuracy)
+        assert means["boundary_f1"] == pytest.approx(meter.scores.bf("paper"))
+        share = f"{means['miou'] / kept['miou']:.0%}"
+        (line,) = (line for line in told.splitlines() if line.split()[:1] == [kind])
+        assert line.split()[1:] == [f"{value:.4f}" for value in means.values()] + [share]
+
+
+def test_a_corruption_that_does_not_exist_is_told_before_anything_is_scored(
+    camvid_root: Path, model_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert leave(str(camvid_root), "--model", str(model_file), "--corrupt", "fog") == 2
+    told = capsys.readouterr()
+    assert "there is no corruption 'fog'; known are grey, night" in told.err
+    assert "mIoU" not in told.out

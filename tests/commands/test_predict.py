@@ -36,29 +36,82 @@ def indices(path: Path) -> np.ndarray:
         return np.array(image)
 
 
+def values(path: Path) -> np.ndarray:
+    """As the file itself says how to read them."""
+    with Image.open(path) as image:
+        assert image.mode == "I;16"
+        return np.array(image) / 65535 * float(image.text["largest"])
+
+
 def test_one_picture_gives_the_predictors_own_mask_in_the_labels_colours(model_file: Path, tmp_path: Path) -> None:
     source, out = picture(tmp_path / "street.png", size=(25, 31)), tmp_path / "out"
     assert leave(source, "--model", model_file, "--out", out, "--save", "mask,color,confidence,overlay") == 0
-    assert written(out) == {f"{kind}/street.png" for kind in ("mask", "color", "confidence", "overlay")}
+    kinds = ("mask", "color", "confidence", "confidence_color", "overlay")
+    assert written(out) == {f"{kind}/street.png" for kind in kinds}
     image = np.array(Image.open(source))
     own = Predictor.load(model_file, confidence=True)(image)
     np.testing.assert_array_equal(indices(out / "mask/street.png"), own.mask)
     palette = np.array(Image.open(out / "mask/street.png").getpalette()).reshape(-1, 3)
     np.testing.assert_array_equal(palette[:11], CAMVID.colors)
     np.testing.assert_array_equal(np.array(Image.open(out / "color/street.png")), np.array(CAMVID.colors)[own.mask])
-    grey = Image.open(out / "confidence/street.png")
-    assert grey.mode == "L"
     assert own.confidence is not None
-    assert np.abs(np.array(grey) / 255 - own.confidence).max() <= 0.5 / 255 + 1e-6
+    np.testing.assert_allclose(values(out / "confidence/street.png"), own.confidence, atol=0.6 / 65535)
     overlay = np.array(Image.open(out / "overlay/street.png"))
     assert overlay.shape[0] > 25  # the legend is below
 
 
-@pytest.mark.parametrize("kinds", ["mask", "overlay", "color", "confidence", "mask,confidence"])
+@pytest.mark.parametrize("kinds", ["mask", "overlay", "color", "confidence", "mask,uncertainty"])
 def test_what_is_saved_is_what_was_asked_for(kinds: str, model_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert leave(picture(tmp_path / "a.png"), "--model", model_file, "--out", out, "--save", kinds) == 0
-    assert written(out) == {f"{kind}/a.png" for kind in kinds.split(",")}
+    colored = {f"{kind}_color" for kind in kinds.split(",") if kind in {"confidence", "uncertainty"}}
+    assert written(out) == {f"{kind}/a.png" for kind in {*kinds.split(","), *colored}}
+
+
+def test_without_samples_uncertainty_is_the_entropy(model_file: Path, tmp_path: Path) -> None:
+    source = picture(tmp_path / "a.png")
+    assert leave(source, "--model", model_file, "--out", tmp_path / "out", "--save", "uncertainty") == 0
+    own = Predictor.load(model_file, device="cpu", uncertainty=True)(np.array(Image.open(source)))
+    assert own.uncertainty is not None
+    with Image.open(tmp_path / "out/uncertainty/a.png") as image:
+        assert image.text["Description"] == "uncertainty: entropy, in nats"
+        assert float(image.text["largest"]) == pytest.approx(np.log(11), abs=1e-6)
+    np.testing.assert_allclose(values(tmp_path / "out/uncertainty/a.png"), own.uncertainty, atol=2e-5)
+
+
+@pytest.mark.parametrize("measure", [None, "mutual_information"])
+def test_samples_give_the_predictors_own_uncertainty(measure: str | None, bayesian_file: Path, tmp_path: Path) -> None:
+    source, asked = picture(tmp_path / "a.png"), ("--measure", measure) if measure else ()
+    words = ("--samples", 4, "--seed", 5, "--save", "mask,uncertainty", "--device", "cpu", *asked)
+    assert leave(source, "--model", bayesian_file, "--out", tmp_path / "out", *words) == 0
+    loaded = Predictor.load(bayesian_file, device="cpu", samples=4, seed=5, uncertainty=True, measure=measure)
+    own = loaded(np.array(Image.open(source)))
+    assert own.uncertainty is not None
+    np.testing.assert_array_equal(indices(tmp_path / "out/mask/a.png"), own.mask)
+    np.testing.assert_allclose(values(tmp_path / "out/uncertainty/a.png"), own.uncertainty, atol=2e-5)
+    with Image.open(tmp_path / "out/uncertainty/a.png") as image:
+        assert image.text["Description"] == f"uncertainty: {'mutual information, in nats' if measure else 'variance'}"
+    with Image.open(tmp_path / "out/uncertainty_color/a.png") as image:
+        assert image.mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--samples", "8"), "toy was made without dropout, so all its samples would be the same"),
+        (("--samples", "1"), "samples=1 with seed=0 is not possible"),
+        (("--save", "uncertainty", "--measure", "variance"), "toy gives no variance as it is used here, but entropy"),
+    ],
+)
+def test_samples_that_say_nothing_are_refused_before_anything_is_written(
+    words: tuple[str, ...], told: str, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert leave(picture(tmp_path / "a.png"), "--model", model_file, "--out", tmp_path / "out", *words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("segnet: ")
+    assert told in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_opacity_0_shows_the_picture_and_1_the_colours(model_file: Path, tmp_path: Path) -> None:

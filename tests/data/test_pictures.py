@@ -24,6 +24,7 @@ from segnet.data.pictures import (
     read_mask,
     write_image,
     write_mask,
+    write_values,
 )
 from segnet.errors import ConfigError, DataError, OutputError
 from segnet.labels import CAMVID
@@ -348,6 +349,23 @@ def test_masks_that_a_png_cannot_hold_are_not_written(tmp_path: Path, mask: NDAr
     with pytest.raises(DataError, match=r"cannot be written to .*a\.png; expected \(H, W\) with values from 0 to 255"):
         write_mask(tmp_path / "a.png", mask, CAMVID)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_values_are_read_as_the_file_itself_says(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((7, 5), dtype=np.float32) * 2.4
+    values[0, :3] = [0, 2.4, 3]  # the last is beyond the range
+    write_values(tmp_path / "a.png", values, 2.4, {"Title": "entropy"})
+    with Image.open(tmp_path / "a.png") as image:
+        assert (image.mode, image.text["Title"]) == ("I;16", "entropy")
+        assert image.text["value"] == "stored / 65535 * largest"
+        stored, largest = np.array(image), float(image.text["largest"])
+    assert stored[0, :3].tolist() == [0, 65535, 65535]
+    np.testing.assert_allclose(stored / 65535 * largest, values.clip(0, 2.4), atol=0.51 * 2.4 / 65535)
+
+
+def test_values_are_written_as_png_only(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"a\.jpg cannot hold values of 16 bits"):
+        write_values(tmp_path / "a.jpg", np.zeros((2, 2), dtype=np.float32), 1.0, {})
 
 
 def test_masks_are_written_as_png_only(tmp_path: Path) -> None:

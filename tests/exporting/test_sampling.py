@@ -16,14 +16,17 @@ from segnet.exporting.chance import compare_samples
 from segnet.exporting.comparison import Tolerance, require_close
 from segnet.exporting.export import export, reference
 from segnet.exporting.programs import ExportConfig, Pipeline, make_program
-from segnet.exporting.sampling import Drop, dropouts, kept_on, mean_and_uncertainty
+from segnet.exporting.sampling import Drop, kept_on, mean_and_uncertainty
+from segnet.inference import Predictor
 from segnet.labels import Labels
 from segnet.metadata import ModelInfo
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
+from segnet.models.sampling import dropouts
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.models.zoo import create_model
 from segnet.runtimes.protocol import FileRuntime, Image, open_runtime
+from segnet.uncertainty import largest
 
 SAMPLES = 4
 SIZE = (24, 32)
@@ -73,6 +76,16 @@ def test_every_run_and_every_picture_of_a_batch_is_drawn_anew(
     assert np.mean(first != again) > 0.9
     assert np.mean(first[0] != first[1]) > 0.9
     np.testing.assert_allclose(runtime.probabilities(twice).sum(axis=1), 1.0, rtol=1e-5)
+
+
+def test_a_predictor_takes_the_files_own_uncertainty(exported: Callable[[str], Path]) -> None:
+    predictor = Predictor.load(exported(".onnx"), device="cpu", confidence=True, uncertainty=True)
+    found = predictor(np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8))
+    assert predictor.measure == "variance"
+    assert found.confidence is not None
+    assert found.uncertainty is not None
+    assert 0 < found.uncertainty.max() <= largest("variance", 5)
+    assert found.confidence[found.uncertainty == found.uncertainty.max()].max() < found.confidence.max()
 
 
 def test_an_onnx_file_names_what_it_gives(exported: Callable[[str], Path]) -> None:

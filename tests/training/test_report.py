@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-import io
 import math
 import re
-from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,66 +14,23 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from html_page import Page, assert_asks_nobody, assert_can_be_read, pictures_of
 from segnet.data.balance import ClassCounts
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.pictures import write_mask
 from segnet.data.sources import Source
 from segnet.errors import OutputError
 from segnet.labels import CAMVID, SUN, VOID, Labels
+from segnet.pages.panels import UNCOUNTED, WRONG
+from segnet.pages.style import STYLE
 from segnet.training.report.curves import ticks
 from segnet.training.report.page import write_report
-from segnet.training.report.pictures import UNCOUNTED, WRONG, Example, choose_examples
+from segnet.training.report.pictures import Example, choose_examples
 from segnet.training.report.record import Record
 from segnet.training.report.splits import Split, describe_split
-from segnet.training.report.style import STYLE
 from segnet.training.settings import TrainConfig
 
 MARKUP = Labels.from_names(["<tree>", "a & b", "\"quoted\" 'twice'", "x" * 60, "</style><script>alert(1)</script>"])
-VOID_TAGS = {"meta", "link", "img", "br", "hr"}
-SVG_LEAVES = {"path", "circle", "use"}
-
-
-class Page(HTMLParser):
-    """What a browser would find: elements with their attributes, and the text; unbalanced tags are refused."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.texts: list[str] = []
-        self.cells: list[str] = []
-        self._open: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self._open == []
-
-    @property
-    def text(self) -> str:
-        return " ".join(self.texts).replace("\N{NO-BREAK SPACE}", " ")
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-        if tag in {"td", "th"}:
-            self.cells.append("")
-        if tag not in VOID_TAGS:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag in SVG_LEAVES
-        self.handle_starttag(tag, attrs)
-        self._open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" in self._open:
-            return
-        self.texts.append(data)
-        if {"td", "th"} & set(self._open):
-            self.cells[-1] += data
 
 
 def rows_of(labels: Labels, epochs: int, **changed: Sequence[float]) -> list[dict[str, Any]]:
@@ -147,14 +100,6 @@ def page_of(record: Record, examples: Sequence[Example] = (), *, folder: Path) -
     return Page((folder / "report.html").read_text(encoding="utf-8"))
 
 
-def pictures_of(page: Page) -> list[tuple[str, NDArray[np.uint8]]]:
-    """Alternative text and RGB pixels of each picture."""
-    return [
-        (image["alt"], np.asarray(Image.open(io.BytesIO(b64decode(image["src"].partition(",")[2]))).convert("RGB")))
-        for image in page.all("img")
-    ]
-
-
 def count(picture: NDArray[np.uint8], color: tuple[int, int, int]) -> int:
     return int((picture == color).all(axis=2).sum())
 
@@ -182,12 +127,7 @@ CASES = {
 @pytest.mark.parametrize("record", CASES.values(), ids=CASES)
 def test_the_page_is_whole_and_asks_nobody_for_anything(record: Record, tmp_path: Path) -> None:
     page = page_of(record, [example_of()] if record.labels.classes > 1 else [], folder=tmp_path)
-    for _, attributes in page.elements:
-        for name in ("src", "href"):
-            assert attributes.get(name, "#").startswith(("#", "data:"))
-        assert not {"srcset", "action", "data", "onclick", "onload"} & set(attributes)
-        assert "url(" not in attributes.get("style", "")
-    assert not page.all("script")
+    assert_asks_nobody(page)
     assert "url(" not in STYLE
     assert "@import" not in STYLE
 
@@ -195,18 +135,7 @@ def test_the_page_is_whole_and_asks_nobody_for_anything(record: Record, tmp_path
 @pytest.mark.parametrize("record", CASES.values(), ids=CASES)
 def test_the_page_can_be_read_by_ear_and_by_keyboard(record: Record, tmp_path: Path) -> None:
     page = page_of(record, [example_of()] if record.labels.classes > 1 else [], folder=tmp_path)
-    names = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
-    assert len(names) == len(set(names))
-    targets = [a["href"][1:] for tag in ("a", "use") for a in page.all(tag)]
-    assert set(targets) | {a["aria-labelledby"] for a in page.all("section")} <= set(names)
-    assert len(page.all("caption")) == len(page.all("table"))
-    assert all(image["alt"] for image in page.all("img"))
-    assert all(svg.get("aria-label") or svg.get("aria-hidden") for svg in page.all("svg"))
-    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
-    assert levels[0] == 1
-    assert all(after <= before + 1 for before, after in pairwise(levels))
-    scrolled = [attributes for _, attributes in page.elements if attributes.get("class") == "scrolled"]
-    assert all(attributes["tabindex"] == "0" and attributes["aria-label"] for attributes in scrolled)
+    assert_can_be_read(page)
 
 
 @pytest.mark.parametrize("record", CASES.values(), ids=CASES)

@@ -135,7 +135,7 @@ def _random(candidate: Candidate) -> Runtime:
     return TorchRuntime(model, precision=candidate.precision, compiled=candidate.compiled)
 
 
-class NetworkRuntime:
+class NetworkRuntime(Runtime):
     """A network of another's, as a script runs it: NCHW, batch norm as it is; a function if it runs elsewhere.
 
     Args:

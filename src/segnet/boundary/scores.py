@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from segnet.boundary.counts import BoundaryConfig, boundary_counts
 from segnet.boundary.outlines import Mask, near_border
-from segnet.errors import ConfigError, DataError
+from segnet.errors import ConfigError
 from segnet.labels import VOID, Labels
 from segnet.metrics import Scores
 
@@ -45,6 +45,7 @@ class BoundaryScores:
         names: of the pictures.
         counts: int64 (pictures, classes, 4), see ``boundary_counts``.
         near: int64 (radii, classes, classes), confusion within each of ``config.radii`` of a true border.
+        unlabelled: int64 (radii, classes), pixels there for which no class was predicted; 0 if every pixel has one.
     """
 
     labels: Labels
@@ -52,6 +53,7 @@ class BoundaryScores:
     names: tuple[str, ...]
     counts: NDArray[np.int64]
     near: NDArray[np.int64]
+    unlabelled: NDArray[np.int64] | int = 0
 
     def __add__(self, other: BoundaryScores) -> BoundaryScores:
         """Scores of the pictures of both.
@@ -61,8 +63,14 @@ class BoundaryScores:
         """
         if (self.labels, self.config) != (other.labels, other.config):
             raise ConfigError("boundary scores of other classes or settings cannot be added; count both the same way")
-        counts = np.concatenate([self.counts, other.counts])
-        return BoundaryScores(self.labels, self.config, self.names + other.names, counts, self.near + other.near)
+        return BoundaryScores(
+            self.labels,
+            self.config,
+            self.names + other.names,
+            np.concatenate([self.counts, other.counts]),
+            self.near + other.near,
+            self.unlabelled + other.unlabelled,
+        )
 
     def bf(self, convention: Convention = "paper") -> float:
         """The data set's BF: mean over the pictures of the mean over their classes; NaN without any."""
@@ -103,7 +111,8 @@ class BoundaryScores:
     @property
     def trimap(self) -> list[Scores]:
         """Pixel scores within each of ``config.radii`` of a true border."""
-        return [Scores(counts, self.labels) for counts in self.near]
+        missed = np.broadcast_to(self.unlabelled, self.near.shape[:2])
+        return [Scores(counts, self.labels, nowhere) for counts, nowhere in zip(self.near, missed, strict=True)]
 
     def left_out(self, convention: Convention = "paper") -> list[str]:
         """Names of the pictures without a class that counts, sorted."""
@@ -125,7 +134,7 @@ class BoundaryScores:
                 for index, (name, many) in enumerate(zip(self.labels.names, pictures, strict=True))
             },
             "trimap": [
-                {"radius": radius, "pixels": int(scores.counts.sum()), "miou": _plain(scores.miou)}
+                {"radius": radius, "pixels": int(scores.pixels.sum()), "miou": _plain(scores.miou)}
                 for radius, scores in zip(self.config.radii, self.trimap, strict=True)
             ],
         }
@@ -149,24 +158,22 @@ class BoundaryMeter:
         self.config = config
         self._names: list[str] = []
         self._counts: list[NDArray[np.int64]] = []
-        self._near = np.zeros((len(config.radii), labels.classes, labels.classes), dtype=np.int64)
+        # The last column: pixels for which no class was predicted.
+        self._near = np.zeros((len(config.radii), labels.classes, labels.classes + 1), dtype=np.int64)
 
     def add(self, name: str, predicted: Mask, truth: Mask) -> None:
         """Count one picture.
 
         Args:
             name: of the picture.
-            predicted: uint8 (H, W), 0 .. classes-1.
+            predicted: uint8 (H, W), 0 .. classes-1, or void 255, which is wrong where the truth is a class.
             truth: uint8 (H, W), 0 .. classes-1, or void 255.
 
         Raises:
             ShapeError, DataError, MissingPackageError: see ``boundary_counts``.
-            DataError: void is predicted where the truth is a class.
         """
         classes = self.labels.classes
         counts = boundary_counts(predicted, truth, classes, self.config)
-        if np.any(predicted[truth != VOID] == VOID):
-            raise DataError(f"{name}: void is predicted where the truth is a class; predict a class everywhere")
         near = [_confusion_near_border(predicted, truth, radius, classes) for radius in self.config.radii]
         self._near = self._near + np.array(near, dtype=np.int64).reshape(self._near.shape)
         self._names.append(name)
@@ -176,13 +183,15 @@ class BoundaryMeter:
     def scores(self) -> BoundaryScores:
         """Of the pictures so far."""
         counts = np.array(self._counts, dtype=np.int64).reshape(-1, self.labels.classes, 4)
-        return BoundaryScores(self.labels, self.config, tuple(self._names), counts, self._near)
+        near, unlabelled = self._near[..., :-1], self._near[..., -1]
+        return BoundaryScores(self.labels, self.config, tuple(self._names), counts, near, unlabelled)
 
 
 def _confusion_near_border(predicted: Mask, truth: Mask, radius: float, classes: int) -> NDArray[np.int64]:
+    """(classes, classes + 1), void being the last column."""
     counted = near_border(truth, radius) & (truth != VOID)
-    pairs = truth[counted].astype(np.int64) * classes + predicted[counted]
-    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+    pairs = truth[counted].astype(np.int64) * (classes + 1) + np.minimum(predicted[counted], classes)
+    return np.bincount(pairs, minlength=classes * (classes + 1)).reshape(classes, classes + 1)
 
 
 def _column_means(values: Values) -> Values:

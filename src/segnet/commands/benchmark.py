@@ -38,7 +38,7 @@ def run(
 
     Args:
         *model: model files of any kind, bundled models, or names of models, whose weights are then random; none takes
-            the bundled segnet_basic.
+            the bundled segnet_light.
         sizes: of the picture, each HEIGHTxWIDTH.
         precision: for models in PyTorch and OpenVINO; a file that was exported in another keeps it.
         compiled: torch.compile models in PyTorch as well.
@@ -54,7 +54,7 @@ def run(
     """
     from segnet.benchmarking.measure import measure
 
-    candidates = _candidates(model or ("segnet_basic",), sizes, precision, rivals, compiled=compiled)
+    candidates = _candidates(model or ("segnet_light",), sizes, precision, rivals, compiled=compiled)
     rows = measure(candidates, rounds=rounds, pictures=pictures, threads=threads)
     scores = {} if data is None else _scores([c for c in candidates if c.rival is None], data, split, threads)
     _print(rows, scores)

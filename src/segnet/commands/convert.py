@@ -90,35 +90,15 @@ def _save_encoder(blobs: Net, out: Path) -> None:
 
 def _labels(chosen: str | None, classes: int) -> tuple[Labels, tuple[str, ...]]:
     """The class table, and a note if it was made up."""
-    from segnet.labels import CAMVID, CAMVID12, PASCAL, SUN, Labels
+    from segnet.data.tables import TABLES, open_labels
+    from segnet.labels import SUN, Labels
 
     learned = Labels(names=SUN.names[1:], colors=SUN.colors[1:])
-    tables = {"camvid": CAMVID, "camvid12": CAMVID12, "sun": learned if classes == 37 else SUN, "pascal": PASCAL}
+    tables = {**TABLES, "sun": learned if classes == 37 else SUN}
     if chosen is not None:
-        return tables[chosen] if chosen in tables else _read_labels(Path(chosen), [*tables]), ()
+        return open_labels(chosen, tables), ()
     for table in tables.values():
         if table.classes == classes:
             return table, ()
     made_up = Labels.numbered(classes)
     return made_up, (f"the names of the {classes} classes are not known; give them with --labels FILE",)
-
-
-def _read_labels(path: Path, known: list[str]) -> Labels:
-    """A data.yaml's names and colours, or one name per line."""
-    import yaml
-
-    from segnet.labels import Labels
-
-    if not path.is_file():
-        raise ConfigError(f"--labels {path}: there is no such file or table; known are {', '.join(known)}")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix not in {".yaml", ".yml"}:
-            return Labels.from_lines(text)
-        settings = yaml.safe_load(text)
-        return Labels.from_settings(settings if isinstance(settings, dict) else {})
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ConfigError) as error:
-        told = " ".join(str(error).split())
-        raise ConfigError(
-            f"--labels {path}: is no class table ({told}); give a data.yaml with 'names', or one name per line"
-        ) from error

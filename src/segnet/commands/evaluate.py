@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
+
+from segnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from segnet.boundary.scores import BoundaryMeter
+    from segnet.calibration.scores import CalibrationMeter
+    from segnet.data.dataset import SegmentationDataset
+    from segnet.metrics import Scores
+    from segnet.runtimes.protocol import Runtime
 
 __all__ = ["run"]
 
@@ -13,10 +21,16 @@ def run(
     data: str,
     /,
     *,
-    model: str = "segnet_basic",
+    model: str = "segnet_light",
     split: str = "val",
     size: tuple[int, int] | None = None,
     boundary: bool = False,
+    corrupt: list[str] = [],  # noqa: B006
+    samples: int = 0,
+    seed: int = 0,
+    calibration: bool = False,
+    measure: Literal["variance", "entropy", "mutual_information"] | None = None,
+    plot: Path | None = None,
     json: Path | None = None,
     device: str = "auto",
     precision: Literal["auto", "float32", "bf16"] = "float32",
@@ -31,24 +45,89 @@ def run(
         split: train, val or test.
         size: resize pictures and masks to HEIGHT WIDTH first; the published figures are at the pictures' own size.
         boundary: measure boundaries too: boundary F1 as in the paper, and mIoU within 2, 4, 8 and 16 pixels of them.
+        corrupt: score again on spoiled pictures: grey, night, rain, blur, noise, jpeg, half, double, or all of them.
+        samples: label each picture so many times with dropout, 40 for instance, and score the mean; 0: dropout is off.
+        seed: decides what is dropped.
+        calibration: measure too whether probabilities are true (ECE, NLL, Brier) and whether uncertainty tells where
+            the labelling is wrong (accuracy of the least uncertain pixels, AUROC, PAvPU).
+        measure: of uncertainty: variance, entropy or mutual_information; by default the variance of the samples, and
+            without samples the entropy.
+        plot: draw the calibration into this file (.png, .svg, .pdf).
         json: write all figures, the confusion matrix too, to this file.
         device: auto, cpu, cuda or mps.
         precision: bf16 is faster where the processor has bfloat16 arithmetic, and a little less exact; auto finds out.
         threads: how many to compute with; 0: as many as the library takes.
     """
-    from segnet.boundary.scores import BoundaryMeter
-    from segnet.console import ProgressBar, print_boundary_scores, print_scores
+    from segnet.calibration.plot import draw, require_drawable
+    from segnet.calibration.scores import CalibrationMeter
+    from segnet.console import print_boundary_scores, print_calibration, print_robustness, print_scores
+    from segnet.data.corruptions import CORRUPTIONS
     from segnet.data.sources import open_source
-    from segnet.evaluation import check_same_classes, evaluate
+    from segnet.evaluation import check_same_classes
+    from segnet.files import write_json
     from segnet.runtimes.protocol import open_runtime
+    from segnet.uncertainty import choose_measure
 
-    runtime = open_runtime(model, device=device, precision=precision, threads=threads)
+    if plot is not None:
+        if not calibration:
+            raise ConfigError("--plot draws the calibration; add --calibration")
+        require_drawable(plot)
+    corruptions = list(CORRUPTIONS) if corrupt == ["all"] else corrupt
+    runtime = open_runtime(model, device=device, precision=precision, threads=threads, samples=samples, seed=seed)
+    weigher = CalibrationMeter(choose_measure(measure, runtime.measures, model=model)) if calibration else None
     source = open_source(data)
-    dataset = source.dataset(split, size=size, channels=runtime.info.channels)
-    check_same_classes(runtime.info.labels, dataset.labels, model=model, data=data)
     name = Path(model).name
+    channels = runtime.info.channels
+    datasets = {
+        kind: source.dataset(split, size=size, channels=channels, corruption=kind) for kind in (None, *corruptions)
+    }
+    check_same_classes(runtime.info.labels, source.labels, model=model, data=data)
+    found = {
+        kind: _score(
+            runtime,
+            dataset,
+            f"{name} on {kind or split}",
+            boundary=boundary,
+            calibration=None if kind else weigher,
+        )
+        for kind, dataset in datasets.items()
+    }
+    scores, meter = found[None]
+    pictures = len(datasets[None])
+    print_scores(scores, f"{name} on {source.root} ({source.layout}), split {split}, {pictures} pictures")
+    figures = {"model": name, "data": data, "split": split, "pictures": pictures, **scores.to_dict()}
+    if meter is not None:
+        print_boundary_scores(meter.scores)
+        figures["boundary"] = meter.scores.to_dict()
+    if weigher is not None:
+        print_calibration(weigher.scores)
+        figures["calibration"] = {"samples": runtime.info.samples, "seed": seed, **weigher.scores.to_dict()}
+    if plot is not None and weigher is not None:
+        told = f"{runtime.info.samples} samples" if runtime.info.samples else "no samples"
+        draw(weigher.scores, plot, title=f"{name} on {split}, {pictures} pictures, {told}")
+    if corruptions:
+        rows = {kind or "as they are": _means(*pair) for kind, pair in found.items()}
+        print_robustness(rows)
+        figures["corrupted"] = {kind: _means(*found[kind]) for kind in corruptions}
+    if json is not None:
+        write_json(json, figures)
+
+
+def _score(
+    runtime: Runtime,
+    dataset: SegmentationDataset,
+    heading: str,
+    *,
+    boundary: bool,
+    calibration: CalibrationMeter | None,
+) -> tuple[Scores, BoundaryMeter | None]:
+    """With a progress bar."""
+    from segnet.boundary.scores import BoundaryMeter
+    from segnet.console import ProgressBar
+    from segnet.evaluation import evaluate
+
     meter = BoundaryMeter(dataset.labels) if boundary else None
-    bar = ProgressBar(f"{name} on {split}")
+    bar = ProgressBar(heading)
     bar.start(total=len(dataset))
     try:
         scores = evaluate(
@@ -57,21 +136,18 @@ def run(
             workers=1,
             progress=lambda done, total: bar.advance(),
             observe=meter.add if meter else None,
+            calibration=calibration,
         )
     finally:
         bar.stop()
-    heading = f"{name} on {source.root} ({source.layout}), split {split}, {len(dataset)} pictures"
-    print_scores(scores, heading)
-    figures = {"model": name, "data": data, "split": split, "pictures": len(dataset), **scores.to_dict()}
-    if meter is not None:
-        print_boundary_scores(meter.scores)
-        figures["boundary"] = meter.scores.to_dict()
-    if json is not None:
-        _write(json, figures)
+    return scores, meter
 
 
-def _write(path: Path, figures: dict[str, Any]) -> None:
-    from segnet.files import replacing
-
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+def _means(scores: Scores, meter: BoundaryMeter | None) -> dict[str, float]:
+    """What a line of the robustness table says."""
+    means = {
+        "global_accuracy": scores.global_accuracy,
+        "class_average": scores.class_average,
+        "miou": scores.miou,
+    }
+    return means if meter is None else {**means, "boundary_f1": meter.scores.bf("paper")}

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from segnet.data.corruptions import check_corruption, corrupt
-from segnet.data.label_maps import LARGEST, LabelMapReader
+from segnet.data.label_maps import LabelMapReader
 from segnet.data.pictures import read_image
 from segnet.errors import ConfigError, DataError, SegNetError
 from segnet.labels import VOID, Labels
@@ -71,8 +71,6 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
     ) -> None:
         if size is not None and min(size) < 1:
             raise ConfigError(f"size {size} is not possible; give height and width of at least 1 pixel")
-        if wrong := [value for value in void if not 0 <= value <= LARGEST]:
-            raise ConfigError(f"void value {wrong[0]} is not possible; mask files hold 0 to {LARGEST}")
         if corruption is not None:
             check_corruption(corruption)
         self.samples = tuple(samples)

@@ -10,13 +10,13 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, NoReturn
+from typing import Any, BinaryIO, Literal, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from segnet.errors import ConfigError, DataError, OutputError
 from segnet.files import replacing
@@ -25,12 +25,16 @@ from segnet.labels import Labels
 __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
+    "Encoding",
+    "LabelMap",
     "find_images",
     "images_below",
     "read_image",
+    "read_label_map",
     "read_mask",
     "write_image",
     "write_mask",
+    "write_values",
 ]
 
 MAX_PIXELS = 500_000_000
@@ -43,6 +47,9 @@ IMAGE_SUFFIXES = frozenset(
     )
 )  # fmt: skip
 """The endings by which pictures are found in folders; ``read_image`` itself looks inside the file, not at its name."""
+
+Encoding = Literal["auto", "numbers", "colors"]
+"""What the pixels of a label map are: class numbers, or colours; ``auto`` goes by the kind of the file."""
 
 _WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {"compress_level": 1}),  # a quarter of level 6's time, 8 % more bytes
@@ -150,23 +157,39 @@ def read_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     Raises:
         DataError: as ``read_image``, or the file holds colours or fractions, or is of a lossy format such as JPEG.
     """
-    decoded = _decode(path)
-    if decoded.format not in _MASK_FORMATS or decoded.image.info.get("compression") in ("jpeg", "webp"):
-        raise DataError(
-            f"{path} is a {decoded.format} file, which may change class numbers while compressing; "
-            "expected a mask as PNG, TIFF, BMP, GIF, PGM or TGA; save the original mask as PNG"
-        )
-    mode, values = decoded.image.mode, np.array(decoded.image)
-    if mode in ("1", "L", "P"):
-        return _unstretched(values, decoded.maximum, 255).astype(np.uint8)
-    if mode.startswith("I") and values.min() >= 0 and values.max() <= 65535:
-        return _unstretched(values, decoded.maximum, 65535).astype(np.uint16)
-    if mode == "LA" or (mode in ("RGB", "RGBA") and not decoded.halved and _is_grey(values)):
-        return np.ascontiguousarray(values[:, :, 0])
-    raise DataError(
-        f"{path} is not a mask: its pixels are of the kind {mode!r} (colours, fractions or large numbers); expected "
-        "one class number per pixel, as a grey or palette PNG; turn the colours into class numbers first"
-    )
+    return _numbers(_lossless(path), path)
+
+
+class LabelMap(NamedTuple):
+    """What the file of a label map holds.
+
+    Attributes:
+        values: class numbers, uint8 or uint16 (H, W), or colours, uint8 (H, W, 3).
+        palette: the colours of the numbers 0, 1, ..., uint8 (N, 3), if the file has some.
+    """
+
+    values: NDArray[np.uint8] | NDArray[np.uint16]
+    palette: NDArray[np.uint8] | None = None
+
+
+def read_label_map(path: Path, *, encoding: Encoding = "auto") -> LabelMap:
+    """The class numbers of a label map that any program wrote, or its colours.
+
+    With ``auto``, a file in colour (RGB, with alpha or without) holds colours, and a grey or palette file numbers,
+    whatever the values are.
+
+    Raises:
+        DataError: as ``read_mask``, or colours are wanted of a file with more than 8 bits a channel.
+    """
+    decoded = _lossless(path)
+    image = decoded.image
+    if encoding == "numbers" or (encoding == "auto" and image.mode not in ("RGB", "RGBA")):
+        palette = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3) if image.mode == "P" else None
+        return LabelMap(_numbers(decoded, path), palette)
+    if decoded.halved or image.mode[0] in "IF":
+        raise DataError(f"{path} has more than 8 bits a channel; expected colours of 8 bits; save it as 8-bit RGB")
+    image.info.pop("transparency", None)  # Pillow warns where a conversion drops it.
+    return LabelMap(np.array(image.convert("RGB")))
 
 
 def write_mask(path: Path, mask: NDArray[np.integer[Any]], labels: Labels) -> None:
@@ -201,10 +224,31 @@ def write_image(path: Path, image: NDArray[np.uint8]) -> None:
     _save(path, Image.fromarray(image[:, :, 0] if image.shape[2:] == (1,) else image))
 
 
-def _save(path: Path, image: Image.Image) -> None:
+def write_values(path: Path, values: NDArray[np.float32], largest: float, told: Mapping[str, str]) -> None:
+    """Write numbers (H, W) from 0 to ``largest`` as a grey PNG of 16 bits, in which 65535 stands for ``largest``.
+
+    Args:
+        path: ending in .png.
+        values: rounded to a 65535th of ``largest``; beyond the range they become its ends.
+        largest: above 0.
+        told: keys and words that the file says of itself (PNG's text chunks), and how to read the values.
+
+    Raises:
+        OutputError: the name does not end in .png, or the file cannot be written; then nothing is left behind.
+    """
+    if path.suffix.lower() != ".png":
+        raise OutputError(f"{path} cannot hold values of 16 bits; give a name that ends in .png")
+    about = PngImagePlugin.PngInfo()
+    for key, words in {**told, "largest": f"{largest:.9g}", "value": "stored / 65535 * largest"}.items():
+        about.add_text(key, words)
+    stored = np.rint(np.clip(values / largest, 0, 1) * 65535).astype(np.uint16)
+    _save(path, Image.fromarray(stored), pnginfo=about)
+
+
+def _save(path: Path, image: Image.Image, **more: Any) -> None:
     name, options = _WRITERS[path.suffix.lower()]
     encoded = io.BytesIO()  # Pillow's own writing to a file hides the reason of a failure.
-    image.save(encoded, format=name, **options)
+    image.save(encoded, format=name, **options, **more)
     with replacing(path) as temporary:
         temporary.write_bytes(encoded.getbuffer())
 
@@ -242,6 +286,30 @@ def _decode(path: Path) -> _Decoded:
         ) from error
     except _DAMAGE as error:
         raise DataError(f"{path} is damaged ({error}); copy or download it again") from error
+
+
+def _lossless(path: Path) -> _Decoded:
+    decoded = _decode(path)
+    if decoded.format not in _MASK_FORMATS or decoded.image.info.get("compression") in ("jpeg", "webp"):
+        raise DataError(
+            f"{path} is a {decoded.format} file, which may change class numbers while compressing; "
+            "expected a mask as PNG, TIFF, BMP, GIF, PGM or TGA; save the original mask as PNG"
+        )
+    return decoded
+
+
+def _numbers(decoded: _Decoded, path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    mode, values = decoded.image.mode, np.array(decoded.image)
+    if mode in ("1", "L", "P"):
+        return _unstretched(values, decoded.maximum, 255).astype(np.uint8)
+    if mode.startswith("I") and values.min() >= 0 and values.max() <= 65535:
+        return _unstretched(values, decoded.maximum, 65535).astype(np.uint16)
+    if mode == "LA" or (mode in ("RGB", "RGBA") and not decoded.halved and _is_grey(values)):
+        return np.ascontiguousarray(values[:, :, 0])
+    raise DataError(
+        f"{path} is not a mask: its pixels are of the kind {mode!r} (colours, fractions or large numbers); expected "
+        "one class number per pixel, as a grey or palette PNG; turn the colours into class numbers first"
+    )
 
 
 def _load(file: BinaryIO) -> _Decoded:

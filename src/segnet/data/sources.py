@@ -10,7 +10,7 @@ Layouts:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +25,7 @@ from segnet.errors import ConfigError, DataError, OutputError
 from segnet.files import cache_dir
 from segnet.labels import CAMVID, VOID, Labels
 
-__all__ = ["SPLITS", "Source", "open_dataset", "open_source"]
+__all__ = ["SPLITS", "Source", "holds_data_set", "open_dataset", "open_source"]
 
 SPLITS = ("train", "val", "test")
 _CAMVID_VOID = (11,)
@@ -52,7 +52,14 @@ class Source:
     labels: Labels
     void: tuple[int, ...]
 
-    def dataset(self, split: str, *, size: tuple[int, int] | None = None, channels: int = 3) -> SegmentationDataset:
+    def dataset(
+        self,
+        split: str,
+        *,
+        size: tuple[int, int] | None = None,
+        channels: int = 3,
+        corruption: str | None = None,
+    ) -> SegmentationDataset:
         """The samples of one split as tensors.
 
         Raises:
@@ -60,7 +67,9 @@ class Source:
         """
         if split not in self.splits:
             raise DataError(f"{self.root}: has no split {split!r}; it has {', '.join(self.splits)}")
-        return SegmentationDataset(self.splits[split], self.labels, void=self.void, size=size, channels=channels)
+        return SegmentationDataset(
+            self.splits[split], self.labels, void=self.void, size=size, channels=channels, corruption=corruption
+        )
 
 
 def open_dataset(
@@ -89,16 +98,25 @@ def open_source(location: str | Path) -> Source:
         return data_yaml(path) if path.suffix in {".yaml", ".yml"} else pair_list(path)
     if not path.is_dir():
         raise DataError(f"{path}: there is no such data set; give a folder, a pair list, a data.yaml, or 'synthetic'")
-    if (path / "data.yaml").is_file():
-        return data_yaml(path / "data.yaml")
-    if any((path / f"{split}annot").is_dir() for split in SPLITS):
-        return camvid_folders(path)
-    if (path / "images").is_dir():
-        return picture_folders(path)
+    if (opener := _opener(path)) is not None:
+        return opener(path)
     raise DataError(
         f"{path}: no data set was recognised; looked for data.yaml, for train/ with trainannot/ (CamVid), "
         "and for images/ with masks/ or labels/"
     )
+
+
+def holds_data_set(folder: Path) -> bool:
+    """Whether the layout of a data set is recognised in a folder."""
+    return _opener(folder) is not None
+
+
+def _opener(folder: Path) -> Callable[[Path], Source] | None:
+    if (folder / "data.yaml").is_file():
+        return lambda path: data_yaml(path / "data.yaml")
+    if any((folder / f"{split}annot").is_dir() for split in SPLITS):
+        return camvid_folders
+    return picture_folders if (folder / "images").is_dir() else None
 
 
 def synthetic() -> Source:

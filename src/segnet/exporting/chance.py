@@ -16,7 +16,7 @@ from torch import Tensor
 from segnet.errors import ModelError
 from segnet.exporting.comparison import Comparison
 from segnet.exporting.programs import Pipeline
-from segnet.exporting.sampling import dropouts
+from segnet.models.sampling import dropouts
 from segnet.runtimes.protocol import FileRuntime, Image, argmax
 
 __all__ = ["compare_samples"]

@@ -20,10 +20,10 @@ from segnet.exporting.chance import compare_samples
 from segnet.exporting.comparison import Comparison, Tolerance, compare, pictures, require_close, total_agreement
 from segnet.exporting.formats import FORMATS, Format
 from segnet.exporting.programs import ExportConfig, Pipeline, make_program
-from segnet.exporting.sampling import dropouts
 from segnet.files import replacing
 from segnet.labels import Labels
 from segnet.metadata import ModelInfo
+from segnet.models.sampling import dropouts
 from segnet.models.segnet import SegNet
 from segnet.runtimes.protocol import FileRuntime, open_runtime
 

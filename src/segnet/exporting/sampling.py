@@ -15,9 +15,10 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 from torch.fx.passes.dialect.common.cse_pass import CSEPass, get_CSE_banned_ops
 
+from segnet.models.sampling import dropouts
 from segnet.models.segnet import SegNet
 
-__all__ = ["Drop", "computed_once", "dropouts", "kept_on", "mean_and_uncertainty"]
+__all__ = ["Drop", "computed_once", "kept_on", "mean_and_uncertainty"]
 
 
 class Drop(nn.Module):
@@ -35,12 +36,6 @@ class Drop(nn.Module):
         """The map with other numbers dropped at every call, and in every picture of the batch."""
         kept = (torch.rand_like(x) >= self.probability).to(x.dtype)
         return x * kept * (1.0 / (1.0 - self.probability))
-
-
-def dropouts(model: SegNet) -> dict[str, nn.Dropout]:
-    """By name, the places where the network drops in training; none if its probability is 0."""
-    found = {name: part for name, part in model.named_modules() if isinstance(part, nn.Dropout)}
-    return {name: part for name, part in found.items() if part.p > 0}
 
 
 def kept_on(model: SegNet) -> SegNet:

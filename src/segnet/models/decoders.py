@@ -138,11 +138,8 @@ class Decoder(nn.Module):
             x = recomputed(self, self._stage, index, x, entry)
         return x
 
-    def _stage(self, index: int, x: Tensor, entry: Kept) -> Tensor:
-        x = self.dropouts[index](self.stages[index](self._upsample(index, x, entry)))
-        return x if entry.features is None else x + entry.features
-
-    def _upsample(self, index: int, x: Tensor, entry: Kept) -> Tensor:
+    def upsample(self, index: int, x: Tensor, entry: Kept) -> Tensor:
+        """The beginning of a stage, counted from the deepest: the map at the size before the encoder's pooling."""
         if self.upsampling == "learned":
             upsampled: Tensor = self.upsamplings[index](x, entry.size)
             return upsampled
@@ -150,6 +147,10 @@ class Decoder(nn.Module):
             x = max_unpool(x, entry.code, entry.covered)
             return x if entry.covered is entry.size else fitted(x, entry.size)
         return F.interpolate(x, size=entry.size, mode="bilinear", align_corners=False)
+
+    def _stage(self, index: int, x: Tensor, entry: Kept) -> Tensor:
+        x = self.dropouts[index](self.stages[index](self.upsample(index, x, entry)))
+        return x if entry.features is None else x + entry.features
 
 
 class LearnedUpsampling(nn.Module):

@@ -140,17 +140,19 @@ class Encoder(nn.Module):
         """From (N, C, H, W) to the deepest map and one ``Kept`` per stage, shallowest first."""
         kept = []
         for number, skip in enumerate(skips):
-            x, code, size, features = recomputed(self, self._stage, number, x, skip)
-            kept.append(Kept(code, size, size, features))
+            x, entry = recomputed(self, self._stage, number, x, skip)
+            kept.append(entry)
         return x, kept
 
-    def _stage(
-        self, number: int, before: Tensor, skip: Skip
-    ) -> tuple[Tensor, Tensor | None, tuple[int, int], Tensor | None]:
-        x = self.early_dropouts[number](self.stages[number](before))
+    def pool(self, before: Tensor, x: Tensor, skip: Skip) -> tuple[Tensor, Kept]:
+        """The end of a stage: its input and its map before the pooling to the map after it, and what is kept."""
         features, size = skip(before, x), (x.shape[-2], x.shape[-1])
         x, code = max_pool(x)
-        return self.dropouts[number](x), code if self.codes else None, size, features
+        return x, Kept(code if self.codes else None, size, size, features)
+
+    def _stage(self, number: int, before: Tensor, skip: Skip) -> tuple[Tensor, Kept]:
+        x, entry = self.pool(before, self.early_dropouts[number](self.stages[number](before)), skip)
+        return self.dropouts[number](x), entry
 
 
 def recomputed(module: nn.Module, run: Callable[..., T], *arguments: Any) -> T:

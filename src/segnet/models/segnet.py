@@ -135,11 +135,17 @@ class SegNet(nn.Module):
                 f"an image batch of {image.dtype} and shape {tuple(image.shape)} was given; "
                 f"this model wants floating numbers (N, {self.config.in_channels}, H, W) in [0, 1]"
             )
+        x, kept = self.encoder(self.normalised(image), self.decoder.skips)
+        return self.classified(self.decoder(x, kept), image)
+
+    def normalised(self, image: Tensor) -> Tensor:
+        """What the encoder takes, of an image batch in [0, 1]."""
         x = (image - self.mean) / self.std
-        if self.config.local_response_norm:
-            x = local_response_norm(x)
-        x, kept = self.encoder(x, self.decoder.skips)
-        logits: Tensor = self.classifier(self.decoder(x, kept))
+        return local_response_norm(x) if self.config.local_response_norm else x
+
+    def classified(self, x: Tensor, image: Tensor) -> Tensor:
+        """Logits at the image's size, of what the decoder gives."""
+        logits: Tensor = self.classifier(x)
         if not self.encoder.full_resolution:
             logits = F.interpolate(logits, size=image.shape[2:], mode="bilinear", align_corners=False)
         return logits

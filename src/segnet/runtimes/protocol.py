@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.errors import ModelError, ShapeError
+from segnet.errors import ConfigError, ModelError, ShapeError
 from segnet.metadata import ModelInfo
+from segnet.uncertainty import Measure, choose_measure, entropy
 
-__all__ = ["FileRuntime", "Image", "Runtime", "argmax", "open_runtime", "softmax"]
+__all__ = ["Estimate", "FileRuntime", "Image", "Runtime", "argmax", "open_runtime", "softmax"]
 
 Image = NDArray[np.float32]
 """A batch (N, C, H, W), RGB in [0, 1]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """What a model says of a batch, and how unsure it is.
+
+    Attributes:
+        mask: uint8 (N, H, W), class of each pixel.
+        probabilities: float32 (N, classes, H, W), of samples their mean; None of a file that gives masks alone.
+        uncertainty: float32 (N, H, W), see ``segnet.uncertainty``.
+    """
+
+    mask: NDArray[np.uint8]
+    probabilities: NDArray[np.float32] | None
+    uncertainty: NDArray[np.float32]
 
 
 class Runtime(Protocol):
@@ -23,16 +40,31 @@ class Runtime(Protocol):
 
     info: ModelInfo
 
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """Of uncertainty, those that ``estimate`` can give; the first is taken unasked."""
+        return ("entropy",)
+
     def mask(self, image: Image) -> NDArray[np.uint8]:
         """Class of each pixel, (N, H, W)."""
         ...
 
     def probabilities(self, image: Image) -> NDArray[np.float32]:
-        """Probability of each class, (N, classes, H, W)."""
+        """Probability of each class, (N, classes, H, W); of samples their mean."""
         ...
 
+    def estimate(self, image: Image, measure: Measure | None = None) -> Estimate:
+        """Mask, probabilities and uncertainty at once.
 
-class FileRuntime(ABC):
+        Raises:
+            ConfigError: the measure is none of ``measures``.
+        """
+        choose_measure(measure, self.measures, model=self.info.name)
+        probabilities = self.probabilities(image)
+        return Estimate(argmax(probabilities), probabilities, entropy(probabilities))
+
+
+class FileRuntime(Runtime, ABC):
     """An exported file in the library that it was made for.
 
     Args:
@@ -68,6 +100,26 @@ class FileRuntime(ABC):
             raise ModelError(f"{self.path}: gives masks alone; export with --output logits or probabilities")
         output = self.output(image)
         return output if self.info.output == "probabilities" else softmax(output)
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """A file that draws samples gives their variance, and any but one of masks alone the entropy."""
+        variance: tuple[Measure, ...] = ("variance",) if self.info.samples else ()
+        return variance if self.info.output == "mask" else (*variance, "entropy")
+
+    def estimate(self, image: Image, measure: Measure | None = None) -> Estimate:
+        """Mask, probabilities and uncertainty; of a file that draws samples, all from the same ones.
+
+        Raises:
+            ConfigError: the measure is none of ``measures``.
+            ShapeError: see ``outputs``.
+        """
+        if choose_measure(measure, self.measures, model=str(self.path)) == "entropy":
+            return super().estimate(image, measure)
+        first, uncertainty = self.outputs(image)
+        if self.info.output == "mask":
+            return Estimate(first.astype(np.uint8, copy=False), None, uncertainty)
+        return Estimate(argmax(first), first, uncertainty)
 
     def output(self, image: Image) -> NDArray[Any]:
         """What the file gives, ``ModelInfo.output``, for a batch of any number of pictures.
@@ -121,7 +173,15 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return probabilities
 
 
-def open_runtime(source: str | Path, *, device: str = "auto", precision: str = "float32", threads: int = 0) -> Runtime:
+def open_runtime(
+    source: str | Path,
+    *,
+    device: str = "auto",
+    precision: str = "float32",
+    threads: int = 0,
+    samples: int = 0,
+    seed: int = 0,
+) -> Runtime:
     """A model file, or a bundled model by its name, in the library that its suffix stands for.
 
     Args:
@@ -130,13 +190,21 @@ def open_runtime(source: str | Path, *, device: str = "auto", precision: str = "
         device: ``auto``, ``cpu``, ``cuda``, ``mps``, or OpenVINO's names.
         precision: ``float32``, ``bf16`` or ``auto``; a file that was exported in another precision keeps it.
         threads: how many to compute with; 0: as many as the library takes.
+        samples: how many to draw of each picture with dropout, of a ``.safetensors`` or bundled model; 0: dropout is
+            off. A file that was exported with samples draws its own.
+        seed: decides what is dropped.
 
     Raises:
         ModelError: there is no such file, or it cannot be used.
-        ConfigError: no such device or precision.
+        ConfigError: no such device or precision, or the model has no dropout to draw samples with.
         MissingPackageError: the library is not installed.
     """
     suffix = Path(source).suffix
+    if samples and suffix in {".onnx", ".xml", ".pte", ".tflite", ".pt2", ".mlpackage"}:
+        raise ConfigError(
+            f"{source}: an exported file draws as many samples as it was exported with; leave samples out, and export "
+            f"it with --samples {samples}, or give the .safetensors file"
+        )
     if suffix in {".onnx", ".xml", ".pte", ".tflite", ".pt2"} and not Path(source).is_file():
         raise ModelError(f"{source}: there is no such file; 'segnet export' writes it")
     if suffix == ".mlpackage" and not Path(source).is_dir():
@@ -167,4 +235,4 @@ def open_runtime(source: str | Path, *, device: str = "auto", precision: str = "
         return ProgramRuntime(Path(source), device=device)
     from segnet.runtimes.pytorch import load_checkpoint
 
-    return load_checkpoint(source, device=device, precision=precision, threads=threads)
+    return load_checkpoint(source, device=device, precision=precision, threads=threads, samples=samples, seed=seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,17 @@ from segnet.devices import pick_device, pick_precision
 from segnet.errors import ConfigError, ModelError
 from segnet.labels import Labels
 from segnet.metadata import KEY, ModelInfo
+from segnet.models.sampling import Sampler
 from segnet.models.segnet import SegNet
 from segnet.runtimes.chatter import quiet
-from segnet.runtimes.protocol import FileRuntime, Image
+from segnet.runtimes.moments import Moments
+from segnet.runtimes.protocol import Estimate, FileRuntime, Image, Runtime, argmax
+from segnet.uncertainty import MEASURES, Measure, choose_measure
 
 __all__ = ["ProgramRuntime", "TorchRuntime", "load_checkpoint"]
 
 
-class TorchRuntime:
+class TorchRuntime(Runtime):
     """A network in PyTorch, made ready to run: batch norm folded into the convolutions, channels last.
 
     Args:
@@ -35,9 +38,13 @@ class TorchRuntime:
         precision: ``float32``; ``bf16``, faster where the processor has bfloat16 arithmetic and a little less exact; or
             ``auto``, whichever is faster here.
         compiled: whether ``torch.compile`` makes it faster; the first picture of each size then takes long.
+        samples: how many to draw of each picture with dropout; masks and probabilities are then those of their mean.
+            0: dropout is off.
+        seed: decides what is dropped, the same in every picture of a size.
 
     Raises:
-        ConfigError: no such device or precision.
+        ConfigError: no such device or precision, a single or negative number of samples, or samples of a network
+            without dropout.
     """
 
     def __init__(
@@ -48,7 +55,14 @@ class TorchRuntime:
         device: str = "auto",
         precision: str = "float32",
         compiled: bool = False,
+        samples: int = 0,
+        seed: int = 0,
     ) -> None:
+        if samples < 0 or samples == 1 or seed < 0:
+            raise ConfigError(
+                f"samples={samples} with seed={seed} is not possible; give 2 samples or more, or 0 for no dropout, "
+                "and a seed of 0 or more"
+            )
         self.device = pick_device(device)
         self.dtype = pick_precision(precision, self.device)
         self.model = model.folded().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -57,12 +71,20 @@ class TorchRuntime:
         config = model.config
         labels = labels or Labels.numbered(config.classes)
         name = "bf16" if self.dtype == torch.bfloat16 else "float32"
-        self.info = ModelInfo(name=config.name, labels=labels, channels=config.in_channels, precision=name)
+        self.info = ModelInfo(
+            name=config.name, labels=labels, channels=config.in_channels, precision=name, samples=samples or None
+        )
+        self._sampler = Sampler(self.model, seed=seed) if samples else None
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """All of them where samples are drawn, else the entropy."""
+        return MEASURES if self._sampler else ("entropy",)
 
     @torch.inference_mode()
     def logits(self, image: Tensor) -> Tensor:
-        """Logits float32 (N, classes, H, W) of an image batch (N, C, H, W), on the runtime's device."""
-        image = image.to(self.device, memory_format=torch.channels_last, non_blocking=True)
+        """Logits float32 (N, classes, H, W) of an image batch (N, C, H, W), on the runtime's device; no dropout."""
+        image = self._ready(image)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             logits: Tensor = self.model(image)
         return logits.float()
@@ -70,12 +92,42 @@ class TorchRuntime:
     @torch.inference_mode()
     def mask(self, image: Image) -> NDArray[np.uint8]:
         """Class of each pixel, (N, H, W)."""
+        if self._sampler is not None:
+            return argmax(self.probabilities(image))
         return _numpy(self.logits(torch.from_numpy(image)).argmax(dim=1).to(torch.uint8))
 
     @torch.inference_mode()
     def probabilities(self, image: Image) -> NDArray[np.float32]:
-        """Probability of each class, (N, classes, H, W)."""
+        """Probability of each class, (N, classes, H, W); of samples their mean."""
+        if self._sampler is not None:
+            return np.stack([_numpy(drawn.mean) for drawn in self._moments(self._sampler, image, None)])
         return _numpy(self.logits(torch.from_numpy(image)).softmax(dim=1))
+
+    @torch.inference_mode()
+    def estimate(self, image: Image, measure: Measure | None = None) -> Estimate:
+        """Mask, probabilities and uncertainty, all from the same samples.
+
+        Raises:
+            ConfigError: the measure is none of ``measures``.
+        """
+        if self._sampler is None:
+            return super().estimate(image, measure)
+        measure = choose_measure(measure, self.measures, model=self.info.name)
+        drawn = list(self._moments(self._sampler, image, measure))
+        probabilities = np.stack([_numpy(each.mean) for each in drawn])
+        return Estimate(argmax(probabilities), probabilities, np.stack([_numpy(each.uncertainty) for each in drawn]))
+
+    def _moments(self, sampler: Sampler, image: Image, measure: Measure | None) -> Iterator[Moments]:
+        """Of each picture's samples."""
+        for number in range(len(image)):
+            picture, moments = self._ready(torch.from_numpy(image[number : number + 1])), Moments(measure)
+            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                for logits in sampler.logits(picture, self.info.samples or 0):
+                    moments.add(logits.float().softmax(dim=1))
+            yield moments
+
+    def _ready(self, image: Tensor) -> Tensor:
+        return image.to(self.device, memory_format=torch.channels_last, non_blocking=True)
 
 
 class ProgramRuntime(FileRuntime):
@@ -145,22 +197,32 @@ def load_checkpoint(
     precision: str = "float32",
     threads: int = 0,
     compiled: bool = False,
+    samples: int = 0,
+    seed: int = 0,
 ) -> TorchRuntime:
     """A ``.safetensors`` model file, or a bundled model by its name.
 
     Args:
         source: path or name.
-        device, precision, compiled: see ``TorchRuntime``.
+        device, precision, compiled, samples, seed: see ``TorchRuntime``.
         threads: for all of PyTorch in this process; 0 leaves them.
 
     Raises:
         ModelError: no such model, or the file cannot be used.
-        ConfigError: no such device or precision.
+        ConfigError: no such device or precision, or samples of a network without dropout.
     """
     if threads:
         torch.set_num_threads(threads)
     kept = checkpoint.load(source)
-    return TorchRuntime(kept.model, kept.labels, device=device, precision=precision, compiled=compiled)
+    return TorchRuntime(
+        kept.model,
+        kept.labels,
+        device=device,
+        precision=precision,
+        compiled=compiled,
+        samples=samples,
+        seed=seed,
+    )
 
 
 def _numpy(tensor: Tensor) -> NDArray[Any]:

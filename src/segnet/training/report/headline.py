@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from segnet.training.report.markup import number, percent
+from segnet.pages.markup import number, percent
 from segnet.training.report.record import SCORES, Record
 
 __all__ = ["headline"]

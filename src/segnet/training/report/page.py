@@ -8,24 +8,19 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from segnet.files import replacing
 from segnet.metrics import Scores
+from segnet.pages.markup import class_name, number, percent, scrolled, write_page
+from segnet.pages.matrix import classes_table, confusion_section
 from segnet.training.report.curves import Line, line_chart, shared_line, small_chart
 from segnet.training.report.headline import headline
-from segnet.training.report.markup import class_name, identifier, number, percent, scrolled, section
-from segnet.training.report.matrix import classes_table, confusion_section
 from segnet.training.report.pictures import Example, pictures_section
 from segnet.training.report.record import SCORES, Record
 from segnet.training.report.splits import data_section
-from segnet.training.report.style import STYLE
 from segnet.training.settings import TrainConfig
 
 __all__ = ["write_report"]
 
 _COLUMNS = ("epoch", "step", "seconds", "lr", "train_loss", *SCORES)
-
-# Nothing outside the file is ever asked for, whatever names or settings contain.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def write_report(path: Path, record: Record, examples: Sequence[Example] = ()) -> None:
@@ -39,36 +34,19 @@ def write_report(path: Path, record: Record, examples: Sequence[Example] = ()) -
     Raises:
         OutputError: the file cannot be written.
     """
-    page = _page(record, examples)
-    with replacing(path) as temporary:
-        # A file's name may hold bytes that are no letters.
-        temporary.write_text(page, encoding="utf-8", errors="replace")
-
-
-def _page(record: Record, examples: Sequence[Example]) -> str:
     scores = Scores(record.confusion, record.labels)
     parts = {
         "Result": headline(record),
         "Curves": _curves(record),
-        "Classes": _classes(record) + classes_table(scores),
-        "Confusion": confusion_section(scores),
+        "Classes": _classes(record) + classes_table(scores, "at the best epoch"),
+        "Confusion": confusion_section(scores, "of the best epoch"),
         "Pictures": pictures_section(examples, record.labels),
         "Data": data_section(record.labels, record.data),
         "Settings": f'<div class="pair">{_settings(record.settings)}{_environment(record.environment)}</div>',
         "Reproduce": _commands(record.commands),
     }
-    links = "".join(f'<li><a href="#{identifier(title)}">{title}</a></li>' for title in parts)
-    title = escape(record.title)
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<link rel="icon" href="data:,"><title>{title}: training report</title><style>{STYLE}</style></head>\n'
-        f'<body><header><h1>{title}</h1><p class="lead">{_lead(record)}</p>'
-        f'<nav aria-label="Sections"><ul>{links}</ul></nav></header>\n<main>{_notes(record.notes)}'
-        + "\n".join(section(title, body) for title, body in parts.items())
-        + "</main></body></html>\n"
-    )
+    notes = _notes(record.notes)
+    write_page(path, title=record.title, kind="training report", lead=_lead(record), parts=parts, notes=notes)
 
 
 def _lead(record: Record) -> str:
@@ -80,7 +58,7 @@ def _lead(record: Record) -> str:
     if "data" in record.settings:
         said.append(str(record.settings["data"]))
     said.append(_duration(float(last.get("seconds", math.nan))))
-    return escape(" · ".join(said))
+    return " · ".join(said)
 
 
 def _duration(seconds: float) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segnet.data.balance import ClassCounts, count_classes
 from segnet.data.dataset import SegmentationDataset
 from segnet.labels import VOID, Labels
-from segnet.training.report.markup import class_name, percent, scrolled
+from segnet.pages.markup import class_name, percent, scrolled
 
 __all__ = ["Split", "data_section", "describe_split"]
 

@@ -7,9 +7,8 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.labels import Labels
 from segnet.metrics import Scores
-from segnet.training.report.markup import class_name, percent, scrolled, swatch
+from segnet.pages.markup import class_name, percent, scrolled, swatch
 
 __all__ = ["classes_table", "confusion_section"]
 
@@ -18,8 +17,8 @@ _FULL = 0.82  # from here on white letters have more contrast than black ones, o
 _MIX_UPS = 10
 
 
-def classes_table(scores: Scores) -> str:
-    """Scores of each class at the best epoch, the best class first."""
+def classes_table(scores: Scores, when: str) -> str:
+    """Scores of each class, the best class first; ``when`` ends the caption, as in "at the best epoch"."""
     labels, counts = scores.labels, scores.counts
     with np.errstate(invalid="ignore"):
         precision = np.diag(counts) / counts.sum(axis=0)
@@ -31,12 +30,12 @@ def classes_table(scores: Scores) -> str:
             f'<td class="bar" style="--w:{100 * np.nan_to_num(iou):.1f}%">{percent(iou)}</td>'
             f'<td class="number">{percent(float(scores.accuracy[index]))}</td>'
             f'<td class="number">{percent(float(precision[index]))}</td>'
-            f"<td>{_mostly(labels, counts, index)}</td></tr>"
+            f"<td>{_mostly(scores, index)}</td></tr>"
         )
     numbers = "".join(f'<th scope="col" class="number">{name}</th>' for name in ("found", "right"))
     head = f'<th scope="col">class</th><th scope="col">IoU</th>{numbers}<th scope="col">otherwise mostly taken for</th>'
     table = (
-        "<table><caption>Classes at the best epoch</caption>"
+        f"<table><caption>Classes {escape(when)}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
     told = (
@@ -46,10 +45,13 @@ def classes_table(scores: Scores) -> str:
     return scrolled(table, "Scores of the classes") + told
 
 
-def confusion_section(scores: Scores) -> str:
-    """The matrix, each row divided by its sum, and the commonest errors in words."""
+def confusion_section(scores: Scores, when: str) -> str:
+    """The matrix, each row divided by the pixels of its class, and the commonest errors in words.
+
+    ``when`` ends the caption, as in "of the best epoch".
+    """
     labels, chosen = scores.labels, _chosen(scores)
-    shares = _row_shares(scores.counts)
+    shares = _row_shares(scores)
     head = "".join(
         f'<th scope="col"><span>{escape(labels.names[index])}</span>{swatch(labels.colors[index])}</th>'
         for index in chosen
@@ -64,7 +66,7 @@ def confusion_section(scores: Scores) -> str:
         f" Of {labels.classes} classes, the {_MOST} with the most wrong pixels." if len(chosen) < labels.classes else ""
     )
     table = (
-        '<table class="confusion"><caption>Confusion matrix of the best epoch</caption>'
+        f'<table class="confusion"><caption>Confusion matrix {escape(when)}</caption>'
         f'<thead><tr><th scope="col">true ↓ predicted →</th>{head}</tr></thead><tbody>{rows}</tbody></table>'
     )
     told = (
@@ -80,7 +82,7 @@ def confusion_section(scores: Scores) -> str:
 def _mix_ups(scores: Scores) -> str:
     """The commonest errors as a list, by their number of pixels; empty if nothing is wrong."""
     wrong = scores.counts - np.diag(np.diag(scores.counts))
-    total, shares, labels = max(int(scores.counts.sum()), 1), _row_shares(scores.counts), scores.labels
+    total, shares, labels = max(int(scores.pixels.sum()), 1), _row_shares(scores), scores.labels
     items = []
     for place in np.argsort(-wrong, axis=None, kind="stable")[:_MIX_UPS].tolist():
         row, column = divmod(place, labels.classes)
@@ -95,13 +97,13 @@ def _mix_ups(scores: Scores) -> str:
 
 
 def _chosen(scores: Scores) -> list[int]:
-    wrong = scores.counts.sum(axis=1) + scores.counts.sum(axis=0) - 2 * np.diag(scores.counts)
+    wrong = scores.pixels + scores.counts.sum(axis=0) - 2 * np.diag(scores.counts)
     return sorted(np.argsort(-wrong, kind="stable")[:_MOST].tolist())
 
 
-def _row_shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+def _row_shares(scores: Scores) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore"):
-        shares: NDArray[np.float64] = counts / counts.sum(axis=1, keepdims=True)
+        shares: NDArray[np.float64] = scores.counts / scores.pixels[:, None]
     return shares
 
 
@@ -123,10 +125,10 @@ def _scales() -> str:
     )
 
 
-def _mostly(labels: Labels, counts: NDArray[np.int64], index: int) -> str:
-    row = counts[index].copy()
-    total, row[index] = row.sum(), 0
+def _mostly(scores: Scores, index: int) -> str:
+    row, labels = scores.counts[index].copy(), scores.labels
+    row[index] = 0
     other = int(row.argmax())
     if row[other] == 0:
         return "–"
-    return f"{class_name(labels.names[other], labels.colors[other])} {percent(row[other] / total)}"
+    return f"{class_name(labels.names[other], labels.colors[other])} {percent(row[other] / scores.pixels[index])}"

@@ -1,0 +1,109 @@
+"""What computing once what stands before the first dropout gains: samples drawn so, against the network run again.
+
+    python benchmarks/bench_uncertainty.py [--samples 8] [--rounds 3] [--out benchmarks/results/uncertainty.json]
+
+One drawn picture of 360x480, random weights, dropout 0.5, batch norm folded, one sample at a time on either side. The
+rival runs the whole network for each sample, with PyTorch's own dropout. Both take turns; the best round of each
+counts. That both give the same where the same is dropped is a test (tests/models/test_sampler.py). ``several`` draws
+as many together as the program does unasked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from segnet.allocator import keep_freed_memory
+from segnet.data.synthetic import draw_scene
+from segnet.inference import as_batch
+from segnet.machine import about, seconds
+from segnet.models.sampling import Sampler
+from segnet.models.segnet import SegNet
+from segnet.models.zoo import create_model
+
+# ``segnet`` with dropout is ``bayesian_segnet``.
+MODELS = ("segnet_light", "bayesian_segnet_basic", "bayesian_segnet")
+SIZE = (360, 480)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "uncertainty.json")
+    arguments = parser.parse_args()
+    keep_freed_memory()
+    report = {
+        **about("segnet", "torch", "numpy"),
+        "size": SIZE,
+        "samples": arguments.samples,
+        "models": {name: measured(name, arguments.samples, arguments.rounds) for name in MODELS},
+    }
+    arguments.out.write_text(json.dumps(report, indent=2) + "\n")
+    print(json.dumps(report, indent=2))
+
+
+@torch.no_grad()
+def measured(name: str, samples: int, rounds: int) -> dict[str, Any]:
+    torch.manual_seed(0)
+    network = create_model(name, dropout=0.5)
+    image = torch.from_numpy(as_batch(draw_scene(1, size=SIZE)[0])).contiguous(memory_format=torch.channels_last)
+    rival, sampler = dropping(network), Sampler(ready(network))
+    ways = {
+        "whole_network_s": lambda: [rival(image) for _ in range(samples)],
+        "shared_s": lambda: drawn(sampler, image, samples, at_once=1),
+        "several_s": lambda: drawn(sampler, image, samples),
+    }
+    taken: dict[str, list[float]] = {way: [] for way in ways}
+    rival(image)
+    drawn(sampler, image, 1)
+    for _ in range(rounds):
+        for way, run in ways.items():
+            taken[way].append(round(seconds(run), 3))
+    best = {way: min(each) for way, each in taken.items()}
+    return {
+        **taken,
+        "gain": round(best["whole_network_s"] / best["shared_s"], 3),
+        "gain_of_several": round(best["whole_network_s"] / best["several_s"], 3),
+        "gain_by_multiplications": round(by_multiplications(network, samples), 3),
+    }
+
+
+def ready(network: SegNet) -> SegNet:
+    return network.folded().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def dropping(network: SegNet) -> SegNet:
+    folded = ready(network)
+    for part in folded.modules():
+        if isinstance(part, nn.Dropout):
+            part.train()
+    return folded
+
+
+def drawn(sampler: Sampler, image: Tensor, samples: int, at_once: int | None = None) -> None:
+    for _ in sampler.logits(image, samples, at_once=at_once):
+        pass
+
+
+def by_multiplications(network: SegNet, samples: int) -> float:
+    """The gain if time went by multiply-accumulates alone, counted at a smaller size."""
+    sampler, image = Sampler(ready(network)), torch.rand(1, 3, 96, 128)
+    one, two = counted(sampler, image, 1), counted(sampler, image, 2)
+    return samples * one / (one + (samples - 1) * (two - one))
+
+
+def counted(sampler: Sampler, image: Tensor, samples: int) -> int:
+    with FlopCounterMode(display=False) as counter:
+        drawn(sampler, image, samples, at_once=1)
+    return counter.get_total_flops()
+
+
+if __name__ == "__main__":
+    main()

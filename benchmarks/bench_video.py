@@ -1,0 +1,195 @@
+"""What a video costs beside its model: rate, latency, memory, and how steady it becomes.
+
+python benchmarks/bench_video.py CLIP [--model segnet_basic] [--frames 60] [--rounds 2] [--camvid FOLDER]
+
+Rate: `label_video` reads the clip, labels it and writes an overlay as H.264 with its sound; the rival runs the same
+model in the same process over the same frames, already in memory. Both take turns; the best round of each counts.
+Latency: the clip stands in for a camera. Memory: the peak of a process that labels 200 and 2,000 frames. Flicker: the
+share of pixels that change their class from frame to frame, without and with smoothing. CamVid: its labelled pictures
+as short videos, a window that moves over them with noise on top, scored at the last frame.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from fractions import Fraction
+from functools import reduce
+from operator import add
+from pathlib import Path
+
+import numpy as np
+
+from segnet.allocator import keep_freed_memory
+from segnet.data.sources import open_dataset
+from segnet.inference import Predictor
+from segnet.machine import about
+from segnet.metrics import score_mask
+from segnet.video.opening import open_video
+from segnet.video.pipeline import label_video, stream, write_video
+from segnet.video.reading import open_clip
+from segnet.video.settings import VideoConfig
+from segnet.video.smoothing import SmoothRuntime
+from segnet.video.tally import VideoTally
+from segnet.video.writing import MovieFormat, writing
+
+RESULT = Path(__file__).parent / "results" / "video.json"
+SMOOTH = 0.8
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("clip", type=Path)
+    parser.add_argument("--model", default="segnet_basic")
+    parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--camvid", type=Path)
+    parser.add_argument("--parts", default="rate,latency,memory,flicker,camvid")
+    parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    keep_freed_memory()
+    if arguments.memory_of:
+        print(peak_mb(arguments.clip, arguments.model, arguments.memory_of))
+        return
+    predictor, parts = Predictor.load(arguments.model), arguments.parts.split(",")
+    figures = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    figures |= {**about("segnet", "torch", "numpy", "pillow", "av"), "clip": describe(arguments.clip)}
+    name = predictor.runtime.info.name
+    if "rate" in parts:
+        figures.setdefault("rate", {})[name] = rate(predictor, arguments.clip, arguments.frames, arguments.rounds)
+    if "latency" in parts:
+        figures.setdefault("latency", {})[name] = latency(predictor, arguments.clip)
+    if "memory" in parts:
+        figures["memory"] = memory(arguments.clip, arguments.model)
+    if "flicker" in parts:
+        figures.setdefault("flicker", {})[name] = flicker(arguments.model, arguments.clip)
+    if "camvid" in parts and arguments.camvid:
+        figures.setdefault("camvid", {})[name] = camvid(predictor, arguments.camvid)
+    RESULT.write_text(json.dumps(figures, indent=2) + "\n")
+    print(json.dumps(figures, indent=2))
+
+
+def describe(clip: Path) -> str:
+    found = open_clip(clip)
+    height, width = next(found.read()).image.shape[:2]
+    return f"{clip.name}: {found.frames} frames of {width}x{height}, {float(found.rate):g}/s"
+
+
+def rate(predictor: Predictor, clip: Path, frames: int, rounds: int) -> dict[str, object]:
+    config = VideoConfig(end=float(frames / open_clip(clip).rate))
+    images = [frame.image for frame in open_clip(clip).read(end=config.end)]
+    predictor(images[0])
+    bare, whole = [], []
+    with tempfile.TemporaryDirectory() as out:
+        for _ in range(rounds):
+            start = time.perf_counter()
+            for image in images:
+                predictor(image)
+            bare.append(len(images) / (time.perf_counter() - start))
+            whole.append(label_video(predictor, clip, Path(out) / "out.mp4", config=config).rate)
+    return {
+        "frames": len(images),
+        "bare_model_per_s": [round(value, 3) for value in bare],
+        "label_video_per_s": [round(value, 3) for value in whole],
+        "ratio": round(max(whole) / max(bare), 3),
+    }
+
+
+def latency(predictor: Predictor, clip: Path) -> dict[str, float]:
+    """From the moment that a frame is there to its prediction, against one run of the model on the same frames."""
+    config, tally = VideoConfig(live=True), VideoTally()
+    taken = []
+    for labelled in stream(predictor, clip, config=VideoConfig(every=25)):
+        start = time.perf_counter()
+        predictor(labelled.image)
+        taken.append((time.perf_counter() - start) * 1000)
+    with tempfile.TemporaryDirectory() as out:
+        video = open_video(clip, config)
+        write_video(predictor, video, {"overlay": Path(out) / "out.mp4"}, config=config, tally=tally)
+    model = float(np.median(taken))
+    return {
+        "model_ms": round(model, 1),
+        "latency_ms": round(tally.latency_ms(50) or 0, 1),
+        "latency_p95_ms": round(tally.latency_ms(95) or 0, 1),
+        "more_than_model_ms": round((tally.latency_ms(50) or 0) - model, 1),
+        "labelled": tally.frames,
+        "dropped": tally.dropped,
+    }
+
+
+def memory(clip: Path, model: str) -> dict[str, float]:
+    peaks = {}
+    for count in (200, 2000):
+        command = [sys.executable, __file__, str(clip), "--model", model, "--memory-of", str(count)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks[count] = float(done.stdout)
+    return {"peak_mb_200": peaks[200], "peak_mb_2000": peaks[2000], "ratio": round(peaks[2000] / peaks[200], 3)}
+
+
+def peak_mb(clip: Path, model: str, count: int) -> float:
+    """Of a process that labels the clip's first pictures, half as wide, over and over."""
+    predictor = Predictor.load(model, longest=128)
+    images = [frame.image[::2, ::2].copy() for frame in open_clip(clip).read(end=1.0)]
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "in.mkv"
+        with writing(source, images[0].shape[:2], MovieFormat()) as movie:
+            for number in range(count):
+                movie.add(images[number % len(images)], Fraction(number, 25))
+        label_video(predictor, source, Path(folder) / "out.mp4")
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+def flicker(model: str, clip: Path) -> dict[str, float]:
+    predictor = Predictor.load(model, longest=480)
+    found = {}
+    with tempfile.TemporaryDirectory() as out:
+        for smooth in (0.0, SMOOTH):
+            config = VideoConfig(smooth=smooth, flicker=True)
+            meter = label_video(predictor, clip, Path(out) / "out.mp4", config=config).flicker
+            found[smooth] = (meter.share or 0.0, meter.share_along_motion or 0.0)
+    return {
+        "smooth": SMOOTH,
+        "changed": round(found[0.0][0], 5),
+        "changed_smooth": round(found[SMOOTH][0], 5),
+        "changed_along_motion": round(found[0.0][1], 5),
+        "changed_along_motion_smooth": round(found[SMOOTH][1], 5),
+        "ratio": round(found[SMOOTH][0] / found[0.0][0], 3),
+        "ratio_along_motion": round(found[SMOOTH][1] / found[0.0][1], 3),
+    }
+
+
+def camvid(predictor: Predictor, root: Path, *, pictures: int = 16, frames: int = 8) -> dict[str, object]:
+    """mIoU of the last frame, for windows that stand still or move 2 and 6 pixels a frame."""
+    data = open_dataset(root, split="val")
+    chosen = [data[number] for number in range(0, len(data), len(data) // pictures)][:pictures]
+    pairs = [((sample["image"].numpy() * 255).round(), sample["mask"].numpy().astype(np.uint8)) for sample in chosen]
+    rows = {f"{speed}_px_a_frame": moving_window(predictor, pairs, speed, frames) for speed in (0, 2, 6)}
+    return {"pictures": len(pairs), "frames_each": frames, "noise_sd": 8, "smooth": SMOOTH, "miou": rows}
+
+
+def moving_window(
+    predictor: Predictor, pairs: list[tuple[np.ndarray, np.ndarray]], speed: int, frames: int
+) -> dict[str, float]:
+    """Of images (3, H, W) from 0 to 255 and masks (H, W)."""
+    noise, alone, steadied = np.random.default_rng(0), [], []
+    for image, mask in pairs:
+        width = image.shape[2] - 6 * frames
+        smooth = SmoothRuntime(predictor.runtime, SMOOTH)
+        for frame in range(frames):
+            cut = image[:, :, speed * frame :][:, :, :width]
+            noisy = np.clip(cut + noise.normal(0, 8, cut.shape), 0, 255).round()
+            batch = (noisy / 255).astype(np.float32)[None]
+            blended = smooth.mask(batch)[0]
+        truth = mask[:, speed * (frames - 1) :][:, :width]
+        alone.append(score_mask(predictor.runtime.mask(batch)[0], truth, predictor.labels))
+        steadied.append(score_mask(blended, truth, predictor.labels))
+    return {name: round(reduce(add, found).miou, 4) for name, found in (("alone", alone), ("smooth", steadied))}
+
+
+if __name__ == "__main__":
+    main()

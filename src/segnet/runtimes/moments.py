@@ -1,0 +1,51 @@
+"""Mean and uncertainty of samples that are seen one after the other, in memory that does not grow with their number.
+
+Source: Welford, "Note on a method for calculating corrected sums of squares and products", 1962.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from segnet.uncertainty import Measure
+
+__all__ = ["Moments"]
+
+
+class Moments:
+    """Running mean of probabilities, and what one measure of uncertainty needs besides.
+
+    Args:
+        measure: see ``uncertainty``; None: the mean alone.
+    """
+
+    def __init__(self, measure: Measure | None = None) -> None:
+        self.measure = measure
+        self.count = 0
+        self.mean = torch.zeros(())  # (classes, H, W) once there is a sample
+        self._scatter = torch.zeros(())  # (H, W): squared distances from the mean, the mean over the classes
+        self._entropy = torch.zeros(())  # (H, W): mean over the samples
+
+    def add(self, samples: Tensor) -> None:
+        """Probabilities (samples, classes, H, W)."""
+        for sample in samples:
+            self.count += 1
+            distance = sample - self.mean.to(sample)
+            self.mean = self.mean.to(sample) + distance / self.count
+            if self.measure == "variance":
+                self._scatter = self._scatter.to(sample) + (distance * (sample - self.mean)).mean(dim=0)
+            elif self.measure == "mutual_information":
+                self._entropy = self._entropy.to(sample) + (_entropy(sample) - self._entropy.to(sample)) / self.count
+
+    @property
+    def uncertainty(self) -> Tensor:
+        """By the measure, (H, W), 0 or more."""
+        if self.measure == "variance":
+            return (self._scatter / self.count).clamp_min(0.0)
+        return (_entropy(self.mean) - self._entropy.to(self.mean)).clamp_min(0.0)
+
+
+def _entropy(probabilities: Tensor) -> Tensor:
+    summed: Tensor = torch.special.entr(probabilities).sum(dim=0)
+    return summed

@@ -1,0 +1,104 @@
+"""Counts predictions against the truth, picture by picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from segnet.data.dataset import worker_error
+from segnet.errors import DataError, SegNetError
+from segnet.metrics import Scores, score_mask
+from segnet.scoring.pairs import Pair, Pairing
+
+__all__ = ["ScoredPicture", "Worst", "score_pairs"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScoredPicture:
+    """One picture.
+
+    Attributes:
+        pair: its files.
+        predicted: uint8 (H, W), 0 .. classes-1, or void 255 where nothing is predicted.
+        truth: uint8 (H, W), 0 .. classes-1, or void 255.
+        scores: of this picture alone.
+    """
+
+    pair: Pair
+    predicted: NDArray[np.uint8]
+    truth: NDArray[np.uint8]
+    scores: Scores
+
+
+def score_pairs(pairing: Pairing, *, workers: int = 0) -> Iterator[ScoredPicture]:
+    """Read and count one pair after the other; the sum of their ``scores`` is the data set's.
+
+    Args:
+        pairing: what to score.
+        workers: processes that read the files meanwhile; the figures are the same with any number. With any, a script
+            needs ``if __name__ == "__main__"`` on systems that start processes anew.
+
+    Raises:
+        DataError: a label map cannot be read, holds what is no class, or its size is not that of its truth.
+    """
+    loader = DataLoader(_Maps(pairing), batch_size=None, num_workers=workers)
+    try:
+        for pair, maps in zip(pairing.pairs, loader, strict=True):
+            predicted, truth = maps["predicted"].numpy(), maps["truth"].numpy()
+            scores = score_mask(predicted, truth, pairing.labels)
+            yield ScoredPicture(pair=pair, predicted=predicted, truth=truth, scores=scores)
+    except SegNetError as error:
+        raise worker_error(error) from None
+
+
+class Worst:
+    """Keeps the pictures with the lowest mIoU; memory holds one more than those.
+
+    Args:
+        most: how many to keep.
+
+    Attributes:
+        pictures: the worst first; of equals those that came first. A picture that is void everywhere is passed over.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.pictures: list[ScoredPicture] = []
+
+    def add(self, picture: ScoredPicture) -> None:
+        """Keep it if it is among the worst."""
+        if not np.isnan(picture.scores.miou):
+            ordered = sorted([*self.pictures, picture], key=lambda one: one.scores.miou)
+            self.pictures = ordered[: self.most]
+
+
+class _Read(TypedDict):
+    predicted: Tensor
+    truth: Tensor
+
+
+class _Maps(Dataset[_Read]):
+    """The label maps of each pair as tensors, uint8 (H, W)."""
+
+    def __init__(self, pairing: Pairing) -> None:
+        self.pairing = pairing
+
+    def __len__(self) -> int:
+        return len(self.pairing.pairs)
+
+    def __getitem__(self, index: int) -> _Read:
+        pair = self.pairing.pairs[index]
+        truth, predicted = self.pairing.truth.read(pair.truth), self.pairing.predicted.read(pair.predicted)
+        if predicted.shape != truth.shape:
+            raise DataError(
+                f"{pair.predicted} is {predicted.shape[1]}x{predicted.shape[0]} pixels but its truth {pair.truth} "
+                f"is {truth.shape[1]}x{truth.shape[0]}; write predictions at the size of the truth"
+            )
+        return {"predicted": torch.from_numpy(predicted), "truth": torch.from_numpy(truth)}

@@ -1,0 +1,141 @@
+"""The scores as a page for the browser, with the worst pictures: one file that asks nobody for anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from segnet.data.pictures import read_image
+from segnet.labels import Labels
+from segnet.metrics import CONVENTION, Scores
+from segnet.pages.markup import class_name, percent, write_page
+from segnet.pages.matrix import classes_table, confusion_section
+from segnet.pages.panels import (
+    commonest_error,
+    errors_panel,
+    legend,
+    mask_panel,
+    panel_row,
+    panel_size,
+    photo_panel,
+)
+from segnet.scoring.counting import ScoredPicture
+from segnet.scoring.pairs import Pairing
+
+__all__ = ["write_sheet"]
+
+_WORST_CLASSES = 3
+
+
+def write_sheet(
+    path: Path,
+    *,
+    title: str,
+    lead: str,
+    scores: Scores,
+    pairing: Pairing,
+    worst: Sequence[ScoredPicture],
+    boundary: float | None = None,
+) -> None:
+    """Write the page whole or not at all.
+
+    Args:
+        path: such as ``scores.html``.
+        title: what was scored.
+        lead: against what.
+        scores: of all pictures.
+        pairing: what was scored.
+        worst: the pictures to show, the worst first.
+        boundary: the boundary F1, if it was measured.
+
+    Raises:
+        OutputError: the file cannot be written.
+        DataError: one of the pictures cannot be read.
+    """
+    parts = {
+        "Result": _result(scores, boundary),
+        "Worst pictures": _pictures(worst, pairing),
+        "Classes": classes_table(scores, "of all pictures"),
+        "Confusion": confusion_section(scores, "of all pictures"),
+    }
+    write_page(path, title=title, kind="scores", lead=lead, parts=parts, notes=_notes(scores, len(pairing.missing)))
+
+
+def _notes(scores: Scores, missing: int) -> str:
+    """What a reader must know before the figures; empty if there is nothing."""
+    notes = [f"Pictures without a prediction, which are not scored: {missing}."] if missing else []
+    if missed := scores.unlabelled_pixels:
+        share = percent(missed / int(scores.pixels.sum()), 2)
+        notes.append(f"No class was predicted for {share} of the pixels; they count as wrong.")
+    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    heading = '<h2 id="notes">Beware</h2>'
+    return f'<aside class="notes" aria-labelledby="notes">{heading}<ul>{items}</ul></aside>' if notes else ""
+
+
+def _result(scores: Scores, boundary: float | None) -> str:
+    """The means as tiles, then by which convention."""
+    figures = {
+        "mIoU": scores.miou,
+        "global accuracy": scores.global_accuracy,
+        "class average": scores.class_average,
+        "frequency-weighted IoU": scores.frequency_weighted_iou,
+    }
+    if boundary is not None:
+        figures["boundary F1 (paper)"] = boundary
+    tiles = "".join(
+        f'<div{main}><dt>{name}</dt><dd class="value">{percent(value, 2)}</dd></div>'
+        for (name, value), main in zip(figures.items(), [' class="main"', *[""] * len(figures)], strict=False)
+    )
+    return f'<dl class="tiles">{tiles}</dl><p>Convention: {escape(CONVENTION)}.</p>{_absent(scores)}'
+
+
+def _absent(scores: Scores) -> str:
+    if scores.pixels.all():
+        return ""
+    table = zip(scores.labels.names, scores.labels.colors, scores.pixels, strict=True)
+    names = ", ".join(class_name(name, color) for name, color, pixels in table if not pixels)
+    return (
+        f"<p>Not in the truth: {names}. Divided by all {scores.labels.classes} classes, absent ones as 0, as the "
+        f"authors’ script does: class average {percent(scores.class_average_of_all, 2)}, "
+        f"mIoU {percent(scores.miou_of_all, 2)}.</p>"
+    )
+
+
+def _pictures(worst: Sequence[ScoredPicture], pairing: Pairing) -> str:
+    if not worst:
+        return "<p>None is shown.</p>"
+    among = len(pairing.pairs)
+    which = f"The worst {len(worst)} of {among}" if len(worst) < among else f"All {among}, the worst first"
+    told = (
+        "<p>By the mIoU of the picture alone, over the classes in it; the scores above are not the mean of these.</p>"
+    )
+    if any(one.scores.unlabelled_pixels for one in worst):
+        told += "<p>Where a prediction is black, no class was predicted; that counts as wrong.</p>"
+    shown = legend((mask for one in worst for mask in (one.truth, one.predicted)), pairing.labels)
+    return f"{told}{shown}<h3>{which}</h3>" + "".join(_row(one, pairing.labels) for one in worst)
+
+
+def _row(picture: ScoredPicture, labels: Labels) -> str:
+    name, truth, predicted = picture.pair.name, picture.truth, picture.predicted
+    image = None if picture.pair.image is None else read_image(picture.pair.image)
+    size = panel_size(truth.shape)
+    panels = [] if image is None else [photo_panel(name, image, size)]
+    panels += [
+        mask_panel(name, "truth", truth, labels, size),
+        mask_panel(name, "prediction", predicted, labels, size),
+        errors_panel(name, image, truth, predicted, size),
+    ]
+    told = [f"mIoU {percent(picture.scores.miou)}", f"lowest IoU: {_worst_classes(picture.scores)}"]
+    if error := commonest_error(truth, predicted, labels):
+        told.append(error)
+    return panel_row(name, "; ".join(told), panels, size)
+
+
+def _worst_classes(scores: Scores) -> str:
+    """The classes of the picture's truth with the lowest IoU, in words."""
+    present = np.flatnonzero(scores.pixels)
+    lowest = present[np.argsort(scores.iou[present], kind="stable")][:_WORST_CLASSES]
+    return ", ".join(f"{scores.labels.names[index]} {percent(float(scores.iou[index]))}" for index in lowest)

@@ -1,0 +1,183 @@
+"""Samples with dropout in a runtime: mean, measures of uncertainty, seeds."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from segnet import checkpoint
+from segnet.errors import ConfigError
+from segnet.labels import Labels
+from segnet.metadata import ModelInfo, Output
+from segnet.models.sampling import Sampler
+from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.runtimes.moments import Moments
+from segnet.runtimes.protocol import FileRuntime, Image, open_runtime
+from segnet.runtimes.pytorch import TorchRuntime
+from segnet.uncertainty import MEASURES, Measure, entropy
+
+SAMPLES = 6
+
+
+@pytest.fixture
+def bayesian(narrow_config: SegNetConfig) -> SegNet:
+    return SegNet(replace(narrow_config, dropout=0.5)).eval()
+
+
+@pytest.fixture
+def image() -> Image:
+    return np.random.default_rng(0).random((2, 3, 21, 30), dtype=np.float32)
+
+
+def all_samples(model: SegNet, picture: Image) -> np.ndarray:
+    """Probabilities (samples, classes, H, W) of one picture, kept all at once."""
+    with torch.no_grad():
+        drawn = list(Sampler(deepcopy(model).folded(), seed=3).logits(torch.from_numpy(picture[None]), SAMPLES))
+    return torch.cat(drawn).softmax(dim=1).double().numpy()
+
+
+def by_numpy(samples: np.ndarray, measure: Measure) -> np.ndarray:
+    mean = samples.mean(axis=0)
+    if measure == "variance":
+        return samples.var(axis=0).mean(axis=0)
+    whole = -(mean * np.log(mean)).sum(axis=0)
+    return whole if measure == "entropy" else whole + (samples * np.log(samples)).sum(axis=1).mean(axis=0)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_the_estimate_is_numpys_of_all_samples(bayesian: SegNet, image: Image, measure: Measure) -> None:
+    runtime = TorchRuntime(bayesian, device="cpu", samples=SAMPLES, seed=3)
+    found = runtime.estimate(image, measure)
+    assert found.uncertainty.dtype == np.float32
+    for number, picture in enumerate(image):
+        samples = all_samples(bayesian, picture)
+        np.testing.assert_allclose(found.probabilities[number], samples.mean(axis=0), atol=1e-5)
+        np.testing.assert_allclose(found.uncertainty[number], by_numpy(samples, measure), atol=1e-5)
+        assert (found.mask[number] == samples.mean(axis=0).argmax(axis=0)).mean() > 0.999
+    assert found.uncertainty.max() > 1e-3
+    np.testing.assert_array_equal(runtime.probabilities(image), found.probabilities)
+    np.testing.assert_array_equal(runtime.mask(image), found.mask)
+
+
+def test_unasked_the_uncertainty_is_the_papers_variance(bayesian: SegNet, image: Image) -> None:
+    runtime = TorchRuntime(bayesian, device="cpu", samples=SAMPLES)
+    assert runtime.measures == MEASURES
+    assert runtime.info.samples == SAMPLES
+    unasked, variance = runtime.estimate(image).uncertainty, runtime.estimate(image, "variance").uncertainty
+    np.testing.assert_array_equal(unasked, variance)
+
+
+def test_a_picture_alone_is_labelled_as_in_a_batch(bayesian: SegNet, image: Image) -> None:
+    runtime = TorchRuntime(bayesian, device="cpu", samples=SAMPLES)
+    np.testing.assert_array_equal(runtime.probabilities(image)[1:], runtime.probabilities(image[1:]))
+
+
+def test_a_seed_repeats_itself_in_another_runtime_and_another_differs(bayesian: SegNet, image: Image) -> None:
+    one, same, other = (
+        TorchRuntime(bayesian, device="cpu", samples=SAMPLES, seed=seed).probabilities(image) for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(one, same)
+    assert np.mean(one != other) > 0.9
+
+
+def test_without_samples_the_entropy_of_the_plain_network_is_all_there_is(bayesian: SegNet, image: Image) -> None:
+    runtime = TorchRuntime(bayesian, device="cpu")
+    assert (runtime.measures, runtime.info.samples) == (("entropy",), None)
+    found = runtime.estimate(image)
+    np.testing.assert_array_equal(found.probabilities, runtime.probabilities(image))
+    np.testing.assert_allclose(found.uncertainty, entropy(found.probabilities))
+    with pytest.raises(ConfigError, match="narrow gives no variance as it is used here"):
+        runtime.estimate(image, "variance")
+
+
+def test_bf16_samples_are_near_float32(bayesian: SegNet, image: Image) -> None:
+    exact, rough = (
+        TorchRuntime(bayesian, device="cpu", precision=precision, samples=SAMPLES).probabilities(image)
+        for precision in ("float32", "bf16")
+    )
+    assert 0 < np.abs(rough - exact).mean() < 0.5 * exact.std()
+
+
+@pytest.mark.parametrize("wrong", [{"samples": 1}, {"samples": -2}, {"samples": 4, "seed": -1}])
+def test_numbers_that_give_no_mean_are_refused(bayesian: SegNet, wrong: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="give 2 samples or more"):
+        TorchRuntime(bayesian, device="cpu", **wrong)
+
+
+def test_moments_of_nearly_equal_samples_keep_their_digits() -> None:
+    """Where the squares' mean less the mean's square would have lost all of them."""
+    samples = 0.5 + 1e-5 * torch.rand(50, 2, 3, 4)
+    moments = Moments("variance")
+    for chunk in samples.split(7):
+        moments.add(chunk)
+    wanted = samples.double().numpy().var(axis=0).mean(axis=0)
+    np.testing.assert_allclose(moments.uncertainty.numpy(), wanted, rtol=0.02)
+
+
+def test_moments_do_not_grow_with_the_samples() -> None:
+    moments = Moments("mutual_information")
+    for _ in range(20):
+        moments.add(torch.rand(3, 2, 5, 7).softmax(dim=1))
+    held = [value.numel() for value in vars(moments).values() if isinstance(value, torch.Tensor)]
+    assert moments.count == 60
+    assert sum(held) <= 2 * 5 * 7 + 2 * 5 * 7
+
+
+class Drawing(FileRuntime):
+    """A file that draws samples: what it gives, and how often it is asked."""
+
+    def __init__(self, output: Output, samples: int | None = 16) -> None:
+        info = ModelInfo(name="toy", labels=Labels.numbered(3), output=output, samples=samples)
+        super().__init__(Path("toy.onnx"), info)
+        self.runs = 0
+
+    def run(self, image: Image) -> list[np.ndarray[Any, Any]]:
+        self.runs += 1
+        chance = np.random.default_rng(self.runs)
+        size = (len(image), *image.shape[2:])
+        first = chance.dirichlet(np.ones(3), size).transpose(0, 3, 1, 2).astype(np.float32)
+        mask = chance.integers(0, 3, size).astype(np.uint8)
+        return [mask if self.info.output == "mask" else first, np.full(size, self.runs / 100, dtype=np.float32)]
+
+
+def test_a_file_that_draws_gives_its_own_uncertainty_from_the_same_run(image: Image) -> None:
+    runtime = Drawing("probabilities")
+    assert runtime.measures == ("variance", "entropy")
+    found = runtime.estimate(image)
+    assert runtime.runs == 1
+    assert np.unique(found.uncertainty).tolist() == [np.float32(0.01)]
+    np.testing.assert_array_equal(found.mask, found.probabilities.argmax(axis=1))
+    of_mean = runtime.estimate(image, "entropy")
+    np.testing.assert_array_equal(of_mean.uncertainty, entropy(of_mean.probabilities))
+    with pytest.raises(ConfigError, match=r"toy\.onnx gives no mutual_information"):
+        runtime.estimate(image, "mutual_information")
+
+
+def test_a_file_of_masks_that_draws_gives_mask_and_variance(image: Image) -> None:
+    found = Drawing("mask").estimate(image)
+    assert found.probabilities is None
+    assert found.mask.dtype == np.uint8
+    assert found.uncertainty.max() > 0
+
+
+def test_a_plain_file_of_masks_gives_no_uncertainty(image: Image) -> None:
+    with pytest.raises(ConfigError, match=r"toy\.onnx gives masks alone"):
+        Drawing("mask", samples=None).estimate(image)
+
+
+@pytest.mark.parametrize("name", ["toy.onnx", "toy.xml", "toy.pte", "toy.tflite", "toy.pt2", "toy.mlpackage"])
+def test_an_exported_file_is_not_asked_for_other_samples_than_its_own(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name}: an exported file draws as many samples as it was exported with"):
+        open_runtime(name, samples=8)
+
+
+def test_a_model_file_without_dropout_says_what_to_do(narrow: SegNet, five_labels: Labels, tmp_path: Path) -> None:
+    path = checkpoint.save(narrow, five_labels, tmp_path / "plain.safetensors")
+    with pytest.raises(ConfigError, match=r"narrow was made without dropout.*train it with --dropout 0\.5"):
+        open_runtime(path, samples=8)

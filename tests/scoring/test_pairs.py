@@ -1,0 +1,138 @@
+"""Which predictions belong to which truth, and what is said if they do not."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segnet.data.sources import open_source
+from segnet.errors import ConfigError, DataError
+from segnet.labels import CAMVID, VOID, Labels
+from segnet.scoring.pairs import open_truth, pair_up
+
+
+def write(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((2, 3), dtype=np.uint8)).save(folder / name)
+    return folder
+
+
+def folder_truth(folder: Path, *names: str):
+    return open_truth(str(write(folder, *names)), labels=CAMVID)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_data_set_gives_its_masks_its_pictures_and_its_classes(camvid_root: Path, split: str) -> None:
+    truth = open_truth(str(camvid_root), split=split)
+    data = open_source(camvid_root).dataset(split)
+    assert truth.masks == {sample.name: sample.mask for sample in data.samples}
+    assert truth.images == {sample.name: sample.image for sample in data.samples}
+    assert truth.reader.labels == CAMVID
+    for index, sample in enumerate(data.samples):
+        np.testing.assert_array_equal(truth.reader.read(sample.mask), data.read_classes(index))
+
+
+def test_a_pair_list_is_found_too(tmp_path: Path, camvid_root: Path) -> None:
+    samples = open_source(camvid_root).splits["val"]
+    (tmp_path / "val.txt").write_text(
+        "".join(f"/S/val/{one.image.name} /S/valannot/{one.mask.name}\n" for one in samples)
+    )
+    for sample in samples:
+        for path in (sample.image, sample.mask):
+            (tmp_path / path.parent.name).mkdir(exist_ok=True)
+            shutil.copy(path, tmp_path / path.parent.name)
+    truth = open_truth(str(tmp_path / "val.txt"))
+    pairing = pair_up(tmp_path / "valannot", truth)
+    assert [pair.name for pair in pairing.pairs] == [sample.name for sample in samples]
+    assert all(pair.predicted == pair.truth for pair in pairing.pairs)
+
+
+def test_a_folder_of_label_maps_needs_a_class_table(tmp_path: Path) -> None:
+    write(tmp_path, "a.png")
+    with pytest.raises(ConfigError, match=r"holds no data set, .* give the data set, or the .* with --labels"):
+        open_truth(str(tmp_path))
+    truth = open_truth(str(tmp_path), labels=CAMVID, void=(11,))
+    assert (list(truth.masks), truth.images, truth.reader.void) == (["a"], {}, (11,))
+
+
+def test_classes_and_void_that_are_given_count_instead_of_the_data_sets_own(camvid_root: Path) -> None:
+    labels = Labels.numbered(12)
+    truth = open_truth(str(camvid_root), labels=labels, void=(7,))
+    assert (truth.reader.labels, truth.reader.void) == (labels, (7,))
+    pairing = pair_up(camvid_root / "valannot", truth)
+    assert pairing.labels == pairing.predicted.labels == labels
+    assert pairing.predicted.void == (7, VOID)
+
+
+@pytest.mark.parametrize("split", ["test", "vla"])
+def test_a_missing_split_is_told(camvid_root: Path, split: str) -> None:
+    with pytest.raises(DataError, match=f"has no split '{split}'; it has train, val"):
+        open_truth(str(camvid_root), split=split)
+
+
+def test_endings_do_not_matter_and_the_order_is_that_of_the_truth(tmp_path: Path) -> None:
+    truth = folder_truth(tmp_path / "truth", "b.png", "a.tif", "c.d.png")
+    pairing = pair_up(write(tmp_path / "found", "c.d.tif", "a.bmp", "b.png"), truth)
+    assert [(pair.name, pair.predicted.name) for pair in pairing.pairs] == [
+        ("a", "a.bmp"), ("b", "b.png"), ("c.d", "c.d.tif"),
+    ]  # fmt: skip
+    assert (pairing.missing, pairing.superfluous) == ((), ())
+
+
+def test_folders_belong_to_the_name_if_the_truth_has_some(tmp_path: Path) -> None:
+    truth = folder_truth(tmp_path / "truth", "day/1.png", "night/1.png")
+    pairing = pair_up(write(tmp_path / "found", "night/1.png", "day/1.png"), truth)
+    assert [pair.predicted.parent.name for pair in pairing.pairs] == ["day", "night"]
+    flat = folder_truth(tmp_path / "flat", "1.png")
+    assert pair_up(write(tmp_path / "deep", "any/where/1.png"), flat).pairs[0].name == "1"
+
+
+def test_missing_and_superfluous_predictions_are_named(tmp_path: Path) -> None:
+    truth = folder_truth(tmp_path / "truth", *(f"{number}.png" for number in range(8)))
+    found = write(tmp_path / "found", "0.png", "extra.png")
+    told = (
+        r"found and .*truth do not pair up by name; without prediction \(7 of 8\): 1, 2, 3, 4, 5 and 2 more; "
+        r"predictions without truth \(1\): extra; give each .* or score those that have a partner with --partial"
+    )
+    with pytest.raises(DataError, match=told):
+        pair_up(found, truth)
+    pairing = pair_up(found, truth, partial=True)
+    assert [pair.name for pair in pairing.pairs] == ["0"]
+    assert pairing.missing == tuple("1234567")
+    assert pairing.superfluous == ("extra",)
+
+
+def test_without_any_pair_partial_does_not_help(tmp_path: Path) -> None:
+    truth = folder_truth(tmp_path / "truth", "a.png")
+    with pytest.raises(DataError, match=r"without prediction \(1 of 1\): a; .* the name of its picture$"):
+        pair_up(write(tmp_path / "found", "b.png"), truth, partial=True)
+
+
+def test_two_maps_of_one_name_are_refused(tmp_path: Path) -> None:
+    truth = folder_truth(tmp_path / "truth", "a.png")
+    told = r"mask.a\.png and .*overlay.a\.png are both named a; keep one of them, or give the folder"
+    with pytest.raises(DataError, match=told):
+        pair_up(write(tmp_path / "found", "mask/a.png", "overlay/a.png"), truth)
+
+
+def test_two_pictures_of_one_name_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, "day/1.png", "night/1.png")
+    (tmp_path / "val.txt").write_text("day/1.png day/1.png\nnight/1.png night/1.png\n")
+    with pytest.raises(DataError, match="two pictures are named 1"):
+        open_truth(str(tmp_path / "val.txt"))
+
+
+def test_a_folder_that_is_not_there_or_empty_is_told(tmp_path: Path) -> None:
+    truth = folder_truth(tmp_path / "truth", "a.png")
+    with pytest.raises(DataError, match="nowhere: there is no such folder"):
+        pair_up(tmp_path / "nowhere", truth)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(
+        DataError, match="empty: holds no label maps; expected one picture file for each, such as PNG or TIFF"
+    ):
+        pair_up(tmp_path / "empty", truth)

@@ -1,0 +1,126 @@
+"""Small videos for tests, written with PyAV itself, and a model whose answer can be read off the picture."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from functools import partial
+from http.server import BaseHTTPRequestHandler, HTTPServer, SimpleHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from segnet.inference import Predictor
+from segnet.labels import Labels
+from segnet.metadata import ModelInfo
+from segnet.runtimes.protocol import Image, Runtime, argmax
+
+SIZE = (48, 64)
+
+
+class Brightness(Runtime):
+    """Two classes, dark and bright; the probability of bright is the picture's mean over its channels."""
+
+    def __init__(self, channels: int = 3) -> None:
+        self.info = ModelInfo(name="brightness", labels=Labels.from_names(["dark", "bright"]), channels=channels)
+
+    def mask(self, image: Image) -> np.ndarray:
+        return argmax(self.probabilities(image))
+
+    def probabilities(self, image: Image) -> np.ndarray:
+        bright = image.mean(axis=1, keepdims=True, dtype=np.float32)
+        return np.concatenate([1 - bright, bright], axis=1)
+
+
+def predictor(**settings: Any) -> Predictor:
+    return Predictor(Brightness(), **settings)
+
+
+def pictures(count: int, size: tuple[int, int] = SIZE) -> list[np.ndarray]:
+    """The left part is white, the right black; the border between moves two pixels a frame."""
+    found = []
+    for number in range(count):
+        image = np.zeros((*size, 3), dtype=np.uint8)
+        image[:, : 8 + 2 * number] = 255
+        found.append(image)
+    return found
+
+
+def noise(count: int) -> list[np.ndarray]:
+    """Pictures that take much room."""
+    return [*np.random.default_rng(0).integers(0, 255, (count, *SIZE, 3), dtype=np.uint8)]
+
+
+def write_clip(
+    path: Path,
+    frames: Sequence[np.ndarray] | int = 12,
+    *,
+    times: Sequence[int] | None = None,
+    rate: int = 25,
+    sound: str = "",
+    codec: str = "libx264",
+    rotation: int = 0,
+    aspect: Fraction = Fraction(1),
+    options: dict[str, str] | None = None,
+) -> Path:
+    """A movie of the pictures; ``times`` in thousandths of a second, else evenly; each second frame is a key frame."""
+    images = pictures(frames) if isinstance(frames, int) else list(frames)
+    with av.open(str(path), "w", container_options=options or {}) as container:
+        stream = container.add_stream(codec, rate=rate, options={"crf": "10", "g": "2"} if "x264" in codec else {})
+        height, width = images[0].shape[:2] if images else SIZE
+        stream.height, stream.width, stream.pix_fmt = height, width, "rgb8" if codec == "gif" else "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        stream.codec_context.sample_aspect_ratio = aspect
+        if rotation:
+            stream.set_display_rotation(rotation)
+        heard = container.add_stream(sound, rate=48000) if sound else None
+        for number, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts = times[number] if times else round(1000 * number / rate)
+            frame.time_base = Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        if heard is not None:
+            container.mux(heard.encode(tone(len(images) / rate)))
+            container.mux(heard.encode(None))
+    return path
+
+
+def tone(seconds: float) -> av.AudioFrame:
+    wave = np.sin(np.arange(round(48000 * seconds)) / 10).astype(np.float32)[None]
+    frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
+    frame.sample_rate, frame.pts, frame.time_base = 48000, 0, Fraction(1, 48000)
+    return frame
+
+
+def decoded(path: Path) -> list[tuple[Fraction, np.ndarray]]:
+    """Times and pictures of a movie, by PyAV alone."""
+    with av.open(str(path)) as container:
+        return [
+            (Fraction(frame.pts * frame.time_base), frame.to_ndarray(format="rgb24"))
+            for frame in container.decode(video=0)
+        ]
+
+
+def border(picture: np.ndarray) -> int:
+    """Where the white part of one of ``pictures`` ends."""
+    return int((picture[picture.shape[0] // 2].mean(axis=-1) > 127).sum())
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler] | Path) -> Iterator[str]:
+    """An HTTP server on this machine, of a folder or with a handler; the address it answers to."""
+    kind = partial(SimpleHTTPRequestHandler, directory=str(handler)) if isinstance(handler, Path) else handler
+    server = HTTPServer(("127.0.0.1", 0), kind)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
