@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+from pathlib import Path
+
 import pytest
 import torch
 
 from segnet import checkpoint
+from segnet.commands import evaluate, predict
 from segnet.data.synthetic import SAMPLE_SEED, draw_scene
 from segnet.inference import Predictor
 from segnet.labels import CAMVID
 from segnet.metrics import Scores, confusion
 
+ROOT = Path(__file__).parents[1]
 BUNDLED = checkpoint.bundled_models()
 
 
-def test_segnet_basic_is_bundled() -> None:
-    assert "segnet_basic" in BUNDLED
+def test_both_are_bundled_and_the_small_one_is_taken_unasked() -> None:
+    assert sorted(BUNDLED) == ["segnet_basic", "segnet_light"]
+    for command in (predict, evaluate):
+        assert inspect.signature(command.run).parameters["model"].default == "segnet_light"
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_the_model_card_tells_the_file_and_its_scores(name: str) -> None:
+    card = (ROOT / "docs" / "models" / f"{name}.md").read_text(encoding="utf-8")
+    scores = checkpoint.load(name).scores
+    assert hashlib.sha256(BUNDLED[name].read_bytes()).hexdigest() in card
+    for score in ("global_accuracy", "class_average", "miou"):
+        assert f"{scores[score]:.4f}" in card
 
 
 @pytest.mark.parametrize("name", BUNDLED)
@@ -28,10 +45,11 @@ def test_a_bundled_model_is_small_and_tells_where_it_comes_from(name: str) -> No
     assert kept.scores["miou"] == pytest.approx(Scores(counts, kept.labels).miou)
 
 
-def test_the_bundled_model_labels_the_packaged_street_sensibly() -> None:
-    """It was trained on photographs alone; a drawn street is enough like one for the large classes to be found."""
+@pytest.mark.parametrize("name", BUNDLED)
+def test_a_bundled_model_labels_the_packaged_street_sensibly(name: str) -> None:
+    """They were trained on photographs alone; a drawn street is enough like one for the large classes to be found."""
     image, truth = draw_scene(SAMPLE_SEED)
-    mask = Predictor.load("segnet_basic", device="cpu")(image).mask
+    mask = Predictor.load(name, device="cpu")(image).mask
     counts = confusion(torch.from_numpy(mask), torch.from_numpy(truth), CAMVID.classes)
     scores = Scores(counts.numpy(), CAMVID)
     assert scores.global_accuracy > 0.7

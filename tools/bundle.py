@@ -12,7 +12,7 @@ from pathlib import Path
 from segnet import checkpoint
 from segnet.data.sources import open_source
 from segnet.evaluation import check_same_classes, evaluate
-from segnet.runtimes import TorchRuntime
+from segnet.runtimes.pytorch import TorchRuntime
 
 WEIGHTS = Path(__file__).parents[1] / "src" / "segnet" / "models" / "weights"
 LARGEST_BYTES = 4 * 2**20

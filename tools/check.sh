@@ -15,8 +15,8 @@ $install --no-deps --upgrade --target .venv/timm timm torchvision
 PYTHONPATH=.venv/timm .venv/bin/pytest tests/timm
 # Exported models label pictures without torch.
 slim=.venv/slim
-.venv/bin/segnet export segnet_basic --format onnx --out "$slim/files/segnet_basic.onnx"
-.venv/bin/segnet export segnet_basic --format openvino --out "$slim/files/segnet_basic.xml"
+.venv/bin/segnet export segnet_light --format onnx --out "$slim/files/segnet_light.onnx"
+.venv/bin/segnet export segnet_light --format openvino --out "$slim/files/segnet_light.xml"
 .venv/bin/segnet predict --out "$slim/files/torch"
 python3 -m venv "$slim"
 "$slim/bin/pip" install --quiet --disable-pip-version-check -c constraints.txt -e '.[onnx,openvino]' pytest

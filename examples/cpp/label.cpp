@@ -2,7 +2,7 @@
 //
 //     pip install openvino      (brings headers, libraries and CMake files)
 //     cmake -S . -B build && cmake --build build
-//     build/label segnet_basic.xml photo.ppm mask.pgm
+//     build/label segnet_light.xml photo.ppm mask.pgm
 
 #include <algorithm>
 #include <cstdint>

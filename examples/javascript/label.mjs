@@ -1,7 +1,7 @@
 // Labels a picture with an ONNX file that `segnet export` wrote.
 //
 //     npm install
-//     node label.mjs segnet_basic.onnx photo.png mask.png
+//     node label.mjs segnet_light.onnx photo.png mask.png
 //
 // onnxruntime-web computes in WebAssembly, here as in a browser; there `toTensor` takes the ImageData of a canvas.
 

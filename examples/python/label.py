@@ -1,7 +1,7 @@
 """Label a picture with an ONNX file that ``segnet export`` wrote; needs neither segnet nor PyTorch.
 
 pip install numpy pillow onnxruntime
-python label.py segnet_basic.onnx photo.jpg mask.png
+python label.py segnet_light.onnx photo.jpg mask.png
 """
 
 import json

@@ -33,7 +33,7 @@ class Program:
 
     def __init__(self, *command: str | Path, model: str, picture: str, mask: str, folder: Path) -> None:
         self.command = command
-        self.model = FILES / f"segnet_basic{model}"
+        self.model = FILES / f"segnet_light{model}"
         self.picture = folder / f"street{picture}"
         self.mask = folder / f"mask{mask}"
         with Image.open(STREET) as street:

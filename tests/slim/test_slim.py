@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 FILES = Path(sys.prefix) / "files"
-MODELS = ["segnet_basic.onnx", "segnet_basic.xml"]
+MODELS = ["segnet_light.onnx", "segnet_light.xml"]
 
 
 def segnet(*words: str) -> subprocess.CompletedProcess[str]:

@@ -62,7 +62,7 @@ _LIGHT = SegNetConfig(
     name="segnet_light",
     encoder=EncoderConfig(kind="squeezenet1_1", stem_stride=2, dropout_after_pooling=(3, 4)),
     decoder=DecoderConfig(
-        widths=((64, 256), (128,), (64, 64), (64,)), addition="maps", context=64, dropout_stages=(3, 4)
+        widths=((64, 256), (128,), (64, 64), (32,)), addition="maps", context=64, dropout_stages=(3, 4)
     ),
 )
 _FCN = replace(_BASIC.decoder, widths=((),) * 4, upsampling="learned")
