@@ -94,23 +94,26 @@ def run(
     }
     scores, meter = found[None]
     pictures = len(datasets[None])
-    print_scores(scores, f"{name} on {source.root} ({source.layout}), split {split}, {pictures} pictures")
+    rows = {kind or "as they are": _means(*pair) for kind, pair in found.items()}
     figures = {"model": name, "data": data, "split": split, "pictures": pictures, **scores.to_dict()}
     if meter is not None:
-        print_boundary_scores(meter.scores)
         figures["boundary"] = meter.scores.to_dict()
     if weigher is not None:
-        print_calibration(weigher.scores)
         figures["calibration"] = {"samples": runtime.info.samples, "seed": seed, **weigher.scores.to_dict()}
+    if corruptions:
+        figures["corrupted"] = {kind: rows[kind] for kind in corruptions}
+    if json is not None:  # before anything is printed, so that `segnet evaluate ... | head` leaves the file
+        write_json(json, figures)
     if plot is not None and weigher is not None:
         told = f"{runtime.info.samples} samples" if runtime.info.samples else "no samples"
         draw(weigher.scores, plot, title=f"{name} on {split}, {pictures} pictures, {told}")
+    print_scores(scores, f"{name} on {source.root} ({source.layout}), split {split}, {pictures} pictures")
+    if meter is not None:
+        print_boundary_scores(meter.scores)
+    if weigher is not None:
+        print_calibration(weigher.scores)
     if corruptions:
-        rows = {kind or "as they are": _means(*pair) for kind, pair in found.items()}
         print_robustness(rows)
-        figures["corrupted"] = {kind: _means(*found[kind]) for kind in corruptions}
-    if json is not None:
-        write_json(json, figures)
 
 
 def _score(
