@@ -1,0 +1,290 @@
+"""Table 1 of the paper again: eight decoders on one encoder, with both balancings, all trained alike.
+
+python benchmarks/table1.py CAMVID [--recipe quick] [--out runs/table1] [--fraction 0.5] [--models ...] [--balances ...]
+python benchmarks/table1.py CAMVID --time                     (latencies; wants a quiet machine)
+python benchmarks/table1.py CAMVID --figure table1.png        (one picture through all of them; or of "synthetic")
+
+Each network and balancing is a run in a folder of its own, by recipes/table1. A stopped program goes on when it is
+started again, and several processes may share the work: what one is at, the others leave to it. Whatever is done is
+printed beside the paper's figures, and stands in benchmarks/results/table1.json; what is missing is named. Runs of
+different budgets are never put into one table.
+
+Scores are in percent, by segnet's own evaluation against the truth at its full size; a network that was trained on
+smaller pictures sees them so, and its logits are enlarged. BF counts boundary points one to one, as the paper's
+does; "near" is BF as segnet evaluate gives it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segnet import checkpoint
+from segnet.allocator import keep_freed_memory
+from segnet.benchmarking.measure import Candidate, measure
+from segnet.boundary.counts import BoundaryConfig
+from segnet.boundary.scores import BoundaryMeter
+from segnet.cli import parse
+from segnet.commands import train as command
+from segnet.data.dataset import SegmentationDataset
+from segnet.data.pictures import read_image, write_image
+from segnet.data.sources import Source, open_source
+from segnet.devices import pick_device
+from segnet.evaluation import evaluate
+from segnet.files import write_json
+from segnet.machine import about
+from segnet.models.cost import cost_of
+from segnet.models.segnet import SegNet
+from segnet.models.zoo import MODELS, create_model
+from segnet.training.settings import TrainConfig
+from segnet.visualize import add_legend, class_shares, colorize, panels
+from study import SCORES, WEIGHTS, Row, learn_and_score
+from table1_paper import BALANCES, PAPER, Measured, table_of, verdict_table, verdicts
+
+HERE = Path(__file__).parent
+RECIPES = HERE.parent / "recipes" / "table1"
+RESULT = HERE / "results" / "table1.json"
+TIMES = "times.json"
+
+Size = tuple[int, int]
+Table = dict[str, Any]
+
+
+class AtSize(nn.Module):
+    """A network that sees pictures at the size it was trained at, and gives logits at theirs."""
+
+    def __init__(self, network: nn.Module, size: Size) -> None:
+        super().__init__()
+        self.network = network
+        self.size = size
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, classes, H, W)."""
+        small = F.interpolate(image, self.size, mode="bilinear", antialias=True).clamp(0, 1)
+        return F.interpolate(self.network(small), image.shape[2:], mode="bilinear")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    given = flags().parse_args(arguments)
+    keep_freed_memory()
+    source = open_source(given.data)
+    if given.figure:
+        draw(source.dataset(given.split), given.out / given.balances[0], given.picture, given.figure)
+        return
+    if given.time:
+        write_json(given.out / TIMES, timed(given.threads))
+    else:
+        learn(source, given)
+    report(given.out, given.json)
+
+
+def flags() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", help="CamVid's folder")
+    parser.add_argument("--out", type=Path, default=Path("runs/table1"), help="folder of the runs")
+    parser.add_argument("--recipe", choices=("paper", "quick"), default="paper")
+    parser.add_argument("--fraction", type=float, default=1.0, help="of the recipe's epochs")
+    parser.add_argument("--size", type=int, nargs=2, help="height and width to train at; the recipe's if not given")
+    parser.add_argument("--models", nargs="+", choices=tuple(PAPER), default=tuple(PAPER))
+    parser.add_argument("--balances", nargs="+", choices=BALANCES, default=BALANCES)
+    parser.add_argument("--split", choices=("val", "test"), default="val", help="what is scored")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--time", action="store_true", help="time the networks, and train none")
+    parser.add_argument("--threads", type=int, default=0, help="for --time")
+    parser.add_argument("--figure", type=Path, help="draw a picture's labels by all networks, and train none")
+    parser.add_argument("--picture", help="its name; the first of the split if not given")
+    parser.add_argument("--json", type=Path, default=RESULT)
+    return parser
+
+
+def learn(source: Source, given: argparse.Namespace) -> None:
+    """All runs that are asked for, done by others, or done before."""
+    for balance in given.balances:
+        for name in given.models:
+            config, size = recipe(given, balance)
+            train_set, val_set = (source.dataset(split, size=size) for split in ("train", "val"))
+            budget = budget_of(given, config, size, len(train_set))
+            print(f"{balance} {name}", flush=True)
+            check_one_budget([budget, *(run["budget"] for *_, run in finished(given.out))])
+            learn_and_score(
+                Row(
+                    about=f"{name}, {balance}",
+                    network=partial(create_model, name, classes=source.labels.classes),
+                    config=config,
+                ),
+                (train_set, val_set),
+                given.out / balance / name,
+                score=partial(scores_of, dataset=source.dataset(given.split), budget=budget, device=given.device),
+                device=given.device,
+                settings={"model": name, "size": size and list(size)},
+            )
+
+
+def recipe(given: argparse.Namespace, balance: str) -> tuple[TrainConfig, Size | None]:
+    """The settings of a row, and the size of its pictures (None: their own)."""
+    file = RECIPES / f"{given.recipe}.yaml"
+    weights = {"median": "median", "natural": "none"}[balance]
+    _, found = parse("train", command.run, [given.data, "--config", str(file), "--balance", weights])
+    config: TrainConfig = found["training"]
+    config = replace(config, epochs=max(1, round(given.fraction * config.epochs)))
+    if given.split == "val":  # then no epoch may be chosen by what is scored
+        config = replace(config, validate_every=config.epochs)
+    return config, tuple(given.size) if given.size else found["size"]
+
+
+def budget_of(given: argparse.Namespace, config: TrainConfig, size: Size | None, pictures: int) -> Table:
+    """What all rows of a table must have in common."""
+    return {
+        "recipe": given.recipe,
+        "fraction": given.fraction,
+        "size": size and list(size),
+        "pictures": pictures,
+        "epochs": config.epochs,
+        "steps": config.epochs * (pictures // config.pictures),
+        "batch": config.pictures,
+        "optimizer": config.optimizer,
+        "precision": config.precision,
+        "device": pick_device(given.device).type,
+        "split": given.split,
+    }
+
+
+def check_one_budget(budgets: Sequence[Table]) -> None:
+    """Refuse to compare networks that were not trained alike."""
+    for budget in budgets[1:]:
+        for key, value in budget.items():
+            if value != budgets[0][key]:
+                raise SystemExit(
+                    f"runs of {key} {budgets[0][key]} and {value} cannot stand in one table; give another --out"
+                )
+
+
+def seeing(network: SegNet, budget: Table) -> nn.Module:
+    """The network, taking pictures at their own size."""
+    return AtSize(network, tuple(budget["size"])) if budget["size"] else network
+
+
+def scores_of(network: SegNet, *, dataset: SegmentationDataset, budget: Table, device: str) -> Table:
+    """Of a network with batch norm folded, in float32, on pictures at their own size."""
+    near = BoundaryMeter(dataset.labels)
+    paired = BoundaryMeter(dataset.labels, BoundaryConfig(matching=True, radii=()))
+
+    def observe(*picture: Any) -> None:
+        near.add(*picture)
+        paired.add(*picture)
+
+    scores = evaluate(seeing(network, budget), dataset, device=device, observe=observe).to_dict()
+    boundary = {"boundary": near.scores.to_dict(), "boundary_one_to_one": paired.scores.to_dict()}
+    machine = about("segnet", "torch", "lightning", "kornia")
+    return {"budget": budget, "machine": machine, "scored": len(dataset), **scores, **boundary}
+
+
+def finished(out: Path) -> Iterator[tuple[str, str, Table]]:
+    """Balancing, network and scores.json of every run that is done."""
+    for balance in BALANCES:
+        for name in PAPER:
+            if (out / balance / name / SCORES).is_file():
+                yield balance, name, read(out / balance / name / SCORES)
+
+
+def read(path: Path) -> Table:
+    table: Table = json.loads(path.read_text(encoding="utf-8"))
+    return table
+
+
+def timed(threads: int) -> Table:
+    """Median milliseconds of one picture of 360x480, of 50 each as in the paper, by turns."""
+    rows = measure([Candidate(model=name) for name in PAPER], rounds=5, pictures=10, threads=threads)
+    times = {row.candidate.model: round(row.p50_ms, 2) for row in rows}
+    return {"machine": about("segnet", "torch"), "device": pick_device("auto").type, "threads": threads, "ms": times}
+
+
+def report(out: Path, result: Path) -> None:
+    """Print the table, and write it."""
+    runs = list(finished(out))
+    if not runs:
+        raise SystemExit(f"{out}: no run is done yet, so there is no table")
+    check_one_budget([run["budget"] for *_, run in runs])
+    times = read(out / TIMES) if (out / TIMES).is_file() else None
+    rows = {name: row_of(name, runs, times) for name in PAPER}
+    done = [f"{balance} {name}" for balance, name, _ in runs]
+    missing = [row for balance in BALANCES for name in PAPER if (row := f"{balance} {name}") not in done]
+    found = verdicts(rows)
+    print(f"{heading(runs[0][2])}\n\n{table_of(rows)}\n")
+    if missing:
+        print(f"missing: {', '.join(missing)}\n")
+    print(verdict_table(found))
+    machines = [run["machine"] for *_, run in runs]
+    table = {
+        "budget": runs[0][2]["budget"],
+        "scored": runs[0][2]["scored"],
+        "machines": [machine for place, machine in enumerate(machines) if machine not in machines[:place]],
+        "timed": times and {key: value for key, value in times.items() if key != "ms"},
+        "rows": {name: asdict(row) for name, row in rows.items()},
+        "missing": missing,
+        "orderings": found,
+    }
+    write_json(result, table)
+
+
+def heading(run: Table) -> str:
+    """How ours were trained and scored, in a sentence that stands above the table."""
+    budget = run["budget"]
+    size = "x".join(map(str, budget["size"])) if budget["size"] else "the pictures' own size"
+    return (
+        f"Ours: recipe {budget['recipe']}, {budget['epochs']} epochs ({budget['steps']} steps of {budget['batch']}) at "
+        f"{size}, {budget['precision']} on {budget['device']}, fraction {budget['fraction']:g}, scored on "
+        f"{run['scored']} {budget['split']} pictures. The paper's: at 360x480, batches of 12, on 233 test pictures."
+    )
+
+
+def row_of(name: str, runs: Sequence[tuple[str, str, Table]], times: Table | None) -> Measured:
+    cost = cost_of(MODELS[name])
+    return Measured(
+        parameters=cost.parameters / 1e6,
+        storage=(cost.code_bytes + cost.kept_bytes) / cost_of(MODELS["segnet_basic"]).code_bytes,
+        ms=times["ms"].get(name) if times else None,
+        scores={balance: in_percent(run) for balance, other, run in runs if other == name},
+    )
+
+
+def in_percent(run: Table) -> dict[str, float]:
+    boundaries = {"bf": run["boundary_one_to_one"]["bf_paper"], "bf_near": run["boundary"]["bf_paper"]}
+    scores = {key: run[key] for key in ("global_accuracy", "class_average", "miou")} | boundaries
+    return {key: 100 * value for key, value in scores.items()}
+
+
+@torch.inference_mode()
+def draw(dataset: SegmentationDataset, runs: Path, picture: str | None, file: Path) -> None:
+    """Picture, truth, and the labels of every network that is trained, with a legend."""
+    trained = [name for name in PAPER if (runs / name / SCORES).is_file()]
+    if not trained:
+        raise SystemExit(f"{runs}: no run is done yet, so there is nothing to draw")
+    names = [sample.name for sample in dataset.samples]
+    if picture is not None and picture not in names:
+        raise SystemExit(f"there is no picture {picture}; there are {names[0]} to {names[-1]}")
+    index = names.index(picture) if picture else 0
+    image, truth = read_image(dataset.samples[index].image), dataset.read_classes(index)
+    whole = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    drawn = [("picture", image), ("truth", colorize(truth, dataset.labels))]
+    for name in trained:
+        network = checkpoint.load(runs / name / WEIGHTS).model.folded()
+        seen = seeing(network, read(runs / name / SCORES)["budget"])
+        mask = seen(whole).argmax(dim=1)[0].numpy()
+        drawn.append((PAPER[name].name, colorize(mask, dataset.labels)))
+    write_image(file, add_legend(panels(drawn, columns=5), dataset.labels, class_shares(truth, dataset.labels)))
+    if missing := [name for name in PAPER if name not in trained]:
+        print(f"missing in {file}: {', '.join(missing)}")
+
+
+if __name__ == "__main__":
+    main()
