@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -210,6 +211,15 @@ def test_a_full_disk_is_told_and_leaves_nothing(
     assert not written(tmp_path / "out")
 
 
+@pytest.fixture
+def heard_ctrl_c() -> Iterator[None]:
+    """Ctrl-C is heard, also where the tests run in the background and it would be ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard_ctrl_c")
 def test_ctrl_c_ends_a_live_movie_so_that_it_plays(
     model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
