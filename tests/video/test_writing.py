@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -143,19 +144,21 @@ def test_a_block_that_raises_leaves_the_old_movie(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.fixture
+@contextmanager
 def little_room() -> Iterator[None]:
-    """Files may grow to 4 KB, as on a disk that is full then."""
+    """Files may grow to 4 KB, as on a disk that is full then; not for longer than the writing, since what pytest prints
+    may go to a file as well."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("little_room")
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
 def test_a_full_disk_is_told_and_leaves_nothing(name: str, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"cannot be written \(File too large\)"):
+    with little_room(), pytest.raises(OutputError, match=r"cannot be written \(File too large\)"):
         write(tmp_path / name, noise(30))
     assert not list(tmp_path.iterdir())
 
