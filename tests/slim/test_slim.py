@@ -34,7 +34,8 @@ def test_predict_gives_the_mask_that_pytorch_gives(model: str, tmp_path: Path) -
     mask = np.asarray(Image.open(tmp_path / "mask" / "street.png"))
     expected = np.asarray(Image.open(FILES / "torch" / "mask" / "street.png"))
     assert (mask == expected).mean() > 0.999
-    assert {path.parent.name for path in tmp_path.rglob("street.png")} == {"mask", "overlay", "confidence"}
+    kinds = {path.parent.name for path in tmp_path.rglob("street.png")}
+    assert kinds == {"mask", "overlay", "confidence", "confidence_color"}
 
 
 def test_a_predictor_in_python() -> None:
