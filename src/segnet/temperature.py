@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from segnet.calibration.counts import SMALLEST
 from segnet.data.dataset import SegmentationDataset, worker_error
 from segnet.devices import pick_device
 from segnet.errors import ConfigError, DataError, ModelError, SegNetError
@@ -32,8 +33,6 @@ _CANDIDATES = 2.0 ** (np.arange(-8, 13) / 4)  # 1 is among them
 
 TRIED = (float(_CANDIDATES[0]), float(_CANDIDATES[-1]))
 """The lowest and the highest temperature that is looked at."""
-
-_SMALLEST = 1e-12  # a probability counts as no less, as in ``calibration.counts``
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,7 @@ def _nll(drawn: Iterator[Tensor], truth: Tensor) -> Tensor:
             of_truth = kept.gather(0, true[None])[0]
             for place, temperature in enumerate(_CANDIDATES):
                 found[place] += (of_truth / temperature - (kept / temperature).logsumexp(dim=0)).exp()
-    return -(found / number).clamp_min(_SMALLEST).log().double().sum(dim=1)
+    return -(found / number).clamp_min(SMALLEST).log().double().sum(dim=1)
 
 
 def _lowest(nll: NDArray[np.float64], pixels: int) -> Temperature:

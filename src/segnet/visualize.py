@@ -18,7 +18,8 @@ from segnet.errors import ConfigError, ShapeError
 from segnet.labels import VOID, Color, Labels
 
 __all__ = [
-    "add_legend", "class_shares", "color_map", "colorize", "comparison", "overlay", "panels", "rounded_up", "sheet",
+    "SCALE", "add_legend", "class_shares", "color_map", "colorize", "comparison", "overlay", "panels", "rounded_up",
+    "scale_colors", "sheet",
 ]  # fmt: skip
 
 Picture = NDArray[np.uint8]
@@ -29,7 +30,7 @@ _INK = (32, 33, 36)
 _FRAME = (120, 120, 124)
 _WRONG = (230, 30, 40)
 # Matplotlib's viridis (CC0) at eight even steps: lightness grows evenly, and it reads the same to the colour-blind.
-_SCALE = (
+SCALE = (
     (68, 1, 84), (70, 50, 126), (54, 92, 141), (39, 127, 142), (31, 161, 135), (74, 193, 109), (160, 218, 57),
     (253, 231, 37),
 )  # fmt: skip
@@ -95,13 +96,20 @@ def color_map(values: NDArray[np.float32], *, largest: float, title: str) -> Pic
     Returns:
         uint8 (H' > H, W' >= W, 3): wider where the title needs it.
     """
-    table = np.stack([np.interp(np.linspace(0, 7, 256), range(8), channel) for channel in zip(*_SCALE, strict=True)], 1)
-    colors = np.rint(table).astype(np.uint8)
+    colors = scale_colors()
     levels = np.rint(np.clip(values / largest, 0, 1) * 255).astype(np.uint8)
     height, width = values.shape
     return _stack(
         [np.take(colors, levels, axis=0), _bar(colors, largest, title, _font(_text_size(height, width)), width)]
     )
+
+
+def scale_colors() -> Picture:
+    """The colours between those of ``SCALE``, dark violet first: uint8 (256, 3)."""
+    places = np.linspace(0, len(SCALE) - 1, 256)
+    channels = [np.interp(places, range(len(SCALE)), channel) for channel in zip(*SCALE, strict=True)]
+    colors: Picture = np.rint(np.stack(channels, axis=1)).astype(np.uint8)
+    return colors
 
 
 def rounded_up(value: float) -> float:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -311,7 +310,7 @@ def _report(tally: Tally, labels: Labels, pictures: int, out: Path) -> None:
 
 def _tell(tally: Tally, labels: Labels, file: Path | None) -> None:
     """What could not be read, or only in part; and all figures to the file that was asked for."""
-    from segnet.files import replacing
+    from segnet.files import write_json
 
     for failure in tally.failures:
         log.error("segnet: %s", failure)
@@ -322,5 +321,4 @@ def _tell(tally: Tally, labels: Labels, file: Path | None) -> None:
             "videos": tally.videos,
             "failures": tally.failures,
         }
-        with replacing(file) as temporary:
-            temporary.write_text(dumps(figures, indent=2) + "\n", encoding="utf-8")
+        write_json(file, figures)

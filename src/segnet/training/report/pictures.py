@@ -28,11 +28,9 @@ from segnet.pages.panels import (
     photo_panel,
     smooth,
 )
+from segnet.visualize import SCALE, scale_colors
 
 __all__ = ["Example", "choose_examples", "pictures_section"]
-
-# The five supports of Matplotlib's viridis: even steps of brightness, also for colour-blind readers.
-_VIRIDIS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -189,19 +187,17 @@ def _row(example: Example, labels: Labels) -> str:
 
 
 def _confidence_panel(example: Example, size: tuple[int, int]) -> Panel:
-    supports = np.linspace(0, 255, len(_VIRIDIS))
-    table = np.stack([np.interp(np.arange(256), supports, channel) for channel in zip(*_VIRIDIS, strict=True)], axis=1)
     values = smooth((255 * example.confidence).round().astype(np.uint8), size)
     sure = percent(float(example.confidence.mean()), 0)
     return Panel(
         caption=f"confidence, mean {sure}",
         alt=f"{example.name}, confidence: {sure} on average",
-        source=address(Image.fromarray(table.round().astype(np.uint8)[values]), "jpeg", quality=82),
+        source=address(Image.fromarray(scale_colors()[values]), "jpeg", quality=82),
     )
 
 
 def _legend(examples: Sequence[Example], labels: Labels) -> str:
-    stops = ", ".join(f"rgb{color}" for color in _VIRIDIS)
+    stops = ", ".join(f"rgb{color}" for color in SCALE)
     ramp = (
         f'confidence 0 <i class="ramp" style="background:linear-gradient(90deg, {stops})"></i> 100\N{NO-BREAK SPACE}%'
     )
