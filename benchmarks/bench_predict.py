@@ -19,10 +19,13 @@ import time
 from pathlib import Path
 
 from segnet.allocator import keep_freed_memory
-from segnet.commands import predict
 from segnet.data.pictures import read_image, write_image
 from segnet.data.synthetic import draw_scene
 from segnet.inference import Predictor
+from segnet.labelling.jobs import find_jobs
+from segnet.labelling.output import Output
+from segnet.labelling.pictures import Tally, label_all
+from segnet.look import Look
 from segnet.machine import about
 
 RESULT = Path(__file__).parent / "results" / "predict.json"
@@ -59,9 +62,9 @@ def folder(pictures: int, rounds: int) -> dict[str, object]:
         source, out = Path(root) / "in", Path(root) / "out"
         for seed in range(pictures):
             write_image(source / f"{seed:03}.png", draw_scene(seed)[0])
-        jobs = predict.find_jobs([str(source)])
+        jobs = find_jobs([str(source)])
         images = [read_image(job.picture) for job in jobs]
-        output = predict.Output(out, ("mask", "overlay"), 0.5, predictor.labels)
+        output = Output(out, ("mask", "overlay"), Look(), predictor.labels)
         predictor(images[0])
         bare, whole = [], []
         for _ in range(rounds):
@@ -70,7 +73,7 @@ def folder(pictures: int, rounds: int) -> dict[str, object]:
                 predictor(image)
             bare.append(pictures / (time.perf_counter() - start))
             start = time.perf_counter()
-            predict.label_all(predictor, jobs, output, predict.Tally())
+            label_all(predictor, jobs, output, Tally(), each=lambda _: None)
             whole.append(pictures / (time.perf_counter() - start))
     return {
         "pictures": pictures,

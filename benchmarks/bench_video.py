@@ -31,10 +31,11 @@ from segnet.inference import Predictor
 from segnet.machine import about
 from segnet.metrics import score_mask
 from segnet.video.opening import open_video
-from segnet.video.pipeline import label_video, stream, write_video
+from segnet.video.pipeline import label_video, write_video
 from segnet.video.reading import open_clip
 from segnet.video.settings import VideoConfig
 from segnet.video.smoothing import SmoothRuntime
+from segnet.video.streaming import stream
 from segnet.video.tally import VideoTally
 from segnet.video.writing import MovieFormat, writing
 

@@ -14,6 +14,7 @@ import pytest
 from segnet import cli
 from segnet.commands import predict
 from segnet.errors import ConfigError
+from segnet.look import Look
 from segnet.training.settings import TrainConfig
 
 
@@ -253,7 +254,7 @@ def test_the_command_line_wins_over_the_config_file(heard: Any, tmp_path: Path, 
     given = [word.replace("FILE", config) for word in form]
     words = [*given, "--opacity", "0.3"] if first else ["--opacity", "0.3", *given]
     _, flags = heard("predict", *words, "b.png")
-    assert (flags["opacity"], flags["model"]) == (0.3, "a")
+    assert (flags["look"], flags["model"]) == (Look(opacity=0.3), "a")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image as Pillow
 
 from segnet import checkpoint
 from segnet.errors import ConfigError, ModelError, ShapeError
@@ -17,8 +18,10 @@ from segnet.metadata import ModelInfo
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.runtimes.averaging import AverageConfig
 from segnet.runtimes.protocol import FileRuntime, Image
 from segnet.runtimes.pytorch import TorchRuntime
+from segnet.tiling import TileConfig
 
 
 @pytest.fixture
@@ -181,6 +184,92 @@ def test_a_file_of_masks_gives_uncertainty_but_no_confidence(five_labels: Labels
     assert (found.mask.min(), found.uncertainty.max()) == (1, 0.5)
     with pytest.raises(ModelError, match="toy: gives masks alone; export with --output probabilities"):
         Predictor(runtime, confidence=True, uncertainty=True)(image)
+
+
+@pytest.fixture
+def wide() -> np.ndarray:
+    coarse = np.random.default_rng(7).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    return np.asarray(Pillow.fromarray(coarse).resize((420, 300), Pillow.Resampling.BICUBIC))
+
+
+def test_tiles_give_what_the_whole_picture_gives(narrow: SegNet, five_labels: Labels, wide: np.ndarray) -> None:
+    settings = {"confidence": True, "uncertainty": True}
+    whole = predictor_of(narrow, five_labels, tiles=None, **settings)(wide)
+    tiled = predictor_of(narrow, five_labels, tiles=TileConfig(tile=256, overlap=96), **settings)(wide)
+    assert whole.confidence is not None
+    assert tiled.confidence is not None
+    assert whole.uncertainty is not None
+    assert tiled.uncertainty is not None
+    assert (tiled.mask != whole.mask).mean() < 0.005
+    np.testing.assert_allclose(tiled.confidence, whole.confidence, atol=0.01)
+    np.testing.assert_allclose(tiled.uncertainty, whole.uncertainty, atol=0.02)
+
+
+def test_pictures_are_cut_when_they_would_take_more_memory_than_allowed(
+    narrow: SegNet, five_labels: Labels, wide: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, ...]] = []
+    inner = TorchRuntime.mask, TorchRuntime.probabilities
+
+    def mask(self: TorchRuntime, image: Image) -> np.ndarray:
+        seen.append(image.shape)
+        return inner[0](self, image)
+
+    def probabilities(self: TorchRuntime, image: Image) -> np.ndarray:
+        seen.append(image.shape)
+        return inner[1](self, image)
+
+    monkeypatch.setattr(TorchRuntime, "mask", mask)
+    monkeypatch.setattr(TorchRuntime, "probabilities", probabilities)
+    predictor_of(narrow, five_labels)(wide)
+    assert seen == [(1, 3, 300, 420)]
+    seen.clear()
+    predictor_of(narrow, five_labels, tiles=TileConfig(memory=0.1, overlap=32))(wide)
+    assert len(seen) > 1
+    assert max(height * width for _, _, height, width in seen) * (1200 + 16 * 5) < 0.1e9
+    seen.clear()
+    predictor_of(narrow, five_labels, tiles=TileConfig(memory=0.1, overlap=32), longest=100)(wide)
+    assert seen == [(1, 3, 71, 100)]
+
+
+def test_a_file_of_one_size_labels_larger_pictures_in_tiles_of_it(five_labels: Labels, wide: np.ndarray) -> None:
+    class Fixed(Masks):
+        def run(self, image: Image) -> list[np.ndarray]:
+            assert image.shape == (1, 3, 128, 160)
+            return super().run(image)
+
+    info = ModelInfo(name="toy", labels=five_labels, output="mask", samples=4, size=(128, 160))
+    found = Predictor(Fixed(Path("toy.onnx"), info), uncertainty=True)(wide)
+    assert found.mask.shape == (300, 420)
+    assert (found.mask == 1).all()
+    assert found.uncertainty is not None
+    np.testing.assert_allclose(found.uncertainty, 0.5, rtol=1e-5)
+    with pytest.raises(ShapeError, match="was exported for pictures of 128x160, not 100x420"):
+        Predictor(Fixed(Path("toy.onnx"), info))(wide[:100])
+
+
+def test_scale_wins_over_longest(narrow: SegNet, five_labels: Labels, image: np.ndarray) -> None:
+    predictor = predictor_of(narrow, five_labels, longest=10, scale=2.0)
+    assert predictor.working_size(21, 30) == (42, 60)
+    assert predictor(image).mask.shape == (21, 30)
+    assert predictor_of(narrow, five_labels, scale=0.001).working_size(21, 30) == (1, 1)
+    for scale in (0.0, -1.0, float("nan"), 20.0):
+        with pytest.raises(ConfigError, match=r"give a number from 0\.001 to 16"):
+            predictor_of(narrow, five_labels, scale=scale)
+
+
+def test_longest_can_be_what_the_model_learnt_from(narrow: SegNet, five_labels: Labels) -> None:
+    for provenance, longest in (({"longest": 320}, 320), ({}, 1024), ({"longest": "?"}, 1024)):
+        runtime = TorchRuntime(narrow, five_labels, device="cpu", provenance=provenance)
+        assert Predictor(runtime, longest="model").longest == longest
+    assert Predictor.load("segnet_light", longest="model").longest == 480
+
+
+def test_views_are_averaged(narrow: SegNet, five_labels: Labels, image: np.ndarray) -> None:
+    average = AverageConfig(flip=True)
+    one, other = (predictor_of(narrow, five_labels, average=average)(view) for view in (image, image[:, ::-1]))
+    assert (one.mask == other.mask[:, ::-1]).mean() > 0.99
+    assert (one.mask != predictor_of(narrow, five_labels)(image).mask).any()
 
 
 def test_read_ahead_keeps_the_order_though_later_ones_are_ready_first() -> None:

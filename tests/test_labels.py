@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import FrozenInstanceError
+from importlib import import_module
+from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from segnet.errors import ConfigError
-from segnet.labels import CAMVID, CAMVID12, PASCAL, SUN, VOID, Labels
+from segnet.labels import CAMVID, CAMVID12, PASCAL, SUN, VOID, Color, Labels
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_camvid_has_the_published_classes_and_colours_in_the_published_order():
@@ -62,10 +67,58 @@ def test_palette_gives_each_class_its_colour_and_void_black():
 
 
 @pytest.mark.parametrize("count", [1, 8, 9, 40, 255])
-def test_any_possible_number_of_names_gets_valid_colours(count: int):
+def test_any_possible_number_of_names_gets_a_colour_each(count: int):
     labels = Labels.from_names([f"class {index}" for index in range(count)])
-    assert labels.classes == len(labels.colors) == count
-    assert len(set(labels.colors[:40])) == min(count, 40)
+    assert labels.classes == len(set(labels.colors)) == count
+    assert labels.colors == Labels.numbered(255).colors[:count]
+
+
+def test_colorblind_labels_differ_in_their_colours_alone():
+    safe = CAMVID.colorblind()
+    assert safe.names == CAMVID.names
+    assert safe.colors == Labels.from_names(CAMVID.names).colors
+    assert not set(safe.colors) & set(CAMVID.colors)
+
+
+# Sight without one kind of cone, by two models: Machado, Oliveira, Fernandes 2009 and Vienot, Brettel, Mollon 1999.
+SIGHTS = {
+    "normal": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+    "protanopia by Vienot": [[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]],
+    "deuteranopia by Vienot": [[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]],
+}
+
+
+def smallest_distance(colors: tuple[Color, ...], sight: str) -> float:
+    """Of any two, in CIELAB (1976) under D65; the palette itself was chosen in OKLab."""
+    parts = np.array(colors) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    simulated = np.clip(linear @ np.array(SIGHTS[sight]).T, 0, 1)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    x, y, z = np.moveaxis(simulated @ to_xyz.T / to_xyz.sum(axis=1), -1, 0)
+    x, y, z = (np.where(part > 216 / 24389, np.cbrt(part), (24389 / 27 * part + 16) / 116) for part in (x, y, z))
+    points = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
+    return min(float(np.linalg.norm(one - other)) for one, other in combinations(points, 2))
+
+
+@pytest.mark.parametrize(("count", "least"), [(11, 15), (20, 9), (40, 5)])
+@pytest.mark.parametrize("sight", SIGHTS)
+def test_the_colours_can_be_told_apart_by_every_kind_of_sight(sight: str, count: int, least: float):
+    assert smallest_distance(Labels.numbered(count).colors, sight) > least
+
+
+@pytest.mark.parametrize("sight", [sight for sight in SIGHTS if sight not in {"normal", "tritanopia"}])
+def test_twenty_colours_are_farther_apart_than_camvids_eleven(sight: str):
+    own = smallest_distance(CAMVID.colors, sight)
+    assert smallest_distance(CAMVID.colorblind().colors, sight) > 2 * own
+    assert smallest_distance(Labels.numbered(20).colors, sight) > 1.2 * own
+
+
+def test_the_colours_are_those_that_the_program_chooses(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    assert import_module("make_palette").choose(40) == list(Labels.numbered(40).colors)
 
 
 def test_labels_cannot_be_changed():

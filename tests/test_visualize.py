@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segnet.errors import ConfigError, ShapeError
+from segnet.errors import ShapeError
 from segnet.labels import CAMVID, VOID, Labels
+from segnet.look import Look
 from segnet.visualize import (
+    add_class_names,
     add_legend,
     class_shares,
     color_map,
@@ -45,9 +47,9 @@ def test_colorize_gives_each_pixel_the_colour_of_its_class() -> None:
 
 def test_overlay_blends_by_opacity() -> None:
     mask = np.zeros((4, 6), dtype=np.uint8)
-    assert overlay(grey(4, 6), mask, LABELS, opacity=0)[0, 0].tolist() == [100, 100, 100]
+    assert overlay(grey(4, 6), mask, LABELS, Look(opacity=0))[0, 0].tolist() == [100, 100, 100]
     assert overlay(grey(4, 6), mask, LABELS)[0, 0].tolist() == [150, 50, 50]
-    assert overlay(grey(4, 6), mask, LABELS, opacity=1)[0, 0].tolist() == [200, 0, 0]
+    assert overlay(grey(4, 6), mask, LABELS, Look(opacity=1))[0, 0].tolist() == [200, 0, 0]
 
 
 def test_overlay_draws_a_light_line_between_classes() -> None:
@@ -71,6 +73,10 @@ def test_overlay_leaves_void_as_it_is_and_draws_no_line_around_it() -> None:
 
 
 def test_overlay_leaves_its_arguments_alone_and_takes_any_size() -> None:
+    flipped = np.arange(72, dtype=np.uint8).reshape(4, 6, 3)[..., ::-1]
+    np.testing.assert_array_equal(
+        overlay(flipped, halves(4, 6), LABELS), overlay(flipped.copy(), halves(4, 6).astype(np.int64), LABELS)
+    )
     image, mask = grey(1, 1), np.zeros((1, 1), dtype=np.int64)
     assert overlay(image, mask, LABELS).shape == (1, 1, 3)
     assert image.tolist() == [[[100, 100, 100]]]
@@ -81,10 +87,76 @@ def test_overlay_refuses_a_mask_of_another_size() -> None:
         overlay(grey(4, 6), halves(4, 5), LABELS)
 
 
-@pytest.mark.parametrize("opacity", [-0.1, 1.1, float("nan")])
-def test_overlay_refuses_an_opacity_outside_0_to_1(opacity: float) -> None:
-    with pytest.raises(ConfigError, match=r"opacity is .*; give a number from 0"):
-        overlay(grey(4, 6), halves(4, 6), LABELS, opacity=opacity)
+def line_by_loop(mask: NDArray[np.uint8], width: int) -> NDArray[np.bool_]:
+    """Whether a pixel's class differs, along the row or the column, from one that a line of this width joins it to."""
+    height, columns = mask.shape
+    lines = np.zeros(mask.shape, dtype=bool)
+    ahead = [(0, step) for step in range(1, (width + 1) // 2 + 1)] + [
+        (step, 0) for step in range(1, (width + 1) // 2 + 1)
+    ]
+    behind = [(0, -step) for step in range(1, width // 2 + 1)] + [(-step, 0) for step in range(1, width // 2 + 1)]
+    for y, x in np.ndindex(mask.shape):
+        for down, right in ahead + behind:
+            if 0 <= y + down < height and 0 <= x + right < columns and mask[y, x] != VOID:
+                other = mask[y + down, x + right]
+                lines[y, x] |= other not in (mask[y, x], VOID)
+    return lines
+
+
+@pytest.mark.parametrize("width", [0, 1, 2, 3, 6, 40])
+def test_lines_are_those_of_a_plain_loop_of_any_width(width: int) -> None:
+    rng = np.random.default_rng(width)
+    mask = np.repeat(np.repeat(rng.choice([0, 1, 2, VOID], size=(5, 7)), 4, axis=0), 3, axis=1).astype(np.uint8)
+    picture = overlay(grey(*mask.shape), mask, LABELS, Look(opacity=0, lines=width))
+    np.testing.assert_array_equal(picture[..., 0] != 100, line_by_loop(mask, width))
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 9])
+def test_a_line_lies_on_both_sides_of_its_border_and_is_as_wide_as_asked(width: int) -> None:
+    row = overlay(grey(4, 40), halves(4, 40), LABELS, Look(opacity=0, lines=width))[2, :, 0]
+    drawn = np.flatnonzero(row != 100)
+    assert drawn.tolist() == list(range(20 - (width + 1) // 2, 20 + width // 2))
+
+
+def thirds(height: int, width: int) -> NDArray[np.uint8]:
+    """Class 0 on the left, 1 in the middle, 2 on the right."""
+    return np.repeat(np.arange(3, dtype=np.uint8), width // 3)[None].repeat(height, axis=0)
+
+
+def test_an_overlay_of_some_classes_leaves_the_others_as_the_picture_is() -> None:
+    picture = overlay(grey(4, 30), thirds(4, 30), LABELS, Look(classes=("right",), lines=0))
+    assert (picture[:, :10] == 100).all()
+    assert (picture[:, 10:20] == (50, 100, 50)).all()
+    assert (picture[:, 20:] == 100).all()
+
+
+def test_lines_run_around_the_shown_classes_alone() -> None:
+    around = [overlay(grey(4, 30), thirds(4, 30), LABELS, Look(classes=(name,), opacity=0)) for name in LABELS.names]
+    drawn = [np.flatnonzero((picture[2] != 100).any(axis=1)).tolist() for picture in around]
+    assert drawn == [[9], [9, 19], [19]]
+
+
+def test_colours_of_some_classes_leave_the_others_black() -> None:
+    picture = colorize(thirds(4, 30), LABELS, Look(classes=("left", "absent")))
+    assert [tuple(picture[2, column].tolist()) for column in (5, 15, 25)] == [(200, 0, 0), (0, 0, 0), (1, 2, 3)]
+
+
+def test_a_look_changes_neither_mask_nor_labels() -> None:
+    mask, look = thirds(4, 30), Look(classes=("right",), palette="colorblind")
+    overlay(grey(4, 30), mask, LABELS, look)
+    colorize(mask, LABELS, look)
+    np.testing.assert_array_equal(mask, thirds(4, 30))
+    assert LABELS.colors == ((200, 0, 0), (0, 100, 0), (1, 2, 3))
+
+
+def test_the_colorblind_palette_is_in_picture_colours_and_legend() -> None:
+    look, safe = Look(palette="colorblind", opacity=1, lines=0), Labels.from_names(LABELS.names)
+    mask = thirds(64, 99)
+    np.testing.assert_array_equal(colorize(mask, LABELS, look), colorize(mask, safe))
+    np.testing.assert_array_equal(overlay(grey(64, 99), mask, LABELS, look), colorize(mask, safe))
+    legend = add_legend(grey(64, 99), LABELS, np.full(3, 1 / 3), look)[64:]
+    assert all(contains(legend, color) for color in safe.colors)
+    assert not any(contains(legend, color) for color in LABELS.colors)
 
 
 def test_class_shares_leave_void_out() -> None:
@@ -112,6 +184,20 @@ def test_legend_shows_only_the_classes_that_occur_largest_first() -> None:
     assert not contains(legend, (1, 2, 3))
     first_rows = [np.flatnonzero((legend == color).all(axis=2).any(axis=1))[0] for color in LABELS.colors[:2]]
     assert first_rows[1] < first_rows[0]
+
+
+def test_a_legend_of_some_classes_leaves_the_others_out() -> None:
+    legend = add_legend(grey(64, 64), LABELS, np.array([0.3, 0.5, 0.2]), Look(classes=("left", "absent")))[64:]
+    assert contains(legend, (200, 0, 0)) and contains(legend, (1, 2, 3))  # noqa: PT018
+    assert not contains(legend, (0, 100, 0))
+
+
+def test_class_names_below_a_picture_depend_on_its_size_alone() -> None:
+    look = Look(classes=("right", "absent"))
+    first, second = (add_class_names(picture, LABELS, look) for picture in (grey(64, 200), 2 * grey(64, 200)))
+    np.testing.assert_array_equal(first[64:], second[64:])
+    np.testing.assert_array_equal(second[:64, :200], 2 * grey(64, 200))
+    assert [contains(first[64:], color) for color in LABELS.colors] == [False, True, True]
 
 
 def test_legend_keeps_a_margin_around_its_text_for_any_name() -> None:

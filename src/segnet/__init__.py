@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from segnet.boundary.scores import BoundaryMeter, BoundaryScores
     from segnet.calibration.scores import CalibrationConfig, CalibrationMeter, CalibrationScores
     from segnet.checkpoint import Checkpoint, bundled_models, load, save
+    from segnet.coco import CocoFile
     from segnet.data.dataset import Sample, SegmentationDataset
     from segnet.data.sources import Source, open_dataset, open_source
     from segnet.data.synthetic import draw_scene
@@ -23,24 +24,28 @@ if TYPE_CHECKING:
     from segnet.evaluation import evaluate
     from segnet.exporting.export import export
     from segnet.exporting.programs import ExportConfig
-    from segnet.inference import Prediction, Predictor
+    from segnet.inference import LabelledFrame, Prediction, Predictor
     from segnet.labels import CAMVID, VOID, Labels
+    from segnet.look import Look
     from segnet.metrics import Scores, confusion, score_mask
     from segnet.models.segnet import SegNet, SegNetConfig
     from segnet.models.zoo import create_model, list_encoders, list_models
     from segnet.ops import max_pool, max_unpool
     from segnet.recalibration import recalibrate
+    from segnet.records import RecordFile
     from segnet.temperature import fit_temperature, scale_logits
     from segnet.training.run import train
     from segnet.training.settings import TrainConfig
-    from segnet.video.pipeline import label_video, stream
+    from segnet.video.pipeline import label_video
     from segnet.video.settings import VideoConfig
+    from segnet.video.streaming import stream
 
 _HOMES = {
     "segnet.boundary.counts": ("BoundaryConfig",),
     "segnet.boundary.scores": ("BoundaryMeter", "BoundaryScores"),
     "segnet.calibration.scores": ("CalibrationConfig", "CalibrationMeter", "CalibrationScores"),
     "segnet.checkpoint": ("Checkpoint", "bundled_models", "load", "save"),
+    "segnet.coco": ("CocoFile",),
     "segnet.data.dataset": ("Sample", "SegmentationDataset"),
     "segnet.data.sources": ("Source", "open_dataset", "open_source"),
     "segnet.data.synthetic": ("draw_scene",),
@@ -49,28 +54,32 @@ _HOMES = {
     "segnet.evaluation": ("evaluate",),
     "segnet.exporting.export": ("export",),
     "segnet.exporting.programs": ("ExportConfig",),
-    "segnet.inference": ("Prediction", "Predictor"),
+    "segnet.inference": ("LabelledFrame", "Prediction", "Predictor"),
     "segnet.labels": ("CAMVID", "VOID", "Labels"),
+    "segnet.look": ("Look",),
     "segnet.metrics": ("Scores", "confusion", "score_mask"),
     "segnet.models.segnet": ("SegNet", "SegNetConfig"),
     "segnet.models.zoo": ("create_model", "list_encoders", "list_models"),
     "segnet.ops": ("max_pool", "max_unpool"),
     "segnet.recalibration": ("recalibrate",),
+    "segnet.records": ("RecordFile",),
     "segnet.temperature": ("fit_temperature", "scale_logits"),
     "segnet.training.run": ("train",),
     "segnet.training.settings": ("TrainConfig",),
-    "segnet.video.pipeline": ("label_video", "stream"),
+    "segnet.video.pipeline": ("label_video",),
     "segnet.video.settings": ("VideoConfig",),
+    "segnet.video.streaming": ("stream",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "CAMVID", "VOID", "AugmentConfig", "BoundaryConfig", "BoundaryMeter", "BoundaryScores", "CalibrationConfig",
-    "CalibrationMeter", "CalibrationScores", "Checkpoint", "ExportConfig", "Labels", "Prediction", "Predictor",
-    "Sample", "Scores", "SegNet", "SegNetConfig", "SegNetError", "SegmentationDataset", "Source", "TrainConfig",
-    "VideoConfig", "bundled_models", "confusion", "create_model", "draw_scene", "evaluate", "export", "fit_temperature",
-    "label_video", "list_encoders", "list_models", "load", "max_pool", "max_unpool", "open_dataset", "open_source",
-    "recalibrate", "save", "scale_logits", "score_mask", "stream", "train",
+    "CalibrationMeter", "CalibrationScores", "Checkpoint", "CocoFile", "ExportConfig", "LabelledFrame", "Labels",
+    "Look", "Prediction", "Predictor", "RecordFile", "Sample", "Scores", "SegNet", "SegNetConfig", "SegNetError",
+    "SegmentationDataset", "Source", "TrainConfig", "VideoConfig", "bundled_models", "confusion", "create_model",
+    "draw_scene", "evaluate", "export", "fit_temperature", "label_video", "list_encoders", "list_models", "load",
+    "max_pool", "max_unpool", "open_dataset", "open_source", "recalibrate", "save", "scale_logits", "score_mask",
+    "stream", "train",
 ]  # fmt: skip
 
 

@@ -206,7 +206,7 @@ def _add_flag(parser: ArgumentParser, name: str, hint: Any, default: Any, told: 
         parser.add_argument(flag, action="store_true", default=default, help=told)
     elif get_origin(kind) is tuple and Ellipsis in get_args(kind):
         item = get_args(kind)[0]
-        metavar = "N,N" if item is int else "NAME,NAME"
+        metavar = {int: "N,N", float: "X,X"}.get(item, "NAME,NAME")
         parser.add_argument(
             flag, type=_comma_list(get_args(item), item), default=list(default), help=told, metavar=metavar
         )
@@ -229,13 +229,13 @@ def _add_flag(parser: ArgumentParser, name: str, hint: Any, default: Any, told: 
 
 
 def _comma_list(choices: tuple[str, ...], kind: Any = str) -> Callable[[Any], list[Any]]:
-    """Reads words, or whole numbers, with commas between; any words if there are no choices."""
+    """Reads words, or numbers of a kind, with commas between; any words if there are no choices."""
     from argparse import ArgumentTypeError
 
     def split(value: Any) -> list[Any]:
         names = value.split(",") if isinstance(value, str) else list(value)
-        if kind is int:
-            return [int(name) for name in names]
+        if kind in {int, float}:
+            return [kind(name) for name in names]
         if unknown := [name for name in names if choices and name not in choices]:
             raise ArgumentTypeError(f"{unknown[0]!r} is unknown; choose of {', '.join(choices)}, with commas between")
         return names

@@ -14,7 +14,7 @@ from typing import Any
 
 from segnet.errors import OutputError
 
-__all__ = ["cache_dir", "replacing", "write_json"]
+__all__ = ["cache_dir", "explained", "replacing", "temporary_name", "write_json"]
 
 _REMEDIES = {
     errno.ENOSPC: "free some space or choose another place",
@@ -50,20 +50,37 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: ``path`` is a folder or a device, the disk is full, the folder cannot be written, and the like.
     """
-    temporary = path.parent / f".segnet-{secrets.token_hex(8)}{path.suffix}"
+    temporary = temporary_name(path)
     try:
-        _require_file(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
+        with explained(path):
+            _require_file(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            temporary.replace(path)
+    finally:
+        with suppress(OSError):  # The folder itself may be what is missing.
+            temporary.unlink()
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside ``path`` that nothing has; it starts with a dot and keeps the suffix."""
+    return path.parent / f".segnet-{secrets.token_hex(8)}{path.suffix}"
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Say of any ``OSError`` in the block that ``path`` cannot be written, why, and what to do.
+
+    Raises:
+        OutputError: instead of it.
+    """
+    try:
+        yield
     except OutputError:
         raise
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, "choose another place")
         raise OutputError(f"{path} cannot be written ({error.strerror or error}); {remedy}") from error
-    finally:
-        with suppress(OSError):  # The folder itself may be what is missing.
-            temporary.unlink()
 
 
 def write_json(path: Path, figures: Mapping[str, Any]) -> None:

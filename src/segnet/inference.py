@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypedDict, TypeVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from segnet.errors import ModelError, ShapeError
+from segnet.errors import ConfigError, ModelError, ShapeError
 from segnet.labels import Labels
+from segnet.runtimes.averaging import AverageConfig, averaged
 from segnet.runtimes.protocol import Image, Runtime, argmax, open_runtime
+from segnet.tiling import Planes, Rows, Span, TileConfig, blended, fits, spans, tile_size
 from segnet.uncertainty import Measure, choose_measure
+
+if TYPE_CHECKING:
+    from segnet.video.settings import VideoConfig
 
 Item = TypeVar("Item")
 Read = TypeVar("Read")
 
-__all__ = ["Prediction", "Predictor", "as_batch", "read_ahead"]
+__all__ = ["LabelledFrame", "LabelledRows", "Prediction", "Predictor", "as_batch", "read_ahead"]
+
+_LONGEST = 1024  # of models that do not say what they learnt from
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,80 @@ class Prediction:
     confidence: NDArray[np.float32] | None = None
     uncertainty: NDArray[np.float32] | None = None
 
+    def enlarged(self, size: tuple[int, int]) -> Prediction:
+        """The same at another size (H, W), by nearest neighbour; itself if it has that size."""
+        if self.mask.shape == size:
+            return self
+        parts = (self.confidence, self.uncertainty)
+        confidence, uncertainty = (None if part is None else _enlarged(part, size) for part in parts)
+        return Prediction(_enlarged(self.mask, size), confidence, uncertainty)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledFrame:
+    """A picture or a frame, and what the model says of it.
+
+    Attributes:
+        image: uint8 (H, W, C), upright; RGB for 3 channels, grey for 1.
+        prediction: of it; of a video smoothed if that was asked for.
+        time: of a video's frame, seconds since the first one, or since ``VideoConfig.start``; else None.
+        aspect: width of a pixel over its height.
+        latency_ms: of a live source, from the moment that the frame was there to the prediction; else None.
+        source: path of the picture or the video, or the name of a camera or stream; empty if a program gave the frame.
+        name: of its results, without suffix: ``a/1`` of the picture a/1.jpg in a folder, ``drive/000012`` of a frame.
+        number: of a frame among those that were labelled, from 0; None of a picture.
+    """
+
+    image: NDArray[np.uint8]
+    prediction: Prediction
+    time: Fraction | None = None
+    aspect: Fraction = Fraction(1)
+    latency_ms: float | None = None
+    source: str = ""
+    name: str = ""
+    number: int | None = None
+
+    @property
+    def mask(self) -> NDArray[np.uint8]:
+        """Of the prediction."""
+        return self.prediction.mask
+
+    @property
+    def confidence(self) -> NDArray[np.float32] | None:
+        """Of the prediction."""
+        return self.prediction.confidence
+
+    @property
+    def uncertainty(self) -> NDArray[np.float32] | None:
+        """Of the prediction."""
+        return self.prediction.uncertainty
+
+
+class Settings(TypedDict, total=False):
+    """What a ``Predictor`` takes besides its runtime; see there."""
+
+    confidence: bool
+    uncertainty: bool
+    measure: Measure | None
+    longest: int | Literal["model"] | None
+    scale: float | None
+    tiles: TileConfig | None
+    average: AverageConfig
+
+
+class LabelledRows(NamedTuple):
+    """Rows of a picture, and what the model says of them.
+
+    Attributes:
+        top: number of the first.
+        image: uint8 (h, W, C).
+        prediction: of these rows.
+    """
+
+    top: int
+    image: NDArray[np.uint8]
+    prediction: Prediction
+
 
 class Predictor:
     """A model ready to label pictures of any size.
@@ -52,10 +134,14 @@ class Predictor:
         uncertainty: whether to compute it too.
         measure: of uncertainty, see ``segnet.uncertainty``; None: the variance of samples, or without any the entropy.
         longest: pictures with a longer side, in pixels, are labelled at this size and the result enlarged to the
-            picture's own by nearest neighbour; None labels every picture at its own size.
+            picture's own by nearest neighbour; "model": the longer side of the pictures that the model learnt from, or
+            1024 if it does not say that; None labels every picture at its own size.
+        scale: label each picture at this multiple of its size instead, whatever ``longest`` says.
+        tiles: how to cut what would take too much memory; None: label everything in one piece.
+        average: whether to take the mean over the mirrored picture and other sizes.
 
     Raises:
-        ConfigError: the runtime cannot give this measure.
+        ConfigError: the runtime cannot give this measure or these views, or the scale is outside 0.001..16.
     """
 
     def __init__(
@@ -65,14 +151,22 @@ class Predictor:
         confidence: bool = False,
         uncertainty: bool = False,
         measure: Measure | None = None,
-        longest: int | None = None,
+        longest: int | Literal["model"] | None = None,
+        scale: float | None = None,
+        tiles: TileConfig | None = TileConfig(),  # noqa: B008
+        average: AverageConfig = AverageConfig(),  # noqa: B008
     ) -> None:
-        self.runtime = runtime
+        self.runtime = averaged(runtime, average)
         self.labels: Labels = runtime.info.labels
         self.channels = runtime.info.channels
         self.confidence = confidence
-        self.measure = choose_measure(measure, runtime.measures, model=runtime.info.name) if uncertainty else None
-        self.longest = longest
+        self.measure = choose_measure(measure, self.runtime.measures, model=runtime.info.name) if uncertainty else None
+        self.longest = runtime.info.longest or _LONGEST if longest == "model" else longest
+        if scale is not None and not 0.001 <= scale <= 16:
+            raise ConfigError(f"scale={scale} is not possible; give a number from 0.001 to 16, 1 for the own size")
+        self.scale = scale
+        self.tiles = tiles
+        self._views = max(1.0, *average.scales) ** 2
 
     @classmethod
     def load(
@@ -84,50 +178,175 @@ class Predictor:
         threads: int = 0,
         samples: int = 0,
         seed: int = 0,
-        confidence: bool = False,
-        uncertainty: bool = False,
-        measure: Measure | None = None,
-        longest: int | None = None,
+        **settings: Unpack[Settings],
     ) -> Self:
         """A predictor of a model file of any kind, or of a bundled model by its name; see ``open_runtime``.
 
+        Args:
+            source, device, precision, threads, samples, seed: of ``open_runtime``.
+            **settings: of the class.
+
         Raises:
             ModelError: no such model, or the file cannot be used.
-            ConfigError: no such device or precision, or the model gives no samples or no such measure.
+            ConfigError: no such device or precision, or the model gives no samples or no such measure or views.
             MissingPackageError: the library that runs such files is not installed.
         """
         runtime = open_runtime(source, device=device, precision=precision, threads=threads, samples=samples, seed=seed)
-        return cls(runtime, confidence=confidence, uncertainty=uncertainty, measure=measure, longest=longest)
+        return cls(runtime, **settings)
 
     def __call__(self, image: NDArray[np.uint8]) -> Prediction:
         """Label one picture: uint8 (H, W, C), RGB.
 
         Raises:
             ShapeError: another dtype or number of channels.
+            ConfigError: the picture cannot be cut into tiles that fit into the memory.
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != self.channels or not image.size:
             raise ShapeError(
                 f"a picture of shape {image.shape} and type {image.dtype} was given; "
                 f"this model wants uint8 (H, W, {self.channels})"
             )
-        size = image.shape[:2]
-        batch = as_batch(_at_most(image, self.longest))
-        if self.measure is not None:
-            return self._with_uncertainty(batch, self.measure, size)
-        if not self.confidence:
-            return Prediction(_enlarged(self.runtime.mask(batch)[0], size))
-        probabilities = self.runtime.probabilities(batch)
-        mask, confidence = argmax(probabilities)[0], probabilities.max(axis=1)[0]
-        return Prediction(_enlarged(mask, size), _enlarged(confidence, size))
+        height, width = image.shape[:2]
+        inside = _resized(image, self.working_size(height, width))
+        if self._cut(*inside.shape[:2]) is None:
+            prediction = self._whole(inside)
+        else:
+            prediction = _joined([rows.prediction for rows in self.label_rows(_ArrayRows(inside))])
+        return prediction.enlarged((height, width))
 
-    def _with_uncertainty(self, batch: Image, measure: Measure, size: tuple[int, ...]) -> Prediction:
-        found = self.runtime.estimate(batch, measure)
+    def label_rows(self, rows: Rows) -> Iterator[LabelledRows]:
+        """Label a picture at its own size that is read from top to bottom, without ever holding the whole of it.
+
+        Args:
+            rows: the picture, of ``channels`` channels.
+
+        Raises:
+            ConfigError: it cannot be cut into tiles that fit into the memory.
+        """
+        height, width = rows.size
+        down, across = self._cut(height, width) or ([Span(0, height)], [Span(0, width)])
+        for strip in blended(rows, self._planes, down, across):
+            yield LabelledRows(strip.top, strip.image, self._decided(strip.planes))
+
+    def working_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) at which a picture of this size is labelled."""
+        scale = self.scale
+        if scale is None:
+            scale = 1.0 if self.longest is None else min(1.0, self.longest / max(height, width))
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
+    def _cut(self, height: int, width: int) -> tuple[list[Span], list[Span]] | None:
+        """The tiles down and across; None: the picture is labelled in one piece."""
+        if self.tiles is None:
+            return None
+        info, tiles = self.runtime.info, self.tiles
+        if info.size is not None:
+            if (height, width) == info.size or height < info.size[0] or width < info.size[1]:
+                return None  # the runtime says what is wrong with a picture that is too small
+            down, across = info.size
+            tiles = replace(tiles, tile=0, overlap=min(tiles.overlap, min(info.size) // 4))
+        else:
+            planes = self.labels.classes + (self.measure is not None)
+            tiles = replace(tiles, memory=tiles.memory / self._views)
+            if not tiles.tile and fits(height, width, planes, tiles):
+                return None
+            down, across = tile_size(width, planes, tiles)
+        exact = info.size is not None
+        found = [
+            spans(length, tile=tile, overlap=tiles.overlap, exact=exact)
+            for length, tile in ((height, down), (width, across))
+        ]
+        return found[0], found[1]
+
+    def _whole(self, image: NDArray[np.uint8]) -> Prediction:
+        """A picture in one piece, at its own size."""
+        batch = as_batch(image)
+        if self.measure is None and not self.confidence:
+            return Prediction(self.runtime.mask(batch)[0])
+        if self.measure is None:
+            probabilities = self.runtime.probabilities(batch)
+            return Prediction(argmax(probabilities)[0], probabilities.max(axis=1)[0])
+        found = self.runtime.estimate(batch, self.measure)
         confidence = None
         if self.confidence:
             if found.probabilities is None:
                 raise ModelError(f"{self.runtime.info.name}: gives masks alone; export with --output probabilities")
-            confidence = _enlarged(found.probabilities.max(axis=1)[0], size)
-        return Prediction(_enlarged(found.mask[0], size), confidence, _enlarged(found.uncertainty[0], size))
+            confidence = found.probabilities.max(axis=1)[0]
+        return Prediction(found.mask[0], confidence, found.uncertainty[0])
+
+    def _planes(self, image: NDArray[np.uint8]) -> Planes:
+        """What is blended of a tile: the probabilities of the classes, and the uncertainty if it was asked for.
+
+        Of a model that gives masks alone, 1 stands for its class and 0 for all others.
+        """
+        batch = as_batch(image)
+        if self.runtime.info.output == "mask" and not self.confidence:
+            if self.measure is None:
+                return _votes(self.runtime.mask(batch)[0], self.labels.classes)
+            found = self.runtime.estimate(batch, self.measure)
+            return np.concatenate([_votes(found.mask[0], self.labels.classes), found.uncertainty])
+        if self.measure is None:
+            planes: Planes = self.runtime.probabilities(batch)[0]
+            return planes
+        found = self.runtime.estimate(batch, self.measure)
+        probabilities = self.runtime.probabilities(batch) if found.probabilities is None else found.probabilities
+        return np.concatenate([probabilities[0], found.uncertainty])
+
+    def _decided(self, planes: Planes) -> Prediction:
+        """What blended planes say."""
+        probabilities = planes[: self.labels.classes]
+        return Prediction(
+            argmax(probabilities[None])[0],
+            probabilities.max(axis=0) if self.confidence else None,
+            None if self.measure is None else planes[-1],
+        )
+
+    def stream(
+        self,
+        source: str | Path | int | Iterable[NDArray[np.uint8] | Pillow.Image],
+        *,
+        order: Literal["rgb", "bgr"] = "rgb",
+        config: VideoConfig | None = None,
+    ) -> Generator[LabelledFrame]:
+        """Label pictures, the frames of a video, or those that a program has, as they are asked for.
+
+        ``segnet.stream`` with this predictor; see there.
+        """
+        from segnet.video.streaming import stream
+
+        return stream(self, source, order=order, config=config)
+
+
+class _ArrayRows(Rows):
+    """A picture that is in memory."""
+
+    def __init__(self, image: NDArray[np.uint8]) -> None:
+        self._image = image
+        self._next = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self._image.shape[0], self._image.shape[1]
+
+    def read(self, rows: int) -> NDArray[np.uint8]:
+        self._next += rows
+        return self._image[self._next - rows : self._next]
+
+
+def _joined(parts: list[Prediction]) -> Prediction:
+    """The predictions of rows that follow each other, as one."""
+    confidence = [part.confidence for part in parts if part.confidence is not None]
+    uncertainty = [part.uncertainty for part in parts if part.uncertainty is not None]
+    return Prediction(
+        np.concatenate([part.mask for part in parts]),
+        np.concatenate(confidence) if confidence else None,
+        np.concatenate(uncertainty) if uncertainty else None,
+    )
+
+
+def _votes(mask: NDArray[np.uint8], classes: int) -> Planes:
+    votes: Planes = (mask == np.arange(classes, dtype=np.uint8)[:, None, None]).astype(np.float32)
+    return votes
 
 
 def as_batch(image: NDArray[np.uint8]) -> Image:
@@ -136,21 +355,17 @@ def as_batch(image: NDArray[np.uint8]) -> Image:
     return scaled.transpose(2, 0, 1)[None]
 
 
-def _at_most(image: NDArray[np.uint8], longest: int | None) -> NDArray[np.uint8]:
-    """The picture, reduced if a side is longer than ``longest``."""
-    height, width = image.shape[:2]
-    if longest is None or max(height, width) <= longest:
+def _resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Bilinear, and smoothed where it becomes smaller, to (H, W)."""
+    if image.shape[:2] == size:
         return image
-    scale = longest / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    planes = [Pillow.fromarray(image[..., c]).resize(size, Pillow.Resampling.BILINEAR) for c in range(image.shape[2])]
+    way = (size[1], size[0])
+    planes = [Pillow.fromarray(image[..., c]).resize(way, Pillow.Resampling.BILINEAR) for c in range(image.shape[2])]
     return np.stack([np.asarray(plane) for plane in planes], axis=2)
 
 
-def _enlarged(values: NDArray[Any], size: tuple[int, ...]) -> NDArray[Any]:
-    """Nearest neighbour to (H, W); as it is if it has that size."""
-    if values.shape == size:
-        return values
+def _enlarged(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """Nearest neighbour to (H, W)."""
     return np.asarray(Pillow.fromarray(values).resize((size[1], size[0]), Pillow.Resampling.NEAREST))
 
 

@@ -7,6 +7,7 @@ CamVid's eleven classes, their order and their colours are those of the authors'
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,11 +24,26 @@ VOID = 255
 
 Color = tuple[int, int, int]
 
-# Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), told apart by colour-blind readers as well.
-_SAFE_COLORS: tuple[Color, ...] = (
-    (86, 180, 233), (213, 94, 0), (240, 228, 66), (0, 114, 178),
-    (204, 121, 167), (0, 158, 115), (230, 159, 0), (120, 120, 120),
-)  # fmt: skip
+# 255 colours, each as far as can be from those before it, to readers with and without one of the three kinds of cones:
+# see tools/make_palette.py, which chose them.
+_SAFE_COLORS = """
+0072b2 ef9710 780008 97b7ff c74028 203878 ffd760 a778ff 18a797 8f00ff 974870 00efbf 6800b7 ef6060 9f2000 bfc778
+cf20c7 cf80cf c7ffaf 803058 681058 48488f 58bfa7 a76087 f7b728 c77000 8f60e7 f7f700 609758 40cfd7 a797ff 0028df
+af4850 b7af60 b770bf 8fffd7 805897 df8018 a7ef8f 480897 7040af 607018 007848 185828 d760df ff97bf 80bf87 188fa7
+87d79f 804078 b75868 8f2830 970097 ffb7f7 68af80 781848 7860cf 683870 9f10c7 d7f780 d78fdf 7040df af40af 0800cf
+a7df8f 3078ff d7cf68 efa7df f70080 7887df ffc730 e7e700 80d7ff ff409f d700ff cfb750 ff80bf b79f50 97a7ef 70f7ef
+bf2897 502868 8f8738 8f3850 b76880 870800 97b728 878fef d70850 a75068 f77078 9ff7b7 d76848 5800a7 7870cf 87efd7
+f768bf 384087 c70800 e70008 c7509f 70c79f 80e7a7 700078 58a768 107030 9f209f 7000ef 874887 c770af 603068 008778
+b74038 a79730 e7808f 1897b7 7058df 8060bf afbf70 20e738 682858 9f68e7 1868a7 af3040 40c7c7 cf708f 7020a7 bff797
+871087 b780ff 9f3060 f748b7 8fc787 802840 701828 8010bf a778cf dfd778 bfef78 600087 50a7cf 60489f 78cfa7 af1880
+a730ef bf87df 97efa7 c75048 d7a748 b7ffc7 cf08b7 f78fff f7afe7 800038 d7ff97 6018cf 008058 38ff58 8f80ef 87afff
+68dfb7 586818 e79fcf cf488f 879fef af48bf 58b797 d7a7ef 3868ff bf7858 189f68 a738a7 9fd78f 873040 d70078 4048cf
+803868 970800 bf1887 d77800 00ef78 703060 cfc760 702820 d75830 7878ef d787cf e748bf 086028 a760d7 780097 9f70c7
+68bf60 cfd750 b7709f 8ff7c7 87ffff 78e7d7 800080 87cf97 78af68 aff7a7 7030af df1860 ff28c7 a77030 e78faf 97af30
+c73097 2000b7 cf9700 df5070 ff8078 e7879f f780e7 cf8748 a7e78f 97cf00 782850 dfff60 9fcf87 b75038 3060cf dfef68
+802878 874020 9f4060 872820 70e7ff dfafef d787af efdf40 08bf78 c7608f e720af a72840 df7070 4860ef f7a7c7 9f4000
+efef00 700068 f74080 2897ff ef40ef df8f50 8020d7 8f4068 8f68a7 787800 ef5060 8f588f 80eff7 70d7af 0000df
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +64,7 @@ class Labels:
     def __post_init__(self) -> None:
         if not 1 <= len(self.names) <= VOID:
             raise ConfigError(f"{len(self.names)} class names were given; 1 to {VOID} are possible")
-        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        twice = sorted(name for name, count in Counter(self.names).items() if count > 1)
         if twice:
             raise ConfigError(f"class name {twice[0]!r} stands twice in the list; give each class its own name")
         if len(self.colors) != len(self.names):
@@ -58,8 +74,8 @@ class Labels:
 
     @classmethod
     def from_names(cls, names: Sequence[str]) -> Labels:
-        """Labels with colours that colour-blind readers can tell apart (the first eight, at least)."""
-        return cls(names=tuple(names), colors=tuple(_color_of(index) for index in range(len(names))))
+        """Labels with colours that colour-blind readers can tell apart, the better the fewer they are."""
+        return cls(names=tuple(names), colors=_safe_colors(len(names)))
 
     @classmethod
     def numbered(cls, classes: int) -> Labels:
@@ -112,6 +128,10 @@ class Labels:
         """A table that JSON and YAML can hold."""
         return {"names": list(self.names), "colors": [list(color) for color in self.colors]}
 
+    def colorblind(self) -> Labels:
+        """The same classes in the colours of ``from_names``."""
+        return Labels.from_names(self.names)
+
     @property
     def classes(self) -> int:
         """How many classes there are."""
@@ -124,12 +144,9 @@ class Labels:
         return table
 
 
-def _color_of(index: int) -> Color:
-    """The safe colours first, then ever darker turns of the same hues."""
-    turn, place = divmod(index, len(_SAFE_COLORS))
-    red, green, blue = _SAFE_COLORS[place]
-    shade = 0.72**turn
-    return round(red * shade), round(green * shade), (round(blue * shade) + 37 * turn) % 256
+def _safe_colors(count: int) -> tuple[Color, ...]:
+    parts = iter(bytes.fromhex(_SAFE_COLORS)[: 3 * count])
+    return tuple(zip(parts, parts, parts, strict=True))
 
 
 def _voc_color(index: int) -> Color:

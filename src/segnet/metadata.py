@@ -53,6 +53,12 @@ class ModelInfo:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def longest(self) -> int | None:
+        """Longer side of the pictures that it learnt from, in pixels; None if that is not known."""
+        found = self.provenance.get("longest")
+        return found if isinstance(found, int) and found > 0 else None
+
     def to_json(self) -> str:
         """The text that goes into the file."""
         table = {"version": _VERSION, **vars(self), "labels": self.labels.to_dict()}

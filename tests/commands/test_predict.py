@@ -9,9 +9,10 @@ from PIL import Image
 from segnet.cli import main
 from segnet.commands.predict import run
 from segnet.data.synthetic import draw_scene
-from segnet.errors import ConfigError, DataError, OutputError
+from segnet.errors import DataError, OutputError
 from segnet.inference import Predictor
 from segnet.labels import CAMVID
+from segnet.look import Look
 
 
 def leave(*words: object) -> int:
@@ -117,7 +118,8 @@ def test_samples_that_say_nothing_are_refused_before_anything_is_written(
 def test_opacity_0_shows_the_picture_and_1_the_colours(model_file: Path, tmp_path: Path) -> None:
     source = picture(tmp_path / "a.png")
     for opacity in (0.0, 1.0):
-        run(str(source), model=str(model_file), out=tmp_path / f"{opacity}", save=["overlay", "color"], opacity=opacity)
+        look = Look(opacity=opacity)
+        run(str(source), model=str(model_file), out=tmp_path / f"{opacity}", save=["overlay", "color"], look=look)
     clear, full = (np.array(Image.open(tmp_path / f"{opacity}/overlay/a.png"))[:24, :32] for opacity in (0.0, 1.0))
     image, color = np.array(Image.open(source)), np.array(Image.open(tmp_path / "1.0/color/a.png"))
     for mixed, pure in ((clear, image), (full, color)):
@@ -279,10 +281,58 @@ def test_timing_tells_four_figures(model_file: Path, tmp_path: Path, capsys: pyt
     assert all(word in told for word in ("imports ", "model ", "label and write ", "pictures/s"))
 
 
-@pytest.mark.parametrize("opacity", [-0.1, 1.5, float("nan")])
-def test_an_opacity_out_of_range_is_refused(opacity: float) -> None:
-    with pytest.raises(ConfigError, match="opacity="):
-        run(opacity=opacity)
+def test_a_look_changes_what_is_seen_and_no_number(model_file: Path, tmp_path: Path) -> None:
+    source = picture(tmp_path / "a.png", size=(64, 96))
+    shown = CAMVID.names[
+        int(np.bincount(Predictor.load(model_file)(np.array(Image.open(source))).mask.ravel()).argmax())
+    ]
+    words = (source, "--model", model_file, "--save", "mask,overlay,color,side")
+    flags = ("--palette", "colorblind", "--classes", f"{shown},Fence", "--legend", "none", "--lines", 0)
+    assert leave(*words, "--out", tmp_path / "plain") == 0
+    assert leave(*words, "--out", tmp_path / "look", *flags) == 0
+    mask = indices(tmp_path / "plain/mask/a.png")
+    np.testing.assert_array_equal(indices(tmp_path / "look/mask/a.png"), mask)
+    palette = np.array(Image.open(tmp_path / "look/mask/a.png").getpalette()).reshape(-1, 3)
+    np.testing.assert_array_equal(palette[:11], CAMVID.colorblind().colors)
+    image, overlay = np.array(Image.open(source)), np.array(Image.open(tmp_path / "look/overlay/a.png"))
+    assert overlay.shape == image.shape  # no legend
+    hidden = ~np.isin(mask, [CAMVID.names.index(name) for name in (shown, "Fence")])
+    np.testing.assert_array_equal((overlay == image).all(axis=2), hidden)
+    np.testing.assert_array_equal((np.array(Image.open(tmp_path / "look/color/a.png")) == 0).all(axis=2), hidden)
+    np.testing.assert_array_equal(np.array(Image.open(tmp_path / "look/side/a.png")), np.hstack([image, overlay]))
+
+
+@pytest.mark.parametrize(
+    ("legend", "higher"), [("auto", {"overlay", "side"}), ("below", {"overlay", "side", "color"}), ("none", set())]
+)
+def test_the_legend_stands_where_it_was_asked_for(
+    legend: str, higher: set[str], model_file: Path, tmp_path: Path
+) -> None:
+    words = ("--model", model_file, "--out", tmp_path, "--save", "overlay,color,side", "--legend", legend)
+    assert leave(picture(tmp_path / "a.png"), *words) == 0
+    heights = {kind: len(np.array(Image.open(tmp_path / kind / "a.png"))) for kind in ("overlay", "color", "side")}
+    assert {kind for kind, height in heights.items() if height > 24} == higher
+    assert min(heights.values()) >= 24
+
+
+LOOKS = [
+    ("--opacity", "1.5", "opacity=1.5 is not possible; give 0 (picture alone) to 1 (colours alone)"),
+    ("--lines", "-1", "lines=-1 is not possible; give pixels, 0 (no lines) to 100"),
+    ("--legend", "above", "'above'"),
+    ("--classes", "Car,Rode", "there is no class 'Rode'; did you mean 'Road'? known are Sky, Building"),
+]
+
+
+@pytest.mark.parametrize(("flag", "value", "told"), LOOKS)
+def test_a_look_that_cannot_be_is_told_in_a_line_before_anything_is_written(
+    flag: str, value: str, told: str, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = picture(tmp_path / "a.png"), tmp_path / "out"
+    assert leave(source, "--model", model_file, "--out", out, flag, value) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+    assert not out.exists()
 
 
 def test_a_file_in_the_place_of_the_output_folder_is_told_before_the_model_runs(tmp_path: Path) -> None:

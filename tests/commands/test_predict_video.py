@@ -14,6 +14,7 @@ from PIL import Image
 
 from segnet.cli import main
 from segnet.inference import Predictor
+from segnet.labels import CAMVID
 from video_clips import decoded, noise, pictures, serving, write_clip
 
 
@@ -60,6 +61,17 @@ def test_masks_of_a_video_are_numbers_and_frames_are_pictures(model_file: Path, 
     own = Predictor.load(model_file)(decoded(source)[1][1]).mask
     np.testing.assert_array_equal(np.array(Image.open(out / "mask/clip/000001.png")), own)
     assert np.array(Image.open(out / "overlay/clip/000001.png")).shape == (48, 64, 3)
+
+
+def test_flags_of_the_look_reach_frames_and_movies(model_file: Path, tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "clip.mp4", 2)
+    words = (source, "--model", model_file, "--classes", "Fence", "--opacity", "1", "--lines", "0", "--legend")
+    assert leave(*words, "none", "--out", tmp_path / "a", "--frames") == 0
+    assert leave(*words, "below", "--out", tmp_path / "b.mp4") == 0
+    image, fence = decoded(source)[0][1], CAMVID.names.index("Fence")
+    wanted = np.where((Predictor.load(model_file)(image).mask == fence)[..., None], CAMVID.colors[fence], image)
+    np.testing.assert_array_equal(np.array(Image.open(tmp_path / "a/overlay/clip/000000.png")), wanted)
+    assert decoded(tmp_path / "b.mp4")[0][1].shape[0] > 48
 
 
 def test_pictures_and_videos_in_one_run(model_file: Path, tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from segnet.errors import DataError
 from segnet.video.live import LiveSource
-from segnet.video.pipeline import label_video, stream
+from segnet.video.pipeline import label_video
 from segnet.video.settings import VideoConfig
 from segnet.video.sources import VideoSource, find_videos
+from segnet.video.streaming import stream
 from video_clips import border, decoded, predictor, serving, write_clip
 
 

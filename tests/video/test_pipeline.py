@@ -10,12 +10,14 @@ import pytest
 
 from segnet import visualize
 from segnet.errors import ConfigError, DataError, MissingPackageError, ModelError
-from segnet.inference import Predictor
+from segnet.inference import LabelledFrame, Predictor
+from segnet.look import Look
 from segnet.video.library import import_av
 from segnet.video.opening import open_video
-from segnet.video.pipeline import LabelledFrame, draw, label_video, stream, write_video
+from segnet.video.pipeline import draw, label_video, write_video
 from segnet.video.queues import Background, ahead
 from segnet.video.settings import VideoConfig
+from segnet.video.streaming import stream
 from segnet.video.tally import VideoTally
 from video_clips import Brightness, border, decoded, noise, pictures, predictor, write_clip
 
@@ -60,6 +62,34 @@ def test_a_movie_shows_what_was_asked_for(view: str, width: int, tmp_path: Path)
         assert container.streams.audio
 
 
+def test_a_movie_has_the_look_that_was_asked_for(tmp_path: Path) -> None:
+    look = Look(classes=("bright",), palette="colorblind", opacity=1, lines=0)
+    label_video(predictor(), write_clip(tmp_path / "a.mp4", 3), tmp_path / "b.mp4", look=look)
+    safe = predictor().labels.colorblind().colors[1]
+    for (_, shown), image in zip(decoded(tmp_path / "b.mp4"), pictures(3), strict=True):
+        wanted = np.where(image[..., :1] > 127, safe, image)
+        assert np.abs(shown.astype(int) - wanted).mean() < 12
+
+
+def test_a_legend_below_a_movie_is_the_same_below_every_frame(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mp4", 3)
+    label_video(predictor(), source, tmp_path / "b.mp4", look=Look(legend="below"))
+    shown = [picture for _, picture in decoded(tmp_path / "b.mp4")]
+    assert {picture.shape for picture in shown} == {shown[0].shape}
+    assert shown[0].shape[0] > 48 + 20
+    frames = [draw("overlay", frame, predictor().labels, Look(legend="below")) for frame in stream(predictor(), source)]
+    assert all((frame[48:] == frames[0][48:]).all() for frame in frames)
+    plain = [draw("overlay", frame, predictor().labels) for frame in stream(predictor(), source)]
+    assert all((legend[:48, :64] == frame).all() for legend, frame in zip(frames, plain, strict=True))
+
+
+def test_a_look_with_an_unknown_class_is_refused_before_the_movie_begins(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mp4", 2)
+    with pytest.raises(ConfigError, match="there is no class 'brigth'; did you mean 'bright'"):
+        label_video(predictor(), source, tmp_path / "b.mp4", look=Look(classes=("brigth",)))
+    assert not (tmp_path / "b.mp4").exists()
+
+
 def test_the_tally_holds_shares_and_flicker(tmp_path: Path) -> None:
     tally = label_video(predictor(), write_clip(tmp_path / "a.mp4", 6), tmp_path / "b.mp4")
     bright = np.mean([8, 10, 12, 14, 16, 18]) / 64
@@ -74,7 +104,12 @@ def test_several_movies_and_each_frame_at_once(tmp_path: Path) -> None:
     movies, seen = {"overlay": tmp_path / "o.mp4", "side": tmp_path / "s.webm"}, []
     tally = VideoTally()
     write_video(
-        predictor(), video, movies, config=VideoConfig(), tally=tally, each=lambda number, _: seen.append(number)
+        predictor(),
+        video,
+        movies,
+        config=VideoConfig(),
+        tally=tally,
+        each=lambda labelled: seen.append(labelled.number),
     )
     assert [len(decoded(path)) for path in movies.values()] == [4, 4]
     assert seen == [0, 1, 2, 3]

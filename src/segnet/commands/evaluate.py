@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from segnet.errors import ConfigError
+from segnet.runtimes.averaging import AverageConfig, averaged
 
 if TYPE_CHECKING:
     from segnet.boundary.scores import BoundaryMeter
@@ -26,6 +28,7 @@ def run(
     size: tuple[int, int] | None = None,
     boundary: bool = False,
     corrupt: list[str] = [],  # noqa: B006
+    average: AverageConfig = AverageConfig(),  # noqa: B008
     samples: int = 0,
     seed: int = 0,
     calibration: bool = False,
@@ -46,6 +49,7 @@ def run(
         size: resize pictures and masks to HEIGHT WIDTH first; the published figures are at the pictures' own size.
         boundary: measure boundaries too: boundary F1 as in the paper, and mIoU within 2, 4, 8 and 16 pixels of them.
         corrupt: score again on spoiled pictures: grey, night, rain, blur, noise, jpeg, half, double, or all of them.
+        average: over views of each picture.
         samples: label each picture so many times with dropout, 40 for instance, and score the mean; 0: dropout is off.
         seed: decides what is dropped.
         calibration: measure too whether probabilities are true (ECE, NLL, Brier) and whether uncertainty tells where
@@ -73,7 +77,9 @@ def run(
             raise ConfigError("--plot draws the calibration; add --calibration")
         require_drawable(plot)
     corruptions = list(CORRUPTIONS) if corrupt == ["all"] else corrupt
-    runtime = open_runtime(model, device=device, precision=precision, threads=threads, samples=samples, seed=seed)
+    runtime = averaged(
+        open_runtime(model, device=device, precision=precision, threads=threads, samples=samples, seed=seed), average
+    )
     weigher = CalibrationMeter(choose_measure(measure, runtime.measures, model=model)) if calibration else None
     source = open_source(data)
     name = Path(model).name
@@ -95,7 +101,10 @@ def run(
     scores, meter = found[None]
     pictures = len(datasets[None])
     rows = {kind or "as they are": _means(*pair) for kind, pair in found.items()}
-    figures = {"model": name, "data": data, "split": split, "pictures": pictures, **scores.to_dict()}
+    figures = {"model": name, "data": data, "split": split, "pictures": pictures}
+    if average != AverageConfig():
+        figures["average"] = asdict(average)
+    figures |= scores.to_dict()
     if meter is not None:
         figures["boundary"] = meter.scores.to_dict()
     if weigher is not None:

@@ -26,12 +26,16 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "Encoding",
+    "Header",
     "LabelMap",
+    "described_values",
     "find_images",
     "images_below",
+    "read_header",
     "read_image",
     "read_label_map",
     "read_mask",
+    "stored_values",
     "write_image",
     "write_mask",
     "write_values",
@@ -160,6 +164,28 @@ def read_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     return _numbers(_lossless(path), path)
 
 
+class Header(NamedTuple):
+    """What a picture file says before its pixels.
+
+    Attributes:
+        format: as Pillow names it: PNG, JPEG, TIFF, ...
+        size: (H, W) as it is stored, before it is turned upright.
+    """
+
+    format: str
+    size: tuple[int, int]
+
+
+def read_header(path: Path) -> Header | None:
+    """Format and size of a picture; None if it is no picture, or is not there."""
+    try:
+        with path.open("rb") as file:
+            image = _identify(file)
+            return Header(image.format or "", (image.height, image.width))
+    except _DAMAGE:
+        return None
+
+
 class LabelMap(NamedTuple):
     """What the file of a label map holds.
 
@@ -239,10 +265,20 @@ def write_values(path: Path, values: NDArray[np.float32], largest: float, told: 
     if path.suffix.lower() != ".png":
         raise OutputError(f"{path} cannot hold values of 16 bits; give a name that ends in .png")
     about = PngImagePlugin.PngInfo()
-    for key, words in {**told, "largest": f"{largest:.9g}", "value": "stored / 65535 * largest"}.items():
+    for key, words in described_values(largest, told).items():
         about.add_text(key, words)
-    stored = np.rint(np.clip(values / largest, 0, 1) * 65535).astype(np.uint16)
-    _save(path, Image.fromarray(stored), pnginfo=about)
+    _save(path, Image.fromarray(stored_values(values, largest)), pnginfo=about)
+
+
+def stored_values(values: NDArray[np.float32], largest: float) -> NDArray[np.uint16]:
+    """Numbers from 0 to ``largest`` as ``write_values`` stores them; beyond the range they become its ends."""
+    stored: NDArray[np.uint16] = np.rint(np.clip(values / largest, 0, 1) * 65535).astype(np.uint16)
+    return stored
+
+
+def described_values(largest: float, told: Mapping[str, str]) -> dict[str, str]:
+    """What a file of such numbers says of itself: ``told``, and how to read them."""
+    return {**told, "largest": f"{largest:.9g}", "value": "stored / 65535 * largest"}
 
 
 def _save(path: Path, image: Image.Image, **more: Any) -> None:
@@ -275,7 +311,8 @@ def _decode(path: Path) -> _Decoded:
         raise DataError(f"{path} may not be read; give yourself the permission to read it") from error
     except Image.DecompressionBombError as error:
         raise DataError(
-            f"{path} is too large ({error}); at most {MAX_PIXELS:,} pixels are read; cut it into parts or scale it down"
+            f"{path} is too large ({error}); at most {MAX_PIXELS:,} pixels are read at once; scale it down, or let "
+            "'segnet predict' read it in parts: pip install 'segnet[large]'"
         ) from error
     except UnidentifiedImageError as error:
         if not path.stat().st_size:

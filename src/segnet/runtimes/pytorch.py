@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class TorchRuntime(Runtime):
         samples: how many to draw of each picture with dropout; masks and probabilities are then those of their mean.
             0: dropout is off.
         seed: decides what is dropped, the same in every picture of a size.
+        provenance: how the network came to be.
 
     Raises:
         ConfigError: no such device or precision, a single or negative number of samples, or samples of a network
@@ -57,6 +58,7 @@ class TorchRuntime(Runtime):
         compiled: bool = False,
         samples: int = 0,
         seed: int = 0,
+        provenance: Mapping[str, Any] | None = None,
     ) -> None:
         if samples < 0 or samples == 1 or seed < 0:
             raise ConfigError(
@@ -72,7 +74,12 @@ class TorchRuntime(Runtime):
         labels = labels or Labels.numbered(config.classes)
         name = "bf16" if self.dtype == torch.bfloat16 else "float32"
         self.info = ModelInfo(
-            name=config.name, labels=labels, channels=config.in_channels, precision=name, samples=samples or None
+            name=config.name,
+            labels=labels,
+            channels=config.in_channels,
+            precision=name,
+            samples=samples or None,
+            provenance=dict(provenance or {}),
         )
         self._sampler = Sampler(self.model, seed=seed) if samples else None
 
@@ -222,6 +229,7 @@ def load_checkpoint(
         compiled=compiled,
         samples=samples,
         seed=seed,
+        provenance=kept.provenance,
     )
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -114,7 +115,8 @@ def train(
         check_unchanged(out / "config.yaml", before, all_settings)
         if resuming.position(state).epoch >= config.epochs:
             log.warning("all %d epochs of this run are done; give more --epochs to go on", config.epochs)
-    keeper = keeping.Keeper(out, train_set.labels, config.monitor, {**(provenance or {}), "settings": all_settings})
+    told = {**(provenance or {}), "longest": _longest_side(train_set), "settings": all_settings}
+    keeper = keeping.Keeper(out, train_set.labels, config.monitor, told)
     collapse = watching.Collapse(keeper)
     reporter = reporting.Reporter(keeper, collapse, train_set, val_set, title=model.config.name, settings=all_settings)
     trainer = _trainer(out, config, place, _callbacks(config, keeper, collapse, reporter), loggers)
@@ -282,6 +284,13 @@ def _check_sets(model: SegNet, train_set: SegmentationDataset, val_set: Segmenta
             )
     if train_set.samples == val_set.samples:
         log.warning("there is no split of its own for validation: the same %d pictures are used for both", len(val_set))
+
+
+def _longest_side(dataset: SegmentationDataset) -> int:
+    """Of a usual picture, in pixels: the size for which the network will be made, which a user should know of."""
+    some = range(0, len(dataset), max(1, len(dataset) // 8))
+    shapes = [torch.as_tensor(dataset[index]["image"]).shape for index in some]
+    return int(median(max(shape[1:]) for shape in shapes))
 
 
 def _count(dataset: SegmentationDataset, *, need_two: bool = False) -> ClassCounts:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet import visualize
-from segnet.inference import Prediction, Predictor
+from segnet.inference import LabelledFrame, Predictor
 from segnet.labels import Labels
+from segnet.look import Look
 from segnet.video.flicker import FlickerMeter
 from segnet.video.live import LiveFrame
 from segnet.video.opening import Video, open_video
@@ -25,54 +27,37 @@ from segnet.video.smoothing import SmoothRuntime
 from segnet.video.tally import VideoTally
 from segnet.video.writing import Movie, choose_codec, writing
 
-__all__ = ["LabelledFrame", "draw", "label_video", "stream", "write_video"]
+__all__ = ["draw", "label_frames", "label_video", "steadied", "write_video"]
 
 
-@dataclass(frozen=True, eq=False)
-class LabelledFrame:
-    """A frame and what the model says of it.
+def label_frames(predictor: Predictor, video: Video, *, config: VideoConfig) -> Generator[LabelledFrame]:
+    """Label the frames of an open video, one by one, as they are asked for.
 
-    Attributes:
-        image: uint8 (H, W, C), upright; RGB for 3 channels, grey for 1.
-        prediction: of this frame; smoothed if that was asked for.
-        time: seconds since the first frame, or since ``VideoConfig.start``.
-        aspect: width of a pixel over its height.
-        latency_ms: of a live source, from the moment that the frame was there to the prediction; else None.
-    """
-
-    image: NDArray[np.uint8]
-    prediction: Prediction
-    time: Fraction
-    aspect: Fraction = Fraction(1)
-    latency_ms: float | None = None
-
-
-def stream(
-    predictor: Predictor, source: str | Path | int | Video, *, config: VideoConfig | None = None
-) -> Generator[LabelledFrame]:
-    """Label the frames of a video or a live source, one by one, as they are asked for.
-
-    Reading goes on in a thread, so that the model does not wait for it. Close the generator, or take all, to end it.
+    Reading goes on in a thread, so that the model does not wait for it.
 
     Args:
         predictor: the model.
-        source: a video file, ``frames/%06d.jpg``, a camera's number, a stream's address, or what ``open_video`` gave.
-        config: which frames, and how steady.
+        video: of ``open_video``.
+        config: how steady; that of the video.
 
     Raises:
-        DataError: there is no such video, or not one frame of it can be read.
-        ConfigError: see ``open_video``.
+        DataError: not one frame can be read.
         ModelError: smoothing was asked of a model that gives masks alone.
-        MissingPackageError: PyAV is not installed.
     """
-    config = config or VideoConfig()
-    video = source if isinstance(source, Video) else open_video(source, config, channels=predictor.channels)
-    steady = _steadied(predictor, config.smooth)
+    steady = steadied(predictor, config.smooth)
     with closing(video.frames()) as frames:
-        for frame in frames:
+        for number, frame in enumerate(frames):
             prediction = steady(frame.image)
-            latency = (time.monotonic() - frame.arrived) * 1000 if isinstance(frame, LiveFrame) else None
-            yield LabelledFrame(frame.image, prediction, frame.time, frame.aspect, latency)
+            yield LabelledFrame(
+                frame.image,
+                prediction,
+                time=frame.time,
+                aspect=frame.aspect,
+                latency_ms=(time.monotonic() - frame.arrived) * 1000 if isinstance(frame, LiveFrame) else None,
+                source=video.source.shown,
+                name=f"{video.source.name}/{number:06}",
+                number=number,
+            )
 
 
 def label_video(
@@ -82,6 +67,7 @@ def label_video(
     *,
     view: View = "overlay",
     config: VideoConfig | None = None,
+    look: Look | None = None,
 ) -> VideoTally:
     """Label a video or a live source into a movie, with its times, its shape of pixels and its sound.
 
@@ -89,19 +75,20 @@ def label_video(
 
     Args:
         predictor: the model.
-        source: see ``stream``.
+        source: a video file, ``frames/%06d.jpg``, a camera's number, or a stream's address.
         out: ending in .mp4, .m4v, .mov, .mkv, .webm or .gif.
         view: what the movie shows.
         config: which frames, how steady, which codec.
+        look: of overlays and colours.
 
     Raises:
         OutputError: the movie cannot be written.
-        ConfigError: see ``open_video`` and ``choose_codec``.
-        DataError, ModelError, MissingPackageError: see ``stream``.
+        ConfigError: the look names a class that the model does not know; see ``open_video`` and ``choose_codec``.
+        DataError, ModelError, MissingPackageError: see ``segnet.stream``.
     """
     tally, config = VideoTally(), config or VideoConfig()
     video = open_video(source, config, channels=predictor.channels)
-    write_video(predictor, video, {view: Path(out)}, config=config, tally=tally)
+    write_video(predictor, video, {view: Path(out)}, config=config, tally=tally, look=look)
     return tally
 
 
@@ -112,8 +99,8 @@ def write_video(
     *,
     config: VideoConfig,
     tally: VideoTally,
-    opacity: float = 0.5,
-    each: Callable[[int, LabelledFrame], Any] | None = None,
+    look: Look | None = None,
+    each: Callable[[LabelledFrame], Any] | None = None,
     watch: Callable[[LabelledFrame], bool] | None = None,
 ) -> None:
     """Label a video into a movie for each view; see ``label_video``.
@@ -124,12 +111,13 @@ def write_video(
         movies: the file of each view; may be empty.
         config: that of the video.
         tally: is kept up to date.
-        opacity: of the colours.
-        each: called in a thread with each frame and its number, such as to write it as a picture.
+        look: of overlays and colours.
+        each: called in a thread with each frame, such as to write it as a picture.
         watch: called with each frame after the model; False ends the labelling.
     """
     for path in movies.values():
         choose_codec(path, config.codec)
+    look = look or Look()
     tally.flicker = FlickerMeter(motion=config.flicker)
     began = time.monotonic()
     interrupted = None
@@ -138,18 +126,18 @@ def write_video(
 
         def write(labelled: LabelledFrame) -> None:
             for view, path in movies.items():
-                picture = draw(view, labelled, predictor.labels, opacity=opacity)
+                picture = draw(view, labelled, predictor.labels, look)
                 if view not in opened:
                     form = replace(video.form, aspect=labelled.aspect)
                     opened[view] = stack.enter_context(writing(path, picture.shape[:2], form))
-                opened[view].add(picture, labelled.time)
+                opened[view].add(picture, labelled.time or Fraction(0))
             if each is not None:
-                each(tally.frames, labelled)
-            tally.add(labelled.image, labelled.prediction.mask, predictor.labels)
+                each(labelled)
+            tally.add(labelled.image, labelled.mask, predictor.labels)
 
         with Background(write) as writer:
             try:
-                for labelled in stream(predictor, video, config=config):
+                for labelled in label_frames(predictor, video, config=config):
                     writer.put(labelled)
                     tally.seconds = time.monotonic() - began
                     if labelled.latency_ms is not None:
@@ -166,23 +154,29 @@ def write_video(
         raise interrupted
 
 
-def draw(view: View, labelled: LabelledFrame, labels: Labels, *, opacity: float = 0.5) -> NDArray[np.uint8]:
-    """What a movie shows of a frame: uint8 (H, W, 3) RGB; ``side`` has twice the width."""
+def draw(view: View, labelled: LabelledFrame, labels: Labels, look: Look | None = None) -> NDArray[np.uint8]:
+    """What a movie shows of a frame: uint8 (H, W, 3) RGB; ``side`` has twice the width.
+
+    With ``Look.legend`` "below" it is higher by a legend of all shown classes, the same below every frame.
+    """
+    look = look or Look()
+    picture = _view(view, labelled, labels, look)
+    return visualize.add_class_names(picture, labels, look) if look.legend == "below" else picture
+
+
+def _view(view: View, labelled: LabelledFrame, labels: Labels, look: Look) -> NDArray[np.uint8]:
+    mask = labelled.mask
     if view == "color":
-        return visualize.colorize(labelled.prediction.mask, labels)
+        return visualize.colorize(mask, labels, look)
     image = labelled.image if labelled.image.shape[2] == 3 else np.repeat(labelled.image, 3, axis=2)
-    over = visualize.overlay(image, labelled.prediction.mask, labels, opacity=opacity)
+    over = visualize.overlay(image, mask, labels, look)
     return over if view == "overlay" else np.concatenate([image, over], axis=1)
 
 
-def _steadied(predictor: Predictor, smooth: float) -> Predictor:
-    """The same, with a memory of the frames before."""
+def steadied(predictor: Predictor, smooth: float) -> Predictor:
+    """The same, with a memory of the frames before, which have this weight; see ``SmoothRuntime``."""
     if not smooth:
         return predictor
-    return Predictor(
-        SmoothRuntime(predictor.runtime, smooth),
-        confidence=predictor.confidence,
-        uncertainty=predictor.measure is not None,
-        measure=predictor.measure,
-        longest=predictor.longest,
-    )
+    steady = copy(predictor)
+    steady.runtime = SmoothRuntime(predictor.runtime, smooth)
+    return steady

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,10 +16,11 @@ from numpy.typing import NDArray
 from segnet.console import ProgressBar, print_shares
 from segnet.data.pictures import write_image
 from segnet.errors import ConfigError, DataError
-from segnet.inference import Prediction, Predictor
+from segnet.inference import LabelledFrame, Prediction, Predictor
 from segnet.labels import Labels
+from segnet.look import Look
 from segnet.video.opening import open_video
-from segnet.video.pipeline import LabelledFrame, draw, write_video
+from segnet.video.pipeline import draw, write_video
 from segnet.video.settings import VideoConfig, View
 from segnet.video.sources import VideoSource
 from segnet.video.tally import VideoTally
@@ -38,16 +40,18 @@ class VideoOutput:
         out: a movie file, or a folder that gets one folder for each kind.
         kinds: overlay, color and side are movies, or with ``config.frames`` pictures; others are pictures of each
             frame.
-        opacity: of the colours.
+        look: of overlays and colours.
         config: which frames, how steady, which codec.
         write: called with a place, a frame and its prediction for the kinds that are pictures of numbers.
+        each: called with each frame, in order.
     """
 
     out: Path
     kinds: tuple[str, ...]
-    opacity: float
+    look: Look
     config: VideoConfig
     write: Callable[[Path, NDArray[np.uint8], Prediction], Any]
+    each: Callable[[LabelledFrame], Any] | None = None
 
     @property
     def views(self) -> list[View]:
@@ -60,15 +64,17 @@ class VideoOutput:
             return dict.fromkeys(self.views, self.out)
         return {} if self.config.frames else {view: self.out / view / f"{name}.mp4" for view in self.views}
 
-    def write_frame(self, name: str, labels: Labels, number: int, labelled: LabelledFrame) -> None:
-        """The pictures of one frame; numbers begin at 0."""
-        place = Path(name) / f"{number:06}"
+    def write_frame(self, labels: Labels, labelled: LabelledFrame) -> None:
+        """What is written of one frame besides movies."""
+        place = Path(labelled.name)
         if self.config.frames:
             for view in self.views:
-                picture = draw(view, labelled, labels, opacity=self.opacity)
+                picture = draw(view, labelled, labels, self.look)
                 write_image(self.out / view / place.with_suffix(".png"), picture)
         if set(self.kinds) - set(_VIEWS):
             self.write(place, labelled.image, labelled.prediction)
+        if self.each is not None:
+            self.each(labelled)
 
 
 def is_movie(out: Path) -> bool:
@@ -144,11 +150,8 @@ def _label(predictor: Predictor, source: VideoSource, output: VideoOutput, tally
         def watch(labelled: LabelledFrame) -> bool:
             bar.advance(f"{source.name}  {_pace(tally)}")
             if window is not None:
-                window.show(draw("overlay", labelled, predictor.labels, opacity=output.opacity))
+                window.show(draw("overlay", labelled, predictor.labels, output.look))
             return window is None or not window.closed
-
-        def each(number: int, labelled: LabelledFrame) -> None:
-            output.write_frame(source.name, predictor.labels, number, labelled)
 
         bar.start(total=video.expected)
         stack.callback(bar.stop)
@@ -158,8 +161,8 @@ def _label(predictor: Predictor, source: VideoSource, output: VideoOutput, tally
             output.movies(source.name),
             config=output.config,
             tally=tally,
-            opacity=output.opacity,
-            each=each,
+            look=output.look,
+            each=partial(output.write_frame, predictor.labels),
             watch=watch,
         )
 

@@ -40,6 +40,11 @@ class VideoSource:
     kind: Literal["file", "pictures", "camera", "stream", "pipe"]
     name: str
 
+    @property
+    def shown(self) -> str:
+        """The path of what is a file, else the name: an address may hold a password."""
+        return self.word if self.kind in {"file", "pictures"} else self.name
+
 
 def find_videos(word: str, *, animations: bool = False) -> list[VideoSource]:
     """The videos that a word stands for; none if it stands for pictures, or for nothing known.

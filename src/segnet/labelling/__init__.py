@@ -1,0 +1,1 @@
+"""What ``segnet predict`` does with pictures: finds them, labels them, writes the results."""

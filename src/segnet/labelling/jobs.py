@@ -1,0 +1,62 @@
+"""Which pictures are labelled, and where their results go."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from segnet.data.pictures import find_images
+from segnet.errors import DataError, OutputError
+from segnet.files import replacing
+
+__all__ = ["Job", "find_jobs", "require_writable"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to label and the place, without suffix, that its results get under each output folder."""
+
+    picture: Path
+    place: Path
+
+
+def find_jobs(sources: Sequence[str], *, out: Path | None = None) -> list[Job]:
+    """Every picture once, but for earlier results in OUT; names that would collide keep their suffix."""
+    found = dict.fromkeys(pair for source in sources for pair in _pictures(Path(source), out))
+    uses = Counter(place.with_suffix("") for _, place in found)
+    jobs = [Job(path, place.with_suffix("") if uses[place.with_suffix("")] == 1 else place) for path, place in found]
+    places = Counter(job.place for job in jobs)
+    if twice := [place for place, count in places.items() if count > 1]:
+        same = [str(job.picture) for job in jobs if job.place == twice[0]]
+        raise DataError(f"{' and '.join(same[:2])} would be written to the same name; label them in separate runs")
+    return jobs
+
+
+def _pictures(source: Path, out: Path | None) -> list[tuple[Path, Path]]:
+    """The pictures of one source; of a folder or glob that covers OUT, without the results of an earlier run."""
+    found = find_images(source)
+    if out is None or source.is_file() or (source.is_dir() and source.resolve().is_relative_to(out.resolve())):
+        return found
+    return [(path, place) for path, place in found if not path.resolve().is_relative_to(out.resolve())]
+
+
+def require_writable(out: Path, *, flag: str = "--out") -> None:
+    """Fail before the model runs, not after; leaves nothing behind.
+
+    Raises:
+        OutputError: nothing can be written into that folder; the flag is told that names another.
+    """
+    new = not out.exists()
+    probe = out / f".segnet-probe-{os.getpid()}"
+    try:
+        with replacing(probe) as temporary:
+            temporary.touch()
+    except OutputError as error:
+        reason = getattr(error.__cause__, "strerror", None) or error
+        raise OutputError(f"{out}: results cannot be written there ({reason}); give another {flag}") from error
+    probe.unlink()
+    if new:
+        out.rmdir()

@@ -1,0 +1,132 @@
+"""What is written of a picture that was labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnet import visualize
+from segnet.coco import CocoFile, Form
+from segnet.console import ProgressBar
+from segnet.data.pictures import read_header, write_image, write_mask, write_values
+from segnet.inference import LabelledFrame, Prediction, Predictor
+from segnet.labels import Labels
+from segnet.large import Kind, label_large, wants_parts
+from segnet.look import Look
+from segnet.records import RecordFile
+from segnet.uncertainty import Measure, described, largest
+
+__all__ = ["Output", "lists"]
+
+_READ_IN_PARTS = {"PNG", "JPEG", "TIFF"}
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where results go, which kinds, and how they look."""
+
+    root: Path
+    kinds: tuple[str, ...]
+    look: Look
+    labels: Labels
+    measure: Measure | None = None
+
+    def numbers(self) -> Output:
+        """The same without what is for looking at, of which a video makes movies."""
+        return replace(self, kinds=tuple(kind for kind in self.kinds if kind not in {"overlay", "color", "side"}))
+
+    def write(self, place: Path, image: NDArray[np.uint8], prediction: Prediction) -> NDArray[np.float64]:
+        """Write what was asked for and return the class shares."""
+        shares = visualize.class_shares(prediction.mask, self.labels)
+        if "mask" in self.kinds:
+            write_mask(self._path("mask", place), prediction.mask, self.look.colored(self.labels))
+        if "color" in self.kinds:
+            picture = visualize.colorize(prediction.mask, self.labels, self.look)
+            write_image(self._path("color", place), self._with_legend("color", picture, shares))
+        if {"overlay", "side"} & set(self.kinds):
+            base = image if image.shape[2] == 3 else np.repeat(image, 3, axis=2)
+            picture = visualize.overlay(base, prediction.mask, self.labels, self.look)
+            views = {"overlay": picture, "side": np.concatenate([base, picture], axis=1)}
+            for kind in views.keys() & set(self.kinds):
+                write_image(self._path(kind, place), self._with_legend(kind, views[kind], shares))
+        if "confidence" in self.kinds and prediction.confidence is not None:
+            told = {"Title": "confidence", "Description": "probability of the class that was chosen"}
+            self._write_values("confidence", place, prediction.confidence, 1.0, told)
+        if prediction.uncertainty is not None and self.measure is not None:
+            self._write_uncertainty(place, prediction.uncertainty, self.measure)
+        return shares
+
+    def in_parts(self, picture: Path, *, memory: float) -> bool:
+        """Whether a picture is read, labelled and written in parts, since it would take more gigabytes than allowed.
+
+        Needs libvips, which reads some formats in parts. What the files for programs want is the whole picture.
+        """
+        if set(self.kinds) - set(get_args(Kind)) or find_spec("pyvips") is None:
+            return False
+        header = read_header(picture)
+        return header is not None and header.format in _READ_IN_PARTS and wants_parts(*header.size, memory=memory)
+
+    def write_in_parts(self, predictor: Predictor, place: Path, picture: Path) -> NDArray[np.float64]:
+        """Label a picture that is too large to be held in memory, write what was asked for, and return the shares."""
+        files = {kind: self._path(kind, place) for kind in get_args(Kind) if kind in self.kinds}
+        bar = ProgressBar(picture.name)
+        done = 0
+
+        def advance(rows: int, total: int) -> None:
+            nonlocal done
+            if not done:
+                bar.start(total=total)
+            bar.advance(by=rows - done)
+            done = rows
+
+        try:
+            return label_large(predictor, picture, files, look=self.look, progress=advance)
+        finally:
+            bar.stop()
+
+    def _with_legend(self, kind: str, picture: NDArray[np.uint8], shares: NDArray[np.float64]) -> NDArray[np.uint8]:
+        if self.look.legend == "none" or (self.look.legend == "auto" and kind == "color"):
+            return picture
+        return visualize.add_legend(picture, self.labels, shares, self.look)
+
+    def _write_uncertainty(self, place: Path, values: NDArray[np.float32], measure: Measure) -> None:
+        told = {"Title": "uncertainty", "Description": f"uncertainty: {described(measure)}"}
+        self._write_values("uncertainty", place, values, largest(measure, self.labels.classes), told)
+
+    def _write_values(
+        self, kind: str, place: Path, values: NDArray[np.float32], largest: float, told: dict[str, str]
+    ) -> None:
+        """The numbers, and what they look like in colours, which for an uncertainty end at the picture's largest."""
+        write_values(self._path(kind, place), values, largest, told)
+        top = largest if kind == "confidence" else visualize.rounded_up(max(float(values.max()), 1e-6))
+        picture = visualize.color_map(values, largest=top, title=told["Description"])
+        write_image(self._path(f"{kind}_color", place), picture)
+
+    def _path(self, kind: str, place: Path) -> Path:
+        return self.root / kind / place.with_name(f"{place.name}.png")
+
+
+@contextmanager
+def lists(output: Output, records: Path | None) -> Iterator[Callable[[LabelledFrame], None]]:
+    """What adds a picture or frame to each file for programs that was asked for."""
+    with ExitStack() as opened:
+        files: list[RecordFile | CocoFile] = []
+        if records is not None:
+            files.append(opened.enter_context(RecordFile(records, output.labels)))
+        forms: dict[str, Form] = {"coco": "rle", "polygons": "polygons"}
+        for kind in forms.keys() & set(output.kinds):
+            file = CocoFile(output.root / f"{kind}.json", output.look.colored(output.labels), form=forms[kind])
+            files.append(opened.enter_context(file))
+
+        def add(labelled: LabelledFrame) -> None:
+            for file in files:
+                file.add(labelled)
+
+        yield add

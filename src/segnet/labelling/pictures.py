@@ -1,0 +1,106 @@
+"""Pictures in, files out: reading, the model and writing side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnet.console import ProgressBar, print_shares
+from segnet.data.pictures import read_image
+from segnet.errors import DataError
+from segnet.inference import LabelledFrame, Predictor, read_ahead
+from segnet.labelling.jobs import Job
+from segnet.labelling.output import Output
+from segnet.labels import Labels
+from segnet.video.queues import Background
+
+__all__ = ["Tally", "label_all", "label_pictures"]
+
+_WRITES_AHEAD = 8
+
+
+@dataclass
+class Tally:
+    """What a run over many pictures came to."""
+
+    shares: list[NDArray[np.float64]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    videos: list[dict[str, Any]] = field(default_factory=list)
+
+    def mean_shares(self, labels: Labels) -> dict[str, float]:
+        """Of the pictures, by the names of the classes; empty if there is none."""
+        means = np.mean(self.shares, axis=0) if self.shares else ()
+        return dict(zip(labels.names, map(float, means), strict=False))
+
+
+def label_all(
+    predictor: Predictor, jobs: list[Job], output: Output, tally: Tally, *, each: Callable[[LabelledFrame], None]
+) -> None:
+    """Pictures are read and results written in threads while the model runs; one bad picture does not stop the rest."""
+    bar = ProgressBar("labelling")
+    memory = math.inf if predictor.tiles is None else predictor.tiles.memory
+    read = partial(_read, output=output, channels=predictor.channels, memory=memory)
+    with ThreadPoolExecutor(max_workers=2) as writers, Background(each) as lists:
+        waiting: list[Future[NDArray[np.float64]]] = []
+        bar.start(total=len(jobs))
+        try:
+            for done, (job, image) in enumerate(read_ahead(jobs, read)):
+                try:
+                    pixels = image.result()
+                    if pixels is None:
+                        bar.stop()
+                        tally.shares.append(output.write_in_parts(predictor, job.place, job.picture))
+                        bar.start(total=len(jobs), done=done)
+                except DataError as error:
+                    tally.failures.append(str(error))
+                    pixels = None
+                if pixels is not None:
+                    name = job.place.as_posix()
+                    labelled = LabelledFrame(pixels, predictor(pixels), source=str(job.picture), name=name)
+                    waiting.append(writers.submit(output.write, job.place, pixels, labelled.prediction))
+                    lists.put(labelled)
+                tally.shares.extend(_finished(waiting, keep=_WRITES_AHEAD))
+                bar.advance(job.picture.name)
+            tally.shares.extend(_finished(waiting, keep=0))
+        finally:
+            for write in waiting:
+                write.cancel()
+            bar.stop()
+
+
+def label_pictures(
+    predictor: Predictor, jobs: list[Job], output: Output, tally: Tally, *, each: Callable[[LabelledFrame], None]
+) -> None:
+    """As ``label_all``, and tell what came of it."""
+    try:
+        label_all(predictor, jobs, output, tally, each=each)
+    finally:
+        _report(tally, predictor.labels, len(jobs), output.root)
+
+
+def _read(job: Job, *, output: Output, channels: int, memory: float) -> NDArray[np.uint8] | None:
+    """The picture; None if it is to be read in parts."""
+    if output.in_parts(job.picture, memory=memory):
+        return None
+    return read_image(job.picture, channels=channels)
+
+
+def _finished(waiting: list[Future[NDArray[np.float64]]], *, keep: int) -> Iterator[NDArray[np.float64]]:
+    """Results of the oldest writes, until no more than ``keep`` are under way."""
+    while len(waiting) > keep:
+        yield waiting.pop(0).result()
+
+
+def _report(tally: Tally, labels: Labels, pictures: int, out: Path) -> None:
+    """The mean share of every class, and how many pictures were labelled."""
+    if tally.shares:
+        print_shares(tally.mean_shares(labels))
+    print(f"{len(tally.shares)} of {pictures} pictures labelled -> {out}")

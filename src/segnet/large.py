@@ -1,0 +1,181 @@
+"""Pictures that are too large to be held in memory: read, labelled and written from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnet import visualize
+from segnet.data.pictures import described_values, stored_values
+from segnet.data.rows import PictureRows, PngWriter
+from segnet.errors import ConfigError
+from segnet.files import replacing
+from segnet.inference import Prediction, Predictor
+from segnet.labels import Labels
+from segnet.look import Look
+from segnet.uncertainty import described, largest
+
+__all__ = ["Kind", "label_large", "wants_parts"]
+
+Kind = Literal["mask", "overlay", "color", "side", "confidence", "uncertainty"]
+
+_BYTES_PER_PIXEL = 24  # the picture as Pillow and as NumPy hold it, its overlay, mask and what encoding them takes
+_AT_ONCE = 16_000_000  # pixels that are drawn and written at a time
+
+
+class _Part(NamedTuple):
+    """Rows of the picture at its own size, and what the model says of them."""
+
+    image: NDArray[np.uint8]
+    prediction: Prediction
+
+
+def wants_parts(height: int, width: int, *, memory: float) -> bool:
+    """Whether a picture of this size, held in memory with its results, would take more than so many gigabytes."""
+    return height * width * _BYTES_PER_PIXEL > memory * 1e9
+
+
+def label_large(
+    predictor: Predictor,
+    picture: Path,
+    files: Mapping[Kind, Path],
+    *,
+    look: Look = Look(),  # noqa: B008
+    progress: Callable[[int, int], None] | None = None,
+) -> NDArray[np.float64]:
+    """Label a picture with memory for a few rows of tiles, whatever its height.
+
+    Args:
+        predictor: the model; gives confidence and uncertainty if they are among ``files``.
+        picture: PNG, JPEG, TIFF or whatever else libvips reads.
+        files: what to write, all as PNG: the kinds that "segnet predict --save" knows, without legends.
+        look: of what is for looking at.
+        progress: called with (done, all) rows.
+
+    Returns:
+        The share of each class: float64 (classes,), sum 1.
+
+    Raises:
+        DataError: the picture cannot be read; no file is left.
+        OutputError: a file cannot be written; none is left.
+        ConfigError: the memory is too little for this width.
+        MissingPackageError: pyvips is not installed.
+    """
+    counts = np.zeros(predictor.labels.classes, dtype=np.int64)
+    whole = PictureRows(picture, channels=predictor.channels)
+    height, width = whole.size
+    if look.lines is None:
+        look = replace(look, lines=visualize.line_width(height, width))
+    done = 0
+    with ExitStack() as stack:
+        sheets = [stack.enter_context(_opened(kind, path, whole.size, predictor, look)) for kind, path in files.items()]
+        for part in _parts(predictor, whole):
+            counts += np.bincount(part.prediction.mask.ravel(), minlength=len(counts))
+            for add in sheets:
+                add(part)
+            done += len(part.image)
+            if progress is not None:
+                progress(done, height)
+    shares: NDArray[np.float64] = counts / counts.sum()
+    return shares
+
+
+def _parts(predictor: Predictor, whole: PictureRows) -> Iterator[_Part]:
+    """The picture from top to bottom with its labelling, at its own size."""
+    height, width = whole.size
+    inside = predictor.working_size(height, width)
+    small = PictureRows(whole.path, channels=predictor.channels, size=inside) if inside != whole.size else whole
+    down, across = (_nearest(full, part) for full, part in zip(whole.size, inside, strict=True))
+    at_once = max(1, _AT_ONCE // width)
+    for rows in predictor.label_rows(small):
+        top, bottom = np.searchsorted(down, [rows.top, rows.top + len(rows.image)])
+        for start in range(top, bottom, at_once):
+            chosen = down[start : min(start + at_once, bottom)] - rows.top
+            image = rows.image[chosen] if small is whole else whole.read(len(chosen))
+            yield _Part(image, _taken(rows.prediction, chosen, across))
+
+
+def _nearest(full: int, part: int) -> NDArray[np.intp]:
+    """For each of ``full`` pixels the one of ``part`` that it is nearest to."""
+    return ((np.arange(full) + 0.5) * part / full).astype(np.intp)
+
+
+def _taken(prediction: Prediction, down: NDArray[np.intp], across: NDArray[np.intp]) -> Prediction:
+    def take(values: NDArray[Any] | None) -> NDArray[Any] | None:
+        return None if values is None else values[down][:, across]
+
+    return Prediction(prediction.mask[down][:, across], take(prediction.confidence), take(prediction.uncertainty))
+
+
+@contextmanager
+def _opened(
+    kind: Kind, path: Path, size: tuple[int, int], predictor: Predictor, look: Look
+) -> Iterator[Callable[[_Part], None]]:
+    """One file; gives what takes the parts in their order."""
+    labels, measure = predictor.labels, predictor.measure
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        if kind == "mask":
+            with PngWriter(file, size, palette=look.colored(labels).palette()) as png:
+                yield lambda part: png.add(part.prediction.mask)
+        elif kind == "confidence":
+            about = described_values(1.0, {"Title": kind, "Description": "probability of the class that was chosen"})
+            with PngWriter(file, size, bits=16, told=about) as png:
+                yield lambda part: png.add(stored_values(_given(part.prediction.confidence, kind), 1.0))
+        elif kind == "uncertainty":
+            if measure is None:
+                raise ConfigError(f"{path}: the predictor gives no uncertainty; make it with uncertainty=True")
+            top = largest(measure, labels.classes)
+            about = described_values(top, {"Title": kind, "Description": f"uncertainty: {described(measure)}"})
+            with PngWriter(file, size, bits=16, told=about) as png:
+                yield lambda part: png.add(stored_values(_given(part.prediction.uncertainty, kind), top))
+        else:
+            wide = (size[0], 2 * size[1]) if kind == "side" else size
+            drawing = _Drawing(kind, labels, look)
+            with PngWriter(file, wide, channels=3) as png:
+                yield lambda part: png.add(drawing.add(part))
+                png.add(drawing.rest())
+
+
+def _given(values: NDArray[np.float32] | None, kind: str) -> NDArray[np.float32]:
+    if values is None:
+        raise ConfigError(f"the predictor gives no {kind}; make it with {kind}=True")
+    return values
+
+
+class _Drawing:
+    """What people look at, part by part, with lines that do not stop where a part does."""
+
+    def __init__(self, kind: Kind, labels: Labels, look: Look) -> None:
+        self._kind, self._labels, self._look = kind, labels, look
+        self._reach = look.lines or 0
+        self._image: NDArray[np.uint8] = np.zeros((0, 0, 3), dtype=np.uint8)
+        self._mask: NDArray[np.uint8] = np.zeros((0, 0), dtype=np.uint8)
+        self._drawn = 0  # rows at the top that were handed out before
+
+    def add(self, part: _Part) -> NDArray[np.uint8]:
+        """The rows that are finished now that these are known, too: uint8 (h, W, 3)."""
+        image = part.image if part.image.shape[2] == 3 else np.repeat(part.image, 3, axis=2)
+        self._image = np.concatenate([self._image.reshape(-1, *image.shape[1:]), image])
+        self._mask = np.concatenate([self._mask.reshape(-1, image.shape[1]), part.prediction.mask])
+        rows = self._rows(max(self._drawn, len(self._mask) - self._reach))
+        forget = max(0, self._drawn - self._reach)
+        self._image, self._mask = self._image[forget:], self._mask[forget:]
+        self._drawn -= forget
+        return rows
+
+    def rest(self) -> NDArray[np.uint8]:
+        """The rows that waited for more below them."""
+        return self._rows(len(self._mask))
+
+    def _rows(self, stop: int) -> NDArray[np.uint8]:
+        start, self._drawn = self._drawn, stop
+        if self._kind == "color":
+            return visualize.colorize(self._mask[start:stop], self._labels, self._look)
+        over = visualize.overlay(self._image, self._mask, self._labels, self._look)[start:stop]
+        return over if self._kind == "overlay" else np.concatenate([self._image[start:stop], over], axis=1)
