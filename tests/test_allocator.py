@@ -11,10 +11,30 @@ from segnet.allocator import keep_freed_memory
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is there on Linux alone")
 def test_glibc_takes_the_setting() -> None:
-    # In a process of its own: the setting cannot be taken back.
+    # In a process of its own: it is a setting of the whole process.
     code = "from segnet.allocator import keep_freed_memory; print(keep_freed_memory())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is there on Linux alone")
+def test_the_setting_can_be_taken_back() -> None:
+    code = (
+        "from segnet.allocator import keep_freed_memory, return_freed_memory\n"
+        "def resident():\n"
+        "    return int(open('/proc/self/statm').read().split()[1]) * 4096\n"
+        "def left_of(size):\n"
+        "    before = resident()\n"
+        "    data = bytearray(size)\n"
+        "    del data\n"
+        "    return resident() - before > size // 2\n"
+        "keep_freed_memory()\n"
+        "kept = left_of(256 * 2**20)\n"
+        "return_freed_memory()\n"
+        "print(kept, left_of(256 * 2**20))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True False"
 
 
 @pytest.mark.parametrize("platform", ["darwin", "win32"])

@@ -55,7 +55,7 @@ def test_files_are_those_of_the_whole_picture(
 ) -> None:
     predictor = predictor_of(narrow, five_labels, **settings)
     files = {kind: tmp_path / "out" / f"{kind}.png" for kind in KINDS}
-    look = Look(lines=3)
+    look = Look(lines=3, legend="none")
     rows: list[tuple[int, int]] = []
     shares = label_large(predictor, picture, files, look=look, progress=lambda done, total: rows.append((done, total)))  # type: ignore[arg-type]
     assert rows[-1] == (400, 400)
@@ -84,10 +84,24 @@ def test_lines_do_not_stop_where_parts_do(
     monkeypatch.setattr("segnet.large._AT_ONCE", 270 * 7)  # seven rows
     predictor = predictor_of(narrow, five_labels)
     for lines in (1, 4, 20):
-        label_large(predictor, picture, {"overlay": tmp_path / "o.png"}, look=Look(lines=lines))
+        label_large(predictor, picture, {"overlay": tmp_path / "o.png"}, look=Look(lines=lines, legend="none"))
         image = read_image(picture)
         expected = visualize.overlay(image, predictor(image).mask, five_labels, Look(lines=lines))
         np.testing.assert_array_equal(pixels(tmp_path / "o.png"), expected)
+
+
+def test_a_legend_of_all_classes_stands_below(
+    tmp_path: Path, picture: Path, narrow: SegNet, five_labels: Labels
+) -> None:
+    files = {kind: tmp_path / f"{kind}.png" for kind in ("overlay", "side", "color")}
+    label_large(predictor_of(narrow, five_labels), picture, files)  # type: ignore[arg-type]
+    legend = visualize.class_names(400, 270, five_labels)
+    assert legend.shape[1] == 270
+    np.testing.assert_array_equal(pixels(files["overlay"])[400:], legend)
+    assert pixels(files["side"]).shape[0] > 400
+    assert pixels(files["color"]).shape == (400, 270, 3)
+    label_large(predictor_of(narrow, five_labels), picture, {"color": files["color"]}, look=Look(legend="below"))
+    np.testing.assert_array_equal(pixels(files["color"])[400:], legend)
 
 
 def test_a_damaged_picture_leaves_no_file(tmp_path: Path, narrow: SegNet, five_labels: Labels) -> None:
@@ -122,4 +136,4 @@ def test_what_the_predictor_does_not_give_is_told(
 def test_pictures_beyond_the_memory_want_parts() -> None:
     assert not wants_parts(3000, 4000, memory=2.0)
     assert wants_parts(20_000, 20_000, memory=2.0)
-    assert not wants_parts(20_000, 20_000, memory=16.0)
+    assert not wants_parts(20_000, 20_000, memory=32.0)

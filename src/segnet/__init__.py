@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from segnet.ops import max_pool, max_unpool
     from segnet.recalibration import recalibrate
     from segnet.records import RecordFile
+    from segnet.runtimes.averaging import AverageConfig
     from segnet.temperature import fit_temperature, scale_logits
+    from segnet.tiling import TileConfig
     from segnet.training.run import train
     from segnet.training.settings import TrainConfig
     from segnet.video.pipeline import label_video
@@ -63,7 +65,9 @@ _HOMES = {
     "segnet.ops": ("max_pool", "max_unpool"),
     "segnet.recalibration": ("recalibrate",),
     "segnet.records": ("RecordFile",),
+    "segnet.runtimes.averaging": ("AverageConfig",),
     "segnet.temperature": ("fit_temperature", "scale_logits"),
+    "segnet.tiling": ("TileConfig",),
     "segnet.training.run": ("train",),
     "segnet.training.settings": ("TrainConfig",),
     "segnet.video.pipeline": ("label_video",),
@@ -73,13 +77,13 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "CAMVID", "VOID", "AugmentConfig", "BoundaryConfig", "BoundaryMeter", "BoundaryScores", "CalibrationConfig",
-    "CalibrationMeter", "CalibrationScores", "Checkpoint", "CocoFile", "ExportConfig", "LabelledFrame", "Labels",
-    "Look", "Prediction", "Predictor", "RecordFile", "Sample", "Scores", "SegNet", "SegNetConfig", "SegNetError",
-    "SegmentationDataset", "Source", "TrainConfig", "VideoConfig", "bundled_models", "confusion", "create_model",
-    "draw_scene", "evaluate", "export", "fit_temperature", "label_video", "list_encoders", "list_models", "load",
-    "max_pool", "max_unpool", "open_dataset", "open_source", "recalibrate", "save", "scale_logits", "score_mask",
-    "stream", "train",
+    "CAMVID", "VOID", "AugmentConfig", "AverageConfig", "BoundaryConfig", "BoundaryMeter", "BoundaryScores",
+    "CalibrationConfig", "CalibrationMeter", "CalibrationScores", "Checkpoint", "CocoFile", "ExportConfig",
+    "LabelledFrame", "Labels", "Look", "Prediction", "Predictor", "RecordFile", "Sample", "Scores", "SegNet",
+    "SegNetConfig", "SegNetError", "SegmentationDataset", "Source", "TileConfig", "TrainConfig", "VideoConfig",
+    "bundled_models", "confusion", "create_model", "draw_scene", "evaluate", "export", "fit_temperature", "label_video",
+    "list_encoders", "list_models", "load", "max_pool", "max_unpool", "open_dataset", "open_source", "recalibrate",
+    "save", "scale_logits", "score_mask", "stream", "train",
 ]  # fmt: skip
 
 

@@ -225,8 +225,8 @@ class Predictor:
         """
         height, width = rows.size
         down, across = self._cut(height, width) or ([Span(0, height)], [Span(0, width)])
-        for strip in blended(rows, self._planes, down, across):
-            yield LabelledRows(strip.top, strip.image, self._decided(strip.planes))
+        for top, image, prediction in blended(rows, self._planes, self._decided, down, across):
+            yield LabelledRows(top, image, prediction)
 
     def working_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) at which a picture of this size is labelled."""
@@ -298,7 +298,7 @@ class Predictor:
         return Prediction(
             argmax(probabilities[None])[0],
             probabilities.max(axis=0) if self.confidence else None,
-            None if self.measure is None else planes[-1],
+            None if self.measure is None else planes[-1].copy(),
         )
 
     def stream(

@@ -25,8 +25,9 @@ __all__ = ["Kind", "label_large", "wants_parts"]
 
 Kind = Literal["mask", "overlay", "color", "side", "confidence", "uncertainty"]
 
-_BYTES_PER_PIXEL = 24  # the picture as Pillow and as NumPy hold it, its overlay, mask and what encoding them takes
-_AT_ONCE = 16_000_000  # pixels that are drawn and written at a time
+# Half for the picture as Pillow and NumPy hold it, its overlay, mask and what encoding them takes; half for labelling.
+_BYTES_PER_PIXEL = 48
+_AT_ONCE = 4_000_000  # pixels that are drawn and written at a time
 
 
 class _Part(NamedTuple):
@@ -54,7 +55,7 @@ def label_large(
     Args:
         predictor: the model; gives confidence and uncertainty if they are among ``files``.
         picture: PNG, JPEG, TIFF or whatever else libvips reads.
-        files: what to write, all as PNG: the kinds that "segnet predict --save" knows, without legends.
+        files: what to write, all as PNG: the kinds that "segnet predict --save" knows; legends tell no shares.
         look: of what is for looking at.
         progress: called with (done, all) rows.
 
@@ -135,11 +136,19 @@ def _opened(
             with PngWriter(file, size, bits=16, told=about) as png:
                 yield lambda part: png.add(stored_values(_given(part.prediction.uncertainty, kind), top))
         else:
-            wide = (size[0], 2 * size[1]) if kind == "side" else size
-            drawing = _Drawing(kind, labels, look)
-            with PngWriter(file, wide, channels=3) as png:
+            width = 2 * size[1] if kind == "side" else size[1]
+            drawing, legend = _Drawing(kind, labels, look), _legend(kind, (size[0], width), labels, look)
+            with PngWriter(file, (size[0] + len(legend), width), channels=3) as png:
                 yield lambda part: png.add(drawing.add(part))
                 png.add(drawing.rest())
+                png.add(legend)
+
+
+def _legend(kind: Kind, size: tuple[int, int], labels: Labels, look: Look) -> NDArray[np.uint8]:
+    """The names of the classes; no row where none is wanted, or where the picture is too narrow for it."""
+    legend = visualize.class_names(*size, labels, look)
+    shown = look.legend == "below" or (look.legend == "auto" and kind != "color")
+    return legend if shown and legend.shape[1] == size[1] else legend[:0, : size[1]]
 
 
 def _given(values: NDArray[np.float32] | None, kind: str) -> NDArray[np.float32]:

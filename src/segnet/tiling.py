@@ -12,14 +12,16 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import ConfigError
 
-__all__ = ["Rows", "Span", "Strip", "TileConfig", "blended", "fits", "spans", "tile_size"]
+__all__ = ["Rows", "Span", "TileConfig", "blended", "fits", "spans", "tile_size"]
+
+Decided = TypeVar("Decided")
 
 Planes = NDArray[np.float32]
 """(K, H, W): the probability of each class, and whatever else is to be blended."""
@@ -64,20 +66,6 @@ class Span(NamedTuple):
     stop: int
 
 
-class Strip(NamedTuple):
-    """Rows of a picture that are finished.
-
-    Attributes:
-        top: number of the first.
-        image: uint8 (h, W, C).
-        planes: float32 (K, h, W).
-    """
-
-    top: int
-    image: NDArray[np.uint8]
-    planes: Planes
-
-
 class Rows(Protocol):
     """A picture that is read from top to bottom."""
 
@@ -99,8 +87,8 @@ def fits(height: int, width: int, planes: int, config: TileConfig) -> bool:
 def tile_size(width: int, planes: int, config: TileConfig) -> tuple[int, int]:
     """Longest height and width of a tile, in pixels, so that the memory is kept to.
 
-    Half of it is for the tile, half for the rows that are being blended, which are as wide as the picture: tiles of
-    wide pictures are low and wide.
+    A third of it is for the tile, a third for the rows being blended, which are as wide as the picture: tiles of
+    wide pictures are low and wide. The rest is for drawing, and for the gaps between what is freed and what is wanted.
 
     Args:
         width: of the picture, in pixels.
@@ -112,15 +100,15 @@ def tile_size(width: int, planes: int, config: TileConfig) -> tuple[int, int]:
     """
     if config.tile:
         return config.tile, config.tile
-    half, per_pixel = config.memory * 1e9 / 2, _BYTES_PER_PIXEL + _BYTES_PER_CLASS * planes
-    height = min(math.isqrt(int(half / per_pixel)), int(half / (_BYTES_PER_BLENDED * planes * width)))
+    third, per_pixel = config.memory * 1e9 / 3, _BYTES_PER_PIXEL + _BYTES_PER_CLASS * planes
+    height = min(math.isqrt(int(third / per_pixel)), int(third / (_BYTES_PER_BLENDED * planes * width)))
     least = 2 * config.overlap + 2 * _STEP
     if height < least:
         raise ConfigError(
             f"memory={config.memory:g} GB is too little for a picture {width} pixels wide: rows of {height} pixels are "
             f"possible, and overlap={config.overlap} wants {least}; give more memory or less overlap"
         )
-    return height // _STEP * _STEP, int(half / per_pixel / height) // _STEP * _STEP
+    return height // _STEP * _STEP, int(third / per_pixel / height) // _STEP * _STEP
 
 
 def spans(length: int, *, tile: int, overlap: int, exact: bool = False) -> list[Span]:
@@ -150,14 +138,22 @@ def _even(room: int, count: int, *, step: int) -> list[int]:
 
 
 def blended(
-    rows: Rows, label: Callable[[NDArray[np.uint8]], Planes], down: list[Span], across: list[Span]
-) -> Iterator[Strip]:
+    rows: Rows,
+    label: Callable[[NDArray[np.uint8]], Planes],
+    decide: Callable[[Planes], Decided],
+    down: list[Span],
+    across: list[Span],
+) -> Iterator[tuple[int, NDArray[np.uint8], Decided]]:
     """Label tile by tile, and hand out finished rows from top to bottom.
 
     Args:
         rows: the picture.
         label: gives the planes of a tile, uint8 (h, w, C) to float32 (K, h, w).
+        decide: what to hand out of finished planes, float32 (K, h, W), which are then forgotten.
         down, across: of ``spans``, for the picture's height and width.
+
+    Yields:
+        The number of the first of some rows, these rows of the picture, and what ``decide`` gave.
     """
     image: NDArray[np.uint8] | None = None
     above: Planes | None = None
@@ -172,8 +168,10 @@ def blended(
         if above is not None:
             planes[:, : above.shape[1]] += above
         done = following - span.start
-        yield Strip(span.start, image[:done], planes[:, :done])
-        image, above = image[done:], planes[:, done:].copy()
+        decided, above = decide(planes[:, :done]), planes[:, done:].copy()
+        del planes  # before the next are made
+        yield span.start, image[:done], decided
+        image = image[done:]
 
 
 def _band(

@@ -19,7 +19,7 @@ from segnet.labels import VOID, Color, Labels
 from segnet.look import Look
 
 __all__ = [
-    "SCALE", "add_class_names", "add_legend", "class_shares", "color_map", "colorize", "comparison",
+    "SCALE", "add_class_names", "add_legend", "class_names", "class_shares", "color_map", "colorize", "comparison",
     "line_width", "overlay", "panels", "rounded_up", "scale_colors", "sheet",
 ]  # fmt: skip
 
@@ -90,9 +90,20 @@ def add_legend(picture: Picture, labels: Labels, shares: NDArray[np.float64], lo
 
 
 def add_class_names(picture: Picture, labels: Labels, look: Look = _PLAIN) -> Picture:
-    """The picture with a legend below it that depends on its size alone: colour and name of all shown classes."""
-    hidden = look.hidden(labels)
-    return _with_legend(picture, look.colored(labels), {n: "" for n in range(labels.classes) if n not in hidden})
+    """The picture with ``class_names`` below it."""
+    height, width = picture.shape[:2]
+    return _stack([picture, class_names(height, width, labels, look)])
+
+
+def class_names(height: int, width: int, labels: Labels, look: Look = _PLAIN) -> Picture:
+    """A legend that depends on a picture's size alone: colour and name of all shown classes.
+
+    Returns:
+        uint8 (H, W, 3): as wide as the picture, or wider where the longest name needs it.
+    """
+    hidden, colored = look.hidden(labels), look.colored(labels)
+    entries = tuple((colored.colors[n], colored.names[n], "") for n in range(labels.classes) if n not in hidden)
+    return _legend(entries, _font(_text_size(height, width)), width)
 
 
 def color_map(values: NDArray[np.float32], *, largest: float, title: str) -> Picture:

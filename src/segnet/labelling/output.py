@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet import visualize
+from segnet.allocator import keep_freed_memory, return_freed_memory
 from segnet.coco import CocoFile, Form
 from segnet.console import ProgressBar
 from segnet.data.pictures import read_header, write_image, write_mask, write_values
@@ -86,10 +87,12 @@ class Output:
             bar.advance(by=rows - done)
             done = rows
 
+        return_freed_memory()  # memory is what is scarce now
         try:
             return label_large(predictor, picture, files, look=self.look, progress=advance)
         finally:
             bar.stop()
+            keep_freed_memory()
 
     def _with_legend(self, kind: str, picture: NDArray[np.uint8], shares: NDArray[np.float64]) -> NDArray[np.uint8]:
         if self.look.legend == "none" or (self.look.legend == "auto" and kind == "color"):

@@ -1,0 +1,131 @@
+"""A picture larger than the memory: time, peak memory; and what labelling in tiles changes.
+
+python benchmarks/bench_large.py CAMVID [--side 20000] [--parts memory,tiles,views]
+
+Memory: `segnet predict --scale 1` labels a picture of SIDE x SIDE pixels, a patchwork of drawn street scenes; the peak
+is that of the whole process, Python and PyTorch included. Tiles: a patchwork of 16 validation pictures is labelled in
+one piece, in tiles, and in tiles again without its first rows and columns, so that the tiles lie elsewhere; told is the
+share of pixels whose class differs, and the share that is right. Views: mIoU on the validation pictures of the mean of
+several views of each, and the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from segnet.data.pictures import read_image, read_mask
+from segnet.data.rows import PngWriter
+from segnet.data.sources import open_dataset
+from segnet.data.synthetic import draw_scene
+from segnet.evaluation import evaluate
+from segnet.inference import Predictor
+from segnet.machine import about
+from segnet.runtimes.averaging import AverageConfig, averaged
+from segnet.runtimes.protocol import open_runtime
+from segnet.tiling import TileConfig
+
+RESULT = Path(__file__).parent / "results" / "large.json"
+MODELS = ("segnet_light", "segnet_basic")
+SHIFT = (96, 160)  # rows and columns
+TILES = ((480, 128), (640, 128), (1056, 128))  # side and overlap
+VIEWS = {
+    "one": AverageConfig(),
+    "flip": AverageConfig(flip=True),
+    "scales": AverageConfig(scales=(0.75, 1.0, 1.25)),
+    "flip and scales": AverageConfig(flip=True, scales=(0.75, 1.0, 1.25)),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("camvid")
+    parser.add_argument("--side", type=int, default=20_000)
+    parser.add_argument("--parts", default="memory,tiles,views")
+    arguments = parser.parse_args()
+    figures = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    figures |= about("segnet", "torch", "numpy", "pyvips")
+    parts = arguments.parts.split(",")
+    if "memory" in parts:
+        figures["memory"] = memory(arguments.side)
+    if "tiles" in parts:
+        figures["tiles"] = {model: tiles(model, arguments.camvid) for model in MODELS}
+    if "views" in parts:
+        figures["views"] = views("segnet_light", arguments.camvid)
+    RESULT.write_text(json.dumps(figures, indent=2) + "\n")
+    print(json.dumps(figures, indent=2))
+
+
+def memory(side: int) -> dict[str, object]:
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Path(folder) / "large.png"
+        _draw_patchwork(picture, side)
+        command = [sys.executable, "-m", "segnet", "predict", str(picture), "--scale", "1", "--out", folder]
+        start = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    return {"side": side, "seconds": round(seconds), "peak_gib": round(peak, 2)}
+
+
+def _draw_patchwork(path: Path, side: int) -> None:
+    scenes = [draw_scene(seed)[0] for seed in range(32)]
+    chosen = np.random.default_rng(0)
+    with path.open("wb") as file, PngWriter(file, (side, side), channels=3) as png:
+        for top in range(0, side, 360):
+            row = [scenes[number] for number in chosen.integers(0, len(scenes), -(-side // 480))]
+            png.add(np.concatenate(row, axis=1)[: side - top, :side])
+
+
+def tiles(model: str, camvid: str) -> list[dict[str, object]]:
+    samples = open_dataset(camvid, split="val").samples[::6][:16]
+    image = _patchwork([read_image(sample.image) for sample in samples])
+    truth = _patchwork([read_mask(sample.mask) for sample in samples])
+    whole = Predictor.load(model, tiles=None)(image).mask
+    rows = [{"tile": None, "right": _right(whole, truth)}]
+    for side, overlap in TILES:
+        predictor = Predictor.load(model, tiles=TileConfig(tile=side, overlap=overlap))
+        mask = predictor(image).mask
+        elsewhere = predictor(image[SHIFT[0] :, SHIFT[1] :]).mask
+        rows.append(
+            {
+                "tile": side,
+                "overlap": overlap,
+                "other_than_whole": round(float((mask != whole).mean()), 5),
+                "other_than_elsewhere": round(float((mask[SHIFT[0] :, SHIFT[1] :] != elsewhere).mean()), 5),
+                "right": _right(mask, truth),
+            }
+        )
+    return rows
+
+
+def _patchwork(pictures: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.concatenate(pictures[first : first + 4], axis=1) for first in range(0, 16, 4)])
+
+
+def _right(mask: np.ndarray, truth: np.ndarray) -> float:
+    counted = truth < 11
+    return round(float((mask == truth)[counted].mean()), 4)
+
+
+def views(model: str, camvid: str) -> dict[str, dict[str, float]]:
+    data = open_dataset(camvid, split="val")
+    runtime, found = open_runtime(model), {}
+    for name, config in VIEWS.items():
+        start = time.perf_counter()
+        scores = evaluate(averaged(runtime, config), data)
+        seconds = (time.perf_counter() - start) / len(data)
+        found[name] = {"miou": round(scores.miou, 4), "ms": round(1000 * seconds, 1)}
+    return found
+
+
+if __name__ == "__main__":
+    main()
