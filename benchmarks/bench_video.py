@@ -1,6 +1,6 @@
 """What a video costs beside its model: rate, latency, memory, and how steady it becomes.
 
-python benchmarks/bench_video.py CLIP [--model segnet_basic] [--frames 60] [--rounds 2] [--camvid FOLDER]
+python benchmarks/bench_video.py CLIP [--model segnet_basic] [--longest 480] [--frames 60] [--rounds 2] [--camvid FOLDER]
 
 Rate: `label_video` reads the clip, labels it and writes an overlay as H.264 with its sound; the rival runs the same
 model in the same process over the same frames, already in memory. Both take turns; the best round of each counts.
@@ -47,6 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clip", type=Path)
     parser.add_argument("--model", default="segnet_basic")
+    parser.add_argument("--longest", type=int, default=0, help="side at which frames are labelled; 0: their own")
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--camvid", type=Path)
@@ -57,10 +58,11 @@ def main() -> None:
     if arguments.memory_of:
         print(peak_mb(arguments.clip, arguments.model, arguments.memory_of))
         return
-    predictor, parts = Predictor.load(arguments.model), arguments.parts.split(",")
+    predictor = Predictor.load(arguments.model, longest=arguments.longest or None)
+    parts = arguments.parts.split(",")
     figures = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     figures |= {**about("segnet", "torch", "numpy", "pillow", "av"), "clip": describe(arguments.clip)}
-    name = predictor.runtime.info.name
+    name = predictor.runtime.info.name + (f" at {arguments.longest}" if arguments.longest else "")
     if "rate" in parts:
         figures.setdefault("rate", {})[name] = rate(predictor, arguments.clip, arguments.frames, arguments.rounds)
     if "latency" in parts:

@@ -151,7 +151,7 @@ def test_resume_needs_a_run(
         (("--model", "TWO"), "knows 2 classes but"),
         (("--model", "segnet_bsic"), "did you mean 'segnet_basic'?"),
         (("--model", "nowhere.safetensors"), "nowhere.safetensors"),
-        (("--model", "TOY", "--encoder-weights", "vgg16"), "brings its own encoder; leave --encoder-weights out"),
+        (("--model", "TOY", "--encoder-weights", "vgg16"), "brings its own weights; leave --encoder-weights out"),
         (("--model", "TOY", "--dropout", "0.5"), "leave --dropout out"),
         (("--model", "TOY", "--in-channels", "1"), "leave --in-channels out"),
         (("--epochs", "0"), "epochs=0"),
@@ -185,6 +185,22 @@ def test_data_without_a_validation_split_is_told(model_file: Path, tmp_path: Pat
     (root / "valannot").rmdir()
     assert leave(root, "--model", model_file, "--out", tmp_path / "out", *QUICK) == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_a_new_network_begins_with_the_weights_of_a_model_with_the_same_layers(
+    camvid_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (camvid_root, "--weights", "segnet_basic", "--epochs", 1, "--lr", "1e-12", "--weight-decay", 0, *QUICK)
+    out = tmp_path / "a"
+    assert leave(*words, "--model", "bayesian_segnet_basic", "--crop", 24, 32, "--out", out) == 0
+    kept, given = checkpoint.load(out / "best.safetensors").model, checkpoint.load("segnet_basic").model
+    assert (kept.config.name, kept.config.dropout) == ("bayesian_segnet_basic", 0.5)
+    weights = dict(given.named_parameters())
+    for name, value in kept.named_parameters():
+        torch.testing.assert_close(value, weights[name], atol=1e-5, rtol=1e-4)
+    assert leave(*words, "--model", "segnet", "--out", tmp_path / "b") == 2
+    assert "segnet_basic: holds segnet_basic, whose layers are not those of segnet" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
 
 
 def test_a_frozen_encoder_of_a_model_file_stays(camvid_root: Path, model_file: Path, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def run(
     size: tuple[int, int] | None = None,
     in_channels: int = 3,
     dropout: float | None = None,
+    weights: str | None = None,
     encoder: str | None = None,
     encoder_weights: str | None = None,
     freeze_encoder: bool = False,
@@ -50,6 +51,8 @@ def run(
         size: resize pictures and masks to HEIGHT WIDTH; needed if they differ in size.
         in_channels: 3 for colour, 1 for grey.
         dropout: probability at the places where Bayesian SegNet has it; as published if not given.
+        weights: a model file, or a bundled name, whose weights a new network begins with; it must have the same layers,
+            as segnet_basic and bayesian_segnet_basic have.
         encoder: another encoder under the model's decoder: vgg19_bn, squeezenet1_1, timm/NAME or another that "segnet
             models" lists.
         encoder_weights: a file with torchvision's names, one of its names to download, or imagenet for those of the
@@ -72,7 +75,7 @@ def run(
 
     settings = {
         "data": data, "model": model, "size": size and list(size), "in_channels": in_channels, "dropout": dropout,
-        "encoder": encoder, "encoder_weights": encoder_weights, "freeze_encoder": freeze_encoder,
+        "weights": weights, "encoder": encoder, "encoder_weights": encoder_weights, "freeze_encoder": freeze_encoder,
     }  # fmt: skip
     source = open_source(data)
     torch.manual_seed(training.seed)
@@ -141,11 +144,14 @@ def _network(settings: dict[str, Any], source: Source) -> SegNet:
     name = settings["model"]
     if not _names_file(name):
         options = ("in_channels", "dropout", "encoder", "encoder_weights", "freeze_encoder")
-        return create_model(name, classes=source.labels.classes, **{key: settings[key] for key in options})
-    for key in ("encoder", "encoder_weights"):
+        network = create_model(name, classes=source.labels.classes, **{key: settings[key] for key in options})
+        if settings["weights"]:
+            _fill(network, settings["weights"], source)
+        return network
+    for key in ("weights", "encoder", "encoder_weights"):
         if settings[key]:
             flag = key.replace("_", "-")
-            raise ConfigError(f"{name} brings its own encoder; leave --{flag} out, or give a model's name")
+            raise ConfigError(f"{name} brings its own weights; leave --{flag} out, or give a model's name")
     kept = checkpoint.load(name)
     for key, default in (("in_channels", 3), ("dropout", None)):
         if settings[key] not in (default, getattr(kept.model.config, key)):
@@ -155,6 +161,23 @@ def _network(settings: dict[str, Any], source: Source) -> SegNet:
     if settings["freeze_encoder"]:
         kept.model.freeze_encoder()
     return kept.model.train()
+
+
+def _fill(network: SegNet, weights: str, source: Source) -> None:
+    """Take over all weights of a model file whose network has the same layers."""
+    from segnet import checkpoint
+    from segnet.errors import ModelError
+    from segnet.evaluation import check_same_classes
+
+    kept = checkpoint.load(weights)
+    check_same_classes(kept.labels, source.labels, model=weights, data=str(source.root))
+    given, wanted = kept.model.state_dict(), network.state_dict()
+    if {name: value.shape for name, value in given.items()} != {name: value.shape for name, value in wanted.items()}:
+        raise ModelError(
+            f"{weights}: holds {kept.model.config.name}, whose layers are not those of {network.config.name}; "
+            "give weights of the same layers, or --encoder-weights for the encoder alone"
+        )
+    network.load_state_dict(given)
 
 
 def _names_file(model: str) -> bool:
