@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[1]
 BUNDLED = checkpoint.bundled_models()
 
 
-def test_both_are_bundled_and_the_small_one_is_taken_unasked() -> None:
-    assert sorted(BUNDLED) == ["segnet_basic", "segnet_light"]
+def test_three_are_bundled_and_the_quick_one_is_taken_unasked() -> None:
+    assert sorted(BUNDLED) == ["bayesian_segnet_basic", "segnet_basic", "segnet_light"]
     for command in (predict, evaluate):
         assert inspect.signature(command.run).parameters["model"].default == "segnet_light"
 

@@ -16,6 +16,8 @@ from segnet.uncertainty import Measure, choose_measure, entropy
 
 __all__ = ["Estimate", "FileRuntime", "Image", "Runtime", "argmax", "open_runtime", "softmax"]
 
+_EXPORTED = frozenset((".onnx", ".xml", ".pte", ".tflite", ".mlpackage", ".pt2"))
+
 Image = NDArray[np.float32]
 """A batch (N, C, H, W), RGB in [0, 1]."""
 
@@ -199,40 +201,46 @@ def open_runtime(
         ConfigError: no such device or precision, or the model has no dropout to draw samples with.
         MissingPackageError: the library is not installed.
     """
-    suffix = Path(source).suffix
-    if samples and suffix in {".onnx", ".xml", ".pte", ".tflite", ".pt2", ".mlpackage"}:
+    path = Path(source)
+    if path.suffix not in _EXPORTED:
+        from segnet.runtimes.pytorch import load_checkpoint
+
+        return load_checkpoint(source, device=device, precision=precision, threads=threads, samples=samples, seed=seed)
+    if samples:
         raise ConfigError(
             f"{source}: an exported file draws as many samples as it was exported with; leave samples out, and export "
             f"it with --samples {samples}, or give the .safetensors file"
         )
-    if suffix in {".onnx", ".xml", ".pte", ".tflite", ".pt2"} and not Path(source).is_file():
-        raise ModelError(f"{source}: there is no such file; 'segnet export' writes it")
-    if suffix == ".mlpackage" and not Path(source).is_dir():
+    if path.suffix == ".mlpackage" and not path.is_dir():
         raise ModelError(f"{source}: there is no such package, which is a folder; 'segnet export' writes it")
-    if suffix == ".onnx":
-        from segnet.runtimes.onnx import OnnxRuntime
+    if path.suffix != ".mlpackage" and not path.is_file():
+        raise ModelError(f"{source}: there is no such file; 'segnet export' writes it")
+    return _open_exported(path, device=device, precision=precision, threads=threads)
 
-        return OnnxRuntime(Path(source), device=device, threads=threads)
-    if suffix == ".xml":
-        from segnet.runtimes.openvino import OpenVinoRuntime
 
-        return OpenVinoRuntime(Path(source), device=device, precision=precision, threads=threads)
-    if suffix == ".pte":
-        from segnet.runtimes.executorch import ExecuTorchRuntime
+def _open_exported(path: Path, *, device: str, precision: str, threads: int) -> Runtime:
+    match path.suffix:
+        case ".onnx":
+            from segnet.runtimes.onnx import OnnxRuntime
 
-        return ExecuTorchRuntime(Path(source))
-    if suffix == ".tflite":
-        from segnet.runtimes.litert import LiteRtRuntime
+            return OnnxRuntime(path, device=device, threads=threads)
+        case ".xml":
+            from segnet.runtimes.openvino import OpenVinoRuntime
 
-        return LiteRtRuntime(Path(source), threads=threads)
-    if suffix == ".mlpackage":
-        from segnet.runtimes.coreml import CoreMlRuntime
+            return OpenVinoRuntime(path, device=device, precision=precision, threads=threads)
+        case ".pte":
+            from segnet.runtimes.executorch import ExecuTorchRuntime
 
-        return CoreMlRuntime(Path(source))
-    if suffix == ".pt2":
-        from segnet.runtimes.pytorch import ProgramRuntime
+            return ExecuTorchRuntime(path)
+        case ".tflite":
+            from segnet.runtimes.litert import LiteRtRuntime
 
-        return ProgramRuntime(Path(source), device=device)
-    from segnet.runtimes.pytorch import load_checkpoint
+            return LiteRtRuntime(path, threads=threads)
+        case ".mlpackage":
+            from segnet.runtimes.coreml import CoreMlRuntime
 
-    return load_checkpoint(source, device=device, precision=precision, threads=threads, samples=samples, seed=seed)
+            return CoreMlRuntime(path)
+        case _:
+            from segnet.runtimes.pytorch import ProgramRuntime
+
+            return ProgramRuntime(path, device=device)
