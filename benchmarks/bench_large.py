@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from segnet.data.pictures import read_image, read_mask
-from segnet.data.rows import PngWriter
+from segnet.data.png import PngWriter
 from segnet.data.sources import open_dataset
 from segnet.data.synthetic import draw_scene
 from segnet.evaluation import evaluate

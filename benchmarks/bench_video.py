@@ -1,6 +1,6 @@
 """What a video costs beside its model: rate, latency, memory, and how steady it becomes.
 
-python benchmarks/bench_video.py CLIP [--model segnet_basic] [--longest 480] [--frames 60] [--rounds 2] [--camvid FOLDER]
+python benchmarks/bench_video.py CLIP [--model segnet_basic] [--longest 480] [--frames 60] [--camvid FOLDER]
 
 Rate: `label_video` reads the clip, labels it and writes an overlay as H.264 with its sound; the rival runs the same
 model in the same process over the same frames, already in memory. Both take turns; the best round of each counts.

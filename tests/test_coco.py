@@ -139,6 +139,17 @@ def test_a_frame_is_an_image_with_its_number_and_time(tmp_path: Path) -> None:
     assert third["file_name"] == "c.d/a.png"
 
 
+def test_what_has_no_name_is_called_by_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "coco.json"
+    with CocoFile(path, LABELS) as file:
+        file.add(labelled(random_mask(0)))
+        file.add(labelled(random_mask(0), source="in/b.jpg"))
+        file.add(labelled(random_mask(0), name="c/d"))
+        file.add(labelled(random_mask(0), number=7))
+    images = json.loads(path.read_text(encoding="utf-8"))["images"]
+    assert [image["file_name"] for image in images] == ["000000.png", "b.jpg", "c/d.png", "000003.png"]
+
+
 def test_the_file_gets_its_name_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "coco.json"
     path.write_text("earlier")

@@ -248,6 +248,21 @@ def test_a_file_of_one_size_labels_larger_pictures_in_tiles_of_it(five_labels: L
         Predictor(Fixed(Path("toy.onnx"), info))(wide[:100])
 
 
+def test_a_picture_is_not_made_smaller_than_a_file_of_one_size_takes(five_labels: Labels) -> None:
+    info = ModelInfo(name="toy", labels=five_labels, output="mask", samples=4, size=(480, 640))
+    predictor = Predictor(Masks(Path("toy.onnx"), info), longest=480)
+    assert predictor.working_size(480, 640) == (480, 640)
+    assert predictor.working_size(1080, 1920) == (480, 853)
+    assert predictor(np.zeros((700, 700, 3), np.uint8)).mask.shape == (700, 700)
+
+
+def test_too_little_memory_is_told_as_it_was_given(narrow: SegNet, five_labels: Labels, wide: np.ndarray) -> None:
+    average = AverageConfig(scales=(1.0, 2.0))
+    predictor = predictor_of(narrow, five_labels, tiles=TileConfig(memory=0.05), average=average)
+    with pytest.raises(ConfigError, match=r"memory=0\.05 GB is too little for a picture 420 pixels wide"):
+        predictor(wide)
+
+
 def test_scale_wins_over_longest(narrow: SegNet, five_labels: Labels, image: np.ndarray) -> None:
     predictor = predictor_of(narrow, five_labels, longest=10, scale=2.0)
     assert predictor.working_size(21, 30) == (42, 60)

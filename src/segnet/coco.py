@@ -86,6 +86,8 @@ class CocoFile:
     def add(self, labelled: LabelledFrame) -> None:
         """Write one picture or frame and its annotations; pixels that are no class of the labels are left out.
 
+        What has neither name nor source is called by its place in the file, from ``000000.png`` on.
+
         Raises:
             OutputError: the disk is full, and the like.
         """
@@ -192,12 +194,14 @@ def _with_seams(rings: list[NDArray[np.int64]]) -> NDArray[np.int64]:
 def _image(labelled: LabelledFrame, number: int) -> dict[str, Any]:
     """Of a frame also its number and time."""
     height, width = labelled.mask.shape
+    name = labelled.name or f"{number - 1:06}"
     if labelled.number is None:
-        name = PurePosixPath(labelled.name).with_name(Path(labelled.source).name)
-        return {"id": number, "file_name": str(name), "width": width, "height": height}
+        picture = Path(labelled.source).name or f"{PurePosixPath(name).name}.png"
+        file_name = str(PurePosixPath(name).with_name(picture))
+        return {"id": number, "file_name": file_name, "width": width, "height": height}
     time = None if labelled.time is None else round(float(labelled.time), 6)
     about = {"source": labelled.source, "frame": labelled.number, "time": time}
-    return {"id": number, "file_name": f"{labelled.name}.png", "width": width, "height": height, **about}
+    return {"id": number, "file_name": f"{name}.png", "width": width, "height": height, **about}
 
 
 def _categories(labels: Labels) -> list[dict[str, Any]]:

@@ -166,7 +166,7 @@ class Predictor:
             raise ConfigError(f"scale={scale} is not possible; give a number from 0.001 to 16, 1 for the own size")
         self.scale = scale
         self.tiles = tiles
-        self._views = max(1.0, *average.scales) ** 2
+        self._enlarged = max(1.0, *average.scales) ** 2
 
     @classmethod
     def load(
@@ -207,6 +207,7 @@ class Predictor:
                 f"this model wants uint8 (H, W, {self.channels})"
             )
         height, width = image.shape[:2]
+        self.runtime.next_picture()
         inside = _resized(image, self.working_size(height, width))
         if self._cut(*inside.shape[:2]) is None:
             prediction = self._whole(inside)
@@ -233,6 +234,8 @@ class Predictor:
         scale = self.scale
         if scale is None:
             scale = 1.0 if self.longest is None else min(1.0, self.longest / max(height, width))
+            if (size := self.runtime.info.size) is not None:  # no smaller than a file takes that takes one size
+                scale = min(1.0, max(scale, size[0] / height, size[1] / width))
         return max(1, round(height * scale)), max(1, round(width * scale))
 
     def _cut(self, height: int, width: int) -> tuple[list[Span], list[Span]] | None:
@@ -247,10 +250,9 @@ class Predictor:
             tiles = replace(tiles, tile=0, overlap=min(tiles.overlap, min(info.size) // 4))
         else:
             planes = self.labels.classes + (self.measure is not None)
-            tiles = replace(tiles, memory=tiles.memory / self._views)
-            if not tiles.tile and fits(height, width, planes, tiles):
+            if not tiles.tile and fits(height, width, planes, tiles, enlarged=self._enlarged):
                 return None
-            down, across = tile_size(width, planes, tiles)
+            down, across = tile_size(width, planes, tiles, enlarged=self._enlarged)
         exact = info.size is not None
         found = [
             spans(length, tile=tile, overlap=tiles.overlap, exact=exact)

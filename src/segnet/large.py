@@ -6,20 +6,21 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segnet import visualize
 from segnet.data.pictures import described_values, stored_values
-from segnet.data.rows import PictureRows, PngWriter
+from segnet.data.png import PngWriter
+from segnet.data.rows import PictureRows
 from segnet.errors import ConfigError
-from segnet.files import replacing
+from segnet.files import explained, replacing
 from segnet.inference import Prediction, Predictor
 from segnet.labels import Labels
-from segnet.look import Look
-from segnet.uncertainty import described, largest
+from segnet.look import Look, View
+from segnet.uncertainty import CONFIDENCE, described, largest
 
 __all__ = ["Kind", "label_large", "wants_parts"]
 
@@ -119,36 +120,51 @@ def _opened(
     kind: Kind, path: Path, size: tuple[int, int], predictor: Predictor, look: Look
 ) -> Iterator[Callable[[_Part], None]]:
     """One file; gives what takes the parts in their order."""
+    with (
+        replacing(path) as temporary,
+        temporary.open("wb") as file,
+        _sheet(kind, file, size, predictor, look) as add,
+    ):
+
+        def take(part: _Part) -> None:
+            with explained(path):  # not the file that was opened last
+                add(part)
+
+        yield take
+
+
+@contextmanager
+def _sheet(
+    kind: Kind, file: BinaryIO, size: tuple[int, int], predictor: Predictor, look: Look
+) -> Iterator[Callable[[_Part], None]]:
     labels, measure = predictor.labels, predictor.measure
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        if kind == "mask":
-            with PngWriter(file, size, palette=look.colored(labels).palette()) as png:
-                yield lambda part: png.add(part.prediction.mask)
-        elif kind == "confidence":
-            about = described_values(1.0, {"Title": kind, "Description": "probability of the class that was chosen"})
-            with PngWriter(file, size, bits=16, told=about) as png:
-                yield lambda part: png.add(stored_values(_given(part.prediction.confidence, kind), 1.0))
-        elif kind == "uncertainty":
-            if measure is None:
-                raise ConfigError(f"{path}: the predictor gives no uncertainty; make it with uncertainty=True")
-            top = largest(measure, labels.classes)
-            about = described_values(top, {"Title": kind, "Description": f"uncertainty: {described(measure)}"})
-            with PngWriter(file, size, bits=16, told=about) as png:
-                yield lambda part: png.add(stored_values(_given(part.prediction.uncertainty, kind), top))
-        else:
-            width = 2 * size[1] if kind == "side" else size[1]
-            drawing, legend = _Drawing(kind, labels, look), _legend(kind, (size[0], width), labels, look)
-            with PngWriter(file, (size[0] + len(legend), width), channels=3) as png:
-                yield lambda part: png.add(drawing.add(part))
-                png.add(drawing.rest())
-                png.add(legend)
+    if kind == "mask":
+        with PngWriter(file, size, palette=look.colored(labels).palette()) as png:
+            yield lambda part: png.add(part.prediction.mask)
+    elif kind == "confidence":
+        about = described_values(1.0, {"Title": kind, "Description": CONFIDENCE})
+        with PngWriter(file, size, bits=16, told=about) as png:
+            yield lambda part: png.add(stored_values(_given(part.prediction.confidence, kind), 1.0))
+    elif kind == "uncertainty":
+        if measure is None:
+            raise ConfigError("the predictor gives no uncertainty; make it with uncertainty=True")
+        top = largest(measure, labels.classes)
+        about = described_values(top, {"Title": kind, "Description": f"uncertainty: {described(measure)}"})
+        with PngWriter(file, size, bits=16, told=about) as png:
+            yield lambda part: png.add(stored_values(_given(part.prediction.uncertainty, kind), top))
+    else:
+        width = 2 * size[1] if kind == "side" else size[1]
+        drawing, legend = _Drawing(kind, labels, look), _legend(kind, (size[0], width), labels, look)
+        with PngWriter(file, (size[0] + len(legend), width), channels=3) as png:
+            yield lambda part: png.add(drawing.add(part))
+            png.add(drawing.rest())
+            png.add(legend)
 
 
-def _legend(kind: Kind, size: tuple[int, int], labels: Labels, look: Look) -> NDArray[np.uint8]:
+def _legend(view: View, size: tuple[int, int], labels: Labels, look: Look) -> NDArray[np.uint8]:
     """The names of the classes; no row where none is wanted, or where the picture is too narrow for it."""
     legend = visualize.class_names(*size, labels, look)
-    shown = look.legend == "below" or (look.legend == "auto" and kind != "color")
-    return legend if shown and legend.shape[1] == size[1] else legend[:0, : size[1]]
+    return legend if look.has_legend(view) and legend.shape[1] == size[1] else legend[:0, : size[1]]
 
 
 def _given(values: NDArray[np.float32] | None, kind: str) -> NDArray[np.float32]:
@@ -160,8 +176,8 @@ def _given(values: NDArray[np.float32] | None, kind: str) -> NDArray[np.float32]
 class _Drawing:
     """What people look at, part by part, with lines that do not stop where a part does."""
 
-    def __init__(self, kind: Kind, labels: Labels, look: Look) -> None:
-        self._kind, self._labels, self._look = kind, labels, look
+    def __init__(self, view: View, labels: Labels, look: Look) -> None:
+        self._view, self._labels, self._look = view, labels, look
         self._reach = look.lines or 0
         self._image: NDArray[np.uint8] = np.zeros((0, 0, 3), dtype=np.uint8)
         self._mask: NDArray[np.uint8] = np.zeros((0, 0), dtype=np.uint8)
@@ -169,9 +185,9 @@ class _Drawing:
 
     def add(self, part: _Part) -> NDArray[np.uint8]:
         """The rows that are finished now that these are known, too: uint8 (h, W, 3)."""
-        image = part.image if part.image.shape[2] == 3 else np.repeat(part.image, 3, axis=2)
+        image, mask = part.image, part.prediction.mask
         self._image = np.concatenate([self._image.reshape(-1, *image.shape[1:]), image])
-        self._mask = np.concatenate([self._mask.reshape(-1, image.shape[1]), part.prediction.mask])
+        self._mask = np.concatenate([self._mask.reshape(-1, *mask.shape[1:]), mask])
         rows = self._rows(max(self._drawn, len(self._mask) - self._reach))
         forget = max(0, self._drawn - self._reach)
         self._image, self._mask = self._image[forget:], self._mask[forget:]
@@ -184,7 +200,5 @@ class _Drawing:
 
     def _rows(self, stop: int) -> NDArray[np.uint8]:
         start, self._drawn = self._drawn, stop
-        if self._kind == "color":
-            return visualize.colorize(self._mask[start:stop], self._labels, self._look)
-        over = visualize.overlay(self._image, self._mask, self._labels, self._look)[start:stop]
-        return over if self._kind == "overlay" else np.concatenate([self._image[start:stop], over], axis=1)
+        picture = visualize.view(self._view, self._image, self._mask, self._labels, self._look)
+        return picture[start:stop]

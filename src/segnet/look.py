@@ -11,10 +11,15 @@ from segnet.errors import ConfigError
 if TYPE_CHECKING:
     from segnet.labels import Labels
 
-__all__ = ["Legend", "Look", "Palette"]
+__all__ = ["VIEWS", "Legend", "Look", "Palette", "View"]
 
 Legend = Literal["auto", "below", "none"]
 Palette = Literal["model", "colorblind"]
+
+View = Literal["overlay", "color", "side"]
+"""What is shown: colours over the picture, colours alone, or the picture beside its overlay."""
+
+VIEWS: tuple[View, ...] = get_args(View)
 
 _WIDEST_LINE = 100  # the time grows with the width
 
@@ -46,6 +51,10 @@ class Look:
         for name, value, known in (("legend", self.legend, Legend), ("palette", self.palette, Palette)):
             if value not in get_args(known):
                 raise ConfigError(f"{name}={value!r} is unknown; choose of {', '.join(get_args(known))}")
+
+    def has_legend(self, view: View) -> bool:
+        """Whether a picture of this kind gets a legend; movies have one only where ``legend`` is ``below``."""
+        return self.legend == "below" or (self.legend == "auto" and view != "color")
 
     def colored(self, labels: Labels) -> Labels:
         """The same classes in the colours of ``palette``."""

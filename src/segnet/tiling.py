@@ -79,12 +79,12 @@ class Rows(Protocol):
         ...
 
 
-def fits(height: int, width: int, planes: int, config: TileConfig) -> bool:
-    """Whether a picture of this size can be labelled in one piece."""
-    return height * width * (_BYTES_PER_PIXEL + _BYTES_PER_CLASS * planes) <= config.memory * 1e9
+def fits(height: int, width: int, planes: int, config: TileConfig, *, enlarged: float = 1.0) -> bool:
+    """Whether a picture of this size can be labelled in one piece; see ``tile_size``."""
+    return enlarged * height * width * (_BYTES_PER_PIXEL + _BYTES_PER_CLASS * planes) <= config.memory * 1e9
 
 
-def tile_size(width: int, planes: int, config: TileConfig) -> tuple[int, int]:
+def tile_size(width: int, planes: int, config: TileConfig, *, enlarged: float = 1.0) -> tuple[int, int]:
     """Longest height and width of a tile, in pixels, so that the memory is kept to.
 
     A third of it is for the tile, a third for the rows being blended, which are as wide as the picture: tiles of
@@ -94,19 +94,20 @@ def tile_size(width: int, planes: int, config: TileConfig) -> tuple[int, int]:
         width: of the picture, in pixels.
         planes: how many are blended.
         config: memory and overlap, or the tile itself.
+        enlarged: how many times as many pixels a tile has when it is labelled.
 
     Raises:
         ConfigError: the memory is too little for the smallest tile.
     """
     if config.tile:
         return config.tile, config.tile
-    third, per_pixel = config.memory * 1e9 / 3, _BYTES_PER_PIXEL + _BYTES_PER_CLASS * planes
+    third, per_pixel = config.memory * 1e9 / 3, enlarged * (_BYTES_PER_PIXEL + _BYTES_PER_CLASS * planes)
     height = min(math.isqrt(int(third / per_pixel)), int(third / (_BYTES_PER_BLENDED * planes * width)))
     least = 2 * config.overlap + 2 * _STEP
     if height < least:
         raise ConfigError(
             f"memory={config.memory:g} GB is too little for a picture {width} pixels wide: rows of {height} pixels are "
-            f"possible, and overlap={config.overlap} wants {least}; give more memory or less overlap"
+            f"possible, and overlap={config.overlap} wants {least}; give more memory, less overlap or a smaller scale"
         )
     return height // _STEP * _STEP, int(third / per_pixel / height) // _STEP * _STEP
 

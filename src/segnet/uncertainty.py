@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from segnet.errors import ConfigError
 
-__all__ = ["MEASURES", "Measure", "choose_measure", "described", "entropy", "largest"]
+__all__ = ["CONFIDENCE", "MEASURES", "Measure", "choose_measure", "described", "entropy", "largest"]
 
 Measure = Literal["variance", "entropy", "mutual_information"]
 
@@ -42,6 +42,10 @@ def largest(measure: Measure, classes: int) -> float:
     return (1 - 1 / classes) / classes if measure == "variance" else math.log(classes)
 
 
+CONFIDENCE = "probability of the class that was chosen"
+"""What a confidence is, in words."""
+
+
 def described(measure: Measure) -> str:
     """The measure and its unit in words."""
     return "variance" if measure == "variance" else f"{measure.replace('_', ' ')}, in nats"
@@ -61,5 +65,5 @@ def choose_measure(wanted: Measure | None, possible: tuple[Measure, ...], *, mod
         raise ConfigError(f"{model} gives masks alone; export it with --output logits or probabilities")
     raise ConfigError(
         f"{model} gives no {wanted} as it is used here, but {', '.join(possible)}; variance and mutual_information "
-        "need samples of a model with dropout, drawn by this program (--samples 40)"
+        "need samples of a model with dropout, drawn by this program (--samples 40), of one view of each picture"
     )

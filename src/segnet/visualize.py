@@ -16,11 +16,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from segnet.errors import ShapeError
 from segnet.labels import VOID, Color, Labels
-from segnet.look import Look
+from segnet.look import Look, View
 
 __all__ = [
     "SCALE", "add_class_names", "add_legend", "class_names", "class_shares", "color_map", "colorize", "comparison",
-    "line_width", "overlay", "panels", "rounded_up", "scale_colors", "sheet",
+    "line_width", "overlay", "panels", "rounded_up", "scale_colors", "sheet", "view",
 ]  # fmt: skip
 
 Picture = NDArray[np.uint8]
@@ -65,6 +65,26 @@ def overlay(image: Picture, mask: Mask, labels: Labels, look: Look = _PLAIN) -> 
     lines = _boundaries(mask, line_width(*mask.shape) if look.lines is None else look.lines)
     mixed[lines] = 128 + mixed[lines] // 2
     return mixed
+
+
+def view(kind: View, image: Picture, mask: Mask, labels: Labels, look: Look = _PLAIN) -> Picture:
+    """What people look at: colours over the picture, colours alone, or the picture beside its overlay.
+
+    Args:
+        kind: which of them.
+        image: uint8 (H, W, 3) RGB or (H, W, 1) grey.
+        mask: class numbers (H, W).
+        labels: names and colours.
+        look: opacity, lines, which classes, whose colours.
+
+    Returns:
+        uint8 (H, W, 3); of ``side`` (H, 2 W, 3).
+    """
+    if kind == "color":
+        return colorize(mask, labels, look)
+    image = image if image.shape[2] == 3 else np.repeat(image, 3, axis=2)
+    over = overlay(image, mask, labels, look)
+    return over if kind == "overlay" else np.concatenate([image, over], axis=1)
 
 
 def line_width(height: int, width: int) -> int:
@@ -228,8 +248,8 @@ def _percent(share: float) -> str:
 
 
 def _text_size(height: int, width: int) -> int:
-    """Pixels: readable in the smallest picture, and in proportion in a large one."""
-    return max(12, min(height, width) // 30)
+    """Pixels: readable in the smallest picture, and in proportion in a large one, up to a limit."""
+    return min(96, max(12, min(height, width) // 30))
 
 
 @lru_cache(maxsize=16)

@@ -62,6 +62,29 @@ def test_pictures_get_a_line_each_in_order(model_file: Path, tmp_path: Path) -> 
     assert {path.parent.name for path in out.rglob("*.png")} == {"mask"}  # no maps of confidence, which nobody wanted
 
 
+def test_no_picture_is_left_out_because_it_is_large(model_file: Path, tmp_path: Path) -> None:
+    """One that would be read in parts is held in memory for the records."""
+    source = pictures(tmp_path / "in", 1)
+    Image.fromarray(draw_scene(1, size=(600, 800))[0]).save(source / "large.png")
+    words = ("--model", model_file, "--save", "mask", "--scale", 1, "--overlap", 16, "--memory", 0.04)
+    assert leave(source, *words, "--out", tmp_path / "parts") == 0
+    assert leave(source, *words, "--out", tmp_path / "whole", "--records", tmp_path / "a.jsonl") == 0
+    assert [line["name"] for line in lines(tmp_path / "a.jsonl")] == ["0", "large"]
+    one, other = (np.array(Image.open(tmp_path / out / "mask" / "large.png")) for out in ("parts", "whole"))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_a_picture_too_wide_for_the_memory_does_not_stop_the_others(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    source = pictures(tmp_path / "in", 1)
+    Image.fromarray(np.zeros((500, 4000, 3), dtype=np.uint8)).save(source / "-wide.png")
+    words = ("--model", model_file, "--save", "mask", "--scale", 1, "--overlap", 32, "--memory", 0.01)
+    assert leave(source, *words, "--out", tmp_path / "out") == 2
+    assert "-wide.png: memory=0.01 GB is too little for a picture 4000 pixels wide" in caplog.text
+    assert "1 of 2 pictures labelled" in capsys.readouterr().out
+
+
 def test_frames_get_a_line_each_with_their_time(model_file: Path, tmp_path: Path) -> None:
     source = write_clip(tmp_path / "clip.mp4", 5)
     words = ("--model", model_file, "--out", tmp_path / "out", "--records", tmp_path / "a.csv", "--every", 2)

@@ -152,6 +152,7 @@ def test_resume_needs_a_run(
         (("--model", "segnet_bsic"), "did you mean 'segnet_basic'?"),
         (("--model", "nowhere.safetensors"), "nowhere.safetensors"),
         (("--model", "TOY", "--encoder-weights", "vgg16"), "brings its own weights; leave --encoder-weights out"),
+        (("--weights", "TOY", "--encoder-weights", "vgg16"), "fills the encoder, too, so --encoder-weights vgg16"),
         (("--model", "TOY", "--dropout", "0.5"), "leave --dropout out"),
         (("--model", "TOY", "--in-channels", "1"), "leave --in-channels out"),
         (("--epochs", "0"), "epochs=0"),

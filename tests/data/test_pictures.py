@@ -20,6 +20,7 @@ from segnet.data.pictures import (
     MAX_PIXELS,
     find_images,
     images_below,
+    pixels_of,
     read_image,
     read_mask,
     write_image,
@@ -247,6 +248,49 @@ def test_pillows_own_limit_neither_warns_nor_refuses(
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
         np.testing.assert_array_equal(read_image(tmp_path / name), expected)
     assert Image.MAX_IMAGE_PIXELS == 5
+
+
+def test_what_helps_with_a_large_picture_is_told_whatever_is_installed(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(width=100_000, height=100_000, bits=8, kind=2, rows=b""))
+    with pytest.raises(DataError, match=r"scale it down, or .* extra 'large' and does not go with --records, "):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])
+@pytest.mark.parametrize("channels", [3, 1])
+def test_an_image_of_pillow_has_the_pixels_of_its_file(tmp_path: Path, mode: str, channels: int) -> None:
+    values = noise(5, 7)[..., 0]
+    deep = {"I;16": values.astype(np.uint16) * 257, "I": values.astype(np.int32) * 256, "F": values / np.float32(255)}
+    image = Image.fromarray(deep[mode]) if mode in deep else Image.fromarray(noise(5, 7)).convert(mode)
+    image.save(tmp_path / "a.tif")
+    expected = read_image(tmp_path / "a.tif", channels=channels)
+    np.testing.assert_array_equal(pixels_of(image, channels=channels), expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif"])
+def test_an_image_of_pillow_is_turned_upright(tmp_path: Path, name: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(noise(5, 7)).save(tmp_path / name, exif=exif)
+    with Image.open(tmp_path / name) as image:
+        np.testing.assert_array_equal(pixels_of(image), read_image(tmp_path / name))
+
+
+def test_an_image_of_pillow_stays_as_it_is() -> None:
+    image = Image.fromarray(noise(5, 7)).convert("P")
+    image.info["transparency"] = 0
+    pixels_of(image)
+    assert (image.mode, image.info["transparency"]) == ("P", 0)
+
+
+def test_an_image_of_pillow_that_cannot_be_converted_is_told_by_its_name() -> None:
+    with pytest.raises(DataError, match=r"frame 3 holds values from 2 to 2; expected 0 to 1"):
+        pixels_of(Image.new("F", (2, 2), 2.0), name="frame 3")
+    with pytest.raises(DataError, match=r"the image holds LAB colours, which cannot be turned to L"):
+        pixels_of(Image.new("LAB", (2, 2)), channels=1)
+    with pytest.raises(ConfigError, match="4 channels; use 3"):
+        pixels_of(Image.new("RGB", (2, 2)), channels=4)
 
 
 def test_colours_without_a_way_to_grey_are_refused(tmp_path: Path) -> None:

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
-import io
+import builtins
+import logging
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from segnet.data.pictures import read_image
-from segnet.data.rows import PictureRows, PngWriter
-from segnet.errors import DataError, ShapeError
+from segnet.data.pictures import Header, read_header, read_image
+from segnet.data.rows import PictureRows, readable_in_parts
+from segnet.errors import DataError, MissingPackageError
 
 
 @pytest.fixture
@@ -33,16 +36,48 @@ def test_rows_are_those_of_read_image(tmp_path: Path, picture: np.ndarray, suffi
     np.testing.assert_array_equal(all_of(rows, step=37), read_image(path, channels=channels))
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "I;16"])
-def test_other_kinds_of_pixels(tmp_path: Path, picture: np.ndarray, mode: str) -> None:
-    path = tmp_path / "a.png"
+def of_kind(picture: np.ndarray, mode: str) -> Image.Image:
     if mode == "I;16":
-        Image.fromarray(picture[..., 0].astype(np.uint16) * 257).save(path)
-    else:
-        Image.fromarray(picture).convert(mode).save(path)
-    found = all_of(PictureRows(path), step=64)
-    assert found.shape == (150, 90, 3)
-    assert np.abs(found.astype(int) - read_image(path)).max() <= 1
+        return Image.fromarray(picture[..., 0].astype(np.uint16) * 256 + picture[..., 1])
+    if mode == "I":
+        return Image.fromarray(picture[..., 0].astype(np.int32) * 257)
+    if mode == "F":
+        return Image.fromarray(picture[..., 0].astype(np.float32) / 255)
+    return Image.fromarray(picture).convert(mode)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "I;16"])
+@pytest.mark.parametrize("channels", [3, 1])
+def test_kinds_of_pixels_that_are_read_in_parts_are_those_of_read_image(
+    tmp_path: Path, picture: np.ndarray, mode: str, suffix: str, channels: int
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    of_kind(picture, mode).save(path)
+    header = read_header(path)
+    assert header is not None
+    assert header.mode == mode
+    assert readable_in_parts(header)
+    found = all_of(PictureRows(path, channels=channels), step=64)
+    np.testing.assert_array_equal(found, read_image(path, channels=channels))
+
+
+@pytest.mark.parametrize(("mode", "name"), [("F", "a.tif"), ("I", "a.tif"), ("CMYK", "a.tif"), ("CMYK", "a.jpg")])
+def test_kinds_that_would_become_other_pixels_are_refused(
+    tmp_path: Path, picture: np.ndarray, mode: str, name: str
+) -> None:
+    of_kind(picture, mode).save(tmp_path / name)
+    header = read_header(tmp_path / name)
+    assert header is not None
+    assert not readable_in_parts(header)
+    with pytest.raises(DataError, match=rf"{name} holds pixels of the kind '{mode}', .* expected one of .*; save it"):
+        PictureRows(tmp_path / name)
+
+
+def test_formats_that_take_the_whole_in_memory_are_not_read_in_parts() -> None:
+    assert readable_in_parts(Header("JPEG", (2, 2), "L"))
+    assert not readable_in_parts(Header("WEBP", (2, 2), "RGB"))
+    assert not readable_in_parts(Header("TIFF", (2, 2), "LAB"))
 
 
 def test_a_picture_is_turned_upright(tmp_path: Path, picture: np.ndarray) -> None:
@@ -83,42 +118,35 @@ def test_damage_is_told_with_the_name(tmp_path: Path, picture: np.ndarray) -> No
         PictureRows(tmp_path / "none.png")
 
 
-def written(rows: np.ndarray, *, step: int, **how: object) -> Image.Image:
-    file = io.BytesIO()
-    size = (rows.shape[0], rows.shape[1])
-    with PngWriter(file, size, **how) as png:  # type: ignore[arg-type]
-        for top in range(0, size[0], step):
-            png.add(rows[top : top + step])
-    file.seek(0)
-    image = Image.open(file)
-    image.load()
-    return image
+@pytest.mark.parametrize(("name", "options"), [("a.png", {}), ("a.tif", {"compression": "tiff_adobe_deflate"})])
+def test_damage_in_the_middle_is_an_error_and_not_a_warning_besides(
+    tmp_path: Path, name: str, options: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("pyvips").setLevel(logging.NOTSET)
+    path = tmp_path / name
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (400, 300, 3), dtype=np.uint8)).save(path, **options)
+    spoiled = bytearray(path.read_bytes())
+    spoiled[len(spoiled) // 2 : len(spoiled) // 2 + 800] = bytes(800)
+    path.write_bytes(spoiled)
+    with pytest.raises(DataError, match=rf"{name} cannot be read in parts"):
+        all_of(PictureRows(path), step=50)
+    assert not caplog.records
 
 
-@pytest.mark.parametrize("step", [1, 7, 150])
-def test_what_was_written_is_read_again(picture: np.ndarray, step: int) -> None:
-    color = written(picture, step=step, channels=3)
-    assert color.mode == "RGB"
-    np.testing.assert_array_equal(np.asarray(color), picture)
-    np.testing.assert_array_equal(np.asarray(written(picture[..., 0], step=step)), picture[..., 0])
-    deep = picture[..., 0].astype(np.uint16) * 256 + picture[..., 1]
-    assert written(deep, step=step, bits=16).mode == "I;16"
-    np.testing.assert_array_equal(np.asarray(written(deep, step=step, bits=16)), deep)
+@pytest.mark.parametrize(
+    ("error", "package"), [(ModuleNotFoundError, "pyvips"), (OSError("libvips.so.42 cannot be loaded"), "libvips")]
+)
+def test_a_missing_library_is_told_with_the_pip_line(
+    error: Any, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = builtins.__import__
 
+    def without(name: str, *rest: Any) -> Any:
+        if name == "pyvips":
+            raise error
+        return whole(name, *rest)
 
-def test_a_palette_and_words_are_kept(picture: np.ndarray) -> None:
-    palette = np.random.default_rng(1).integers(0, 256, (256, 3), dtype=np.uint8)
-    image = written(picture[..., 0], step=50, palette=palette, told={"Title": "mask"})
-    assert image.mode == "P"
-    assert image.info["Title"] == "mask"
-    np.testing.assert_array_equal(np.asarray(image), picture[..., 0])
-    np.testing.assert_array_equal(np.array(image.getpalette()).reshape(-1, 3), palette)
-
-
-def test_rows_that_do_not_fit_and_missing_ones_are_refused(picture: np.ndarray) -> None:
-    with pytest.raises(ShapeError, match="do not fit"), PngWriter(io.BytesIO(), (150, 80), channels=3) as png:
-        png.add(picture)
-    with pytest.raises(ShapeError, match="do not fit"), PngWriter(io.BytesIO(), (100, 90), channels=3) as png:
-        png.add(picture)
-    with pytest.raises(ShapeError, match="50 rows of 200 are missing"), PngWriter(io.BytesIO(), (200, 90)) as png:
-        png.add(picture[..., 0])
+    monkeypatch.delitem(sys.modules, "pyvips", raising=False)
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(MissingPackageError, match=rf"^{package} is not installed; run: pip install 'segnet\[large\]'"):
+        PictureRows(tmp_path / "a.png")

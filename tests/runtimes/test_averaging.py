@@ -6,7 +6,7 @@ import pytest
 from segnet.errors import ConfigError
 from segnet.labels import Labels
 from segnet.metadata import ModelInfo
-from segnet.runtimes.averaging import AverageConfig, averaged, resized
+from segnet.runtimes.averaging import AverageConfig, averaged
 from segnet.runtimes.protocol import Image, Runtime, softmax
 
 
@@ -61,14 +61,6 @@ def test_scales_are_labelled_at_their_size_and_come_back(batch: np.ndarray) -> N
     np.testing.assert_allclose(estimate.uncertainty, -(found * np.log(found)).sum(axis=1), atol=1e-5)
 
 
-def test_a_smooth_picture_keeps_its_values_at_another_size() -> None:
-    ramp = np.linspace(0, 1, 64, dtype=np.float32)[None, None, None].repeat(48, axis=2)
-    there = resized(ramp, (24, 32))
-    assert there.shape == (1, 1, 24, 32)
-    back = resized(there, (48, 64))
-    np.testing.assert_allclose(back[..., 2:-2], ramp[..., 2:-2], atol=0.01)
-
-
 @pytest.mark.parametrize("scales", [(), (0.0,), (-1.0,), (11.0,), (float("nan"),)])
 def test_impossible_scales_are_refused(scales: tuple[float, ...]) -> None:
     with pytest.raises(ConfigError, match=r"give numbers from 0.1 to 10"):
@@ -79,6 +71,13 @@ def test_a_model_of_one_size_takes_no_scales() -> None:
     with pytest.raises(ConfigError, match="takes pictures of one size"):
         averaged(Leaning(size=(12, 20)), AverageConfig(scales=(0.5, 1.0)))
     assert averaged(Leaning(size=(12, 20)), AverageConfig(flip=True)).info.size == (12, 20)
+
+
+def test_a_model_that_gives_masks_alone_has_no_mean() -> None:
+    runtime = Leaning()
+    runtime.info = ModelInfo(name="leaning", labels=runtime.info.labels, output="mask")
+    with pytest.raises(ConfigError, match="gives masks alone; export it with --output"):
+        averaged(runtime, AverageConfig(flip=True))
 
 
 def test_variance_of_samples_is_not_given() -> None:

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from segnet.errors import ModelError
+from segnet.inference import Predictor
 from segnet.metadata import ModelInfo
 from segnet.runtimes.protocol import Estimate, argmax
+from segnet.tiling import TileConfig
 from segnet.video.flicker import FlickerMeter, find_motion, move
+from segnet.video.pipeline import steadied
 from segnet.video.smoothing import SmoothRuntime
 from video_clips import Brightness
 
@@ -153,3 +156,26 @@ def test_a_large_mask_moves_as_far_as_the_reduced_picture_says() -> None:
     offsets[..., 1] = 2
     moved = move(mask, offsets, (30, 43))
     np.testing.assert_array_equal(moved[:, :-10], mask[:, 6:-4])
+
+
+def test_each_tile_is_blended_with_that_of_the_same_place() -> None:
+    first = (street(), 1 - street())
+    second = tuple(np.clip(tile + 0.05, 0, 1) for tile in first)
+    smooth = SmoothRuntime(Brightness(), 0.5)
+    found = []
+    for tiles in (first, second):
+        smooth.next_picture()
+        found.append([smooth.probabilities(tile) for tile in tiles])
+    for place in range(2):
+        alone = SmoothRuntime(Brightness(), 0.5)
+        np.testing.assert_array_equal(found[0][place], alone.probabilities(first[place]))
+        np.testing.assert_array_equal(found[1][place], alone.probabilities(second[place]))
+        assert np.abs(found[1][place] - Brightness().probabilities(second[place])).max() > 0.01
+
+
+def test_nothing_is_blended_into_the_first_frame_in_tiles() -> None:
+    image = np.random.default_rng(1).integers(0, 256, (96, 200, 3), dtype=np.uint8)
+    predictor = Predictor(Brightness(), confidence=True, tiles=TileConfig(tile=96, overlap=16))
+    steady = steadied(predictor, 0.9)
+    np.testing.assert_array_equal(steady(image).confidence, predictor(image).confidence)
+    np.testing.assert_allclose(steady(image).confidence, predictor(image).confidence, atol=1e-6)

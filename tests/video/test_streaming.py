@@ -94,6 +94,17 @@ def test_a_grey_model_takes_pillows_images_as_grey() -> None:
     np.testing.assert_array_equal(labelled.image, np.full((2, 3, 1), 150))
 
 
+def test_pillows_images_are_those_that_reading_their_files_gives(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(noise(0)).save(tmp_path / "a.png", exif=exif)
+    Image.fromarray(noise(1)[..., 0].astype(np.uint16) * 257).save(tmp_path / "b.png")
+    read = list(predictor().stream(tmp_path))
+    given = list(predictor().stream(Image.open(tmp_path / name) for name in ("a.png", "b.png")))
+    for own, other in zip(read, given, strict=True):
+        np.testing.assert_array_equal(other.image, own.image)
+
+
 def test_frames_of_a_program_can_be_steadied_and_passed_over() -> None:
     bright = noise(0).astype(np.float32)  # one scene, that grows darker
     frames = [np.rint(bright * part).astype(np.uint8) for part in (1, 0.9, 0.8, 0.7, 0.6, 0.5)]
@@ -138,6 +149,7 @@ WRONG: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     ([noise(0), None], {}, ShapeError, r"frame 1 is NoneType; expected an array uint8 \(H, W, 3\) or an image"),
     ([noise(0)[..., 0]], {}, ShapeError, r"frame 0 is uint8 \(6, 8\); expected"),
     ([noise(0) / 255], {}, ShapeError, r"frame 0 is float64 \(6, 8, 3\); expected"),
+    ([Image.new("F", (2, 2), 7.0)], {}, DataError, "frame 0 holds values from 7 to 7; expected 0 to 1"),
     ([noise(0)], {"order": "gbr"}, ConfigError, "order='gbr' is unknown"),
     ("a.png", {"order": "bgr"}, ConfigError, "order='bgr' is for arrays, and a.png is read as RGB"),
     ([noise(0)], {"config": VideoConfig(end=3)}, ConfigError, "frames of a program have no times"),

@@ -122,7 +122,7 @@ def run(
     look.require_known_classes(predictor.labels)
     if records is not None:
         _ask_confidence(predictor)
-    output = Output(out, tuple(kinds), look, predictor.labels, predictor.measure)
+    output = Output(out, tuple(kinds), look, predictor.labels, predictor.measure, whole=records is not None)
     tally = Tally()
     try:
         with lists(output, records) as add:

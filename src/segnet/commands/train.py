@@ -143,6 +143,11 @@ def _network(settings: dict[str, Any], source: Source) -> SegNet:
 
     name = settings["model"]
     if not _names_file(name):
+        if settings["weights"] and settings["encoder_weights"]:
+            raise ConfigError(
+                f"--weights {settings['weights']} fills the encoder, too, so --encoder-weights "
+                f"{settings['encoder_weights']} would be lost; give one of the two"
+            )
         options = ("in_channels", "dropout", "encoder", "encoder_weights", "freeze_encoder")
         network = create_model(name, classes=source.labels.classes, **{key: settings[key] for key in options})
         if settings["weights"]:

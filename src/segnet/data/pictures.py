@@ -31,6 +31,7 @@ __all__ = [
     "described_values",
     "find_images",
     "images_below",
+    "pixels_of",
     "read_header",
     "read_image",
     "read_label_map",
@@ -138,18 +139,26 @@ def read_image(path: Path, *, channels: int = 3) -> NDArray[np.uint8]:
         DataError: the file is missing, not a picture, damaged, or larger than ``MAX_PIXELS``.
         ConfigError: ``channels`` is neither 1 nor 3.
     """
-    if channels not in (1, 3):
-        raise ConfigError(f"pictures cannot be read with {channels} channels; use 3 (RGB) or 1 (grey)")
-    image = _eight_bits(_decode(path).image, path)
-    image.info.pop("transparency", None)  # Pillow warns where a conversion drops it.
-    mode = "RGB" if channels == 3 else "L"
-    try:
-        pixels = np.array(image if image.mode == mode else image.convert(mode))
-    except ValueError as error:
-        raise DataError(
-            f"{path} holds {image.mode} colours, which cannot be turned to {mode}; save it as RGB"
-        ) from error
-    return pixels.reshape(*pixels.shape[:2], channels)
+    _require_known(channels)
+    return _converted(_decode(path).image, channels, str(path))
+
+
+def pixels_of(image: Image.Image, *, channels: int = 3, name: str = "the image") -> NDArray[np.uint8]:
+    """The pixels of Pillow's image as ``read_image`` gives those of a file: uint8 (H, W, channels), upright.
+
+    Args:
+        image: of any mode; stays as it is.
+        channels: 3 (RGB) or 1 (grey).
+        name: of the image, for errors.
+
+    Raises:
+        DataError: it holds values outside the range of its mode, or colours that cannot be converted.
+        ConfigError: ``channels`` is neither 1 nor 3.
+    """
+    _require_known(channels)
+    image.load()
+    turned = _upright(image)
+    return _converted(image.copy() if turned is image else turned, channels, name)
 
 
 def read_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -170,18 +179,20 @@ class Header(NamedTuple):
     Attributes:
         format: as Pillow names it: PNG, JPEG, TIFF, ...
         size: (H, W) as it is stored, before it is turned upright.
+        mode: the kind of its pixels, as Pillow names it: RGB, L, CMYK, ...
     """
 
     format: str
     size: tuple[int, int]
+    mode: str
 
 
 def read_header(path: Path) -> Header | None:
-    """Format and size of a picture; None if it is no picture, or is not there."""
+    """Format, size and kind of pixels of a picture; None if it is no picture, or is not there."""
     try:
         with path.open("rb") as file:
             image = _identify(file)
-            return Header(image.format or "", (image.height, image.width))
+            return Header(image.format or "", (image.height, image.width), image.mode)
     except _DAMAGE:
         return None
 
@@ -311,8 +322,9 @@ def _decode(path: Path) -> _Decoded:
         raise DataError(f"{path} may not be read; give yourself the permission to read it") from error
     except Image.DecompressionBombError as error:
         raise DataError(
-            f"{path} is too large ({error}); at most {MAX_PIXELS:,} pixels are read at once; scale it down, or let "
-            "'segnet predict' read it in parts: pip install 'segnet[large]'"
+            f"{path} is too large ({error}); at most {MAX_PIXELS:,} pixels are read at once; scale it down, or save it "
+            "as RGB in PNG, JPEG or TIFF and let 'segnet predict' read it in parts, which needs the extra 'large' and "
+            "does not go with --records, --save coco or --save polygons"
         ) from error
     except UnidentifiedImageError as error:
         if not path.stat().st_size:
@@ -360,8 +372,7 @@ def _load(file: BinaryIO) -> _Decoded:
     codec, arguments = (image.tile[0][0], image.tile[0][3]) if image.tile else ("", "")
     decoded = _Decoded(image, image.format or "", *_grey_range(codec, arguments))
     image.load()
-    turn = _TURNS.get(_orientation(image))
-    return decoded if turn is None else decoded._replace(image=image.transpose(turn))
+    return decoded._replace(image=_upright(image))
 
 
 def _identify(file: BinaryIO) -> ImageFile.ImageFile:
@@ -392,6 +403,11 @@ def _grey_range(codec: str, arguments: Any) -> tuple[int, bool]:
     return maximum, ";16" in raw_mode and not raw_mode.startswith("I")
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    turn = _TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
@@ -399,7 +415,26 @@ def _orientation(image: Image.Image) -> int:
         return 1  # Viewers show a picture with damaged EXIF as it is stored.
 
 
-def _eight_bits(image: Image.Image, path: Path) -> Image.Image:
+def _require_known(channels: int) -> None:
+    if channels not in (1, 3):
+        raise ConfigError(f"pictures cannot be read with {channels} channels; use 3 (RGB) or 1 (grey)")
+
+
+def _converted(image: Image.Image, channels: int, name: str) -> NDArray[np.uint8]:
+    """RGB or grey in 8 bits; takes the note of a transparent colour out of ``image``."""
+    image = _eight_bits(image, name)
+    image.info.pop("transparency", None)  # Pillow warns where a conversion drops it.
+    mode = "RGB" if channels == 3 else "L"
+    try:
+        pixels = np.array(image if image.mode == mode else image.convert(mode))
+    except ValueError as error:
+        raise DataError(
+            f"{name} holds {image.mode} colours, which cannot be turned to {mode}; save it as RGB"
+        ) from error
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def _eight_bits(image: Image.Image, name: str) -> Image.Image:
     """Pixels of 16 bits or more, brought to 0..255; every other picture unchanged."""
     if not image.mode.startswith(("I", "F")):
         return image
@@ -407,7 +442,7 @@ def _eight_bits(image: Image.Image, path: Path) -> Image.Image:
     values = np.asarray(image)
     if not (values.min() >= 0 and values.max() <= top):  # NaN comes here too.
         raise DataError(
-            f"{path} holds values from {values.min():g} to {values.max():g}; "
+            f"{name} holds values from {values.min():g} to {values.max():g}; "
             f"expected 0 to {top} for pixels of the kind {image.mode!r}; save it with 8 bits per channel"
         )
     return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))

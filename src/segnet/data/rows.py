@@ -1,28 +1,35 @@
-"""Pictures too large to be held in memory: read from top to bottom, written the same way.
+"""Pictures too large to be held in memory, read from top to bottom.
 
 libvips reads them, by way of pyvips. Pillow, which reads and writes all others, holds the whole picture in memory.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
+import logging
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.errors import DataError, MissingPackageError, ShapeError
+from segnet.data.pictures import Header, read_header
+from segnet.errors import DataError, MissingPackageError
 
 if TYPE_CHECKING:
     from pyvips import Image
 
-__all__ = ["PictureRows", "PngWriter"]
+__all__ = ["PictureRows", "readable_in_parts"]
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_GREY, _COLOR, _PALETTE = 0, 2, 3
+_FORMATS = frozenset(("PNG", "JPEG", "TIFF"))
+
+# Of the others libvips makes other colours than Pillow: CMYK by a profile, fractions and 32 bits as black and white.
+_MODES = frozenset(("1", "L", "P", "LA", "RGB", "RGBA", "I;16"))
+
+
+def readable_in_parts(header: Header) -> bool:
+    """Whether ``PictureRows`` reads such a picture in little memory, and gives the pixels of ``read_image``."""
+    return header.format in _FORMATS and header.mode in _MODES
 
 
 class PictureRows:
@@ -37,8 +44,9 @@ class PictureRows:
         size: (H, W) to bring it to, bilinear, and smoothed where it becomes smaller; None: its own.
 
     Raises:
-        DataError: the file is missing, not a picture, or damaged.
-        MissingPackageError: pyvips is not installed.
+        DataError: the file is missing, not a picture, or damaged, or its pixels are of a kind, such as CMYK, that
+            would not become those of ``read_image``.
+        MissingPackageError: pyvips or libvips is not installed.
     """
 
     def __init__(self, path: Path, *, channels: int = 3, size: tuple[int, int] | None = None) -> None:
@@ -83,18 +91,34 @@ def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _opened(path: Path) -> Image:
+    pyvips = _import_pyvips()
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; expected a picture; check the path")
+    header = read_header(path)
+    if header is not None and header.mode not in _MODES:
+        raise DataError(
+            f"{path} holds pixels of the kind {header.mode!r}, which cannot be read in parts; "
+            f"expected one of {', '.join(sorted(_MODES))}; save it as RGB"
+        )
+    try:
+        image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="error").autorot()
+        if header is not None and header.mode == "I;16":  # libvips would divide by 256
+            image = image.linear(1 / 257, 0.5).cast("uchar").copy(interpretation="b-w")
+        return image.colourspace("srgb")[:3].cast("uchar")
+    except pyvips.Error as error:
+        raise _damaged(path, error) from error
+
+
+def _import_pyvips() -> ModuleType:
+    logging.getLogger("pyvips").setLevel(logging.ERROR)  # libvips warns of damage that is raised as an error besides
     try:
         import pyvips
     except ImportError as error:
         raise MissingPackageError("pyvips", "large") from error
-    if not path.is_file():
-        raise DataError(f"{path} does not exist; expected a picture; check the path")
-    try:
-        image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="truncated").autorot()
-        image = image.colourspace("srgb")
-        return image[:3].cast("uchar")
-    except pyvips.Error as error:
-        raise _damaged(path, error) from error
+    except OSError as error:  # pyvips is there without the library
+        raise MissingPackageError("libvips", "large") from error
+    module: ModuleType = pyvips
+    return module
 
 
 def _brought_to(image: Image, height: int, width: int) -> Any:
@@ -117,75 +141,3 @@ def _brought_to(image: Image, height: int, width: int) -> Any:
 def _damaged(path: Path, error: Exception) -> DataError:
     reason = " ".join(str(error).split())
     return DataError(f"{path} cannot be read in parts ({reason}); copy or download it again, or convert it to PNG")
-
-
-class PngWriter:
-    """A PNG that is written from top to bottom.
-
-    Args:
-        file: to write to.
-        size: (H, W).
-        channels: 3 (RGB) or 1 (grey).
-        bits: of a channel: 8 (rows of uint8) or 16 (uint16).
-        palette: uint8 (256, 3); grey values are then indices of it.
-        told: keys and words that the file says of itself.
-
-    Raises:
-        ShapeError: a block that uses it as a context is left without an error, and rows are missing.
-    """
-
-    def __init__(
-        self,
-        file: BinaryIO,
-        size: tuple[int, int],
-        *,
-        channels: int = 1,
-        bits: int = 8,
-        palette: NDArray[np.uint8] | None = None,
-        told: dict[str, str] | None = None,
-    ) -> None:
-        self._file = file
-        self._size = size
-        self._shape = (size[1], channels)
-        self._type = np.dtype(np.uint8 if bits == 8 else ">u2")
-        self._left = size[0]
-        self._compressor = zlib.compressobj(1)  # as quick as Pillow's level 1, and a few per cent larger than level 6
-        kind = _PALETTE if palette is not None else _COLOR if channels == 3 else _GREY
-        file.write(_SIGNATURE)
-        self._chunk(b"IHDR", struct.pack(">IIBBBBB", size[1], size[0], bits, kind, 0, 0, 0))
-        if palette is not None:
-            self._chunk(b"PLTE", palette.tobytes())
-        for key, words in (told or {}).items():
-            self._chunk(b"tEXt", key.encode("latin-1") + b"\0" + words.encode("latin-1", "replace"))
-
-    def add(self, rows: NDArray[Any]) -> None:
-        """The next rows, (h, W) or (h, W, channels).
-
-        Raises:
-            ShapeError: they have another width or number of channels, or are more than are left.
-        """
-        width, channels = self._shape
-        if rows.shape[1:] not in ((width, channels), (width * channels,)) or len(rows) > self._left:
-            raise ShapeError(f"rows of shape {rows.shape} do not fit; {self._left} rows of {self._shape} are left")
-        self._left -= len(rows)
-        stored = rows.reshape(len(rows), width * channels).astype(self._type, copy=False)
-        lines = np.zeros((len(rows), 1 + stored.shape[1] * self._type.itemsize), dtype=np.uint8)  # 0: not filtered
-        lines[:, 1:] = np.ascontiguousarray(stored).view(np.uint8)
-        if data := self._compressor.compress(lines.tobytes()):
-            self._chunk(b"IDAT", data)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            return
-        if self._left:
-            raise ShapeError(f"{self._left} rows of {self._size[0]} are missing")
-        self._chunk(b"IDAT", self._compressor.flush())
-        self._chunk(b"IEND", b"")
-
-    def _chunk(self, kind: bytes, data: bytes) -> None:
-        self._file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))

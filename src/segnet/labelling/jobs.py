@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,19 +45,21 @@ def _pictures(source: Path, out: Path | None) -> list[tuple[Path, Path]]:
 
 
 def require_writable(out: Path, *, flag: str = "--out") -> None:
-    """Fail before the model runs, not after; leaves nothing behind.
+    """Fail before the model runs, not after; leaves nothing behind, no folder either.
 
     Raises:
         OutputError: nothing can be written into that folder; the flag is told that names another.
     """
-    new = not out.exists()
+    missing = [folder for folder in (out, *out.parents) if not os.path.lexists(folder)]
     probe = out / f".segnet-probe-{os.getpid()}"
     try:
         with replacing(probe) as temporary:
             temporary.touch()
+        probe.unlink()
     except OutputError as error:
         reason = getattr(error.__cause__, "strerror", None) or error
         raise OutputError(f"{out}: results cannot be written there ({reason}); give another {flag}") from error
-    probe.unlink()
-    if new:
-        out.rmdir()
+    finally:
+        for folder in missing:  # innermost first
+            with suppress(OSError):  # it could not be made, or another program writes into it by now
+                folder.rmdir()

@@ -17,48 +17,44 @@ from segnet.allocator import keep_freed_memory, return_freed_memory
 from segnet.coco import CocoFile, Form
 from segnet.console import ProgressBar
 from segnet.data.pictures import read_header, write_image, write_mask, write_values
+from segnet.data.rows import readable_in_parts
 from segnet.inference import LabelledFrame, Prediction, Predictor
 from segnet.labels import Labels
 from segnet.large import Kind, label_large, wants_parts
-from segnet.look import Look
+from segnet.look import VIEWS, Look
 from segnet.records import RecordFile
-from segnet.uncertainty import Measure, described, largest
+from segnet.uncertainty import CONFIDENCE, Measure, described, largest
 
 __all__ = ["Output", "lists"]
-
-_READ_IN_PARTS = {"PNG", "JPEG", "TIFF"}
 
 
 @dataclass(frozen=True)
 class Output:
-    """Where results go, which kinds, and how they look."""
+    """Where results go, which kinds, and how they look; ``whole``: something else wants every picture in one piece."""
 
     root: Path
     kinds: tuple[str, ...]
     look: Look
     labels: Labels
     measure: Measure | None = None
+    whole: bool = False
 
     def numbers(self) -> Output:
         """The same without what is for looking at, of which a video makes movies."""
-        return replace(self, kinds=tuple(kind for kind in self.kinds if kind not in {"overlay", "color", "side"}))
+        return replace(self, kinds=tuple(kind for kind in self.kinds if kind not in VIEWS))
 
     def write(self, place: Path, image: NDArray[np.uint8], prediction: Prediction) -> NDArray[np.float64]:
         """Write what was asked for and return the class shares."""
         shares = visualize.class_shares(prediction.mask, self.labels)
         if "mask" in self.kinds:
             write_mask(self._path("mask", place), prediction.mask, self.look.colored(self.labels))
-        if "color" in self.kinds:
-            picture = visualize.colorize(prediction.mask, self.labels, self.look)
-            write_image(self._path("color", place), self._with_legend("color", picture, shares))
-        if {"overlay", "side"} & set(self.kinds):
-            base = image if image.shape[2] == 3 else np.repeat(image, 3, axis=2)
-            picture = visualize.overlay(base, prediction.mask, self.labels, self.look)
-            views = {"overlay": picture, "side": np.concatenate([base, picture], axis=1)}
-            for kind in views.keys() & set(self.kinds):
-                write_image(self._path(kind, place), self._with_legend(kind, views[kind], shares))
+        for kind in (kind for kind in VIEWS if kind in self.kinds):
+            picture = visualize.view(kind, image, prediction.mask, self.labels, self.look)
+            if self.look.has_legend(kind):
+                picture = visualize.add_legend(picture, self.labels, shares, self.look)
+            write_image(self._path(kind, place), picture)
         if "confidence" in self.kinds and prediction.confidence is not None:
-            told = {"Title": "confidence", "Description": "probability of the class that was chosen"}
+            told = {"Title": "confidence", "Description": CONFIDENCE}
             self._write_values("confidence", place, prediction.confidence, 1.0, told)
         if prediction.uncertainty is not None and self.measure is not None:
             self._write_uncertainty(place, prediction.uncertainty, self.measure)
@@ -69,10 +65,10 @@ class Output:
 
         Needs libvips, which reads some formats in parts. What the files for programs want is the whole picture.
         """
-        if set(self.kinds) - set(get_args(Kind)) or find_spec("pyvips") is None:
+        if self.whole or set(self.kinds) - set(get_args(Kind)) or find_spec("pyvips") is None:
             return False
         header = read_header(picture)
-        return header is not None and header.format in _READ_IN_PARTS and wants_parts(*header.size, memory=memory)
+        return header is not None and readable_in_parts(header) and wants_parts(*header.size, memory=memory)
 
     def write_in_parts(self, predictor: Predictor, place: Path, picture: Path) -> NDArray[np.float64]:
         """Label a picture that is too large to be held in memory, write what was asked for, and return the shares."""
@@ -93,11 +89,6 @@ class Output:
         finally:
             bar.stop()
             keep_freed_memory()
-
-    def _with_legend(self, kind: str, picture: NDArray[np.uint8], shares: NDArray[np.float64]) -> NDArray[np.uint8]:
-        if self.look.legend == "none" or (self.look.legend == "auto" and kind == "color"):
-            return picture
-        return visualize.add_legend(picture, self.labels, shares, self.look)
 
     def _write_uncertainty(self, place: Path, values: NDArray[np.float32], measure: Measure) -> None:
         told = {"Title": "uncertainty", "Description": f"uncertainty: {described(measure)}"}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from segnet.console import ProgressBar, print_shares
 from segnet.data.pictures import read_image
-from segnet.errors import DataError
+from segnet.errors import ConfigError, DataError, ShapeError
 from segnet.inference import LabelledFrame, Predictor, read_ahead
 from segnet.labelling.jobs import Job
 from segnet.labelling.output import Output
@@ -24,7 +24,8 @@ from segnet.video.queues import Background
 
 __all__ = ["Tally", "label_all", "label_pictures"]
 
-_WRITES_AHEAD = 8
+_WRITES_AHEAD = 8  # fewer of large pictures
+_BYTES_PER_PIXEL = 8  # and channel: the picture, its overlay, mask, and what encoding them takes
 
 
 @dataclass
@@ -53,27 +54,43 @@ def label_all(
         bar.start(total=len(jobs))
         try:
             for done, (job, image) in enumerate(read_ahead(jobs, read)):
+                keep = _WRITES_AHEAD
                 try:
                     pixels = image.result()
                     if pixels is None:
                         bar.stop()
-                        tally.shares.append(output.write_in_parts(predictor, job.place, job.picture))
-                        bar.start(total=len(jobs), done=done)
+                        try:
+                            tally.shares.append(_label_in_parts(predictor, job, output))
+                        finally:
+                            bar.start(total=len(jobs), done=done)
+                    else:
+                        labelled = _labelled(predictor, job, pixels)
+                        waiting.append(writers.submit(output.write, job.place, pixels, labelled.prediction))
+                        lists.put(labelled)
+                        keep = min(_WRITES_AHEAD, int(memory * 1e9 / (_BYTES_PER_PIXEL * pixels.size)))
                 except DataError as error:
                     tally.failures.append(str(error))
-                    pixels = None
-                if pixels is not None:
-                    name = job.place.as_posix()
-                    labelled = LabelledFrame(pixels, predictor(pixels), source=str(job.picture), name=name)
-                    waiting.append(writers.submit(output.write, job.place, pixels, labelled.prediction))
-                    lists.put(labelled)
-                tally.shares.extend(_finished(waiting, keep=_WRITES_AHEAD))
+                tally.shares.extend(_finished(waiting, keep=keep))
                 bar.advance(job.picture.name)
             tally.shares.extend(_finished(waiting, keep=0))
         finally:
-            for write in waiting:
-                write.cancel()
             bar.stop()
+
+
+def _label_in_parts(predictor: Predictor, job: Job, output: Output) -> NDArray[np.float64]:
+    try:
+        return output.write_in_parts(predictor, job.place, job.picture)
+    except (ConfigError, ShapeError) as error:
+        raise DataError(f"{job.picture}: {error}") from error
+
+
+def _labelled(predictor: Predictor, job: Job, pixels: NDArray[np.uint8]) -> LabelledFrame:
+    """One picture; that it does not suit model or memory is its own fault, and no reason to leave out the others."""
+    try:
+        prediction = predictor(pixels)
+    except (ConfigError, ShapeError) as error:
+        raise DataError(f"{job.picture}: {error}") from error
+    return LabelledFrame(pixels, prediction, source=str(job.picture), name=job.place.as_posix())
 
 
 def label_pictures(

@@ -66,12 +66,12 @@ class AveragedRuntime(Runtime):
         size = (image.shape[2], image.shape[3])
         total: NDArray[np.float32] | None = None
         for scale in self._config.scales:
-            view = resized(image, (max(1, round(size[0] * scale)), max(1, round(size[1] * scale))))
+            view = _resized(image, (max(1, round(size[0] * scale)), max(1, round(size[1] * scale))))
             found = self._runtime.probabilities(view)
             if self._config.flip:
                 mirrored = self._runtime.probabilities(np.ascontiguousarray(view[..., ::-1]))
                 found = (found + mirrored[..., ::-1]) / np.float32(2)
-            found = resized(found, size)
+            found = _resized(found, size)
             total = found if total is None else total + found
         assert total is not None
         mean: NDArray[np.float32] = total / np.float32(len(self._config.scales))
@@ -82,10 +82,12 @@ def averaged(runtime: Runtime, config: AverageConfig) -> Runtime:
     """The runtime itself where there is but one view.
 
     Raises:
-        ConfigError: other sizes are asked of a model that takes one.
+        ConfigError: other sizes are asked of a model that takes one, or views of a model that gives masks alone.
     """
     if config == AverageConfig():
         return runtime
+    if runtime.info.output == "mask":
+        raise ConfigError(f"{runtime.info.name}: gives masks alone; export it with --output logits or probabilities")
     if runtime.info.size is not None and config.scales != (1.0,):
         raise ConfigError(
             f"{runtime.info.name}: takes pictures of one size; leave scales out, or export it without --size"
@@ -93,7 +95,7 @@ def averaged(runtime: Runtime, config: AverageConfig) -> Runtime:
     return AveragedRuntime(runtime, config)
 
 
-def resized(batch: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+def _resized(batch: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     """Bilinear, and smoothed where it becomes smaller: (N, K, H, W) to (N, K, *size)."""
     if batch.shape[2:] == size:
         return batch

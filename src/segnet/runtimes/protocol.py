@@ -47,6 +47,10 @@ class Runtime(Protocol):
         """Of uncertainty, those that ``estimate`` can give; the first is taken unasked."""
         return ("entropy",)
 
+    def next_picture(self) -> None:
+        """What comes now is another picture, or the first tile of it; for a runtime that remembers."""
+        return
+
     def mask(self, image: Image) -> NDArray[np.uint8]:
         """Class of each pixel, (N, H, W)."""
         ...

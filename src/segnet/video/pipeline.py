@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from segnet import visualize
 from segnet.inference import LabelledFrame, Predictor
 from segnet.labels import Labels
-from segnet.look import Look
+from segnet.look import Look, View
 from segnet.video.flicker import FlickerMeter
 from segnet.video.live import LiveFrame
 from segnet.video.opening import Video, open_video
 from segnet.video.queues import Background
-from segnet.video.settings import VideoConfig, View
+from segnet.video.settings import VideoConfig
 from segnet.video.smoothing import SmoothRuntime
 from segnet.video.tally import VideoTally
 from segnet.video.writing import Movie, choose_codec, writing
@@ -160,17 +160,8 @@ def draw(view: View, labelled: LabelledFrame, labels: Labels, look: Look | None 
     With ``Look.legend`` "below" it is higher by a legend of all shown classes, the same below every frame.
     """
     look = look or Look()
-    picture = _view(view, labelled, labels, look)
+    picture = visualize.view(view, labelled.image, labelled.mask, labels, look)
     return visualize.add_class_names(picture, labels, look) if look.legend == "below" else picture
-
-
-def _view(view: View, labelled: LabelledFrame, labels: Labels, look: Look) -> NDArray[np.uint8]:
-    mask = labelled.mask
-    if view == "color":
-        return visualize.colorize(mask, labels, look)
-    image = labelled.image if labelled.image.shape[2] == 3 else np.repeat(labelled.image, 3, axis=2)
-    over = visualize.overlay(image, mask, labels, look)
-    return over if view == "overlay" else np.concatenate([image, over], axis=1)
 
 
 def steadied(predictor: Predictor, smooth: float) -> Predictor:

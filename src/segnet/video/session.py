@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,18 +18,16 @@ from segnet.data.pictures import write_image
 from segnet.errors import ConfigError, DataError
 from segnet.inference import LabelledFrame, Prediction, Predictor
 from segnet.labels import Labels
-from segnet.look import Look
+from segnet.look import VIEWS, Look, View
 from segnet.video.opening import open_video
 from segnet.video.pipeline import draw, write_video
-from segnet.video.settings import VideoConfig, View
+from segnet.video.settings import VideoConfig
 from segnet.video.sources import VideoSource
 from segnet.video.tally import VideoTally
 from segnet.video.window import Window
 from segnet.video.writing import MOVIE_SUFFIXES, choose_codec
 
 __all__ = ["VideoOutput", "is_movie", "label_sources", "require_fitting"]
-
-_VIEWS: tuple[View, ...] = get_args(View)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +54,7 @@ class VideoOutput:
     @property
     def views(self) -> list[View]:
         """The kinds that show something to people."""
-        return [view for view in _VIEWS if view in self.kinds]
+        return [view for view in VIEWS if view in self.kinds]
 
     def movies(self, name: str) -> dict[View, Path]:
         """The files of one video."""
@@ -71,7 +69,7 @@ class VideoOutput:
             for view in self.views:
                 picture = draw(view, labelled, labels, self.look)
                 write_image(self.out / view / place.with_suffix(".png"), picture)
-        if set(self.kinds) - set(_VIEWS):
+        if set(self.kinds) - set(VIEWS):
             self.write(place, labelled.image, labelled.prediction)
         if self.each is not None:
             self.each(labelled)
@@ -96,7 +94,7 @@ def require_fitting(
         ConfigError: a movie file was named for more than one movie, or for pictures, or cannot hold the codec.
         DataError: two videos would be written to the same name.
     """
-    one = len(sources) == len(kinds) == len(set(kinds) & set(_VIEWS)) == 1 and not pictures and not config.frames
+    one = len(sources) == len(kinds) == len(set(kinds) & set(VIEWS)) == 1 and not pictures and not config.frames
     if is_movie(out) and not one:
         raise ConfigError(
             f"out={out} is one movie, and {len(sources)} videos and {pictures} pictures as {','.join(kinds)} were "

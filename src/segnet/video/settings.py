@@ -8,13 +8,10 @@ from typing import Literal
 
 from segnet.errors import ConfigError
 
-__all__ = ["Codec", "VideoConfig", "View"]
+__all__ = ["Codec", "VideoConfig"]
 
 Codec = Literal["auto", "h264", "vp9", "av1"]
 """How a movie's pictures are compressed; ``auto``: H.264, in .webm VP9."""
-
-View = Literal["overlay", "color", "side"]
-"""What a movie shows: colours over the picture, colours alone, or the picture beside its overlay."""
 
 
 @dataclass(frozen=True, kw_only=True)

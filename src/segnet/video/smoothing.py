@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,13 +18,21 @@ _CELLS = 16
 _SAME_SCENE = 0.9
 
 
+class _Memory(NamedTuple):
+    """Of the frame before, or of one tile of it: blended probabilities, and what the scene looked like."""
+
+    planes: NDArray[np.float32]
+    scene: NDArray[np.float32]
+
+
 class SmoothRuntime(Runtime):
     """A model whose probabilities are blended, pixel by pixel, with those of the frames before.
 
     The frames before have the weight ``smooth * (1 - d * d)``, where d is half the sum of the absolute differences of
     both probabilities, 0 where they agree and 1 where each is sure of another class: what is unsure is steadied, and
     the edge of what moves stays where the new frame sees it. A scene cut, a frame of another size and ``reset`` start
-    anew. Frames are taken one by one, in order; one object serves one video.
+    anew. Frames are taken one by one, in order; one object serves one video. Of frames that come in tiles, each tile is
+    blended with that of the same place, if ``next_picture`` is called before each frame.
 
     Args:
         runtime: the model.
@@ -33,8 +43,9 @@ class SmoothRuntime(Runtime):
         self.info = runtime.info
         self._runtime = runtime
         self._smooth = np.float32(smooth)
-        self._kept: NDArray[np.float32] | None = None
-        self._scene: NDArray[np.float32] | None = None
+        self._kept: list[_Memory] = []
+        self._place = 0
+        self._tiles = False
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -43,7 +54,11 @@ class SmoothRuntime(Runtime):
 
     def reset(self) -> None:
         """Forget the frames before."""
-        self._kept = self._scene = None
+        self._kept = []
+
+    def next_picture(self) -> None:
+        """The next that comes is the first tile of a frame, or the whole of it."""
+        self._place, self._tiles = 0, True
 
     def mask(self, image: Image) -> NDArray[np.uint8]:
         """Class of each pixel, (1, H, W)."""
@@ -71,13 +86,16 @@ class SmoothRuntime(Runtime):
 
     def _blended(self, image: Image, new: NDArray[np.float32]) -> NDArray[np.float32]:
         scene = _thumbnail(image)
-        before, last = self._kept, self._scene
-        if before is not None and last is not None and before.shape == new.shape and _same_scene(last, scene):
-            step = before - new
+        place = self._place
+        if self._tiles:
+            self._place += 1
+        last = self._kept[place] if place < len(self._kept) else None
+        if last is not None and last.planes.shape == new.shape and _same_scene(last.scene, scene):
+            step = last.planes - new
             apart = np.abs(step).sum(axis=1, keepdims=True) * np.float32(0.5)
             step *= self._smooth * (1 - np.minimum(apart * apart, 1))
             new = np.add(new, step, out=step)
-        self._kept, self._scene = new, scene
+        self._kept[place : place + 1] = [_Memory(new, scene)]
         return new
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from segnet.data.pictures import find_images, read_image
+from segnet.data.pictures import find_images, pixels_of, read_image
 from segnet.errors import ConfigError, ShapeError
 from segnet.inference import LabelledFrame, Predictor, read_ahead
 from segnet.video.opening import Video, open_video
@@ -41,13 +41,14 @@ def stream(
         predictor: the model.
         source: a picture, a folder or a glob of pictures; a video (a .gif is one) or a glob of some,
             ``frames/%06d.jpg``, a camera's number, a stream's address; or frames, in any number and of any sizes:
-            arrays uint8 (H, W, C) or Pillow's images, which are turned to RGB or grey as the model wants.
+            arrays uint8 (H, W, C) or Pillow's images, of which the pixels are those that reading their file gives.
         order: of the channels of arrays; "bgr" for those of OpenCV. The frames that come out are RGB.
         config: which frames of a video, and how steady; of frames that a program has ``every`` and ``smooth`` count, of
             pictures nothing.
 
     Raises:
-        DataError: there is no such picture or video, or it cannot be read; of a video: not one frame of it.
+        DataError: there is no such picture or video, or it cannot be read; of a video: not one frame of it; of an
+            image: values outside the range of its mode.
         ConfigError: ``order`` or ``config`` do not fit the source, or it is one array or image, which ``predictor``
             itself labels.
         ShapeError: a frame is neither uint8 (H, W, C) nor an image.
@@ -106,8 +107,7 @@ def _given(predictor: Predictor, frames: Iterable[Any], order: Order, config: Vi
 def _as_rgb(frame: Any, number: int, order: Order, channels: int) -> NDArray[np.uint8]:
     """uint8 (H, W, C), as the model wants it."""
     if isinstance(frame, Image.Image):
-        pixels = np.asarray(frame.convert("RGB" if channels == 3 else "L"))
-        return pixels.reshape(*pixels.shape[:2], channels)
+        return pixels_of(frame, channels=channels, name=f"frame {number}")
     if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != channels:
         given = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
         raise ShapeError(f"frame {number} is {given}; expected an array uint8 (H, W, {channels}) or an image of Pillow")
