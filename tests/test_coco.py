@@ -20,8 +20,8 @@ from segnet import coco
 from segnet.coco import CocoFile, Form, polygons
 from segnet.data.synthetic import draw_scene
 from segnet.errors import MissingPackageError, OutputError
-from segnet.inference import LabelledFrame, Prediction
 from segnet.labels import VOID, Labels
+from segnet.prediction import LabelledFrame, Prediction
 
 LABELS = Labels.from_names(["sky", "road", "tree"])
 # pycocotools' decoder, built for an earlier NumPy

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from segnet.errors import ConfigError, OutputError
-from segnet.inference import LabelledFrame, Prediction
 from segnet.labels import Labels
+from segnet.prediction import LabelledFrame, Prediction
 from segnet.records import RecordFile, record
 
 LABELS = Labels.from_names(["sky", "road", "a tree, or two"])

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from segnet.evaluation import evaluate
     from segnet.exporting.export import export
     from segnet.exporting.programs import ExportConfig
-    from segnet.inference import LabelledFrame, Prediction, Predictor
+    from segnet.inference import Predictor
     from segnet.labels import CAMVID, VOID, Labels
     from segnet.look import Look
     from segnet.metrics import Scores, confusion, score_mask
     from segnet.models.segnet import SegNet, SegNetConfig
     from segnet.models.zoo import create_model, list_encoders, list_models
     from segnet.ops import max_pool, max_unpool
+    from segnet.prediction import LabelledFrame, Prediction
     from segnet.recalibration import recalibrate
     from segnet.records import RecordFile
     from segnet.runtimes.averaging import AverageConfig
@@ -56,13 +57,14 @@ _HOMES = {
     "segnet.evaluation": ("evaluate",),
     "segnet.exporting.export": ("export",),
     "segnet.exporting.programs": ("ExportConfig",),
-    "segnet.inference": ("LabelledFrame", "Prediction", "Predictor"),
+    "segnet.inference": ("Predictor",),
     "segnet.labels": ("CAMVID", "VOID", "Labels"),
     "segnet.look": ("Look",),
     "segnet.metrics": ("Scores", "confusion", "score_mask"),
     "segnet.models.segnet": ("SegNet", "SegNetConfig"),
     "segnet.models.zoo": ("create_model", "list_encoders", "list_models"),
     "segnet.ops": ("max_pool", "max_unpool"),
+    "segnet.prediction": ("LabelledFrame", "Prediction"),
     "segnet.recalibration": ("recalibrate",),
     "segnet.records": ("RecordFile",),
     "segnet.runtimes.averaging": ("AverageConfig",),

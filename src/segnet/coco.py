@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from segnet.errors import MissingPackageError
 from segnet.files import explained, replacing, temporary_name
-from segnet.inference import LabelledFrame
 from segnet.labels import Labels
+from segnet.prediction import LabelledFrame
 
 __all__ = ["CocoFile", "Form", "polygons"]
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Literal, Self, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +13,7 @@ from PIL import Image as Pillow
 
 from segnet.errors import ConfigError, ModelError, ShapeError
 from segnet.labels import Labels
+from segnet.prediction import LabelledFrame, LabelledRows, Prediction, joined
 from segnet.runtimes.averaging import AverageConfig, averaged
 from segnet.runtimes.protocol import Image, Runtime, argmax, open_runtime
 from segnet.tiling import Planes, Rows, Span, TileConfig, blended, fits, spans, tile_size
@@ -23,76 +22,9 @@ from segnet.uncertainty import Measure, choose_measure
 if TYPE_CHECKING:
     from segnet.video.settings import VideoConfig
 
-Item = TypeVar("Item")
-Read = TypeVar("Read")
-
-__all__ = ["LabelledFrame", "LabelledRows", "Prediction", "Predictor", "as_batch", "read_ahead"]
+__all__ = ["Predictor", "as_batch"]
 
 _LONGEST = 1024  # of models that do not say what they learnt from
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says of one picture.
-
-    Attributes:
-        mask: uint8 (H, W), class of each pixel.
-        confidence: float32 (H, W), probability of that class; None if it was not asked for.
-        uncertainty: float32 (H, W), by the predictor's measure, 0 where nothing is unsure; None if it was not asked
-            for.
-    """
-
-    mask: NDArray[np.uint8]
-    confidence: NDArray[np.float32] | None = None
-    uncertainty: NDArray[np.float32] | None = None
-
-    def enlarged(self, size: tuple[int, int]) -> Prediction:
-        """The same at another size (H, W), by nearest neighbour; itself if it has that size."""
-        if self.mask.shape == size:
-            return self
-        parts = (self.confidence, self.uncertainty)
-        confidence, uncertainty = (None if part is None else _enlarged(part, size) for part in parts)
-        return Prediction(_enlarged(self.mask, size), confidence, uncertainty)
-
-
-@dataclass(frozen=True, eq=False)
-class LabelledFrame:
-    """A picture or a frame, and what the model says of it.
-
-    Attributes:
-        image: uint8 (H, W, C), upright; RGB for 3 channels, grey for 1.
-        prediction: of it; of a video smoothed if that was asked for.
-        time: of a video's frame, seconds since the first one, or since ``VideoConfig.start``; else None.
-        aspect: width of a pixel over its height.
-        latency_ms: of a live source, from the moment that the frame was there to the prediction; else None.
-        source: path of the picture or the video, or the name of a camera or stream; empty if a program gave the frame.
-        name: of its results, without suffix: ``a/1`` of the picture a/1.jpg in a folder, ``drive/000012`` of a frame.
-        number: of a frame among those that were labelled, from 0; None of a picture.
-    """
-
-    image: NDArray[np.uint8]
-    prediction: Prediction
-    time: Fraction | None = None
-    aspect: Fraction = Fraction(1)
-    latency_ms: float | None = None
-    source: str = ""
-    name: str = ""
-    number: int | None = None
-
-    @property
-    def mask(self) -> NDArray[np.uint8]:
-        """Of the prediction."""
-        return self.prediction.mask
-
-    @property
-    def confidence(self) -> NDArray[np.float32] | None:
-        """Of the prediction."""
-        return self.prediction.confidence
-
-    @property
-    def uncertainty(self) -> NDArray[np.float32] | None:
-        """Of the prediction."""
-        return self.prediction.uncertainty
 
 
 class Settings(TypedDict, total=False):
@@ -105,20 +37,6 @@ class Settings(TypedDict, total=False):
     scale: float | None
     tiles: TileConfig | None
     average: AverageConfig
-
-
-class LabelledRows(NamedTuple):
-    """Rows of a picture, and what the model says of them.
-
-    Attributes:
-        top: number of the first.
-        image: uint8 (h, W, C).
-        prediction: of these rows.
-    """
-
-    top: int
-    image: NDArray[np.uint8]
-    prediction: Prediction
 
 
 class Predictor:
@@ -212,7 +130,7 @@ class Predictor:
         if self._cut(*inside.shape[:2]) is None:
             prediction = self._whole(inside)
         else:
-            prediction = _joined([rows.prediction for rows in self.label_rows(_ArrayRows(inside))])
+            prediction = joined([rows.prediction for rows in self.label_rows(_ArrayRows(inside))])
         return prediction.enlarged((height, width))
 
     def label_rows(self, rows: Rows) -> Iterator[LabelledRows]:
@@ -335,17 +253,6 @@ class _ArrayRows(Rows):
         return self._image[self._next - rows : self._next]
 
 
-def _joined(parts: list[Prediction]) -> Prediction:
-    """The predictions of rows that follow each other, as one."""
-    confidence = [part.confidence for part in parts if part.confidence is not None]
-    uncertainty = [part.uncertainty for part in parts if part.uncertainty is not None]
-    return Prediction(
-        np.concatenate([part.mask for part in parts]),
-        np.concatenate(confidence) if confidence else None,
-        np.concatenate(uncertainty) if uncertainty else None,
-    )
-
-
 def _votes(mask: NDArray[np.uint8], classes: int) -> Planes:
     votes: Planes = (mask == np.arange(classes, dtype=np.uint8)[:, None, None]).astype(np.float32)
     return votes
@@ -364,27 +271,3 @@ def _resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
     way = (size[1], size[0])
     planes = [Pillow.fromarray(image[..., c]).resize(way, Pillow.Resampling.BILINEAR) for c in range(image.shape[2])]
     return np.stack([np.asarray(plane) for plane in planes], axis=2)
-
-
-def _enlarged(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """Nearest neighbour to (H, W)."""
-    return np.asarray(Pillow.fromarray(values).resize((size[1], size[0]), Pillow.Resampling.NEAREST))
-
-
-def read_ahead(
-    items: Iterable[Item], read: Callable[[Item], Read], *, ahead: int = 4
-) -> Iterator[tuple[Item, Future[Read]]]:
-    """Items in order, each with its reading under way in a thread while the caller works on the one before.
-
-    Args:
-        items: what to read.
-        read: called in a thread; what it raises comes out of the future's ``result()``.
-        ahead: how many may be read and not yet taken; bounds the memory.
-    """
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        waiting: list[tuple[Item, Future[Read]]] = []
-        for item in items:
-            waiting.append((item, pool.submit(read, item)))
-            if len(waiting) > ahead:
-                yield waiting.pop(0)
-        yield from waiting

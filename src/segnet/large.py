@@ -17,9 +17,10 @@ from segnet.data.png import PngWriter
 from segnet.data.rows import PictureRows
 from segnet.errors import ConfigError
 from segnet.files import explained, replacing
-from segnet.inference import Prediction, Predictor
+from segnet.inference import Predictor
 from segnet.labels import Labels
 from segnet.look import Look, View
+from segnet.prediction import Prediction
 from segnet.uncertainty import CONFIDENCE, described, largest
 
 __all__ = ["Kind", "label_large", "wants_parts"]

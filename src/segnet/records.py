@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from segnet.errors import ConfigError, OutputError
 from segnet.files import explained
-from segnet.inference import LabelledFrame
 from segnet.labels import Labels
+from segnet.prediction import LabelledFrame
 from segnet.visualize import class_shares
 
 __all__ = ["SUFFIXES", "RecordFile", "record", "require_record_file"]

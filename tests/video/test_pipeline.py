@@ -10,8 +10,9 @@ import pytest
 
 from segnet import visualize
 from segnet.errors import ConfigError, DataError, MissingPackageError, ModelError
-from segnet.inference import LabelledFrame, Predictor
+from segnet.inference import Predictor
 from segnet.look import Look
+from segnet.prediction import LabelledFrame
 from segnet.video.library import import_av
 from segnet.video.opening import open_video
 from segnet.video.pipeline import draw, label_video, write_video

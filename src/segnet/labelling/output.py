@@ -18,10 +18,11 @@ from segnet.coco import CocoFile, Form
 from segnet.console import ProgressBar
 from segnet.data.pictures import read_header, write_image, write_mask, write_values
 from segnet.data.rows import readable_in_parts
-from segnet.inference import LabelledFrame, Prediction, Predictor
+from segnet.inference import Predictor
 from segnet.labels import Labels
 from segnet.large import Kind, label_large, wants_parts
 from segnet.look import VIEWS, Look
+from segnet.prediction import LabelledFrame, Prediction
 from segnet.records import RecordFile
 from segnet.uncertainty import CONFIDENCE, Measure, described, largest
 

@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.console import ProgressBar, print_shares
+from segnet.data.ahead import read_ahead
 from segnet.data.pictures import read_image
 from segnet.errors import ConfigError, DataError, ShapeError
-from segnet.inference import LabelledFrame, Predictor, read_ahead
+from segnet.inference import Predictor
 from segnet.labelling.jobs import Job
 from segnet.labelling.output import Output
 from segnet.labels import Labels
+from segnet.prediction import LabelledFrame
 from segnet.video.queues import Background
 
 __all__ = ["Tally", "label_all", "label_pictures"]

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet import visualize
-from segnet.inference import LabelledFrame, Predictor
+from segnet.inference import Predictor
 from segnet.labels import Labels
 from segnet.look import Look, View
+from segnet.prediction import LabelledFrame
 from segnet.video.flicker import FlickerMeter
 from segnet.video.live import LiveFrame
 from segnet.video.opening import Video, open_video

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from segnet.console import ProgressBar, print_shares
 from segnet.data.pictures import write_image
 from segnet.errors import ConfigError, DataError
-from segnet.inference import LabelledFrame, Prediction, Predictor
+from segnet.inference import Predictor
 from segnet.labels import Labels
 from segnet.look import VIEWS, Look, View
+from segnet.prediction import LabelledFrame, Prediction
 from segnet.video.opening import open_video
 from segnet.video.pipeline import draw, write_video
 from segnet.video.settings import VideoConfig

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from segnet.data.ahead import read_ahead
 from segnet.data.pictures import find_images, pixels_of, read_image
 from segnet.errors import ConfigError, ShapeError
-from segnet.inference import LabelledFrame, Predictor, read_ahead
+from segnet.inference import Predictor
+from segnet.prediction import LabelledFrame
 from segnet.video.opening import Video, open_video
 from segnet.video.pipeline import label_frames, steadied
 from segnet.video.settings import VideoConfig

@@ -1,0 +1,31 @@
+"""Reading in threads while the model works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Read = TypeVar("Read")
+
+__all__ = ["read_ahead"]
+
+
+def read_ahead(
+    items: Iterable[Item], read: Callable[[Item], Read], *, ahead: int = 4
+) -> Iterator[tuple[Item, Future[Read]]]:
+    """Items in order, each with its reading under way in a thread while the caller works on the one before.
+
+    Args:
+        items: what to read.
+        read: called in a thread; what it raises comes out of the future's ``result()``.
+        ahead: how many may be read and not yet taken; bounds the memory.
+    """
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        waiting: list[tuple[Item, Future[Read]]] = []
+        for item in items:
+            waiting.append((item, pool.submit(read, item)))
+            if len(waiting) > ahead:
+                yield waiting.pop(0)
+        yield from waiting

@@ -1,0 +1,107 @@
+"""What a model says of a picture, of a frame, or of some rows of a large picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+__all__ = ["LabelledFrame", "LabelledRows", "Prediction", "joined"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one picture.
+
+    Attributes:
+        mask: uint8 (H, W), class of each pixel.
+        confidence: float32 (H, W), probability of that class; None if it was not asked for.
+        uncertainty: float32 (H, W), by the predictor's measure, 0 where nothing is unsure; None if it was not asked
+            for.
+    """
+
+    mask: NDArray[np.uint8]
+    confidence: NDArray[np.float32] | None = None
+    uncertainty: NDArray[np.float32] | None = None
+
+    def enlarged(self, size: tuple[int, int]) -> Prediction:
+        """The same at another size (H, W), by nearest neighbour; itself if it has that size."""
+        if self.mask.shape == size:
+            return self
+        parts = (self.confidence, self.uncertainty)
+        confidence, uncertainty = (None if part is None else _enlarged(part, size) for part in parts)
+        return Prediction(_enlarged(self.mask, size), confidence, uncertainty)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledFrame:
+    """A picture or a frame, and what the model says of it.
+
+    Attributes:
+        image: uint8 (H, W, C), upright; RGB for 3 channels, grey for 1.
+        prediction: of it; of a video smoothed if that was asked for.
+        time: of a video's frame, seconds since the first one, or since ``VideoConfig.start``; else None.
+        aspect: width of a pixel over its height.
+        latency_ms: of a live source, from the moment that the frame was there to the prediction; else None.
+        source: path of the picture or the video, or the name of a camera or stream; empty if a program gave the frame.
+        name: of its results, without suffix: ``a/1`` of the picture a/1.jpg in a folder, ``drive/000012`` of a frame.
+        number: of a frame among those that were labelled, from 0; None of a picture.
+    """
+
+    image: NDArray[np.uint8]
+    prediction: Prediction
+    time: Fraction | None = None
+    aspect: Fraction = Fraction(1)
+    latency_ms: float | None = None
+    source: str = ""
+    name: str = ""
+    number: int | None = None
+
+    @property
+    def mask(self) -> NDArray[np.uint8]:
+        """Of the prediction."""
+        return self.prediction.mask
+
+    @property
+    def confidence(self) -> NDArray[np.float32] | None:
+        """Of the prediction."""
+        return self.prediction.confidence
+
+    @property
+    def uncertainty(self) -> NDArray[np.float32] | None:
+        """Of the prediction."""
+        return self.prediction.uncertainty
+
+
+class LabelledRows(NamedTuple):
+    """Rows of a picture, and what the model says of them.
+
+    Attributes:
+        top: number of the first.
+        image: uint8 (h, W, C).
+        prediction: of these rows.
+    """
+
+    top: int
+    image: NDArray[np.uint8]
+    prediction: Prediction
+
+
+def joined(parts: list[Prediction]) -> Prediction:
+    """The predictions of rows that follow each other, as one."""
+    confidence = [part.confidence for part in parts if part.confidence is not None]
+    uncertainty = [part.uncertainty for part in parts if part.uncertainty is not None]
+    return Prediction(
+        np.concatenate([part.mask for part in parts]),
+        np.concatenate(confidence) if confidence else None,
+        np.concatenate(uncertainty) if uncertainty else None,
+    )
+
+
+def _enlarged(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """Nearest neighbour to (H, W)."""
+    return np.asarray(Pillow.fromarray(values).resize((size[1], size[0]), Pillow.Resampling.NEAREST))
