@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from segnet import checkpoint
 from segnet.cli import main
+from segnet.data.pictures import read_image
 from segnet.data.synthetic import write_scenes
 from segnet.training.resuming import newest_checkpoint
 
@@ -49,6 +50,7 @@ def test_two_epochs_from_a_model_file_and_once_more_from_their_config(
     assert settings == kept.provenance["settings"]
     assert (settings["data"], settings["crop"], settings["epochs"]) == (str(camvid_root), [24, 32], 2)
     assert set(kept.provenance["versions"]) >= {"python", "torch", "segnet"}
+    assert kept.provenance["longest"] == max(read_image(next((camvid_root / "train").iterdir())).shape[:2])
 
     assert leave("--config", out / "config.yaml", "--out", tmp_path / "b", "--device", "cpu") == 0
     assert (tmp_path / "b" / "config.yaml").read_text() == (out / "config.yaml").read_text()

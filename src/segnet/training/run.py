@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from segnet.data.balance import ClassCounts, class_weights, count_classes
 from segnet.data.dataset import SegmentationDataset, worker_error
+from segnet.data.pictures import read_header
 from segnet.devices import pick_device, pick_precision
 from segnet.errors import ConfigError, DataError, MissingPackageError, ModelError, SegNetError, TrainingError
 from segnet.metrics import Scores
@@ -286,11 +287,13 @@ def _check_sets(model: SegNet, train_set: SegmentationDataset, val_set: Segmenta
         log.warning("there is no split of its own for validation: the same %d pictures are used for both", len(val_set))
 
 
-def _longest_side(dataset: SegmentationDataset) -> int:
-    """Of a usual picture, in pixels: the size for which the network will be made, which a user should know of."""
-    some = range(0, len(dataset), max(1, len(dataset) // 8))
-    shapes = [torch.as_tensor(dataset[index]["image"]).shape for index in some]
-    return int(median(max(shape[1:]) for shape in shapes))
+def _longest_side(dataset: SegmentationDataset) -> int | None:
+    """Of a usual picture, in pixels: the size for which the network will be made; None if no picture tells it."""
+    if dataset.size is not None:
+        return max(dataset.size)
+    headers = [read_header(sample.image) for sample in dataset.samples[:: max(1, len(dataset) // 8)]]
+    sides = [max(header.size) for header in headers if header is not None]
+    return int(median(sides)) if sides else None
 
 
 def _count(dataset: SegmentationDataset, *, need_two: bool = False) -> ClassCounts:
