@@ -3,9 +3,9 @@
 python benchmarks/ablation.py CAMVID --encoder-weights FILE [--out runs/ablation] [--rows NAME ...] [--drives NAME ...]
 
 The first row is segnet_light with 64 channels in its last stage; each other row differs from it in one thing, and what
-is bundled was chosen by them. A row is trained once for each of CamVid's three drives, on the training
-pictures of the other two, and scored on all training and validation pictures of that drive. The means over the drives
-stand in benchmarks/results/ablation.json once every run is done. A stopped study goes on when it is started again, and
+is bundled was chosen by them; the last is segnet_basic, for comparison. A row is trained once for each of CamVid's three
+drives, on the training pictures of the other two, and scored on all training and validation pictures of that drive. The
+means over the drives stand in benchmarks/results/ablation.json once every run is done. A stopped study goes on when it is started again, and
 several processes may share it, each with other rows.
 """
 
@@ -100,6 +100,11 @@ def rows(weights: str) -> dict[str, Row]:
             replace(RECIPE, augment=replace(RECIPE.augment, mix=0.5)),
         ),
         "slow_encoder": recipe("a fifth of the learning rate for the encoder", replace(RECIPE, encoder_lr=0.2)),
+        "segnet_basic": Row(
+            about="segnet_basic on crops of 180x240, learning rate 0.05",
+            network=partial(create_model, "segnet_basic", classes=11),
+            config=replace(RECIPE, lr=0.05, augment=replace(RECIPE.augment, crop=(180, 240), crop_area=(0.2, 0.6))),
+        ),
     }
 
 
