@@ -3,10 +3,10 @@
 python benchmarks/ablation.py CAMVID --encoder-weights FILE [--out runs/ablation] [--rows NAME ...] [--drives NAME ...]
 
 The first row is segnet_light with 64 channels in its last stage; each other row differs from it in one thing, and what
-is bundled was chosen by them; the last is segnet_basic, for comparison. A row is trained once for each of CamVid's three
-drives, on the training pictures of the other two, and scored on all training and validation pictures of that drive. The
-means over the drives stand in benchmarks/results/ablation.json once every run is done. A stopped study goes on when it is started again, and
-several processes may share it, each with other rows.
+is bundled was chosen by them; the last is segnet_basic, for comparison. A row is trained once for each of CamVid's
+three drives, on the training pictures of the other two, and scored on all training and validation pictures of that
+drive. The means over the drives stand in benchmarks/results/ablation.json once every run is done. A stopped study goes
+on when it is started again, and several processes may share it, each with other rows.
 """
 
 from __future__ import annotations
