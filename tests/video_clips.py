@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -124,3 +126,21 @@ def serving(handler: type[BaseHTTPRequestHandler] | Path) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def feed_and_interrupt(pipe: Path, data: bytes, *, once: Path, until: Path) -> threading.Thread:
+    """Feed a pipe in a thread, send Ctrl-C once one file is there, and keep the pipe open until another is."""
+
+    def feed() -> None:
+        with pipe.open("wb") as file:  # stays open: the source does not end by itself
+            file.write(data)
+            file.flush()
+            while not once.exists():
+                threading.Event().wait(0.001)
+            os.kill(os.getpid(), signal.SIGINT)
+            while not until.exists():
+                threading.Event().wait(0.001)
+
+    feeder = threading.Thread(target=feed, daemon=True)
+    feeder.start()
+    return feeder

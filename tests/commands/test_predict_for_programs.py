@@ -6,8 +6,6 @@ import csv
 import json
 import os
 import resource
-import signal
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +21,7 @@ from segnet.labels import CAMVID
 from segnet.metadata import ModelInfo
 from segnet.runtimes.protocol import FileRuntime
 from segnet.runtimes.protocol import Image as Batch
-from video_clips import write_clip
+from video_clips import feed_and_interrupt, write_clip
 
 # pycocotools' decoder, built for an earlier NumPy
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -151,29 +149,15 @@ def test_the_categories_have_the_colours_of_the_look(model_file: Path, tmp_path:
     assert [tuple(one["color"]) for one in categories] == list(CAMVID.colorblind().colors)
 
 
+@pytest.mark.usefixtures("heard_ctrl_c")
 def test_ctrl_c_keeps_what_was_labelled(model_file: Path, tmp_path: Path) -> None:
     pipe, out, records = tmp_path / "pipe", tmp_path / "out", tmp_path / "a.jsonl"
     os.mkfifo(pipe)
     data = write_clip(tmp_path / "a.ts", 50).read_bytes()
 
-    def feed_and_interrupt() -> None:
-        with pipe.open("wb") as feed:  # stays open: the source does not end by itself
-            feed.write(data)
-            feed.flush()
-            while not records.exists():
-                threading.Event().wait(0.001)
-            os.kill(os.getpid(), signal.SIGINT)
-            while not (out / "coco.json").exists():
-                threading.Event().wait(0.001)
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        feeder = threading.Thread(target=feed_and_interrupt, daemon=True)
-        feeder.start()
-        assert leave(pipe, "--model", model_file, "--out", out, "--save", "coco", "--records", records) == 130
-        feeder.join(10)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    feeder = feed_and_interrupt(pipe, data, once=records, until=out / "coco.json")
+    assert leave(pipe, "--model", model_file, "--out", out, "--save", "coco", "--records", records) == 130
+    feeder.join(10)
     found = lines(records)
     assert [line["frame"] for line in found] == list(range(len(found)))
     assert found[0]["source"] == "pipe"

@@ -3,9 +3,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import signal
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +12,7 @@ from PIL import Image
 from segnet.cli import main
 from segnet.inference import Predictor
 from segnet.labels import CAMVID
-from video_clips import decoded, noise, pictures, serving, write_clip
+from video_clips import decoded, feed_and_interrupt, noise, pictures, serving, write_clip
 
 
 def leave(*words: object) -> int:
@@ -223,14 +220,6 @@ def test_a_full_disk_is_told_and_leaves_nothing(
     assert not written(tmp_path / "out")
 
 
-@pytest.fixture
-def heard_ctrl_c() -> Iterator[None]:
-    """Ctrl-C is heard, also where the tests run in the background and it would be ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("heard_ctrl_c")
 def test_ctrl_c_ends_a_live_movie_so_that_it_plays(
     model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -240,18 +229,7 @@ def test_ctrl_c_ends_a_live_movie_so_that_it_plays(
     os.mkfifo(pipe)
     data = write_clip(tmp_path / "a.ts", 50).read_bytes()
 
-    def feed_and_interrupt() -> None:
-        with pipe.open("wb") as feed:  # stays open: the source does not end by itself
-            feed.write(data)
-            feed.flush()
-            while not (out / "mask" / "pipe" / "000000.png").exists():
-                threading.Event().wait(0.001)
-            os.kill(os.getpid(), signal.SIGINT)
-            while not movie.exists():
-                threading.Event().wait(0.001)
-
-    feeder = threading.Thread(target=feed_and_interrupt, daemon=True)
-    feeder.start()
+    feeder = feed_and_interrupt(pipe, data, once=out / "mask" / "pipe" / "000000.png", until=movie)
     assert leave(pipe, "--model", model_file, "--out", out, "--save", "mask,overlay") == 130
     feeder.join(10)
     told = capsys.readouterr()

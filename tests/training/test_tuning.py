@@ -79,7 +79,7 @@ def test_the_learning_rates_rise_and_the_network_stays(data: SegmentationDataset
     assert rates[0] == pytest.approx(1e-5)
     assert all(later / earlier == pytest.approx((10 / 1e-5) ** (1 / 39)) for earlier, later in zip(rates, rates[1:]))  # noqa: B905, RUF007
     assert seen == [(step, 40) for step in range(1, len(found) + 1)]
-    assert steepest(found) in rates  # which one is chance, with so few pictures
+    assert 1e-4 < steepest(found) < 1
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
 
 
