@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image as Pillow
 
 from segnet import checkpoint
@@ -115,8 +116,11 @@ def test_a_longer_picture_is_labelled_reduced_and_enlarged_to_its_own_size(
     prediction = predictor_of(narrow, five_labels, longest=30, confidence=True)(large)
     assert prediction.confidence is not None
     assert prediction.mask.shape == prediction.confidence.shape == (84, 120)
-    blocks = prediction.mask.reshape(21, 4, 30, 4)
-    assert (blocks == blocks[:, :1, :, :1]).all()
+    inside = np.asarray(Pillow.fromarray(large).resize((30, 21), Pillow.Resampling.BILINEAR))
+    probabilities = torch.from_numpy(TorchRuntime(narrow, device="cpu").probabilities(as_batch(inside)))
+    confidence, mask = F.interpolate(probabilities, (84, 120), mode="bilinear")[0].max(dim=0)
+    np.testing.assert_array_equal(prediction.mask, mask)
+    np.testing.assert_allclose(prediction.confidence, confidence, atol=1e-6)
     small = predictor_of(narrow, five_labels, longest=30)(image)
     plain = predictor_of(narrow, five_labels)(image)
     assert np.array_equal(small.mask, plain.mask)  # not longer, hence untouched
@@ -163,8 +167,11 @@ def test_uncertainty_of_a_longer_picture_is_enlarged(bayesian: SegNet, five_labe
     found = predictor_of(bayesian, five_labels, uncertainty=True, longest=30)(large).uncertainty
     assert found is not None
     assert (found.shape, found.dtype) == ((84, 120), np.float32)
-    blocks = found.reshape(21, 4, 30, 4)
-    assert (blocks == blocks[:, :1, :, :1]).all()
+    inside = np.asarray(Pillow.fromarray(large).resize((30, 21), Pillow.Resampling.BILINEAR))
+    small = predictor_of(bayesian, five_labels, uncertainty=True)(inside).uncertainty
+    assert small is not None
+    wanted = F.interpolate(torch.from_numpy(small)[None, None], (84, 120), mode="bilinear")[0, 0]
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
 class Masks(FileRuntime):
@@ -251,7 +258,9 @@ def test_a_picture_is_not_made_smaller_than_a_file_of_one_size_takes(five_labels
     predictor = Predictor(Masks(Path("toy.onnx"), info), longest=480)
     assert predictor.working_size(480, 640) == (480, 640)
     assert predictor.working_size(1080, 1920) == (480, 853)
-    assert predictor(np.zeros((700, 700, 3), np.uint8)).mask.shape == (700, 700)
+    found = predictor(np.zeros((700, 700, 3), np.uint8)).mask
+    assert found.shape == (700, 700)
+    assert (found == 1).all()  # enlarged of masks alone
 
 
 def test_too_little_memory_is_told_as_it_was_given(narrow: SegNet, five_labels: Labels, wide: np.ndarray) -> None:

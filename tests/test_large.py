@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,9 @@ from segnet.inference import Predictor
 from segnet.labels import Labels
 from segnet.large import label_large, wants_parts
 from segnet.models.segnet import SegNet
+from segnet.prediction import joined
 from segnet.runtimes.pytorch import TorchRuntime
-from segnet.tiling import TileConfig
+from segnet.tiling import Rows, TileConfig
 from segnet.visualize import Look
 
 KINDS = ("mask", "overlay", "color", "side", "confidence", "uncertainty")
@@ -37,11 +37,19 @@ def predictor_of(model: SegNet, labels: Labels, **settings: object) -> Predictor
     return Predictor(runtime, **{"tiles": tiles, "confidence": True, "uncertainty": True, **settings})  # type: ignore[arg-type]
 
 
-def at_own_size(predictor: Predictor) -> Predictor:
-    """The same, but pictures are labelled at their own size."""
-    found = copy(predictor)
-    found.longest = found.scale = None
-    return found
+class InMemory(Rows):
+    """All of a picture at once."""
+
+    def __init__(self, image: np.ndarray) -> None:
+        self.image = image
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.image.shape[0], self.image.shape[1]
+
+    def read(self, rows: int) -> np.ndarray:
+        found, self.image = np.split(self.image, [rows])
+        return found
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -62,7 +70,7 @@ def test_files_are_those_of_the_whole_picture(
     image = read_image(picture)
     inside = predictor.working_size(400, 270)  # brought there by libvips, whose pixels differ by 1 from Pillow's
     small = PictureRows(picture, size=inside).read(inside[0])
-    whole = at_own_size(predictor)(small).enlarged((400, 270))
+    whole = joined([rows.prediction for rows in predictor.label_rows(InMemory(small), (400, 270))])
     mask = pixels(files["mask"])
     np.testing.assert_array_equal(mask, whole.mask)
     np.testing.assert_allclose(shares, visualize.class_shares(mask, five_labels), atol=1e-9)

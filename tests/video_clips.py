@@ -19,7 +19,8 @@ import numpy as np
 from segnet.inference import Predictor
 from segnet.labels import Labels
 from segnet.metadata import ModelInfo
-from segnet.runtimes.protocol import Image, Runtime, argmax
+from segnet.prediction import argmax
+from segnet.runtimes.protocol import Image, Runtime
 
 SIZE = (48, 64)
 

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from segnet.enlarging import Enlarger
 from segnet.errors import ConfigError, ModelError, ShapeError
 from segnet.labels import Labels
-from segnet.prediction import LabelledFrame, LabelledRows, Prediction, joined
+from segnet.prediction import LabelledFrame, LabelledRows, Planes, Prediction, argmax, joined
 from segnet.runtimes.averaging import AverageConfig, averaged
-from segnet.runtimes.protocol import Image, Runtime, argmax, open_runtime
-from segnet.tiling import Planes, Rows, Span, TileConfig, blended, fits, spans, tile_size
+from segnet.runtimes.protocol import Image, Runtime, open_runtime
+from segnet.tiling import Rows, Span, TileConfig, blended, fits, spans, tile_size
 from segnet.uncertainty import Measure, choose_measure
 
 if TYPE_CHECKING:
@@ -51,9 +52,9 @@ class Predictor:
         confidence: whether to compute it too.
         uncertainty: whether to compute it too.
         measure: of uncertainty, see ``segnet.uncertainty``; None: the variance of samples, or without any the entropy.
-        longest: pictures with a longer side, in pixels, are labelled at this size and the result enlarged to the
-            picture's own by nearest neighbour; "model": the longer side of the pictures that the model learnt from, or
-            1024 if it does not say that; None labels every picture at its own size.
+        longest: pictures with a longer side, in pixels, are labelled at this size, and the probabilities enlarged to
+            the picture's own before the class is decided; "model": the longer side of the pictures that the model
+            learnt from, or 1024 if it does not say that; None labels every picture at its own size.
         scale: label each picture at this multiple of its size instead, whatever ``longest`` says.
         tiles: how to cut what would take too much memory; None: label everything in one piece.
         average: whether to take the mean over the mirrored picture and other sizes.
@@ -124,28 +125,38 @@ class Predictor:
                 f"a picture of shape {image.shape} and type {image.dtype} was given; "
                 f"this model wants uint8 (H, W, {self.channels})"
             )
-        height, width = image.shape[:2]
+        size = (image.shape[0], image.shape[1])
         self.runtime.next_picture()
-        inside = _resized(image, self.working_size(height, width))
-        if self._cut(*inside.shape[:2]) is None:
-            prediction = self._whole(inside)
+        inside = _resized(image, self.working_size(*size))
+        if self._cut(*inside.shape[:2]) is not None:
+            parts = [rows.prediction for rows in self.label_rows(_ArrayRows(inside), size)]
+        elif inside is image:
+            return self._whole(image)
         else:
-            prediction = joined([rows.prediction for rows in self.label_rows(_ArrayRows(inside))])
-        return prediction.enlarged((height, width))
+            parts = list(self._enlarger(inside.shape[:2], size).add(self._planes(inside)))
+        return joined(parts)
 
-    def label_rows(self, rows: Rows) -> Iterator[LabelledRows]:
-        """Label a picture at its own size that is read from top to bottom, without ever holding the whole of it.
+    def label_rows(self, rows: Rows, size: tuple[int, int] | None = None) -> Iterator[LabelledRows]:
+        """Label a picture that is read from top to bottom, without ever holding the whole of it.
 
         Args:
-            rows: the picture, of ``channels`` channels.
+            rows: the picture, of ``channels`` channels; it is labelled at its own size.
+            size: (height, width) of the labelling; None: of the picture.
 
         Raises:
             ConfigError: it cannot be cut into tiles that fit into the memory.
         """
         height, width = rows.size
+        enlarger = self._enlarger(rows.size, size or rows.size)
         down, across = self._cut(height, width) or ([Span(0, height)], [Span(0, width)])
-        for top, image, prediction in blended(rows, self._planes, self._decided, down, across):
-            yield LabelledRows(top, image, prediction)
+        top = 0
+        for _, image, predictions in blended(rows, self._planes, enlarger.add, down, across):
+            for prediction in predictions:
+                yield LabelledRows(top, image if size in (None, rows.size) else None, prediction)
+                top += len(prediction.mask)
+
+    def _enlarger(self, inside: tuple[int, int], size: tuple[int, int]) -> Enlarger:
+        return Enlarger(inside, size, classes=self.labels.classes, confidence=self.confidence)
 
     def working_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) at which a picture of this size is labelled."""
@@ -211,15 +222,6 @@ class Predictor:
         found = self.runtime.estimate(batch, self.measure)
         probabilities = self.runtime.probabilities(batch) if found.probabilities is None else found.probabilities
         return np.concatenate([probabilities[0], found.uncertainty])
-
-    def _decided(self, planes: Planes) -> Prediction:
-        """What blended planes say."""
-        probabilities = planes[: self.labels.classes]
-        return Prediction(
-            argmax(probabilities[None])[0],
-            probabilities.max(axis=0) if self.confidence else None,
-            None if self.measure is None else planes[-1].copy(),
-        )
 
     def stream(
         self,

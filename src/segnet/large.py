@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,26 +94,12 @@ def _parts(predictor: Predictor, whole: PictureRows) -> Iterator[_Part]:
     height, width = whole.size
     inside = predictor.working_size(height, width)
     small = PictureRows(whole.path, channels=predictor.channels, size=inside) if inside != whole.size else whole
-    down, across = (_nearest(full, part) for full, part in zip(whole.size, inside, strict=True))
-    at_once = max(1, _AT_ONCE // width)
-    for rows in predictor.label_rows(small):
-        top, bottom = np.searchsorted(down, [rows.top, rows.top + len(rows.image)])
-        for start in range(top, bottom, at_once):
-            chosen = down[start : min(start + at_once, bottom)] - rows.top
-            image = rows.image[chosen] if small is whole else whole.read(len(chosen))
-            yield _Part(image, _taken(rows.prediction, chosen, across))
-
-
-def _nearest(full: int, part: int) -> NDArray[np.intp]:
-    """For each of ``full`` pixels the one of ``part`` that it is nearest to."""
-    return ((np.arange(full) + 0.5) * part / full).astype(np.intp)
-
-
-def _taken(prediction: Prediction, down: NDArray[np.intp], across: NDArray[np.intp]) -> Prediction:
-    def take(values: NDArray[Any] | None) -> NDArray[Any] | None:
-        return None if values is None else values[down][:, across]
-
-    return Prediction(prediction.mask[down][:, across], take(prediction.confidence), take(prediction.uncertainty))
+    for rows in predictor.label_rows(small, whole.size):
+        image = whole.read(len(rows.prediction.mask)) if rows.image is None else rows.image
+        step = max(1, _AT_ONCE // width)
+        for start in range(0, len(image), step):
+            chosen = slice(start, start + step)
+            yield _Part(image[chosen], rows.prediction.part(chosen))
 
 
 @contextmanager

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
 
-__all__ = ["LabelledFrame", "LabelledRows", "Prediction", "joined"]
+__all__ = ["LabelledFrame", "LabelledRows", "Planes", "Prediction", "argmax", "joined"]
+
+Planes = NDArray[np.float32]
+"""(K, H, W): the probability of each class, and whatever else there is a number of for each pixel."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,10 @@ class Prediction:
     confidence: NDArray[np.float32] | None = None
     uncertainty: NDArray[np.float32] | None = None
 
-    def enlarged(self, size: tuple[int, int]) -> Prediction:
-        """The same at another size (H, W), by nearest neighbour; itself if it has that size."""
-        if self.mask.shape == size:
-            return self
-        parts = (self.confidence, self.uncertainty)
-        confidence, uncertainty = (None if part is None else _enlarged(part, size) for part in parts)
-        return Prediction(_enlarged(self.mask, size), confidence, uncertainty)
+    def part(self, rows: slice) -> Prediction:
+        """Some rows of it."""
+        confidence, uncertainty = (part if part is None else part[rows] for part in (self.confidence, self.uncertainty))
+        return Prediction(self.mask[rows], confidence, uncertainty)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,16 +77,16 @@ class LabelledFrame:
 
 
 class LabelledRows(NamedTuple):
-    """Rows of a picture, and what the model says of them.
+    """Rows of a labelling.
 
     Attributes:
         top: number of the first.
-        image: uint8 (h, W, C).
+        image: the same rows of the picture, uint8 (h, W, C); None of a labelling that has another size.
         prediction: of these rows.
     """
 
     top: int
-    image: NDArray[np.uint8]
+    image: NDArray[np.uint8] | None
     prediction: Prediction
 
 
@@ -102,6 +101,15 @@ def joined(parts: list[Prediction]) -> Prediction:
     )
 
 
-def _enlarged(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """Nearest neighbour to (H, W)."""
-    return np.asarray(Pillow.fromarray(values).resize((size[1], size[0]), Pillow.Resampling.NEAREST))
+def argmax(logits: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The class with the largest value, the first of equals: (N, classes, H, W) to uint8 (N, H, W).
+
+    Several times faster than ``numpy.argmax`` over this axis, which goes pixel by pixel.
+    """
+    best = logits[:, 0].copy()
+    mask = np.zeros(best.shape, dtype=np.uint8)
+    for index in range(1, logits.shape[1]):
+        better = logits[:, index] > best
+        np.copyto(mask, index, where=better)
+        np.maximum(best, logits[:, index], out=best)
+    return mask

@@ -18,13 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import ConfigError
+from segnet.prediction import Planes
 
 __all__ = ["Rows", "Span", "TileConfig", "blended", "fits", "spans", "tile_size"]
 
 Decided = TypeVar("Decided")
-
-Planes = NDArray[np.float32]
-"""(K, H, W): the probability of each class, and whatever else is to be blended."""
 
 _STEP = 32  # the largest total stride of the networks: five poolings
 # Float32 maps of a network at full size: two of 64 channels are alive at a time, and a library may copy both.

@@ -20,10 +20,11 @@ from segnet.exporting.int8 import Calibration, export_int8
 from segnet.exporting.programs import ExportConfig, make_program
 from segnet.labels import Labels
 from segnet.models.segnet import SegNet
+from segnet.prediction import argmax
 from segnet.quantization.gate import Quantized, sensitivities
 from segnet.quantization.xnnpack import CalibratedProgram
 from segnet.runtimes.executorch import ExecuTorchRuntime
-from segnet.runtimes.protocol import Image, argmax
+from segnet.runtimes.protocol import Image
 
 SIZE = (17, 22)
 LABELS = Labels.from_names(["sky", "house", "road"])

@@ -14,11 +14,12 @@ from segnet.errors import ConfigError, ModelError
 from segnet.exporting.formats import to_openvino, write_onnx, write_openvino
 from segnet.labels import CAMVID
 from segnet.metadata import ModelInfo
+from segnet.prediction import argmax
 from segnet.quantization.calibration import CalibratedOnnx
 from segnet.quantization.gate import sensitivities, within
 from segnet.quantization.graph import convolutions
 from segnet.runtimes.onnx import session
-from segnet.runtimes.protocol import Image, Runtime, argmax, open_runtime
+from segnet.runtimes.protocol import Image, Runtime, open_runtime
 
 Finish = Callable[[ModelProto], Runtime]
 

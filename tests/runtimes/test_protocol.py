@@ -10,7 +10,8 @@ import torch
 from segnet.errors import ModelError, ShapeError
 from segnet.labels import Labels
 from segnet.metadata import ModelInfo
-from segnet.runtimes.protocol import FileRuntime, Image, argmax, open_runtime, softmax
+from segnet.prediction import argmax
+from segnet.runtimes.protocol import FileRuntime, Image, open_runtime, softmax
 
 LABELS = Labels.from_names(["red", "green", "blue"])
 

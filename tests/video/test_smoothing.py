@@ -6,7 +6,8 @@ import pytest
 from segnet.errors import ModelError
 from segnet.inference import Predictor
 from segnet.metadata import ModelInfo
-from segnet.runtimes.protocol import Estimate, argmax
+from segnet.prediction import argmax
+from segnet.runtimes.protocol import Estimate
 from segnet.tiling import TileConfig
 from segnet.video.flicker import FlickerMeter, find_motion, move
 from segnet.video.pipeline import steadied

@@ -14,7 +14,8 @@ from segnet.errors import ModelError, SegNetError
 from segnet.labels import Labels
 from segnet.machine import seconds
 from segnet.metadata import ModelInfo
-from segnet.runtimes.protocol import Image, Runtime, argmax, open_runtime, softmax
+from segnet.prediction import argmax
+from segnet.runtimes.protocol import Image, Runtime, open_runtime, softmax
 
 if TYPE_CHECKING:
     from torch import nn

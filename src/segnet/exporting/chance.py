@@ -17,7 +17,8 @@ from segnet.errors import ModelError
 from segnet.exporting.comparison import Comparison
 from segnet.exporting.programs import Pipeline
 from segnet.models.sampling import dropouts
-from segnet.runtimes.protocol import FileRuntime, Image, argmax
+from segnet.prediction import argmax
+from segnet.runtimes.protocol import FileRuntime, Image
 
 __all__ = ["compare_samples"]
 

@@ -16,7 +16,8 @@ from torch import nn
 from segnet.data.pictures import read_image
 from segnet.data.synthetic import draw_scene
 from segnet.errors import ModelError
-from segnet.runtimes.protocol import FileRuntime, Image, argmax
+from segnet.prediction import argmax
+from segnet.runtimes.protocol import FileRuntime, Image
 
 __all__ = ["Comparison", "Tolerance", "compare", "pictures", "require_close", "total_agreement"]
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from segnet.errors import ConfigError
-from segnet.runtimes.protocol import Image, Runtime, argmax
+from segnet.prediction import argmax
+from segnet.runtimes.protocol import Image, Runtime
 from segnet.uncertainty import Measure
 
 __all__ = ["AverageConfig", "AveragedRuntime", "averaged"]

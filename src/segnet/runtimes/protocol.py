@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from segnet.errors import ConfigError, ModelError, ShapeError
 from segnet.metadata import ModelInfo
+from segnet.prediction import argmax
 from segnet.uncertainty import Measure, choose_measure, entropy
 
-__all__ = ["Estimate", "FileRuntime", "Image", "Runtime", "argmax", "open_runtime", "softmax"]
+__all__ = ["Estimate", "FileRuntime", "Image", "Runtime", "open_runtime", "softmax"]
 
 _EXPORTED = frozenset((".onnx", ".xml", ".pte", ".tflite", ".mlpackage", ".pt2"))
 
@@ -156,20 +157,6 @@ class FileRuntime(Runtime, ABC):
             raise ShapeError(f"{self.path}: was exported for {at_once} pictures at once, and {len(image)} were given")
         parts = [self.run(image[start : start + at_once]) for start in range(0, len(image), at_once)]
         return parts[0] if len(parts) == 1 else [np.concatenate(same) for same in zip(*parts, strict=True)]
-
-
-def argmax(logits: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The class with the largest value, the first of equals: (N, classes, H, W) to uint8 (N, H, W).
-
-    Several times faster than ``numpy.argmax`` over this axis, which goes pixel by pixel.
-    """
-    best = logits[:, 0].copy()
-    mask = np.zeros(best.shape, dtype=np.uint8)
-    for index in range(1, logits.shape[1]):
-        better = logits[:, index] > best
-        np.copyto(mask, index, where=better)
-        np.maximum(best, logits[:, index], out=best)
-    return mask
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

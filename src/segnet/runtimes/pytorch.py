@@ -20,9 +20,10 @@ from segnet.labels import Labels
 from segnet.metadata import KEY, ModelInfo
 from segnet.models.sampling import Sampler
 from segnet.models.segnet import SegNet
+from segnet.prediction import argmax
 from segnet.runtimes.chatter import quiet
 from segnet.runtimes.moments import Moments
-from segnet.runtimes.protocol import Estimate, FileRuntime, Image, Runtime, argmax
+from segnet.runtimes.protocol import Estimate, FileRuntime, Image, Runtime
 from segnet.uncertainty import MEASURES, Measure, choose_measure
 
 __all__ = ["ProgramRuntime", "TorchRuntime", "load_checkpoint"]

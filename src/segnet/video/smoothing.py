@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.runtimes.protocol import Estimate, Image, Runtime, argmax
+from segnet.prediction import argmax
+from segnet.runtimes.protocol import Estimate, Image, Runtime
 from segnet.uncertainty import Measure
 
 __all__ = ["SmoothRuntime"]

@@ -1,0 +1,121 @@
+"""A labelling brought to the size of a larger picture: what it costs, and what it changes.
+
+python benchmarks/bench_enlarge.py CAMVID
+
+Cost: milliseconds to bring the probabilities of a validation picture, labelled by segnet_light at 480 pixels, to the
+sizes of video frames and of a photograph: by segnet, by PyTorch's `interpolate` and `argmax`, and by nearest neighbour
+of the classes as Pillow does it. Change: validation pictures are labelled with a longer side of so many pixels and
+brought to the 480x360 of the truth both ways.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from segnet.boundary.scores import BoundaryMeter
+from segnet.data.dataset import SegmentationDataset
+from segnet.data.pictures import read_image
+from segnet.data.sources import open_dataset
+from segnet.enlarging import Enlarger
+from segnet.evaluation import evaluate
+from segnet.files import write_json
+from segnet.inference import as_batch
+from segnet.machine import about
+from segnet.prediction import argmax, joined
+from segnet.runtimes.protocol import Runtime, open_runtime
+
+RESULT = Path(__file__).parent / "results" / "enlarge.json"
+SIZES = ((540, 960), (1080, 1920), (3024, 4032))
+LONGEST = (360, 320, 240)
+
+Mask = np.ndarray
+Size = tuple[int, int]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("camvid")
+    data = open_dataset(parser.parse_args().camvid, split="val")
+    image = read_image(data.samples[len(data) // 2].image)
+    probabilities = open_runtime("segnet_light").probabilities(as_batch(image))[0]
+    figures = {
+        **about("segnet", "torch", "numpy", "pillow"),
+        "threads": torch.get_num_threads(),
+        "cost": [cost(probabilities, size) for size in SIZES],
+        "change": [change(data, longest) for longest in LONGEST],
+    }
+    write_json(RESULT, figures)
+    print(json.dumps(figures, indent=2))
+
+
+def ours(probabilities: np.ndarray, size: Size) -> Mask:
+    inside = (probabilities.shape[1], probabilities.shape[2])
+    return joined(list(Enlarger(inside, size, classes=len(probabilities), confidence=False).add(probabilities))).mask
+
+
+def everywhere(probabilities: np.ndarray, size: Size) -> Mask:
+    logits = F.interpolate(torch.from_numpy(probabilities)[None], size, mode="bilinear")
+    return logits.argmax(dim=1)[0].to(torch.uint8).numpy()
+
+
+def nearest(probabilities: np.ndarray, size: Size) -> Mask:
+    mask = Image.fromarray(argmax(probabilities[None])[0])
+    return np.asarray(mask.resize((size[1], size[0]), Image.Resampling.NEAREST))
+
+
+def cost(probabilities: np.ndarray, size: Size) -> dict[str, object]:
+    masks = [way(probabilities, size) for way in (ours, everywhere, nearest)]
+    return {
+        "size": size,
+        "ms": round(milliseconds(lambda: ours(probabilities, size)), 1),
+        "ms_torch_everywhere": round(milliseconds(lambda: everywhere(probabilities, size)), 1),
+        "ms_nearest": round(milliseconds(lambda: nearest(probabilities, size)), 1),
+        "other_than_torch": float((masks[0] != masks[1]).mean()),
+        "other_than_nearest": round(float((masks[0] != masks[2]).mean()), 4),
+    }
+
+
+def milliseconds(work: Callable[[], object]) -> float:
+    """Median of eleven."""
+    times = []
+    for _ in range(11):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return 1000 * float(np.median(times))
+
+
+class Reduced(Runtime):
+    """A runtime that sees pictures made smaller, and brings their labelling back."""
+
+    def __init__(self, runtime: Runtime, longest: int, way: Callable[[np.ndarray, Size], Mask]) -> None:
+        self.info, self.runtime, self.longest, self.way = runtime.info, runtime, longest, way
+
+    def mask(self, image: np.ndarray) -> Mask:
+        height, width = image.shape[2:]
+        scale = self.longest / max(height, width)
+        small = F.interpolate(torch.from_numpy(image), scale_factor=scale, mode="bilinear", antialias=True)
+        return self.way(self.runtime.probabilities(small.numpy())[0], (height, width))[None]
+
+
+def change(data: SegmentationDataset, longest: int) -> dict[str, object]:
+    found: dict[str, object] = {"longest": longest}
+    for way in (ours, nearest):
+        boundary = BoundaryMeter(data.labels)
+        scores = evaluate(Reduced(open_runtime("segnet_light"), longest, way), data, observe=boundary.add)
+        bf = boundary.scores.to_dict()["bf_paper"]
+        found[way.__name__] = {"miou": round(scores.miou, 4), "bf": round(bf, 4)}
+    return found
+
+
+if __name__ == "__main__":
+    main()
