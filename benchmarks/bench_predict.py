@@ -19,8 +19,9 @@ import time
 from pathlib import Path
 
 from segnet.allocator import keep_freed_memory
-from segnet.data.pictures import read_image, write_image
+from segnet.data.pictures import read_image
 from segnet.data.synthetic import draw_scene
+from segnet.data.writing import write_image
 from segnet.inference import Predictor
 from segnet.labelling.jobs import find_jobs
 from segnet.labelling.output import Output

@@ -36,8 +36,9 @@ from segnet.boundary.scores import BoundaryMeter
 from segnet.cli import parse
 from segnet.commands import train as command
 from segnet.data.dataset import SegmentationDataset
-from segnet.data.pictures import read_image, write_image
+from segnet.data.pictures import read_image
 from segnet.data.sources import Source, open_source
+from segnet.data.writing import write_image
 from segnet.devices import pick_device
 from segnet.evaluation import evaluate
 from segnet.files import write_json

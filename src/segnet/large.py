@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet import visualize
-from segnet.data.pictures import described_values, stored_values
 from segnet.data.png import PngWriter
 from segnet.data.rows import PictureRows
+from segnet.data.writing import described_values, stored_values
 from segnet.errors import ConfigError
 from segnet.files import explained, replacing
 from segnet.inference import Predictor

@@ -1,14 +1,9 @@
 from __future__ import annotations
 
-import errno
-import os
-import resource
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from segnet.data.pictures import (
-    MAX_PIXELS,
-    find_images,
-    images_below,
-    pixels_of,
-    read_image,
-    read_mask,
-    write_image,
-    write_mask,
-    write_values,
-)
-from segnet.errors import ConfigError, DataError, OutputError
+from segnet.data.decoding import MAX_PIXELS
+from segnet.data.pictures import pixels_of, read_image, read_mask
+from segnet.data.writing import write_mask
+from segnet.errors import ConfigError, DataError
 from segnet.labels import CAMVID
 
 COLORS = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [255, 255, 255], [0, 0, 255]]], dtype=np.uint8)
@@ -377,174 +364,3 @@ def test_lossy_masks_are_refused(tmp_path: Path, name: str, options: dict[str, s
     Image.fromarray(CLASSES).save(tmp_path / name, **options)
     with pytest.raises(DataError, match=r"which may change class numbers .* save the original mask as PNG"):
         read_mask(tmp_path / name)
-
-
-@pytest.mark.parametrize("mask", [np.array([[-1]]), np.array([[256]]), np.zeros((1, 2, 2), dtype=np.uint8)])
-def test_masks_that_a_png_cannot_hold_are_not_written(tmp_path: Path, mask: NDArray[np.int64]) -> None:
-    with pytest.raises(DataError, match=r"cannot be written to .*a\.png; expected \(H, W\) with values from 0 to 255"):
-        write_mask(tmp_path / "a.png", mask, CAMVID)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_values_are_read_as_the_file_itself_says(tmp_path: Path) -> None:
-    values = np.random.default_rng(0).random((7, 5), dtype=np.float32) * 2.4
-    values[0, :3] = [0, 2.4, 3]  # the last is beyond the range
-    write_values(tmp_path / "a.png", values, 2.4, {"Title": "entropy"})
-    with Image.open(tmp_path / "a.png") as image:
-        assert (image.mode, image.text["Title"]) == ("I;16", "entropy")
-        assert image.text["value"] == "stored / 65535 * largest"
-        stored, largest = np.array(image), float(image.text["largest"])
-    assert stored[0, :3].tolist() == [0, 65535, 65535]
-    np.testing.assert_allclose(stored / 65535 * largest, values.clip(0, 2.4), atol=0.51 * 2.4 / 65535)
-
-
-def test_values_are_written_as_png_only(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"a\.jpg cannot hold values of 16 bits"):
-        write_values(tmp_path / "a.jpg", np.zeros((2, 2), dtype=np.float32), 1.0, {})
-
-
-def test_masks_are_written_as_png_only(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"a\.jpg cannot hold a mask; .* ends in \.png"):
-        write_mask(tmp_path / "a.jpg", CLASSES, CAMVID)
-
-
-# Writing images
-
-
-@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".TIFF"])
-def test_images_come_back_as_they_were_written(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"a{suffix}"
-    write_image(path, COLORS)
-    np.testing.assert_array_equal(read_image(path), COLORS)
-    write_image(path, COLORS[:, :, :1])
-    np.testing.assert_array_equal(read_image(path, channels=1), COLORS[:, :, :1])
-    write_image(path, COLORS[:, :, 0])
-    np.testing.assert_array_equal(read_image(path, channels=1), COLORS[:, :, :1])
-
-
-@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".webp"])
-def test_lossy_images_come_back_nearly(tmp_path: Path, suffix: str) -> None:
-    flat = np.full((16, 16, 3), 99, dtype=np.uint8)
-    write_image(tmp_path / f"a{suffix}", flat)
-    assert np.abs(read_image(tmp_path / f"a{suffix}").astype(int) - flat).max() <= 2
-
-
-def test_unknown_suffixes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"a\.xyz cannot be written as a picture; give a name that ends in \.png"):
-        write_image(tmp_path / "a.xyz", COLORS)
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """The kernel stops every write beyond the size, as a full disk would."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_a_write_that_fails_half_way_leaves_the_old_picture(tmp_path: Path) -> None:
-    path = tmp_path / "a.png"
-    write_image(path, COLORS)
-    with files_of_at_most(1000), pytest.raises(OutputError, match=r"a\.png cannot be written \(File too large\)"):
-        write_image(path, noise(64, 64))
-    np.testing.assert_array_equal(read_image(path), COLORS)
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"a\.png cannot be written"):
-        write_mask(tmp_path / "file" / "a.png", CLASSES, CAMVID)
-
-
-# Finding
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    for name in ("b.PNG", "a/2.jpg", "a/1.tiff", "a/notes.txt", "a/.hidden.png", ".git/x.png"):
-        path = tmp_path / "in" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return tmp_path / "in"
-
-
-def places(source: str | Path) -> list[str]:
-    return [place.as_posix() for _, place in find_images(source)]
-
-
-def test_a_folder_is_searched_to_the_bottom_without_hidden_files(tree: Path) -> None:
-    assert places(tree) == ["a/1.tiff", "a/2.jpg", "b.PNG"]
-    assert all(path == tree / place for path, place in find_images(tree))
-
-
-def test_linked_folders_are_entered_once(tree: Path) -> None:
-    (tree / "a" / "round").symlink_to(tree)
-    (tree.parent / "far").mkdir()
-    (tree.parent / "far" / "z.png").touch()
-    (tree / "link").symlink_to(tree.parent / "far")
-    assert places(tree) == ["a/1.tiff", "a/2.jpg", "b.PNG", "link/z.png"]
-
-
-def test_two_links_to_one_folder_give_its_pictures_once(tree: Path) -> None:
-    far = tree.parent / "far"
-    far.mkdir()
-    (far / "z.png").touch()
-    for name in ("link", "other"):
-        (tree / name).symlink_to(far)
-    (tree / "0").symlink_to(tree / "a")
-    assert places(tree) == ["a/1.tiff", "a/2.jpg", "b.PNG", "link/z.png"]
-
-
-def test_a_folder_that_may_not_be_read_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scandir = os.scandir
-
-    def forbidden(path: str | Path) -> object:  # Permissions do not stop the root user, as whom tests may run.
-        if Path(path).name == "a":
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", forbidden)
-    with pytest.raises(DataError, match=r"/a cannot be searched for pictures \(Permission denied\)"):
-        find_images(tree)
-
-
-def test_a_folder_without_pictures_below_is_empty(tree: Path) -> None:
-    (tree / "empty").mkdir()
-    assert images_below(tree / "empty") == []
-    assert images_below(tree) == find_images(tree)
-
-
-def test_a_file_is_taken_whatever_its_name(tree: Path) -> None:
-    assert find_images(tree / "a" / "notes.txt") == [(tree / "a" / "notes.txt", Path("notes.txt"))]
-
-
-def test_a_glob_keeps_the_folders_from_its_first_wildcard_on(tree: Path) -> None:
-    assert places(f"{tree}/*/*") == ["a/1.tiff", "a/2.jpg"]
-    assert places(f"{tree}/**/*.[jt]*") == ["a/1.tiff", "a/2.jpg"]
-    assert places(f"{tree}/a/[12].*") == ["1.tiff", "2.jpg"]
-
-
-def test_a_glob_may_be_relative(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tree)
-    assert find_images("*.PNG") == [(Path("b.PNG"), Path("b.PNG"))]
-
-
-def test_a_name_with_brackets_that_exists_is_no_glob(tree: Path) -> None:
-    (tree / "[1].png").touch()
-    assert places(tree / "[1].png") == ["[1].png"]
-
-
-def test_a_source_that_is_missing_is_named(tree: Path) -> None:
-    with pytest.raises(DataError, match="nowhere does not exist; expected a picture, a folder or a glob"):
-        find_images(tree / "nowhere")
-
-
-@pytest.mark.parametrize("pattern", ["empty", "*.gif"])
-def test_a_source_without_pictures_lists_what_was_looked_for(tree: Path, pattern: str) -> None:
-    (tree / "empty").mkdir()
-    with pytest.raises(DataError, match=r"no picture was found in .*; looked for files ending in \.avif .*; check"):
-        find_images(str(tree / pattern))

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segnet.data.pictures import Header, read_header, read_image
+from segnet.data.decoding import Header, read_header
+from segnet.data.pictures import read_image
 from segnet.data.rows import PictureRows, readable_in_parts
 from segnet.errors import DataError, MissingPackageError
 

@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 from torch.fx import Interpreter, Node
 
 from segnet.data.dataset import Sample, SegmentationDataset
-from segnet.data.pictures import write_image, write_mask
+from segnet.data.writing import write_image, write_mask
 from segnet.errors import ConfigError, MissingPackageError, ModelError, ShapeError
 from segnet.exporting.export import Report
 from segnet.exporting.int8 import Calibration, export_int8

@@ -9,7 +9,7 @@ import pytest
 from onnx import ModelProto, numpy_helper
 
 from segnet.data.dataset import Sample, SegmentationDataset
-from segnet.data.pictures import write_image, write_mask
+from segnet.data.writing import write_image, write_mask
 from segnet.errors import ConfigError, ModelError
 from segnet.exporting.formats import to_openvino, write_onnx, write_openvino
 from segnet.labels import CAMVID

@@ -9,7 +9,7 @@ import pytest
 
 from html_page import Page, assert_asks_nobody, assert_can_be_read, pictures_of
 from segnet.data.label_maps import LabelMapReader
-from segnet.data.pictures import write_image
+from segnet.data.writing import write_image
 from segnet.errors import OutputError
 from segnet.labels import CAMVID, VOID, Labels
 from segnet.metrics import Scores, score_mask

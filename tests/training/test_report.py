@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from html_page import Page, assert_asks_nobody, assert_can_be_read, pictures_of
 from segnet.data.balance import ClassCounts
 from segnet.data.dataset import SegmentationDataset
-from segnet.data.pictures import write_mask
 from segnet.data.sources import Source
+from segnet.data.writing import write_mask
 from segnet.errors import OutputError
 from segnet.labels import CAMVID, SUN, VOID, Labels
 from segnet.pages.panels import UNCOUNTED, WRONG

@@ -19,10 +19,10 @@ from PIL import Image
 
 from segnet import checkpoint
 from segnet.data.dataset import SegmentationDataset, collate
-from segnet.data.pictures import write_image
 from segnet.data.sources import Source, open_dataset, open_source
 from segnet.data.synthetic import write_scenes
 from segnet.data.transforms import AugmentConfig
+from segnet.data.writing import write_image
 from segnet.errors import (
     ConfigError,
     DataError,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.data.pictures import Header, read_header
+from segnet.data.decoding import Header, read_header
 from segnet.errors import DataError, MissingPackageError
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from segnet.data.dataset import Sample, SegmentationDataset
-from segnet.data.pictures import IMAGE_SUFFIXES, images_below
+from segnet.data.finding import IMAGE_SUFFIXES, images_below
 from segnet.data.synthetic import write_scenes
 from segnet.errors import ConfigError, DataError, OutputError
 from segnet.files import cache_dir

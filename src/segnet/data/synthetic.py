@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.data.pictures import write_image, write_mask
 from segnet.data.scene.canvas import noise_tile, open_canvas
 from segnet.data.scene.film import develop
 from segnet.data.scene.layout import choose_light, paint_street, place_camera, plan_street
+from segnet.data.writing import write_image, write_mask
 from segnet.errors import ConfigError
 from segnet.labels import CAMVID, VOID
 

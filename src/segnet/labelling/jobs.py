@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from segnet.data.pictures import find_images
+from segnet.data.finding import find_images
 from segnet.errors import DataError, OutputError
 from segnet.files import replacing
 

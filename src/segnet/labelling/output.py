@@ -16,8 +16,9 @@ from segnet import visualize
 from segnet.allocator import keep_freed_memory, return_freed_memory
 from segnet.coco import CocoFile, Form
 from segnet.console import ProgressBar
-from segnet.data.pictures import read_header, write_image, write_mask, write_values
+from segnet.data.decoding import read_header
 from segnet.data.rows import readable_in_parts
+from segnet.data.writing import write_image, write_mask, write_values
 from segnet.inference import Predictor
 from segnet.labels import Labels
 from segnet.large import Kind, label_large, wants_parts

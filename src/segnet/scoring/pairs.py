@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from segnet.data.finding import images_below
 from segnet.data.label_maps import LabelMapReader
-from segnet.data.pictures import Encoding, images_below
+from segnet.data.pictures import Encoding
 from segnet.data.sources import holds_data_set, open_source
 from segnet.errors import ConfigError, DataError
 from segnet.labels import VOID, Labels

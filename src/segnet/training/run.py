@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from segnet.data.balance import ClassCounts, class_weights, count_classes
 from segnet.data.dataset import SegmentationDataset, worker_error
-from segnet.data.pictures import read_header
+from segnet.data.decoding import read_header
 from segnet.devices import pick_device, pick_precision
 from segnet.errors import ConfigError, DataError, MissingPackageError, ModelError, SegNetError, TrainingError
 from segnet.metrics import Scores

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.console import ProgressBar, print_shares
-from segnet.data.pictures import write_image
+from segnet.data.writing import write_image
 from segnet.errors import ConfigError, DataError
 from segnet.inference import Predictor
 from segnet.labels import Labels

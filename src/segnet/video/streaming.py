@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segnet.data.ahead import read_ahead
-from segnet.data.pictures import find_images, pixels_of, read_image
+from segnet.data.finding import find_images
+from segnet.data.pictures import pixels_of, read_image
 from segnet.errors import ConfigError, ShapeError
 from segnet.inference import Predictor
 from segnet.prediction import LabelledFrame
