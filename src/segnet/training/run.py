@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import logging
-import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from segnet.data.balance import ClassCounts, class_weights, count_classes
+from segnet.data.balance import class_weights
 from segnet.data.dataset import SegmentationDataset, worker_error
-from segnet.data.decoding import read_header
-from segnet.devices import pick_device, pick_precision
-from segnet.errors import ConfigError, DataError, MissingPackageError, ModelError, SegNetError, TrainingError
+from segnet.devices import pick_device
+from segnet.errors import ConfigError, DataError, MissingPackageError, SegNetError, TrainingError
 from segnet.metrics import Scores
 from segnet.models.segnet import SegNet
 from segnet.training.batch_norm import sync
@@ -29,7 +24,8 @@ from segnet.training.folder import check_unchanged, check_unused, settings_of, s
 from segnet.training.loaders import Order, make_loaders
 from segnet.training.losses import check_loss
 from segnet.training.machines import is_first_process, processes, strategy
-from segnet.training.settings import Precision, TrainConfig
+from segnet.training.preparing import check_possible, check_sets, count_pixels, decided, longest_side
+from segnet.training.settings import TrainConfig
 
 if TYPE_CHECKING:
     import lightning
@@ -101,14 +97,14 @@ def train(
     checkpoint, state = resuming.newest_checkpoint(out) if resume else (None, {})
     check_loss(config.loss)
     place = pick_device(device)
-    _check_possible(config, model, place)
-    _check_sets(model, train_set, val_set)
+    check_possible(config, model, place)
+    check_sets(model, train_set, val_set)
     before = settings_of(out) if resume else {}
-    config = _decided(config, before, place, model, train_set)
+    config = decided(config, before, place, model, train_set)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
-    counts = _count(train_set, need_two=True)
+    counts = count_pixels(train_set, need_two=True)
     weights = torch.from_numpy(class_weights(counts, config.balance, train_set.labels))
-    _count(val_set)  # A bad mask is to be told now, not after the first epoch.
+    count_pixels(val_set)  # A bad mask is to be told now, not after the first epoch.
     network = task.Task(model, weights, config)
     all_settings = {**(settings or {}), **config.to_dict()}
     if checkpoint is not None:
@@ -116,7 +112,7 @@ def train(
         check_unchanged(out / "config.yaml", before, all_settings)
         if resuming.position(state).epoch >= config.epochs:
             log.warning("all %d epochs of this run are done; give more --epochs to go on", config.epochs)
-    told = {**(provenance or {}), "longest": _longest_side(train_set), "settings": all_settings}
+    told = {**(provenance or {}), "longest": longest_side(train_set), "settings": all_settings}
     keeper = keeping.Keeper(out, train_set.labels, config.monitor, told)
     collapse = watching.Collapse(keeper)
     reporter = reporting.Reporter(keeper, collapse, train_set, val_set, title=model.config.name, settings=all_settings)
@@ -262,75 +258,6 @@ def _told(config: TrainConfig, count: int) -> Iterator[None]:
                 "--resume, also with another number of processes"
             ) from error
         raise
-
-
-def _check_possible(config: TrainConfig, model: SegNet, device: torch.device) -> None:
-    count = math.prod(processes(config))
-    if config.thaw and model.frozen_stages:
-        raise ConfigError("the encoder is frozen for good and is to thaw; leave --freeze-encoder or --thaw out")
-    if config.strategy == "fsdp" and device.type != "cuda":
-        raise ConfigError(f"fsdp needs cuda and not {device.type}; take ddp")
-    if config.precision == "float16" and device.type != "cuda":
-        raise ConfigError(f"float16 needs a scaled loss, which is there on cuda and not on {device.type}; take bf16")
-    if config.batch == "auto" and count > 1:
-        raise ConfigError(f"batch auto is for one process and not for {count}; give a multiple of {count}")
-
-
-def _check_sets(model: SegNet, train_set: SegmentationDataset, val_set: SegmentationDataset) -> None:
-    for data in (train_set, val_set):
-        if data.labels.classes != model.config.classes:
-            raise ModelError(
-                f"the network has {model.config.classes} classes but the data {data.labels.classes}; "
-                "create it with the data's number of classes"
-            )
-    if train_set.samples == val_set.samples:
-        log.warning("there is no split of its own for validation: the same %d pictures are used for both", len(val_set))
-
-
-def _longest_side(dataset: SegmentationDataset) -> int | None:
-    """Of a usual picture, in pixels: the size for which the network will be made; None if no picture tells it."""
-    if dataset.size is not None:
-        return max(dataset.size)
-    headers = [read_header(sample.image) for sample in dataset.samples[:: max(1, len(dataset) // 8)]]
-    sides = [max(header.size) for header in headers if header is not None]
-    return int(median(sides)) if sides else None
-
-
-def _count(dataset: SegmentationDataset, *, need_two: bool = False) -> ClassCounts:
-    """Pixels by class; every mask is read or was before."""
-    counts = count_classes(dataset)
-    if not counts.pixels.any():
-        raise DataError(
-            f"all masks, such as {dataset.samples[0].mask}, are void everywhere; there is nothing to learn or to score"
-        )
-    present = np.flatnonzero(counts.pixels)
-    if len(present) == 1 < dataset.labels.classes and need_two:
-        raise DataError(
-            f"all {len(dataset)} training masks, such as {dataset.samples[0].mask}, hold nothing but void and class "
-            f"{present[0]} ({dataset.labels.names[present[0]]}); if they are black-and-white masks of 0 and 255, save "
-            "them as 0 and 1"
-        )
-    return counts
-
-
-def _decided(
-    config: TrainConfig, before: Mapping[str, Any], device: torch.device, model: SegNet, data: SegmentationDataset
-) -> TrainConfig:
-    """What is left to the machine is decided once, when a run begins, since a resumed run must compute as before."""
-    from segnet.training.tuning import fitting_batch
-
-    precision: Precision = config.precision
-    if precision == "auto" and before.get("precision") in _PRECISIONS:
-        precision = before["precision"]
-    if precision == "auto":
-        alone = math.prod(processes(config)) == 1  # several might time, and decide, differently
-        quick = pick_precision("auto", device) == torch.bfloat16 if alone else device.type == "cuda"
-        precision = "bf16" if quick else "float32"
-    batch = config.batch if config.batch != "auto" else before.get("batch", "auto")
-    if batch == "auto":
-        batch = fitting_batch(model, data, config, device)
-        log.info("batch auto: %d", batch)
-    return replace(config, precision=precision, batch=batch)
 
 
 def _import_lightning() -> Any:
