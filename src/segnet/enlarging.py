@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from segnet.prediction import Planes, Prediction, argmax
 
-__all__ = ["Enlarger"]
+__all__ = ["Enlarger", "interpolated"]
 
 _MIXED = 255  # no class has this number
 _AT_ONCE = 1_000_000  # pixels that are handed out together
@@ -87,6 +87,12 @@ class Enlarger:
         return Prediction(mask, confidence, uncertainty)
 
 
+def interpolated(planes: Planes, size: tuple[int, int]) -> Planes:
+    """All planes at another size, float32 (K, h, w) to (K, *size): what ``Enlarger`` decides by, everywhere."""
+    down, across = (_places(part, full) for part, full in zip(planes.shape[1:], size, strict=True))
+    return np.stack([_interpolated(plane, down, across) for plane in planes])
+
+
 class _Places(NamedTuple):
     """Between which two pixels each new one lies in one direction, and how far from the first."""
 
@@ -143,12 +149,15 @@ def _cells(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _interpolated(values: NDArray[np.float32], down: _Places, across: _Places) -> NDArray[Any]:
-    """Bilinear, (h, w) to (H, W)."""
-    upper, lower = values[down.low], values[down.high]
-    rows = upper + (lower - upper) * down.share[:, None]
-    left = rows.take(across.low, axis=1)
-    right = rows.take(across.high, axis=1)
-    right -= left
+    """Bilinear, (..., h, w) to (..., H, W), with the arithmetic of ``_Rows.interpolated``."""
+    wide = values.take(across.low, axis=-1)
+    right = values.take(across.high, axis=-1)
+    right -= wide
     right *= across.share
-    right += left
-    return right
+    wide += right
+    upper = wide.take(down.low, axis=-2)
+    lower = wide.take(down.high, axis=-2)
+    lower -= upper
+    lower *= down.share[:, None]
+    lower += upper
+    return lower

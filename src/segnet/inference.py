@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from segnet.enlarging import Enlarger
+from segnet.enlarging import Enlarger, interpolated
 from segnet.errors import ConfigError, ModelError, ShapeError
 from segnet.labels import Labels
 from segnet.prediction import LabelledFrame, LabelledRows, Planes, Prediction, argmax, joined
@@ -60,7 +60,8 @@ class Predictor:
         average: whether to take the mean over the mirrored picture and other sizes.
 
     Raises:
-        ConfigError: the runtime cannot give this measure or these views, or the scale is outside 0.001..16.
+        ConfigError: the runtime cannot give this measure or these views, the scale is outside 0.001..16, or the longer
+            side is below 1.
     """
 
     def __init__(
@@ -81,6 +82,8 @@ class Predictor:
         self.confidence = confidence
         self.measure = choose_measure(measure, self.runtime.measures, model=runtime.info.name) if uncertainty else None
         self.longest = runtime.info.longest or _LONGEST if longest == "model" else longest
+        if self.longest is not None and self.longest < 1:
+            raise ConfigError(f"longest={longest} is not possible; give a number of pixels, or 0 for any size")
         if scale is not None and not 0.001 <= scale <= 16:
             raise ConfigError(f"scale={scale} is not possible; give a number from 0.001 to 16, 1 for the own size")
         self.scale = scale
@@ -135,6 +138,23 @@ class Predictor:
         else:
             parts = list(self._enlarger(inside.shape[:2], size).add(self._planes(inside)))
         return joined(parts)
+
+    def planes(self, image: NDArray[np.uint8]) -> Planes:
+        """Probability of each class, and after them the uncertainty if it was asked for: float32 (K, H, W).
+
+        What ``mask`` and the others of a prediction are decided by, at the picture's own size.
+
+        Raises:
+            ConfigError: the picture cannot be cut into tiles that fit into the memory.
+        """
+        inside = _resized(image, self.working_size(*image.shape[:2]))
+        cut = self._cut(*inside.shape[:2])
+        if cut is None:
+            planes = self._planes(inside)
+        else:
+            parts = [part for *_, part in blended(_ArrayRows(inside), self._planes, np.copy, *cut)]
+            planes = np.concatenate(parts, axis=1)
+        return planes if inside is image else interpolated(planes, image.shape[:2])
 
     def label_rows(self, rows: Rows, size: tuple[int, int] | None = None) -> Iterator[LabelledRows]:
         """Label a picture that is read from top to bottom, without ever holding the whole of it.

@@ -151,9 +151,26 @@ def test_size_is_the_size_that_is_scored(camvid_root: Path, model_file: Path, tm
     assert 0 < json.loads(out.read_text())["pixels"] <= 3 * 24 * 32
 
 
+@pytest.mark.parametrize("words", [("--longest", "20"), ("--scale", "1.5"), ("--flip",)], ids=str)
+def test_what_is_scored_is_what_predict_writes(
+    camvid_root: Path, model_file: Path, tmp_path: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = ("--model", str(model_file), *words)
+    assert leave(str(camvid_root), *chosen, "--json", str(tmp_path / "evaluated.json")) == 0
+    told = "labelled at another size than their own, as 'segnet predict' does" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="0"):
+        main(["predict", str(camvid_root / "val"), *chosen, "--save", "mask", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit, match="0"):
+        main(["score", str(tmp_path / "mask"), str(camvid_root), "--json", str(tmp_path / "s.json")])
+    evaluated, scored = (json.loads((tmp_path / name).read_text()) for name in ("evaluated.json", "s.json"))
+    assert evaluated["confusion"] == scored["confusion"]
+    assert told == ("labelled" in evaluated) == ("--flip" not in words)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (("--longest", "-1"), "longest=-1 is not possible; give a number of pixels, or 0 for any size"),
         (("--model", "TWO"), "knows 2 classes but"),
         (("--model", "nowhere.safetensors"), "nowhere.safetensors"),
         (("--split", "test"), "has no split 'test'; it has train, val"),

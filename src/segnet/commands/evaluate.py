@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from segnet.errors import ConfigError
-from segnet.runtimes.averaging import AverageConfig, averaged
+from segnet.runtimes.averaging import AverageConfig
+from segnet.tiling import TileConfig
 
 if TYPE_CHECKING:
     from segnet.boundary.scores import BoundaryMeter
@@ -28,6 +29,9 @@ def run(
     size: tuple[int, int] | None = None,
     boundary: bool = False,
     corrupt: list[str] = [],  # noqa: B006
+    longest: int | None = None,
+    scale: float | None = None,
+    tiles: TileConfig = TileConfig(),  # noqa: B008
     average: AverageConfig = AverageConfig(),  # noqa: B008
     samples: int = 0,
     seed: int = 0,
@@ -49,6 +53,11 @@ def run(
         size: resize pictures and masks to HEIGHT WIDTH first; the published figures are at the pictures' own size.
         boundary: measure boundaries too: boundary F1 as in the paper, and mIoU within 2, 4, 8 and 16 pixels of them.
         corrupt: score again on spoiled pictures: grey, night, rain, blur, noise, jpeg, half, double, or all of them.
+        longest: pictures with a longer side, in pixels, are labelled at this size and the result enlarged, as "segnet
+            predict" does; 0: never; by default the size of the pictures that the model learnt from, or 1024 if it
+            does not say that.
+        scale: label pictures at this multiple of their own size instead.
+        tiles: of what is too large for the memory.
         average: over views of each picture.
         samples: label each picture so many times with dropout, 40 for instance, and score the mean; 0: dropout is off.
         seed: decides what is dropped.
@@ -69,18 +78,30 @@ def run(
     from segnet.data.sources import open_source
     from segnet.evaluation import check_same_classes
     from segnet.files import write_json
-    from segnet.runtimes.protocol import open_runtime
-    from segnet.uncertainty import choose_measure
+    from segnet.inference import Predictor
+    from segnet.predictor_runtime import PredictorRuntime
 
     if plot is not None:
         if not calibration:
             raise ConfigError("--plot draws the calibration; add --calibration")
         require_drawable(plot)
     corruptions = list(CORRUPTIONS) if corrupt == ["all"] else corrupt
-    runtime = averaged(
-        open_runtime(model, device=device, precision=precision, threads=threads, samples=samples, seed=seed), average
+    predictor = Predictor.load(
+        model,
+        device=device,
+        precision=precision,
+        threads=threads,
+        samples=samples,
+        seed=seed,
+        uncertainty=calibration,
+        measure=measure,
+        longest="model" if longest is None else longest or None,
+        scale=scale,
+        tiles=tiles,
+        average=average,
     )
-    weigher = CalibrationMeter(choose_measure(measure, runtime.measures, model=model)) if calibration else None
+    runtime = PredictorRuntime(predictor)
+    weigher = CalibrationMeter(predictor.measure) if predictor.measure else None
     source = open_source(data)
     name = Path(model).name
     channels = runtime.info.channels
@@ -104,6 +125,8 @@ def run(
     figures = {"model": name, "data": data, "split": split, "pictures": pictures}
     if average != AverageConfig():
         figures["average"] = asdict(average)
+    if runtime.resized:
+        figures["labelled"] = {"longest": predictor.longest, "scale": scale, "resized": runtime.resized}
     figures |= scores.to_dict()
     if meter is not None:
         figures["boundary"] = meter.scores.to_dict()
@@ -116,6 +139,11 @@ def run(
     if plot is not None and weigher is not None:
         told = f"{runtime.info.samples} samples" if runtime.info.samples else "no samples"
         draw(weigher.scores, plot, title=f"{name} on {split}, {pictures} pictures, {told}")
+    if runtime.resized:
+        print(
+            f"{runtime.resized} pictures were labelled at another size than their own, as 'segnet predict' does, and "
+            "scored at their own; --longest 0 labels all at their own"
+        )
     print_scores(scores, f"{name} on {source.root} ({source.layout}), split {split}, {pictures} pictures")
     if meter is not None:
         print_boundary_scores(meter.scores)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from segnet.errors import ConfigError
 from segnet.look import Look
 from segnet.runtimes.averaging import AverageConfig
 from segnet.tiling import TileConfig
@@ -81,8 +80,6 @@ def run(
         video: of videos and live sources.
     """
     started = time.perf_counter()
-    if longest is not None and longest < 0:
-        raise ConfigError(f"longest={longest} is not possible; give a number of pixels, or 0 for any size")
 
     from segnet.labelling.jobs import find_jobs, require_writable
     from segnet.records import require_record_file

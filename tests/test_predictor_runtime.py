@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segnet.errors import ConfigError
+from segnet.inference import Predictor, as_batch
+from segnet.labels import Labels
+from segnet.metadata import ModelInfo
+from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.predictor_runtime import PredictorRuntime
+from segnet.runtimes.protocol import FileRuntime, Image
+from segnet.runtimes.pytorch import TorchRuntime
+from segnet.tiling import TileConfig
+
+SETTINGS = (
+    {},
+    {"longest": 20},
+    {"scale": 1.7},
+    {"tiles": TileConfig(tile=160, overlap=32)},
+    {"tiles": TileConfig(tile=160, overlap=32), "scale": 0.8},
+)
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    return np.random.default_rng(2).integers(0, 256, (250, 210, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_it_says_what_the_predictor_says(
+    narrow: SegNet, five_labels: Labels, picture: np.ndarray, settings: dict[str, object]
+) -> None:
+    runtime = TorchRuntime(narrow, five_labels, device="cpu")
+    predictor = Predictor(runtime, confidence=True, uncertainty=True, **settings)  # type: ignore[arg-type]
+    wanted, found = predictor(picture), PredictorRuntime(predictor)
+    estimate = found.estimate(as_batch(picture))
+    assert estimate.probabilities is not None
+    assert estimate.probabilities.shape == (1, 5, 250, 210)
+    for mask in (found.mask(as_batch(picture)), estimate.mask):
+        np.testing.assert_array_equal(mask[0], wanted.mask)
+    for probabilities in (found.probabilities(as_batch(picture)), estimate.probabilities):
+        np.testing.assert_array_equal(probabilities.max(axis=1)[0], wanted.confidence)
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(estimate.uncertainty[0], wanted.uncertainty)
+    assert found.resized == (3 if "longest" in settings or "scale" in settings else 0)
+
+
+def test_the_measure_is_the_predictors(narrow_config: SegNetConfig, five_labels: Labels, picture: np.ndarray) -> None:
+    runtime = TorchRuntime(SegNet(replace(narrow_config, dropout=0.5)), five_labels, device="cpu", samples=2)
+    found = PredictorRuntime(Predictor(runtime, uncertainty=True, longest=40))
+    assert found.measures == ("variance",)
+    assert found.estimate(as_batch(picture), "variance").uncertainty.shape == (1, 250, 210)
+    with pytest.raises(ConfigError, match="gives no entropy as it is used here, but variance"):
+        found.estimate(as_batch(picture), "entropy")
+
+
+def test_a_predictor_without_uncertainty_gives_the_entropy(
+    narrow: SegNet, five_labels: Labels, picture: np.ndarray
+) -> None:
+    runtime = TorchRuntime(narrow, five_labels, device="cpu")
+    found = PredictorRuntime(Predictor(runtime)).estimate(as_batch(picture))
+    np.testing.assert_allclose(found.uncertainty, runtime.estimate(as_batch(picture)).uncertainty, atol=1e-6)
+
+
+class Masks(FileRuntime):
+    """A file that gives masks alone: the left half is class 1, the right half class 2."""
+
+    def run(self, image: Image) -> list[np.ndarray]:
+        height, width = image.shape[2:]
+        halves = np.where(np.arange(width) < width / 2, 1, 2).astype(np.uint8)
+        return [np.broadcast_to(halves, (len(image), height, width))]
+
+
+def test_of_masks_alone_there_are_no_probabilities(five_labels: Labels, picture: np.ndarray) -> None:
+    runtime = Masks(Path("toy.onnx"), ModelInfo(name="toy", labels=five_labels, output="mask"))
+    found = PredictorRuntime(Predictor(runtime, longest=50))
+    mask = found.mask(as_batch(picture))[0]
+    assert (mask[:, :105] == 1).all()
+    assert (mask[:, 105:] == 2).all()
+    with pytest.raises(ConfigError, match="toy gives masks alone"):
+        Predictor(runtime, uncertainty=True)
