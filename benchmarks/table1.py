@@ -6,12 +6,12 @@ python benchmarks/table1.py CAMVID --figure table1.png        (one picture throu
 
 Each network and balancing is a run in a folder of its own, by recipes/table1. A stopped program goes on when it is
 started again, and several processes may share the work: what one is at, the others leave to it. Whatever is done is
-printed beside the paper's figures, and stands in benchmarks/results/table1.json; what is missing is named. Runs of
-different budgets are never put into one table.
+printed beside the paper's figures, and stands in table1.json beside the runs; what is missing is named. Runs of
+different budgets or settings are never put into one table.
 
 Scores are in percent, by segnet's own evaluation against the truth at its full size; a network that was trained on
-smaller pictures sees them so, and its logits are enlarged. BF counts boundary points one to one, as the paper's
-does; "near" is BF as segnet evaluate gives it.
+smaller pictures sees them so, and its logits are enlarged. BF pairs boundary points one to one, as segnet evaluate
+--matching does, over the classes that have a boundary in the truth; "near" is BF as segnet evaluate gives it unasked.
 """
 
 from __future__ import annotations
@@ -46,15 +46,17 @@ from segnet.machine import about
 from segnet.models.cost import cost_of
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import MODELS, create_model
-from segnet.training.settings import TrainConfig
+from segnet.training.folder import settings_of
+from segnet.training.settings import MAY_CHANGE, TrainConfig
 from segnet.visualize import add_legend, class_shares, colorize, panels
 from study import SCORES, WEIGHTS, Row, learn_and_score
 from table1_paper import BALANCES, PAPER, Measured, table_of, verdict_table, verdicts
 
 HERE = Path(__file__).parent
 RECIPES = HERE.parent / "recipes" / "table1"
-RESULT = HERE / "results" / "table1.json"
+TABLE = "table1.json"
 TIMES = "times.json"
+FIGURES = (".png", ".jpg", ".webp")
 
 Size = tuple[int, int]
 Table = dict[str, Any]
@@ -76,6 +78,10 @@ class AtSize(nn.Module):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     given = flags().parse_args(arguments)
+    if not given.fraction > 0:
+        raise SystemExit(f"--fraction {given.fraction:g} is not possible; give a number above 0")
+    if given.figure and given.figure.suffix.lower() not in FIGURES:
+        raise SystemExit(f"{given.figure} is no name for a figure; give one that ends in {' or '.join(FIGURES)}")
     keep_freed_memory()
     source = open_source(given.data)
     if given.figure:
@@ -83,9 +89,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if given.time:
         write_json(given.out / TIMES, timed(given.threads))
+        if not list(finished(given.out)):
+            print(f"the times stand in {given.out / TIMES}; no run is done yet, so there is no table")
+            return
     else:
         learn(source, given)
-    report(given.out, given.json)
+    report(given.out, given.json or given.out / TABLE)
 
 
 def flags() -> argparse.ArgumentParser:
@@ -103,7 +112,7 @@ def flags() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=0, help="for --time")
     parser.add_argument("--figure", type=Path, help="draw a picture's labels by all networks, and train none")
     parser.add_argument("--picture", help="its name; the first of the split if not given")
-    parser.add_argument("--json", type=Path, default=RESULT)
+    parser.add_argument("--json", type=Path, help="table1.json in --out if not given")
     return parser
 
 
@@ -169,6 +178,17 @@ def check_one_budget(budgets: Sequence[Table]) -> None:
                 )
 
 
+def check_one_recipe(settings: Sequence[Table]) -> None:
+    """Refuse to compare networks whose training differed in more than what the table compares."""
+    for found in settings[1:]:
+        for key in {*found, *settings[0]} - {"model", "balance", *MAY_CHANGE}:
+            if found.get(key) != settings[0].get(key):
+                raise SystemExit(
+                    f"runs with {key} {settings[0].get(key)} and {found.get(key)} cannot stand in one table; "
+                    "give another --out"
+                )
+
+
 def seeing(network: SegNet, budget: Table) -> nn.Module:
     """The network, taking pictures at their own size."""
     return AtSize(network, tuple(budget["size"])) if budget["size"] else network
@@ -215,6 +235,7 @@ def report(out: Path, result: Path) -> None:
     if not runs:
         raise SystemExit(f"{out}: no run is done yet, so there is no table")
     check_one_budget([run["budget"] for *_, run in runs])
+    check_one_recipe([settings_of(out / balance / name) for balance, name, _ in runs])
     times = read(out / TIMES) if (out / TIMES).is_file() else None
     rows = {name: row_of(name, runs, times) for name in PAPER}
     done = [f"{balance} {name}" for balance, name, _ in runs]
@@ -244,7 +265,8 @@ def heading(run: Table) -> str:
     return (
         f"Ours: recipe {budget['recipe']}, {budget['epochs']} epochs ({budget['steps']} steps of {budget['batch']}) at "
         f"{size}, {budget['precision']} on {budget['device']}, fraction {budget['fraction']:g}, scored on "
-        f"{run['scored']} {budget['split']} pictures. The paper's: at 360x480, batches of 12, on 233 test pictures."
+        f"{run['scored']} {budget['split']} pictures, BF over the classes with a true boundary. The paper's: at "
+        "360x480, batches of 12, on 233 test pictures."
     )
 
 
@@ -259,7 +281,8 @@ def row_of(name: str, runs: Sequence[tuple[str, str, Table]], times: Table | Non
 
 
 def in_percent(run: Table) -> dict[str, float]:
-    boundaries = {"bf": run["boundary_one_to_one"]["bf_paper"], "bf_near": run["boundary"]["bf_paper"]}
+    paired = run["boundary_one_to_one"]
+    boundaries = {"bf": paired["bf_paper"], "bf_near": run["boundary"]["bf_paper"], "bf_script": paired["bf_script"]}
     scores = {key: run[key] for key in ("global_accuracy", "class_average", "miou")} | boundaries
     return {key: 100 * value for key, value in scores.items()}
 

@@ -13,10 +13,12 @@ from segnet.calibration.scores import CalibrationMeter
 from segnet.data.sources import Source
 from segnet.errors import ConfigError, DataError, ModelError
 from segnet.evaluation import evaluate
+from segnet.inference import Predictor
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.models.zoo import create_model
+from segnet.predictor_runtime import PredictorRuntime
 from segnet.runtimes.pytorch import TorchRuntime
 from segnet.temperature import fit_temperature, scale_logits
 
@@ -59,6 +61,17 @@ def test_the_likelihood_rises_as_it_says_and_is_the_highest_around(
     assert found.nll_after == pytest.approx(nll[1.0], abs=5e-4)  # between what was tried
     assert nll[1.0] < min(before, nll[0.95], nll[1.05])
     assert found.pixels == counts.sum()
+
+
+def test_larger_pictures_are_labelled_as_predict_labels_them(unsure: SegNet, camvid: Source) -> None:
+    meter = CalibrationMeter("entropy")
+    predictor = Predictor(TorchRuntime(unsure, camvid.labels, device="cpu"), longest=32, uncertainty=True)
+    evaluate(PredictorRuntime(predictor), camvid.dataset("val"), calibration=meter)
+    found = fit_temperature(unsure, camvid.dataset("val"), longest=32, device="cpu")
+    assert found.nll_before == pytest.approx(meter.scores.nll, rel=0.05)  # logits enlarged there, probabilities here
+    own = fit_temperature(unsure, camvid.dataset("val"), device="cpu")
+    assert abs(own.nll_before - meter.scores.nll) > 2 * abs(found.nll_before - meter.scores.nll)
+    assert fit_temperature(unsure, camvid.dataset("val"), longest=5000, device="cpu") == own
 
 
 def test_what_has_the_best_temperature_keeps_it(unsure: SegNet, camvid: Source) -> None:

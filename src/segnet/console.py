@@ -157,9 +157,10 @@ def print_boundary_scores(scores: BoundaryScores) -> None:
     missing = scores.left_out("paper")
     without = f"; {len(missing)} without a true boundary left out: {', '.join(missing[:3])}" if missing else ""
     more = ", ..." if len(missing) > 3 else ""
+    paired = ", one to one" if scores.config.matching else ""
     console.print(
-        f"convention: within {scores.config.tolerance:.2%} of the diagonal; mean over the classes of a picture, then "
-        f"over pictures; paper: classes with true boundary, script: or predicted{without}{more}",
+        f"convention: within {scores.config.tolerance:.2%} of the diagonal{paired}; mean over the classes of a "
+        f"picture, then over pictures; paper: classes with true boundary, script: or predicted{without}{more}",
         style="dim", markup=False,
     )  # fmt: skip
 

@@ -23,9 +23,10 @@ from segnet.uncertainty import Measure, choose_measure
 if TYPE_CHECKING:
     from segnet.video.settings import VideoConfig
 
-__all__ = ["Predictor", "as_batch"]
+__all__ = ["LONGEST", "Predictor", "as_batch"]
 
-_LONGEST = 1024  # of models that do not say what they learnt from
+LONGEST = 1024
+"""Longer side, in pixels, at which pictures are labelled by a model that does not say what it learnt from."""
 
 
 class Settings(TypedDict, total=False):
@@ -81,7 +82,7 @@ class Predictor:
         self.channels = runtime.info.channels
         self.confidence = confidence
         self.measure = choose_measure(measure, self.runtime.measures, model=runtime.info.name) if uncertainty else None
-        self.longest = runtime.info.longest or _LONGEST if longest == "model" else longest
+        self.longest = runtime.info.longest or LONGEST if longest == "model" else longest
         if self.longest is not None and self.longest < 1:
             raise ConfigError(f"longest={longest} is not possible; give a number of pixels, or 0 for any size")
         if scale is not None and not 0.001 <= scale <= 16:

@@ -1,8 +1,10 @@
 """Temperature scaling: one number that the logits are divided by, so that probabilities mean what they say.
 
-The mask stays as it is. The temperature with the smallest negative log-likelihood on a split is looked for among
-temperatures of even ratio, all of them in one pass over the pictures, and between the best and its neighbours by a
-parabola. The last layer is then divided by it, so that every use of the model, and every file made of it, has it.
+The class of each pixel stays as it is wherever one labelling decides it. Where a mean does, over samples, views, tiles
+or the pixels of what is enlarged, a few may change whose classes are nearly as probable. The temperature with the
+smallest negative log-likelihood on a split is looked for among temperatures of even ratio, all of them in one pass over
+the pictures, and between the best and its neighbours by a parabola. The last layer is then divided by it, so that every
+use of the model, and every file made of it, has it.
 
 Source: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", 2017
 (https://arxiv.org/abs/1706.04599), section 4.2.
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -57,6 +60,7 @@ def fit_temperature(
     *,
     samples: int = 0,
     seed: int = 0,
+    longest: int | None = None,
     device: str | torch.device = "auto",
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -69,6 +73,8 @@ def fit_temperature(
         samples: to draw of each picture with dropout; each one's logits are divided, and the mean of their
             probabilities counts. 0: dropout is off.
         seed: decides what is dropped.
+        longest: pictures with a longer side, in pixels, are labelled at this size as ``Predictor`` does, and their
+            logits enlarged bilinearly; None: all at their own.
         device: where to compute; ``auto`` takes a GPU if there is one.
         workers: processes that read pictures meanwhile; see ``evaluate``.
         progress: called with (pictures done, all pictures) after every picture.
@@ -86,9 +92,10 @@ def fit_temperature(
         try:
             for done, picture in enumerate(loader, start=1):
                 image = picture["image"][None].to(device, memory_format=torch.channels_last)
-                drawn = iter([folded(image)]) if sampler is None else sampler.logits(image, samples)
                 truth = picture["mask"].to(device)
-                total += _nll(drawn, truth).cpu()
+                image = _reduced(image, longest)
+                drawn = iter([folded(image)]) if sampler is None else sampler.logits(image, samples)
+                total += _nll((_enlarged(logits, truth.shape) for logits in drawn), truth).cpu()
                 pixels += int((truth != VOID).sum())
                 if progress is not None:
                     progress(done, len(data))
@@ -127,6 +134,19 @@ def _last_layers(model: SegNet) -> list[nn.Conv2d]:
             "set; take a model whose last layer is a convolution"
         )
     return layers
+
+
+def _reduced(image: Tensor, longest: int | None) -> Tensor:
+    height, width = image.shape[2:]
+    if longest is None or max(height, width) <= longest:
+        return image
+    scale = longest / max(height, width)
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    return F.interpolate(image, size, mode="bilinear", antialias=True)
+
+
+def _enlarged(logits: Tensor, size: torch.Size) -> Tensor:
+    return logits if logits.shape[2:] == size else F.interpolate(logits, size, mode="bilinear")
 
 
 def _nll(drawn: Iterator[Tensor], truth: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 import yaml
 from PIL import Image
 
@@ -138,10 +139,24 @@ def test_a_part_of_the_table_is_written_drawn_and_never_mixed(
         assert figure.width >= 3 * 64
         assert figure.height > 48
 
+    with pytest.raises(SystemExit, match=r"figure\.txt is no name for a figure; give one that ends in \.png or"):
+        quick(table1, camvid_root, tmp_path, "--figure", str(tmp_path / "figure.txt"))
+    with pytest.raises(SystemExit, match=r"--fraction 0 is not possible; give a number above 0"):
+        quick(table1, camvid_root, tmp_path, "--fraction", "0")
+
     before = (tmp_path / "table.json").read_bytes()
     with pytest.raises(SystemExit, match=r"runs of fraction 0.02 and 0.01 cannot stand in one table"):
         quick(table1, camvid_root, tmp_path, "--fraction", "0.02")
     assert (tmp_path / "table.json").read_bytes() == before
+
+
+def test_runs_of_other_settings_are_not_put_into_one_table(table1: Any) -> None:
+    one = {"model": "fcn_basic", "balance": "median", "lr": 0.05, "workers": 1}
+    table1.check_one_recipe([one, {**one, "model": "bilinear", "balance": "none", "workers": 2}])
+    with pytest.raises(SystemExit, match=r"runs with lr 0\.05 and 0\.5 cannot stand in one table; give another --out"):
+        table1.check_one_recipe([one, one, {**one, "lr": 0.5}])
+    with pytest.raises(SystemExit, match=r"runs with ema None and 0\.9"):
+        table1.check_one_recipe([one, {**one, "ema": 0.9}])
 
 
 def test_without_runs_there_is_no_table(table1: Any, tmp_path: Path) -> None:
@@ -243,6 +258,6 @@ def test_a_network_of_small_pictures_labels_large_ones_at_their_size(table1: Any
     repeated = table1.AtSize(torch.nn.Identity(), (6, 8))
     image = torch.full((1, 3, 13, 17), 0.25)
     torch.testing.assert_close(repeated(image), image)
-    image[..., 6:, :] = 1.0
-    assert repeated(image).shape == image.shape
-    assert not torch.equal(repeated(image), image)
+    image = torch.rand(1, 3, 13, 17, generator=torch.Generator().manual_seed(0))
+    small = F.interpolate(image, (6, 8), mode="bilinear", antialias=True)
+    torch.testing.assert_close(repeated(image), F.interpolate(small, (13, 17), mode="bilinear"))

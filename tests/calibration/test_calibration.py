@@ -116,6 +116,7 @@ def test_a_perfect_prediction() -> None:
     assert (scores.accuracy, scores.confidence) == (1.0, 1.0)
     assert scores.ece == scores.nll == scores.brier == 0.0
     assert math.isnan(scores.auroc)
+    assert (scores.pavpu.share, scores.pavpu.accurate_if_certain) == (1.0, 1.0)  # what has no uncertainty is certain
 
 
 def test_a_uniform_prediction() -> None:

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from segnet import checkpoint
+from segnet.boundary.counts import BoundaryConfig
 from segnet.boundary.scores import BoundaryMeter
 from segnet.calibration.scores import CalibrationMeter
 from segnet.cli import main
@@ -102,6 +103,17 @@ def test_boundary_figures_are_printed_and_kept_as_python_counts_them(
     assert rows[1][1:] == ["nan" if value is None else f"{value:.4f}" for value in figures]
 
 
+def test_points_are_paired_one_to_one_if_that_is_asked_for(
+    camvid_root: Path, camvid: Source, model_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.json"
+    words = (str(camvid_root), "--model", str(model_file), "--boundary", "--matching", "--json", str(out))
+    assert leave(*words, "--device", "cpu") == 0
+    meter = BoundaryMeter(camvid.labels, BoundaryConfig(matching=True))
+    evaluate(open_runtime(str(model_file), device="cpu"), camvid.dataset("val"), observe=meter.add)
+    assert json.loads(out.read_text())["boundary"] == json.loads(json.dumps(meter.scores.to_dict()))
+
+
 def test_without_boundary_none_is_measured(camvid_root: Path, model_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     assert leave(str(camvid_root), "--model", str(model_file), "--json", str(out)) == 0
@@ -179,6 +191,7 @@ def test_what_is_scored_is_what_predict_writes(
         (("--size", "0", "32"), "size (0, 32) is not possible"),
         (("--samples", "8"), "toy was made without dropout"),
         (("--calibration", "--measure", "variance"), "gives no variance as it is used here, but entropy"),
+        (("--matching",), "--matching pairs boundary points; add --boundary"),
         (("--plot", "a.png"), "--plot draws the calibration; add --calibration"),
         (("--plot", "a.bmp", "--calibration"), "--plot a.bmp has another ending than .png, .svg or .pdf"),
     ],

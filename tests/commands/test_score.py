@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from html_page import Page, assert_asks_nobody
+from segnet.boundary.counts import BoundaryConfig
 from segnet.boundary.scores import BoundaryMeter
 from segnet.cli import main
 from segnet.data.sources import Source
@@ -126,6 +127,29 @@ def test_boundary_figures_are_those_of_the_meter(camvid_root: Path, camvid: Sour
     assert "boundary" not in scored(tmp_path / "scores.json", tmp_path / "found", camvid_root)
 
 
+def test_points_are_paired_one_to_one_if_that_is_asked_for(
+    camvid_root: Path, camvid: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks = truths(camvid)
+    folder = write(tmp_path / "p", {name: np.roll(mask, 1, axis=0) for name, mask in masks.items()})
+    near = scored(tmp_path / "near.json", folder, camvid_root, "--boundary")["boundary"]
+    capsys.readouterr()
+    paired = scored(tmp_path / "paired.json", folder, camvid_root, "--boundary", "--matching")["boundary"]
+    assert "of the diagonal, one to one; mean" in capsys.readouterr().out
+    meter = BoundaryMeter(camvid.labels, BoundaryConfig(matching=True))
+    for name, mask in masks.items():
+        meter.add(name, np.roll(mask, 1, axis=0), mask)
+    assert paired == json.loads(json.dumps(meter.scores.to_dict()))
+    assert paired["bf_paper"] <= near["bf_paper"]
+    assert (paired["settings"]["matching"], near["settings"]["matching"]) == (True, False)
+
+
+def test_a_folder_of_label_maps_has_no_split(camvid_root: Path, camvid: Source, tmp_path: Path) -> None:
+    truth = write(tmp_path / "t", truths(camvid))
+    assert scored(tmp_path / "a.json", truth, truth, "--labels", "camvid")["split"] is None
+    assert scored(tmp_path / "b.json", truth, camvid_root)["split"] == "val"
+
+
 def test_partial_scores_those_that_exist_and_says_so(
     camvid_root: Path, camvid: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,6 +200,8 @@ def test_the_page_shows_the_worst_pictures_with_their_images(camvid_root: Path, 
         (("FOUND", "ROOT", "--void", "70000", "--partial"), "void value 70000 is not possible"),
         (("FOUND", "ROOT", "--workers", "-1"), "neither may be negative"),
         (("FOUND", "ROOT", "--encoding", "guess"), "invalid choice: 'guess'"),
+        (("FOUND", "ROOT", "--matching"), "--matching pairs boundary points; add --boundary"),
+        (("FOUND", "PICTURE"), "is one picture; give the folder that holds all label maps, or a data set"),
         (("nowhere", "ROOT"), "nowhere: there is no such folder"),
         (("FOUND", "ROOT", "--partial", "--encoding", "colors"), "colour (0, 0, 1) on"),
         (("FOUND", "ROOT", "--partial", "--json", "FOUND"), "cannot be written as a file"),
@@ -194,7 +220,7 @@ def test_what_a_user_can_mend_is_one_line(
     found = write(tmp_path / "found", {name: mask})
     if "colors" in words:
         Image.fromarray(np.full((*mask.shape, 3), (0, 0, 1), np.uint8)).save(found / f"{name}.png")
-    places = {"FOUND": str(found), "ROOT": str(camvid_root)}
+    places = {"FOUND": str(found), "ROOT": str(camvid_root), "PICTURE": str(found / f"{name}.png")}
     assert leave("score", *(places.get(word, word) for word in words)) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("segnet: ")

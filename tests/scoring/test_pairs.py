@@ -11,7 +11,7 @@ from PIL import Image
 
 from segnet.data.sources import open_source
 from segnet.errors import ConfigError, DataError
-from segnet.labels import CAMVID, VOID, Labels
+from segnet.labels import CAMVID, CAMVID12, VOID, Labels
 from segnet.scoring.pairs import open_truth, pair_up
 
 
@@ -136,3 +136,19 @@ def test_a_folder_that_is_not_there_or_empty_is_told(tmp_path: Path) -> None:
         DataError, match="empty: holds no label maps; expected one picture file for each, such as PNG or TIFF"
     ):
         pair_up(tmp_path / "empty", truth)
+
+
+def test_a_void_value_that_is_a_class_of_the_given_table_is_refused(camvid_root: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"11 means void in this data set, and Bicyclist in the class table; .* --void"
+    ):
+        open_truth(str(camvid_root), labels=CAMVID12)
+    assert open_truth(str(camvid_root), labels=CAMVID12, void=(255,)).reader.void == (255,)
+    assert open_truth(str(camvid_root), labels=CAMVID).reader.void == open_truth(str(camvid_root)).reader.void
+
+
+def test_letters_with_marks_may_be_spelt_as_macos_stores_them(tmp_path: Path) -> None:
+    composed, parted = "\u00dcn\u00ef.png", "U\u0308ni\u0308.png"
+    truth = folder_truth(tmp_path / "t", composed)
+    pairing = pair_up(write(tmp_path / "p", parted), truth)
+    assert [pair.name for pair in pairing.pairs] == ["\u00dcn\u00ef"]

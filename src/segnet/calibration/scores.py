@@ -166,11 +166,11 @@ class CalibrationScores:
 
     @property
     def pavpu(self) -> Pavpu:
-        """At the mean uncertainty of the patches, rounded down to the edge of its bin."""
+        """At the mean uncertainty of the patches, rounded down to the edge of its bin; what has none is certain."""
         patches = int(self.counts.patches.sum())
         mean = np.float32(self.counts.uncertainty * UNIT / max(patches, 1))
         edge = int(np.searchsorted(bin_edges()[: BINS - 256], mean, side="right")) - 1
-        return self.pavpu_at(edge)
+        return self.pavpu_at(max(edge, 1))
 
     def pavpu_at(self, edge: int) -> Pavpu:
         """With the lower edge of a bin of uncertainty as threshold."""

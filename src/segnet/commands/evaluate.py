@@ -28,6 +28,7 @@ def run(
     split: str = "val",
     size: tuple[int, int] | None = None,
     boundary: bool = False,
+    matching: bool = False,
     corrupt: list[str] = [],  # noqa: B006
     longest: int | None = None,
     scale: float | None = None,
@@ -52,6 +53,7 @@ def run(
         split: train, val or test.
         size: resize pictures and masks to HEIGHT WIDTH first; the published figures are at the pictures' own size.
         boundary: measure boundaries too: boundary F1 as in the paper, and mIoU within 2, 4, 8 and 16 pixels of them.
+        matching: pair boundary points one to one, as the paper's figures do; needs SciPy, and takes much longer.
         corrupt: score again on spoiled pictures: grey, night, rain, blur, noise, jpeg, half, double, or all of them.
         longest: pictures with a longer side, in pixels, are labelled at this size and the result enlarged, as "segnet
             predict" does; 0: never; by default the size of the pictures that the model learnt from, or 1024 if it
@@ -71,6 +73,8 @@ def run(
         precision: bf16 is faster where the processor has bfloat16 arithmetic, and a little less exact; auto finds out.
         threads: how many to compute with; 0: as many as the library takes.
     """
+    from segnet.boundary.counts import BoundaryConfig
+    from segnet.boundary.scores import BoundaryMeter
     from segnet.calibration.plot import draw, require_drawable
     from segnet.calibration.scores import CalibrationMeter
     from segnet.console import print_boundary_scores, print_calibration, print_robustness, print_scores
@@ -81,6 +85,8 @@ def run(
     from segnet.inference import Predictor
     from segnet.predictor_runtime import PredictorRuntime
 
+    if matching and not boundary:
+        raise ConfigError("--matching pairs boundary points; add --boundary")
     if plot is not None:
         if not calibration:
             raise ConfigError("--plot draws the calibration; add --calibration")
@@ -114,7 +120,7 @@ def run(
             runtime,
             dataset,
             f"{name} on {kind or split}",
-            boundary=boundary,
+            boundary=BoundaryMeter(dataset.labels, BoundaryConfig(matching=matching)) if boundary else None,
             calibration=None if kind else weigher,
         )
         for kind, dataset in datasets.items()
@@ -158,15 +164,13 @@ def _score(
     dataset: SegmentationDataset,
     heading: str,
     *,
-    boundary: bool,
+    boundary: BoundaryMeter | None,
     calibration: CalibrationMeter | None,
 ) -> tuple[Scores, BoundaryMeter | None]:
     """With a progress bar."""
-    from segnet.boundary.scores import BoundaryMeter
     from segnet.console import ProgressBar
     from segnet.evaluation import evaluate
 
-    meter = BoundaryMeter(dataset.labels) if boundary else None
     bar = ProgressBar(heading)
     bar.start(total=len(dataset))
     try:
@@ -175,12 +179,12 @@ def _score(
             dataset,
             workers=1,
             progress=lambda done, total: bar.advance(),
-            observe=meter.add if meter else None,
+            observe=boundary.add if boundary else None,
             calibration=calibration,
         )
     finally:
         bar.stop()
-    return scores, meter
+    return scores, boundary
 
 
 def _means(scores: Scores, meter: BoundaryMeter | None) -> dict[str, float]:

@@ -27,6 +27,7 @@ def run(
     encoding: Literal["auto", "numbers", "colors"] = "auto",
     partial: bool = False,
     boundary: bool = False,
+    matching: bool = False,
     json: Path | None = None,
     html: Path | None = None,
     worst: int = 12,
@@ -46,6 +47,7 @@ def run(
             colours, grey and palette files for numbers.
         partial: score the pictures that have a prediction; otherwise each must have one.
         boundary: measure boundaries too: boundary F1 as in the paper, and mIoU within 2, 4, 8 and 16 pixels of them.
+        matching: pair boundary points one to one, as the paper's figures do; needs SciPy, and takes much longer.
         json: write all figures, the confusion matrix too, to this file.
         html: write a page with the worst pictures to this file.
         worst: how many of the worst pictures the page shows.
@@ -53,6 +55,9 @@ def run(
     """
     if workers < 0 or worst < 0:
         raise ConfigError(f"workers={workers} and worst={worst}: neither may be negative; give 0 or more")
+    if matching and not boundary:
+        raise ConfigError("--matching pairs boundary points; add --boundary")
+    from segnet.boundary.counts import BoundaryConfig
     from segnet.boundary.scores import BoundaryMeter
     from segnet.data.tables import open_labels
     from segnet.files import write_json
@@ -64,13 +69,12 @@ def run(
     found = open_truth(truth, split=split, labels=table, void=void, encoding=encoding)
     pairing = pair_up(Path(predicted), found, encoding=encoding, partial=partial)
     kept = Worst(worst if html is not None else 0)
-    meter = BoundaryMeter(pairing.labels) if boundary else None
+    meter = BoundaryMeter(pairing.labels, BoundaryConfig(matching=matching)) if boundary else None
     scores = _score(pairing, kept, meter, workers=workers)
     against = f"{found.told}, {_pictures(pairing)}"
     if json is not None:  # before anything is printed, so that `segnet score ... | head` leaves the files
-        write_json(
-            json, {"predicted": str(predicted), "truth": truth, "split": split, **_figures(pairing, scores, meter)}
-        )
+        given = {"predicted": str(predicted), "truth": truth, "split": found.split}
+        write_json(json, {**given, **_figures(pairing, scores, meter)})
     if html is not None:
         bf = None if meter is None else meter.scores.bf("paper")
         lead = f"scored against {against}"

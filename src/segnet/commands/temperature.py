@@ -19,11 +19,13 @@ def run(
     samples: int = 0,
     seed: int = 0,
     size: tuple[int, int] | None = None,
+    longest: int | None = None,
     device: str = "auto",
 ) -> None:
     """Fit the temperature that makes a model's probabilities truest, and write the model with it to another file.
 
-    The masks stay as they are. Whatever is done with the new file, exporting too, has the temperature.
+    The masks stay as they are, but for a few pixels where a mean decides, over samples or views for instance. Whatever
+    is done with the new file, exporting too, has the temperature.
 
     Args:
         model: a model file, or the name of a bundled model ("segnet models" lists them).
@@ -33,6 +35,8 @@ def run(
         samples: fit it for so many samples with dropout, as "segnet predict --samples" draws them; 0: dropout is off.
         seed: decides what is dropped.
         size: resize pictures and masks to HEIGHT WIDTH first.
+        longest: pictures with a longer side, in pixels, are labelled at this size, as "segnet predict" does; 0: never;
+            by default the size of the pictures that the model learnt from, or 1024 if it does not say that.
         device: auto, cpu, cuda or mps.
     """
     if out is not None and out.suffix != ".safetensors":
@@ -44,10 +48,14 @@ def run(
     from segnet.console import ProgressBar
     from segnet.data.sources import open_source
     from segnet.evaluation import check_same_classes
+    from segnet.inference import LONGEST
+    from segnet.metadata import ModelInfo
     from segnet.temperature import TRIED, fit_temperature, scale_logits
 
     kept = checkpoint.load(model)
     dataset = open_source(data).dataset(split, size=size, channels=kept.model.config.in_channels)
+    if longest is None:
+        longest = ModelInfo(name=model, labels=kept.labels, provenance=kept.provenance).longest or LONGEST
     check_same_classes(kept.labels, dataset.labels, model=model, data=data)
     bar = ProgressBar(f"{kept.path.stem} on {split}")
     bar.start(total=len(dataset))
@@ -57,6 +65,7 @@ def run(
             dataset,
             samples=samples,
             seed=seed,
+            longest=longest or None,
             device=device,
             workers=1,
             progress=lambda done, total: bar.advance(),
@@ -71,6 +80,7 @@ def run(
         "split": split,
         "pictures": len(dataset),
         "samples": samples,
+        "longest": longest,
         "nll_before": found.nll_before,
         "nll_after": found.nll_after,
     }

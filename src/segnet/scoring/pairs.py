@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segnet.data.finding import images_below
+from segnet.data.finding import IMAGE_SUFFIXES, images_below
 from segnet.data.label_maps import LabelMapReader
 from segnet.data.pictures import Encoding
 from segnet.data.sources import holds_data_set, open_source
@@ -36,12 +37,14 @@ class Truth:
 
     Attributes:
         told: where they were found, in words.
+        split: of the data set; None of a folder of label maps.
         masks: by the name of the picture, in order.
         images: the pictures by their names; empty if they are not at hand.
         reader: reads the masks.
     """
 
     told: str
+    split: str | None
     masks: Mapping[str, Path]
     images: Mapping[str, Path]
     reader: LabelMapReader
@@ -89,10 +92,13 @@ def open_truth(
         encoding: of the maps in a folder; the masks of a data set are numbers.
 
     Raises:
-        ConfigError: a folder without a class table; a void value that no file can hold.
+        ConfigError: one picture, or a folder without a class table; a void value that no file can hold, or one of the
+            data set that is a class in the table.
         DataError: nothing usable is there, or two masks have one name.
     """
     path = Path(location)
+    if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+        raise ConfigError(f"{path}: is one picture; give the folder that holds all label maps, or a data set")
     if path.is_dir() and not holds_data_set(path):
         if labels is None:
             raise ConfigError(
@@ -100,16 +106,22 @@ def open_truth(
                 "give the data set, or the class table with --labels"
             )
         reader = LabelMapReader(labels=labels, void=void or (VOID,), encoding=encoding, remedy=_REMEDY)
-        return Truth(told=str(path), masks=_maps_in(path), images={}, reader=reader)
+        return Truth(told=str(path), split=None, masks=_maps_in(path), images={}, reader=reader)
     source = open_source(location)
     data = source.dataset(split)
-    names = [sample.name for sample in data.samples]
+    if labels is not None and not void and (both := [value for value in data.void if value < labels.classes]):
+        raise ConfigError(
+            f"{location}: {both[0]} means void in this data set, and {labels.names[both[0]]} in the class table; say "
+            "with --void what counts for nothing, 255 for instance"
+        )
+    names = [_name(sample.name) for sample in data.samples]
     if twice := [name for name, times in Counter(names).items() if times > 1]:
         raise DataError(f"{location}: two pictures are named {twice[0]}; predictions cannot be told apart, rename one")
     return Truth(
         told=f"{source.root} ({source.layout}), split {split}",
-        masks={sample.name: sample.mask for sample in data.samples},
-        images={sample.name: sample.image for sample in data.samples},
+        split=split,
+        masks={name: sample.mask for name, sample in zip(names, data.samples, strict=True)},
+        images={name: sample.image for name, sample in zip(names, data.samples, strict=True)},
         reader=LabelMapReader(labels=labels or data.labels, void=void or data.void, remedy=_REMEDY),
     )
 
@@ -148,7 +160,7 @@ def _maps_in(folder: Path, *, nested: bool = True) -> dict[str, Path]:
         raise DataError(f"{folder}: there is no such folder; give the folder that holds the label maps")
     found: dict[str, Path] = {}
     for path, place in images_below(folder):
-        name = place.with_suffix("").as_posix() if nested else place.stem
+        name = _name(place.with_suffix("").as_posix() if nested else place.stem)
         if name in found:
             raise DataError(
                 f"{found[name]} and {path} are both named {name}; "
@@ -158,6 +170,11 @@ def _maps_in(folder: Path, *, nested: bool = True) -> dict[str, Path]:
     if not found:
         raise DataError(f"{folder}: holds no label maps; expected one picture file for each, such as PNG or TIFF")
     return found
+
+
+def _name(name: str) -> str:
+    """One spelling of letters with marks, of which macOS stores another than most programs write."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _mismatch(folder: Path, truth: Truth, missing: Sequence[str], superfluous: Sequence[str], *, found: bool) -> str:
