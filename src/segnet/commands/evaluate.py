@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -77,7 +78,6 @@ def run(
     from segnet.boundary.scores import BoundaryMeter
     from segnet.calibration.plot import draw, require_drawable
     from segnet.calibration.scores import CalibrationMeter
-    from segnet.console import print_boundary_scores, print_calibration, print_robustness, print_scores
     from segnet.data.corruptions import CORRUPTIONS
     from segnet.data.sources import open_source
     from segnet.evaluation import check_same_classes
@@ -150,13 +150,8 @@ def run(
             f"{runtime.resized} pictures were labelled at another size than their own, as 'segnet predict' does, and "
             "scored at their own; --longest 0 labels all at their own"
         )
-    print_scores(scores, f"{name} on {source.root} ({source.layout}), split {split}, {pictures} pictures")
-    if meter is not None:
-        print_boundary_scores(meter.scores)
-    if weigher is not None:
-        print_calibration(weigher.scores)
-    if corruptions:
-        print_robustness(rows)
+    heading = f"{name} on {source.root} ({source.layout}), split {split}, {pictures} pictures"
+    _print(heading, scores, meter, weigher, rows if corruptions else None)
 
 
 def _score(
@@ -195,3 +190,21 @@ def _means(scores: Scores, meter: BoundaryMeter | None) -> dict[str, float]:
         "miou": scores.miou,
     }
     return means if meter is None else {**means, "boundary_f1": meter.scores.bf("paper")}
+
+
+def _print(
+    heading: str,
+    scores: Scores,
+    meter: BoundaryMeter | None,
+    weigher: CalibrationMeter | None,
+    rows: Mapping[str, Mapping[str, float]] | None,
+) -> None:
+    from segnet.console import print_boundary_scores, print_calibration, print_robustness, print_scores
+
+    print_scores(scores, heading)
+    if meter is not None:
+        print_boundary_scores(meter.scores)
+    if weigher is not None:
+        print_calibration(weigher.scores)
+    if rows is not None:
+        print_robustness(rows)
