@@ -3,9 +3,9 @@
     python benchmarks/bench_uncertainty.py [--samples 8] [--rounds 5] [--out benchmarks/results/uncertainty.json]
 
 One drawn picture of 360x480, random weights, dropout 0.5, batch norm folded, one sample at a time on either side. The
-rival runs the whole network for each sample, with PyTorch's own dropout. Both take turns; the median
-counts. That both give the same where the same is dropped is a test (tests/models/test_sampler.py). ``several`` draws
-as many together as the program does unasked.
+rival runs the whole network for each sample, with PyTorch's own dropout. Both take turns; the medians of the rounds
+are compared. That both give the same where the same is dropped is a test (tests/models/test_sampler.py). ``several``
+draws as many together as the program does unasked.
 """
 
 from __future__ import annotations
