@@ -181,7 +181,7 @@ def check_one_budget(budgets: Sequence[Table]) -> None:
 def check_one_recipe(settings: Sequence[Table]) -> None:
     """Refuse to compare networks whose training differed in more than what the table compares."""
     for found in settings[1:]:
-        for key in {*found, *settings[0]} - {"model", "balance", *MAY_CHANGE}:
+        for key in sorted({*found, *settings[0]} - {"model", "balance", *MAY_CHANGE}):
             if found.get(key) != settings[0].get(key):
                 raise SystemExit(
                     f"runs with {key} {settings[0].get(key)} and {found.get(key)} cannot stand in one table; "

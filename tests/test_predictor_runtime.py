@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segnet.errors import ConfigError
+from segnet.errors import ConfigError, ModelError, ShapeError
 from segnet.inference import Predictor, as_batch
 from segnet.labels import Labels
 from segnet.metadata import ModelInfo
@@ -47,6 +47,7 @@ def test_it_says_what_the_predictor_says(
         np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     np.testing.assert_array_equal(estimate.uncertainty[0], wanted.uncertainty)
     assert found.resized == (3 if "longest" in settings or "scale" in settings else 0)
+    assert found.tiled == (3 if "tiles" in settings else 0)
 
 
 def test_the_measure_is_the_predictors(narrow_config: SegNetConfig, five_labels: Labels, picture: np.ndarray) -> None:
@@ -81,5 +82,41 @@ def test_of_masks_alone_there_are_no_probabilities(five_labels: Labels, picture:
     mask = found.mask(as_batch(picture))[0]
     assert (mask[:, :105] == 1).all()
     assert (mask[:, 105:] == 2).all()
+    assert found.measures == ()
+    with pytest.raises(ModelError, match="toy: gives masks alone; export it with --output logits or probabilities"):
+        found.probabilities(as_batch(picture))
     with pytest.raises(ConfigError, match="toy gives masks alone"):
-        Predictor(runtime, uncertainty=True)
+        found.estimate(as_batch(picture))
+
+
+def test_of_samples_and_masks_alone_there_is_uncertainty(five_labels: Labels, picture: np.ndarray) -> None:
+    class Samples(Masks):
+        def run(self, image: Image) -> list[np.ndarray]:
+            return [*super().run(image), np.full((len(image), *image.shape[2:]), 0.5, np.float32)]
+
+    runtime = Samples(Path("toy.onnx"), ModelInfo(name="toy", labels=five_labels, output="mask", samples=4))
+    found = PredictorRuntime(Predictor(runtime, longest=50, uncertainty=True)).estimate(as_batch(picture))
+    assert found.probabilities is None
+    np.testing.assert_allclose(found.uncertainty, 0.5)
+
+
+def test_a_runtime_that_remembers_is_told_of_each_picture(
+    narrow: SegNet, five_labels: Labels, picture: np.ndarray
+) -> None:
+    told: list[None] = []
+
+    class Remembering(TorchRuntime):
+        def next_picture(self) -> None:
+            told.append(None)
+
+    found = PredictorRuntime(Predictor(Remembering(narrow, five_labels, device="cpu"), longest=50))
+    found.mask(as_batch(picture))
+    found.probabilities(as_batch(picture))
+    assert len(told) == 2
+
+
+def test_planes_are_refused_of_what_is_no_picture(narrow: SegNet, five_labels: Labels, picture: np.ndarray) -> None:
+    predictor = Predictor(TorchRuntime(narrow, five_labels, device="cpu"))
+    for wrong in (picture[..., :1], picture.astype(np.float32)):
+        with pytest.raises(ShapeError, match=r"this model wants uint8 \(H, W, 3\)"):
+            predictor.label_planes(wrong)

@@ -19,6 +19,7 @@ __all__ = ["Enlarger", "interpolated"]
 
 _MIXED = 255  # no class has this number
 _AT_ONCE = 1_000_000  # pixels that are handed out together
+_HELD = 4_000_000  # numbers of the planes that are copied together
 _INTERPOLATED = 4_000_000  # probabilities that are interpolated together
 
 
@@ -52,6 +53,11 @@ class Enlarger:
         if self._inside == self._size:
             yield self._decided(planes)
             return
+        step = max(1, _HELD // (len(planes) * planes.shape[2]))
+        for start in range(0, planes.shape[1], step):
+            yield from self._add(planes[:, start : start + step])
+
+    def _add(self, planes: Planes) -> Iterator[Prediction]:
         held = planes if self._planes is None else np.concatenate([self._planes, planes], axis=1)
         known = self._top + held.shape[1]
         stop = self._size[0] if known == self._inside[0] else int(np.searchsorted(self._down.high, known))
@@ -90,7 +96,10 @@ class Enlarger:
 def interpolated(planes: Planes, size: tuple[int, int]) -> Planes:
     """All planes at another size, float32 (K, h, w) to (K, *size): what ``Enlarger`` decides by, everywhere."""
     down, across = (_places(part, full) for part, full in zip(planes.shape[1:], size, strict=True))
-    return np.stack([_interpolated(plane, down, across) for plane in planes])
+    found = np.empty((len(planes), *size), dtype=np.float32)
+    for plane, enlarged in zip(planes, found, strict=True):
+        enlarged[...] = _interpolated(plane, down, across)
+    return found
 
 
 class _Places(NamedTuple):
@@ -141,7 +150,10 @@ class _Rows:
 
 
 def _cells(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The class that a pixel, its right and its lower neighbours and the one between them have, or _MIXED."""
+    """The class that a pixel, its right and its lower neighbours and the one between them have, or _MIXED.
+
+    The last row and column have none beyond them; ``Enlarger`` asks for those of the picture's rim alone.
+    """
     wide = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
     here = wide[:-1, :-1]
     mixed = (here != wide[1:, :-1]) | (here != wide[:-1, 1:]) | (here != wide[1:, 1:])

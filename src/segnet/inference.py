@@ -84,7 +84,7 @@ class Predictor:
         self.measure = choose_measure(measure, self.runtime.measures, model=runtime.info.name) if uncertainty else None
         self.longest = runtime.info.longest or LONGEST if longest == "model" else longest
         if self.longest is not None and self.longest < 1:
-            raise ConfigError(f"longest={longest} is not possible; give a number of pixels, or 0 for any size")
+            raise ConfigError(f"longest={longest} is not possible; give pixels; for any size --longest 0, or None")
         if scale is not None and not 0.001 <= scale <= 16:
             raise ConfigError(f"scale={scale} is not possible; give a number from 0.001 to 16, 1 for the own size")
         self.scale = scale
@@ -124,15 +124,8 @@ class Predictor:
             ShapeError: another dtype or number of channels.
             ConfigError: the picture cannot be cut into tiles that fit into the memory.
         """
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != self.channels or not image.size:
-            raise ShapeError(
-                f"a picture of shape {image.shape} and type {image.dtype} was given; "
-                f"this model wants uint8 (H, W, {self.channels})"
-            )
-        size = (image.shape[0], image.shape[1])
-        self.runtime.next_picture()
-        inside = _resized(image, self.working_size(*size))
-        if self._cut(*inside.shape[:2]) is not None:
+        inside, size = self._inside(image), (image.shape[0], image.shape[1])
+        if self.in_tiles(*size):
             parts = [rows.prediction for rows in self.label_rows(_ArrayRows(inside), size)]
         elif inside is image:
             return self._whole(image)
@@ -140,15 +133,20 @@ class Predictor:
             parts = list(self._enlarger(inside.shape[:2], size).add(self._planes(inside)))
         return joined(parts)
 
-    def planes(self, image: NDArray[np.uint8]) -> Planes:
-        """Probability of each class, and after them the uncertainty if it was asked for: float32 (K, H, W).
+    def label_planes(self, image: NDArray[np.uint8]) -> Planes:
+        """What a prediction is decided by, at the picture's own size, all of it held at once.
 
-        What ``mask`` and the others of a prediction are decided by, at the picture's own size.
+        Args:
+            image: uint8 (H, W, C), RGB.
+
+        Returns:
+            The probability of each class, and after them the uncertainty if it was asked for: float32 (K, H, W).
 
         Raises:
+            ShapeError: another dtype or number of channels.
             ConfigError: the picture cannot be cut into tiles that fit into the memory.
         """
-        inside = _resized(image, self.working_size(*image.shape[:2]))
+        inside = self._inside(image)
         cut = self._cut(*inside.shape[:2])
         if cut is None:
             planes = self._planes(inside)
@@ -168,6 +166,7 @@ class Predictor:
             ConfigError: it cannot be cut into tiles that fit into the memory.
         """
         height, width = rows.size
+        self.runtime.next_picture()
         enlarger = self._enlarger(rows.size, size or rows.size)
         down, across = self._cut(height, width) or ([Span(0, height)], [Span(0, width)])
         top = 0
@@ -187,6 +186,20 @@ class Predictor:
             if (size := self.runtime.info.size) is not None:  # no smaller than a file takes that takes one size
                 scale = min(1.0, max(scale, size[0] / height, size[1] / width))
         return max(1, round(height * scale)), max(1, round(width * scale))
+
+    def in_tiles(self, height: int, width: int) -> bool:
+        """Whether a picture of this size is cut into tiles."""
+        return self._cut(*self.working_size(height, width)) is not None
+
+    def _inside(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The picture at the size at which it is labelled."""
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != self.channels or not image.size:
+            raise ShapeError(
+                f"a picture of shape {image.shape} and type {image.dtype} was given; "
+                f"this model wants uint8 (H, W, {self.channels})"
+            )
+        self.runtime.next_picture()
+        return _resized(image, self.working_size(image.shape[0], image.shape[1]))
 
     def _cut(self, height: int, width: int) -> tuple[list[Span], list[Span]] | None:
         """The tiles down and across; None: the picture is labelled in one piece."""

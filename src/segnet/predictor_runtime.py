@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from segnet.errors import ModelError
 from segnet.inference import Predictor
 from segnet.prediction import argmax
 from segnet.runtimes.protocol import Estimate, Image, Runtime
@@ -21,26 +24,34 @@ class PredictorRuntime(Runtime):
 
     Attributes:
         resized: how many pictures were labelled at another size than their own.
+        tiled: how many were labelled in tiles.
     """
 
     def __init__(self, predictor: Predictor) -> None:
         self.info = predictor.runtime.info
-        self.resized = 0
+        self.resized = self.tiled = 0
         self._predictor = predictor
 
     @property
     def measures(self) -> tuple[Measure, ...]:
-        """The predictor's."""
-        return (self._predictor.measure or "entropy",)
+        """The predictor's; without one the entropy, if the model gives probabilities."""
+        if self._predictor.measure is not None:
+            return (self._predictor.measure,)
+        return () if self.info.output == "mask" else ("entropy",)
 
     def mask(self, image: Image) -> NDArray[np.uint8]:
         """Class of each pixel, (N, H, W)."""
-        return np.stack([self._predictor(picture).mask for picture in self._pictures(image)])
+        return _together([self._predictor(picture).mask for picture in self._pictures(image)])
 
     def probabilities(self, image: Image) -> NDArray[np.float32]:
-        """Probability of each class, (N, classes, H, W); of a model that gives masks alone 1 for its class."""
-        planes = [self._predictor.planes(picture) for picture in self._pictures(image)]
-        return np.stack(planes)[:, : self.info.labels.classes]
+        """Probability of each class, (N, classes, H, W).
+
+        Raises:
+            ModelError: the model gives masks alone.
+        """
+        if self.info.output == "mask":
+            raise ModelError(f"{self.info.name}: gives masks alone; export it with --output logits or probabilities")
+        return self._planes(image)[:, : self.info.labels.classes]
 
     def estimate(self, image: Image, measure: Measure | None = None) -> Estimate:
         """Mask, probabilities and uncertainty of one labelling.
@@ -49,16 +60,24 @@ class PredictorRuntime(Runtime):
             ConfigError: the measure is not the predictor's.
         """
         choose_measure(measure, self.measures, model=self.info.name)
-        planes = np.stack([self._predictor.planes(picture) for picture in self._pictures(image)])
+        planes = self._planes(image)
         probabilities = planes[:, : self.info.labels.classes]
         uncertainty = planes[:, -1] if self._predictor.measure else entropy(probabilities)
         given = None if self.info.output == "mask" else probabilities
         return Estimate(argmax(probabilities), given, uncertainty)
 
+    def _planes(self, image: Image) -> NDArray[np.float32]:
+        return _together([self._predictor.label_planes(picture) for picture in self._pictures(image)])
+
     def _pictures(self, image: Image) -> NDArray[np.uint8]:
-        """Bytes, (N, H, W, C): what ``as_batch`` was given."""
+        """Bytes, (N, H, W, C), since a predictor takes bytes: exact for pictures that were read and not resized."""
         height, width = image.shape[2:]
-        if self._predictor.working_size(height, width) != (height, width):
-            self.resized += len(image)
+        self.resized += len(image) * (self._predictor.working_size(height, width) != (height, width))
+        self.tiled += len(image) * self._predictor.in_tiles(height, width)
         pictures: NDArray[np.uint8] = np.rint(image.transpose(0, 2, 3, 1) * np.float32(255)).astype(np.uint8)
         return pictures
+
+
+def _together(found: list[NDArray[Any]]) -> NDArray[Any]:
+    """``numpy.stack``, but one picture is not copied."""
+    return found[0][None] if len(found) == 1 else np.stack(found)

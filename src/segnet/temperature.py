@@ -73,16 +73,18 @@ def fit_temperature(
         samples: to draw of each picture with dropout; each one's logits are divided, and the mean of their
             probabilities counts. 0: dropout is off.
         seed: decides what is dropped.
-        longest: pictures with a longer side, in pixels, are labelled at this size as ``Predictor`` does, and their
-            logits enlarged bilinearly; None: all at their own.
+        longest: pictures with a longer side, in pixels, are labelled at this size and their probabilities enlarged, as
+            ``Predictor`` does; None: all at their own.
         device: where to compute; ``auto`` takes a GPU if there is one.
         workers: processes that read pictures meanwhile; see ``evaluate``.
         progress: called with (pictures done, all pictures) after every picture.
 
     Raises:
-        ConfigError: samples of a network without dropout.
+        ConfigError: samples of a network without dropout, or the longer side is below 1.
         DataError: a file cannot be read, or no pixel has a class.
     """
+    if longest is not None and longest < 1:
+        raise ConfigError(f"longest={longest} is not possible; give pixels; for any size --longest 0, or None")
     device = pick_device(device)
     folded = model.folded().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     sampler = Sampler(folded, seed=seed) if samples else None
@@ -95,7 +97,7 @@ def fit_temperature(
                 truth = picture["mask"].to(device)
                 image = _reduced(image, longest)
                 drawn = iter([folded(image)]) if sampler is None else sampler.logits(image, samples)
-                total += _nll((_enlarged(logits, truth.shape) for logits in drawn), truth).cpu()
+                total += _nll(drawn, truth).cpu()
                 pixels += int((truth != VOID).sum())
                 if progress is not None:
                     progress(done, len(data))
@@ -145,10 +147,6 @@ def _reduced(image: Tensor, longest: int | None) -> Tensor:
     return F.interpolate(image, size, mode="bilinear", antialias=True)
 
 
-def _enlarged(logits: Tensor, size: torch.Size) -> Tensor:
-    return logits if logits.shape[2:] == size else F.interpolate(logits, size, mode="bilinear")
-
-
 def _nll(drawn: Iterator[Tensor], truth: Tensor) -> Tensor:
     """For each temperature tried, the sum over the pixels: float64 (temperatures,)."""
     counted = truth != VOID
@@ -158,10 +156,11 @@ def _nll(drawn: Iterator[Tensor], truth: Tensor) -> Tensor:
     for logits in drawn:
         for sample in logits.float():
             number += 1
-            kept = sample[:, counted]  # (classes, pixels)
-            of_truth = kept.gather(0, true[None])[0]
             for place, temperature in enumerate(_CANDIDATES):
-                found[place] += (of_truth / temperature - (kept / temperature).logsumexp(dim=0)).exp()
+                probabilities = (sample / temperature).softmax(dim=0)
+                if probabilities.shape[1:] != truth.shape:
+                    probabilities = F.interpolate(probabilities[None], truth.shape, mode="bilinear")[0]
+                found[place] += probabilities[:, counted].gather(0, true[None])[0]
     return -(found / number).clamp_min(SMALLEST).log().double().sum(dim=1)
 
 

@@ -182,7 +182,7 @@ def test_what_is_scored_is_what_predict_writes(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--longest", "-1"), "longest=-1 is not possible; give a number of pixels, or 0 for any size"),
+        (("--longest", "-1"), "longest=-1 is not possible; give pixels; for any size --longest 0, or None"),
         (("--model", "TWO"), "knows 2 classes but"),
         (("--model", "nowhere.safetensors"), "nowhere.safetensors"),
         (("--split", "test"), "has no split 'test'; it has train, val"),
@@ -243,6 +243,25 @@ def test_spoiled_pictures_are_scored_too(
         share = f"{means['miou'] / kept['miou']:.0%}"
         (line,) = (line for line in told.splitlines() if line.split()[:1] == [kind])
         assert line.split()[1:] == [f"{value:.4f}" for value in means.values()] + [share]
+
+
+def test_what_is_resized_is_told_of_the_pictures_that_were(
+    camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.json"
+    words = ("--model", str(model_file), "--corrupt", "double,half", "--longest", "64", "--json", str(out))
+    assert leave(str(camvid_root), *words) == 0
+    told, kept = capsys.readouterr().out, json.loads(out.read_text())
+    assert "labelled" not in kept
+    assert "another size" not in told
+    assert kept["corrupted"]["double"]["resized"] == kept["pictures"]
+    assert "resized" not in kept["corrupted"]["half"]
+    tiles = ("--tile", "128", "--overlap", "16", "--scale", "5")
+    assert leave(str(camvid_root), "--model", str(model_file), *tiles, "--json", str(out)) == 0
+    pictures = kept["pictures"]
+    assert json.loads(out.read_text())["labelled"] == {
+        "resized": pictures, "tiled": pictures, "scale": 5.0, "tile": 128, "overlap": 16, "memory": 2.0,
+    }  # fmt: skip
 
 
 def test_a_corruption_that_does_not_exist_is_told_before_anything_is_scored(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from segnet.calibration.scores import CalibrationMeter
     from segnet.data.dataset import SegmentationDataset
     from segnet.metrics import Scores
-    from segnet.runtimes.protocol import Runtime
+    from segnet.predictor_runtime import PredictorRuntime
 
 __all__ = ["run"]
 
@@ -125,47 +125,49 @@ def run(
         )
         for kind, dataset in datasets.items()
     }
-    scores, meter = found[None]
+    scores, meter, labelled = found[None]
     pictures = len(datasets[None])
-    rows = {kind or "as they are": _means(*pair) for kind, pair in found.items()}
+    rows = {kind or "as they are": _means(scored, bounds) for kind, (scored, bounds, _) in found.items()}
     figures = {"model": name, "data": data, "split": split, "pictures": pictures}
     if average != AverageConfig():
         figures["average"] = asdict(average)
-    if runtime.resized:
-        figures["labelled"] = {"longest": predictor.longest, "scale": scale, "resized": runtime.resized}
+    if labelled:
+        given = {"longest": predictor.longest} if scale is None else {"scale": scale}
+        figures["labelled"] = {**labelled, **given, **asdict(tiles)}
     figures |= scores.to_dict()
     if meter is not None:
         figures["boundary"] = meter.scores.to_dict()
     if weigher is not None:
         figures["calibration"] = {"samples": runtime.info.samples, "seed": seed, **weigher.scores.to_dict()}
     if corruptions:
-        figures["corrupted"] = {kind: rows[kind] for kind in corruptions}
+        figures["corrupted"] = {kind: {**rows[kind], **found[kind][2]} for kind in corruptions}
     if json is not None:  # before anything is printed, so that `segnet evaluate ... | head` leaves the file
         write_json(json, figures)
     if plot is not None and weigher is not None:
         told = f"{runtime.info.samples} samples" if runtime.info.samples else "no samples"
         draw(weigher.scores, plot, title=f"{name} on {split}, {pictures} pictures, {told}")
-    if runtime.resized:
+    if resized := labelled.get("resized"):
         print(
-            f"{runtime.resized} pictures were labelled at another size than their own, as 'segnet predict' does, and "
-            "scored at their own; --longest 0 labels all at their own"
+            f"{resized} pictures were labelled at another size than their own, as 'segnet predict' does, and scored at "
+            "their own; --scale 1 labels all at their own"
         )
     heading = f"{name} on {source.root} ({source.layout}), split {split}, {pictures} pictures"
     _print(heading, scores, meter, weigher, rows if corruptions else None)
 
 
 def _score(
-    runtime: Runtime,
+    runtime: PredictorRuntime,
     dataset: SegmentationDataset,
     heading: str,
     *,
     boundary: BoundaryMeter | None,
     calibration: CalibrationMeter | None,
-) -> tuple[Scores, BoundaryMeter | None]:
-    """With a progress bar."""
+) -> tuple[Scores, BoundaryMeter | None, dict[str, int]]:
+    """With a progress bar; and how many pictures were resized or cut into tiles, where some were."""
     from segnet.console import ProgressBar
     from segnet.evaluation import evaluate
 
+    before = runtime.resized, runtime.tiled
     bar = ProgressBar(heading)
     bar.start(total=len(dataset))
     try:
@@ -179,7 +181,8 @@ def _score(
         )
     finally:
         bar.stop()
-    return scores, boundary
+    counts = {"resized": runtime.resized - before[0], "tiled": runtime.tiled - before[1]}
+    return scores, boundary, counts if any(counts.values()) else {}
 
 
 def _means(scores: Scores, meter: BoundaryMeter | None) -> dict[str, float]:

@@ -156,6 +156,8 @@ def pair_up(folder: Path, truth: Truth, *, encoding: Encoding = "auto", partial:
 
 def _maps_in(folder: Path, *, nested: bool = True) -> dict[str, Path]:
     """Label maps by name: the place below the folder, or just the stem."""
+    if folder.is_file():
+        raise DataError(f"{folder}: is a file; give the folder that holds the label maps")
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder; give the folder that holds the label maps")
     found: dict[str, Path] = {}
