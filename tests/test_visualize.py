@@ -14,6 +14,7 @@ from segnet.visualize import (
     color_map,
     colorize,
     comparison,
+    line_width,
     overlay,
     panels,
     rounded_up,
@@ -298,3 +299,12 @@ def test_a_narrow_colour_map_has_room_for_its_title() -> None:
 )
 def test_the_end_of_a_scale_has_two_digits(value: float, end: float) -> None:
     assert rounded_up(value) == pytest.approx(end)
+
+
+def test_lines_are_as_wide_as_the_picture_asks_but_no_wider_than_two_labelled_pixels() -> None:
+    assert [line_width(side, 5000) for side in (100, 539, 1080, 5000)] == [1, 1, 2, 9]
+    assert line_width(12000, 12000) == 22
+    assert line_width(12000, 12000, inside=(480, 480)) == 22  # looked at as a whole
+    assert line_width(12000, 12000, inside=(3600, 3600)) == 7
+    assert line_width(12000, 12000, inside=(12000, 12000)) == 2
+    assert line_width(360, 480, inside=(720, 960)) == 1

@@ -74,7 +74,8 @@ def label_large(
     whole = PictureRows(picture, channels=predictor.channels)
     height, width = whole.size
     if look.lines is None:
-        look = replace(look, lines=visualize.line_width(height, width))
+        inside = predictor.working_size(height, width)
+        look = replace(look, lines=visualize.line_width(height, width, inside=inside))
     done = 0
     with ExitStack() as stack:
         sheets = [stack.enter_context(_opened(kind, path, whole.size, predictor, look)) for kind, path in files.items()]

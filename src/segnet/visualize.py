@@ -87,9 +87,16 @@ def view(kind: View, image: Picture, mask: Mask, labels: Labels, look: Look = _P
     return over if kind == "overlay" else np.concatenate([image, over], axis=1)
 
 
-def line_width(height: int, width: int) -> int:
-    """Of the lines between classes, in pixels, if the look does not tell it."""
-    return max(1, min(height, width) // 540)
+def line_width(height: int, width: int, *, inside: tuple[int, int] | None = None) -> int:
+    """Of the lines between classes, in pixels, if the look does not tell it: the shorter side / 540.
+
+    Args:
+        height, width: of the picture.
+        inside: (height, width) at which it was labelled; lines are then no wider than two pixels of that, so that they
+            do not hide what is looked at closely.
+    """
+    wide = max(1, min(height, width) // 540)
+    return wide if inside is None else min(wide, max(1, round(2 * min(height, width) / min(inside))))
 
 
 def class_shares(mask: Mask, labels: Labels) -> NDArray[np.float64]:

@@ -45,15 +45,27 @@ class Output:
         """The same without what is for looking at, of which a video makes movies."""
         return replace(self, kinds=tuple(kind for kind in self.kinds if kind not in VIEWS))
 
-    def write(self, place: Path, image: NDArray[np.uint8], prediction: Prediction) -> NDArray[np.float64]:
-        """Write what was asked for and return the class shares."""
+    def write(
+        self, place: Path, image: NDArray[np.uint8], prediction: Prediction, *, inside: tuple[int, int] | None = None
+    ) -> NDArray[np.float64]:
+        """Write what was asked for and return the class shares.
+
+        Args:
+            place: of the picture among the others, without suffix.
+            image: the picture.
+            prediction: of it.
+            inside: (height, width) at which it was labelled.
+        """
+        look = self.look
+        if look.lines is None:
+            look = replace(look, lines=visualize.line_width(*prediction.mask.shape, inside=inside))
         shares = visualize.class_shares(prediction.mask, self.labels)
         if "mask" in self.kinds:
-            write_mask(self._path("mask", place), prediction.mask, self.look.colored(self.labels))
+            write_mask(self._path("mask", place), prediction.mask, look.colored(self.labels))
         for kind in (kind for kind in VIEWS if kind in self.kinds):
-            picture = visualize.view(kind, image, prediction.mask, self.labels, self.look)
-            if self.look.has_legend(kind):
-                picture = visualize.add_legend(picture, self.labels, shares, self.look)
+            picture = visualize.view(kind, image, prediction.mask, self.labels, look)
+            if look.has_legend(kind):
+                picture = visualize.add_legend(picture, self.labels, shares, look)
             write_image(self._path(kind, place), picture)
         if "confidence" in self.kinds and prediction.confidence is not None:
             told = {"Title": "confidence", "Description": CONFIDENCE}

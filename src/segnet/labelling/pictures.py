@@ -67,7 +67,9 @@ def label_all(
                             bar.start(total=len(jobs), done=done)
                     else:
                         labelled = _labelled(predictor, job, pixels)
-                        waiting.append(writers.submit(output.write, job.place, pixels, labelled.prediction))
+                        inside = predictor.working_size(*pixels.shape[:2])
+                        write = partial(output.write, inside=inside)
+                        waiting.append(writers.submit(write, job.place, pixels, labelled.prediction))
                         lists.put(labelled)
                         keep = min(_WRITES_AHEAD, int(memory * 1e9 / (_BYTES_PER_PIXEL * pixels.size)))
                 except DataError as error:
