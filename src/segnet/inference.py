@@ -23,10 +23,7 @@ from segnet.uncertainty import Measure, choose_measure
 if TYPE_CHECKING:
     from segnet.video.settings import VideoConfig
 
-__all__ = ["LONGEST", "Predictor", "as_batch"]
-
-LONGEST = 1024
-"""Longer side, in pixels, at which pictures are labelled by a model that does not say what it learnt from."""
+__all__ = ["Predictor", "as_batch"]
 
 
 class Settings(TypedDict, total=False):
@@ -82,7 +79,7 @@ class Predictor:
         self.channels = runtime.info.channels
         self.confidence = confidence
         self.measure = choose_measure(measure, self.runtime.measures, model=runtime.info.name) if uncertainty else None
-        self.longest = runtime.info.longest or LONGEST if longest == "model" else longest
+        self.longest = runtime.info.longest if longest == "model" else longest
         if self.longest is not None and self.longest < 1:
             raise ConfigError(f"longest={longest} is not possible; give pixels; for any size --longest 0, or None")
         if scale is not None and not 0.001 <= scale <= 16:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
@@ -73,9 +72,7 @@ def label_large(
     counts = np.zeros(predictor.labels.classes, dtype=np.int64)
     whole = PictureRows(picture, channels=predictor.channels)
     height, width = whole.size
-    if look.lines is None:
-        inside = predictor.working_size(height, width)
-        look = replace(look, lines=visualize.line_width(height, width, inside=inside))
+    look = visualize.with_lines(look, whole.size, inside=predictor.working_size(height, width))
     done = 0
     with ExitStack() as stack:
         sheets = [stack.enter_context(_opened(kind, path, whole.size, predictor, look)) for kind, path in files.items()]

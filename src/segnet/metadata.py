@@ -18,6 +18,7 @@ __all__ = ["KEY", "ModelInfo", "Output"]
 
 KEY = "segnet"
 _VERSION = 1
+_LONGEST = 1024  # where the file does not tell
 
 Output = Literal["logits", "probabilities", "mask"]
 
@@ -54,10 +55,10 @@ class ModelInfo:
     scores: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def longest(self) -> int | None:
-        """Longer side of the pictures that it learnt from, in pixels; None if that is not known."""
+    def longest(self) -> int:
+        """Longer side of the pictures that it learnt from, in pixels; 1024 if it does not say that."""
         found = self.provenance.get("longest")
-        return found if isinstance(found, int) and found > 0 else None
+        return found if isinstance(found, int) and found > 0 else _LONGEST
 
     def to_json(self) -> str:
         """The text that goes into the file."""

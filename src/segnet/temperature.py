@@ -150,8 +150,8 @@ def _reduced(image: Tensor, longest: int | None) -> Tensor:
 def _nll(drawn: Iterator[Tensor], truth: Tensor) -> Tensor:
     """For each temperature tried, the sum over the pixels: float64 (temperatures,)."""
     counted = truth != VOID
-    true = truth[counted]
-    found = torch.zeros(len(_CANDIDATES), len(true), device=truth.device)
+    true = truth.where(counted, 0)
+    found = torch.zeros(len(_CANDIDATES), int(counted.sum()), device=truth.device)
     number = 0
     for logits in drawn:
         for sample in logits.float():
@@ -160,7 +160,7 @@ def _nll(drawn: Iterator[Tensor], truth: Tensor) -> Tensor:
                 probabilities = (sample / temperature).softmax(dim=0)
                 if probabilities.shape[1:] != truth.shape:
                     probabilities = F.interpolate(probabilities[None], truth.shape, mode="bilinear")[0]
-                found[place] += probabilities[:, counted].gather(0, true[None])[0]
+                found[place] += probabilities.gather(0, true[None])[0, counted]
     return -(found / number).clamp_min(SMALLEST).log().double().sum(dim=1)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ from segnet.look import Look, View
 __all__ = [
     "SCALE", "add_class_names", "add_legend", "class_names", "class_shares", "color_map", "colorize", "comparison",
     "line_width", "overlay", "panels", "rounded_up", "scale_colors", "sheet", "view",
+    "with_lines",
 ]  # fmt: skip
 
 Picture = NDArray[np.uint8]
@@ -97,6 +99,11 @@ def line_width(height: int, width: int, *, inside: tuple[int, int] | None = None
     """
     wide = max(1, min(height, width) // 540)
     return wide if inside is None else min(wide, max(1, round(2 * min(height, width) / min(inside))))
+
+
+def with_lines(look: Look, size: tuple[int, int], *, inside: tuple[int, int] | None) -> Look:
+    """The look with the width of its lines decided; see ``line_width``."""
+    return look if look.lines is not None else replace(look, lines=line_width(*size, inside=inside))
 
 
 def class_shares(mask: Mask, labels: Labels) -> NDArray[np.float64]:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from segnet.boundary.scores import BoundaryMeter
     from segnet.calibration.scores import CalibrationMeter
     from segnet.data.dataset import SegmentationDataset
+    from segnet.inference import Predictor
     from segnet.metrics import Scores
-    from segnet.predictor_runtime import PredictorRuntime
 
 __all__ = ["run"]
 
@@ -83,7 +83,6 @@ def run(
     from segnet.evaluation import check_same_classes
     from segnet.files import write_json
     from segnet.inference import Predictor
-    from segnet.predictor_runtime import PredictorRuntime
 
     if matching and not boundary:
         raise ConfigError("--matching pairs boundary points; add --boundary")
@@ -106,18 +105,17 @@ def run(
         tiles=tiles,
         average=average,
     )
-    runtime = PredictorRuntime(predictor)
+    info = predictor.runtime.info
     weigher = CalibrationMeter(predictor.measure) if predictor.measure else None
     source = open_source(data)
     name = Path(model).name
-    channels = runtime.info.channels
     datasets = {
-        kind: source.dataset(split, size=size, channels=channels, corruption=kind) for kind in (None, *corruptions)
+        kind: source.dataset(split, size=size, channels=info.channels, corruption=kind) for kind in (None, *corruptions)
     }
-    check_same_classes(runtime.info.labels, source.labels, model=model, data=data)
+    check_same_classes(info.labels, source.labels, model=model, data=data)
     found = {
         kind: _score(
-            runtime,
+            predictor,
             dataset,
             f"{name} on {kind or split}",
             boundary=BoundaryMeter(dataset.labels, BoundaryConfig(matching=matching)) if boundary else None,
@@ -138,13 +136,13 @@ def run(
     if meter is not None:
         figures["boundary"] = meter.scores.to_dict()
     if weigher is not None:
-        figures["calibration"] = {"samples": runtime.info.samples, "seed": seed, **weigher.scores.to_dict()}
+        figures["calibration"] = {"samples": info.samples, "seed": seed, **weigher.scores.to_dict()}
     if corruptions:
         figures["corrupted"] = {kind: {**rows[kind], **found[kind][2]} for kind in corruptions}
     if json is not None:  # before anything is printed, so that `segnet evaluate ... | head` leaves the file
         write_json(json, figures)
     if plot is not None and weigher is not None:
-        told = f"{runtime.info.samples} samples" if runtime.info.samples else "no samples"
+        told = f"{info.samples} samples" if info.samples else "no samples"
         draw(weigher.scores, plot, title=f"{name} on {split}, {pictures} pictures, {told}")
     if resized := labelled.get("resized"):
         print(
@@ -156,7 +154,7 @@ def run(
 
 
 def _score(
-    runtime: PredictorRuntime,
+    predictor: Predictor,
     dataset: SegmentationDataset,
     heading: str,
     *,
@@ -166,8 +164,9 @@ def _score(
     """With a progress bar; and how many pictures were resized or cut into tiles, where some were."""
     from segnet.console import ProgressBar
     from segnet.evaluation import evaluate
+    from segnet.predictor_runtime import PredictorRuntime
 
-    before = runtime.resized, runtime.tiled
+    runtime = PredictorRuntime(predictor)
     bar = ProgressBar(heading)
     bar.start(total=len(dataset))
     try:
@@ -181,7 +180,7 @@ def _score(
         )
     finally:
         bar.stop()
-    counts = {"resized": runtime.resized - before[0], "tiled": runtime.tiled - before[1]}
+    counts = {"resized": runtime.resized, "tiled": runtime.tiled}
     return scores, boundary, counts if any(counts.values()) else {}
 
 

@@ -48,14 +48,13 @@ def run(
     from segnet.console import ProgressBar
     from segnet.data.sources import open_source
     from segnet.evaluation import check_same_classes
-    from segnet.inference import LONGEST
     from segnet.metadata import ModelInfo
     from segnet.temperature import TRIED, fit_temperature, scale_logits
 
     kept = checkpoint.load(model)
     dataset = open_source(data).dataset(split, size=size, channels=kept.model.config.in_channels)
     if longest is None:
-        longest = ModelInfo(name=model, labels=kept.labels, provenance=kept.provenance).longest or LONGEST
+        longest = ModelInfo(name=model, labels=kept.labels, provenance=kept.provenance).longest
     check_same_classes(kept.labels, dataset.labels, model=model, data=data)
     bar = ProgressBar(f"{kept.path.stem} on {split}")
     bar.start(total=len(dataset))

@@ -56,9 +56,8 @@ class Output:
             prediction: of it.
             inside: (height, width) at which it was labelled.
         """
-        look = self.look
-        if look.lines is None:
-            look = replace(look, lines=visualize.line_width(*prediction.mask.shape, inside=inside))
+        height, width = prediction.mask.shape
+        look = visualize.with_lines(self.look, (height, width), inside=inside)
         shares = visualize.class_shares(prediction.mask, self.labels)
         if "mask" in self.kinds:
             write_mask(self._path("mask", place), prediction.mask, look.colored(self.labels))
