@@ -4,7 +4,7 @@ python benchmarks/ablation.py CAMVID --encoder-weights FILE [--out runs/ablation
 
 The first row is segnet_light with 64 channels in its last stage; each other row differs from it in one thing, and what
 is bundled was chosen by them; the last is segnet_basic, for comparison. A row is trained once for each of CamVid's
-three drives, on the training pictures of the other two, and scored on all training and validation pictures of that
+three drives, on the training images of the other two, and scored on all training and validation images of that
 drive. The means over the drives stand in benchmarks/results/ablation.json once every run is done. A stopped study goes
 on when it is started again, and several processes may share it, each with other rows.
 """
@@ -19,12 +19,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segnet.data.sources import open_source
-from segnet.data.transforms import AugmentConfig
-from segnet.machine import about
+from segnet.data.augmentation import AugmentConfig
+from segnet.data.layouts import open_source
 from segnet.models.cost import cost_of
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.models.zoo import create_model
+from segnet.system.hardware import about
 from segnet.training.settings import TrainConfig
 from study import Row, learn_and_score, leave_out, markdown
 
@@ -36,7 +36,7 @@ RECIPE = TrainConfig(
     lr=0.01,
     warmup=0.03,
     validate_every=12,
-    augment=AugmentConfig(crop=(240, 320), crop_area=(0.3, 1.0), flip=0.5, color=0.3, grey=0.1, blur=0.1, noise=0.1),
+    augment=AugmentConfig(crop=(240, 320), crop_area=(0.3, 1.0), flip=0.5, color=0.3, gray=0.1, blur=0.1, noise=0.1),
 )
 
 WIDE_END = ((64, 256), (128,), (64, 64), (64,))
@@ -96,7 +96,7 @@ def rows(weights: str) -> dict[str, Row]:
             config=replace(RECIPE, loss="cross_entropy+0.5*lovasz"),
         ),
         "mix": recipe(
-            "half of the pictures with another's classes pasted in (mix 0.5)",
+            "half of the images with another's classes pasted in (mix 0.5)",
             replace(RECIPE, augment=replace(RECIPE.augment, mix=0.5)),
         ),
         "slow_encoder": recipe("a fifth of the learning rate for the encoder", replace(RECIPE, encoder_lr=0.2)),

@@ -4,7 +4,7 @@
         [--out benchmarks/results/boundary.json]
 
 CPU time of one thread, the smallest of 3 rounds for the rivals, so that other programs on the machine matter little.
-The rival is one exact Euclidean distance transform of SciPy's per class, picture and side, of the outlines that the
+The rival is one exact Euclidean distance transform of SciPy's per class, image and side, of the outlines that the
 package traces; that both count the same is asserted.
 """
 
@@ -22,14 +22,14 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from segnet.boundary.counts import BoundaryConfig, boundary_counts
-from segnet.boundary.outlines import Bits, Mask, bits_of, outlines, spread
-from segnet.boundary.scores import BoundaryMeter, BoundaryScores
-from segnet.data.sources import open_source
-from segnet.evaluation import evaluate
-from segnet.labels import Labels
-from segnet.machine import about
+from segnet.data.layouts import open_source
+from segnet.inference.evaluation import evaluate
+from segnet.labels import ClassTable
+from segnet.metrics.boundary.counts import BoundaryConfig, boundary_counts
+from segnet.metrics.boundary.outlines import Bits, Mask, bits_of, outlines, spread
+from segnet.metrics.boundary.scores import BoundaryMeter, BoundaryScores
 from segnet.runtimes.protocol import open_runtime
+from segnet.system.hardware import about
 
 TOLERANCE = BoundaryConfig().tolerance
 CHOICES = {
@@ -39,25 +39,25 @@ CHOICES = {
     "tolerance 0.50 %": BoundaryConfig(tolerance=0.005),
     "tolerance 0.25 %": BoundaryConfig(tolerance=0.0025),
 }
-NEIGHBOURS = {4: ((0, 1), (1, 0), (1, 2), (2, 1)), 8: tuple((i, j) for i in range(3) for j in range(3))}
+NEIGHBORS = {4: ((0, 1), (1, 0), (1, 2), (2, 1)), 8: tuple((i, j) for i in range(3) for j in range(3))}
 
-Picture = tuple[str, Mask, Mask]
+Image = tuple[str, Mask, Mask]
 Counter = Callable[[Mask, Mask, int], NDArray[np.int64]]
 
 
 def main() -> None:
     arguments = parse_arguments()
     torch.set_num_threads(1)
-    pictures, labels = predictions(arguments.model, arguments.data, arguments.split)
-    default = scores_by(pictures, labels, counter(BoundaryConfig()))
+    images, labels = predictions(arguments.model, arguments.data, arguments.split)
+    default = scores_by(images, labels, counter(BoundaryConfig()))
     report = {
         "machine": about("numpy", "scipy", "segnet"),
         "model": arguments.model,
         "split": arguments.split,
-        "pictures": len(pictures),
-        "choices": {name: told(scores_by(pictures, labels, count), default) for name, count in counters().items()},
-        "trimap": meter_of(pictures, labels).scores.to_dict()["trimap"],
-        "cpu_ms_per_picture": times(pictures, labels),
+        "images": len(images),
+        "choices": {name: told(scores_by(images, labels, count), default) for name, count in counters().items()},
+        "trimap": meter_of(images, labels).scores.to_dict()["trimap"],
+        "cpu_ms_per_image": times(images, labels),
     }
     arguments.out.write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
@@ -72,17 +72,17 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def predictions(model: str, data: str, split: str) -> tuple[list[Picture], Labels]:
+def predictions(model: str, data: str, split: str) -> tuple[list[Image], ClassTable]:
     runtime = open_runtime(model, device="cpu", precision="float32", threads=1)
     dataset = open_source(data).dataset(split)
-    pictures: list[Picture] = []
-    evaluate(runtime, dataset, observe=lambda *picture: pictures.append(picture))
-    return pictures, dataset.labels
+    images: list[Image] = []
+    evaluate(runtime, dataset, observe=lambda *image: images.append(image))
+    return images, dataset.labels
 
 
 def counters() -> dict[str, Counter]:
     found = {name: counter(config) for name, config in CHOICES.items()}
-    return found | {f"pixels with another of their {many} neighbours": inner_counter(many) for many in NEIGHBOURS}
+    return found | {f"pixels with another of their {many} neighbors": inner_counter(many) for many in NEIGHBORS}
 
 
 def counter(config: BoundaryConfig) -> Counter:
@@ -105,7 +105,7 @@ def inner(bits: Bits, many: int) -> Bits:
     height, width = bits.shape
     padded = np.pad(bits, 1, mode="edge")
     everywhere = bits.copy()
-    for down, right in NEIGHBOURS[many]:
+    for down, right in NEIGHBORS[many]:
         everywhere &= padded[down : down + height, right : right + width]
     return bits & ~everywhere
 
@@ -126,42 +126,42 @@ def hits(points: NDArray[np.bool_], others: NDArray[np.bool_], radius: float) ->
     return int(np.count_nonzero(distance_transform_edt(~others)[points] <= radius))
 
 
-def scores_by(pictures: list[Picture], labels: Labels, count: Counter) -> BoundaryScores:
-    counts = np.array([count(predicted, truth, labels.classes) for _, predicted, truth in pictures])
+def scores_by(images: list[Image], labels: ClassTable, count: Counter) -> BoundaryScores:
+    counts = np.array([count(predicted, truth, labels.classes) for _, predicted, truth in images])
     none = np.zeros((0, labels.classes, labels.classes), dtype=np.int64)
-    return BoundaryScores(labels, BoundaryConfig(radii=()), tuple(name for name, _, _ in pictures), counts, none)
+    return BoundaryScores(labels, BoundaryConfig(radii=()), tuple(name for name, _, _ in images), counts, none)
 
 
 def told(scores: BoundaryScores, default: BoundaryScores) -> dict[str, Any]:
-    """The two figures, and how far the pictures and classes lie from the default's, by the paper's convention."""
-    pictures = scores.picture_bf() - default.picture_bf()
+    """The two figures, and how far the images and classes lie from the default's, by the paper's convention."""
+    images = scores.image_bf() - default.image_bf()
     classes = scores.class_bf() - default.class_bf()
     return {
         "bf_paper": round(scores.bf("paper"), 4),
         "bf_script": round(scores.bf("script"), 4),
-        "difference_mean": round(float(np.nanmean(pictures)), 4),
-        "difference_largest": round(float(pictures[np.nanargmax(np.abs(pictures))]), 4),
+        "difference_mean": round(float(np.nanmean(images)), 4),
+        "difference_largest": round(float(images[np.nanargmax(np.abs(images))]), 4),
         "difference_largest_of_a_class": round(float(classes[np.nanargmax(np.abs(classes))]), 4),
     }
 
 
-def meter_of(pictures: list[Picture], labels: Labels) -> BoundaryMeter:
+def meter_of(images: list[Image], labels: ClassTable) -> BoundaryMeter:
     meter = BoundaryMeter(labels)
-    for picture in pictures:
-        meter.add(*picture)
+    for image in images:
+        meter.add(*image)
     return meter
 
 
-def times(pictures: list[Picture], labels: Labels) -> dict[str, float]:
-    masks = [(predicted, truth, labels.classes) for _, predicted, truth in pictures]
+def times(images: list[Image], labels: ClassTable) -> dict[str, float]:
+    masks = [(predicted, truth, labels.classes) for _, predicted, truth in images]
     assert all((boundary_counts(*each) == by_distance_transforms(*each)).all() for each in masks[:10])
     taken = {
         "boundary F1": cpu_ms(lambda: [boundary_counts(*each) for each in masks]),
         "boundary F1 by distance transforms": cpu_ms(lambda: [by_distance_transforms(*each) for each in masks]),
         "boundary F1, one to one": cpu_ms(lambda: [counter(CHOICES["one to one"])(*each) for each in masks]),
-        "boundary F1 and trimap mIoU": cpu_ms(lambda: meter_of(pictures, labels)),
+        "boundary F1 and trimap mIoU": cpu_ms(lambda: meter_of(images, labels)),
     }
-    return {name: round(value / len(pictures), 2) for name, value in taken.items()}
+    return {name: round(value / len(images), 2) for name, value in taken.items()}
 
 
 def cpu_ms(work: Callable[[], object]) -> float:

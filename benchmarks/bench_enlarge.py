@@ -1,10 +1,10 @@
-"""A labelling brought to the size of a larger picture: what it costs, and what it changes.
+"""A labeling brought to the size of a larger image: what it costs, and what it changes.
 
 python benchmarks/bench_enlarge.py CAMVID
 
-Cost: milliseconds to bring the probabilities of a validation picture, labelled by segnet_light at 480 pixels, to the
-sizes of video frames and of a photograph: by segnet, by PyTorch's `interpolate` and `argmax`, and by nearest neighbour
-of the classes as Pillow does it. Change: validation pictures are labelled with a longer side of so many pixels and
+Cost: milliseconds to bring the probabilities of a validation image, labeled by segnet_light at 480 pixels, to the
+sizes of video frames and of a photograph: by segnet, by PyTorch's `interpolate` and `argmax`, and by nearest neighbor
+of the classes as Pillow does it. Change: validation images are labeled with a longer side of so many pixels and
 brought to the 480x360 of the truth both ways.
 """
 
@@ -21,17 +21,17 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from segnet.boundary.scores import BoundaryMeter
 from segnet.data.dataset import SegmentationDataset
-from segnet.data.pictures import read_image
-from segnet.data.sources import open_dataset
-from segnet.enlarging import Enlarger
-from segnet.evaluation import evaluate
-from segnet.files import write_json
-from segnet.inference import as_batch
-from segnet.machine import about
-from segnet.prediction import argmax, joined
+from segnet.data.layouts import open_dataset
+from segnet.inference.evaluation import evaluate
+from segnet.inference.prediction import argmax, joined
+from segnet.inference.predictor import as_batch
+from segnet.inference.resizing import Enlarger
+from segnet.media.images.reading import read_image
+from segnet.metrics.boundary.scores import BoundaryMeter
 from segnet.runtimes.protocol import Runtime, open_runtime
+from segnet.system.files import write_json
+from segnet.system.hardware import about
 
 RESULT = Path(__file__).parent / "results" / "enlarge.json"
 SIZES = ((540, 960), (1080, 1920), (3024, 4032))
@@ -95,7 +95,7 @@ def milliseconds(work: Callable[[], object]) -> float:
 
 
 class Reduced(Runtime):
-    """A runtime that sees pictures made smaller, and brings their labelling back."""
+    """A runtime that sees images made smaller, and brings their labeling back."""
 
     def __init__(self, runtime: Runtime, longest: int, way: Callable[[np.ndarray, Size], Mask]) -> None:
         self.info, self.runtime, self.longest, self.way = runtime.info, runtime, longest, way

@@ -27,15 +27,15 @@ import openvino as ov
 import torch
 from torch import Tensor, nn
 
-from segnet.data.synthetic import draw_scene
+from segnet.data.synthetic.scenes import render_scene
 from segnet.exporting.formats import to_onnx
+from segnet.exporting.int8.calibration import quantize
 from segnet.exporting.programs import ExportConfig, make_program
 from segnet.labels import CAMVID
-from segnet.machine import about
-from segnet.metadata import ModelInfo
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import create_model
-from segnet.quantization.calibration import quantize
+from segnet.runtimes.model_info import ModelInfo
+from segnet.system.hardware import about
 
 RESULT = Path(__file__).parent / "results" / "int8.json"
 SIZE = (360, 480)
@@ -87,10 +87,10 @@ def runners(threads: int) -> dict[str, Run]:
     model = create_model("segnet", classes=CAMVID.classes).eval()
     textbook = Textbook(model).eval()
     info = ModelInfo(name="segnet", labels=CAMVID)
-    pictures = [_as_batch(draw_scene(seed, size=SIZE)[0]) for seed in range(4)]
-    image = pictures[0]
+    images = [_as_batch(render_scene(seed, size=SIZE)[0]) for seed in range(4)]
+    image = images[0]
     ours = to_onnx(make_program(model, ExportConfig()), info)
-    ours8 = quantize(ours, pictures)
+    ours8 = quantize(ours, images)
     theirs = textbook_onnx(textbook)
     folded = model.folded().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     channels_last = torch.from_numpy(image).contiguous(memory_format=torch.channels_last)
@@ -101,9 +101,9 @@ def runners(threads: int) -> dict[str, Run]:
         "ours, ONNX Runtime": in_onnxruntime(ours, image, threads),
         "textbook, OpenVINO": in_openvino(theirs, image, threads),
         "ours, OpenVINO": in_openvino(ours, image, threads),
-        "textbook, ONNX Runtime INT8": in_onnxruntime(textbook_static(theirs, pictures), image, threads),
+        "textbook, ONNX Runtime INT8": in_onnxruntime(textbook_static(theirs, images), image, threads),
         "ours, ONNX Runtime INT8": in_onnxruntime(ours8, image, threads),
-        "textbook, OpenVINO INT8": in_openvino(textbook_nncf(theirs, pictures), image, threads),
+        "textbook, OpenVINO INT8": in_openvino(textbook_nncf(theirs, images), image, threads),
         "ours, OpenVINO INT8": in_openvino(ours8, image, threads),
         "peak": in_openvino(*peak(), threads),
     }
@@ -138,7 +138,7 @@ def ratios(best: dict[str, float]) -> dict[str, float]:
 
 
 def multiplications(model: nn.Module) -> float:
-    """Of the convolutions, for one picture."""
+    """Of the convolutions, for one image."""
     found = []
 
     def count(conv: nn.Module, _: object, output: Tensor) -> None:
@@ -178,17 +178,17 @@ def textbook_onnx(model: nn.Module) -> onnx.ModelProto:
     return torch.onnx.export(program, dynamo=True, input_names=["image"], output_names=["logits"]).model_proto
 
 
-def textbook_static(model: onnx.ModelProto, pictures: list[np.ndarray]) -> onnx.ModelProto:
+def textbook_static(model: onnx.ModelProto, images: list[np.ndarray]) -> onnx.ModelProto:
     """By ONNX Runtime's own tool, convolutions only, per channel."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.pictures = iter(pictures)
+            self.images = iter(images)
 
         def get_next(self) -> dict[str, np.ndarray] | None:
-            picture = next(self.pictures, None)
-            return None if picture is None else {"image": picture}
+            image = next(self.images, None)
+            return None if image is None else {"image": image}
 
     with tempfile.TemporaryDirectory() as folder:
         before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
@@ -206,9 +206,9 @@ def textbook_static(model: onnx.ModelProto, pictures: list[np.ndarray]) -> onnx.
         return onnx.load(after)
 
 
-def textbook_nncf(model: onnx.ModelProto, pictures: list[np.ndarray]) -> ov.Model:
+def textbook_nncf(model: onnx.ModelProto, images: list[np.ndarray]) -> ov.Model:
     read = ov.Core().read_model(model.SerializeToString())
-    return nncf.quantize(read, nncf.Dataset(pictures), subset_size=len(pictures))
+    return nncf.quantize(read, nncf.Dataset(images), subset_size=len(images))
 
 
 def peak() -> tuple[onnx.ModelProto, np.ndarray]:

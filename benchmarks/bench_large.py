@@ -1,11 +1,11 @@
-"""A picture larger than the memory: time, peak memory; and what labelling in tiles changes.
+"""An image larger than the memory: time, peak memory; and what labeling in tiles changes.
 
 python benchmarks/bench_large.py CAMVID [--side 20000] [--parts memory,tiles,views]
 
-Memory: `segnet predict --scale 1` labels a picture of SIDE x SIDE pixels, a patchwork of drawn street scenes; the peak
-is that of the whole process, Python and PyTorch included. Tiles: a patchwork of 16 validation pictures is labelled in
+Memory: `segnet predict --scale 1` labels an image of SIDE x SIDE pixels, a patchwork of drawn street scenes; the peak
+is that of the whole process, Python and PyTorch included. Tiles: a patchwork of 16 validation images is labeled in
 one piece, in tiles, and in tiles again without its first rows and columns, so that the tiles lie elsewhere; told is the
-share of pixels whose class differs, and the share that is right. Views: mIoU on the validation pictures of the mean of
+share of pixels whose class differs, and the share that is right. Views: mIoU on the validation images of the mean of
 several views of each, and the time.
 """
 
@@ -22,26 +22,26 @@ from pathlib import Path
 
 import numpy as np
 
-from segnet.data.pictures import read_image, read_mask
-from segnet.data.png import PngWriter
-from segnet.data.sources import open_dataset
-from segnet.data.synthetic import draw_scene
-from segnet.evaluation import evaluate
-from segnet.inference import Predictor
-from segnet.machine import about
-from segnet.runtimes.averaging import AverageConfig, averaged
+from segnet.data.layouts import open_dataset
+from segnet.data.synthetic.scenes import render_scene
+from segnet.inference.evaluation import evaluate
+from segnet.inference.predictor import Predictor
+from segnet.inference.tiling import TileConfig
+from segnet.inference.tta import TTAConfig, averaged
+from segnet.media.images.png import PngWriter
+from segnet.media.images.reading import read_image, read_mask
 from segnet.runtimes.protocol import open_runtime
-from segnet.tiling import TileConfig
+from segnet.system.hardware import about
 
 RESULT = Path(__file__).parent / "results" / "large.json"
 MODELS = ("segnet_light", "segnet_basic")
 SHIFT = (96, 160)  # rows and columns
 TILES = ((480, 128), (640, 128), (1056, 128))  # side and overlap
 VIEWS = {
-    "one": AverageConfig(),
-    "flip": AverageConfig(flip=True),
-    "scales": AverageConfig(scales=(0.75, 1.0, 1.25)),
-    "flip and scales": AverageConfig(flip=True, scales=(0.75, 1.0, 1.25)),
+    "one": TTAConfig(),
+    "flip": TTAConfig(flip=True),
+    "scales": TTAConfig(scales=(0.75, 1.0, 1.25)),
+    "flip and scales": TTAConfig(flip=True, scales=(0.75, 1.0, 1.25)),
 }
 
 
@@ -66,9 +66,9 @@ def main() -> None:
 
 def memory(side: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
-        picture = Path(folder) / "large.png"
-        _draw_patchwork(picture, side)
-        command = [sys.executable, "-m", "segnet", "predict", str(picture), "--scale", "1", "--out", folder]
+        image = Path(folder) / "large.png"
+        _draw_patchwork(image, side)
+        command = [sys.executable, "-m", "segnet", "predict", str(image), "--scale", "1", "--out", folder]
         start = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - start
@@ -77,7 +77,7 @@ def memory(side: int) -> dict[str, object]:
 
 
 def _draw_patchwork(path: Path, side: int) -> None:
-    scenes = [draw_scene(seed)[0] for seed in range(32)]
+    scenes = [render_scene(seed)[0] for seed in range(32)]
     chosen = np.random.default_rng(0)
     with path.open("wb") as file, PngWriter(file, (side, side), channels=3) as png:
         for top in range(0, side, 360):
@@ -107,8 +107,8 @@ def tiles(model: str, camvid: str) -> list[dict[str, object]]:
     return rows
 
 
-def _patchwork(pictures: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate([np.concatenate(pictures[first : first + 4], axis=1) for first in range(0, 16, 4)])
+def _patchwork(images: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.concatenate(images[first : first + 4], axis=1) for first in range(0, 16, 4)])
 
 
 def _right(mask: np.ndarray, truth: np.ndarray) -> float:

@@ -4,8 +4,8 @@
     python benchmarks/bench_memory.py --table       # the tables of docs/explanation/memory.md, from the last figures
 
 The rival is the SegNet of the textbooks: `nn.MaxPool2d(return_indices=True)`, `nn.MaxUnpool2d`, and convolution, batch
-norm and ReLU as modules of their own. Two figures of one call in a fresh process that ran a small picture before, both
-on top of the weights and the pictures:
+norm and ReLU as modules of their own. Two figures of one call in a fresh process that ran a small image before, both
+on top of the weights and the images:
 
     tensors   bytes of all tensors alive after an operation, at the worst moment; exact, but blind to scratch memory
     resident  growth of the peak resident memory, in up to three settings of glibc: `exact` (whatever is freed goes back
@@ -37,11 +37,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bench_ops import KEEPING
-from segnet.machine import about
+from segnet.benchmark.baselines import Textbook
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.models.squeezenet import squeezenet_channels
 from segnet.models.zoo import MODELS, create_model
-from segnet.rivals import Textbook
+from segnet.system.hardware import about
 
 RESULT = Path(__file__).parent / "results" / "memory.json"
 SIZE = (360, 480)
@@ -68,7 +68,7 @@ class Case:
     """One thing that is measured.
 
     Attributes:
-        task: ``predict`` (one picture) or ``train`` (four pictures: forward, loss, backward, step of plain SGD).
+        task: ``predict`` (one image) or ``train`` (four images: forward, loss, backward, step of plain SGD).
         rival: ``textbook``, ``segnet``, or ``saving`` (segnet after ``save_memory()``).
     """
 
@@ -154,7 +154,7 @@ def in_child(tunables: str, *arguments: str) -> str:
 
 
 def kept_bytes(name: str, size: tuple[int, int]) -> dict[str, Any]:
-    """Bytes that a model's encoder hands to its decoder for one picture, from the tensors themselves."""
+    """Bytes that a model's encoder hands to its decoder for one image, from the tensors themselves."""
     model = create_model(name).eval()
     with torch.inference_mode():
         kept = model.encoder(torch.rand(1, 3, *size), model.decoder.skips)[1]
@@ -200,7 +200,7 @@ def build(case: Case) -> nn.Module:
 
 
 def work(case: Case, model: nn.Module, size: tuple[int, int]) -> Callable[[], None]:
-    """What is measured of a model, for pictures of this size."""
+    """What is measured of a model, for images of this size."""
     return (predicting if case.task == "predict" else training)(case, model, size)
 
 

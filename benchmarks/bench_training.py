@@ -1,9 +1,9 @@
-"""Training on the CPU, in pictures a second: `segnet train` against the training loop of the textbooks.
+"""Training on the CPU, in images a second: `segnet train` against the training loop of the textbooks.
 
     python benchmarks/bench_training.py [--models segnet,segnet_basic] [--explain segnet_basic] [--repetitions 2]
 
 `ours` is the real path: `segnet.training.run.train` with the settings of recipes/segnet_basic.yaml (Muon, averaged
-weights, clipping, augmentation) but for its crop, so that whole pictures are trained on. `textbook` has the same
+weights, clipping, augmentation) but for its crop, so that whole images are trained on. `textbook` has the same
 layers as `nn.MaxPool2d(return_indices=True)` and `nn.MaxUnpool2d`, NCHW and float32, `F.cross_entropy` with weights,
 plain SGD, a plain `DataLoader`, and no augmentation. Both read the same drawn 360x480 PNG files with as many workers.
 
@@ -15,7 +15,7 @@ Of one model the gain is taken apart by changing one thing of `ours` at a time:
     sgd         the textbook's SGD: no Muon, no averaged weights, no clipping
     bare        the same, and no augmentation: the work of the textbook
     processes   `--devices 2` with half the threads each, the same batch shared out
-    local       the same, but each process with batch norm of its own pictures
+    local       the same, but each process with batch norm of its own images
 
 Every run is a process of its own that ends after its last measured step; the candidates take turns. A step's time
 is that from the end of one batch to the end of the next, the loader's wait the part of it before the next batch begins;
@@ -43,18 +43,18 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 
-from segnet.allocator import keep_freed_memory
-from segnet.cli import parse
-from segnet.commands import train as command
-from segnet.data.balance import class_weights, count_classes
+from segnet.benchmark.baselines import Textbook
+from segnet.cli.commands import train as command
+from segnet.cli.main import parse
+from segnet.data.augmentation import AugmentConfig
+from segnet.data.class_weights import class_weights, count_classes
 from segnet.data.dataset import SegmentationDataset, collate
-from segnet.data.sources import open_source
-from segnet.data.synthetic import write_scenes
-from segnet.data.transforms import AugmentConfig
-from segnet.labels import VOID
-from segnet.machine import about
+from segnet.data.layouts import open_source
+from segnet.data.synthetic.scenes import write_scenes
+from segnet.labels import IGNORE_INDEX
 from segnet.models.zoo import MODELS, create_model
-from segnet.rivals import Textbook
+from segnet.system.allocator import keep_freed_memory
+from segnet.system.hardware import about
 from segnet.training import run
 from segnet.training.settings import TrainConfig
 
@@ -72,7 +72,7 @@ class Ours:
 
     Attributes:
         settings: changed fields of ``TrainConfig``.
-        channels_last: layout of pictures and filters.
+        channels_last: layout of images and filters.
         keeping: whether freed memory is kept.
     """
 
@@ -137,7 +137,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "size": SIZE,
         **settings,
     }
-    # A few pictures that come again and again: a file that was read before is as fast as any other.
+    # A few images that come again and again: a file that was read before is as fast as any other.
     write_scenes(folder / "data", train=2 * arguments.batch, val=1, size=SIZE)
     words = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
     cases = [(model, name) for model in arguments.models for name in ("textbook", "ours")]
@@ -183,7 +183,7 @@ def ratio(rates: list[float], rival: list[float]) -> float:
 
 
 def table(figures: Mapping[str, Any]) -> str:
-    lines = ["| model | candidate | pictures/s | against textbook | against ours | loader's wait |", "|---" * 6 + "|"]
+    lines = ["| model | candidate | images/s | against textbook | against ours | loader's wait |", "|---" * 6 + "|"]
     for line in figures["rows"]:
         numbers = f"{line['images_per_s']:.2f} | {line['against_textbook']:.2f} | {line['against_ours']:.2f}"
         precisions = ", ".join(sorted({times["precision"] for times in line["runs"]}))
@@ -236,9 +236,9 @@ def run_case(arguments: argparse.Namespace) -> None:
     model, name = arguments.case
     clock = Clock(arguments.warm_up, arguments.steps)
     source = open_source(arguments.folder.parent / "data")
-    pictures = source.dataset("train")
+    images = source.dataset("train")
     needed = arguments.batch * (arguments.warm_up + arguments.steps + AHEAD)
-    data = pictures.only(index % len(pictures) for index in range(needed))
+    data = images.only(index % len(images) for index in range(needed))
     if name == "textbook":
         train_textbook(model, data, clock, batch=arguments.batch, workers=arguments.workers)
     config = replace(recipe(), batch=arguments.batch, workers=arguments.workers, **OURS[name].settings)
@@ -246,7 +246,7 @@ def run_case(arguments: argparse.Namespace) -> None:
 
 
 def recipe() -> TrainConfig:
-    """As the command reads it, but for whole pictures in one epoch."""
+    """As the command reads it, but for whole images in one epoch."""
     training: TrainConfig = parse("train", command.run, ["data", "--config", str(RECIPE)])[1]["training"]
     return replace(training, epochs=1, augment=replace(training.augment, crop=None))
 
@@ -272,7 +272,7 @@ def train_ours(
 
 
 def to_contiguous(model: nn.Module) -> None:
-    """Undo what ``Task`` does: filters at once, pictures when they come."""
+    """Undo what ``Task`` does: filters at once, images when they come."""
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     model.register_forward_pre_hook(lambda _, given: (given[0].contiguous(),))
 
@@ -287,7 +287,7 @@ def train_textbook(name: str, data: SegmentationDataset, clock: Clock, *, batch:
         clock.begin()
         optimizer.zero_grad()
         logits = model((batch_["image"] - mean) / std)
-        loss = F.cross_entropy(logits, batch_["mask"], weight=weight, ignore_index=VOID)
+        loss = F.cross_entropy(logits, batch_["mask"], weight=weight, ignore_index=IGNORE_INDEX)
         loss.backward()
         optimizer.step()
         clock.end()

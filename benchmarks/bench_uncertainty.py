@@ -2,7 +2,7 @@
 
     python benchmarks/bench_uncertainty.py [--samples 8] [--rounds 5] [--out benchmarks/results/uncertainty.json]
 
-One drawn picture of 360x480, random weights, dropout 0.5, batch norm folded, one sample at a time on either side. The
+One drawn image of 360x480, random weights, dropout 0.5, batch norm folded, one sample at a time on either side. The
 rival runs the whole network for each sample, with PyTorch's own dropout. Both take turns; the medians of the rounds
 are compared. That both give the same where the same is dropped is a test (tests/models/test_sampler.py). ``several``
 draws as many together as the program does unasked.
@@ -20,13 +20,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from segnet.allocator import keep_freed_memory
-from segnet.data.synthetic import draw_scene
-from segnet.inference import as_batch
-from segnet.machine import about, seconds
-from segnet.models.sampling import Sampler
+from segnet.data.synthetic.scenes import render_scene
+from segnet.inference.predictor import as_batch
+from segnet.models.mc_dropout import Sampler
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import create_model
+from segnet.system.allocator import keep_freed_memory
+from segnet.system.hardware import about, seconds
 
 # ``segnet`` with dropout is ``bayesian_segnet``.
 MODELS = ("segnet_light", "bayesian_segnet_basic", "bayesian_segnet")
@@ -54,7 +54,7 @@ def main() -> None:
 def measured(name: str, samples: int, rounds: int) -> dict[str, Any]:
     torch.manual_seed(0)
     network = create_model(name, dropout=0.5)
-    image = torch.from_numpy(as_batch(draw_scene(1, size=SIZE)[0])).contiguous(memory_format=torch.channels_last)
+    image = torch.from_numpy(as_batch(render_scene(1, size=SIZE)[0])).contiguous(memory_format=torch.channels_last)
     rival, sampler = dropping(network), Sampler(ready(network))
     ways = {
         "whole_network_s": lambda: [rival(image) for _ in range(samples)],

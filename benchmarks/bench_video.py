@@ -2,10 +2,10 @@
 
 python benchmarks/bench_video.py CLIP [--model segnet_basic] [--longest 480] [--frames 60] [--camvid FOLDER]
 
-Rate: `label_video` reads the clip, labels it and writes an overlay as H.264 with its sound; the rival runs the same
+Rate: `segment_video` reads the clip, labels it and writes an overlay as H.264 with its sound; the rival runs the same
 model in the same process over the same frames, already in memory. Both take turns; the best round of each counts.
 Latency: the clip stands in for a camera. Memory: the peak of a process that labels 200 and 2,000 frames. Flicker: the
-share of pixels that change their class from frame to frame, without and with smoothing. CamVid: its labelled pictures
+share of pixels that change their class from frame to frame, without and with smoothing. CamVid: its labeled images
 as short videos, a window that moves over them with noise on top, scored at the last frame.
 """
 
@@ -25,19 +25,19 @@ from pathlib import Path
 
 import numpy as np
 
-from segnet.allocator import keep_freed_memory
-from segnet.data.sources import open_dataset
-from segnet.inference import Predictor
-from segnet.machine import about
-from segnet.metrics import score_mask
-from segnet.video.opening import open_video
-from segnet.video.pipeline import label_video, write_video
-from segnet.video.reading import open_clip
-from segnet.video.settings import VideoConfig
-from segnet.video.smoothing import SmoothRuntime
-from segnet.video.streaming import stream
-from segnet.video.tally import VideoTally
-from segnet.video.writing import MovieFormat, writing
+from segnet.data.layouts import open_dataset
+from segnet.inference.predictor import Predictor
+from segnet.inference.smoothing import SmoothRuntime
+from segnet.inference.stream import stream
+from segnet.inference.video import segment_video, write_video
+from segnet.inference.video_report import VideoTally
+from segnet.media.video.opening import open_video
+from segnet.media.video.reading import open_clip
+from segnet.media.video.settings import VideoConfig
+from segnet.media.video.writing import MovieFormat, writing
+from segnet.metrics.confusion import score_mask
+from segnet.system.allocator import keep_freed_memory
+from segnet.system.hardware import about
 
 RESULT = Path(__file__).parent / "results" / "video.json"
 SMOOTH = 0.8
@@ -47,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clip", type=Path)
     parser.add_argument("--model", default="segnet_basic")
-    parser.add_argument("--longest", type=int, default=0, help="side at which frames are labelled; 0: their own")
+    parser.add_argument("--longest", type=int, default=0, help="side at which frames are labeled; 0: their own")
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--camvid", type=Path)
@@ -94,7 +94,7 @@ def rate(predictor: Predictor, clip: Path, frames: int, rounds: int) -> dict[str
             for image in images:
                 predictor(image)
             bare.append(len(images) / (time.perf_counter() - start))
-            whole.append(label_video(predictor, clip, Path(out) / "out.mp4", config=config).rate)
+            whole.append(segment_video(predictor, clip, Path(out) / "out.mp4", config=config).rate)
     return {
         "frames": len(images),
         "bare_model_per_s": [round(value, 3) for value in bare],
@@ -107,9 +107,9 @@ def latency(predictor: Predictor, clip: Path) -> dict[str, float]:
     """From the moment that a frame is there to its prediction, against one run of the model on the same frames."""
     config, tally = VideoConfig(live=True), VideoTally()
     taken = []
-    for labelled in stream(predictor, clip, config=VideoConfig(every=25)):
+    for labeled in stream(predictor, clip, config=VideoConfig(every=25)):
         start = time.perf_counter()
-        predictor(labelled.image)
+        predictor(labeled.image)
         taken.append((time.perf_counter() - start) * 1000)
     with tempfile.TemporaryDirectory() as out:
         video = open_video(clip, config)
@@ -120,7 +120,7 @@ def latency(predictor: Predictor, clip: Path) -> dict[str, float]:
         "latency_ms": round(tally.latency_ms(50) or 0, 1),
         "latency_p95_ms": round(tally.latency_ms(95) or 0, 1),
         "more_than_model_ms": round((tally.latency_ms(50) or 0) - model, 1),
-        "labelled": tally.frames,
+        "labeled": tally.frames,
         "dropped": tally.dropped,
     }
 
@@ -135,7 +135,7 @@ def memory(clip: Path, model: str) -> dict[str, float]:
 
 
 def peak_mb(clip: Path, model: str, count: int) -> float:
-    """Of a process that labels the clip's first pictures, half as wide, over and over."""
+    """Of a process that labels the clip's first images, half as wide, over and over."""
     predictor = Predictor.load(model, longest=128)
     images = [frame.image[::2, ::2].copy() for frame in open_clip(clip).read(end=1.0)]
     with tempfile.TemporaryDirectory() as folder:
@@ -143,7 +143,7 @@ def peak_mb(clip: Path, model: str, count: int) -> float:
         with writing(source, images[0].shape[:2], MovieFormat()) as movie:
             for number in range(count):
                 movie.add(images[number % len(images)], Fraction(number, 25))
-        label_video(predictor, source, Path(folder) / "out.mp4")
+        segment_video(predictor, source, Path(folder) / "out.mp4")
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 
@@ -153,7 +153,7 @@ def flicker(model: str, clip: Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as out:
         for smooth in (0.0, SMOOTH):
             config = VideoConfig(smooth=smooth, flicker=True)
-            meter = label_video(predictor, clip, Path(out) / "out.mp4", config=config).flicker
+            meter = segment_video(predictor, clip, Path(out) / "out.mp4", config=config).flicker
             found[smooth] = (meter.share or 0.0, meter.share_along_motion or 0.0)
     return {
         "smooth": SMOOTH,
@@ -166,13 +166,13 @@ def flicker(model: str, clip: Path) -> dict[str, float]:
     }
 
 
-def camvid(predictor: Predictor, root: Path, *, pictures: int = 16, frames: int = 8) -> dict[str, object]:
+def camvid(predictor: Predictor, root: Path, *, images: int = 16, frames: int = 8) -> dict[str, object]:
     """mIoU of the last frame, for windows that stand still or move 2 and 6 pixels a frame."""
     data = open_dataset(root, split="val")
-    chosen = [data[number] for number in range(0, len(data), len(data) // pictures)][:pictures]
+    chosen = [data[number] for number in range(0, len(data), len(data) // images)][:images]
     pairs = [((sample["image"].numpy() * 255).round(), sample["mask"].numpy().astype(np.uint8)) for sample in chosen]
     rows = {f"{speed}_px_a_frame": moving_window(predictor, pairs, speed, frames) for speed in (0, 2, 6)}
-    return {"pictures": len(pairs), "frames_each": frames, "noise_sd": 8, "smooth": SMOOTH, "miou": rows}
+    return {"images": len(pairs), "frames_each": frames, "noise_sd": 8, "smooth": SMOOTH, "miou": rows}
 
 
 def moving_window(

@@ -1,8 +1,8 @@
-"""Many trainings that differ in one thing each, and the scores of what they learnt.
+"""Many trainings that differ in one thing each, and the scores of what they learned.
 
 Every run has a folder of its own, is resumed where it was cut off, and is left alone once it has its scores.json, or
 while another process is at it; so a study may be stopped at any time, and several processes may share it. The weights
-scored are the last ones if the run is validated once, at its end: choosing an epoch by the pictures that are scored
+scored are the last ones if the run is validated once, at its end: choosing an epoch by the images that are scored
 would flatter every row.
 """
 
@@ -18,13 +18,13 @@ from typing import Any
 
 import torch
 
-from segnet import checkpoint
-from segnet.boundary.scores import BoundaryMeter
 from segnet.data.dataset import SegmentationDataset
-from segnet.data.sources import Source
-from segnet.evaluation import evaluate
-from segnet.files import write_json
+from segnet.data.layouts import Source
+from segnet.inference.evaluation import evaluate
+from segnet.metrics.boundary.scores import BoundaryMeter
+from segnet.models import checkpoint
 from segnet.models.segnet import SegNet
+from segnet.system.files import write_json
 from segnet.training.folder import settings_of
 from segnet.training.run import train
 from segnet.training.settings import TrainConfig
@@ -52,19 +52,19 @@ class Row:
 
 
 def leave_out(source: Source, drive: str) -> Sets:
-    """The training pictures of all other drives, and the training and validation pictures of this one.
+    """The training images of all other drives, and the training and validation images of this one.
 
     Args:
-        drive: what the names of its pictures begin with.
+        drive: what the names of its images begin with.
 
     Raises:
-        SystemExit: no picture, or every one, is from this drive.
+        SystemExit: no image, or every one, is from this drive.
     """
     train_set, val_set = source.dataset("train"), source.dataset("val")
     others = [index for index, sample in enumerate(train_set.samples) if not sample.name.startswith(drive)]
     held = [sample for sample in (*train_set.samples, *val_set.samples) if sample.name.startswith(drive)]
     if not others or not held:
-        raise SystemExit(f"no training picture, or every one, has a name that begins with {drive}")
+        raise SystemExit(f"no training image, or every one, has a name that begins with {drive}")
     return train_set.only(others), SegmentationDataset(held, source.labels, void=source.void)
 
 
@@ -105,7 +105,7 @@ def claimed(out: Path) -> Iterator[bool]:
     out.mkdir(parents=True, exist_ok=True)
     with (out / ".lock").open("w") as file:
         try:
-            # Not flock, which the processes that read pictures would inherit, and keep when this one is killed.
+            # Not flock, which the processes that read images would inherit, and keep when this one is killed.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             yield False
@@ -145,4 +145,4 @@ def _scores(model: SegNet, dataset: SegmentationDataset) -> dict[str, Any]:
     """In float32, boundaries too."""
     meter = BoundaryMeter(dataset.labels)
     scores = evaluate(model, dataset, observe=meter.add)
-    return {**scores.to_dict(), "pictures": len(dataset), "boundary": meter.scores.to_dict()}
+    return {**scores.to_dict(), "images": len(dataset), "boundary": meter.scores.to_dict()}

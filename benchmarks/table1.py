@@ -2,7 +2,7 @@
 
 python benchmarks/table1.py CAMVID [--recipe quick] [--out runs/table1] [--fraction 0.5] [--models ...] [--balances ...]
 python benchmarks/table1.py CAMVID --time                     (latencies; wants a quiet machine)
-python benchmarks/table1.py CAMVID --figure table1.png        (one picture through all of them; or of "synthetic")
+python benchmarks/table1.py CAMVID --figure table1.png        (one image through all of them; or of "synthetic")
 
 Each network and balancing is a run in a folder of its own, by recipes/table1. A stopped program goes on when it is
 started again, and several processes may share the work: what one is at, the others leave to it. Whatever is done is
@@ -10,7 +10,7 @@ printed beside the paper's figures, and stands in table1.json beside the runs; w
 different budgets or settings are never put into one table.
 
 Scores are in percent, by segnet's own evaluation against the truth at its full size; a network that was trained on
-smaller pictures sees them so, and its logits are enlarged. BF pairs boundary points one to one, as segnet evaluate
+smaller images sees them so, and its logits are enlarged. BF pairs boundary points one to one, as segnet evaluate
 --matching does, over the classes that have a boundary in the truth; "near" is BF as segnet evaluate gives it unasked.
 """
 
@@ -28,27 +28,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segnet import checkpoint
-from segnet.allocator import keep_freed_memory
-from segnet.benchmarking.measure import Candidate, measure
-from segnet.boundary.counts import BoundaryConfig
-from segnet.boundary.scores import BoundaryMeter
-from segnet.cli import parse
-from segnet.commands import train as command
+from segnet.benchmark.measure import Candidate, measure
+from segnet.cli.commands import train as command
+from segnet.cli.main import parse
 from segnet.data.dataset import SegmentationDataset
-from segnet.data.pictures import read_image
-from segnet.data.sources import Source, open_source
-from segnet.data.writing import write_image
-from segnet.devices import pick_device
-from segnet.evaluation import evaluate
-from segnet.files import write_json
-from segnet.machine import about
+from segnet.data.layouts import Source, open_source
+from segnet.inference.evaluation import evaluate
+from segnet.media.images.reading import read_image
+from segnet.media.images.writing import write_image
+from segnet.metrics.boundary.counts import BoundaryConfig
+from segnet.metrics.boundary.scores import BoundaryMeter
+from segnet.models import checkpoint
 from segnet.models.cost import cost_of
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import MODELS, create_model
+from segnet.system.allocator import keep_freed_memory
+from segnet.system.devices import pick_device
+from segnet.system.files import write_json
+from segnet.system.hardware import about
 from segnet.training.folder import settings_of
 from segnet.training.settings import MAY_CHANGE, TrainConfig
-from segnet.visualize import add_legend, class_shares, colorize, panels
+from segnet.visualization.overlay import add_legend, class_shares, colorize, panels
 from study import SCORES, WEIGHTS, Row, learn_and_score
 from table1_paper import BALANCES, PAPER, Measured, table_of, verdict_table, verdicts
 
@@ -63,7 +63,7 @@ Table = dict[str, Any]
 
 
 class AtSize(nn.Module):
-    """A network that sees pictures at the size it was trained at, and gives logits at theirs."""
+    """A network that sees images at the size it was trained at, and gives logits at theirs."""
 
     def __init__(self, network: nn.Module, size: Size) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     keep_freed_memory()
     source = open_source(given.data)
     if given.figure:
-        draw(source.dataset(given.split), given.out / given.balances[0], given.picture, given.figure)
+        draw(source.dataset(given.split), given.out / given.balances[0], given.image, given.figure)
         return
     if given.time:
         write_json(given.out / TIMES, timed(given.threads))
@@ -110,8 +110,8 @@ def flags() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--time", action="store_true", help="time the networks, and train none")
     parser.add_argument("--threads", type=int, default=0, help="for --time")
-    parser.add_argument("--figure", type=Path, help="draw a picture's labels by all networks, and train none")
-    parser.add_argument("--picture", help="its name; the first of the split if not given")
+    parser.add_argument("--figure", type=Path, help="draw an image's labels by all networks, and train none")
+    parser.add_argument("--image", help="its name; the first of the split if not given")
     parser.add_argument("--json", type=Path, help="table1.json in --out if not given")
     return parser
 
@@ -140,7 +140,7 @@ def learn(source: Source, given: argparse.Namespace) -> None:
 
 
 def recipe(given: argparse.Namespace, balance: str) -> tuple[TrainConfig, Size | None]:
-    """The settings of a row, and the size of its pictures (None: their own)."""
+    """The settings of a row, and the size of its images (None: their own)."""
     file = RECIPES / f"{given.recipe}.yaml"
     weights = {"median": "median", "natural": "none"}[balance]
     _, found = parse("train", command.run, [given.data, "--config", str(file), "--balance", weights])
@@ -151,16 +151,16 @@ def recipe(given: argparse.Namespace, balance: str) -> tuple[TrainConfig, Size |
     return config, tuple(given.size) if given.size else found["size"]
 
 
-def budget_of(given: argparse.Namespace, config: TrainConfig, size: Size | None, pictures: int) -> Table:
+def budget_of(given: argparse.Namespace, config: TrainConfig, size: Size | None, images: int) -> Table:
     """What all rows of a table must have in common."""
     return {
         "recipe": given.recipe,
         "fraction": given.fraction,
         "size": size and list(size),
-        "pictures": pictures,
+        "images": images,
         "epochs": config.epochs,
-        "steps": config.epochs * (pictures // config.pictures),
-        "batch": config.pictures,
+        "steps": config.epochs * (images // config.images),
+        "batch": config.images,
         "optimizer": config.optimizer,
         "precision": config.precision,
         "device": pick_device(given.device).type,
@@ -190,18 +190,18 @@ def check_one_recipe(settings: Sequence[Table]) -> None:
 
 
 def seeing(network: SegNet, budget: Table) -> nn.Module:
-    """The network, taking pictures at their own size."""
+    """The network, taking images at their own size."""
     return AtSize(network, tuple(budget["size"])) if budget["size"] else network
 
 
 def scores_of(network: SegNet, *, dataset: SegmentationDataset, budget: Table, device: str) -> Table:
-    """Of a network with batch norm folded, in float32, on pictures at their own size."""
+    """Of a network with batch norm folded, in float32, on images at their own size."""
     near = BoundaryMeter(dataset.labels)
     paired = BoundaryMeter(dataset.labels, BoundaryConfig(matching=True, radii=()))
 
-    def observe(*picture: Any) -> None:
-        near.add(*picture)
-        paired.add(*picture)
+    def observe(*image: Any) -> None:
+        near.add(*image)
+        paired.add(*image)
 
     scores = evaluate(seeing(network, budget), dataset, device=device, observe=observe).to_dict()
     boundary = {"boundary": near.scores.to_dict(), "boundary_one_to_one": paired.scores.to_dict()}
@@ -223,8 +223,8 @@ def read(path: Path) -> Table:
 
 
 def timed(threads: int) -> Table:
-    """Median milliseconds of one picture of 360x480, of 50 each as in the paper, by turns."""
-    rows = measure([Candidate(model=name) for name in PAPER], rounds=5, pictures=10, threads=threads)
+    """Median milliseconds of one image of 360x480, of 50 each as in the paper, by turns."""
+    rows = measure([Candidate(model=name) for name in PAPER], rounds=5, images=10, threads=threads)
     times = {row.candidate.model: round(row.p50_ms, 2) for row in rows}
     return {"machine": about("segnet", "torch"), "device": pick_device("auto").type, "threads": threads, "ms": times}
 
@@ -261,12 +261,12 @@ def report(out: Path, result: Path) -> None:
 def heading(run: Table) -> str:
     """How ours were trained and scored, in a sentence that stands above the table."""
     budget = run["budget"]
-    size = "x".join(map(str, budget["size"])) if budget["size"] else "the pictures' own size"
+    size = "x".join(map(str, budget["size"])) if budget["size"] else "the images' own size"
     return (
         f"Ours: recipe {budget['recipe']}, {budget['epochs']} epochs ({budget['steps']} steps of {budget['batch']}) at "
         f"{size}, {budget['precision']} on {budget['device']}, fraction {budget['fraction']:g}, scored on "
-        f"{run['scored']} {budget['split']} pictures, BF over the classes with a true boundary. The paper's: at "
-        "360x480, batches of 12, on 233 test pictures."
+        f"{run['scored']} {budget['split']} images, BF over the classes with a true boundary. The paper's: at "
+        "360x480, batches of 12, on 233 test images."
     )
 
 
@@ -288,18 +288,18 @@ def in_percent(run: Table) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def draw(dataset: SegmentationDataset, runs: Path, picture: str | None, file: Path) -> None:
-    """Picture, truth, and the labels of every network that is trained, with a legend."""
+def draw(dataset: SegmentationDataset, runs: Path, rendered: str | None, file: Path) -> None:
+    """Image, truth, and the labels of every network that is trained, with a legend."""
     trained = [name for name in PAPER if (runs / name / SCORES).is_file()]
     if not trained:
         raise SystemExit(f"{runs}: no run is done yet, so there is nothing to draw")
     names = [sample.name for sample in dataset.samples]
-    if picture is not None and picture not in names:
-        raise SystemExit(f"there is no picture {picture}; there are {names[0]} to {names[-1]}")
-    index = names.index(picture) if picture else 0
+    if rendered is not None and rendered not in names:
+        raise SystemExit(f"there is no image {rendered}; there are {names[0]} to {names[-1]}")
+    index = names.index(rendered) if rendered else 0
     image, truth = read_image(dataset.samples[index].image), dataset.read_classes(index)
     whole = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-    drawn = [("picture", image), ("truth", colorize(truth, dataset.labels))]
+    drawn = [("image", image), ("truth", colorize(truth, dataset.labels))]
     for name in trained:
         network = checkpoint.load(runs / name / WEIGHTS).model.folded()
         seen = seeing(network, read(runs / name / SCORES)["budget"])

@@ -30,8 +30,8 @@ class Published:
         name: as the paper writes it.
         parameters: 10^6.
         storage: what the encoder keeps for the decoder, SegNet-Basic's codes being 1; None: not given.
-        ms: of one picture of 360x480 on a Titan GPU.
-        median, natural: G, C, mIoU and BF on the test pictures, in percent, by balancing.
+        ms: of one image of 360x480 on a Titan GPU.
+        median, natural: G, C, mIoU and BF on the test images, in percent, by balancing.
     """
 
     name: str
@@ -122,7 +122,7 @@ class Measured:
     Attributes:
         parameters: 10^6.
         storage: as in ``Published``.
-        ms: of one picture of 360x480; None: not timed.
+        ms: of one image of 360x480; None: not timed.
         scores: by balancing, and of each by the names of ``TITLES``; a balancing that was not trained is missing.
     """
 

@@ -296,7 +296,7 @@ def random_weights(text: str, generator: np.random.Generator, *, channels: int =
 
 
 def forward(text: str, weights: Blobs, image: Array) -> Array:
-    """The logits (N, classes, H, W) of a picture (N, C, H, W), BGR, 0..255."""
+    """The logits (N, classes, H, W) of an image (N, C, H, W), BGR, 0..255."""
     maps: dict[str, Array] = {"data": image.astype(np.float64)}
     logits = maps["data"]
     for layer in parse(text)["layer"]:
@@ -311,7 +311,7 @@ def forward(text: str, weights: Blobs, image: Array) -> Array:
         elif kind == "ReLU":
             maps[tops[0]] = np.maximum(x, 0)
         elif kind == "LRN":
-            maps[tops[0]] = normalise(x)
+            maps[tops[0]] = normalize(x)
         elif kind == "Pooling":
             maps[tops[0]], maps[tops[1]] = pool(x)
         elif kind == "Upsample":
@@ -329,7 +329,7 @@ def convolve(x: Array, blobs: Sequence[NDArray[np.float32]], about: dict[str, li
     return y + blobs[1].reshape(1, -1, 1, 1) if len(blobs) > 1 else y
 
 
-def normalise(x: Array) -> Array:
+def normalize(x: Array) -> Array:
     squares = np.pad(x**2, ((0, 0), (2, 2), (0, 0), (0, 0)))
     total = sum(squares[:, start : start + x.shape[1]] for start in range(5))
     return np.asarray(x * (1 + 1e-4 / 5 * total) ** -0.75)

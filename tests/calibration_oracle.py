@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-VOID = 255
+IGNORE_INDEX = 255
 
 
-class Picture(NamedTuple):
+class Image(NamedTuple):
     """What a meter is given."""
 
     probabilities: np.ndarray  # (classes, H, W)
@@ -29,12 +29,12 @@ class Pixel(NamedTuple):
     uncertainty: float
 
 
-def pixels_of(pictures: list[Picture]) -> list[Pixel]:
+def pixels_of(images: list[Image]) -> list[Pixel]:
     found = []
-    for probabilities, truth, uncertainty in pictures:
+    for probabilities, truth, uncertainty in images:
         for row, column in np.ndindex(truth.shape):
             true = int(truth[row, column])
-            if true == VOID:
+            if true == IGNORE_INDEX:
                 continue
             shares = [float(value) for value in probabilities[:, row, column]]
             best = shares.index(max(shares))
@@ -75,10 +75,10 @@ def retained(pixels: list[Pixel], share: float) -> float:
     return mean([p.right for p in least])
 
 
-def patches_of(pictures: list[Picture], side: int) -> list[tuple[float, bool]]:
+def patches_of(images: list[Image], side: int) -> list[tuple[float, bool]]:
     """Mean uncertainty, and whether more than half is right, of each with a pixel that counts."""
     found = []
-    for probabilities, truth, uncertainty in pictures:
+    for probabilities, truth, uncertainty in images:
         height, width = truth.shape
         predicted = probabilities.argmax(axis=0)
         for top in range(0, height, side):
@@ -87,7 +87,7 @@ def patches_of(pictures: list[Picture], side: int) -> list[tuple[float, bool]]:
                     (row, column)
                     for row in range(top, min(top + side, height))
                     for column in range(left, min(left + side, width))
-                    if truth[row, column] != VOID
+                    if truth[row, column] != IGNORE_INDEX
                 ]
                 if places:
                     hits = sum(predicted[place] == truth[place] for place in places)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from segnet.data.sources import open_source
-from segnet.data.synthetic import write_scenes
-from segnet.labels import Labels
+from segnet.data.layouts import open_source
+from segnet.data.synthetic.scenes import write_scenes
+from segnet.labels import ClassTable
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
@@ -63,13 +63,13 @@ def narrow(narrow_config: SegNetConfig) -> SegNet:
 
 
 @pytest.fixture
-def five_labels() -> Labels:
-    return Labels.from_names(["sky", "house", "road", "tree", "car"])
+def five_labels() -> ClassTable:
+    return ClassTable.from_names(["sky", "house", "road", "tree", "car"])
 
 
 @pytest.fixture(scope="session")
 def toy() -> SegNet:
-    """Two stages, with batch norm that has seen pictures; not to be changed."""
+    """Two stages, with batch norm that has seen images; not to be changed."""
     torch.manual_seed(3)
     model = SegNet(
         SegNetConfig(

@@ -59,8 +59,8 @@ class Page(HTMLParser):
             self.cells[-1] += data
 
 
-def pictures_of(page: Page) -> list[tuple[str, NDArray[np.uint8]]]:
-    """Alternative text and RGB pixels of each picture."""
+def images_of(page: Page) -> list[tuple[str, NDArray[np.uint8]]]:
+    """Alternative text and RGB pixels of each image."""
     return [
         (image["alt"], np.asarray(Image.open(io.BytesIO(b64decode(image["src"].partition(",")[2]))).convert("RGB")))
         for image in page.all("img")
@@ -81,7 +81,7 @@ def assert_can_be_read(page: Page) -> None:
     names = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(names) == len(set(names))
     targets = [a["href"][1:] for tag in ("a", "use") for a in page.all(tag)]
-    assert set(targets) | {a["aria-labelledby"] for a in page.all("section")} <= set(names)
+    assert set(targets) | {a["aria-labeledby"] for a in page.all("section")} <= set(names)
     assert len(page.all("caption")) == len(page.all("table"))
     assert all(image["alt"] for image in page.all("img"))
     assert all(svg.get("aria-label") or svg.get("aria-hidden") for svg in page.all("svg"))

@@ -40,7 +40,7 @@ def floors() -> dict[str, int]:
 
 
 def room_of(module: str) -> str:
-    """``segnet.data.scene.film`` -> ``data``."""
+    """``segnet.data.synthetic.film`` -> ``data``."""
     return module.split(".")[1]
 
 
@@ -99,7 +99,7 @@ def test_imports_go_down_and_never_sideways(path: Path) -> None:
 def test_commands_do_not_know_each_other() -> None:
     for path in (PACKAGE / "commands").glob("*.py"):
         names = imported(parse(path), inside_functions=True)
-        assert not [name for name in names if name.startswith("segnet.commands")], path.name
+        assert not [name for name in names if name.startswith("segnet.cli.commands")], path.name
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
@@ -114,7 +114,7 @@ def test_what_needs_lightning_is_imported_inside_functions() -> None:
     assert users <= ON_LIGHTNING
 
 
-@pytest.mark.parametrize("module", ["segnet", "segnet.cli", "segnet.commands.predict"])
+@pytest.mark.parametrize("module", ["segnet", "segnet.cli.main", "segnet.cli.commands.predict"])
 def test_torch_is_not_imported_by(module: str) -> None:
     code = f"import sys, {module}; print(sorted({{'torch', 'lightning', 'kornia', 'torchvision'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -123,7 +123,7 @@ def test_torch_is_not_imported_by(module: str) -> None:
 
 def test_help_imports_no_torch_and_no_parser() -> None:
     code = (
-        "import sys\nfrom segnet.cli import main\n"
+        "import sys\nfrom segnet.cli.main import main\n"
         "try: main(['--help'])\nexcept SystemExit as end: assert end.code == 0\n"
         "print({'torch', 'jsonargparse', 'numpy'} & set(sys.modules))"
     )

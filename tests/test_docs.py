@@ -15,7 +15,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from segnet import cli
+from segnet.cli import main as cli
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -76,13 +76,13 @@ def test_commands_in_the_docs_parse(words: tuple[str, ...], tmp_path: Path, monk
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text(given, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    run = import_module(f"segnet.commands.{words[0]}").run
+    run = import_module(f"segnet.cli.commands.{words[0]}").run
     cli.parse(words[0], run, list(words[1:]))
 
 
 def test_yaml_settings_in_the_docs_parse(tmp_path: Path) -> None:
     """Blocks that begin with ``# mine.yaml`` are files for ``--config``."""
-    run = import_module("segnet.commands.train").run
+    run = import_module("segnet.cli.commands.train").run
     blocks = [text for page in USER_PAGES for text in _blocks(page, {"yaml"}) if text.startswith("# mine.yaml")]
     assert blocks
     for text in blocks:

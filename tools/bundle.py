@@ -9,9 +9,9 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from segnet import checkpoint
-from segnet.data.sources import open_source
-from segnet.evaluation import check_same_classes, evaluate
+from segnet.data.layouts import open_source
+from segnet.inference.evaluation import check_same_classes, evaluate
+from segnet.models import checkpoint
 from segnet.runtimes.pytorch import TorchRuntime
 
 WEIGHTS = Path(__file__).parents[1] / "src" / "segnet" / "models" / "weights"

@@ -13,7 +13,7 @@ $install -e '.[dev]'
 # whatever else imports it.
 $install --no-deps --upgrade --target .venv/timm timm torchvision
 PYTHONPATH=.venv/timm .venv/bin/pytest tests/timm
-# Exported models label pictures without torch.
+# Exported models label images without torch.
 slim=.venv/slim
 .venv/bin/segnet export segnet_light --format onnx --out "$slim/files/segnet_light.onnx"
 .venv/bin/segnet export segnet_light --format openvino --out "$slim/files/segnet_light.xml"
@@ -25,7 +25,7 @@ python3 -m venv "$slim"
 python3 -m venv .venv/executorch
 .venv/executorch/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[executorch]' pytest
 .venv/executorch/bin/pytest tests/executorch
-# The examples label the packaged picture as segnet predict does.
+# The examples label the packaged image as segnet predict does.
 missing=$(for tool in node npm cmake g++; do command -v "$tool" >/dev/null || echo "$tool"; done)
 if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     apt-get -qq update && apt-get -qq install -y nodejs npm cmake g++ >/dev/null

@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/explanation; every number in them comes out of ``segnet.ops`` and ``segnet.models``.
+"""Draw the images of docs/explanation; every number in them comes out of ``segnet.ops`` and ``segnet.models``.
 
     python tools/draw_codes.py
 
@@ -18,7 +18,7 @@ from segnet.ops import max_pool, max_unpool
 
 FOLDER = Path(__file__).parents[1] / "docs" / "explanation"
 
-# Okabe and Ito's colours, one per position; black text can be read on each.
+# Okabe and Ito's colors, one per position; black text can be read on each.
 POSITION_COLORS = ("#56b4e9", "#e69f00", "#3fbf95", "#d98cba")
 
 STYLE = """

@@ -28,7 +28,7 @@ def main() -> None:
         axes.plot(steps, values, color=color, marker="o", markersize=4)
         axes.annotate(f"{label}: {values[-1]:.3f}", (steps[-1], values[-1]), xytext=(-4, 8), ha="right",
                       textcoords="offset points", color=color)  # fmt: skip
-    axes.set(xlabel="training step", ylabel="mIoU on the validation pictures", ylim=(0, None))
+    axes.set(xlabel="training step", ylabel="mIoU on the validation images", ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(out, format="svg", metadata={"Date": None})

@@ -1,15 +1,15 @@
-"""Choose the colours of ``Labels.from_names`` and print them as src/segnet/labels.py holds them, and the table of
+"""Choose the colors of ``ClassTable.from_names`` and print them as src/segnet/labels.py holds them, and the table of
 docs/how-to/predict.md.
 
     python tools/make_palette.py
 
-Colour by colour, that of 33 x 33 x 33 which is farthest from its nearest among those already chosen, black (void) and
-white (lines, paper). The distance of two colours is the least that any of four kinds of sight makes of it: normal
+Color by color, that of 33 x 33 x 33 which is farthest from its nearest among those already chosen, black (void) and
+white (lines, paper). The distance of two colors is the least that any of four kinds of sight makes of it: normal
 vision, and no cones for long, middle or short waves.
 
 Sources: distances are Euclidean in OKLab (Ottosson 2020, https://bottosson.github.io/posts/oklab/), times 100; sight
 without one kind of cone is simulated in linear RGB as in Machado, Oliveira and Fernandes 2009, "A Physiologically-based
-Model for Simulation of Color Vision Deficiency", severity 1; the first colour is the blue of Okabe and Ito 2008.
+Model for Simulation of Color Vision Deficiency", severity 1; the first color is the blue of Okabe and Ito 2008.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SIGHTS = {
 OKABE_ITO = (
     (0, 114, 178), (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167),
 )  # fmt: skip
-# Darker or lighter ones look like black or white in a thin object, greyer ones in an overlay like no colour at all.
+# Darker or lighter ones look like black or white in a thin object, grayer ones in an overlay like no color at all.
 LIGHTNESS = (36, 95)
 LEAST_CHROMA = 10
 
@@ -62,7 +62,7 @@ _OKLAB = np.array(
 
 
 def seen(colors: Colors, sight: str) -> Points:
-    """What is seen of colours (N, 3), as points in OKLab times 100."""
+    """What is seen of colors (N, 3), as points in OKLab times 100."""
     parts = colors / 255
     linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
     simulated = np.clip(linear @ SIGHTS[sight].T, 0, 1)
@@ -71,7 +71,7 @@ def seen(colors: Colors, sight: str) -> Points:
 
 
 def choose(count: int) -> list[tuple[int, ...]]:
-    """The first so many colours of the palette."""
+    """The first so many colors of the palette."""
     candidates = _candidates()
     points = {sight: seen(candidates, sight) for sight in SIGHTS}
     nearest = np.full(len(candidates), np.inf)
@@ -86,7 +86,7 @@ def choose(count: int) -> list[tuple[int, ...]]:
 
 
 def smallest_distance(colors: Colors, sight: str) -> float:
-    """Of any two of the colours (N, 3)."""
+    """Of any two of the colors (N, 3)."""
     points = seen(colors, sight)
     return min(float(np.linalg.norm(one - other)) for one, other in itertools.combinations(points, 2))
 

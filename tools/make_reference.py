@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import segnet
-from segnet import cli
+from segnet.cli import main as cli
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 
 _NOTE = "<!-- Written by tools/make_reference.py; change the docstrings and run it again. -->\n"
 _CONSTANTS = {
-    "CAMVID": "CamVid's eleven classes, in the published order and colours (a `Labels`).",
-    "VOID": "255: the value of a pixel that belongs to no class.",
+    "CAMVID": "CamVid's eleven classes, in the published order and colors (a `ClassTable`).",
+    "IGNORE_INDEX": "255: the value of a pixel that belongs to no class.",
 }
 
 
@@ -61,7 +61,7 @@ def names() -> str:
 
 
 def _command(name: str) -> str:
-    parser = cli._parser(name, import_module(f"segnet.commands.{name}").run)
+    parser = cli._parser(name, import_module(f"segnet.cli.commands.{name}").run)
     actions = [action for action in parser._actions if action.dest not in {"help", "config"}]
     places = [action for action in actions if not action.option_strings]
     flags = [action for action in actions if action.option_strings]

@@ -1,4 +1,4 @@
-// Labels a picture with an OpenVINO file that `segnet export --format openvino` wrote.
+// Labels an image with an OpenVINO file that `segnet export --format openvino` wrote.
 //
 //     pip install openvino      (brings headers, libraries and CMake files)
 //     cmake -S . -B build && cmake --build build
@@ -17,7 +17,7 @@
 #include <string>
 #include <vector>
 
-struct Picture {
+struct Image {
     std::size_t height = 0, width = 0;
     std::vector<std::uint8_t> pixels;  // (height, width, 3), RGB
 };
@@ -30,23 +30,23 @@ std::size_t read_number(std::istream& file) {
     return number;
 }
 
-Picture read_ppm(const std::string& path) {
+Image read_ppm(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
     if (!file) throw std::runtime_error(path + ": cannot be opened");
     std::string kind(2, ' ');
     file.read(kind.data(), 2);
-    Picture picture;
-    picture.width = read_number(file);
-    picture.height = read_number(file);
+    Image image;
+    image.width = read_number(file);
+    image.height = read_number(file);
     const bool bytes = read_number(file) == 255 && kind == "P6";
     const auto possible = [](std::size_t side) { return 0 < side && side < 65536; };
-    if (!bytes || !possible(picture.width) || !possible(picture.height))
+    if (!bytes || !possible(image.width) || !possible(image.height))
         throw std::runtime_error(path + ": is not a binary PPM of 8 bits (P6 ... 255)");
     file.get();  // the one blank that ends the header
-    picture.pixels.resize(picture.height * picture.width * 3);
-    if (!file.read(reinterpret_cast<char*>(picture.pixels.data()), picture.pixels.size()))
+    image.pixels.resize(image.height * image.width * 3);
+    if (!file.read(reinterpret_cast<char*>(image.pixels.data()), image.pixels.size()))
         throw std::runtime_error(path + ": is cut off");
-    return picture;
+    return image;
 }
 
 // The file says all of itself in JSON under `segnet`, and the names of its classes once more under `names`:
@@ -61,7 +61,7 @@ std::vector<std::string> class_names(const ov::Model& model) {
     return names;
 }
 
-// The model takes float32 (N, 3, H, W) in [0, 1]; compiled like this it takes bytes (N, H, W, 3), as pictures have.
+// The model takes float32 (N, 3, H, W) in [0, 1]; compiled like this it takes bytes (N, H, W, 3), as images have.
 ov::CompiledModel compile(const std::shared_ptr<ov::Model>& model) {
     ov::preprocess::PrePostProcessor steps(model);
     steps.input().tensor().set_element_type(ov::element::u8).set_layout("NHWC");
@@ -73,14 +73,14 @@ ov::CompiledModel compile(const std::shared_ptr<ov::Model>& model) {
 }
 
 // Class of each pixel, row by row.
-std::vector<std::uint8_t> label(ov::CompiledModel& compiled, Picture& picture) {
+std::vector<std::uint8_t> label(ov::CompiledModel& compiled, Image& image) {
     auto request = compiled.create_infer_request();
     request.set_input_tensor(
-        ov::Tensor(ov::element::u8, {1, picture.height, picture.width, 3}, picture.pixels.data()));
+        ov::Tensor(ov::element::u8, {1, image.height, image.width, 3}, image.pixels.data()));
     request.infer();
     const ov::Tensor logits = request.get_tensor("logits");  // (1, classes, H, W)
     const auto* value = logits.data<const float>();
-    const std::size_t area = picture.height * picture.width;
+    const std::size_t area = image.height * image.width;
     std::vector<float> best(value, value + area);
     std::vector<std::uint8_t> mask(area, 0);
     for (std::size_t index = 1; index < logits.get_shape()[1]; ++index)
@@ -92,10 +92,10 @@ std::vector<std::uint8_t> label(ov::CompiledModel& compiled, Picture& picture) {
     return mask;
 }
 
-// A grey picture whose values are class numbers.
-void write_pgm(const std::string& path, const std::vector<std::uint8_t>& mask, const Picture& picture) {
+// A gray image whose values are class numbers.
+void write_pgm(const std::string& path, const std::vector<std::uint8_t>& mask, const Image& image) {
     std::ofstream file(path, std::ios::binary);
-    file << "P5\n" << picture.width << ' ' << picture.height << "\n255\n";
+    file << "P5\n" << image.width << ' ' << image.height << "\n255\n";
     file.write(reinterpret_cast<const char*>(mask.data()), mask.size());
     if (!file.flush()) throw std::runtime_error(path + ": cannot be written");
 }
@@ -110,13 +110,13 @@ void print_shares(const std::vector<std::uint8_t>& mask, const std::vector<std::
 }
 
 int main(int count, char** words) try {
-    if (count != 4) throw std::runtime_error("usage: label MODEL.xml PICTURE.ppm MASK.pgm");
+    if (count != 4) throw std::runtime_error("usage: label MODEL.xml IMAGE.ppm MASK.pgm");
     const auto model = ov::Core().read_model(words[1]);
     const auto names = class_names(*model);
-    auto picture = read_ppm(words[2]);
+    auto image = read_ppm(words[2]);
     auto compiled = compile(model);
-    const auto mask = label(compiled, picture);
-    write_pgm(words[3], mask, picture);
+    const auto mask = label(compiled, image);
+    write_pgm(words[3], mask, image);
     print_shares(mask, names);
 } catch (const std::exception& error) {
     std::string told = error.what();  // OpenVINO tells where in its sources first, and what last

@@ -1,4 +1,4 @@
-// Labels a picture with an ONNX file that `segnet export` wrote.
+// Labels an image with an ONNX file that `segnet export` wrote.
 //
 //     npm install
 //     node label.mjs segnet_light.onnx photo.png mask.png
@@ -61,7 +61,7 @@ function argmax({ data, dims: [, classes, height, width] }) {
 }
 
 function writeMask(path, mask, { width, height }) {
-  const png = new PNG({ width, height, colorType: 0, inputColorType: 0 }); // grey, its values are class numbers
+  const png = new PNG({ width, height, colorType: 0, inputColorType: 0 }); // gray, its values are class numbers
   png.data = Buffer.from(mask);
   writeFileSync(path, PNG.sync.write(png, { colorType: 0, inputColorType: 0 }));
 }
@@ -78,16 +78,16 @@ async function main(model, source, target) {
   const file = readFileSync(model);
   const about = metadata(file).segnet;
   if (!about) throw new Error(`${model}: does not say which classes it knows; give a file that 'segnet export' wrote`);
-  const picture = PNG.sync.read(readFileSync(source));
+  const image = PNG.sync.read(readFileSync(source));
   const session = await ort.InferenceSession.create(file);
-  const { logits } = await session.run({ image: toTensor(picture) }, ["logits"]);
+  const { logits } = await session.run({ image: toTensor(image) }, ["logits"]);
   const mask = argmax(logits);
-  writeMask(target, mask, picture);
+  writeMask(target, mask, image);
   printShares(mask, JSON.parse(about).labels.names);
 }
 
 try {
-  if (process.argv.length !== 5) throw new Error("usage: node label.mjs MODEL.onnx PICTURE.png MASK.png");
+  if (process.argv.length !== 5) throw new Error("usage: node label.mjs MODEL.onnx IMAGE.png MASK.png");
   ort.env.logLevel = "fatal"; // what goes wrong is told once, below
   await main(...process.argv.slice(2));
 } catch (error) {

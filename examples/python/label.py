@@ -1,4 +1,4 @@
-"""Label a picture with an ONNX file that ``segnet export`` wrote; needs neither segnet nor PyTorch.
+"""Label an image with an ONNX file that ``segnet export`` wrote; needs neither segnet nor PyTorch.
 
 pip install numpy pillow onnxruntime
 python label.py segnet_light.onnx photo.jpg mask.png
@@ -12,16 +12,16 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 
-def label(session: onnxruntime.InferenceSession, picture: Image.Image) -> np.ndarray:
+def label(session: onnxruntime.InferenceSession, path: Image.Image) -> np.ndarray:
     """Class of each pixel, uint8 (H, W)."""
-    pixels = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255  # (H, W, 3), RGB in [0, 1]
+    pixels = np.asarray(path.convert("RGB"), dtype=np.float32) / 255  # (H, W, 3), RGB in [0, 1]
     image = pixels.transpose(2, 0, 1)[None]  # (1, 3, H, W)
     logits = session.run(["logits"], {"image": image})[0]  # (1, classes, H, W)
     return logits[0].argmax(axis=0).astype(np.uint8)
 
 
 def main(model: str, source: str, target: str) -> None:
-    """Write the mask as a palette PNG, class numbers with colours, and print the share of each class."""
+    """Write the mask as a palette PNG, class numbers with colors, and print the share of each class."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     about = session.get_modelmeta().custom_metadata_map.get("segnet")
     if about is None:
@@ -29,9 +29,9 @@ def main(model: str, source: str, target: str) -> None:
     labels = json.loads(about)["labels"]
 
     mask = label(session, ImageOps.exif_transpose(Image.open(source)))
-    picture = Image.fromarray(mask)
-    picture.putpalette(np.uint8(labels["colors"]).tobytes())
-    picture.save(target)
+    image = Image.fromarray(mask)
+    image.putpalette(np.uint8(labels["colors"]).tobytes())
+    image.save(target)
 
     shares = np.bincount(mask.ravel(), minlength=len(labels["names"])) / mask.size
     for index in np.argsort(-shares, kind="stable"):
@@ -40,7 +40,7 @@ def main(model: str, source: str, target: str) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 4:
-        sys.exit("usage: python label.py MODEL.onnx PICTURE MASK.png")
+        sys.exit("usage: python label.py MODEL.onnx IMAGE MASK.png")
     onnxruntime.set_default_logger_severity(4)  # what goes wrong is told once, below
     try:
         main(*sys.argv[1:])

@@ -1,4 +1,4 @@
-"""SegNet: label every pixel of a picture; max-pooling positions, two bits each, are all the decoder keeps.
+"""SegNet: label every pixel of an image; max-pooling positions, two bits each, are all the decoder keeps.
 
     >>> import segnet
     >>> predictor = segnet.Predictor.load("segnet_light")
@@ -11,81 +11,124 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segnet.boundary.counts import BoundaryConfig
-    from segnet.boundary.scores import BoundaryMeter, BoundaryScores
-    from segnet.calibration.scores import CalibrationConfig, CalibrationMeter, CalibrationScores
-    from segnet.checkpoint import Checkpoint, bundled_models, load, save
-    from segnet.coco import CocoFile
+    from segnet.data.augmentation import AugmentConfig
     from segnet.data.dataset import Sample, SegmentationDataset
-    from segnet.data.sources import Source, open_dataset, open_source
-    from segnet.data.synthetic import draw_scene
-    from segnet.data.transforms import AugmentConfig
+    from segnet.data.layouts import Source, open_dataset, open_source
+    from segnet.data.synthetic.scenes import render_scene
     from segnet.errors import SegNetError
-    from segnet.evaluation import evaluate
     from segnet.exporting.export import export
     from segnet.exporting.programs import ExportConfig
-    from segnet.inference import Predictor
-    from segnet.labels import CAMVID, VOID, Labels
-    from segnet.look import Look
-    from segnet.metrics import Scores, confusion, score_mask
+    from segnet.inference.evaluation import evaluate
+    from segnet.inference.prediction import Prediction, SegmentedFrame
+    from segnet.inference.predictor import Predictor
+    from segnet.inference.stream import stream
+    from segnet.inference.tiling import TileConfig
+    from segnet.inference.tta import TTAConfig
+    from segnet.inference.video import segment_video
+    from segnet.labels import CAMVID, IGNORE_INDEX, ClassTable
+    from segnet.media.video.settings import VideoConfig
+    from segnet.metrics.boundary.counts import BoundaryConfig
+    from segnet.metrics.boundary.scores import BoundaryMeter, BoundaryScores
+    from segnet.metrics.calibration.scores import CalibrationConfig, CalibrationMeter, CalibrationScores
+    from segnet.metrics.confusion import Scores, confusion, score_mask
+    from segnet.models.checkpoint import Checkpoint, bundled_models, load, save
     from segnet.models.segnet import SegNet, SegNetConfig
     from segnet.models.zoo import create_model, list_encoders, list_models
     from segnet.ops import max_pool, max_unpool
-    from segnet.prediction import LabelledFrame, Prediction
-    from segnet.recalibration import recalibrate
-    from segnet.records import RecordFile
-    from segnet.runtimes.averaging import AverageConfig
-    from segnet.temperature import fit_temperature, scale_logits
-    from segnet.tiling import TileConfig
+    from segnet.results.coco import CocoFile
+    from segnet.results.records import RecordFile
+    from segnet.training.recalibration import recalibrate
     from segnet.training.run import train
     from segnet.training.settings import TrainConfig
-    from segnet.video.pipeline import label_video
-    from segnet.video.settings import VideoConfig
-    from segnet.video.streaming import stream
+    from segnet.training.temperature import fit_temperature, scale_logits
+    from segnet.visualization.style import OverlayStyle
 
 _HOMES = {
-    "segnet.boundary.counts": ("BoundaryConfig",),
-    "segnet.boundary.scores": ("BoundaryMeter", "BoundaryScores"),
-    "segnet.calibration.scores": ("CalibrationConfig", "CalibrationMeter", "CalibrationScores"),
-    "segnet.checkpoint": ("Checkpoint", "bundled_models", "load", "save"),
-    "segnet.coco": ("CocoFile",),
+    "segnet.metrics.boundary.counts": ("BoundaryConfig",),
+    "segnet.metrics.boundary.scores": ("BoundaryMeter", "BoundaryScores"),
+    "segnet.metrics.calibration.scores": ("CalibrationConfig", "CalibrationMeter", "CalibrationScores"),
+    "segnet.models.checkpoint": ("Checkpoint", "bundled_models", "load", "save"),
+    "segnet.results.coco": ("CocoFile",),
     "segnet.data.dataset": ("Sample", "SegmentationDataset"),
-    "segnet.data.sources": ("Source", "open_dataset", "open_source"),
-    "segnet.data.synthetic": ("draw_scene",),
-    "segnet.data.transforms": ("AugmentConfig",),
+    "segnet.data.layouts": ("Source", "open_dataset", "open_source"),
+    "segnet.data.synthetic.scenes": ("render_scene",),
+    "segnet.data.augmentation": ("AugmentConfig",),
     "segnet.errors": ("SegNetError",),
-    "segnet.evaluation": ("evaluate",),
+    "segnet.inference.evaluation": ("evaluate",),
     "segnet.exporting.export": ("export",),
     "segnet.exporting.programs": ("ExportConfig",),
-    "segnet.inference": ("Predictor",),
-    "segnet.labels": ("CAMVID", "VOID", "Labels"),
-    "segnet.look": ("Look",),
-    "segnet.metrics": ("Scores", "confusion", "score_mask"),
+    "segnet.inference.predictor": ("Predictor",),
+    "segnet.labels": ("CAMVID", "IGNORE_INDEX", "ClassTable"),
+    "segnet.visualization.style": ("OverlayStyle",),
+    "segnet.metrics.confusion": ("Scores", "confusion", "score_mask"),
     "segnet.models.segnet": ("SegNet", "SegNetConfig"),
     "segnet.models.zoo": ("create_model", "list_encoders", "list_models"),
     "segnet.ops": ("max_pool", "max_unpool"),
-    "segnet.prediction": ("LabelledFrame", "Prediction"),
-    "segnet.recalibration": ("recalibrate",),
-    "segnet.records": ("RecordFile",),
-    "segnet.runtimes.averaging": ("AverageConfig",),
-    "segnet.temperature": ("fit_temperature", "scale_logits"),
-    "segnet.tiling": ("TileConfig",),
+    "segnet.inference.prediction": ("SegmentedFrame", "Prediction"),
+    "segnet.training.recalibration": ("recalibrate",),
+    "segnet.results.records": ("RecordFile",),
+    "segnet.inference.tta": ("TTAConfig",),
+    "segnet.training.temperature": ("fit_temperature", "scale_logits"),
+    "segnet.inference.tiling": ("TileConfig",),
     "segnet.training.run": ("train",),
     "segnet.training.settings": ("TrainConfig",),
-    "segnet.video.pipeline": ("label_video",),
-    "segnet.video.settings": ("VideoConfig",),
-    "segnet.video.streaming": ("stream",),
+    "segnet.inference.video": ("segment_video",),
+    "segnet.media.video.settings": ("VideoConfig",),
+    "segnet.inference.stream": ("stream",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "CAMVID", "VOID", "AugmentConfig", "AverageConfig", "BoundaryConfig", "BoundaryMeter", "BoundaryScores",
-    "CalibrationConfig", "CalibrationMeter", "CalibrationScores", "Checkpoint", "CocoFile", "ExportConfig",
-    "LabelledFrame", "Labels", "Look", "Prediction", "Predictor", "RecordFile", "Sample", "Scores", "SegNet",
-    "SegNetConfig", "SegNetError", "SegmentationDataset", "Source", "TileConfig", "TrainConfig", "VideoConfig",
-    "bundled_models", "confusion", "create_model", "draw_scene", "evaluate", "export", "fit_temperature", "label_video",
-    "list_encoders", "list_models", "load", "max_pool", "max_unpool", "open_dataset", "open_source", "recalibrate",
-    "save", "scale_logits", "score_mask", "stream", "train",
+    "CAMVID",
+    "IGNORE_INDEX",
+    "AugmentConfig",
+    "BoundaryConfig",
+    "BoundaryMeter",
+    "BoundaryScores",
+    "CalibrationConfig",
+    "CalibrationMeter",
+    "CalibrationScores",
+    "Checkpoint",
+    "ClassTable",
+    "CocoFile",
+    "ExportConfig",
+    "OverlayStyle",
+    "Prediction",
+    "Predictor",
+    "RecordFile",
+    "Sample",
+    "Scores",
+    "SegNet",
+    "SegNetConfig",
+    "SegNetError",
+    "SegmentationDataset",
+    "SegmentedFrame",
+    "Source",
+    "TTAConfig",
+    "TileConfig",
+    "TrainConfig",
+    "VideoConfig",
+    "bundled_models",
+    "confusion",
+    "create_model",
+    "evaluate",
+    "export",
+    "fit_temperature",
+    "list_encoders",
+    "list_models",
+    "load",
+    "max_pool",
+    "max_unpool",
+    "open_dataset",
+    "open_source",
+    "recalibrate",
+    "render_scene",
+    "save",
+    "scale_logits",
+    "score_mask",
+    "segment_video",
+    "stream",
+    "train",
 ]  # fmt: skip
 
 

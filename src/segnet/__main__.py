@@ -1,6 +1,6 @@
 """``python -m segnet`` is ``segnet``."""
 
-from segnet.cli import main
+from segnet.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -2,7 +2,7 @@
 
 SegNetError            one sentence: what was given, what was expected, what to do (exit code 2)
 ├── ConfigError        a setting, a name or a flag that does not fit
-├── DataError          a picture, a mask or a data set that cannot be used
+├── DataError          an image, a mask or a data set that cannot be used
 ├── ModelError         a model file that is not ours, damaged or of another class count
 ├── OutputError        a place that cannot be written
 ├── ShapeError         tensors whose shapes do not belong together
@@ -33,7 +33,7 @@ class ConfigError(SegNetError, ValueError):
 
 
 class DataError(SegNetError, ValueError):
-    """A picture, a mask or a data set cannot be used as it is."""
+    """An image, a mask or a data set cannot be used as it is."""
 
 
 class ModelError(SegNetError, ValueError):

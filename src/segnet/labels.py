@@ -1,7 +1,7 @@
-"""The class table: names, colours, and which pixels do not count.
+"""The class table: names, colors, and which pixels do not count.
 
 Inside the program a mask holds 0 .. classes-1, and 255 for void, whatever the files on disk use.
-CamVid's eleven classes, their order and their colours are those of the authors' tutorial
+CamVid's eleven classes, their order and their colors are those of the authors' tutorial
 (SegNet-Tutorial, Scripts/camvid11.png).
 """
 
@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from segnet.errors import ConfigError
 
-__all__ = ["CAMVID", "CAMVID12", "PASCAL", "SUN", "VOID", "Color", "Labels"]
+__all__ = ["CAMVID", "CAMVID12", "IGNORE_INDEX", "PASCAL", "SUN", "ClassTable", "Color"]
 
-VOID = 255
+IGNORE_INDEX = 255
 """The value of a pixel that belongs to no class: left out of loss and scores."""
 
 Color = tuple[int, int, int]
 
-# 255 colours, each as far as can be from those before it, to readers with and without one of the three kinds of cones:
+# 255 colors, each as far as can be from those before it, to readers with and without one of the three kinds of cones:
 # see tools/make_palette.py, which chose them.
 _SAFE_COLORS = """
 0072b2 ef9710 780008 97b7ff c74028 203878 ffd760 a778ff 18a797 8f00ff 974870 00efbf 6800b7 ef6060 9f2000 bfc778
@@ -47,53 +47,53 @@ efef00 700068 f74080 2897ff ef40ef df8f50 8020d7 8f4068 8f68a7 787800 ef5060 8f5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labels:
-    """Names and colours of the classes, in the order of their index.
+class ClassTable:
+    """Names and colors of the classes, in the order of their index.
 
     Attributes:
         names: one name per class; 1 to 255 of them, each different.
         colors: one (red, green, blue) in 0..255 per class.
 
     Raises:
-        ConfigError: no or too many names, a name twice, or another number of colours.
+        ConfigError: no or too many names, a name twice, or another number of colors.
     """
 
     names: tuple[str, ...]
     colors: tuple[Color, ...]
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.names) <= VOID:
-            raise ConfigError(f"{len(self.names)} class names were given; 1 to {VOID} are possible")
+        if not 1 <= len(self.names) <= IGNORE_INDEX:
+            raise ConfigError(f"{len(self.names)} class names were given; 1 to {IGNORE_INDEX} are possible")
         twice = sorted(name for name, count in Counter(self.names).items() if count > 1)
         if twice:
             raise ConfigError(f"class name {twice[0]!r} stands twice in the list; give each class its own name")
         if len(self.colors) != len(self.names):
-            raise ConfigError(f"{len(self.colors)} colours for {len(self.names)} classes; give one colour per class")
+            raise ConfigError(f"{len(self.colors)} colors for {len(self.names)} classes; give one color per class")
         if any(len(color) != 3 or not all(0 <= part <= 255 for part in color) for color in self.colors):
-            raise ConfigError("each colour must be three numbers from 0 to 255 (red, green, blue)")
+            raise ConfigError("each color must be three numbers from 0 to 255 (red, green, blue)")
 
     @classmethod
-    def from_names(cls, names: Sequence[str]) -> Labels:
-        """Labels with colours that colour-blind readers can tell apart, the better the fewer they are."""
+    def from_names(cls, names: Sequence[str]) -> ClassTable:
+        """ClassTable with colors that color-blind readers can tell apart, the better the fewer they are."""
         return cls(names=tuple(names), colors=_safe_colors(len(names)))
 
     @classmethod
-    def numbered(cls, classes: int) -> Labels:
-        """Labels of classes whose names are not known: class0, class1, and so on."""
+    def numbered(cls, classes: int) -> ClassTable:
+        """ClassTable of classes whose names are not known: class0, class1, and so on."""
         return cls.from_names([f"class{index}" for index in range(classes)])
 
     @classmethod
-    def from_lines(cls, text: str) -> Labels:
-        """Labels of a text with one name per line.
+    def from_lines(cls, text: str) -> ClassTable:
+        """ClassTable of a text with one name per line.
 
         Raises:
-            ConfigError: see ``Labels``.
+            ConfigError: see ``ClassTable``.
         """
         return cls.from_names([name for line in text.splitlines() if (name := line.strip())])
 
     @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> Labels:
-        """Labels as a ``data.yaml`` gives them: ``names``, a list or number: name, and optionally ``colors``.
+    def from_settings(cls, settings: Mapping[str, Any]) -> ClassTable:
+        """ClassTable as a ``data.yaml`` gives them: ``names``, a list or number: name, and optionally ``colors``.
 
         Raises:
             ConfigError: there are no names, or they are of another form.
@@ -111,8 +111,8 @@ class Labels:
         return cls.from_names(names)
 
     @classmethod
-    def from_dict(cls, table: Mapping[str, Any]) -> Labels:
-        """Labels from what ``to_dict`` wrote.
+    def from_dict(cls, table: Mapping[str, Any]) -> ClassTable:
+        """ClassTable from what ``to_dict`` wrote.
 
         Raises:
             ConfigError: ``names`` or ``colors`` is missing or is not a list of the right form.
@@ -128,9 +128,9 @@ class Labels:
         """A table that JSON and YAML can hold."""
         return {"names": list(self.names), "colors": [list(color) for color in self.colors]}
 
-    def colorblind(self) -> Labels:
-        """The same classes in the colours of ``from_names``."""
-        return Labels.from_names(self.names)
+    def colorblind(self) -> ClassTable:
+        """The same classes in the colors of ``from_names``."""
+        return ClassTable.from_names(self.names)
 
     @property
     def classes(self) -> int:
@@ -138,7 +138,7 @@ class Labels:
         return len(self.names)
 
     def palette(self) -> NDArray[np.uint8]:
-        """Colour of every mask value: uint8 (256, 3); void and unused values are black."""
+        """Color of every mask value: uint8 (256, 3); void and unused values are black."""
         table = np.zeros((256, 3), dtype=np.uint8)
         table[: self.classes] = self.colors
         return table
@@ -150,7 +150,7 @@ def _safe_colors(count: int) -> tuple[Color, ...]:
 
 
 def _voc_color(index: int) -> Color:
-    """Pascal VOC's colour of a class: three bits of its index at a time go to red, green and blue, highest bit first.
+    """Pascal VOC's color of a class: three bits of its index at a time go to red, green and blue, highest bit first.
 
     Source: VOClabelcolormap.m of the VOC development kit.
     """
@@ -158,7 +158,7 @@ def _voc_color(index: int) -> Color:
     return red, green, blue
 
 
-CAMVID = Labels(
+CAMVID = ClassTable(
     names=(
         "Sky", "Building", "Pole", "Road", "Pavement", "Tree",
         "SignSymbol", "Fence", "Car", "Pedestrian", "Bicyclist",
@@ -168,26 +168,26 @@ CAMVID = Labels(
         (192, 128, 128), (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192),
     ),
 )  # fmt: skip
-"""CamVid's eleven classes, in the published order and colours."""
+"""CamVid's eleven classes, in the published order and colors."""
 
-CAMVID12 = Labels(
+CAMVID12 = ClassTable(
     names=(*CAMVID.names[:3], "Road_marking", *CAMVID.names[3:]),
     colors=(*CAMVID.colors[:3], (255, 69, 0), *CAMVID.colors[3:]),
 )
 """CamVid's classes with road markings, as the authors' driving web demo has them (camvid12.png)."""
 
-PASCAL = Labels(
+PASCAL = ClassTable(
     names=(
         "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
         "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
     ),
     colors=tuple(_voc_color(index) for index in range(21)),
 )  # fmt: skip
-"""Pascal VOC's twenty classes and the background, in its order and colours."""
+"""Pascal VOC's twenty classes and the background, in its order and colors."""
 
-SUN = Labels(
+SUN = ClassTable(
     names=(
-        "Unlabelled",
+        "Unlabeled",
         "Wall", "Floor", "Cabinet", "Bed", "Chair", "Sofa", "Table", "Door", "Window", "Bookshelf", "Picture",
         "Counter", "Blinds", "Desk", "Shelves", "Curtain", "Dresser", "Pillow", "Mirror", "Floor-mat", "Clothes",
         "Ceiling", "Books", "Fridge", "TV", "Paper", "Towel", "Shower-curtain", "Box", "Whiteboard", "Person",
@@ -197,5 +197,5 @@ SUN = Labels(
 )  # fmt: skip
 """SUN RGB-D's 37 classes in the order of the paper's Table 5, behind a class 0 that was never learned.
 
-The colours are our choice (VOC's formula): the authors' sun.png is not known here.
+The colors are our choice (VOC's formula): the authors' sun.png is not known here.
 """

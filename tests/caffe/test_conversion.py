@@ -185,13 +185,13 @@ def test_missing_biases_are_zeros(tmp_path: Path):
 
 
 @torch.no_grad()
-def test_grey_pictures_have_one_channel(tmp_path: Path):
+def test_gray_images_have_one_channel(tmp_path: Path):
     text = basic_text((5, 6), 4, (9, 8))
     weights = random_weights(text, np.random.default_rng(0), channels=1)
     model = converted(tmp_path, text, weights).model
-    grey = np.random.default_rng(1).integers(0, 256, (1, 1, 9, 8)).astype(np.float64)
-    expected = forward(text, weights, grey)
-    logits = model(torch.tensor(grey / 255).float())
+    gray = np.random.default_rng(1).integers(0, 256, (1, 1, 9, 8)).astype(np.float64)
+    expected = forward(text, weights, gray)
+    logits = model(torch.tensor(gray / 255).float())
     np.testing.assert_allclose(logits, expected, rtol=0, atol=2e-4 * np.abs(expected).max())
 
 
@@ -200,7 +200,7 @@ DATA = 'layer { name: "data" type: "DenseImageData" top: "data" top: "label" %s 
 
 @pytest.mark.parametrize("place", ["prototxt", "weights"])
 @torch.no_grad()
-def test_what_the_data_layer_does_to_the_picture_is_kept(tmp_path: Path, place: str):
+def test_what_the_data_layer_does_to_the_image_is_kept(tmp_path: Path, place: str):
     size = (8, 12)
     bare = vgg_text(TWO, 5, size)
     text = DATA % "transform_param { scale: 0.5 mean_value: 104.0 mean_value: 117.0 mean_value: 123.0 }" + bare
@@ -324,7 +324,7 @@ def test_widths_that_unpooling_cannot_have_are_refused(tmp_path: Path):
 @pytest.mark.parametrize(
     ("transform", "told"),
     [
-        ('mean_file: "mean.binaryproto"', "layer 'data' subtracts a picture"),
+        ('mean_file: "mean.binaryproto"', "layer 'data' subtracts an image"),
         ("scale: 0.0", "layer 'data' has scale 0 and 1 means"),
         ("scale: -1.0", "layer 'data' has scale -1"),
         ("mean_value: 1.0 mean_value: 2.0", "layer 'data' has scale 1 and 2 means"),
@@ -332,7 +332,7 @@ def test_widths_that_unpooling_cannot_have_are_refused(tmp_path: Path):
         ("scale: 1e-45", "describes a net that cannot be built|has scale"),
     ],
 )
-def test_what_a_data_layer_cannot_do_to_the_picture_is_refused(tmp_path: Path, transform: str, told: str):
+def test_what_a_data_layer_cannot_do_to_the_image_is_refused(tmp_path: Path, transform: str, told: str):
     blobs, _ = written(tmp_path, BASIC, random_weights(BASIC, np.random.default_rng(0)))
     (tmp_path / "net.prototxt").write_text(DATA % f"transform_param {{ {transform} }}" + BASIC)
     with pytest.raises(ModelError, match=told):

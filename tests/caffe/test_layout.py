@@ -96,7 +96,7 @@ ODD_DROP = 'layer { name: "odd" type: "Dropout" bottom: "conv1_1" top: "conv1_1"
         (changed(("alpha: 0.0001", "alpha: 0.001")), "layer 'norm' has alpha 0.001; SegNet-Basic's is 0.0001"),
         (changed(("local_size: 5", "local_size: 3")), "layer 'norm' has local_size 3"),
         (changed(("local_size: 5", "k: 2.0")), "layer 'norm' has k 2"),
-        (changed(("local_size: 5", "norm_region: WITHIN_CHANNEL")), "layer 'norm' normalises within a channel"),
+        (changed(("local_size: 5", "norm_region: WITHIN_CHANNEL")), "layer 'norm' normalizes within a channel"),
         (changed(("beta: 0.75", 'beta: "x"')), "layer 'norm' has beta 'x', where a number belongs"),
         (changed(('"ReLU"', '"Dropout"')), "layer 'conv1' is not followed by a ReLU"),
         (changed((RELU, ""), text=VGG), "layer 'conv1_2_D' is not followed by a ReLU"),

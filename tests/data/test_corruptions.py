@@ -1,4 +1,4 @@
-"""Spoiled pictures: what is done to them, and that it is the same everywhere."""
+"""Spoiled images: what is done to them, and that it is the same everywhere."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from PIL import Image
 
 from segnet.data.corruptions import CORRUPTIONS, corrupt
 from segnet.data.dataset import Sample, SegmentationDataset
-from segnet.data.synthetic import draw_scene
+from segnet.data.synthetic.scenes import render_scene
 from segnet.errors import ConfigError
 from segnet.labels import CAMVID
 
-SCENE = draw_scene(3)[0]
+SCENE = render_scene(3)[0]
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_a_picture_is_changed_in_the_same_way_each_time_and_itself_left_alone(name):
+def test_an_image_is_changed_in_the_same_way_each_time_and_itself_left_alone(name):
     before = SCENE.copy()
     spoiled = corrupt(SCENE, name, key="a")
     assert np.array_equal(SCENE, before)
@@ -31,13 +31,13 @@ def test_a_picture_is_changed_in_the_same_way_each_time_and_itself_left_alone(na
 
 
 @pytest.mark.parametrize("name", ["night", "rain", "noise"])
-def test_each_picture_has_noise_of_its_own(name):
+def test_each_image_has_noise_of_its_own(name):
     assert not np.array_equal(corrupt(SCENE, name, key="a"), corrupt(SCENE, name, key="b"))
 
 
-def test_grey_is_the_luminance_of_itu_r_601():
+def test_gray_is_the_luminance_of_itu_r_601():
     red, green, blue = np.moveaxis(SCENE.astype(float), 2, 0)
-    spoiled = corrupt(SCENE, "grey")
+    spoiled = corrupt(SCENE, "gray")
     assert np.abs(spoiled[..., 0] - (0.299 * red + 0.587 * green + 0.114 * blue)).max() <= 1
     assert np.array_equal(spoiled[..., 0], spoiled[..., 2])
 
@@ -106,7 +106,7 @@ def test_random_numbers_are_those_of_the_file_s_name_on_every_machine():
 
 
 def test_what_cannot_be_spoiled_is_told():
-    with pytest.raises(ConfigError, match="no corruption 'fog'; known are grey, night"):
+    with pytest.raises(ConfigError, match="no corruption 'fog'; known are gray, night"):
         corrupt(SCENE, "fog")
-    with pytest.raises(ConfigError, match="RGB pictures"):
-        corrupt(SCENE[..., 0], "grey")
+    with pytest.raises(ConfigError, match="RGB images"):
+        corrupt(SCENE[..., 0], "gray")

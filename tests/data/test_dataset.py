@@ -11,9 +11,9 @@ from PIL import Image
 
 from segnet.data.dataset import Sample, SegmentationDataset, collate, worker_error
 from segnet.errors import ConfigError, DataError, MissingPackageError, ShapeError
-from segnet.labels import Labels
+from segnet.labels import ClassTable
 
-LABELS = Labels.from_names(["sky", "road", "car"])
+LABELS = ClassTable.from_names(["sky", "road", "car"])
 
 
 def sample(folder: Path, mask: np.ndarray, image: np.ndarray | None = None, name: str = "a") -> Sample:
@@ -29,7 +29,7 @@ def one(folder: Path, mask: list[list[int]], dtype: type = np.uint8, **options) 
     return SegmentationDataset([sample(folder, np.array(mask, dtype=dtype))], LABELS, **options)
 
 
-def test_a_sample_is_the_picture_in_zero_to_one_and_its_classes(tmp_path: Path):
+def test_a_sample_is_the_image_in_zero_to_one_and_its_classes(tmp_path: Path):
     pixels = np.array([[[0, 51, 255], [255, 0, 0]]], dtype=np.uint8)
     data = SegmentationDataset([sample(tmp_path, np.array([[2, 255]], dtype=np.uint8), pixels)], LABELS)
     item = data[0]
@@ -41,7 +41,7 @@ def test_a_sample_is_the_picture_in_zero_to_one_and_its_classes(tmp_path: Path):
     assert len(data) == 1
 
 
-def test_a_grey_channel_is_made_of_the_colours(tmp_path: Path):
+def test_a_gray_channel_is_made_of_the_colors(tmp_path: Path):
     pixels = np.array([[[255, 0, 0], [9, 9, 9]]], dtype=np.uint8)
     data = SegmentationDataset([sample(tmp_path, np.zeros((1, 2), np.uint8), pixels)], LABELS, channels=1)
     assert data[0]["image"].shape == (1, 1, 2)
@@ -82,7 +82,7 @@ def test_sixteen_bit_values_do_not_wrap_around(tmp_path: Path):
         one(tmp_path, [[256, 65535, 1]], dtype=np.uint16)[0]
 
 
-def test_a_black_and_white_mask_is_recognised_when_void_is_another_value(tmp_path: Path):
+def test_a_black_and_white_mask_is_recognized_when_void_is_another_value(tmp_path: Path):
     with pytest.raises(DataError, match="look like a two-class mask"):
         one(tmp_path, [[0, 255]], void=())[0]
 
@@ -95,7 +95,7 @@ def test_no_void_is_said(tmp_path: Path):
 def test_a_mask_of_another_size_is_refused_with_both_sizes(tmp_path: Path):
     image = np.zeros((4, 5, 3), np.uint8)
     data = SegmentationDataset([sample(tmp_path, np.zeros((2, 3), np.uint8), image)], LABELS)
-    with pytest.raises(DataError, match=r"a_mask\.png: the mask is 3x2 pixels but its picture a\.png is 5x4"):
+    with pytest.raises(DataError, match=r"a_mask\.png: the mask is 3x2 pixels but its image a\.png is 5x4"):
         data[0]
 
 
@@ -109,7 +109,7 @@ def test_resizing_gives_the_size_and_invents_no_class(tmp_path: Path, size: tupl
     assert 0 <= item["image"].min() <= item["image"].max() <= 1
 
 
-def test_resizing_keeps_picture_and_mask_together(tmp_path: Path):
+def test_resizing_keeps_image_and_mask_together(tmp_path: Path):
     mask = np.zeros((12, 16), np.uint8)
     mask[4:, 8:] = 2
     image = np.repeat(mask[:, :, None] * 100, 3, axis=2)

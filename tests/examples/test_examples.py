@@ -1,4 +1,4 @@
-"""The programs under ``examples`` label the packaged picture as ``segnet predict`` does.
+"""The programs under ``examples`` label the packaged image as ``segnet predict`` does.
 
 Run by ``tools/check.sh`` where torch is missing; its folder ``files`` holds the exported models, the mask of
 ``segnet predict``, and what npm installed. A C++ compiler, CMake and node must be there.
@@ -31,20 +31,20 @@ NAMES = [
 class Program:
     """One example, ready to run, with the kinds of file that it reads and writes."""
 
-    def __init__(self, *command: str | Path, model: str, picture: str, mask: str, folder: Path) -> None:
+    def __init__(self, *command: str | Path, model: str, image: str, mask: str, folder: Path) -> None:
         self.command = command
         self.model = FILES / f"segnet_light{model}"
-        self.picture = folder / f"street{picture}"
+        self.image = folder / f"street{image}"
         self.mask = folder / f"mask{mask}"
         with Image.open(STREET) as street:
-            street.save(self.picture)  # so that every program gets the pixels that segnet got
+            street.save(self.image)  # so that every program gets the pixels that segnet got
 
     def __call__(self, *words: Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run([*self.command, *words], capture_output=True, text=True)
 
-    def shares(self, picture: Path) -> dict[str, float]:
-        """What it prints of a picture: percent by class."""
-        done = self(self.model, picture, self.mask)
+    def shares(self, image: Path) -> dict[str, float]:
+        """What it prints of an image: percent by class."""
+        done = self(self.model, image, self.mask)
         assert done.returncode == 0, done.stderr
         assert not done.stderr
         rows = [re.fullmatch(r" *(\d+\.\d)%  (\w+)", line) for line in done.stdout.splitlines()]
@@ -53,7 +53,7 @@ class Program:
 
 def python(folder: Path) -> Program:
     script = EXAMPLES / "python" / "label.py"
-    return Program(sys.executable, script, model=".onnx", picture=".png", mask=".png", folder=folder)
+    return Program(sys.executable, script, model=".onnx", image=".png", mask=".png", folder=folder)
 
 
 def cpp(folder: Path) -> Program:
@@ -63,13 +63,13 @@ def cpp(folder: Path) -> Program:
     for words in (["-S", EXAMPLES / "cpp", "-B", build, strict], ["--build", build]):
         done = subprocess.run(["cmake", *words], capture_output=True, text=True, env={**os.environ, "PATH": path})
         assert done.returncode == 0, done.stdout + done.stderr
-    return Program(build / "label", model=".xml", picture=".ppm", mask=".pgm", folder=folder)
+    return Program(build / "label", model=".xml", image=".ppm", mask=".pgm", folder=folder)
 
 
 def javascript(folder: Path) -> Program:
     script = shutil.copy(EXAMPLES / "javascript" / "label.mjs", folder)
     (folder / "node_modules").symlink_to(FILES / "javascript" / "node_modules")
-    return Program("node", script, model=".onnx", picture=".png", mask=".png", folder=folder)
+    return Program("node", script, model=".onnx", image=".png", mask=".png", folder=folder)
 
 
 @pytest.fixture(scope="module", params=[python, cpp, javascript], ids=lambda make: make.__name__)
@@ -91,12 +91,12 @@ def without_metadata(model: Path, folder: Path) -> Path:
 
 
 def read(mask: Path) -> np.ndarray:
-    with Image.open(mask) as picture:
-        return np.asarray(picture)
+    with Image.open(mask) as image:
+        return np.asarray(image)
 
 
 def test_the_mask_is_the_one_of_segnet_predict_and_its_shares_are_told(program: Program) -> None:
-    shares = program.shares(program.picture)
+    shares = program.shares(program.image)
     mask = read(program.mask)
     expected = read(FILES / "torch" / "mask" / "street.png")
     assert mask.shape == expected.shape
@@ -106,31 +106,31 @@ def test_the_mask_is_the_one_of_segnet_predict_and_its_shares_are_told(program: 
     assert list(shares) == [NAMES[index] for index in np.argsort(-counts, kind="stable")]
 
 
-def corner(picture: Path, folder: Path) -> Path:
-    small = folder / f"corner{picture.suffix}"
-    with Image.open(picture) as whole:
+def corner(image: Path, folder: Path) -> Path:
+    small = folder / f"corner{image.suffix}"
+    with Image.open(image) as whole:
         whole.crop((0, 0, 45, 33)).save(small)
     return small
 
 
 def test_any_size_works(program: Program, tmp_path: Path) -> None:
-    assert sum(program.shares(corner(program.picture, tmp_path)).values()) == pytest.approx(100, abs=0.6)
+    assert sum(program.shares(corner(program.image, tmp_path)).values()) == pytest.approx(100, abs=0.6)
     assert read(program.mask).shape == (33, 45)
 
 
 def test_every_error_is_one_line(program: Program, tmp_path: Path) -> None:
-    model, picture, mask = program.model, corner(program.picture, tmp_path), tmp_path / program.mask.name
-    cut = tmp_path / f"cut{picture.suffix}"
-    cut.write_bytes(picture.read_bytes()[:1000])
+    model, image, mask = program.model, corner(program.image, tmp_path), tmp_path / program.mask.name
+    cut = tmp_path / f"cut{image.suffix}"
+    cut.write_bytes(image.read_bytes()[:1000])
     silent = without_metadata(model, tmp_path)
     missing = tmp_path / "missing"
     wrong = {
         "usage": (model,),
-        "missing": (missing.with_suffix(model.suffix), picture, mask),
-        "missing.": (model, missing.with_suffix(picture.suffix), mask),
-        "does not say which classes": (silent, picture, mask),
+        "missing": (missing.with_suffix(model.suffix), image, mask),
+        "missing.": (model, missing.with_suffix(image.suffix), mask),
+        "does not say which classes": (silent, image, mask),
         "": (model, cut, mask),
-        "nowhere": (model, picture, tmp_path / "nowhere" / mask.name),
+        "nowhere": (model, image, tmp_path / "nowhere" / mask.name),
     }
     for reason, words in wrong.items():
         done = program(*words)

@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
-from segnet.commands.export import run
+from segnet.cli.commands.export import run
 from segnet.errors import ConfigError, MissingPackageError, ModelError, OutputError
 from segnet.exporting.coreml import require_sound
 from segnet.exporting.export import Report, export
 from segnet.exporting.programs import ExportConfig
-from segnet.labels import Labels
-from segnet.metadata import KEY, ModelInfo
+from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import create_model
+from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.protocol import open_runtime
 
 SIZE = (17, 22)
-LABELS = Labels.from_names(["sky", "Straße", "<tree>"])
+LABELS = ClassTable.from_names(["sky", "Straße", "<tree>"])
 KNOWN = {
     "add", "cast", "const", "conv", "equal", "greater", "maximum", "mul", "pad", "real_div", "relu",
     "slice_by_index", "sub", "upsample_nearest_neighbor",
@@ -62,7 +62,7 @@ def test_a_package_holds_known_operators_alone(report: Report) -> None:
 
 def test_a_report_says_that_nothing_was_compared(report: Report) -> None:
     told = json.loads(report.path.with_name("toy.mlpackage.report.json").read_text(encoding="utf-8"))
-    assert (told["checked"], told["agreement"], told["pictures"]) == (False, None, [])
+    assert (told["checked"], told["agreement"], told["images"]) == (False, None, [])
     assert told["bytes"] == sum(part.stat().st_size for part in report.path.rglob("*") if part.is_file())
     assert report.agreement != report.agreement
 

@@ -12,7 +12,7 @@ import torch
 from segnet.errors import MissingPackageError, ModelError, ShapeError
 from segnet.exporting.export import export
 from segnet.exporting.programs import ExportConfig
-from segnet.labels import Labels
+from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
 from segnet.runtimes.executorch import ExecuTorchRuntime
 from segnet.runtimes.protocol import open_runtime
@@ -21,12 +21,12 @@ from segnet.runtimes.protocol import open_runtime
 @pytest.fixture(scope="session")
 def path(toy: SegNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("executorch") / "toy.pte"
-    labels = Labels.from_names(["sky", "Straße", "<tree>"])
+    labels = ClassTable.from_names(["sky", "Straße", "<tree>"])
     config = ExportConfig(size=(17, 22))
     return export(toy, labels, out, format="executorch", config=config, provenance={"licence": "mine"}).path
 
 
-def test_a_file_gives_pytorchs_logits_for_one_picture_and_for_more(path: Path, toy: SegNet) -> None:
+def test_a_file_gives_pytorchs_logits_for_one_image_and_for_more(path: Path, toy: SegNet) -> None:
     image = torch.rand(3, 3, 17, 22)
     with torch.no_grad():
         expected = toy(image).numpy()
@@ -41,7 +41,7 @@ def test_a_file_says_what_it_is(path: Path) -> None:
 
 
 def test_another_size_is_told(path: Path) -> None:
-    with pytest.raises(ShapeError, match="exported for pictures of 17x22, not 8x8"):
+    with pytest.raises(ShapeError, match="exported for images of 17x22, not 8x8"):
         ExecuTorchRuntime(path).mask(np.zeros((1, 3, 8, 8), dtype=np.float32))
 
 

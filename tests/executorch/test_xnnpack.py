@@ -13,53 +13,53 @@ from torch.export import ExportedProgram
 from torch.fx import Interpreter, Node
 
 from segnet.data.dataset import Sample, SegmentationDataset
-from segnet.data.writing import write_image, write_mask
 from segnet.errors import ConfigError, MissingPackageError, ModelError, ShapeError
 from segnet.exporting.export import Report
-from segnet.exporting.int8 import Calibration, export_int8
+from segnet.exporting.int8.export import Calibration, export_int8
+from segnet.exporting.int8.gate import Quantized, sensitivities
+from segnet.exporting.int8.xnnpack import CalibratedProgram
 from segnet.exporting.programs import ExportConfig, make_program
-from segnet.labels import Labels
+from segnet.inference.prediction import argmax
+from segnet.labels import ClassTable
+from segnet.media.images.writing import write_image, write_mask
 from segnet.models.segnet import SegNet
-from segnet.prediction import argmax
-from segnet.quantization.gate import Quantized, sensitivities
-from segnet.quantization.xnnpack import CalibratedProgram
 from segnet.runtimes.executorch import ExecuTorchRuntime
 from segnet.runtimes.protocol import Image
 
 SIZE = (17, 22)
-LABELS = Labels.from_names(["sky", "house", "road"])
+LABELS = ClassTable.from_names(["sky", "house", "road"])
 ALLOWED = 0.6
 """Much, since weights by chance leave no margin between the classes."""
 
 
 @pytest.fixture(scope="session")
-def pictures() -> list[Image]:
+def images() -> list[Image]:
     generator = np.random.default_rng(0)
     return [np.rint(generator.random((1, 3, *SIZE)) * 255).astype(np.float32) / 255 for _ in range(4)]
 
 
 @pytest.fixture(scope="session")
-def calibrated(toy: SegNet, pictures: list[Image]) -> CalibratedProgram:
-    return CalibratedProgram(make_program(toy, ExportConfig(size=SIZE), batch=1), pictures)
+def calibrated(toy: SegNet, images: list[Image]) -> CalibratedProgram:
+    return CalibratedProgram(make_program(toy, ExportConfig(size=SIZE), batch=1), images)
 
 
 @pytest.fixture(scope="session")
-def data(toy: SegNet, pictures: list[Image], tmp_path_factory: pytest.TempPathFactory) -> SegmentationDataset:
-    """Pictures whose masks are what the float32 network says of them: its mIoU is 1."""
+def data(toy: SegNet, images: list[Image], tmp_path_factory: pytest.TempPathFactory) -> SegmentationDataset:
+    """Images whose masks are what the float32 network says of them: its mIoU is 1."""
     root, samples = tmp_path_factory.mktemp("data"), []
-    for number, picture in enumerate(pictures):
+    for number, image in enumerate(images):
         name = f"{number}.png"
         sample = Sample(root / "images" / name, root / "masks" / name, name)
-        write_image(sample.image, np.rint(picture[0].transpose(1, 2, 0) * 255).astype(np.uint8))
+        write_image(sample.image, np.rint(image[0].transpose(1, 2, 0) * 255).astype(np.uint8))
         with torch.no_grad():
-            write_mask(sample.mask, argmax(toy(torch.from_numpy(picture)).numpy())[0], LABELS)
+            write_mask(sample.mask, argmax(toy(torch.from_numpy(image)).numpy())[0], LABELS)
         samples.append(sample)
     return SegmentationDataset(samples, LABELS)
 
 
 @pytest.fixture(scope="session")
 def exported(
-    toy: SegNet, pictures: list[Image], data: SegmentationDataset, tmp_path_factory: pytest.TempPathFactory
+    toy: SegNet, images: list[Image], data: SegmentationDataset, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Report, Quantized[Any]]:
     return export_int8(
         toy,
@@ -67,7 +67,7 @@ def exported(
         tmp_path_factory.mktemp("exported") / "toy.pte",
         format="executorch",
         config=ExportConfig(size=SIZE),
-        calibration=Calibration(pictures=pictures, data=data, max_drop=ALLOWED),
+        calibration=Calibration(images=images, data=data, max_drop=ALLOWED),
         provenance={"licence": "mine"},
     )
 
@@ -128,17 +128,17 @@ def test_a_convolution_that_is_kept_has_its_own_filters(calibrated: CalibratedPr
         assert ("dequantize" in str(nodes[name].args[1].target)) == (name != kept)
 
 
-def test_with_all_convolutions_kept_nothing_changes(calibrated: CalibratedProgram, pictures: list[Image]) -> None:
+def test_with_all_convolutions_kept_nothing_changes(calibrated: CalibratedProgram, images: list[Image]) -> None:
     same = calibrated.rounded(calibrated.convolutions)
     assert not [node for node in same.graph.nodes if "quantize" in str(node.target)]
     for exact, found in zip(
-        calibrated.outputs(calibrated.exact, pictures), calibrated.outputs(same, pictures), strict=True
+        calibrated.outputs(calibrated.exact, images), calibrated.outputs(same, images), strict=True
     ):
         np.testing.assert_allclose(found, exact, atol=1e-5)
 
 
-def test_sensitivities_name_every_convolution(calibrated: CalibratedProgram, pictures: list[Image]) -> None:
-    found = sensitivities(calibrated, pictures[:1])
+def test_sensitivities_name_every_convolution(calibrated: CalibratedProgram, images: list[Image]) -> None:
+    found = sensitivities(calibrated, images[:1])
     assert set(found) == set(calibrated.convolutions)
     assert min(found.values()) > 0.0
 
@@ -154,11 +154,11 @@ def test_a_file_keeps_its_scores_and_tells_them(exported: tuple[Report, Quantize
 
 
 def test_a_file_gives_what_the_rounded_program_gives(
-    exported: tuple[Report, Quantized[Any]], calibrated: CalibratedProgram, pictures: list[Image]
+    exported: tuple[Report, Quantized[Any]], calibrated: CalibratedProgram, images: list[Image]
 ) -> None:
     runtime = ExecuTorchRuntime(exported[0].path)
-    for picture, logits in zip(pictures, calibrated.outputs(calibrated.rounded(()), pictures), strict=True):
-        assert (runtime.mask(picture) == argmax(logits)).mean() > 0.9
+    for image, logits in zip(images, calibrated.outputs(calibrated.rounded(()), images), strict=True):
+        assert (runtime.mask(image) == argmax(logits)).mean() > 0.9
 
 
 def test_convolutions_and_rounding_are_xnnpacks(exported: tuple[Report, Quantized[Any]]) -> None:
@@ -169,7 +169,7 @@ def test_convolutions_and_rounding_are_xnnpacks(exported: tuple[Report, Quantize
 
 
 def test_a_loss_that_cannot_be_helped_is_told_and_nothing_is_written(
-    toy: SegNet, pictures: list[Image], data: SegmentationDataset, tmp_path: Path
+    toy: SegNet, images: list[Image], data: SegmentationDataset, tmp_path: Path
 ) -> None:
     with pytest.raises(ModelError, match=r"float32 has 1\.0000, INT8 0\.\d+ with 0, 0\.\d+ with 1, 0\.\d+ with 2 of 5"):
         export_int8(
@@ -178,17 +178,17 @@ def test_a_loss_that_cannot_be_helped_is_told_and_nothing_is_written(
             tmp_path / "toy.pte",
             format="executorch",
             config=ExportConfig(size=SIZE),
-            calibration=Calibration(pictures=pictures, data=data, max_drop=0.0),
+            calibration=Calibration(images=images, data=data, max_drop=0.0),
         )
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_picture_is_told(calibrated: CalibratedProgram) -> None:
+def test_no_image_is_told(calibrated: CalibratedProgram) -> None:
     with pytest.raises(ConfigError, match="none was given"):
         CalibratedProgram(calibrated.exact, [])
 
 
-def test_a_picture_of_another_size_is_told(calibrated: CalibratedProgram) -> None:
+def test_an_image_of_another_size_is_told(calibrated: CalibratedProgram) -> None:
     with pytest.raises(ShapeError, match=r"\(1, 3, 8, 8\); give all of them \(1, 3, 17, 22\)"):
         CalibratedProgram(calibrated.exact, [np.zeros((1, 3, 8, 8), dtype=np.float32)])
 

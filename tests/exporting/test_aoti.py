@@ -8,7 +8,7 @@ import torch
 from segnet.errors import ConfigError
 from segnet.exporting.export import export
 from segnet.exporting.programs import ExportConfig
-from segnet.labels import Labels
+from segnet.labels import ClassTable
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
@@ -22,7 +22,7 @@ def model() -> SegNet:
 
 
 def test_a_compiled_file_gives_pytorchs_mask_and_says_what_it_is(
-    model: SegNet, five_labels: Labels, tmp_path: Path
+    model: SegNet, five_labels: ClassTable, tmp_path: Path
 ) -> None:
     config = ExportConfig(size=(17, 23), output="probabilities")
     path = export(model, five_labels, tmp_path / "toy.pt2", format="aoti", config=config).path
@@ -33,7 +33,7 @@ def test_a_compiled_file_gives_pytorchs_mask_and_says_what_it_is(
     assert (runtime.info.name, runtime.info.labels) == ("toy", five_labels)
 
 
-def test_a_missing_compiler_is_told(model: SegNet, five_labels: Labels, tmp_path: Path) -> None:
+def test_a_missing_compiler_is_told(model: SegNet, five_labels: ClassTable, tmp_path: Path) -> None:
     missing = torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)})
     told = r"AOTInductor could not compile the model .* needs a C\+\+ compiler"
     with missing, pytest.raises(ConfigError, match=told):

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from segnet.errors import ModelError
-from segnet.exporting.comparison import Tolerance, compare, pictures, require_close
-from segnet.labels import Labels
-from segnet.metadata import ModelInfo
+from segnet.exporting.comparison import Tolerance, compare, images, require_close
+from segnet.labels import ClassTable
+from segnet.runtimes.model_info import ModelInfo
 from segnet.runtimes.protocol import FileRuntime, Image
 
-LABELS = Labels.from_names(["a", "b", "c"])
+LABELS = ClassTable.from_names(["a", "b", "c"])
 
 
 class Changed(FileRuntime):
-    """The picture itself, changed: a file that does not quite do what it should."""
+    """The image itself, changed: a file that does not quite do what it should."""
 
     def __init__(self, change: Callable[[np.ndarray], np.ndarray]) -> None:
         super().__init__(Path("changed.onnx"), ModelInfo(name="changed", labels=LABELS))
@@ -34,7 +34,7 @@ class Itself(nn.Module):
 
 
 def judge(change: Callable[[np.ndarray], np.ndarray], tolerance: Tolerance = Tolerance()) -> None:  # noqa: B008
-    compared = [compare(Changed(change), Itself(), name, image) for name, image in pictures(None, 3)]
+    compared = [compare(Changed(change), Itself(), name, image) for name, image in images(None, 3)]
     require_close(compared, tolerance)
 
 
@@ -118,12 +118,12 @@ def test_masks_are_compared_by_their_pixels() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_pictures_have_the_size_and_the_channels_that_the_file_takes(channels: int) -> None:
-    shapes = [image.shape for _, image in pictures((24, 31), channels)]
+def test_images_have_the_size_and_the_channels_that_the_file_takes(channels: int) -> None:
+    shapes = [image.shape for _, image in images((24, 31), channels)]
     assert shapes == [(1, channels, 24, 31)] * 3
-    free = [image.shape for _, image in pictures(None, channels)]
+    free = [image.shape for _, image in images(None, channels)]
     assert {(1, channels, 1, 1), (2, channels, 33, 47), (1, channels, 360, 480)} <= set(free)
-    assert min(min(image.shape[2:]) for _, image in pictures(None, channels, tiny=False)) > 32
-    for _, image in pictures(None, channels):
+    assert min(min(image.shape[2:]) for _, image in images(None, channels, tiny=False)) > 32
+    for _, image in images(None, channels):
         assert image.dtype == np.float32
         assert 0.0 <= image.min() <= image.max() <= 1.0

@@ -17,7 +17,7 @@ from torch.export import ExportedProgram
 from segnet.errors import ConfigError, MissingPackageError, ModelError, OutputError
 from segnet.exporting.export import export
 from segnet.exporting.programs import ExportConfig, make_program
-from segnet.labels import Labels
+from segnet.labels import ClassTable
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
@@ -43,7 +43,7 @@ def names(folder: Path) -> set[str]:
     [("onnx", {"toy.onnx"}), ("openvino", {"toy.xml", "toy.bin"}), ("torch", {"toy.pt2"})],
 )
 def test_a_file_and_its_report_are_all_that_is_left(
-    kind: str, expected: set[str], shallow: SegNet, five_labels: Labels, tmp_path: Path
+    kind: str, expected: set[str], shallow: SegNet, five_labels: ClassTable, tmp_path: Path
 ) -> None:
     out = tmp_path / "new" / FILES[kind]
     report = export(shallow, five_labels, out, format=kind)
@@ -54,13 +54,13 @@ def test_a_file_and_its_report_are_all_that_is_left(
     assert kept["agreement"] >= 0.999
     assert (kept["size"], kept["output"], kept["precision"]) == (None, "logits", "float32")
     assert {"segnet", "torch"} <= set(kept["versions"])
-    assert kept["pictures"][0]["shape"] == [1, 3, 1, 1]
+    assert kept["images"][0]["shape"] == [1, 3, 1, 1]
     assert shallow.training
 
 
 @pytest.mark.parametrize("kind", FILES)
 def test_a_wrong_file_is_refused_and_the_old_one_stays(
-    kind: str, shallow: SegNet, five_labels: Labels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, shallow: SegNet, five_labels: ClassTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def spoilt(model: SegNet, config: ExportConfig, **words: Any) -> ExportedProgram:
         model = deepcopy(model)
@@ -80,7 +80,7 @@ def test_a_wrong_file_is_refused_and_the_old_one_stays(
 @pytest.mark.parametrize("kind", ["onnx", "openvino"])
 @pytest.mark.parametrize("output", ["mask", "probabilities"])
 def test_what_is_around_the_network_is_in_the_file(
-    kind: str, output: Any, shallow: SegNet, five_labels: Labels, tmp_path: Path
+    kind: str, output: Any, shallow: SegNet, five_labels: ClassTable, tmp_path: Path
 ) -> None:
     config = ExportConfig(output=output, resize_to=(24, 32))
     report = export(shallow, five_labels, tmp_path / FILES[kind], format=kind, config=config)
@@ -92,13 +92,13 @@ def test_what_is_around_the_network_is_in_the_file(
         np.testing.assert_allclose(runtime.probabilities(image).sum(axis=1), 1.0, rtol=1e-5)
 
 
-def test_a_file_of_one_size_is_checked_at_that_size(shallow: SegNet, five_labels: Labels, tmp_path: Path) -> None:
+def test_a_file_of_one_size_is_checked_at_that_size(shallow: SegNet, five_labels: ClassTable, tmp_path: Path) -> None:
     report = export(shallow, five_labels, tmp_path / "toy.onnx", config=ExportConfig(size=(20, 27)))
     assert {comparison.shape for comparison in report.comparisons} == {(1, 3, 20, 27)}
     assert open_runtime(report.path).info.size == (20, 27)
 
 
-def test_half_takes_two_bytes_a_weight(shallow: SegNet, five_labels: Labels, tmp_path: Path) -> None:
+def test_half_takes_two_bytes_a_weight(shallow: SegNet, five_labels: ClassTable, tmp_path: Path) -> None:
     out = tmp_path / "toy.xml"
     report = export(shallow, five_labels, out, format="openvino", config=ExportConfig(half=True))
     weights = sum(parameter.numel() for parameter in shallow.parameters())
@@ -106,7 +106,7 @@ def test_half_takes_two_bytes_a_weight(shallow: SegNet, five_labels: Labels, tmp
     assert out.with_suffix(".bin").stat().st_size < 3 * weights
 
 
-def test_half_keeps_what_onnx_runtime_takes_and_gives_float32(tmp_path: Path, five_labels: Labels) -> None:
+def test_half_keeps_what_onnx_runtime_takes_and_gives_float32(tmp_path: Path, five_labels: ClassTable) -> None:
     """Filters alone are halved; one of 64 channels shows that they are most of the file."""
     encoder, decoder = EncoderConfig(widths=((64, 64),)), DecoderConfig(widths=((64,),))
     model = SegNet(SegNetConfig(name="wide", encoder=encoder, decoder=decoder, classes=5))
@@ -125,7 +125,7 @@ def test_half_keeps_what_onnx_runtime_takes_and_gives_float32(tmp_path: Path, fi
     [
         ({"format": "caffe"}, "format 'caffe' is unknown; choose one of onnx, openvino"),
         ({"format": "openvino"}, r"toy.onnx is no name for this format; give one that ends in \.xml"),
-        ({"format": "executorch"}, "executorch takes pictures of one size; give it"),
+        ({"format": "executorch"}, "executorch takes images of one size; give it"),
         (
             {"format": "torch", "config": ExportConfig(half=True)},
             "torch cannot keep filters in float16 here; leave --half out, or choose onnx or openvino",
@@ -133,7 +133,7 @@ def test_half_keeps_what_onnx_runtime_takes_and_gives_float32(tmp_path: Path, fi
     ],
 )
 def test_what_does_not_fit_is_told(
-    words: dict[str, Any], told: str, shallow: SegNet, five_labels: Labels, tmp_path: Path
+    words: dict[str, Any], told: str, shallow: SegNet, five_labels: ClassTable, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=told):
         export(shallow, five_labels, tmp_path / "toy.onnx", **words)
@@ -141,7 +141,7 @@ def test_what_does_not_fit_is_told(
 
 def test_another_class_table_is_told(shallow: SegNet, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="the network has 5 classes but the class table 2"):
-        export(shallow, Labels.from_names(["a", "b"]), tmp_path / "toy.onnx")
+        export(shallow, ClassTable.from_names(["a", "b"]), tmp_path / "toy.onnx")
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_another_class_table_is_told(shallow: SegNet, tmp_path: Path) -> None:
     ],
 )
 def test_a_missing_library_is_told_first(
-    kind: str, package: str, extra: str, shallow: SegNet, five_labels: Labels, monkeypatch: pytest.MonkeyPatch
+    kind: str, package: str, extra: str, shallow: SegNet, five_labels: ClassTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     out = {"executorch": "toy.pte", "litert": "toy.tflite", **FILES}[kind]
@@ -163,13 +163,13 @@ def test_a_missing_library_is_told_first(
         export(shallow, five_labels, out, format=kind, config=ExportConfig(size=(8, 8)))
 
 
-def test_a_place_that_cannot_be_written_is_told(shallow: SegNet, five_labels: Labels, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_told(shallow: SegNet, five_labels: ClassTable, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"toy.onnx cannot be written"):
         export(shallow, five_labels, tmp_path / "file" / "toy.onnx")
 
 
-def test_an_encoder_that_is_not_ours_is_checked_on_larger_pictures(five_labels: Labels, tmp_path: Path) -> None:
+def test_an_encoder_that_is_not_ours_is_checked_on_larger_images(five_labels: ClassTable, tmp_path: Path) -> None:
     """Filters without a border cannot halve one pixel."""
 
     class Body(nn.Module):

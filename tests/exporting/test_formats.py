@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from segnet.exporting.formats import FORMATS, to_onnx, to_openvino, write_onnx, write_openvino
 from segnet.exporting.half import halve_filters
 from segnet.exporting.programs import ExportConfig, make_program
-from segnet.labels import Labels
-from segnet.metadata import ModelInfo
+from segnet.labels import ClassTable
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.runtimes.model_info import ModelInfo
 from segnet.runtimes.protocol import open_runtime
 
 # What TensorRT 8.5 reads (onnx-tensorrt, docs/operators.md), as far as our files have it. Later versions read more, and
@@ -47,7 +47,7 @@ def network() -> SegNet:
 
 @pytest.fixture(scope="module")
 def info() -> ModelInfo:
-    labels = Labels.from_names(["sky", "a car", "road", "Straße", "<x>"])
+    labels = ClassTable.from_names(["sky", "a car", "road", "Straße", "<x>"])
     return ModelInfo(name="toy", labels=labels, provenance={"licence": "CC BY 4.0"})
 
 
@@ -121,7 +121,7 @@ def test_resizing_to_a_side_of_one_pixel_is_pytorchs(info: ModelInfo, tmp_path: 
 
 
 def test_a_model_of_other_making_can_be_written(proto: onnx.ModelProto, info: ModelInfo, tmp_path: Path) -> None:
-    """What quantises a file hands it over as a ``ModelProto``; properties that it had give way to ours."""
+    """What quantizes a file hands it over as a ``ModelProto``; properties that it had give way to ours."""
     onnx.helper.set_model_props(proto, {"quantizer": "someone's"})
     write_onnx(proto, info, tmp_path / "model.onnx")
     assert open_runtime(tmp_path / "model.onnx").info == info

@@ -15,7 +15,7 @@ SIDES = [(1, 1), (1, 9), (7, 1), (23, 30), (40, 17)]
 
 @pytest.fixture
 def used(narrow: SegNet) -> SegNet:
-    """Three stages, with batch norm that has seen pictures; in training mode."""
+    """Three stages, with batch norm that has seen images; in training mode."""
     with torch.no_grad():
         narrow(torch.rand(2, 3, 24, 32))
     return narrow
@@ -58,7 +58,7 @@ def test_outputs_are_what_their_names_say(resize_to: tuple[int, int] | None, use
     assert logits.shape == (2, 5, 21, 33)
 
 
-def test_resizing_gives_the_network_the_working_size_and_the_caller_the_pictures(used: SegNet) -> None:
+def test_resizing_gives_the_network_the_working_size_and_the_caller_the_images(used: SegNet) -> None:
     seen: list[torch.Size] = []
     used.eval().register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
     image = torch.rand(1, 3, 24, 32)

@@ -17,16 +17,16 @@ from segnet.exporting.comparison import Tolerance, require_close
 from segnet.exporting.export import export, reference
 from segnet.exporting.programs import ExportConfig, Pipeline, make_program
 from segnet.exporting.sampling import Drop, kept_on, mean_and_uncertainty
-from segnet.inference import Predictor
-from segnet.labels import Labels
-from segnet.metadata import ModelInfo
+from segnet.inference.predictor import Predictor
+from segnet.labels import ClassTable
+from segnet.metrics.uncertainty import largest
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
-from segnet.models.sampling import dropouts
+from segnet.models.mc_dropout import dropouts
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.models.zoo import create_model
+from segnet.runtimes.model_info import ModelInfo
 from segnet.runtimes.protocol import FileRuntime, Image, open_runtime
-from segnet.uncertainty import largest
 
 SAMPLES = 4
 SIZE = (24, 32)
@@ -44,8 +44,8 @@ def make(probability: float, *, first: int = 1) -> SegNet:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """By suffix, a file that draws samples of any number of pictures; not to be changed."""
-    folder, labels = tmp_path_factory.mktemp("sampled"), Labels.numbered(5)
+    """By suffix, a file that draws samples of any number of images; not to be changed."""
+    folder, labels = tmp_path_factory.mktemp("sampled"), ClassTable.numbered(5)
 
     @cache
     def written(suffix: str) -> Path:
@@ -58,12 +58,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 @pytest.fixture
 def twice() -> Image:
-    """One picture, two times."""
+    """One image, two times."""
     return np.repeat(np.random.default_rng(0).random((1, 3, *SIZE), dtype=np.float32), 2, axis=0)
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pt2"])
-def test_every_run_and_every_picture_of_a_batch_is_drawn_anew(
+def test_every_run_and_every_image_of_a_batch_is_drawn_anew(
     suffix: str, exported: Callable[[str], Path], twice: Image
 ) -> None:
     runtime = open_runtime(exported(suffix), device="cpu")
@@ -99,7 +99,7 @@ def test_an_onnx_file_names_what_it_gives(exported: Callable[[str], Path]) -> No
 @pytest.mark.parametrize("output", ["probabilities", "mask"])
 def test_a_file_that_drops_nothing_gives_the_plain_networks_output(output: Any, tmp_path: Path) -> None:
     model, config = make(NOTHING), replace(CONFIG, output=output)
-    path = export(model, Labels.numbered(5), tmp_path / "toy.onnx", config=config).path
+    path = export(model, ClassTable.numbered(5), tmp_path / "toy.onnx", config=config).path
     runtime, image = open_runtime(path, device="cpu"), torch.rand(2, 3, 13, 18)
     assert isinstance(runtime, FileRuntime)
     with torch.no_grad():
@@ -146,7 +146,7 @@ class Sampler(FileRuntime):
     """A network as a file that draws samples."""
 
     def __init__(self, model: SegNet, config: ExportConfig = CONFIG, *, seed: int | None = None) -> None:
-        super().__init__(Path("toy.onnx"), ModelInfo(name="toy", labels=Labels.numbered(5), samples=config.samples))
+        super().__init__(Path("toy.onnx"), ModelInfo(name="toy", labels=ClassTable.numbered(5), samples=config.samples))
         self.network, self.seed = Pipeline(kept_on(model), config).eval(), seed
 
     @torch.no_grad()
@@ -224,12 +224,12 @@ def test_the_check_leaves_the_callers_generator_and_the_network_alone() -> None:
 def test_formats_that_draw_nothing_are_told(format: str, tmp_path: Path) -> None:  # noqa: A002
     config = replace(CONFIG, size=SIZE)
     with pytest.raises(ConfigError, match=f"{format} cannot draw samples here; leave --samples out, or choose one of"):
-        export(make(0.5), Labels.numbered(5), tmp_path / "toy.pte", format=format, config=config)
+        export(make(0.5), ClassTable.numbered(5), tmp_path / "toy.pte", format=format, config=config)
 
 
 def test_a_network_without_dropout_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="toy has no dropout, so its samples would all be the same"):
-        export(make(0.0), Labels.numbered(5), tmp_path / "toy.onnx", config=CONFIG)
+        export(make(0.0), ClassTable.numbered(5), tmp_path / "toy.onnx", config=CONFIG)
 
 
 def test_the_places_of_the_published_network_are_found() -> None:

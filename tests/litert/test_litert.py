@@ -12,12 +12,12 @@ import torch
 from segnet.errors import MissingPackageError, ModelError
 from segnet.exporting.export import export
 from segnet.exporting.programs import ExportConfig
-from segnet.labels import Labels
+from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
 from segnet.runtimes.litert import LiteRtRuntime
 from segnet.runtimes.protocol import open_runtime
 
-LABELS = Labels.from_names(["sky", "Straße", "<tree>"])
+LABELS = ClassTable.from_names(["sky", "Straße", "<tree>"])
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +26,7 @@ def path(toy: SegNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export(toy, LABELS, out, format="litert", config=ExportConfig(size=(16, 24))).path
 
 
-def test_a_file_gives_pytorchs_logits_for_one_picture_and_for_more(path: Path, toy: SegNet) -> None:
+def test_a_file_gives_pytorchs_logits_for_one_image_and_for_more(path: Path, toy: SegNet) -> None:
     image = torch.rand(3, 3, 16, 24)
     with torch.no_grad():
         expected = toy(image).numpy()

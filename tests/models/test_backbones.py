@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segnet import checkpoint
 from segnet.errors import ConfigError, MissingPackageError, ModelError
-from segnet.labels import Labels
+from segnet.labels import ClassTable
+from segnet.models import checkpoint
 from segnet.models.backbones import Backbone, timm_backbone
 from segnet.models.decoders import NoSkip
 from segnet.models.zoo import create_model
@@ -50,7 +50,7 @@ class Broken(nn.Module):
 
 
 class Floored(nn.Module):
-    """The picture, and two halvings of it that leave out what is odd."""
+    """The image, and two halvings of it that leave out what is odd."""
 
     def forward(self, x: Tensor) -> list[Tensor]:
         half = F.max_pool2d(x, 2)
@@ -91,7 +91,7 @@ def test_where_the_resolution_does_not_halve_nothing_is_kept_and_the_decoder_int
 
 @pytest.mark.parametrize("body", [Pyramid(), Pyramid(stem=2), Pyramid(stem=4), Pyramid(padding=0), Floored()])
 @pytest.mark.parametrize("size", [(24, 32), (37, 45)])
-def test_logits_have_the_size_of_the_picture(body: nn.Module, size: tuple[int, int]):
+def test_logits_have_the_size_of_the_image(body: nn.Module, size: tuple[int, int]):
     model = create_model("segnet", encoder=body, classes=5)
     logits = model(torch.rand(2, 3, *size))
     assert logits.shape == (2, 5, *size)
@@ -120,7 +120,7 @@ def test_the_module_is_left_as_it_was():
 
 
 @torch.no_grad()
-def test_a_saved_model_wants_its_module_again(tmp_path: Path, five_labels: Labels):
+def test_a_saved_model_wants_its_module_again(tmp_path: Path, five_labels: ClassTable):
     model = create_model("segnet", encoder=Pyramid(), classes=5).eval()
     path = checkpoint.save(model, five_labels, tmp_path / "mine.safetensors")
     x = torch.rand(1, 3, 19, 23)
@@ -147,7 +147,7 @@ def test_what_returns_no_list_of_maps_is_refused(result: object):
 
 
 def test_what_takes_other_channels_is_refused():
-    with pytest.raises(ConfigError, match="cannot take a picture of 97x131 with 4 channels"):
+    with pytest.raises(ConfigError, match="cannot take an image of 97x131 with 4 channels"):
         Backbone(Pyramid(), 4, codes=True)
 
 

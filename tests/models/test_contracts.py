@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx.experimental import _config
 
-from segnet import checkpoint
-from segnet.labels import Labels
+from segnet.labels import ClassTable
+from segnet.models import checkpoint
 from segnet.models.encoders import Widths
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.models.zoo import MODELS, create_model, list_encoders
@@ -232,10 +232,10 @@ def network(case: Case) -> SegNet:
 @pytest.fixture(scope="module")
 def logits(network: SegNet) -> Tensor:
     with torch.no_grad():
-        return network(a_picture())
+        return network(an_image())
 
 
-def a_picture(dtype: torch.dtype = torch.float32) -> Tensor:
+def an_image(dtype: torch.dtype = torch.float32) -> Tensor:
     """(1, 3, 33, 47) in [0, 1], the same on every machine."""
     return (noise()[: 3 * 33 * 47].view(1, 3, 33, 47) / 2 + 0.5).to(dtype)
 
@@ -248,7 +248,7 @@ compiles = pytest.mark.filterwarnings(
 
 class TestEveryModel:
     @torch.no_grad()
-    def test_keeps_the_size_of_the_picture(self, case: Case, network: SegNet):
+    def test_keeps_the_size_of_the_image(self, case: Case, network: SegNet):
         for side in case.sides():
             found = network(torch.rand(2, 3, *side))
             assert found.shape == (2, network.config.classes, *side)
@@ -266,12 +266,12 @@ class TestEveryModel:
             assert parameter.grad.any() or (unit != name and unit in norms), name
 
     def test_comes_back_from_its_file(self, case: Case, network: SegNet, logits: Tensor, tmp_path: Path):
-        labels = Labels.from_names([f"class {number}" for number in range(network.config.classes)])
+        labels = ClassTable.from_names([f"class {number}" for number in range(network.config.classes)])
         path = checkpoint.save(network, labels, tmp_path / "model.safetensors")
         loaded = checkpoint.load(path, encoder=case.body()).model
         assert loaded.config == network.config
         with torch.no_grad():
-            assert torch.equal(loaded(a_picture()), logits)
+            assert torch.equal(loaded(an_image()), logits)
 
     @torch.no_grad()
     def test_drops_out_in_training_only(self, case: Case):
@@ -285,14 +285,14 @@ class TestEveryModel:
     @torch.no_grad()
     def test_is_the_same_in_channels_last(self, network: SegNet, logits: Tensor):
         turned = deepcopy(network).to(memory_format=torch.channels_last)
-        found = turned(a_picture().contiguous(memory_format=torch.channels_last))
+        found = turned(an_image().contiguous(memory_format=torch.channels_last))
         torch.testing.assert_close(found, logits, rtol=1e-3, atol=1e-3 * logits.abs().max().item())
 
     @torch.no_grad()
     def test_is_nearly_the_same_in_bfloat16(self, network: SegNet, logits: Tensor):
-        halved = deepcopy(network).bfloat16()(a_picture(torch.bfloat16))
+        halved = deepcopy(network).bfloat16()(an_image(torch.bfloat16))
         with torch.autocast("cpu", torch.bfloat16):
-            mixed = network(a_picture())
+            mixed = network(an_image())
         for found in (halved, mixed):
             assert found.dtype == torch.bfloat16
             # Rounding moves some positions of near-equal maxima, and with them whole values.
@@ -374,7 +374,7 @@ def exported(model: SegNet) -> nn.Module:
 @torch.no_grad()
 def fingerprint(model: SegNet) -> list[float]:
     """Mean, spread, and four logits; in float64, so that rounding cannot move the position of a maximum."""
-    logits = filled(deepcopy(model).double())(a_picture(torch.float64))
+    logits = filled(deepcopy(model).double())(an_image(torch.float64))
     few = logits[0, [0, 1, -2, -1], [0, 20, 11, -1], [0, 3, 40, -1]]
     return [logits.mean().item(), logits.std().item(), *few.tolist()]
 

@@ -41,7 +41,7 @@ def test_context_is_its_formula() -> None:
     torch.testing.assert_close(context(x), x + context.expand(seen + context.everywhere(mean)))
 
 
-def test_every_place_sees_the_whole_picture() -> None:
+def test_every_place_sees_the_whole_image() -> None:
     context = Context(8, 32).eval()
     nn.init.ones_(context.expand.bn.weight)
     x = torch.rand(1, 8, 20, 30, requires_grad=True)
@@ -58,7 +58,7 @@ def test_a_striding_stem_has_one_stage_less_and_the_same_filters() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 4), (37, 42), (64, 96)])
-def test_logits_have_the_pictures_size(size: tuple[int, int]) -> None:
+def test_logits_have_the_images_size(size: tuple[int, int]) -> None:
     model = create_model("segnet_light", classes=3).eval()
     with torch.no_grad():
         assert model(torch.rand(1, 3, *size)).shape == (1, 3, *size)

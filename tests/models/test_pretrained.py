@@ -148,14 +148,14 @@ def test_the_real_vgg16_fits_the_real_segnet():
 
 
 @torch.no_grad()
-def test_a_grey_encoder_sees_a_grey_picture_as_the_coloured_one_does(tmp_path: Path):
+def test_a_gray_encoder_sees_a_gray_image_as_the_colored_one_does(tmp_path: Path):
     source = saved(torchvision_state(norm=True), tmp_path / "vgg.pth")
     three, other = narrow_encoder(3), narrow_encoder(1)
     load_encoder_weights(three, source)
     load_encoder_weights(other, source)
-    grey = torch.rand(1, 1, 8, 8)
-    expected = deepest(three, grey.expand(1, 3, 8, 8))
-    torch.testing.assert_close(deepest(other, grey), expected, rtol=1e-3, atol=1e-3)
+    gray = torch.rand(1, 1, 8, 8)
+    expected = deepest(three, gray.expand(1, 3, 8, 8))
+    torch.testing.assert_close(deepest(other, gray), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_input_filters_are_summed_repeated_and_rescaled():
@@ -367,9 +367,9 @@ def test_weights_trained_on_bgr_see_what_they_were_trained_on(tmp_path: Path):
     path = tmp_path / "squeezenet.safetensors"
     save_file(state, path, metadata={"input": "BGR, 0-255 minus 103.939 116.779 123.68"})
     model = create_model("segnet", encoder="squeezenet1_1", encoder_weights=str(path)).eval()
-    picture = torch.randint(256, (1, 3, 33, 40)).float()
-    bgr = picture.flip(1) - torch.tensor([103.939, 116.779, 123.68]).view(1, 3, 1, 1)
-    seen = (picture / 255 - model.mean) / model.std
+    image = torch.randint(256, (1, 3, 33, 40)).float()
+    bgr = image.flip(1) - torch.tensor([103.939, 116.779, 123.68]).view(1, 3, 1, 1)
+    seen = (image / 255 - model.mean) / model.std
     torch.testing.assert_close(deepest(model.encoder, seen), plain_squeezenet(state, bgr), rtol=1e-3, atol=1e-3)
 
 

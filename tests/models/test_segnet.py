@@ -166,20 +166,20 @@ def test_segnet_equals_a_plain_network_of_pytorch_operators():
 @pytest.mark.parametrize("height", range(1, 10))
 @pytest.mark.parametrize("width", range(1, 10))
 @torch.no_grad()
-def test_logits_have_the_size_of_the_picture(narrow: SegNet, height: int, width: int):
+def test_logits_have_the_size_of_the_image(narrow: SegNet, height: int, width: int):
     assert narrow.eval()(torch.rand(1, 3, height, width)).shape == (1, 5, height, width)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 5)])
 @torch.no_grad()
-def test_segnet_basic_labels_the_smallest_pictures(size: tuple[int, int]):
+def test_segnet_basic_labels_the_smallest_images(size: tuple[int, int]):
     logits = create_model("segnet_basic").eval()(torch.rand(2, 3, *size))
     assert logits.shape == (2, 11, *size)
     assert logits.isfinite().all()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 5)])
-def test_segnet_labels_the_smallest_pictures(size: tuple[int, int]):
+def test_segnet_labels_the_smallest_images(size: tuple[int, int]):
     assert on_meta("segnet").eval()(torch.rand(2, 3, *size, device="meta")).shape == (2, 11, *size)
 
 
@@ -290,7 +290,7 @@ def test_frozen_encoder_keeps_weights_and_statistics_while_the_decoder_learns(na
     assert not any(torch.equal(value, decoder[key]) for key, value in narrow.decoder.state_dict().items())
 
 
-def test_normalisation_is_inside(narrow: SegNet):
+def test_normalization_is_inside(narrow: SegNet):
     seen: list[Tensor] = []
     narrow.encoder.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0]))
     narrow.eval()(torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1).expand(1, 3, 4, 4))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from segnet.exporting.export import export
-from segnet.labels import Labels
+from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
 
 NAMES = ["sky", "Straße", "<tree>"]
@@ -24,7 +24,7 @@ def exported(toy: SegNet, tmp_path_factory: pytest.TempPathFactory) -> Callable[
     @cache
     def make(kind: str, suffix: str) -> Path:
         path = folder / f"{kind}{suffix}"
-        labels = Labels.from_names(NAMES)
+        labels = ClassTable.from_names(NAMES)
         return export(toy, labels, path, format=kind, provenance={"licence": "mine"}, scores={"miou": 0.5}).path
 
     return make

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from segnet import checkpoint
 from segnet.errors import ConfigError
-from segnet.labels import Labels
-from segnet.metadata import ModelInfo, Output
-from segnet.models.sampling import Sampler
+from segnet.labels import ClassTable
+from segnet.metrics.uncertainty import MEASURES, Measure, entropy
+from segnet.models import checkpoint
+from segnet.models.mc_dropout import Sampler
 from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.runtimes.model_info import ModelInfo, Output
 from segnet.runtimes.moments import Moments
 from segnet.runtimes.protocol import FileRuntime, Image, open_runtime
 from segnet.runtimes.pytorch import TorchRuntime
-from segnet.uncertainty import MEASURES, Measure, entropy
 
 SAMPLES = 6
 
@@ -35,10 +35,10 @@ def image() -> Image:
     return np.random.default_rng(0).random((2, 3, 21, 30), dtype=np.float32)
 
 
-def all_samples(model: SegNet, picture: Image) -> np.ndarray:
-    """Probabilities (samples, classes, H, W) of one picture, kept all at once."""
+def all_samples(model: SegNet, image: Image) -> np.ndarray:
+    """Probabilities (samples, classes, H, W) of one image, kept all at once."""
     with torch.no_grad():
-        drawn = list(Sampler(deepcopy(model).folded(), seed=3).logits(torch.from_numpy(picture[None]), SAMPLES))
+        drawn = list(Sampler(deepcopy(model).folded(), seed=3).logits(torch.from_numpy(image[None]), SAMPLES))
     return torch.cat(drawn).softmax(dim=1).double().numpy()
 
 
@@ -55,8 +55,8 @@ def test_the_estimate_is_numpys_of_all_samples(bayesian: SegNet, image: Image, m
     runtime = TorchRuntime(bayesian, device="cpu", samples=SAMPLES, seed=3)
     found = runtime.estimate(image, measure)
     assert found.uncertainty.dtype == np.float32
-    for number, picture in enumerate(image):
-        samples = all_samples(bayesian, picture)
+    for number, single in enumerate(image):
+        samples = all_samples(bayesian, single)
         np.testing.assert_allclose(found.probabilities[number], samples.mean(axis=0), atol=1e-5)
         np.testing.assert_allclose(found.uncertainty[number], by_numpy(samples, measure), atol=1e-5)
         assert (found.mask[number] == samples.mean(axis=0).argmax(axis=0)).mean() > 0.999
@@ -73,7 +73,7 @@ def test_unasked_the_uncertainty_is_the_papers_variance(bayesian: SegNet, image:
     np.testing.assert_array_equal(unasked, variance)
 
 
-def test_a_picture_alone_is_labelled_as_in_a_batch(bayesian: SegNet, image: Image) -> None:
+def test_an_image_alone_is_labeled_as_in_a_batch(bayesian: SegNet, image: Image) -> None:
     runtime = TorchRuntime(bayesian, device="cpu", samples=SAMPLES)
     np.testing.assert_array_equal(runtime.probabilities(image)[1:], runtime.probabilities(image[1:]))
 
@@ -133,7 +133,7 @@ class Drawing(FileRuntime):
     """A file that draws samples: what it gives, and how often it is asked."""
 
     def __init__(self, output: Output, samples: int | None = 16) -> None:
-        info = ModelInfo(name="toy", labels=Labels.numbered(3), output=output, samples=samples)
+        info = ModelInfo(name="toy", labels=ClassTable.numbered(3), output=output, samples=samples)
         super().__init__(Path("toy.onnx"), info)
         self.runs = 0
 
@@ -177,7 +177,7 @@ def test_an_exported_file_is_not_asked_for_other_samples_than_its_own(name: str)
         open_runtime(name, samples=8)
 
 
-def test_a_model_file_without_dropout_says_what_to_do(narrow: SegNet, five_labels: Labels, tmp_path: Path) -> None:
+def test_a_model_file_without_dropout_says_what_to_do(narrow: SegNet, five_labels: ClassTable, tmp_path: Path) -> None:
     path = checkpoint.save(narrow, five_labels, tmp_path / "plain.safetensors")
     with pytest.raises(ConfigError, match=r"narrow was made without dropout.*train it with --dropout 0\.5"):
         open_runtime(path, samples=8)

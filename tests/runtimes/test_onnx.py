@@ -33,7 +33,7 @@ def test_a_file_says_what_it_is(path: Path) -> None:
     assert (info.provenance, info.scores) == ({"licence": "mine"}, {"miou": 0.5})
 
 
-def test_channels_last_pictures_and_few_threads_are_taken(path: Path) -> None:
+def test_channels_last_images_and_few_threads_are_taken(path: Path) -> None:
     turned = np.random.default_rng(0).random((1, 9, 8, 3), dtype=np.float32).transpose(0, 3, 1, 2)
     plain = OnnxRuntime(path).output(np.ascontiguousarray(turned))
     np.testing.assert_array_equal(OnnxRuntime(path, device="cpu", threads=1).output(turned), plain)

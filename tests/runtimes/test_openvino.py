@@ -36,7 +36,7 @@ def test_a_file_gives_pytorchs_logits(path: Path, toy: SegNet, image: np.ndarray
     np.testing.assert_allclose(OpenVinoRuntime(path).output(image), expected, atol=1e-4)
 
 
-def test_one_picture_does_not_overwrite_the_one_before(path: Path) -> None:
+def test_one_image_does_not_overwrite_the_one_before(path: Path) -> None:
     runtime, zeros = OpenVinoRuntime(path), np.zeros((1, 3, 8, 8), dtype=np.float32)
     first = runtime.output(zeros)
     kept = first.copy()

@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from segnet.errors import ModelError, ShapeError
-from segnet.labels import Labels
-from segnet.metadata import ModelInfo
-from segnet.prediction import argmax
+from segnet.inference.prediction import argmax
+from segnet.labels import ClassTable
+from segnet.runtimes.model_info import ModelInfo
 from segnet.runtimes.protocol import FileRuntime, Image, open_runtime, softmax
 
-LABELS = Labels.from_names(["red", "green", "blue"])
+LABELS = ClassTable.from_names(["red", "green", "blue"])
 
 
 class Brightest(FileRuntime):
-    """The picture's own channels are the logits; keeps how many pictures came at once."""
+    """The image's own channels are the logits; keeps how many images came at once."""
 
     def __init__(self, **changes: Any) -> None:
         super().__init__(Path("brightest.onnx"), ModelInfo(name="brightest", labels=LABELS, **changes))
@@ -77,13 +77,13 @@ def test_every_output_is_put_together_again(image: Image) -> None:
 
 
 def test_a_batch_that_cannot_be_cut_is_told(image: Image) -> None:
-    with pytest.raises(ShapeError, match=r"brightest.onnx: was exported for 3 pictures at once, and 4 were given"):
+    with pytest.raises(ShapeError, match=r"brightest.onnx: was exported for 3 images at once, and 4 were given"):
         Brightest(batch=3).mask(image)
 
 
 def test_another_size_is_told(image: Image) -> None:
     assert Brightest(size=(5, 7)).mask(image).shape == (4, 5, 7)
-    with pytest.raises(ShapeError, match=r"exported for pictures of 6x7, not 5x7; .* or with --size 5 7"):
+    with pytest.raises(ShapeError, match=r"exported for images of 6x7, not 5x7; .* or with --size 5 7"):
         Brightest(size=(6, 7)).mask(image)
 
 

@@ -9,7 +9,7 @@ from segnet.runtimes.pytorch import TorchRuntime
 
 @pytest.fixture
 def used(narrow: SegNet) -> SegNet:
-    """A network whose batch norm has seen pictures, so that folding has something to fold."""
+    """A network whose batch norm has seen images, so that folding has something to fold."""
     narrow.train()
     with torch.no_grad():
         for _ in range(3):

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from segnet.errors import DataError
-from segnet.labels import VOID, Labels
-from segnet.metrics import Scores, score_mask
-from segnet.scoring.counting import ScoredPicture, Worst, score_pairs
+from segnet.labels import IGNORE_INDEX, ClassTable
+from segnet.metrics.confusion import Scores, score_mask
+from segnet.scoring.counting import ScoredImage, Worst, score_pairs
 from segnet.scoring.pairs import Pair, Pairing, open_truth, pair_up
 
-LABELS = Labels.from_names(["road", "sky", "car"])
+LABELS = ClassTable.from_names(["road", "sky", "car"])
 
 
 def write(folder: Path, maps: dict[str, np.ndarray]) -> Path:
@@ -27,30 +27,30 @@ def write(folder: Path, maps: dict[str, np.ndarray]) -> Path:
 
 def random_maps(seed: int) -> dict[str, np.ndarray]:
     chance = np.random.default_rng(seed)
-    return {f"{index}": chance.choice([0, 1, 2, VOID], (5, 4 + index)) for index in range(6)}
+    return {f"{index}": chance.choice([0, 1, 2, IGNORE_INDEX], (5, 4 + index)) for index in range(6)}
 
 
 def pairing_of(folder: Path, predicted: dict[str, np.ndarray], truth: dict[str, np.ndarray]) -> Pairing:
     return pair_up(write(folder / "found", predicted), open_truth(str(write(folder / "truth", truth)), labels=LABELS))
 
 
-def test_each_picture_has_its_own_scores_and_their_sum_is_that_of_all_pixels(tmp_path: Path) -> None:
+def test_each_image_has_its_own_scores_and_their_sum_is_that_of_all_pixels(tmp_path: Path) -> None:
     predicted, truth = random_maps(0), random_maps(1)
-    pictures = list(score_pairs(pairing_of(tmp_path, predicted, truth)))
-    assert [picture.pair.name for picture in pictures] == [*truth]
+    images = list(score_pairs(pairing_of(tmp_path, predicted, truth)))
+    assert [image.pair.name for image in images] == [*truth]
     total = Scores(np.zeros((3, 3), dtype=np.int64), LABELS)
-    for picture in pictures:
-        name = picture.pair.name
-        np.testing.assert_array_equal(picture.predicted, predicted[name])
-        np.testing.assert_array_equal(picture.truth, truth[name])
-        total += picture.scores
+    for image in images:
+        name = image.pair.name
+        np.testing.assert_array_equal(image.predicted, predicted[name])
+        np.testing.assert_array_equal(image.truth, truth[name])
+        total += image.scores
     every = [np.concatenate([part.ravel() for part in maps.values()]).astype(np.uint8) for maps in (predicted, truth)]
     assert total.to_dict() == score_mask(*every, LABELS).to_dict()
-    assert total.unlabelled_pixels > 0
+    assert total.unlabeled_pixels > 0
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_any_number_of_processes_gives_the_same_pictures_in_the_same_order(tmp_path: Path, workers: int) -> None:
+def test_any_number_of_processes_gives_the_same_images_in_the_same_order(tmp_path: Path, workers: int) -> None:
     pairing = pairing_of(tmp_path, random_maps(0), random_maps(1))
     alone, many = (
         [(one.pair.name, json.dumps(one.scores.to_dict())) for one in score_pairs(pairing, workers=processes)]
@@ -73,22 +73,22 @@ def test_a_value_that_is_no_class_is_refused_with_the_file(tmp_path: Path) -> No
         list(score_pairs(pairing))
 
 
-def picture_of(name: str, right: int) -> ScoredPicture:
+def image_of(name: str, right: int) -> ScoredImage:
     """Of ten pixels so many are right; -1: void everywhere."""
-    truth = np.full(10, VOID if right < 0 else 0, dtype=np.uint8)
+    truth = np.full(10, IGNORE_INDEX if right < 0 else 0, dtype=np.uint8)
     predicted = np.where(np.arange(10) < right, 0, 1).astype(np.uint8)
     pair = Pair(name=name, predicted=Path(), truth=Path(), image=None)
-    return ScoredPicture(pair=pair, predicted=predicted, truth=truth, scores=score_mask(predicted, truth, LABELS))
+    return ScoredImage(pair=pair, predicted=predicted, truth=truth, scores=score_mask(predicted, truth, LABELS))
 
 
 def test_the_worst_are_those_with_the_lowest_miou_and_of_equals_the_first() -> None:
     worst = Worst(3)
     for name, right in (("a", 9), ("b", 4), ("void", -1), ("c", 4), ("d", 1), ("e", 4)):
-        worst.add(picture_of(name, right))
-    assert [picture.pair.name for picture in worst.pictures] == ["d", "b", "c"]
+        worst.add(image_of(name, right))
+    assert [image.pair.name for image in worst.images] == ["d", "b", "c"]
 
 
 def test_none_are_kept_if_none_are_wanted() -> None:
     worst = Worst(0)
-    worst.add(picture_of("a", 1))
-    assert worst.pictures == []
+    worst.add(image_of("a", 1))
+    assert worst.images == []

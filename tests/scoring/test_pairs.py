@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segnet.data.sources import open_source
+from segnet.data.layouts import open_source
 from segnet.errors import ConfigError, DataError
-from segnet.labels import CAMVID, CAMVID12, VOID, Labels
+from segnet.labels import CAMVID, CAMVID12, IGNORE_INDEX, ClassTable
 from segnet.scoring.pairs import open_truth, pair_up
 
 
@@ -27,7 +27,7 @@ def folder_truth(folder: Path, *names: str):
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_a_data_set_gives_its_masks_its_pictures_and_its_classes(camvid_root: Path, split: str) -> None:
+def test_a_data_set_gives_its_masks_its_images_and_its_classes(camvid_root: Path, split: str) -> None:
     truth = open_truth(str(camvid_root), split=split)
     data = open_source(camvid_root).dataset(split)
     assert truth.masks == {sample.name: sample.mask for sample in data.samples}
@@ -61,12 +61,12 @@ def test_a_folder_of_label_maps_needs_a_class_table(tmp_path: Path) -> None:
 
 
 def test_classes_and_void_that_are_given_count_instead_of_the_data_sets_own(camvid_root: Path) -> None:
-    labels = Labels.numbered(12)
+    labels = ClassTable.numbered(12)
     truth = open_truth(str(camvid_root), labels=labels, void=(7,))
     assert (truth.reader.labels, truth.reader.void) == (labels, (7,))
     pairing = pair_up(camvid_root / "valannot", truth)
     assert pairing.labels == pairing.predicted.labels == labels
-    assert pairing.predicted.void == (7, VOID)
+    assert pairing.predicted.void == (7, IGNORE_INDEX)
 
 
 @pytest.mark.parametrize("split", ["test", "vla"])
@@ -109,7 +109,7 @@ def test_missing_and_superfluous_predictions_are_named(tmp_path: Path) -> None:
 
 def test_without_any_pair_partial_does_not_help(tmp_path: Path) -> None:
     truth = folder_truth(tmp_path / "truth", "a.png")
-    with pytest.raises(DataError, match=r"without prediction \(1 of 1\): a; .* the name of its picture$"):
+    with pytest.raises(DataError, match=r"without prediction \(1 of 1\): a; .* the name of its image$"):
         pair_up(write(tmp_path / "found", "b.png"), truth, partial=True)
 
 
@@ -120,10 +120,10 @@ def test_two_maps_of_one_name_are_refused(tmp_path: Path) -> None:
         pair_up(write(tmp_path / "found", "mask/a.png", "overlay/a.png"), truth)
 
 
-def test_two_pictures_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
     write(tmp_path, "day/1.png", "night/1.png")
     (tmp_path / "val.txt").write_text("day/1.png day/1.png\nnight/1.png night/1.png\n")
-    with pytest.raises(DataError, match="two pictures are named 1"):
+    with pytest.raises(DataError, match="two images are named 1"):
         open_truth(str(tmp_path / "val.txt"))
 
 
@@ -133,7 +133,7 @@ def test_a_folder_that_is_not_there_or_empty_is_told(tmp_path: Path) -> None:
         pair_up(tmp_path / "nowhere", truth)
     (tmp_path / "empty").mkdir()
     with pytest.raises(
-        DataError, match="empty: holds no label maps; expected one picture file for each, such as PNG or TIFF"
+        DataError, match="empty: holds no label maps; expected one image file for each, such as PNG or TIFF"
     ):
         pair_up(tmp_path / "empty", truth)
 

@@ -1,7 +1,7 @@
-"""Without torch, exported models label pictures as PyTorch does.
+"""Without torch, exported models label images as PyTorch does.
 
 Run by ``tools/check.sh`` in an environment of its own, into whose folder ``files`` it puts the exported models and
-PyTorch's mask of the packaged picture.
+PyTorch's mask of the packaged image.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from torch import nn
 
 import segnet
 from segnet.errors import ConfigError
-from segnet.labels import Labels
+from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
 
 # Rounding up at every halving; rounding down from a stem of stride four; few channels.
@@ -25,7 +25,7 @@ def model(request: pytest.FixtureRequest) -> SegNet:
 
 @pytest.mark.parametrize("size", [(64, 64), (97, 131), (33, 50)])
 @torch.no_grad()
-def test_logits_have_the_size_of_the_picture(model: SegNet, size: tuple[int, int]) -> None:
+def test_logits_have_the_size_of_the_image(model: SegNet, size: tuple[int, int]) -> None:
     logits = model(torch.rand(2, 3, *size))
     assert logits.shape == (2, 4, *size)
     assert logits.isfinite().all()
@@ -55,7 +55,7 @@ def test_backward_reaches_every_parameter(model: SegNet) -> None:
 
 @torch.no_grad()
 def test_a_saved_model_is_the_same_when_loaded(model: SegNet, tmp_path: Path) -> None:
-    labels = Labels.from_names(["a", "b", "c", "d"])
+    labels = ClassTable.from_names(["a", "b", "c", "d"])
     path = segnet.save(model, labels, tmp_path / "model.safetensors")
     x = torch.rand(1, 3, 50, 61)
     assert torch.equal(segnet.load(path).model(x), model(x))
@@ -91,7 +91,7 @@ def test_mean_and_std_are_those_the_model_was_trained_with() -> None:
         ("resnet1", "timm has no model 'resnet1'; such are "),
         ("no_such_net", "timm has no model 'no_such_net'; see timm.list_models"),
         ("hf-hub:someone/something", "timm has no model 'hf-hub:someone/something'"),
-        ("vit_tiny_patch16_224", "cannot take a picture of 97x131 .* must take any size"),
+        ("vit_tiny_patch16_224", "cannot take an image of 97x131 .* must take any size"),
     ],
 )
 def test_what_cannot_be_an_encoder_is_refused(name: str, told: str) -> None:

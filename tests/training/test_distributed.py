@@ -18,8 +18,8 @@ import torch.distributed as distributed
 import torch.multiprocessing
 from torch import Tensor, nn
 
-from segnet.cli import main
-from segnet.data.synthetic import write_scenes
+from segnet.cli.main import main
+from segnet.data.synthetic.scenes import write_scenes
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
@@ -40,7 +40,7 @@ def gradients(model: nn.Module, image: Tensor, mask: Tensor) -> dict[str, Tensor
 
 
 def batch() -> tuple[Tensor, Tensor]:
-    """Four pictures; one is almost void, so that the halves count differently many pixels."""
+    """Four images; one is almost void, so that the halves count differently many pixels."""
     generator = torch.Generator().manual_seed(1)
     mask = torch.randint(0, 11, (4, 16, 24), generator=generator)
     mask[3, 1:] = 255
@@ -96,7 +96,7 @@ def test_frozen_statistics_stay_and_their_scale_learns() -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight pictures to train on and five, an odd number, to score."""
+    """Eight images to train on and five, an odd number, to score."""
     return write_scenes(tmp_path_factory.mktemp("data"), train=8, val=5, size=(32, 48))
 
 
@@ -150,7 +150,7 @@ def test_two_processes_score_as_one(
 
 
 def scores_of(out: Path) -> dict[str, Any]:
-    from segnet import checkpoint
+    from segnet.models import checkpoint
 
     return dict(checkpoint.load(out / "best.safetensors").scores)
 

@@ -14,26 +14,26 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from html_page import Page, assert_asks_nobody, assert_can_be_read, pictures_of
-from segnet.data.balance import ClassCounts
+from html_page import Page, assert_asks_nobody, assert_can_be_read, images_of
+from segnet.data.class_weights import ClassCounts
 from segnet.data.dataset import SegmentationDataset
-from segnet.data.sources import Source
-from segnet.data.writing import write_mask
+from segnet.data.layouts import Source
 from segnet.errors import OutputError
-from segnet.labels import CAMVID, SUN, VOID, Labels
-from segnet.pages.panels import UNCOUNTED, WRONG
-from segnet.pages.style import STYLE
+from segnet.labels import CAMVID, IGNORE_INDEX, SUN, ClassTable
+from segnet.media.images.writing import write_mask
 from segnet.training.report.curves import ticks
+from segnet.training.report.images import Example, choose_examples
 from segnet.training.report.page import write_report
-from segnet.training.report.pictures import Example, choose_examples
 from segnet.training.report.record import Record
 from segnet.training.report.splits import Split, describe_split
 from segnet.training.settings import TrainConfig
+from segnet.visualization.html.panels import UNCOUNTED, WRONG
+from segnet.visualization.html.style import STYLE
 
-MARKUP = Labels.from_names(["<tree>", "a & b", "\"quoted\" 'twice'", "x" * 60, "</style><script>alert(1)</script>"])
+MARKUP = ClassTable.from_names(["<tree>", "a & b", "\"quoted\" 'twice'", "x" * 60, "</style><script>alert(1)</script>"])
 
 
-def rows_of(labels: Labels, epochs: int, **changed: Sequence[float]) -> list[dict[str, Any]]:
+def rows_of(labels: ClassTable, epochs: int, **changed: Sequence[float]) -> list[dict[str, Any]]:
     rows = []
     for place in range(epochs):
         row: dict[str, Any] = {
@@ -48,18 +48,18 @@ def rows_of(labels: Labels, epochs: int, **changed: Sequence[float]) -> list[dic
     return rows
 
 
-def split_of(pixels: Sequence[int], pictures: int = 7) -> Split:
+def split_of(pixels: Sequence[int], images: int = 7) -> Split:
     counted = np.array(pixels, dtype=np.int64)
     return Split(
-        pictures=pictures,
+        images=images,
         counts=ClassCounts(counted, counted),
         void=0.031,
-        sizes={(36, 48): pictures},
-        looked_at=pictures,
+        sizes={(36, 48): images},
+        looked_at=images,
     )
 
 
-def record_of(labels: Labels, epochs: int = 5, **changed: Any) -> Record:
+def record_of(labels: ClassTable, epochs: int = 5, **changed: Any) -> Record:
     classes = labels.classes
     confusion = np.eye(classes, dtype=np.int64) * 900 + 10
     given: dict[str, Any] = {
@@ -79,7 +79,7 @@ def record_of(labels: Labels, epochs: int = 5, **changed: Any) -> Record:
 
 def example_of(height: int = 40, width: int = 60, name: str = "one", **changed: Any) -> Example:
     truth = np.zeros((height, width), dtype=np.uint8)
-    truth[: height // 4] = VOID
+    truth[: height // 4] = IGNORE_INDEX
     predicted = np.zeros((height, width), dtype=np.uint8)
     predicted[:, : width // 3] = 1
     given: dict[str, Any] = {
@@ -100,17 +100,17 @@ def page_of(record: Record, examples: Sequence[Example] = (), *, folder: Path) -
     return Page((folder / "report.html").read_text(encoding="utf-8"))
 
 
-def count(picture: NDArray[np.uint8], color: tuple[int, int, int]) -> int:
-    return int((picture == color).all(axis=2).sum())
+def count(image: NDArray[np.uint8], color: tuple[int, int, int]) -> int:
+    return int((image == color).all(axis=2).sum())
 
 
 CASES = {
     "plain": record_of(CAMVID),
     "markup": record_of(MARKUP),
     "one epoch": record_of(CAMVID, 1),
-    "one class": record_of(Labels.from_names(["all"])),
+    "one class": record_of(ClassTable.from_names(["all"])),
     "many classes and epochs": record_of(SUN, 300),
-    "more classes than a matrix has rows": record_of(Labels.numbered(100), 3),
+    "more classes than a matrix has rows": record_of(ClassTable.numbered(100), 3),
     "no score at all": record_of(
         CAMVID,
         1,
@@ -208,7 +208,7 @@ def test_the_table_of_the_numbers_has_every_row(tmp_path: Path) -> None:
 
 
 def test_the_confusion_matrix_is_divided_by_its_rows(tmp_path: Path) -> None:
-    labels = Labels.from_names(["sky", "road", "car", "none"])
+    labels = ClassTable.from_names(["sky", "road", "car", "none"])
     counts = np.array([[990, 10, 0, 0], [1, 96, 203, 0], [0, 0, 7, 0], [0, 0, 0, 0]])
     page = page_of(record_of(labels, confusion=counts), folder=tmp_path)
     cells = page.cells[page.cells.index("true ↓ predicted →") + 5 :][:20]
@@ -219,7 +219,7 @@ def test_the_confusion_matrix_is_divided_by_its_rows(tmp_path: Path) -> None:
 
 
 def test_the_scores_of_the_classes_are_those_of_the_matrix(tmp_path: Path) -> None:
-    labels = Labels.from_names(["sky", "road"])
+    labels = ClassTable.from_names(["sky", "road"])
     counts = np.array([[30, 10], [20, 40]])
     cells = page_of(record_of(labels, confusion=counts), folder=tmp_path).cells
     start = cells.index("otherwise mostly taken for") + 1
@@ -231,14 +231,14 @@ def test_the_scores_of_the_classes_are_those_of_the_matrix(tmp_path: Path) -> No
 def test_the_matrix_of_very_many_classes_keeps_those_with_most_errors(tmp_path: Path) -> None:
     counts = np.eye(100, dtype=np.int64) * 50
     counts[99, 98] = 7
-    page = page_of(record_of(Labels.numbered(100), confusion=counts), folder=tmp_path)
+    page = page_of(record_of(ClassTable.numbered(100), confusion=counts), folder=tmp_path)
     assert "the 60 with the most wrong pixels" in page.text
     matrix = page.cells[page.cells.index("true ↓ predicted →") + 1 :][:60]
     assert {"class98", "class99"} <= set(matrix)
 
 
 def test_rare_and_absent_classes_are_told(tmp_path: Path) -> None:
-    labels = Labels.from_names(["sky", "road", "car"])
+    labels = ClassTable.from_names(["sky", "road", "car"])
     data = {"train": split_of([9000, 1000, 20]), "val": split_of([500, 500, 0])}
     page = page_of(record_of(labels, data=data), folder=tmp_path)
     assert "Rare in train: car." in page.text
@@ -253,38 +253,38 @@ def test_a_split_is_described_as_a_slow_loop_would(camvid: Source) -> None:
     data = camvid.dataset("train")
     masks = [data.read_classes(index) for index in range(len(data))]
     split = describe_split(data)
-    assert split.pictures == split.looked_at == 6
+    assert split.images == split.looked_at == 6
     assert split.sizes == {(48, 64): 6}
-    assert split.void == pytest.approx(np.mean([mask == VOID for mask in masks]))
+    assert split.void == pytest.approx(np.mean([mask == IGNORE_INDEX for mask in masks]))
     counted = [sum(int((mask == index).sum()) for mask in masks) for index in range(11)]
     assert split.counts.pixels.tolist() == counted
     np.testing.assert_allclose(split.shares, np.array(counted) / sum(counted))
 
 
-def test_a_large_run_with_pictures_stays_below_two_megabytes(tmp_path: Path) -> None:
+def test_a_large_run_with_images_stays_below_two_megabytes(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (720, 960, 3), dtype=np.uint8)
     smooth = np.asarray(Image.fromarray(noise).resize((60, 45)).resize((960, 720)))
-    examples = [example_of(720, 960, f"picture {n}", image=smooth, place=n, among=200) for n in range(1, 9)]
+    examples = [example_of(720, 960, f"image {n}", image=smooth, place=n, among=200) for n in range(1, 9)]
     page_of(record_of(SUN, 300), examples, folder=tmp_path)
     assert (tmp_path / "report.html").stat().st_size < 2_000_000
 
 
-def test_errors_are_red_void_is_grey_and_the_rest_is_dim(tmp_path: Path) -> None:
+def test_errors_are_red_void_is_gray_and_the_rest_is_dim(tmp_path: Path) -> None:
     example = example_of()
     page = page_of(record_of(CAMVID), [example], folder=tmp_path)
-    errors = next(pixels for alt, pixels in pictures_of(page) if "wrong" in alt)
-    wrong = (example.truth != VOID) & (example.truth != example.predicted)
+    errors = next(pixels for alt, pixels in images_of(page) if "wrong" in alt)
+    wrong = (example.truth != IGNORE_INDEX) & (example.truth != example.predicted)
     assert errors.shape == (40, 60, 3)
     np.testing.assert_array_equal((errors == WRONG).all(axis=2), wrong)
-    np.testing.assert_array_equal((errors == UNCOUNTED).all(axis=2), example.truth == VOID)
-    rest = errors[(example.truth != VOID) & ~wrong]
+    np.testing.assert_array_equal((errors == UNCOUNTED).all(axis=2), example.truth == IGNORE_INDEX)
+    rest = errors[(example.truth != IGNORE_INDEX) & ~wrong]
     assert (rest.max(), rest.std()) < (0.5 * 200, 1e-9)
-    assert f"errors {100 * wrong.sum() / (example.truth != VOID).sum():.1f} %" in page.text
+    assert f"errors {100 * wrong.sum() / (example.truth != IGNORE_INDEX).sum():.1f} %" in page.text
 
 
-def test_truth_and_prediction_have_the_colours_of_the_classes(tmp_path: Path) -> None:
+def test_truth_and_prediction_have_the_colors_of_the_classes(tmp_path: Path) -> None:
     example = example_of()
-    found = pictures_of(page_of(record_of(CAMVID), [example], folder=tmp_path))
+    found = images_of(page_of(record_of(CAMVID), [example], folder=tmp_path))
     for kind, mask in (("truth", example.truth), ("prediction", example.predicted)):
         pixels = next(pixels for alt, pixels in found if kind in alt)
         np.testing.assert_array_equal(pixels, CAMVID.palette()[mask])
@@ -292,7 +292,7 @@ def test_truth_and_prediction_have_the_colours_of_the_classes(tmp_path: Path) ->
 
 def test_confidence_goes_from_dark_to_light(tmp_path: Path) -> None:
     confidence = np.repeat(np.linspace(0, 1, 60, dtype=np.float32)[None], 40, axis=0)
-    found = pictures_of(page_of(record_of(CAMVID), [example_of(confidence=confidence)], folder=tmp_path))
+    found = images_of(page_of(record_of(CAMVID), [example_of(confidence=confidence)], folder=tmp_path))
     pixels = next(pixels for alt, pixels in found if "confidence" in alt)
     light = pixels.mean(axis=(0, 2))
     assert light[-5:].mean() > light[25:35].mean() > light[:5].mean()
@@ -301,28 +301,28 @@ def test_confidence_goes_from_dark_to_light(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("size", "panel"), [((720, 960), (240, 320)), ((40, 60), (40, 60)), ((2000, 100), (480, 24)), ((3, 1000), (1, 320))]
 )
-def test_panels_fit_and_small_pictures_are_not_enlarged(
+def test_panels_fit_and_small_images_are_not_enlarged(
     size: tuple[int, int], panel: tuple[int, int], tmp_path: Path
 ) -> None:
-    found = pictures_of(page_of(record_of(CAMVID), [example_of(*size)], folder=tmp_path))
+    found = images_of(page_of(record_of(CAMVID), [example_of(*size)], folder=tmp_path))
     assert [pixels.shape[:2] for _, pixels in found] == [panel] * 5
 
 
 def test_worst_and_best_stand_under_headings_of_their_own(tmp_path: Path) -> None:
-    examples = [example_of(name=f"picture {place}", place=place, among=9) for place in (1, 2, 9)]
+    examples = [example_of(name=f"image {place}", place=place, among=9) for place in (1, 2, 9)]
     texts = page_of(record_of(CAMVID), examples, folder=tmp_path).texts
-    worst, best = texts.index("The worst of 9 pictures"), texts.index("The best of 9 pictures")
-    assert worst < texts.index("picture 1 ") < texts.index("picture 2 ") < best < texts.index("picture 9 ")
+    worst, best = texts.index("The worst of 9 images"), texts.index("The best of 9 images")
+    assert worst < texts.index("image 1 ") < texts.index("image 2 ") < best < texts.index("image 9 ")
 
 
 def test_without_examples_the_page_says_when_they_come(tmp_path: Path) -> None:
     page = page_of(record_of(CAMVID), folder=tmp_path)
-    assert "The pictures come when the run has ended." in page.texts
+    assert "The images come when the run has ended." in page.texts
     assert not page.all("img")
 
 
 class Guess(nn.Module):
-    """A fixed 1x1 convolution: some pictures are labelled better than others."""
+    """A fixed 1x1 convolution: some images are labeled better than others."""
 
     def __init__(self, channels: int = 3) -> None:
         super().__init__()
@@ -335,7 +335,7 @@ class Guess(nn.Module):
 
 
 def slow_miou(predicted: NDArray[np.integer[Any]], truth: NDArray[np.integer[Any]]) -> float:
-    known = truth != VOID
+    known = truth != IGNORE_INDEX
     ratios = []
     for index in range(11):
         a, b = (predicted == index) & known, (truth == index) & known
@@ -369,7 +369,7 @@ def test_the_chosen_are_those_of_a_slow_loop(camvid: Source, best: int, worst: i
     assert {example.among for example in chosen} == {len(order)}
 
 
-def test_an_example_holds_the_picture_and_the_model_s_answer(camvid: Source) -> None:
+def test_an_example_holds_the_image_and_the_model_s_answer(camvid: Source) -> None:
     model, data = Guess(), camvid.dataset("val")
     example = choose_examples(model, data, device="cpu", best=0, worst=1)[0]
     index = [sample.name for sample in data.samples].index(example.name)
@@ -385,7 +385,7 @@ def test_an_example_holds_the_picture_and_the_model_s_answer(camvid: Source) -> 
     assert example.confidence.dtype == np.float32
 
 
-def test_at_most_so_many_pictures_are_looked_at(camvid: Source) -> None:
+def test_at_most_so_many_images_are_looked_at(camvid: Source) -> None:
     data = camvid.dataset("train")
     chosen = choose_examples(Guess(), data, device="cpu", most=3)
     assert {example.name for example in chosen} == {data.samples[index].name for index in (0, 2, 5)}
@@ -398,17 +398,17 @@ def test_choosing_leaves_the_mode_of_the_model(camvid: Source, training: bool) -
     assert model.training == training
 
 
-def test_pictures_of_nothing_but_void_are_passed_over(camvid: Source, tmp_path: Path) -> None:
+def test_images_of_nothing_but_void_are_passed_over(camvid: Source, tmp_path: Path) -> None:
     data = camvid.dataset("val")
-    write_mask(tmp_path / "void.png", np.full((48, 64), VOID, dtype=np.uint8), CAMVID)
+    write_mask(tmp_path / "void.png", np.full((48, 64), IGNORE_INDEX, dtype=np.uint8), CAMVID)
     nothing = replace(data.samples[0], mask=tmp_path / "void.png", name="void")
-    more = SegmentationDataset([nothing, *data.samples], data.labels, void=(11, VOID))
+    more = SegmentationDataset([nothing, *data.samples], data.labels, void=(11, IGNORE_INDEX))
     chosen = choose_examples(Guess(), more, device="cpu")
     assert sorted(example.name for example in chosen) == sorted(sample.name for sample in data.samples)
     assert {example.among for example in chosen} == {3}
 
 
-def test_grey_pictures_are_shown_grey(camvid: Source, tmp_path: Path) -> None:
+def test_gray_images_are_shown_gray(camvid: Source, tmp_path: Path) -> None:
     chosen = choose_examples(Guess(channels=1), camvid.dataset("val", channels=1), device="cpu")
     assert chosen[0].image.shape == (48, 64, 3)
     assert (chosen[0].image[..., 0] == chosen[0].image[..., 2]).all()

@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from segnet.data.augmentation import AugmentConfig
 from segnet.data.dataset import SegmentationDataset
-from segnet.data.sources import Source
-from segnet.data.transforms import AugmentConfig
+from segnet.data.layouts import Source
 from segnet.errors import ConfigError
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
@@ -58,7 +58,7 @@ class Fragile(SegmentationDataset):
 
 
 def run(camvid: Source, out: Path, *, config: TrainConfig = CONFIG, reads: int = 0, resume: bool = False) -> None:
-    """A run of three epochs of three steps of two pictures; with ``reads``, the power is cut after so many."""
+    """A run of three epochs of three steps of two images; with ``reads``, the power is cut after so many."""
     torch.manual_seed(0)
     train_set = camvid.dataset("train")
     if reads:
@@ -77,7 +77,7 @@ def digest(path: Path) -> str:
 
 
 def assert_same(one: Path, other: Path) -> None:
-    """Weights, averaged weights, optimiser and scores agree to the last bit."""
+    """Weights, averaged weights, optimizer and scores agree to the last bit."""
     assert rows(one) == rows(other)
     assert digest(one / "best.safetensors") == digest(other / "best.safetensors")
     states = [torch.load(out / "last.ckpt", weights_only=True) for out in (one, other)]
@@ -163,7 +163,7 @@ def test_what_a_killed_run_left_half_written_is_removed(camvid: Source, tmp_path
     assert not list(tmp_path.glob(".segnet-*"))
 
 
-# --- which picture comes when
+# --- which image comes when
 
 
 def test_every_process_sees_its_part_of_the_same_batches() -> None:
@@ -191,7 +191,7 @@ def test_order_depends_on_seed_and_epoch_and_goes_on_within_one() -> None:
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
-def test_every_picture_is_scored_once(processes: int) -> None:
+def test_every_image_is_scored_once(processes: int) -> None:
     shares = [Share(7, rank=rank, processes=processes) for rank in range(processes)]
     assert sorted(index for share in shares for index in share) == list(range(7))
     assert [len(list(share)) for share in shares] == [len(share) for share in shares]

@@ -17,12 +17,10 @@ import torch
 import yaml
 from PIL import Image
 
-from segnet import checkpoint
+from segnet.data.augmentation import AugmentConfig
 from segnet.data.dataset import SegmentationDataset, collate
-from segnet.data.sources import Source, open_dataset, open_source
-from segnet.data.synthetic import write_scenes
-from segnet.data.transforms import AugmentConfig
-from segnet.data.writing import write_image
+from segnet.data.layouts import Source, open_dataset, open_source
+from segnet.data.synthetic.scenes import write_scenes
 from segnet.errors import (
     ConfigError,
     DataError,
@@ -32,13 +30,15 @@ from segnet.errors import (
     ShapeError,
     TrainingError,
 )
-from segnet.evaluation import evaluate
+from segnet.inference.evaluation import evaluate
+from segnet.media.images.writing import write_image
+from segnet.models import checkpoint
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.training.distributed import processes
 from segnet.training.loaders import Order
 from segnet.training.losses import make_loss
-from segnet.training.machines import processes
 from segnet.training.run import train
 from segnet.training.settings import TrainConfig
 from segnet.training.task import Task
@@ -80,10 +80,10 @@ def quick(**changes: Any) -> TrainConfig:
     return TrainConfig(**{**QUICK, **changes})
 
 
-# --- optimiser and schedule
+# --- optimizer and schedule
 
 
-def optimisers(model: SegNet, config: TrainConfig, steps: int) -> tuple[torch.optim.Optimizer, Any]:
+def optimizers(model: SegNet, config: TrainConfig, steps: int) -> tuple[torch.optim.Optimizer, Any]:
     task = Task(model, torch.ones(11), config)
     task._trainer = SimpleNamespace(estimated_stepping_batches=steps)  # type: ignore[assignment]
     made = task.configure_optimizers()
@@ -104,7 +104,7 @@ def test_the_learning_rate_warms_up_and_follows_its_schedule(
     toy: SegNet, schedule: str, expected: dict[int, float]
 ) -> None:
     config = quick(lr=0.2, warmup=0.1, schedule=schedule, optimizer="sgd")
-    optimizer, scheduler = optimisers(toy, config, steps=100)
+    optimizer, scheduler = optimizers(toy, config, steps=100)
     seen = []
     for _ in range(101):
         seen.append(optimizer.param_groups[0]["lr"])
@@ -115,7 +115,7 @@ def test_the_learning_rate_warms_up_and_follows_its_schedule(
 
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 def test_one_cycle_is_pytorchs(toy: SegNet) -> None:
-    _, ours = optimisers(toy, quick(lr=0.2, schedule="one_cycle", optimizer="sgd"), steps=100)
+    _, ours = optimizers(toy, quick(lr=0.2, schedule="one_cycle", optimizer="sgd"), steps=100)
     theirs = torch.optim.lr_scheduler.OneCycleLR(
         torch.optim.SGD(toy.parameters(), lr=0.2), 0.2, total_steps=101, pct_start=31 / 101, final_div_factor=1e12
     )
@@ -129,7 +129,7 @@ def test_one_cycle_is_pytorchs(toy: SegNet) -> None:
 def test_the_encoder_may_learn_more_slowly(toy: SegNet, name: str) -> None:
     rates = {}
     for share in (1.0, 0.1):
-        optimizer, _ = optimisers(toy, quick(optimizer=name, encoder_lr=share, warmup=0.0), steps=10)
+        optimizer, _ = optimizers(toy, quick(optimizer=name, encoder_lr=share, warmup=0.0), steps=10)
         rates[share] = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     encoder = {id(p) for p in toy.encoder.parameters()}
     assert set(rates[0.1]) == {id(p) for p in toy.parameters()}
@@ -139,17 +139,17 @@ def test_the_encoder_may_learn_more_slowly(toy: SegNet, name: str) -> None:
 
 @pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)])
 def test_weight_decay_spares_norms_and_biases(toy: SegNet, name: str, kind: type) -> None:
-    optimizer, _ = optimisers(toy, quick(optimizer=name, weight_decay=0.3), steps=10)
+    optimizer, _ = optimizers(toy, quick(optimizer=name, weight_decay=0.3), steps=10)
     assert type(optimizer) is kind
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     filters = {id(m.weight) for m in toy.modules() if isinstance(m, torch.nn.Conv2d)}
     assert decay == {id(p): 0.3 if id(p) in filters else 0.0 for p in toy.parameters()}
 
 
-def test_a_frozen_encoder_is_not_optimised(toy: SegNet) -> None:
+def test_a_frozen_encoder_is_not_optimized(toy: SegNet) -> None:
     toy.freeze_encoder()
     for name in ("muon", "adamw", "sgd"):
-        optimizer, _ = optimisers(toy, quick(optimizer=name), steps=10)
+        optimizer, _ = optimizers(toy, quick(optimizer=name), steps=10)
         found = {id(p) for group in optimizer.param_groups for p in group["params"]}
         assert found == {id(p) for part in (toy.decoder, toy.classifier) for p in part.parameters()}
 
@@ -280,7 +280,7 @@ def test_accumulated_halves_are_the_gradient_of_their_mean(sets: Sets, tmp_path:
         decoder=DecoderConfig(widths=((),)),
         classes=11,
     )
-    train_set = sets[0].only([0, 0])  # the same picture twice, so that both halves count as many pixels
+    train_set = sets[0].only([0, 0])  # the same image twice, so that both halves count as many pixels
     kept = []
     for batch, accumulate in ((2, 1), (1, 2)):
         torch.manual_seed(0)
@@ -360,7 +360,7 @@ def test_a_killed_reader_is_told(toy: SegNet, sets: Sets, tmp_path: Path) -> Non
             os.kill(os.getpid(), signal.SIGKILL)
 
     train_set = Deadly(sets[0].samples, sets[0].labels, void=sets[0].void)
-    with pytest.raises(TrainingError, match="a process that reads pictures was killed, often for want of memory"):
+    with pytest.raises(TrainingError, match="a process that reads images was killed, often for want of memory"):
         train(toy, train_set, sets[1], out=tmp_path, config=quick(epochs=1, workers=1))
 
 
@@ -423,8 +423,8 @@ def test_a_folder_that_cannot_be_made_is_told(toy: SegNet, sets: Sets, tmp_path:
         train(toy, *sets, out=tmp_path / "file", config=quick(epochs=1))
 
 
-def test_fewer_pictures_than_a_batch_are_told(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="6 training pictures are fewer than one batch of 7"):
+def test_fewer_images_than_a_batch_are_told(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="6 training images are fewer than one batch of 7"):
         train(toy, *sets, out=tmp_path / "out", config=quick(epochs=1, batch=7))
     assert not (tmp_path / "out").exists()
 
@@ -455,20 +455,20 @@ def test_a_bad_mask_is_told_before_anything_is_written(toy: SegNet, tmp_path: Pa
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_broken_picture_is_one_sentence_also_out_of_a_worker(toy: SegNet, tmp_path: Path, workers: int) -> None:
+def test_a_broken_image_is_one_sentence_also_out_of_a_worker(toy: SegNet, tmp_path: Path, workers: int) -> None:
     root = write_scenes(tmp_path / "data", train=2, val=1, size=(16, 16))
-    (root / "train" / "scene_00001.png").write_bytes(b"no picture")
+    (root / "train" / "scene_00001.png").write_bytes(b"no image")
     source = open_source(root)
-    with pytest.raises(DataError, match=r"scene_00001\.png is not a picture") as caught:
+    with pytest.raises(DataError, match=r"scene_00001\.png is not an image") as caught:
         train(toy, source.dataset("train"), source.dataset("val"), out=tmp_path / "out", config=quick(workers=workers))
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(str(root))
 
 
-def test_pictures_of_other_channels_than_the_networks_are_told(toy: SegNet, camvid: Source, tmp_path: Path) -> None:
-    grey = camvid.dataset("train", channels=1), camvid.dataset("val", channels=1)
+def test_images_of_other_channels_than_the_networks_are_told(toy: SegNet, camvid: Source, tmp_path: Path) -> None:
+    gray = camvid.dataset("train", channels=1), camvid.dataset("val", channels=1)
     with pytest.raises(ShapeError, match=r"this model wants .*\(N, 3, H, W\)"):
-        train(toy, *grey, out=tmp_path, config=quick(epochs=1))
+        train(toy, *gray, out=tmp_path, config=quick(epochs=1))
 
 
 def test_an_interrupt_is_an_interrupt(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
@@ -513,12 +513,12 @@ def test_masks_of_one_class_and_void_are_refused_with_the_likely_cause(toy: SegN
     assert not (tmp_path / "out").exists()
 
 
-def test_pictures_used_for_both_training_and_validation_are_told(
+def test_images_used_for_both_training_and_validation_are_told(
     toy: SegNet, sets: Sets, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("WARNING", "segnet")
     train(toy, sets[0], sets[0], out=tmp_path, config=quick(epochs=1))
-    assert "the same 6 pictures are used for both" in caplog.text
+    assert "the same 6 images are used for both" in caplog.text
 
 
 def test_a_resumed_run_tells_which_settings_changed(
@@ -548,7 +548,7 @@ def test_auto_precision_is_decided_once_and_kept_for_the_resumed_run(
     toy: SegNet, sets: Sets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seconds = {torch.float32: 1.0, torch.bfloat16: 0.1}
-    monkeypatch.setattr("segnet.devices._product_seconds", seconds.__getitem__)
+    monkeypatch.setattr("segnet.system.devices._product_seconds", seconds.__getitem__)
     train(toy, *sets, out=tmp_path, config=quick(epochs=1, precision="auto"), device="cpu")
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["precision"] == "bf16"
     seconds[torch.bfloat16] = 9.0

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from segnet import checkpoint
-from segnet.cli import main
+from segnet.cli.main import main
+from segnet.data.augmentation import AugmentConfig
 from segnet.data.dataset import SegmentationDataset
-from segnet.data.sources import Source
-from segnet.data.transforms import AugmentConfig
+from segnet.data.layouts import Source
 from segnet.errors import ConfigError, TrainingError
 from segnet.labels import CAMVID
+from segnet.models import checkpoint
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
@@ -52,7 +52,7 @@ def test_the_batch_that_fits_follows_memory_and_size(
 
 
 def test_what_a_step_keeps_is_counted_as_the_plain_sum(data: SegmentationDataset) -> None:
-    """One convolution without batch norm or codes: the picture (normalised) and the map are kept."""
+    """One convolution without batch norm or codes: the image (normalized) and the map are kept."""
     config = SegNetConfig(
         name="one", encoder=EncoderConfig(widths=((8,),), batch_norm=False),
         decoder=DecoderConfig(widths=((8,),), upsampling="bilinear"),
@@ -63,7 +63,7 @@ def test_what_a_step_keeps_is_counted_as_the_plain_sum(data: SegmentationDataset
     assert kept <= (3 + 5 * 8) * maps
 
 
-def test_few_pictures_get_a_small_batch(data: SegmentationDataset) -> None:
+def test_few_images_get_a_small_batch(data: SegmentationDataset) -> None:
     assert fitting_batch(SegNet(TOY), data.only(range(6)), QUICK, CPU) == 1
 
 
@@ -93,7 +93,7 @@ def test_a_loss_that_never_falls_is_told(found: list[tuple[float, float]]) -> No
         steepest(found)
 
 
-def test_overfitting_takes_few_pictures_again_and_again_unchanged(data: SegmentationDataset) -> None:
+def test_overfitting_takes_few_images_again_and_again_unchanged(data: SegmentationDataset) -> None:
     config = replace(QUICK, batch=4, augment=AugmentConfig(color=0.3))
     repeated, few, changed = for_overfitting(data, config, 3)
     assert [sample.name for sample in few.samples] == [sample.name for sample in data.samples[:3]]
@@ -102,10 +102,10 @@ def test_overfitting_takes_few_pictures_again_and_again_unchanged(data: Segmenta
     assert (changed.batch, changed.augment) == (3, AugmentConfig(flip=0.0))
 
 
-@pytest.mark.parametrize("pictures", [0, 7])
-def test_overfitting_needs_pictures_that_are_there(data: SegmentationDataset, pictures: int) -> None:
-    with pytest.raises(ConfigError, match=f"overfit={pictures} is not possible; give 1 to 6"):
-        for_overfitting(data, QUICK, pictures)
+@pytest.mark.parametrize("images", [0, 7])
+def test_overfitting_needs_images_that_are_there(data: SegmentationDataset, images: int) -> None:
+    with pytest.raises(ConfigError, match=f"overfit={images} is not possible; give 1 to 6"):
+        for_overfitting(data, QUICK, images)
 
 
 def leave(*words: object) -> int:
@@ -135,11 +135,11 @@ def test_the_command_finds_a_learning_rate_and_writes_nothing(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_sound_network_learns_a_picture_by_heart(
+def test_a_sound_network_learns_an_image_by_heart(
     camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert leave(camvid_root, "--model", model_file, *FLAGS, "--overfit", 1, "--size", 24, 32, "--out", tmp_path) == 0
-    assert "pictures learnt by heart: 1" in capsys.readouterr().out
+    assert "images learned by heart: 1" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
 
@@ -148,4 +148,4 @@ def test_a_network_that_cannot_learn_is_told(
 ) -> None:
     words = ("--overfit", 1, "--size", 24, 32, "--out", tmp_path, "--lr", "1e-9", "--optimizer", "sgd")
     assert leave(camvid_root, "--model", model_file, *FLAGS, *words) == 2
-    assert "on the 1 pictures that it was trained on, where 0.9 is expected" in capsys.readouterr().err
+    assert "on the 1 images that it was trained on, where 0.9 is expected" in capsys.readouterr().err

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from segnet.data.sources import Source
+from segnet.data.layouts import Source
 from segnet.errors import ConfigError, MissingPackageError
-from segnet.labels import CAMVID, Labels
+from segnet.labels import CAMVID, ClassTable
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
@@ -72,7 +72,7 @@ def test_two_collapsed_validations_are_not_told(
     ],
 )
 def test_collapsed_looks_at_predicted_and_true_shares(counts: list[list[int]], told: str) -> None:
-    assert collapsed(np.array(counts), Labels.from_names(["a", "b"])) == told
+    assert collapsed(np.array(counts), ClassTable.from_names(["a", "b"])) == told
 
 
 def test_patience_ends_a_run_that_does_not_get_better(

@@ -22,9 +22,9 @@ from torch import Tensor
 from segnet.caffe.files import Layer, Net, open_blobs
 from segnet.caffe.layout import Layout, Unit, read_layout
 from segnet.errors import ConfigError, ModelError
-from segnet.files import replacing
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.models.zoo import MODELS
+from segnet.system.files import replacing
 
 __all__ = ["BatchNorm", "Conversion", "convert", "convert_encoder", "is_segnet", "published", "save_encoder"]
 
@@ -178,12 +178,12 @@ def _all_zero(norms: list[Layer]) -> bool:
 
 
 def _state(layout: Layout, blobs: Blobs, *, with_norm: bool) -> tuple[State, int]:
-    """Our names -> tensors, and the channels of the picture."""
+    """Our names -> tensors, and the channels of the image."""
     first = next(iter(open_blobs(blobs[layout.units[0].conv.name])))
     in_channels = first.shape[1] if first.ndim == 4 else 0
     if in_channels not in (1, 3):
         raise ModelError(
-            f"{layout.units[0].conv.where} takes {in_channels} channels; possible are 3 (BGR) and 1 (grey)"
+            f"{layout.units[0].conv.where} takes {in_channels} channels; possible are 3 (BGR) and 1 (gray)"
         )
     state: State = {}
     inputs = in_channels
@@ -258,10 +258,10 @@ def _norm(layer: Layer, channels: int) -> tuple[NDArray[np.float32], NDArray[np.
 
 
 def _with_input(config: SegNetConfig, *nets: Net) -> SegNetConfig:
-    """Published nets take 0..255 as it is; what a data layer does to the picture is done by ours as well."""
+    """Published nets take 0..255 as it is; what a data layer does to the image is done by ours as well."""
     for layer in (layer for net in nets for layer in net.layers if layer.type.endswith("Data")):
         if "mean_file" in layer.settings:
-            raise ModelError(f"{layer.where} subtracts a picture (mean_file), which a network for any size cannot do")
+            raise ModelError(f"{layer.where} subtracts an image (mean_file), which a network for any size cannot do")
         scale = layer.number("scale", 1.0)
         means = layer.numbers("mean_value", 0.0)
         if scale <= 0 or len(means) not in (1, config.in_channels):

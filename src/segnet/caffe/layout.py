@@ -18,7 +18,7 @@ from segnet.models.segnet import SegNetConfig
 __all__ = ["Layout", "Stage", "Unit", "read_layout"]
 
 _BODY = ("LRN", "Convolution", "BN", "ReLU", "Dropout", "Pooling", "Upsample")
-# What stands around a net in training and in use. "...Data" brings pictures, Split names a map twice.
+# What stands around a net in training and in use. "...Data" brings images, Split names a map twice.
 _AROUND = {"Input", "Softmax", "SoftmaxWithLoss", "Accuracy", "ArgMax", "Silence", "Split"}
 _LRN = {"local_size": (5, 5.0), "alpha": (1.0, 1e-4), "beta": (0.75, 0.75), "k": (1.0, 1.0)}  # default, ours
 
@@ -93,7 +93,7 @@ def read_layout(net: Net) -> Layout:
 
 
 class _Walk:
-    """The layers between picture and logits, one after the other."""
+    """The layers between image and logits, one after the other."""
 
     def __init__(self, net: Net) -> None:
         self._path = net.path
@@ -296,4 +296,4 @@ def _check_lrn(layer: Layer) -> None:
         if abs(layer.number(key, default) - ours) > 1e-6 * ours:
             raise ModelError(f"{layer.where} has {key} {layer.number(key, default):g}; SegNet-Basic's is {ours:g}")
     if layer.word("norm_region", "ACROSS_CHANNELS") != "ACROSS_CHANNELS":
-        raise ModelError(f"{layer.where} normalises within a channel; SegNet-Basic's does across channels")
+        raise ModelError(f"{layer.where} normalizes within a channel; SegNet-Basic's does across channels")

@@ -1,1 +1,1 @@
-"""Pictures, masks and data sets. Data knows nothing of models."""
+"""Images, masks and data sets. Data knows nothing of models."""

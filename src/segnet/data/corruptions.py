@@ -1,4 +1,4 @@
-"""What cameras and weather do to pictures, to measure how much of a model's score is left.
+"""What cameras and weather do to images, to measure how much of a model's score is left.
 
 The idea is Hendrycks and Dietterich's ("Benchmarking neural network robustness to common corruptions and
 perturbations", 2019); the strengths here are ours, one for each, so that a table stays short.
@@ -21,26 +21,26 @@ __all__ = ["CORRUPTIONS", "check_corruption", "corrupt"]
 
 Pixels = NDArray[np.uint8]
 
-_GAMMA = 2.2  # of the displays that pictures are made for; light is the value to this power
+_GAMMA = 2.2  # of the displays that images are made for; light is the value to this power
 
 
 def corrupt(image: Pixels, name: str, *, key: str = "") -> Pixels:
-    """A spoiled copy of a picture; the same picture, name and key give the same copy on any machine.
+    """A spoiled copy of an image; the same image, name and key give the same copy on any machine.
 
     Args:
         image: uint8 (H, W, 3), RGB.
         name: one of ``CORRUPTIONS``.
-        key: what the random numbers depend on, such as the picture's name.
+        key: what the random numbers depend on, such as the image's name.
 
     Returns:
         uint8 (H, W, 3); of half or twice the height and width from ``"half"`` and ``"double"``.
 
     Raises:
-        ConfigError: there is no such corruption, or the picture is not in colour.
+        ConfigError: there is no such corruption, or the image is not in color.
     """
     check_corruption(name)
     if image.ndim != 3 or image.shape[2] != 3:
-        raise ConfigError(f"corruptions are for RGB pictures of shape (H, W, 3), not {image.shape}")
+        raise ConfigError(f"corruptions are for RGB images of shape (H, W, 3), not {image.shape}")
     return CORRUPTIONS[name](image, np.random.default_rng(zlib.crc32(key.encode())))
 
 
@@ -50,7 +50,7 @@ def check_corruption(name: str) -> None:
         raise ConfigError(f"there is no corruption {name!r}; known are {', '.join(CORRUPTIONS)}")
 
 
-def _grey(image: Pixels, rng: Generator) -> Pixels:
+def _gray(image: Pixels, rng: Generator) -> Pixels:
     """Luminance alone, by ITU-R 601."""
     return np.array(Image.fromarray(image).convert("L").convert("RGB"))
 
@@ -88,7 +88,7 @@ def _noise(image: Pixels, rng: Generator) -> Pixels:
 
 
 def _jpeg(image: Pixels, rng: Generator) -> Pixels:
-    """JPEG of quality 30, colours at half resolution."""
+    """JPEG of quality 30, colors at half resolution."""
     file = BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=30, subsampling="4:2:0")
     return np.array(Image.open(file))
@@ -104,7 +104,7 @@ def _double(image: Pixels, rng: Generator) -> Pixels:
 
 # Rows of a robustness table, in its order.
 CORRUPTIONS: Mapping[str, Callable[[Pixels, Generator], Pixels]] = {
-    "grey": _grey,
+    "gray": _gray,
     "night": _night,
     "rain": _rain,
     "blur": _blur,

@@ -15,17 +15,17 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from segnet.data.corruptions import check_corruption, corrupt
-from segnet.data.label_maps import LabelMapReader
-from segnet.data.pictures import read_image
+from segnet.data.masks import LabelMapReader
 from segnet.errors import ConfigError, DataError, SegNetError
-from segnet.labels import VOID, Labels
+from segnet.labels import IGNORE_INDEX, ClassTable
+from segnet.media.images.reading import read_image
 
 __all__ = ["Batch", "Sample", "SegmentationDataset", "collate", "worker_error"]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture and its mask on disk, under one name."""
+    """An image and its mask on disk, under one name."""
 
     image: Path
     mask: Path
@@ -44,15 +44,15 @@ class Batch(TypedDict):
 
 
 class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
-    """Pictures and masks as tensors, one sample at a time.
+    """Images and masks as tensors, one sample at a time.
 
     Args:
         samples: what to read.
         labels: the class table.
         void: values in the mask files that count for nothing.
-        size: (height, width) to resize to (pictures by area or bilinear, masks by nearest); None keeps each its own.
-        channels: 3 for RGB, 1 for grey.
-        corruption: one of ``CORRUPTIONS``, by which every picture is spoiled; masks follow its size.
+        size: (height, width) to resize to (images by area or bilinear, masks by nearest); None keeps each its own.
+        channels: 3 for RGB, 1 for gray.
+        corruption: one of ``CORRUPTIONS``, by which every image is spoiled; masks follow its size.
 
     Raises:
         ConfigError: a side of the size is below 1, a void value is none that a mask file can hold, or there is no such
@@ -62,9 +62,9 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
     def __init__(
         self,
         samples: Sequence[Sample],
-        labels: Labels,
+        labels: ClassTable,
         *,
-        void: Sequence[int] = (VOID,),
+        void: Sequence[int] = (IGNORE_INDEX,),
         size: tuple[int, int] | None = None,
         channels: int = 3,
         corruption: str | None = None,
@@ -95,8 +95,8 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
         classes = self.read_classes(index)
         if classes.shape != pixels.shape[:2]:
             raise DataError(
-                f"{sample.mask}: the mask is {classes.shape[1]}x{classes.shape[0]} pixels but its picture "
-                f"{sample.image.name} is {pixels.shape[1]}x{pixels.shape[0]}; masks must have their picture's size"
+                f"{sample.mask}: the mask is {classes.shape[1]}x{classes.shape[0]} pixels but its image "
+                f"{sample.image.name} is {pixels.shape[1]}x{pixels.shape[0]}; masks must have their image's size"
             )
         if self.corruption is not None:
             pixels = corrupt(pixels, self.corruption, key=sample.name)
@@ -141,7 +141,7 @@ def collate(samples: list[dict[str, Tensor | str]]) -> Batch:
     if len(sizes) > 1:
         told = " and ".join(f"{name} ({size[1]}x{size[0]})" for size, name in list(sizes.items())[:2])
         raise DataError(
-            f"pictures of different sizes cannot share a batch: {told}; give --size HEIGHT WIDTH or --batch 1"
+            f"images of different sizes cannot share a batch: {told}; give --size HEIGHT WIDTH or --batch 1"
         )
     batch: Batch = default_collate(samples)
     return batch

@@ -16,13 +16,13 @@ from torch import Tensor
 from segnet.errors import ModelError
 from segnet.exporting.comparison import Comparison
 from segnet.exporting.programs import Pipeline
-from segnet.models.sampling import dropouts
-from segnet.prediction import argmax
+from segnet.inference.prediction import argmax
+from segnet.models.mc_dropout import dropouts
 from segnet.runtimes.protocol import FileRuntime, Image
 
 __all__ = ["compare_samples"]
 
-_DRAWN = 32  # at least so many samples of each picture on either side
+_DRAWN = 32  # at least so many samples of each image on either side
 _ROUNDING = 1e-6  # of a probability, squared: what is left where nothing is left to chance
 
 
@@ -34,7 +34,7 @@ def compare_samples(runtime: FileRuntime, network: Pipeline, name: str, image: I
     Args:
         runtime: the file.
         network: what it is to compute, in evaluation mode, with ``config.samples``.
-        name: what the picture shows.
+        name: what the image shows.
         image: the batch.
 
     Raises:
@@ -52,14 +52,14 @@ def compare_samples(runtime: FileRuntime, network: Pipeline, name: str, image: I
     if variance.max() > _ROUNDING and np.array_equal(found[0][1], found[1][1]):
         raise ModelError("the exported file drops the same at each run; please report it; nothing was written")
     masks = [argmax(mean) for mean in means]
-    labelled = [first if is_mask else argmax(first) for first, _ in found]
+    labeled = [first if is_mask else argmax(first) for first, _ in found]
     uncertainty = float(np.mean([one for _, one in found]))
     expected = float(variance.mean()) * (samples - 1) / samples
     return Comparison(
-        picture=name,
+        image=name,
         shape=image.shape,
         pixels=masks[0].size,
-        agreement=_agreement(labelled, masks),
+        agreement=_agreement(labeled, masks),
         repeat=_agreement(masks[1:] + masks[:1], masks),
         spread=(uncertainty + _ROUNDING) / (expected + _ROUNDING),
         excess=None if is_mask else _excess([first for first, _ in found], means, variance, runs * samples),

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image as Picture
+from PIL import Image as PillowImage
 from torch import nn
 
-from segnet.data.pictures import read_image
-from segnet.data.synthetic import draw_scene
+from segnet.data.synthetic.scenes import render_scene
 from segnet.errors import ModelError
-from segnet.prediction import argmax
+from segnet.inference.prediction import argmax
+from segnet.media.images.reading import read_image
 from segnet.runtimes.protocol import FileRuntime, Image
 
-__all__ = ["Comparison", "Tolerance", "compare", "pictures", "require_close", "total_agreement"]
+__all__ = ["Comparison", "Tolerance", "compare", "images", "require_close", "total_agreement"]
 
 NOISE = "noise"
 
@@ -34,11 +34,11 @@ class Tolerance:
     """How far a file may be from PyTorch in float32.
 
     Where the maxima of a window are equal but for rounding, another one may be remembered, and a value lands one pixel
-    further. Flat pictures are full of such windows, so numbers are judged on noise alone, and not by the largest
-    difference; on pictures it is the classes that count.
+    further. Flat images are full of such windows, so numbers are judged on noise alone, and not by the largest
+    difference; on images it is the classes that count.
 
     Attributes:
-        agreement: least share of the pixels, over all pictures, that get the same class.
+        agreement: least share of the pixels, over all images, that get the same class.
         median, p999: most by which half of the numbers, and 999 of 1000, may differ on noise, as a share of PyTorch's
             largest number.
         repeat, excess, spread: of files that draw samples, instead of all those above: by how much less than with
@@ -56,12 +56,12 @@ class Tolerance:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One picture batch, as the file and as PyTorch see it.
+    """One image batch, as the file and as PyTorch see it.
 
     Attributes:
-        picture: what it shows.
+        image: what it shows.
         shape: (N, C, H, W).
-        pixels: how many were labelled.
+        pixels: how many were labeled.
         agreement: share of them with the same class.
         largest, mean, median, p999: absolute difference of the outputs: the largest, the mean, and what half of them,
             and 999 of 1000, do not exceed; None for masks.
@@ -72,7 +72,7 @@ class Comparison:
         spread: the same: the file's uncertainty over PyTorch's, 1 give or take.
     """
 
-    picture: str
+    image: str
     shape: tuple[int, ...]
     pixels: int
     agreement: float
@@ -103,12 +103,12 @@ class Comparison:
         return asdict(self)
 
 
-def pictures(size: tuple[int, int] | None, channels: int, *, tiny: bool = True) -> Iterator[tuple[str, Image]]:
+def images(size: tuple[int, int] | None, channels: int, *, tiny: bool = True) -> Iterator[tuple[str, Image]]:
     """Batches to compare on: noise, the packaged street scene, and a drawn one.
 
     Args:
         size: of all of them; None: several, odd ones among them.
-        channels: of the pictures.
+        channels: of the images.
         tiny: whether some have a side of one pixel; enlarged, they would be flat.
     """
     generator = np.random.default_rng(0)
@@ -116,14 +116,14 @@ def pictures(size: tuple[int, int] | None, channels: int, *, tiny: bool = True) 
     for number, height, width in shapes:
         yield NOISE, generator.random((number, channels, height, width), dtype=np.float32)
     yield "street scene", _as_batch(read_image(_SAMPLE), size, channels)
-    yield "drawn scene", _as_batch(draw_scene(1, size=_SCENE)[0], size, channels)
+    yield "drawn scene", _as_batch(render_scene(1, size=_SCENE)[0], size, channels)
 
 
 def _as_batch(pixels: NDArray[np.uint8], size: tuple[int, int] | None, channels: int) -> Image:
-    picture = Picture.fromarray(pixels)
+    resized = PillowImage.fromarray(pixels)
     if size is not None:
-        picture = picture.resize((size[1], size[0]), Picture.Resampling.BILINEAR)
-    image = np.asarray(picture, dtype=np.float32).transpose(2, 0, 1) / 255
+        resized = resized.resize((size[1], size[0]), PillowImage.Resampling.BILINEAR)
+    image = np.asarray(resized, dtype=np.float32).transpose(2, 0, 1) / 255
     return np.ascontiguousarray(np.resize(image, (channels, *image.shape[1:]))[None])
 
 
@@ -141,7 +141,7 @@ def compare(runtime: FileRuntime, network: nn.Module, name: str, image: Image) -
     is_mask = wanted.ndim == 3
     same = found == wanted if is_mask else argmax(found) == argmax(wanted)
     return Comparison(
-        picture=name,
+        image=name,
         shape=image.shape,
         pixels=same.size,
         agreement=float(same.mean()),
@@ -177,12 +177,12 @@ def require_close(comparisons: Sequence[Comparison], tolerance: Tolerance) -> No
     for one in comparisons:
         if not one.is_likely(tolerance):
             raise ModelError(
-                f"the exported file does not give what PyTorch gives: on the {one.picture} of shape {one.shape} its "
+                f"the exported file does not give what PyTorch gives: on the {one.image} of shape {one.shape} its "
                 f"samples spread {one.spread:.2f} times as far, and the square of the distance of their mean is "
                 f"{one.excess or 0.0:.2f} times what chance explains; at most {tolerance.spread:g} (or one over it) "
                 f"and {tolerance.excess:g} expected; nothing was written"
             )
-        if one.picture == NOISE and not one.is_near(tolerance):
+        if one.image == NOISE and not one.is_near(tolerance):
             raise ModelError(
                 f"the exported file does not give what PyTorch gives: on noise of shape {one.shape} half of the "
                 f"numbers differ by up to {one.median:.2g} and 999 of 1000 by up to {one.p999:.2g}, the largest being "

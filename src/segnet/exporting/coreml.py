@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from segnet.errors import ConfigError, ModelError
-from segnet.metadata import KEY, ModelInfo
-from segnet.runtimes.chatter import quiet
+from segnet.runtimes.model_info import KEY, ModelInfo
+from segnet.runtimes.silence import quiet
 
 __all__ = ["require_sound", "write_coreml"]
 

@@ -17,15 +17,15 @@ import torch
 
 from segnet.errors import ConfigError, ModelError, OutputError
 from segnet.exporting.chance import compare_samples
-from segnet.exporting.comparison import Comparison, Tolerance, compare, pictures, require_close, total_agreement
+from segnet.exporting.comparison import Comparison, Tolerance, compare, images, require_close, total_agreement
 from segnet.exporting.formats import FORMATS, Format
 from segnet.exporting.programs import ExportConfig, Pipeline, make_program
-from segnet.files import replacing
-from segnet.labels import Labels
-from segnet.metadata import ModelInfo
-from segnet.models.sampling import dropouts
+from segnet.labels import ClassTable
+from segnet.models.mc_dropout import dropouts
 from segnet.models.segnet import SegNet
+from segnet.runtimes.model_info import ModelInfo
 from segnet.runtimes.protocol import FileRuntime, open_runtime
+from segnet.system.files import replacing
 
 __all__ = ["Report", "deliver", "described", "export", "export_format", "reference"]
 
@@ -47,8 +47,8 @@ class Report:
         versions: of the libraries.
         info: what the file says of itself.
         tolerance: what it had to keep to.
-        comparisons: one for each batch of pictures.
-        accuracy: what labelled pictures say of an INT8 file; empty for others.
+        comparisons: one for each batch of images.
+        accuracy: what labeled images say of an INT8 file; empty for others.
     """
 
     path: Path
@@ -83,13 +83,13 @@ class Report:
             "checked": self.checked,
             "agreement": self.agreement if self.checked else None,
             **({"accuracy": dict(self.accuracy)} if self.accuracy else {}),
-            "pictures": [comparison.to_dict() for comparison in self.comparisons],
+            "images": [comparison.to_dict() for comparison in self.comparisons],
         }
 
 
 def export(
     model: SegNet,
-    labels: Labels,
+    labels: ClassTable,
     path: str | Path,
     *,
     format: str = "onnx",  # noqa: A002  the word that the command has
@@ -144,7 +144,7 @@ def export_format(name: str, config: ExportConfig) -> Format:
     if name not in FORMATS:
         raise ConfigError(f"format {name!r} is unknown; choose one of {', '.join(FORMATS)}")
     if FORMATS[name].fixed and config.size is None:
-        raise ConfigError(f"{name} takes pictures of one size; give it, as in --size 360 480")
+        raise ConfigError(f"{name} takes images of one size; give it, as in --size 360 480")
     if config.half and name not in _HALF_FORMATS:
         wanted = " or ".join(_HALF_FORMATS)
         raise ConfigError(f"{name} cannot keep filters in float16 here; leave --half out, or choose {wanted}")
@@ -156,7 +156,7 @@ def export_format(name: str, config: ExportConfig) -> Format:
 
 def described(
     model: SegNet,
-    labels: Labels,
+    labels: ClassTable,
     path: Path,
     kind: Format,
     config: ExportConfig,
@@ -220,7 +220,7 @@ def deliver(
         info: what the file says of itself.
         tolerance: what it has to keep to.
         versions: for the report.
-        accuracy: for the report: what labelled pictures say of the file, if they were asked.
+        accuracy: for the report: what labeled images say of the file, if they were asked.
         checked: whether this system can run the file; otherwise it is written unchecked, and the report says so.
 
     Raises:
@@ -252,8 +252,8 @@ def deliver(
 
 def _compare(path: Path, network: Pipeline, info: ModelInfo) -> tuple[Comparison, ...]:
     runtime = cast("FileRuntime", open_runtime(path, device="cpu"))
-    # A picture of one pixel has too few numbers for chance to even out.
-    batches = pictures(info.size, info.channels, tiny=network.takes_one_pixel and info.samples is None)
+    # An image of one pixel has too few numbers for chance to even out.
+    batches = images(info.size, info.channels, tiny=network.takes_one_pixel and info.samples is None)
     check = compare if info.samples is None else compare_samples
     return tuple(check(runtime, network, name, image) for name, image in batches)
 

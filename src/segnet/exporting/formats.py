@@ -1,6 +1,6 @@
 """One function per format: a program of ``torch.export`` becomes a file that says what it is.
 
-An ONNX or OpenVINO model of other making, such as a quantised one, goes through ``write_onnx`` or ``write_openvino``.
+An ONNX or OpenVINO model of other making, such as a quantized one, goes through ``write_onnx`` or ``write_openvino``.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from torch.export import ExportedProgram
 from segnet.errors import ConfigError, MissingPackageError
 from segnet.exporting.coreml import write_coreml
 from segnet.exporting.half import halve_filters
-from segnet.metadata import KEY, ModelInfo
-from segnet.runtimes.chatter import quiet
+from segnet.runtimes.model_info import KEY, ModelInfo
+from segnet.runtimes.silence import quiet
 
 __all__ = ["FORMATS", "OPSET", "Format", "to_onnx", "to_openvino", "write_onnx", "write_openvino"]
 

@@ -12,9 +12,9 @@ from torch.fx.experimental import _config
 
 from segnet.errors import ConfigError
 from segnet.exporting.sampling import computed_once, kept_on, mean_and_uncertainty
-from segnet.metadata import Output
 from segnet.models.segnet import SegNet
-from segnet.runtimes.chatter import quiet
+from segnet.runtimes.model_info import Output
+from segnet.runtimes.silence import quiet
 
 __all__ = ["ExportConfig", "Pipeline", "make_program"]
 
@@ -28,10 +28,10 @@ class ExportConfig:
 
     Attributes:
         output: logits or probabilities, float32 (N, classes, H, W), or mask, uint8 (N, H, W).
-        size: HEIGHT WIDTH of the pictures that the file takes; left out, it takes any. ExecuTorch, LiteRT and Core
+        size: HEIGHT WIDTH of the images that the file takes; left out, it takes any. ExecuTorch, LiteRT and Core
             ML need it.
-        resize_to: inside the file, resize the picture to HEIGHT WIDTH, and the logits back to the picture's size.
-        samples: run so many times a picture with dropout, drawn in the file, and give the mean of the probabilities,
+        resize_to: inside the file, resize the image to HEIGHT WIDTH, and the logits back to the image's size.
+        samples: run so many times an image with dropout, drawn in the file, and give the mean of the probabilities,
             or its mask; a second output, uncertainty, float32 (N, H, W), is their variance, the mean over the classes.
             Needs a network with dropout and an output other than logits; ONNX, OpenVINO and PyTorch alone.
         half: keep the filters in float16, at half the size; they are computed with in float32. ONNX and OpenVINO alone.
@@ -71,7 +71,7 @@ class Pipeline(nn.Module):
 
     @property
     def takes_one_pixel(self) -> bool:
-        """Whether the network itself labels pictures of one pixel; an encoder that is not ours may want more."""
+        """Whether the network itself labels images of one pixel; an encoder that is not ours may want more."""
         kind = self.model.config.encoder.kind
         return self.config.resize_to is None and kind != "custom" and not kind.startswith("timm/")
 
@@ -87,7 +87,7 @@ class Pipeline(nn.Module):
         return logits.softmax(dim=1) if self.config.output == "probabilities" else logits
 
     def logits(self, image: Tensor) -> Tensor:
-        """Float32 (N, classes, H, W), at the picture's own size."""
+        """Float32 (N, classes, H, W), at the image's own size."""
         if self.config.resize_to is None:
             logits: Tensor = self.model(image)
             return logits
@@ -105,7 +105,7 @@ def make_program(model: SegNet, config: ExportConfig, *, batch: int | None = Non
     Args:
         model: it stays as it is.
         config: see ``ExportConfig``.
-        batch: how many pictures at once; None: any number.
+        batch: how many images at once; None: any number.
     """
     folded = model.folded().to("cpu", torch.float32)
     pipeline = Pipeline(folded if config.samples is None else kept_on(folded), config)

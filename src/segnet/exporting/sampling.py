@@ -15,7 +15,7 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 from torch.fx.passes.dialect.common.cse_pass import CSEPass, get_CSE_banned_ops
 
-from segnet.models.sampling import dropouts
+from segnet.models.mc_dropout import dropouts
 from segnet.models.segnet import SegNet
 
 __all__ = ["Drop", "computed_once", "kept_on", "mean_and_uncertainty"]
@@ -33,7 +33,7 @@ class Drop(nn.Module):
         self.probability = probability
 
     def forward(self, x: Tensor) -> Tensor:
-        """The map with other numbers dropped at every call, and in every picture of the batch."""
+        """The map with other numbers dropped at every call, and in every image of the batch."""
         kept = (torch.rand_like(x) >= self.probability).to(x.dtype)
         return x * kept * (1.0 / (1.0 - self.probability))
 

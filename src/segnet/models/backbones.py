@@ -1,6 +1,6 @@
 """Foreign encoders: any module that returns a list of maps, and those of timm.
 
-The contract: ``forward(x)`` takes a normalised picture (N, C, H, W) of any size and returns its feature maps,
+The contract: ``forward(x)`` takes a normalized image (N, C, H, W) of any size and returns its feature maps,
 shallowest first, each (N, C_i, H_i, W_i). Where a map is half as large as the one before it, the decoder unpools with
 the positions of the maxima of the larger one; elsewhere it interpolates bilinearly. Odd sides may be rounded up or
 down; where down, no window covers the last row or column.
@@ -31,14 +31,14 @@ class Backbone(nn.Module):
 
     Args:
         body: see the contract above; its own weights are kept.
-        in_channels: channels of the picture.
+        in_channels: channels of the image.
         codes: whether the positions of the maxima are kept.
 
     Attributes:
         channels, pooled_channels: per map but the deepest, its channels, shallowest first.
         deepest_channels: of the deepest map.
         halving: whether every map is half as large as the one before it.
-        full_resolution: whether the first map has the picture's size; if not, the logits are interpolated in the end.
+        full_resolution: whether the first map has the image's size; if not, the logits are interpolated in the end.
         save_memory: in training, keep nothing of the body's inside and compute it again.
 
     Raises:
@@ -76,7 +76,7 @@ def timm_backbone(name: str, in_channels: int, *, pretrained: bool = False) -> n
 
     Args:
         name: as ``timm.list_models()`` has it, without address or path.
-        in_channels: channels of the picture.
+        in_channels: channels of the image.
         pretrained: whether timm is to download its weights.
 
     Raises:
@@ -101,15 +101,15 @@ def timm_backbone(name: str, in_channels: int, *, pretrained: bool = False) -> n
 
 @torch.no_grad()
 def _probe(body: nn.Module, in_channels: int, size: Size) -> list[Tensor]:
-    """The maps of an empty picture; the module is left as it was."""
+    """The maps of an empty image; the module is left as it was."""
     modes = {module: module.training for module in body.modules()}
     first = next(body.parameters(), torch.zeros(1))
-    picture = torch.zeros(1, in_channels, *size, device=first.device, dtype=first.dtype)
+    image = torch.zeros(1, in_channels, *size, device=first.device, dtype=first.dtype)
     try:
-        maps: Any = body.eval()(picture)
+        maps: Any = body.eval()(image)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise ConfigError(
-            f"the encoder cannot take a picture of {size[0]}x{size[1]} with {in_channels} channels ({error}); "
+            f"the encoder cannot take an image of {size[0]}x{size[1]} with {in_channels} channels ({error}); "
             "it must take any size"
         ) from error
     finally:

@@ -16,7 +16,7 @@ _DILATIONS = (1, 2, 4)
 
 
 class Context(nn.Module):
-    """Adds to each place of a map what stands around it and in the whole picture; at first it adds nothing.
+    """Adds to each place of a map what stands around it and in the whole image; at first it adds nothing.
 
     Args:
         channels: of the map.

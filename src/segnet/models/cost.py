@@ -24,9 +24,9 @@ class Cost:
 
     Attributes:
         parameters: how many numbers are learned.
-        macs: multiply-accumulates of all convolutions (and matrix products) for one picture.
-        code_bytes: what one picture's pooling codes take.
-        kept_bytes: what one picture's float32 maps take that the encoder keeps for the decoder to add.
+        macs: multiply-accumulates of all convolutions (and matrix products) for one image.
+        code_bytes: what one image's pooling codes take.
+        kept_bytes: what one image's float32 maps take that the encoder keeps for the decoder to add.
     """
 
     parameters: int
@@ -43,7 +43,7 @@ def cost_of(network: SegNet | SegNetConfig, size: tuple[int, int] = (360, 480)) 
 
     Args:
         network: a model, or the settings of one.
-        size: (H, W) of the picture.
+        size: (H, W) of the image.
 
     Raises:
         ConfigError: the settings describe no network, or one around a module of the user's; give the model then.

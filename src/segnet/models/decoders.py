@@ -156,7 +156,7 @@ class Decoder(nn.Module):
 class LearnedUpsampling(nn.Module):
     """Transposed convolution, 8x8 filters, stride 2, that begins as bilinear interpolation of each channel.
 
-    Source: paper, section 3.1 (kernel and initialisation of FCN-Basic).
+    Source: paper, section 3.1 (kernel and initialization of FCN-Basic).
     """
 
     def __init__(self, channels: int) -> None:
@@ -214,7 +214,7 @@ def _entrance(config: DecoderConfig, encoder: EncoderLike, classes: int) -> tupl
 def _skip(addition: Addition, encoder: EncoderLike, number: int, out_channels: int) -> nn.Module:
     if addition == "maps":
         return Skip(encoder.channels[number - 1], out_channels, pooled=False)
-    # Above the first stage there is no pooling but the picture.
+    # Above the first stage there is no pooling but the image.
     if addition == "pooled" and encoder.pooled_channels[number - 1]:
         return Skip(encoder.pooled_channels[number - 1], out_channels, pooled=True)
     return NoSkip()

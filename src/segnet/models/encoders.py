@@ -26,7 +26,7 @@ Widths = tuple[tuple[int, ...], ...]
 T = TypeVar("T")
 
 _LARGEST_KERNEL = 255
-_MOST_STAGES = 16  # so many halvings leave one pixel of any picture
+_MOST_STAGES = 16  # so many halvings leave one pixel of any image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,14 +102,14 @@ class Encoder(nn.Module):
         config: where dropout is.
         dropout: its probability.
         codes: whether the positions of the maxima are kept.
-        full_resolution: whether the first stage works at the picture's own size.
+        full_resolution: whether the first stage works at the image's own size.
 
     Attributes:
         channels: per stage, those of the map before its pooling, shallowest first.
-        pooled_channels: per stage, those of what the pooling above gave; 0 for the first, which sees the picture.
+        pooled_channels: per stage, those of what the pooling above gave; 0 for the first, which sees the image.
         deepest_channels: of the result.
         halving: True; every stage halves the resolution.
-        full_resolution: whether the first stage works at the picture's own size.
+        full_resolution: whether the first stage works at the image's own size.
         save_memory: in training, keep only each stage's input and compute the rest again.
     """
 
@@ -204,7 +204,7 @@ def conv_unit(
     stride: int = 1,
     dilation: int = 1,
 ) -> nn.Sequential:
-    """Convolution and, if asked, batch norm and ReLU; size kept (but for a stride), initialised as published."""
+    """Convolution and, if asked, batch norm and ReLU; size kept (but for a stride), initialized as published."""
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     groups, padding = in_channels if depthwise else 1, dilation * (kernel // 2)
     conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, groups)

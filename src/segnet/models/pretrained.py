@@ -47,12 +47,12 @@ _DAMAGE = (
 
 
 class EncoderWeights(NamedTuple):
-    """A file's tensors, first filters in RGB order, and the normalisation they were trained with.
+    """A file's tensors, first filters in RGB order, and the normalization they were trained with.
 
     Attributes:
         source: what the user gave.
         state: name -> tensor.
-        mean, std: of the picture in [0, 1].
+        mean, std: of the image in [0, 1].
     """
 
     source: str

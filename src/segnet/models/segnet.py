@@ -37,11 +37,11 @@ class SegNetConfig:
         name: what the network is called.
         encoder: see ``EncoderConfig``.
         decoder: see ``DecoderConfig``.
-        local_response_norm: whether the picture passes through LRN (size 5, alpha 1e-4, beta 0.75).
-        mean, std: of the picture in [0, 1], per channel; cycled if there are other than three channels.
+        local_response_norm: whether the image passes through LRN (size 5, alpha 1e-4, beta 0.75).
+        mean, std: of the image in [0, 1], per channel; cycled if there are other than three channels.
         dropout: probability at the places that encoder and decoder name; 0 is the plain SegNet.
         classes: how many classes, 1 to 255.
-        in_channels: channels of the picture.
+        in_channels: channels of the image.
 
     Raises:
         ConfigError: a value has the wrong type or is out of range.
@@ -135,10 +135,10 @@ class SegNet(nn.Module):
                 f"an image batch of {image.dtype} and shape {tuple(image.shape)} was given; "
                 f"this model wants floating numbers (N, {self.config.in_channels}, H, W) in [0, 1]"
             )
-        x, kept = self.encoder(self.normalised(image), self.decoder.skips)
+        x, kept = self.encoder(self.normalized(image), self.decoder.skips)
         return self.classified(self.decoder(x, kept), image)
 
-    def normalised(self, image: Tensor) -> Tensor:
+    def normalized(self, image: Tensor) -> Tensor:
         """What the encoder takes, of an image batch in [0, 1]."""
         x = (image - self.mean) / self.std
         return local_response_norm(x) if self.config.local_response_norm else x

@@ -128,7 +128,7 @@ def create_model(
     encoder_weights: str | None = None,
     freeze_encoder: bool = False,
 ) -> SegNet:
-    """A new network, initialised as published (He et al.), in training mode.
+    """A new network, initialized as published (He et al.), in training mode.
 
     >>> create_model("segnet_basic", classes=11)(torch.rand(1, 3, 360, 480)).shape
     torch.Size([1, 11, 360, 480])
@@ -136,7 +136,7 @@ def create_model(
     Args:
         name: one of ``list_models()``.
         classes: how many classes, 1 to 255; None: as many as published.
-        in_channels: channels of the picture; pretrained first filters are adapted.
+        in_channels: channels of the image; pretrained first filters are adapted.
         dropout: probability at the places where Bayesian SegNet has it; None: as published, 0: none.
         encoder: another encoder under the same decoder: one of ``list_encoders()``, ``timm/NAME``, or a module that
             returns a list of maps (see ``segnet.models.backbones``); the decoder mirrors its stages.

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import ConfigError, MissingPackageError, ModelError
-from segnet.metadata import KEY, ModelInfo
-from segnet.runtimes.chatter import quiet
+from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.protocol import FileRuntime, Image
+from segnet.runtimes.silence import quiet
 
 __all__ = ["CoreMlRuntime"]
 

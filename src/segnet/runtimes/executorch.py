@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import MissingPackageError, ModelError
-from segnet.metadata import KEY, ModelInfo
-from segnet.runtimes.chatter import quiet
+from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.protocol import FileRuntime, Image
+from segnet.runtimes.silence import quiet
 
 __all__ = ["ExecuTorchRuntime"]
 
@@ -53,7 +53,7 @@ class ExecuTorchRuntime(FileRuntime):
         import torch
 
         result = self._method.execute([torch.from_numpy(np.ascontiguousarray(image))])[0]
-        # The output's memory is the program's, written over by the next picture.
+        # The output's memory is the program's, written over by the next image.
         return [result.numpy().copy()]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from segnet.uncertainty import Measure
+from segnet.metrics.uncertainty import Measure
 
 __all__ = ["Moments"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import ConfigError, MissingPackageError, ModelError
-from segnet.metadata import KEY, ModelInfo
+from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.protocol import FileRuntime, Image
 
 __all__ = ["OnnxRuntime", "session"]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import ConfigError, MissingPackageError, ModelError
-from segnet.metadata import KEY, ModelInfo
+from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.protocol import FileRuntime, Image
 
 __all__ = ["OpenVinoRuntime"]
@@ -62,7 +62,7 @@ class OpenVinoRuntime(FileRuntime):
     def run(self, image: Image) -> list[NDArray[Any]]:
         """All outputs of the file."""
         self._request.infer([np.ascontiguousarray(image)])
-        # The request's buffers are written over by the next picture.
+        # The request's buffers are written over by the next image.
         return [tensor.data.copy() for tensor in self._request.output_tensors]
 
 

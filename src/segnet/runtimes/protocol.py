@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import ConfigError, ModelError, ShapeError
-from segnet.metadata import ModelInfo
-from segnet.prediction import argmax
-from segnet.uncertainty import Measure, choose_measure, entropy
+from segnet.inference.prediction import argmax
+from segnet.metrics.uncertainty import Measure, choose_measure, entropy
+from segnet.runtimes.model_info import ModelInfo
 
 __all__ = ["Estimate", "FileRuntime", "Image", "Runtime", "open_runtime", "softmax"]
 
@@ -30,7 +30,7 @@ class Estimate:
     Attributes:
         mask: uint8 (N, H, W), class of each pixel.
         probabilities: float32 (N, classes, H, W), of samples their mean; None of a file that gives masks alone.
-        uncertainty: float32 (N, H, W), see ``segnet.uncertainty``.
+        uncertainty: float32 (N, H, W), see ``segnet.metrics.uncertainty``.
     """
 
     mask: NDArray[np.uint8]
@@ -48,8 +48,8 @@ class Runtime(Protocol):
         """Of uncertainty, those that ``estimate`` can give; the first is taken unasked."""
         return ("entropy",)
 
-    def next_picture(self) -> None:
-        """What comes now is another picture, or the first tile of it; for a runtime that remembers."""
+    def next_image(self) -> None:
+        """What comes now is another image, or the first tile of it; for a runtime that remembers."""
         return
 
     def mask(self, image: Image) -> NDArray[np.uint8]:
@@ -85,7 +85,7 @@ class FileRuntime(Runtime, ABC):
 
     @abstractmethod
     def run(self, image: Image) -> list[NDArray[Any]]:
-        """All outputs of the file, for the size and number of pictures that it takes; see ``outputs``."""
+        """All outputs of the file, for the size and number of images that it takes; see ``outputs``."""
 
     def mask(self, image: Image) -> NDArray[np.uint8]:
         """Class of each pixel, (N, H, W).
@@ -129,7 +129,7 @@ class FileRuntime(Runtime, ABC):
         return Estimate(argmax(first), first, uncertainty)
 
     def output(self, image: Image) -> NDArray[Any]:
-        """What the file gives, ``ModelInfo.output``, for a batch of any number of pictures.
+        """What the file gives, ``ModelInfo.output``, for a batch of any number of images.
 
         Raises:
             ShapeError: see ``outputs``.
@@ -137,24 +137,24 @@ class FileRuntime(Runtime, ABC):
         return self.outputs(image)[0]
 
     def outputs(self, image: Image) -> list[NDArray[Any]]:
-        """All that the file gives for a batch of any number of pictures.
+        """All that the file gives for a batch of any number of images.
 
         Returns:
             ``ModelInfo.output``; of a file that draws samples also the uncertainty, float32 (N, H, W).
 
         Raises:
-            ShapeError: the file takes another size, or its number of pictures does not divide this one.
+            ShapeError: the file takes another size, or its number of images does not divide this one.
         """
         height, width = image.shape[2:]
         if self.info.size not in (None, (height, width)):
             wanted = "x".join(map(str, self.info.size or ()))
             raise ShapeError(
-                f"{self.path}: was exported for pictures of {wanted}, not {height}x{width}; "
+                f"{self.path}: was exported for images of {wanted}, not {height}x{width}; "
                 f"export it without --size for any, or with --size {height} {width}"
             )
         at_once = self.info.batch or len(image)
         if len(image) % at_once:
-            raise ShapeError(f"{self.path}: was exported for {at_once} pictures at once, and {len(image)} were given")
+            raise ShapeError(f"{self.path}: was exported for {at_once} images at once, and {len(image)} were given")
         parts = [self.run(image[start : start + at_once]) for start in range(0, len(image), at_once)]
         return parts[0] if len(parts) == 1 else [np.concatenate(same) for same in zip(*parts, strict=True)]
 
@@ -183,7 +183,7 @@ def open_runtime(
         device: ``auto``, ``cpu``, ``cuda``, ``mps``, or OpenVINO's names.
         precision: ``float32``, ``bf16`` or ``auto``; a file that was exported in another precision keeps it.
         threads: how many to compute with; 0: as many as the library takes.
-        samples: how many to draw of each picture with dropout, of a ``.safetensors`` or bundled model; 0: dropout is
+        samples: how many to draw of each image with dropout, of a ``.safetensors`` or bundled model; 0: dropout is
             off. A file that was exported with samples draws its own.
         seed: decides what is dropped.
 

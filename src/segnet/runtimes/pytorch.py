@@ -13,18 +13,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segnet import checkpoint
-from segnet.devices import pick_device, pick_precision
 from segnet.errors import ConfigError, ModelError
-from segnet.labels import Labels
-from segnet.metadata import KEY, ModelInfo
-from segnet.models.sampling import Sampler
+from segnet.inference.prediction import argmax
+from segnet.labels import ClassTable
+from segnet.metrics.uncertainty import MEASURES, Measure, choose_measure
+from segnet.models import checkpoint
+from segnet.models.mc_dropout import Sampler
 from segnet.models.segnet import SegNet
-from segnet.prediction import argmax
-from segnet.runtimes.chatter import quiet
+from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.moments import Moments
 from segnet.runtimes.protocol import Estimate, FileRuntime, Image, Runtime
-from segnet.uncertainty import MEASURES, Measure, choose_measure
+from segnet.runtimes.silence import quiet
+from segnet.system.devices import pick_device, pick_precision
 
 __all__ = ["ProgramRuntime", "TorchRuntime", "load_checkpoint"]
 
@@ -38,10 +38,10 @@ class TorchRuntime(Runtime):
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``mps``.
         precision: ``float32``; ``bf16``, faster where the processor has bfloat16 arithmetic and a little less exact; or
             ``auto``, whichever is faster here.
-        compiled: whether ``torch.compile`` makes it faster; the first picture of each size then takes long.
-        samples: how many to draw of each picture with dropout; masks and probabilities are then those of their mean.
+        compiled: whether ``torch.compile`` makes it faster; the first image of each size then takes long.
+        samples: how many to draw of each image with dropout; masks and probabilities are then those of their mean.
             0: dropout is off.
-        seed: decides what is dropped, the same in every picture of a size.
+        seed: decides what is dropped, the same in every image of a size.
         provenance: how the network came to be.
 
     Raises:
@@ -52,7 +52,7 @@ class TorchRuntime(Runtime):
     def __init__(
         self,
         model: SegNet,
-        labels: Labels | None = None,
+        labels: ClassTable | None = None,
         *,
         device: str = "auto",
         precision: str = "float32",
@@ -72,7 +72,7 @@ class TorchRuntime(Runtime):
         if compiled:
             self.model.compile(dynamic=False)
         config = model.config
-        labels = labels or Labels.numbered(config.classes)
+        labels = labels or ClassTable.numbered(config.classes)
         name = "bf16" if self.dtype == torch.bfloat16 else "float32"
         self.info = ModelInfo(
             name=config.name,
@@ -126,11 +126,11 @@ class TorchRuntime(Runtime):
         return Estimate(argmax(probabilities), probabilities, np.stack([_numpy(each.uncertainty) for each in drawn]))
 
     def _moments(self, sampler: Sampler, image: Image, measure: Measure | None) -> Iterator[Moments]:
-        """Of each picture's samples."""
+        """Of each image's samples."""
         for number in range(len(image)):
-            picture, moments = self._ready(torch.from_numpy(image[number : number + 1])), Moments(measure)
+            single, moments = self._ready(torch.from_numpy(image[number : number + 1])), Moments(measure)
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                for logits in sampler.logits(picture, self.info.samples or 0):
+                for logits in sampler.logits(single, self.info.samples or 0):
                     moments.add(logits.float().softmax(dim=1))
             yield moments
 

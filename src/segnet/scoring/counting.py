@@ -1,4 +1,4 @@
-"""Counts predictions against the truth, picture by picture."""
+"""Counts predictions against the truth, image by image."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from torch.utils.data import DataLoader, Dataset
 
 from segnet.data.dataset import worker_error
 from segnet.errors import DataError, SegNetError
-from segnet.metrics import Scores, score_mask
+from segnet.metrics.confusion import Scores, score_mask
 from segnet.scoring.pairs import Pair, Pairing
 
-__all__ = ["ScoredPicture", "Worst", "score_pairs"]
+__all__ = ["ScoredImage", "Worst", "score_pairs"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ScoredPicture:
-    """One picture.
+class ScoredImage:
+    """One image.
 
     Attributes:
         pair: its files.
         predicted: uint8 (H, W), 0 .. classes-1, or void 255 where nothing is predicted.
         truth: uint8 (H, W), 0 .. classes-1, or void 255.
-        scores: of this picture alone.
+        scores: of this image alone.
     """
 
     pair: Pair
@@ -37,7 +37,7 @@ class ScoredPicture:
     scores: Scores
 
 
-def score_pairs(pairing: Pairing, *, workers: int = 0) -> Iterator[ScoredPicture]:
+def score_pairs(pairing: Pairing, *, workers: int = 0) -> Iterator[ScoredImage]:
     """Read and count one pair after the other; the sum of their ``scores`` is the data set's.
 
     Args:
@@ -53,30 +53,30 @@ def score_pairs(pairing: Pairing, *, workers: int = 0) -> Iterator[ScoredPicture
         for pair, maps in zip(pairing.pairs, loader, strict=True):
             predicted, truth = maps["predicted"].numpy(), maps["truth"].numpy()
             scores = score_mask(predicted, truth, pairing.labels)
-            yield ScoredPicture(pair=pair, predicted=predicted, truth=truth, scores=scores)
+            yield ScoredImage(pair=pair, predicted=predicted, truth=truth, scores=scores)
     except SegNetError as error:
         raise worker_error(error) from None
 
 
 class Worst:
-    """Keeps the pictures with the lowest mIoU; memory holds one more than those.
+    """Keeps the images with the lowest mIoU; memory holds one more than those.
 
     Args:
         most: how many to keep.
 
     Attributes:
-        pictures: the worst first; of equals those that came first. A picture that is void everywhere is passed over.
+        images: the worst first; of equals those that came first. An image that is void everywhere is passed over.
     """
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.pictures: list[ScoredPicture] = []
+        self.images: list[ScoredImage] = []
 
-    def add(self, picture: ScoredPicture) -> None:
+    def add(self, image: ScoredImage) -> None:
         """Keep it if it is among the worst."""
-        if not np.isnan(picture.scores.miou):
-            ordered = sorted([*self.pictures, picture], key=lambda one: one.scores.miou)
-            self.pictures = ordered[: self.most]
+        if not np.isnan(image.scores.miou):
+            ordered = sorted([*self.images, image], key=lambda one: one.scores.miou)
+            self.images = ordered[: self.most]
 
 
 class _Read(TypedDict):

@@ -1,4 +1,4 @@
-"""The scores as a page for the browser, with the worst pictures: one file that asks nobody for anything."""
+"""The scores as a page for the browser, with the worst images: one file that asks nobody for anything."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from segnet.data.pictures import read_image
-from segnet.labels import Labels
-from segnet.metrics import CONVENTION, Scores
-from segnet.pages.markup import class_name, percent, write_page
-from segnet.pages.matrix import classes_table, confusion_section
-from segnet.pages.panels import (
+from segnet.labels import ClassTable
+from segnet.media.images.reading import read_image
+from segnet.metrics.confusion import CONVENTION, Scores
+from segnet.scoring.counting import ScoredImage
+from segnet.scoring.pairs import Pairing
+from segnet.visualization.html.markup import class_name, percent, write_page
+from segnet.visualization.html.matrix import classes_table, confusion_section
+from segnet.visualization.html.panels import (
     commonest_error,
     errors_panel,
     legend,
@@ -22,8 +24,6 @@ from segnet.pages.panels import (
     panel_size,
     photo_panel,
 )
-from segnet.scoring.counting import ScoredPicture
-from segnet.scoring.pairs import Pairing
 
 __all__ = ["write_sheet"]
 
@@ -37,7 +37,7 @@ def write_sheet(
     lead: str,
     scores: Scores,
     pairing: Pairing,
-    worst: Sequence[ScoredPicture],
+    worst: Sequence[ScoredImage],
     boundary: float | None = None,
 ) -> None:
     """Write the page whole or not at all.
@@ -46,33 +46,33 @@ def write_sheet(
         path: such as ``scores.html``.
         title: what was scored.
         lead: against what.
-        scores: of all pictures.
+        scores: of all images.
         pairing: what was scored.
-        worst: the pictures to show, the worst first.
+        worst: the images to show, the worst first.
         boundary: the boundary F1, if it was measured.
 
     Raises:
         OutputError: the file cannot be written.
-        DataError: one of the pictures cannot be read.
+        DataError: one of the images cannot be read.
     """
     parts = {
         "Result": _result(scores, boundary),
-        "Worst pictures": _pictures(worst, pairing),
-        "Classes": classes_table(scores, "of all pictures"),
-        "Confusion": confusion_section(scores, "of all pictures"),
+        "Worst images": _images(worst, pairing),
+        "Classes": classes_table(scores, "of all images"),
+        "Confusion": confusion_section(scores, "of all images"),
     }
     write_page(path, title=title, kind="scores", lead=lead, parts=parts, notes=_notes(scores, len(pairing.missing)))
 
 
 def _notes(scores: Scores, missing: int) -> str:
     """What a reader must know before the figures; empty if there is nothing."""
-    notes = [f"Pictures without a prediction, which are not scored: {missing}."] if missing else []
-    if missed := scores.unlabelled_pixels:
+    notes = [f"Images without a prediction, which are not scored: {missing}."] if missing else []
+    if missed := scores.unlabeled_pixels:
         share = percent(missed / int(scores.pixels.sum()), 2)
         notes.append(f"No class was predicted for {share} of the pixels; they count as wrong.")
     items = "".join(f"<li>{escape(note)}</li>" for note in notes)
     heading = '<h2 id="notes">Beware</h2>'
-    return f'<aside class="notes" aria-labelledby="notes">{heading}<ul>{items}</ul></aside>' if notes else ""
+    return f'<aside class="notes" aria-labeledby="notes">{heading}<ul>{items}</ul></aside>' if notes else ""
 
 
 def _result(scores: Scores, boundary: float | None) -> str:
@@ -104,23 +104,21 @@ def _absent(scores: Scores) -> str:
     )
 
 
-def _pictures(worst: Sequence[ScoredPicture], pairing: Pairing) -> str:
+def _images(worst: Sequence[ScoredImage], pairing: Pairing) -> str:
     if not worst:
         return "<p>None is shown.</p>"
     among = len(pairing.pairs)
     which = f"The worst {len(worst)} of {among}" if len(worst) < among else f"All {among}, the worst first"
-    told = (
-        "<p>By the mIoU of the picture alone, over the classes in it; the scores above are not the mean of these.</p>"
-    )
-    if any(one.scores.unlabelled_pixels for one in worst):
+    told = "<p>By the mIoU of the image alone, over the classes in it; the scores above are not the mean of these.</p>"
+    if any(one.scores.unlabeled_pixels for one in worst):
         told += "<p>Where a prediction is black, no class was predicted; that counts as wrong.</p>"
     shown = legend((mask for one in worst for mask in (one.truth, one.predicted)), pairing.labels)
     return f"{told}{shown}<h3>{which}</h3>" + "".join(_row(one, pairing.labels) for one in worst)
 
 
-def _row(picture: ScoredPicture, labels: Labels) -> str:
-    name, truth, predicted = picture.pair.name, picture.truth, picture.predicted
-    image = None if picture.pair.image is None else read_image(picture.pair.image)
+def _row(scored: ScoredImage, labels: ClassTable) -> str:
+    name, truth, predicted = scored.pair.name, scored.truth, scored.predicted
+    image = None if scored.pair.image is None else read_image(scored.pair.image)
     size = panel_size(truth.shape)
     panels = [] if image is None else [photo_panel(name, image, size)]
     panels += [
@@ -128,14 +126,14 @@ def _row(picture: ScoredPicture, labels: Labels) -> str:
         mask_panel(name, "prediction", predicted, labels, size),
         errors_panel(name, image, truth, predicted, size),
     ]
-    told = [f"mIoU {percent(picture.scores.miou)}", f"lowest IoU: {_worst_classes(picture.scores)}"]
+    told = [f"mIoU {percent(scored.scores.miou)}", f"lowest IoU: {_worst_classes(scored.scores)}"]
     if error := commonest_error(truth, predicted, labels):
         told.append(error)
     return panel_row(name, "; ".join(told), panels, size)
 
 
 def _worst_classes(scores: Scores) -> str:
-    """The classes of the picture's truth with the lowest IoU, in words."""
+    """The classes of the image's truth with the lowest IoU, in words."""
     present = np.flatnonzero(scores.pixels)
     lowest = present[np.argsort(scores.iou[present], kind="stable")][:_WORST_CLASSES]
     return ", ".join(f"{scores.labels.names[index]} {percent(float(scores.iou[index]))}" for index in lowest)

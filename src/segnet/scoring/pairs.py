@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segnet.data.finding import IMAGE_SUFFIXES, images_below
-from segnet.data.label_maps import LabelMapReader
-from segnet.data.pictures import Encoding
-from segnet.data.sources import holds_data_set, open_source
+from segnet.data.layouts import holds_data_set, open_source
+from segnet.data.masks import LabelMapReader
 from segnet.errors import ConfigError, DataError
-from segnet.labels import VOID, Labels
+from segnet.labels import IGNORE_INDEX, ClassTable
+from segnet.media.images.finding import IMAGE_SUFFIXES, images_below
+from segnet.media.images.reading import Encoding
 
 __all__ = ["Pair", "Pairing", "Truth", "open_truth", "pair_up"]
 
@@ -23,7 +23,7 @@ _FEW = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A picture's two label maps on disk, and the picture itself if it is at hand."""
+    """An image's two label maps on disk, and the image itself if it is at hand."""
 
     name: str
     predicted: Path
@@ -38,8 +38,8 @@ class Truth:
     Attributes:
         told: where they were found, in words.
         split: of the data set; None of a folder of label maps.
-        masks: by the name of the picture, in order.
-        images: the pictures by their names; empty if they are not at hand.
+        masks: by the name of the image, in order.
+        images: the images by their names; empty if they are not at hand.
         reader: reads the masks.
     """
 
@@ -58,7 +58,7 @@ class Pairing:
         pairs: in the order of the truth, at least one.
         predicted: reads the predictions.
         truth: reads the truth.
-        missing: names of the pictures without a prediction.
+        missing: names of the images without a prediction.
         superfluous: names of the predictions without a truth.
     """
 
@@ -69,7 +69,7 @@ class Pairing:
     superfluous: tuple[str, ...] = ()
 
     @property
-    def labels(self) -> Labels:
+    def labels(self) -> ClassTable:
         """The class table."""
         return self.truth.labels
 
@@ -78,7 +78,7 @@ def open_truth(
     location: str,
     *,
     split: str = "val",
-    labels: Labels | None = None,
+    labels: ClassTable | None = None,
     void: tuple[int, ...] = (),
     encoding: Encoding = "auto",
 ) -> Truth:
@@ -92,20 +92,20 @@ def open_truth(
         encoding: of the maps in a folder; the masks of a data set are numbers.
 
     Raises:
-        ConfigError: one picture, or a folder without a class table; a void value that no file can hold, or one of the
+        ConfigError: one image, or a folder without a class table; a void value that no file can hold, or one of the
             data set that is a class in the table.
         DataError: nothing usable is there, or two masks have one name.
     """
     path = Path(location)
     if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-        raise ConfigError(f"{path}: is one picture; give the folder that holds all label maps, or a data set")
+        raise ConfigError(f"{path}: is one image; give the folder that holds all label maps, or a data set")
     if path.is_dir() and not holds_data_set(path):
         if labels is None:
             raise ConfigError(
                 f"{path}: holds no data set, and label maps alone do not say which classes they mean; "
                 "give the data set, or the class table with --labels"
             )
-        reader = LabelMapReader(labels=labels, void=void or (VOID,), encoding=encoding, remedy=_REMEDY)
+        reader = LabelMapReader(labels=labels, void=void or (IGNORE_INDEX,), encoding=encoding, remedy=_REMEDY)
         return Truth(told=str(path), split=None, masks=_maps_in(path), images={}, reader=reader)
     source = open_source(location)
     data = source.dataset(split)
@@ -116,7 +116,7 @@ def open_truth(
         )
     names = [_name(sample.name) for sample in data.samples]
     if twice := [name for name, times in Counter(names).items() if times > 1]:
-        raise DataError(f"{location}: two pictures are named {twice[0]}; predictions cannot be told apart, rename one")
+        raise DataError(f"{location}: two images are named {twice[0]}; predictions cannot be told apart, rename one")
     return Truth(
         told=f"{source.root} ({source.layout}), split {split}",
         split=split,
@@ -132,7 +132,7 @@ def pair_up(folder: Path, truth: Truth, *, encoding: Encoding = "auto", partial:
     Sub-folders belong to the name if the truth has some; otherwise they do not matter.
 
     Args:
-        folder: holds the predictions, one per picture.
+        folder: holds the predictions, one per image.
         truth: see ``open_truth``.
         encoding: of the predictions.
         partial: score those that have a partner, instead of refusing.
@@ -146,7 +146,7 @@ def pair_up(folder: Path, truth: Truth, *, encoding: Encoding = "auto", partial:
     both = [name for name in truth.masks if name in found]
     if not both or ((missing or superfluous) and not partial):
         raise DataError(_mismatch(folder, truth, missing, superfluous, found=bool(both)))
-    void = tuple(dict.fromkeys((*truth.reader.void, VOID)))
+    void = tuple(dict.fromkeys((*truth.reader.void, IGNORE_INDEX)))
     reader = LabelMapReader(labels=truth.reader.labels, void=void, encoding=encoding, remedy=_REMEDY)
     pairs = [
         Pair(name=name, predicted=found[name], truth=truth.masks[name], image=truth.images.get(name)) for name in both
@@ -166,11 +166,11 @@ def _maps_in(folder: Path, *, nested: bool = True) -> dict[str, Path]:
         if name in found:
             raise DataError(
                 f"{found[name]} and {path} are both named {name}; "
-                "keep one of them, or give the folder that holds one label map per picture"
+                "keep one of them, or give the folder that holds one label map per image"
             )
         found[name] = path
     if not found:
-        raise DataError(f"{folder}: holds no label maps; expected one picture file for each, such as PNG or TIFF")
+        raise DataError(f"{folder}: holds no label maps; expected one image file for each, such as PNG or TIFF")
     return found
 
 
@@ -182,7 +182,7 @@ def _name(name: str) -> str:
 def _mismatch(folder: Path, truth: Truth, missing: Sequence[str], superfluous: Sequence[str], *, found: bool) -> str:
     told = [f"without prediction ({len(missing)} of {len(truth.masks)}): {_few(missing)}"] if missing else []
     told += [f"predictions without truth ({len(superfluous)}): {_few(superfluous)}"] if superfluous else []
-    remedy = "give each prediction the name of its picture"
+    remedy = "give each prediction the name of its image"
     remedy += ", or score those that have a partner with --partial" if found else ""
     return f"{folder} and {truth.told} do not pair up by name; {'; '.join(told)}; {remedy}"
 

@@ -12,7 +12,7 @@ __all__ = ["SyncedBatchNorm", "freeze_statistics", "sync"]
 
 
 class SyncedBatchNorm(nn.BatchNorm2d):
-    """Batch norm whose statistics are those of the pictures of all processes.
+    """Batch norm whose statistics are those of the images of all processes.
 
     PyTorch's own, ``torch.nn.SyncBatchNorm``, works on GPUs alone.
     """
@@ -26,11 +26,11 @@ class SyncedBatchNorm(nn.BatchNorm2d):
         both = _total(sums)
         total, number = both[:-1], both[-1]
         mean = total / number
-        centred = x - mean[:, None, None]
-        variance = _total(centred.square().sum((0, 2, 3))) / number
+        centered = x - mean[:, None, None]
+        variance = _total(centered.square().sum((0, 2, 3))) / number
         self._remember(mean.detach(), variance.detach() * (number / (number - 1)).detach())
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return torch.addcmul(self.bias[:, None, None], centred, scale[:, None, None]).to(input.dtype)
+        return torch.addcmul(self.bias[:, None, None], centered, scale[:, None, None]).to(input.dtype)
 
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
         assert self.running_mean is not None

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from segnet.errors import ConfigError, OutputError
-from segnet.files import replacing
+from segnet.system.files import replacing
 from segnet.training.settings import MAY_CHANGE
 
 __all__ = ["check_unchanged", "check_unused", "settings_of", "start_folder"]
@@ -46,7 +46,7 @@ def settings_of(out: Path) -> dict[str, Any]:
 
 
 def check_unchanged(file: Path, before: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """The optimiser's state and the best score so far belong to the old settings.
+    """The optimizer's state and the best score so far belong to the old settings.
 
     Raises:
         ConfigError: a setting that alters what a step does is another one now.

@@ -15,11 +15,11 @@ from lightning.pytorch.callbacks import Callback, WeightAveraging
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segnet import checkpoint
-from segnet.files import replacing
-from segnet.labels import Labels
-from segnet.metrics import Scores
+from segnet.labels import ClassTable
+from segnet.metrics.confusion import Scores
+from segnet.models import checkpoint
 from segnet.models.segnet import SegNet
+from segnet.system.files import replacing
 from segnet.training.task import Task, mean_over_processes
 
 __all__ = ["Averaging", "Keeper"]
@@ -35,7 +35,7 @@ class Keeper(Callback):
         provenance: for the model file.
     """
 
-    def __init__(self, out: Path, labels: Labels, monitor: str, provenance: dict[str, Any]) -> None:
+    def __init__(self, out: Path, labels: ClassTable, monitor: str, provenance: dict[str, Any]) -> None:
         self.out = out
         self.labels = labels
         self.monitor = monitor

@@ -1,4 +1,4 @@
-"""Which picture goes into which batch, of which process."""
+"""Which image goes into which batch, of which process."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["Order", "Share", "make_loaders"]
 
 
 class Order(Sampler[int]):
-    """The shuffled pictures of an epoch for one process; they depend on seed and epoch alone.
+    """The shuffled images of an epoch for one process; they depend on seed and epoch alone.
 
     However many processes there are, the batches of all of them together are the same.
 
     Args:
-        pictures: how many there are.
-        batch: pictures per step, over all processes; what is left over after the last whole batch is left out.
+        images: how many there are.
+        batch: images per step, over all processes; what is left over after the last whole batch is left out.
         seed: of the order.
         rank, processes: which of how many this is.
         epoch: the first to come.
@@ -31,9 +31,9 @@ class Order(Sampler[int]):
     """
 
     def __init__(
-        self, pictures: int, batch: int, *, seed: int, rank: int = 0, processes: int = 1, epoch: int = 0, done: int = 0
+        self, images: int, batch: int, *, seed: int, rank: int = 0, processes: int = 1, epoch: int = 0, done: int = 0
     ) -> None:
-        self.pictures = pictures
+        self.images = images
         self.batch = batch
         self.seed = seed
         self.rank = rank
@@ -42,13 +42,13 @@ class Order(Sampler[int]):
         self.done = done
 
     def __len__(self) -> int:
-        return self.pictures // self.batch * self.batch // self.processes
+        return self.images // self.batch * self.batch // self.processes
 
     def __iter__(self) -> Iterator[int]:
-        """Indices of pictures, those of one batch after those of another."""
+        """Indices of images, those of one batch after those of another."""
         generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
-        order = torch.randperm(self.pictures, generator=generator).tolist()
-        for first in range(self.done * self.batch, self.pictures // self.batch * self.batch, self.batch):
+        order = torch.randperm(self.images, generator=generator).tolist()
+        for first in range(self.done * self.batch, self.images // self.batch * self.batch, self.batch):
             yield from order[first + self.rank : first + self.batch : self.processes]
 
     def set_epoch(self, epoch: int) -> None:
@@ -58,26 +58,26 @@ class Order(Sampler[int]):
 
 
 class Share(Sampler[int]):
-    """Every picture once, in one of the processes: nothing is scored twice to make the shares equal."""
+    """Every image once, in one of the processes: nothing is scored twice to make the shares equal."""
 
-    def __init__(self, pictures: int, *, rank: int = 0, processes: int = 1) -> None:
-        self.indices = range(rank, pictures, processes)
+    def __init__(self, images: int, *, rank: int = 0, processes: int = 1) -> None:
+        self.indices = range(rank, images, processes)
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __iter__(self) -> Iterator[int]:
-        """Indices of pictures."""
+        """Indices of images."""
         return iter(self.indices)
 
 
 def make_loaders(
     train_set: SegmentationDataset, val_set: SegmentationDataset, order: Order, *, workers: int
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
-    """Batches to train on, and single pictures to score.
+    """Batches to train on, and single images to score.
 
     Args:
-        train_set, val_set: the pictures.
+        train_set, val_set: the images.
         order: of the first.
         workers: processes that read; -1: as suits the machine.
     """
@@ -97,6 +97,6 @@ def make_loaders(
 
 
 def _ignore_signals(worker: int) -> None:
-    """A signal to the whole group of processes is for the one that trains: it still wants pictures to end its step."""
+    """A signal to the whole group of processes is for the one that trains: it still wants images to end its step."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segnet.errors import ConfigError
-from segnet.labels import VOID
+from segnet.labels import IGNORE_INDEX
 
 __all__ = ["LOSSES", "Divisor", "Loss", "Weighing", "check_loss", "make_loss"]
 
@@ -87,12 +87,12 @@ class Weighing:
 
     def of_pixels(self, mask: Tensor) -> Tensor:
         """Weight of each pixel's class, (N, H, W); 0 where void."""
-        counted = mask != VOID
+        counted = mask != IGNORE_INDEX
         return self.weights[mask.where(counted, 0)] * counted
 
     def amount(self, mask: Tensor, factors: Tensor | float = 1.0) -> Tensor:
         """What a sum over pixels is divided by, a scalar above 0; ``factors`` are further weights of the pixels."""
-        own = (mask != VOID).sum() if self.divisor == "pixels" else (self.of_pixels(mask) * factors).sum()
+        own = (mask != IGNORE_INDEX).sum() if self.divisor == "pixels" else (self.of_pixels(mask) * factors).sum()
         mean = self.mean_over_processes(own.to(self.weights.dtype))
         return mean.where(mean > 0, 1)
 
@@ -102,7 +102,7 @@ class Weighing:
             logits,
             mask,
             weight=self.weights,
-            ignore_index=VOID,
+            ignore_index=IGNORE_INDEX,
             reduction=reduction,
             label_smoothing=self.label_smoothing,
         )
@@ -161,7 +161,7 @@ def _cross_entropy(logits: Tensor, mask: Tensor, weighing: Weighing) -> Tensor:
 # Kornia's focal_loss gives the same, but with class weights it builds maps of all classes: 101 ms for 14 ms of one
 # core, forward and backward, at (4, 11, 240, 320).
 def _focal(logits: Tensor, mask: Tensor, weighing: Weighing) -> Tensor:
-    surprise = F.cross_entropy(logits, mask, ignore_index=VOID, reduction="none")
+    surprise = F.cross_entropy(logits, mask, ignore_index=IGNORE_INDEX, reduction="none")
     missed = -torch.expm1(-surprise)  # 1 - probability of the truth
     return (missed**2 * surprise * weighing.of_pixels(mask)).sum() / weighing.amount(mask)
 
@@ -170,7 +170,7 @@ def _focal(logits: Tensor, mask: Tensor, weighing: Weighing) -> Tensor:
 # present), and gives 1 for void alone.
 def _dice(logits: Tensor, mask: Tensor, weighing: Weighing) -> Tensor:
     truth = _one_hot(mask, logits.shape[1])
-    probability = logits.softmax(1) * (mask != VOID)[:, None]
+    probability = logits.softmax(1) * (mask != IGNORE_INDEX)[:, None]
     overlap = (probability * truth).sum((0, 2, 3))
     pixels = truth.sum((0, 2, 3))
     return _mean_of_present(1 - 2 * overlap / (probability.sum((0, 2, 3)) + pixels).clamp(min=1), pixels)
@@ -182,7 +182,7 @@ def _lovasz(logits: Tensor, mask: Tensor, weighing: Weighing) -> Tensor:
     truth = _one_hot(mask, logits.shape[1]).movedim(1, 0).flatten(1)  # (classes, pixels)
     probability = logits.softmax(1).movedim(1, 0).flatten(1)
     # Void has error 0: it stands behind every pixel that is wrong, and changes nothing.
-    errors = torch.where(truth, 1 - probability, probability) * (mask != VOID).flatten()
+    errors = torch.where(truth, 1 - probability, probability) * (mask != IGNORE_INDEX).flatten()
     errors, order = errors.sort(dim=1, descending=True)
     steps = _jaccard_steps(truth.gather(1, order), errors.dtype)
     return _mean_of_present((errors * steps).sum(1), truth.sum(1))
@@ -191,7 +191,7 @@ def _lovasz(logits: Tensor, mask: Tensor, weighing: Weighing) -> Tensor:
 def _jaccard_steps(truth: Tensor, dtype: torch.dtype) -> Tensor:
     """By how much the Jaccard loss of a class grows as each further pixel is wrong, for bool (classes, pixels).
 
-    The difference of neighbours in Berman et al.'s algorithm 1, worked out so that nothing cancels.
+    The difference of neighbors in Berman et al.'s algorithm 1, worked out so that nothing cancels.
     """
     pixels = truth.sum(1, keepdim=True)
     intersection = (pixels - truth.cumsum(1)).to(dtype)
@@ -200,13 +200,13 @@ def _jaccard_steps(truth: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _ohem(logits: Tensor, mask: Tensor, weighing: Weighing) -> Tensor:
-    return _cross_entropy(logits, mask.where(_hard(logits.detach(), mask), VOID), weighing)
+    return _cross_entropy(logits, mask.where(_hard(logits.detach(), mask), IGNORE_INDEX), weighing)
 
 
 def _hard(logits: Tensor, mask: Tensor) -> Tensor:
     """Pixels whose truth has a probability below 0.7, and in any case the hardest quarter; bool (N, H, W)."""
-    counted = mask != VOID
-    surprise = F.cross_entropy(logits, mask, ignore_index=VOID, reduction="none")
+    counted = mask != IGNORE_INDEX
+    surprise = F.cross_entropy(logits, mask, ignore_index=IGNORE_INDEX, reduction="none")
     ranked = surprise.masked_fill(~counted, -1).flatten().sort(descending=True).values
     least = (counted.sum() + _HARD_SHARE - 1) // _HARD_SHARE
     last = ranked.gather(0, (least - 1).clamp(min=0).reshape(1))
@@ -222,9 +222,9 @@ def _boundary(logits: Tensor, mask: Tensor, weighing: Weighing) -> Tensor:
 def _nearness(mask: Tensor) -> Tensor:
     """exp(-d^2 / (2 sigma^2)) of the distance d to the nearest boundary pixel, float32 (N, H, W).
 
-    A boundary pixel touches, of its eight neighbours, one of another class; void is no class.
+    A boundary pixel touches, of its eight neighbors, one of another class; void is no class.
     """
-    counted, classes = mask != VOID, mask.to(torch.float32)
+    counted, classes = mask != IGNORE_INDEX, mask.to(torch.float32)
     highest = F.max_pool2d(classes.masked_fill(~counted, -1), 3, stride=1, padding=1)
     lowest = -F.max_pool2d(-classes, 3, stride=1, padding=1)  # void, 255, is above every class
     near = (counted & (highest != lowest)).to(torch.float32)

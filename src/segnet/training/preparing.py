@@ -12,13 +12,13 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from segnet.data.balance import ClassCounts, count_classes
+from segnet.data.class_weights import ClassCounts, count_classes
 from segnet.data.dataset import SegmentationDataset
-from segnet.data.decoding import read_header
-from segnet.devices import pick_precision
 from segnet.errors import ConfigError, DataError, ModelError
+from segnet.media.images.decoding import read_header
 from segnet.models.segnet import SegNet
-from segnet.training.machines import processes
+from segnet.system.devices import pick_precision
+from segnet.training.distributed import processes
 from segnet.training.settings import Precision, TrainConfig
 
 __all__ = ["check_possible", "check_sets", "count_pixels", "decided", "longest_side"]
@@ -56,11 +56,11 @@ def check_sets(model: SegNet, train_set: SegmentationDataset, val_set: Segmentat
                 "create it with the data's number of classes"
             )
     if train_set.samples == val_set.samples:
-        log.warning("there is no split of its own for validation: the same %d pictures are used for both", len(val_set))
+        log.warning("there is no split of its own for validation: the same %d images are used for both", len(val_set))
 
 
 def longest_side(dataset: SegmentationDataset) -> int | None:
-    """Of a usual picture, in pixels: the size for which the network will be made; None if no picture tells it."""
+    """Of a usual image, in pixels: the size for which the network will be made; None if no image tells it."""
     if dataset.size is not None:
         return max(dataset.size)
     headers = [read_header(sample.image) for sample in dataset.samples[:: max(1, len(dataset) // 8)]]

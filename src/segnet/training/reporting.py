@@ -12,22 +12,22 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from segnet.data.dataset import SegmentationDataset
-from segnet.machine import about
 from segnet.models.segnet import SegNet
+from segnet.system.hardware import about
 from segnet.training.keeping import Keeper
+from segnet.training.report.images import choose_examples
 from segnet.training.report.page import write_report
-from segnet.training.report.pictures import choose_examples
 from segnet.training.report.record import Record
 from segnet.training.report.splits import Split, describe_split
 from segnet.training.watching import Collapse
 
 __all__ = ["Reporter"]
 
-_MOST_PICTURES = {"cpu": 40, "cuda": 200}
+_MOST_IMAGES = {"cpu": 40, "cuda": 200}
 
 
 class Reporter(Callback):
-    """Writes the report after each validation, and once more, with pictures, at the end.
+    """Writes the report after each validation, and once more, with images, at the end.
 
     Args:
         keeper: whose rows it tells, and where to.
@@ -59,13 +59,13 @@ class Reporter(Callback):
             write_report(self._path, self._record())
 
     def finish(self, model: SegNet, device: torch.device) -> None:
-        """Write with the best and the worst pictures of the best weights.
+        """Write with the best and the worst images of the best weights.
 
         Args:
             model: with these weights; it is left on the CPU.
             device: where to compute.
         """
-        most = _MOST_PICTURES.get(device.type, _MOST_PICTURES["cpu"])
+        most = _MOST_IMAGES.get(device.type, _MOST_IMAGES["cpu"])
         examples = choose_examples(model, self.val_set, device=device, most=most)
         model.cpu()
         write_report(self._path, self._record(), examples)

@@ -17,7 +17,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from segnet.errors import ConfigError
-from segnet.files import replacing
+from segnet.system.files import replacing
 from segnet.training.task import Task
 
 __all__ = ["LAST", "PREVIOUS", "Position", "Resumable", "check_fits", "newest_checkpoint", "position"]

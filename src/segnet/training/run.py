@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader
 
-from segnet.data.balance import class_weights
+from segnet.data.class_weights import class_weights
 from segnet.data.dataset import SegmentationDataset, worker_error
-from segnet.devices import pick_device
 from segnet.errors import ConfigError, DataError, MissingPackageError, SegNetError, TrainingError
-from segnet.metrics import Scores
+from segnet.metrics.confusion import Scores
 from segnet.models.segnet import SegNet
+from segnet.system.devices import pick_device
 from segnet.training.batch_norm import sync
+from segnet.training.distributed import is_first_process, processes, strategy
 from segnet.training.folder import check_unchanged, check_unused, settings_of, start_folder
 from segnet.training.loaders import Order, make_loaders
 from segnet.training.losses import check_loss
-from segnet.training.machines import is_first_process, processes, strategy
 from segnet.training.preparing import check_possible, check_sets, count_pixels, decided, longest_side
 from segnet.training.settings import TrainConfig
 
@@ -79,7 +79,7 @@ def train(
 
     Raises:
         ConfigError: ``out`` holds another run, or there is nothing to resume, or it belongs to another network.
-        DataError: a picture or mask cannot be used.
+        DataError: an image or mask cannot be used.
         ModelError: the network has another number of classes than the data.
         OutputError: ``out`` cannot be written.
         TrainingError: the loss is not finite, the memory is not enough, or another process of the run is gone.
@@ -158,20 +158,20 @@ def _trainer(
     return trainer
 
 
-def _order(trainer: lightning.Trainer, config: TrainConfig, pictures: int, position: Position) -> Order:
+def _order(trainer: lightning.Trainer, config: TrainConfig, images: int, position: Position) -> Order:
     """This process's part of every batch."""
     count = trainer.world_size
-    if config.pictures % count:
+    if config.images % count:
         raise ConfigError(
             f"a batch of {config.batch} cannot be shared out to {count} processes; give a multiple of {count}"
         )
-    if pictures < config.pictures:
+    if images < config.images:
         raise DataError(
-            f"{pictures} training pictures are fewer than one batch of {config.batch}; give --batch {pictures} or less"
+            f"{images} training images are fewer than one batch of {config.batch}; give --batch {images} or less"
         )
     return Order(
-        pictures,
-        config.pictures,
+        images,
+        config.images,
         seed=config.seed,
         rank=trainer.global_rank,
         processes=count,
@@ -249,7 +249,7 @@ def _told(config: TrainConfig, count: int) -> Iterator[None]:
             ) from error
         if "DataLoader worker" in text and ("killed by signal" in text or "exited unexpectedly" in text):
             raise TrainingError(
-                "a process that reads pictures was killed, often for want of memory: give fewer --workers, and go on "
+                "a process that reads images was killed, often for want of memory: give fewer --workers, and go on "
                 "with --resume"
             ) from error
         if count > 1 and any(words in text for words in _GONE):

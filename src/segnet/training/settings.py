@@ -6,8 +6,8 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
-from segnet.data.balance import Balance
-from segnet.data.transforms import AugmentConfig
+from segnet.data.augmentation import AugmentConfig
+from segnet.data.class_weights import Balance
 from segnet.errors import ConfigError
 from segnet.training.losses import Divisor
 
@@ -45,8 +45,8 @@ class TrainConfig:
     """Settings of a run. The defaults suit most data; ``recipes/`` holds those of the published runs.
 
     Attributes:
-        epochs: passes over the training pictures.
-        batch: pictures per step, over all processes; auto takes as many as should fit the memory.
+        epochs: passes over the training images.
+        batch: images per step, over all processes; auto takes as many as should fit the memory.
         accumulate: batches whose gradients are added up for one step.
         lr: highest learning rate; with muon that of the filters, everything else learning at a 25th of it.
         encoder_lr: share of the learning rate that the encoder gets.
@@ -65,7 +65,7 @@ class TrainConfig:
         label_smoothing: share of the target spread over all classes.
         thaw: epochs, rising, before which encoder stages stay as they are: the deepest until the first, the one above
             until the second, and so on, all others until the last. Left out, all learn from the start.
-        batch_norm: statistics over the pictures of all processes (synced), of each by itself (local), or kept as they
+        batch_norm: statistics over the images of all processes (synced), of each by itself (local), or kept as they
             are (frozen).
         monitor: the validation score that decides which weights are best: miou, global_accuracy (as published) or
             class_average.
@@ -76,7 +76,7 @@ class TrainConfig:
             (on CUDA, with a scaled loss) or float32.
         compile: have torch.compile build the network's kernels.
         save_memory: keep less for the backward pass and compute it again: less memory, more time, the same result.
-        workers: processes that read pictures; -1 takes one on small machines, up to four on larger ones.
+        workers: processes that read images; -1 takes one on small machines, up to four on larger ones.
         devices: processes on this machine, each with a device of its own; under torchrun or SLURM as many as they
             start.
         nodes: machines.
@@ -135,7 +135,7 @@ class TrainConfig:
             raise ConfigError("fsdp shares filters out, which neither muon nor averaging can; take adamw and ema 0")
 
     @property
-    def pictures(self) -> int:
+    def images(self) -> int:
         """Of a step over all processes, once that is decided."""
         assert self.batch != "auto"
         return self.batch

@@ -1,4 +1,4 @@
-"""What Lightning's Trainer runs: one network, its loss, its optimiser and its learning rate."""
+"""What Lightning's Trainer runs: one network, its loss, its optimizer and its learning rate."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor
 
+from segnet.data.augmentation import Augmentation
 from segnet.data.dataset import Batch
-from segnet.data.transforms import Augmentation
 from segnet.errors import TrainingError
-from segnet.metrics import confusion
+from segnet.metrics.confusion import confusion
 from segnet.models.segnet import SegNet
-from segnet.optimizers import Muon, slowed
 from segnet.training.batch_norm import freeze_statistics
 from segnet.training.losses import make_loss
+from segnet.training.optimizers import Muon, slowed
 from segnet.training.settings import TrainConfig
 
 __all__ = ["Task", "mean_over_processes"]
@@ -70,7 +70,7 @@ class Task(lightning.LightningModule):
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss.item()} at step {self.global_step} (epoch {self.current_epoch + 1}), samples "
-                f"{', '.join(batch['name'])}; look at these pictures, lower --lr, or use --precision float32"
+                f"{', '.join(batch['name'])}; look at these images, lower --lr, or use --precision float32"
             )
         return loss
 
@@ -98,7 +98,7 @@ class Task(lightning.LightningModule):
         return self.counts.cpu()
 
     def configure_optimizers(self) -> Any:
-        """The optimiser, weight decay on filters alone, learning rate per step."""
+        """The optimizer, weight decay on filters alone, learning rate per step."""
         optimizer = self.optimizer()
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(self.config, step / steps))

@@ -1,4 +1,4 @@
-"""What to set before a long run: how many pictures per step, which learning rate, and whether it learns at all."""
+"""What to set before a long run: how many images per step, which learning rate, and whether it learns at all."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from segnet.data.balance import class_weights, count_classes
+from segnet.data.augmentation import AugmentConfig
+from segnet.data.class_weights import class_weights, count_classes
 from segnet.data.dataset import SegmentationDataset
-from segnet.data.transforms import AugmentConfig
-from segnet.devices import pick_device, pick_precision
 from segnet.errors import ConfigError, TrainingError
-from segnet.machine import memory
 from segnet.models.segnet import SegNet
+from segnet.system.devices import pick_device, pick_precision
+from segnet.system.hardware import memory
 from segnet.training.loaders import Order, make_loaders
 from segnet.training.settings import TrainConfig
 
@@ -35,9 +35,9 @@ _OVERFIT_EPOCHS = 15
 
 
 def fitting_batch(model: SegNet, data: SegmentationDataset, config: TrainConfig, device: torch.device) -> int:
-    """How many pictures per step fit two fifths of the memory; at most 32, and no more than an eighth of all.
+    """How many images per step fit two fifths of the memory; at most 32, and no more than an eighth of all.
 
-    Counted, not tried: what the backward pass keeps for one picture of the run's size.
+    Counted, not tried: what the backward pass keeps for one image of the run's size.
     """
     sample = data[0]["image"]
     assert isinstance(sample, Tensor)
@@ -65,7 +65,7 @@ def find_lr(
     Args:
         model: it stays as it is.
         data: to train on.
-        config: the run's; batch, optimiser, loss and augmentation are used.
+        config: the run's; batch, optimizer, loss and augmentation are used.
         device: ``auto``, ``cpu``, ``cuda``.
         steps: at most so many.
         lowest: the first rate.
@@ -120,25 +120,25 @@ def steepest(found: Sequence[tuple[float, float]]) -> float:
 
 
 def for_overfitting(
-    data: SegmentationDataset, config: TrainConfig, pictures: int
+    data: SegmentationDataset, config: TrainConfig, images: int
 ) -> tuple[SegmentationDataset, SegmentationDataset, TrainConfig]:
-    """The first few pictures to learn by heart: what to train on, what to score, and how.
+    """The first few images to learn by heart: what to train on, what to score, and how.
 
     A network, loss and masks that are sound reach a mIoU near 1 there.
 
     Args:
-        data: the training pictures.
+        data: the training images.
         config: the run's.
-        pictures: how many.
+        images: how many.
 
     Raises:
         ConfigError: there are not so many.
     """
-    if not 1 <= pictures <= len(data):
-        raise ConfigError(f"overfit={pictures} is not possible; give 1 to {len(data)} of the training pictures")
-    few = data.only(range(pictures))
-    batch = pictures if config.batch == "auto" else min(config.batch, pictures)
-    repeated = data.only([index % pictures for index in range(_OVERFIT_STEPS * batch)])
+    if not 1 <= images <= len(data):
+        raise ConfigError(f"overfit={images} is not possible; give 1 to {len(data)} of the training images")
+    few = data.only(range(images))
+    batch = images if config.batch == "auto" else min(config.batch, images)
+    repeated = data.only([index % images for index in range(_OVERFIT_STEPS * batch)])
     config = replace(
         config,
         epochs=_OVERFIT_EPOCHS,
@@ -161,7 +161,7 @@ def _step(task: Any, optimizer: torch.optim.Optimizer, batch: Any, device: torch
 
 
 def _endless(data: SegmentationDataset, config: TrainConfig) -> Iterator[Any]:
-    order = Order(len(data), min(config.pictures, len(data)), seed=config.seed)
+    order = Order(len(data), min(config.images, len(data)), seed=config.seed)
     loader, _ = make_loaders(data, data, order, workers=0)
     for epoch in itertools.count():
         order.set_epoch(epoch)
@@ -169,7 +169,7 @@ def _endless(data: SegmentationDataset, config: TrainConfig) -> Iterator[Any]:
 
 
 def _kept_bytes(model: SegNet, image: Tensor) -> int:
-    """What the backward pass keeps of one picture."""
+    """What the backward pass keeps of one image."""
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ from lightning.pytorch.callbacks import Callback
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segnet.console import ProgressBar
-from segnet.labels import Labels
+from segnet.cli.console import ProgressBar
+from segnet.labels import ClassTable
 from segnet.training.keeping import Keeper
 
 __all__ = ["Collapse", "Log", "Patience", "Watch", "collapsed"]
@@ -70,7 +70,7 @@ class Watch(Callback):
 
 
 class Collapse(Callback):
-    """Says so when one class swallows the picture in several validations on end.
+    """Says so when one class swallows the image in several validations on end.
 
     Args:
         keeper: whose scores it looks at.
@@ -85,7 +85,7 @@ class Collapse(Callback):
         self._times = 0
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Look at the newest scores."""
+        """OverlayStyle at the newest scores."""
         scores = self.keeper.scores
         if scores is None or self.keeper.new_row(trainer) is None:
             return
@@ -160,8 +160,8 @@ class Log(Callback):
             logger.log_metrics(values, step=trainer.global_step)
 
 
-def collapsed(counts: NDArray[np.int64], labels: Labels) -> str:
-    """Which class swallows the picture, in words; empty if none does.
+def collapsed(counts: NDArray[np.int64], labels: ClassTable) -> str:
+    """Which class swallows the image, in words; empty if none does.
 
     Args:
         counts: (classes, classes), true class by predicted.

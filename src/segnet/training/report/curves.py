@@ -1,7 +1,7 @@
-"""Line charts as SVG text that takes its colours and its letters from the page.
+"""Line charts as SVG text that takes its colors and its letters from the page.
 
-Written here and not by Matplotlib: Matplotlib's SVG has its colours for good, so that light and dark would need two
-pictures each, and its letters do not grow with the reader's.
+Written here and not by Matplotlib: Matplotlib's SVG has its colors for good, so that light and dark would need two
+images each, and its letters do not grow with the reader's.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Line:
     Attributes:
         name: stands at its end; may be empty.
         values: one per epoch; NaN leaves a gap.
-        style: ``a``, ``b`` or ``c``, one of the page's colours for lines.
+        style: ``a``, ``b`` or ``c``, one of the page's colors for lines.
     """
 
     name: str
@@ -88,7 +88,7 @@ def line_chart(title: str, epochs: Sequence[int], lines: Sequence[Line], *, best
 
 
 def small_chart(caption: str, told: str, epochs: Sequence[int], values: Sequence[float], *, best: int) -> str:
-    """One of many small charts with the same axes, 0 to 100 %, over the grey line that ``shared_line`` drew.
+    """One of many small charts with the same axes, 0 to 100 %, over the gray line that ``shared_line`` drew.
 
     Args:
         caption: HTML that stands above.
@@ -180,7 +180,7 @@ def _dot(x: float, y: float, style: str, words: str = "") -> str:
 
 
 def _path(epochs: Sequence[int], values: Sequence[float], x: _Scale, y: _Scale) -> str:
-    """A new beginning after every gap; the tail of no length makes a point without neighbours visible."""
+    """A new beginning after every gap; the tail of no length makes a point without neighbors visible."""
     parts, pen = [], "M"
     for epoch, value in zip(epochs, values, strict=True):
         if math.isfinite(value):

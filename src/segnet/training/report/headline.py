@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from segnet.pages.markup import number, percent
 from segnet.training.report.record import SCORES, Record
+from segnet.visualization.html.markup import number, percent
 
 __all__ = ["headline"]
 
@@ -61,7 +61,7 @@ def _what_beat_what(record: Record) -> str:
 
 
 def _extremes(record: Record) -> str:
-    """The class that is labelled best, and the one that is labelled worst."""
+    """The class that is labeled best, and the one that is labeled worst."""
     row = record.rows[record.best]
     known = [
         (value, name) for name in record.labels.names if math.isfinite(value := float(row.get(f"iou_{name}", math.nan)))

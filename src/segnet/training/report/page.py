@@ -8,15 +8,15 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from segnet.metrics import Scores
-from segnet.pages.markup import class_name, number, percent, scrolled, write_page
-from segnet.pages.matrix import classes_table, confusion_section
+from segnet.metrics.confusion import Scores
 from segnet.training.report.curves import Line, line_chart, shared_line, small_chart
 from segnet.training.report.headline import headline
-from segnet.training.report.pictures import Example, pictures_section
+from segnet.training.report.images import Example, images_section
 from segnet.training.report.record import SCORES, Record
 from segnet.training.report.splits import data_section
 from segnet.training.settings import TrainConfig
+from segnet.visualization.html.markup import class_name, number, percent, scrolled, write_page
+from segnet.visualization.html.matrix import classes_table, confusion_section
 
 __all__ = ["write_report"]
 
@@ -29,7 +29,7 @@ def write_report(path: Path, record: Record, examples: Sequence[Example] = ()) -
     Args:
         path: such as ``out / "report.html"``.
         record: what to tell.
-        examples: pictures to show, as ``choose_examples`` gives them.
+        examples: images to show, as ``choose_examples`` gives them.
 
     Raises:
         OutputError: the file cannot be written.
@@ -40,7 +40,7 @@ def write_report(path: Path, record: Record, examples: Sequence[Example] = ()) -
         "Curves": _curves(record),
         "Classes": _classes(record) + classes_table(scores, "at the best epoch"),
         "Confusion": confusion_section(scores, "of the best epoch"),
-        "Pictures": pictures_section(examples, record.labels),
+        "Images": images_section(examples, record.labels),
         "Data": data_section(record.labels, record.data),
         "Settings": f'<div class="pair">{_settings(record.settings)}{_environment(record.environment)}</div>',
         "Reproduce": _commands(record.commands),
@@ -75,7 +75,7 @@ def _notes(notes: Sequence[str]) -> str:
     if not notes:
         return ""
     items = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    return f'<aside class="notes" aria-labelledby="notes"><h2 id="notes">Beware</h2><ul>{items}</ul></aside>'
+    return f'<aside class="notes" aria-labeledby="notes"><h2 id="notes">Beware</h2><ul>{items}</ul></aside>'
 
 
 def _curves(record: Record) -> str:

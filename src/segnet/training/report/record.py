@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.labels import Labels
+from segnet.labels import ClassTable
 from segnet.training.report.splits import Split
 
 __all__ = ["SCORES", "Record"]
@@ -21,14 +21,14 @@ SCORES = {"global_accuracy": "global accuracy", "class_average": "class average"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Record:
-    """All that the page tells, but the pictures.
+    """All that the page tells, but the images.
 
     Attributes:
         title: such as the model's name.
         rows: those of ``metrics.csv``, at least one; scores are in [0, 1], NaN where there is none.
         labels: the class table.
         monitor: the score that decides which row is the best: miou, global_accuracy or class_average.
-        confusion: int64 (classes, classes), of the best weights on the validation pictures, rows true.
+        confusion: int64 (classes, classes), of the best weights on the validation images, rows true.
         settings: what ``config.yaml`` holds.
         environment: machine and versions, in words.
         data: the splits by name.
@@ -38,7 +38,7 @@ class Record:
 
     title: str
     rows: Sequence[Mapping[str, Any]]
-    labels: Labels
+    labels: ClassTable
     monitor: str
     confusion: NDArray[np.int64]
     settings: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""What the page says of the pictures: how many, how large, and how often each class occurs."""
+"""What the page says of the images: how many, how large, and how often each class occurs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.data.balance import ClassCounts, count_classes
+from segnet.data.class_weights import ClassCounts, count_classes
 from segnet.data.dataset import SegmentationDataset
-from segnet.labels import VOID, Labels
-from segnet.pages.markup import class_name, percent, scrolled
+from segnet.labels import IGNORE_INDEX, ClassTable
+from segnet.visualization.html.markup import class_name, percent, scrolled
 
 __all__ = ["Split", "data_section", "describe_split"]
 
@@ -22,7 +22,7 @@ _RARE = 0.1  # of an even share
 _SIZES = 3  # are named
 
 _MEANINGS = {
-    "absent from": "What the training pictures lack is not learned, and what the others lack has no score.",
+    "absent from": "What the training images lack is not learned, and what the others lack has no score.",
     "rare in": "Rare is a class with less than a tenth of an even share of the pixels.",
 }
 
@@ -32,14 +32,14 @@ class Split:
     """One split of a data set.
 
     Attributes:
-        pictures: how many.
+        images: how many.
         counts: pixels of each class.
         void: share of the pixels that belong to no class, 0 to 1.
-        sizes: (height, width) of the files -> how many pictures have it.
-        looked_at: of how many pictures, evenly spaced, ``void`` and ``sizes`` are.
+        sizes: (height, width) of the files -> how many images have it.
+        looked_at: of how many images, evenly spaced, ``void`` and ``sizes`` are.
     """
 
-    pictures: int
+    images: int
     counts: ClassCounts
     void: float
     sizes: Mapping[tuple[int, int], int]
@@ -63,12 +63,12 @@ def describe_split(data: SegmentationDataset) -> Split:
     for place in places:
         mask = data.read_classes(place)
         sizes[mask.shape[0], mask.shape[1]] += 1
-        void += int((mask == VOID).sum())
+        void += int((mask == IGNORE_INDEX).sum())
         pixels += mask.size
-    return Split(pictures=len(data), counts=count_classes(data), void=void / pixels, sizes=sizes, looked_at=len(places))
+    return Split(images=len(data), counts=count_classes(data), void=void / pixels, sizes=sizes, looked_at=len(places))
 
 
-def data_section(labels: Labels, splits: Mapping[str, Split]) -> str:
+def data_section(labels: ClassTable, splits: Mapping[str, Split]) -> str:
     """Tables of the splits and of the share of each class in each of them, with what to beware of."""
     table = _classes_table(labels, splits)
     return _warnings(labels, splits) + _splits_table(splits) + scrolled(table, "Shares of the classes")
@@ -76,13 +76,13 @@ def data_section(labels: Labels, splits: Mapping[str, Split]) -> str:
 
 def _splits_table(splits: Mapping[str, Split]) -> str:
     number = '<th scope="col" class="number">'
-    head = f'<th scope="col">split</th>{number}pictures</th><th scope="col">width × height</th>{number}void</th>'
+    head = f'<th scope="col">split</th>{number}images</th><th scope="col">width × height</th>{number}void</th>'
     rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td class="number">{split.pictures}</td>'
+        f'<tr><th scope="row">{escape(name)}</th><td class="number">{split.images}</td>'
         f'<td>{_sizes(split)}</td><td class="number">{percent(split.void)}</td></tr>'
         for name, split in splits.items()
     )
-    few = [f"{split.looked_at} of {name}" for name, split in splits.items() if split.looked_at < split.pictures]
+    few = [f"{split.looked_at} of {name}" for name, split in splits.items() if split.looked_at < split.images]
     note = f"<p>Sizes and void are those of {escape(' and '.join(few))}, evenly spaced.</p>" if few else ""
     table = f"<table><caption>Splits</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     return scrolled(table, "Splits") + note
@@ -92,12 +92,12 @@ def _sizes(split: Split) -> str:
     common = sorted(split.sizes.items(), key=lambda item: -item[1])
     if len(common) == 1:
         return f"{common[0][0][1]} × {common[0][0][0]}"
-    told = [f"{width} × {height} ({pictures})" for (height, width), pictures in common[:_SIZES]]
+    told = [f"{width} × {height} ({images})" for (height, width), images in common[:_SIZES]]
     more = len(common) - _SIZES
     return ", ".join(told) + (f" and {more} more" if more > 0 else "")
 
 
-def _classes_table(labels: Labels, splits: Mapping[str, Split]) -> str:
+def _classes_table(labels: ClassTable, splits: Mapping[str, Split]) -> str:
     largest = max((float(split.shares.max()) for split in splits.values()), default=0) or 1
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in splits)
     rows = []
@@ -119,7 +119,7 @@ def _bar(share: float, largest: float) -> str:
     return f'<td class="bar" style="--w:{100 * share / largest:.1f}%">{percent(share, 1 if share >= 0.01 else 2)}</td>'
 
 
-def _remarks(labels: Labels, splits: Mapping[str, Split], index: int) -> list[tuple[str, str]]:
+def _remarks(labels: ClassTable, splits: Mapping[str, Split], index: int) -> list[tuple[str, str]]:
     found = []
     for name, split in splits.items():
         if split.counts.pixels[index] == 0:
@@ -129,7 +129,7 @@ def _remarks(labels: Labels, splits: Mapping[str, Split], index: int) -> list[tu
     return found
 
 
-def _warnings(labels: Labels, splits: Mapping[str, Split]) -> str:
+def _warnings(labels: ClassTable, splits: Mapping[str, Split]) -> str:
     """One sentence for each kind of remark."""
     found: dict[str, dict[str, list[str]]] = {}
     for index, name in enumerate(labels.names):

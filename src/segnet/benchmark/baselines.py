@@ -1,0 +1,84 @@
+"""Networks to compare with: SegNet as the textbooks write it, and others that an installed library builds.
+
+Their weights are random: they are here for speed and memory alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from segnet.errors import MissingPackageError
+from segnet.models.segnet import SegNetConfig
+
+__all__ = ["Textbook", "library_model"]
+
+
+class Textbook(nn.Module):
+    """SegNet as it is usually written in PyTorch, with the layers of one of our configurations.
+
+    Pooling with int64 indices; convolution, batch norm and ReLU as modules of their own; NCHW.
+
+    Args:
+        config: a network of convolutions and index unpooling; its dropout is left out.
+    """
+
+    def __init__(self, config: SegNetConfig) -> None:
+        super().__init__()
+        encoder, decoder = config.encoder, config.decoder
+        self.norm = nn.LocalResponseNorm(5, 1e-4, 0.75) if config.local_response_norm else nn.Identity()
+        self.encoder, channels = _stages(config.in_channels, encoder.widths, encoder.kernel, relu=True)
+        self.decoder, channels = _stages(channels, decoder.widths, decoder.kernel, relu=decoder.relu)
+        self.pool = nn.MaxPool2d(2, 2, ceil_mode=True, return_indices=True)
+        self.unpool = nn.MaxUnpool2d(2, 2)
+        side = decoder.classifier_kernel
+        self.classifier = nn.Conv2d(channels, config.classes, side, padding=side // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From an image that is normalized already, (N, C, H, W), to logits (N, classes, H, W)."""
+        x = self.norm(x)
+        kept = []
+        for stage in self.encoder:
+            x = stage(x)
+            size = x.shape[2:]
+            x, index = self.pool(x)
+            kept.append((index, size))
+        for stage, (index, size) in zip(self.decoder, reversed(kept), strict=True):
+            x = self.unpool(x, index, output_size=size)
+            x = stage(x)
+        logits: Tensor = self.classifier(x)
+        return logits
+
+
+def library_model(name: str, classes: int = 11) -> nn.Module:
+    """A network of segmentation_models_pytorch, its weights random.
+
+    Args:
+        name: ``unet_vgg16`` or ``segformer_b0``.
+        classes: how many.
+
+    Raises:
+        MissingPackageError: the library is not installed or does not work.
+    """
+    try:
+        import segmentation_models_pytorch as smp
+    except (ImportError, RuntimeError) as error:  # a torchvision of another torch fails on import
+        raise MissingPackageError("segmentation_models_pytorch", "rivals") from error
+    build = {"unet_vgg16": (smp.Unet, "vgg16"), "segformer_b0": (smp.Segformer, "mit_b0")}
+    network, encoder = build[name]
+    model: nn.Module = network(encoder, encoder_weights=None, classes=classes)
+    return model
+
+
+def _stages(channels: int, widths: Sequence[Sequence[int]], kernel: int, *, relu: bool) -> tuple[nn.ModuleList, int]:
+    """One ``Sequential`` per stage, and the channels that the last one gives."""
+    stages = nn.ModuleList()
+    for stage in widths:
+        parts: list[nn.Module] = []
+        for width in stage:
+            parts += [nn.Conv2d(channels, width, kernel, padding=kernel // 2), nn.BatchNorm2d(width)]
+            parts += [nn.ReLU()] if relu else []
+            channels = width
+        stages.append(nn.Sequential(*parts))
+    return stages, channels

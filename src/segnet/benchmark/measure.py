@@ -1,0 +1,156 @@
+"""How fast models are: each in a process of its own, one round after the other, so that all share the machine's moods.
+
+A candidate is a model file or a bundled model, or a name of ``segnet.models.zoo.MODELS`` with random weights, or one of
+the rivals. Timed is what a user waits for: from a float32 image in memory to the mask.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from segnet.benchmark.worker import Candidate, serve
+from segnet.errors import ConfigError, ModelError, SegNetError
+from segnet.system.hardware import peak_gmacs
+
+__all__ = ["Candidate", "Measured", "measure"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What came out.
+
+    Attributes:
+        candidate: what was measured.
+        p50_ms, p90_ms: of one image, from its pixels as float32 to the mask.
+        images_per_s: at the median.
+        memory_mb: how far the process's resident memory grew at most, model included; 1 MB is 10^6 bytes.
+        file_mb: of the model file; None without one.
+        gmacs: 10^9 multiply-accumulates of an image; None if they are not known.
+        share_of_peak: of what a matrix product in the same precision does on this machine.
+    """
+
+    candidate: Candidate
+    p50_ms: float
+    p90_ms: float
+    images_per_s: float
+    memory_mb: float | None
+    file_mb: float | None
+    gmacs: float | None
+    share_of_peak: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """One flat row for JSON."""
+        table = asdict(self)
+        return {**table.pop("candidate"), **table}
+
+
+def measure(candidates: Sequence[Candidate], *, rounds: int = 5, images: int = 4, threads: int = 0) -> list[Measured]:
+    """Time candidates by turns, each in its own process.
+
+    Args:
+        candidates: what to measure.
+        rounds: how often each has its turn.
+        images: per turn.
+        threads: for each; 0: as many as its library takes.
+
+    Raises:
+        ConfigError: ``rounds`` or ``images`` is below 1.
+        SegNetError: a candidate cannot be run; its name is told.
+    """
+    if rounds < 1 or images < 1:
+        raise ConfigError(f"rounds={rounds} and images={images}: give 1 or more")
+    workers = [_Worker(candidate, threads) for candidate in candidates]
+    try:
+        for worker in workers:
+            worker.start()
+        seconds: list[list[float]] = [[] for _ in workers]
+        for _ in range(rounds):
+            for place, worker in enumerate(workers):
+                seconds[place] += worker.turn(images)
+        ends = [worker.stop() for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    precisions = {end["precision"] for end in ends}
+    peaks = {precision: peak_gmacs(precision, threads=threads) for precision in precisions}
+    return [
+        _row(worker.candidate, taken, end, peaks[end["precision"]])
+        for worker, taken, end in zip(workers, seconds, ends, strict=True)
+    ]
+
+
+def _row(candidate: Candidate, seconds: list[float], end: dict[str, Any], peak: float | None) -> Measured:
+    p50, p90 = (float(np.percentile(seconds, q)) for q in (50, 90))
+    gmacs = _gmacs(end, candidate.size)
+    return Measured(
+        candidate=candidate,
+        p50_ms=p50 * 1e3,
+        p90_ms=p90 * 1e3,
+        images_per_s=1 / p50,
+        memory_mb=end["memory_mb"],
+        file_mb=end["file_mb"],
+        gmacs=gmacs,
+        share_of_peak=gmacs / p50 / peak if gmacs and peak else None,
+    )
+
+
+def _gmacs(end: Mapping[str, Any], size: tuple[int, int]) -> float | None:
+    """Counted from the row of the network's name; None for a network that has none."""
+    from segnet.models.cost import cost_of
+    from segnet.models.zoo import MODELS
+
+    if end["network"] not in MODELS:
+        return None
+    config = replace(MODELS[end["network"]], classes=end["classes"], in_channels=end["channels"])
+    return cost_of(config, size).macs / 1e9
+
+
+class _Worker:
+    """A candidate's process, seen from here."""
+
+    def __init__(self, candidate: Candidate, threads: int) -> None:
+        self.candidate = candidate
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=serve, args=(theirs, candidate, threads), daemon=True)
+        self._theirs = theirs
+
+    def start(self) -> None:
+        """Load the model and warm up; one process at a time."""
+        self._process.start()
+        self._theirs.close()
+        self._answer()
+
+    def turn(self, images: int) -> list[float]:
+        """Seconds of each image."""
+        self._pipe.send(images)
+        taken: list[float] = self._answer()
+        return taken
+
+    def stop(self) -> dict[str, Any]:
+        """What else is known of the candidate; its process ends."""
+        self._pipe.send(0)
+        end: dict[str, Any] = self._answer()
+        self._process.join()
+        return end
+
+    def kill(self) -> None:
+        """End the process whatever it does."""
+        if self._process.is_alive():
+            self._process.kill()
+
+    def _answer(self) -> Any:
+        try:
+            answer = self._pipe.recv()
+        except (EOFError, ConnectionResetError) as error:
+            raise ModelError(
+                f"{self.candidate.model}: its process ended while it was measured; there may be too little memory"
+            ) from error
+        if isinstance(answer, SegNetError):
+            raise answer
+        return answer

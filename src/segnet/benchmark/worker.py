@@ -1,0 +1,204 @@
+"""A candidate in a process of its own: it is loaded, warmed up, and then timed whenever it is its turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnet.errors import ModelError, SegNetError
+from segnet.inference.prediction import argmax
+from segnet.labels import ClassTable
+from segnet.runtimes.model_info import ModelInfo
+from segnet.runtimes.protocol import Image, Runtime, open_runtime, softmax
+from segnet.system.hardware import seconds
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Candidate", "Rival", "serve"]
+
+Rival = Literal["textbook", "textbook_compiled", "textbook_onnx", "unet_vgg16", "segformer_b0"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """What is measured.
+
+    Attributes:
+        model: a model file, a bundled model, or a name of ``segnet.models.zoo.MODELS`` with random weights; for a
+            textbook rival the network that it copies.
+        rival: see ``Rival``; None for a model of ours.
+        precision: ``float32`` or ``bf16``; a file that was exported in another keeps it.
+        compiled: whether ``torch.compile`` is used.
+        size: (H, W) of the image.
+    """
+
+    model: str
+    rival: Rival | None = None
+    precision: str = "float32"
+    compiled: bool = False
+    size: tuple[int, int] = (360, 480)
+
+    @property
+    def label(self) -> str:
+        """What it is called in tables and plots."""
+        name = Path(self.model).name
+        if self.rival is not None:
+            return f"{self.rival} {name}" if self.rival.startswith("textbook") else self.rival
+        return f"{name} compiled" if self.compiled else name
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """What decides the scores: model and precision."""
+        return self.model, self.precision
+
+
+def serve(pipe: Any, candidate: Candidate, threads: int) -> None:
+    """Answer through the pipe: "ready"; for every number of images their seconds; for 0 what else is known."""
+    from segnet.system.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    try:
+        before = _resident_mb("VmRSS")
+        runtime = _open(candidate, threads)
+        image: Image = np.random.default_rng(0).random((1, runtime.info.channels, *candidate.size), dtype=np.float32)
+        for _ in range(2):
+            runtime.mask(image)
+        pipe.send("ready")
+        while images := pipe.recv():
+            pipe.send([seconds(partial(runtime.mask, image)) for _ in range(images)])
+    except SegNetError as error:
+        pipe.send(ModelError(str(error)))  # not every error of ours travels through a pipe
+        return
+    pipe.send(_known(runtime, candidate.model, before))
+
+
+def _known(runtime: Runtime, model: str, before: float | None) -> dict[str, Any]:
+    peak = _resident_mb("VmHWM")
+    return {
+        "precision": runtime.info.precision,
+        "network": runtime.info.name,
+        "classes": runtime.info.labels.classes,
+        "channels": runtime.info.channels,
+        "memory_mb": peak - before if peak and before else None,
+        "file_mb": _file_mb(model),
+    }
+
+
+def _resident_mb(field: str) -> float | None:
+    """Of this process, now (VmRSS) or at most (VmHWM); None where the system does not tell."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return None
+    lines = status.read_text(encoding="ascii", errors="replace").splitlines()
+    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(f"{field}:")), None)
+
+
+def _file_mb(model: str) -> float | None:
+    path = Path(model)
+    files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
+    return sum(file.stat().st_size for file in files if file.is_file()) / 1e6 if path.is_file() else None
+
+
+def _open(candidate: Candidate, threads: int) -> Runtime:
+    """The candidate, ready to run."""
+    name, suffix = candidate.model, Path(candidate.model).suffix
+    if candidate.rival is None and suffix and suffix != ".safetensors":
+        return open_runtime(name, precision=candidate.precision, threads=threads)
+    import torch
+
+    from segnet.models.checkpoint import bundled_models
+    from segnet.models.zoo import MODELS
+    from segnet.runtimes.pytorch import load_checkpoint
+
+    if threads:
+        torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    if candidate.rival is not None:
+        return _rival(candidate, threads)
+    if suffix or name in bundled_models():
+        return load_checkpoint(name, precision=candidate.precision, compiled=candidate.compiled)
+    if name not in MODELS:
+        raise ModelError(f"{name}: there is neither such a model file nor a model of that name")
+    return _random(candidate)
+
+
+def _random(candidate: Candidate) -> Runtime:
+    from segnet.models.zoo import create_model
+    from segnet.runtimes.pytorch import TorchRuntime
+
+    model = create_model(candidate.model).eval()
+    return TorchRuntime(model, precision=candidate.precision, compiled=candidate.compiled)
+
+
+class NetworkRuntime(Runtime):
+    """A network of another's, as a script runs it: NCHW, batch norm as it is; a function if it runs elsewhere.
+
+    Args:
+        info: what there is to know.
+        run: a float32 batch to logits, both in NumPy.
+    """
+
+    def __init__(self, info: ModelInfo, run: Any) -> None:
+        self.info = info
+        self._run = run
+
+    def mask(self, image: Image) -> NDArray[np.uint8]:
+        """Class of each pixel, (N, H, W)."""
+        return argmax(self._run(image))
+
+    def probabilities(self, image: Image) -> NDArray[np.float32]:
+        """Probability of each class, (N, classes, H, W)."""
+        return softmax(self._run(image))
+
+
+def _rival(candidate: Candidate, threads: int) -> Runtime:
+    from segnet.benchmark.baselines import Textbook, library_model
+    from segnet.models.zoo import MODELS
+
+    labels = ClassTable.numbered(11)
+    if candidate.rival in {"unet_vgg16", "segformer_b0"}:
+        info = ModelInfo(name=str(candidate.rival), labels=labels)
+        return NetworkRuntime(info, _eager(library_model(str(candidate.rival))))
+    if candidate.model not in MODELS:
+        raise ModelError(f"{candidate.model}: a textbook rival copies one of {', '.join(MODELS)}")
+    network = Textbook(MODELS[candidate.model]).eval()
+    info = ModelInfo(name=candidate.model, labels=labels)
+    if candidate.rival == "textbook_onnx":
+        return NetworkRuntime(info, _in_onnx_runtime(network, candidate.size, threads))
+    return NetworkRuntime(info, _eager(network, compiled=candidate.rival == "textbook_compiled"))
+
+
+def _eager(network: nn.Module, *, compiled: bool = False) -> Any:
+    import torch
+
+    network = network.eval()
+    if compiled:
+        network.compile()
+
+    @torch.inference_mode()
+    def run(image: Image) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = network(torch.from_numpy(image)).numpy()
+        return logits
+
+    return run
+
+
+def _in_onnx_runtime(network: nn.Module, size: tuple[int, int], threads: int) -> Any:
+    """The textbook's own export, in ONNX Runtime."""
+    import torch
+
+    from segnet.runtimes.onnx import session
+    from segnet.runtimes.silence import quiet
+
+    with quiet():
+        program = torch.onnx.export(network, (torch.rand(1, 3, *size),), dynamo=True, external_data=False)
+    assert program is not None
+    running = session(program.model_proto.SerializeToString(), threads=threads)
+    name = running.get_inputs()[0].name
+    return lambda image: running.run(None, {name: image})[0]

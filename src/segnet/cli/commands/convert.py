@@ -1,0 +1,104 @@
+"""segnet convert: a model of Caffe's becomes one of ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from segnet.caffe.conversion import Conversion
+    from segnet.caffe.files import Net
+    from segnet.labels import ClassTable
+
+__all__ = ["run"]
+
+_LICENCE = (
+    "that of the Caffe files, which is not known here; the weights that the authors of SegNet published are "
+    "CC BY-NC 4.0 (no commercial use)"
+)
+
+
+def run(weights: Path, /, *, net: Path | None = None, out: Path | None = None, labels: str | None = None) -> None:
+    """Convert Caffe's SegNet (.caffemodel, .prototxt) to a model file, or Caffe's VGG to weights of an encoder.
+
+    Args:
+        weights: the .caffemodel.
+        net: the .prototxt that belongs to it; left out, the description inside the .caffemodel is used.
+        out: the file to write; left out, it is named as the .caffemodel is, with .safetensors at the end.
+        labels: the class table: camvid, camvid12, sun, pascal, a data.yaml, or a file of one name per line; left out,
+            it is chosen by the number of classes.
+    """
+    from segnet.caffe import conversion
+    from segnet.caffe.files import read_description, read_weights
+
+    weights = Path(weights)
+    out = weights.with_suffix(".safetensors") if out is None else out
+    if out.suffix != ".safetensors":
+        raise ConfigError(f"--out {out} has another ending than .safetensors; give a name that ends so")
+    blobs = read_weights(weights)
+    described = blobs if net is None else read_description(net)
+    if conversion.is_segnet(described):
+        _save(conversion.convert(blobs, described, name=f"{weights.stem}-caffe"), weights, net, out, labels)
+    elif labels is not None:
+        raise ConfigError(f"{weights} is an encoder, which has no classes; leave --labels out")
+    else:
+        _save_encoder(blobs, out)
+
+
+def _save(found: Conversion, weights: Path, net: Path | None, out: Path, labels: str | None) -> None:
+    from segnet.models import checkpoint
+
+    config = found.model.config
+    table, note = _labels(labels, config.classes)
+    provenance = {
+        "converted_from": "Caffe",
+        "weights": weights.name,
+        "net": "inside the weights" if net is None else net.name,
+        "batch_norm": _batch_norm(found),
+        "licence": _LICENCE,
+    }
+    checkpoint.save(found.model, table, out, provenance=provenance)
+    parameters = sum(parameter.numel() for parameter in found.model.parameters())
+    print(f"{out}: {config.name}, {config.classes} classes, {parameters:,} parameters")
+    print(f"batch norm: {provenance['batch_norm']}")
+    for line in (*note, *found.notes):
+        print(f"note: {line}")
+    if found.batch_norm == "unfolded":
+        print(f"warning: the statistics are missing and the masks wrong until you run: segnet recalibrate {out} DATA")
+    print(f"licence: {_LICENCE}")
+
+
+def _batch_norm(found: Conversion) -> str:
+    told = {
+        "folded": "folded, the statistics are in scale and shift",
+        "unfolded": "a snapshot of the solver; the statistics are missing",
+        "absorbed": "absorbed by the convolutions",
+    }
+    return f"{told[found.batch_norm]} ({found.reason})"
+
+
+def _save_encoder(blobs: Net, out: Path) -> None:
+    from segnet.caffe import conversion
+
+    state, left_out = conversion.convert_encoder(blobs)
+    conversion.save_encoder(state, out, source=blobs.path.name)
+    print(f"{out}: {len(state) // 2} convolutions of an encoder; left out: {', '.join(left_out) or 'nothing'}")
+    print(f"use it with: segnet train DATA --model segnet --encoder-weights {out}")
+
+
+def _labels(chosen: str | None, classes: int) -> tuple[ClassTable, tuple[str, ...]]:
+    """The class table, and a note if it was made up."""
+    from segnet.data.class_tables import TABLES, open_labels
+    from segnet.labels import SUN, ClassTable
+
+    learned = ClassTable(names=SUN.names[1:], colors=SUN.colors[1:])
+    tables = {**TABLES, "sun": learned if classes == 37 else SUN}
+    if chosen is not None:
+        return open_labels(chosen, tables), ()
+    for table in tables.values():
+        if table.classes == classes:
+            return table, ()
+    made_up = ClassTable.numbered(classes)
+    return made_up, (f"the names of the {classes} classes are not known; give them with --labels FILE",)

@@ -1,0 +1,166 @@
+"""segnet export: a model as a file for another program, checked there."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from segnet.errors import ConfigError
+from segnet.exporting.programs import ExportConfig
+
+if TYPE_CHECKING:
+    from segnet.exporting.comparison import Comparison
+    from segnet.exporting.export import Report
+    from segnet.exporting.int8.gate import Quantized
+    from segnet.models.checkpoint import Checkpoint
+
+__all__ = ["run"]
+
+_CALIBRATED = 32
+
+
+def run(
+    model: str,
+    /,
+    *,
+    format: Literal[  # noqa: A002  the flag's name
+        "onnx", "openvino", "executorch", "litert", "coreml", "aoti", "torch"
+    ] = "onnx",
+    out: Path | None = None,
+    int8: bool = False,
+    calibrate: str | None = None,
+    max_drop: float = 0.01,
+    config: ExportConfig = ExportConfig(),  # noqa: B008
+) -> None:
+    """Write a model for another program, run the file there, and compare it with PyTorch; or write nothing.
+
+    Args:
+        model: a .safetensors model file, or the name of a bundled model ("segnet models" lists them).
+        format: onnx (.onnx), openvino (.xml and .bin), executorch (.pte), litert (.tflite), coreml (.mlpackage, a
+            folder), aoti (.pt2, compiled for this processor) or torch (.pt2, a program of torch.export).
+        out: the file to write, with the format's suffix; by default MODEL with that suffix, beside MODEL, or here for a
+            bundled one.
+        int8: compute in INT8 (onnx, openvino and executorch); needs --calibrate.
+        calibrate: labeled images: a folder, a pair list, a data.yaml. Ranges are measured on 32 of train, and the
+            finished file is scored on val.
+        max_drop: how much mIoU INT8 may lose against float32; beyond it, convolutions stay in float32 or nothing is
+            written.
+        config: what the file takes and gives.
+    """
+    from segnet.exporting.export import export, export_format
+    from segnet.models import checkpoint
+
+    if int8 != (calibrate is not None):
+        raise ConfigError("--int8 and --calibrate DATA go together: labeled images decide whether INT8 is good enough")
+    kind = export_format(format, config)
+    kind.require()
+    kept = checkpoint.load(model)
+    out = out or Path(model).with_name(f"{kept.path.stem}{kind.suffix}")
+    if calibrate is not None:
+        _export_int8(kept, out, format, config, calibrate, max_drop)
+        return
+    then = ", then comparing it with PyTorch" if kind.runs_here else ""
+    print(f"exporting {kept.path.stem} to {out}{then}", file=sys.stderr, flush=True)
+    report = export(
+        kept.model, kept.labels, out, format=format, config=config, provenance=kept.provenance, scores=kept.scores
+    )
+    _print(report)
+
+
+def _export_int8(
+    kept: Checkpoint,
+    out: Path,
+    format: str,  # noqa: A002
+    config: ExportConfig,
+    calibrate: str,
+    max_drop: float,
+) -> None:
+    from segnet.cli.console import ProgressBar
+    from segnet.data.dataset import collate
+    from segnet.data.layouts import open_source
+    from segnet.exporting.int8.export import Calibration, export_int8
+    from segnet.inference.evaluation import check_same_classes
+
+    source = open_source(calibrate)
+    check_same_classes(kept.labels, source.labels, model=str(kept.path), data=calibrate)
+    channels = kept.model.config.in_channels
+    train, val = (source.dataset(split, size=config.size, channels=channels) for split in ("train", "val"))
+    chosen = range(0, len(train), max(1, len(train) // _CALIBRATED))[:_CALIBRATED]
+    images = [collate([train[index]])["image"].numpy() for index in chosen]
+    calibration = Calibration(images=images, data=val, max_drop=max_drop)
+    bar = ProgressBar(f"{out.name} on val, float32 and INT8")
+    bar.start(total=2 * len(val))
+    try:
+        report, found = export_int8(
+            kept.model,
+            kept.labels,
+            out,
+            format=format,
+            config=config,
+            calibration=calibration,
+            provenance=kept.provenance,
+            progress=lambda done, total: bar.advance(),
+        )
+    finally:
+        bar.stop()
+    _print(report)
+    _print_drop(found)
+
+
+def _print_drop(found: Quantized[Any]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("IoU", "float32", "INT8", box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    rows = zip(found.scores.labels.names, found.reference.iou.tolist(), found.scores.iou.tolist(), strict=True)
+    for name, before, after in rows:
+        table.add_row(escape(name), f"{before:.4f}", f"{after:.4f}")
+    Console().print(table)
+    print(
+        f"mIoU {found.reference.miou:.4f} in float32, {found.scores.miou:.4f} in INT8, both in this file's program; "
+        f"{len(found.kept)} convolutions stayed in float32"
+    )
+
+
+def _print(report: Report) -> None:
+    if report.checked:
+        _print_comparisons(report)
+        return
+    print(
+        f"the numbers in {report.path} were not compared with PyTorch: this system cannot run such files",
+        file=sys.stderr,
+    )
+    print(f"{report.path}: {report.size_bytes / 1e6:.1f} MB (exported in {report.seconds['export']:.0f} s)")
+
+
+def _print_comparisons(report: Report) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    sampled = report.info.samples is not None
+    told = ("in PyTorch", "spread", "distance") if sampled else ("mean difference", "99.9 %", "largest")
+    table = Table("image", "size", "same class", *told, box=None, pad_edge=False)
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for one in report.comparisons:
+        numbers = _chances(one) if sampled else _differences(one)
+        table.add_row(one.image, "x".join(map(str, one.shape)), f"{one.agreement:.3%}", *numbers)
+    Console(width=None if sys.stdout.isatty() else 1000).print(table)
+    seconds = report.seconds
+    print(
+        f"{report.path}: {report.size_bytes / 1e6:.1f} MB, {report.agreement:.4%} of the pixels as in PyTorch "
+        f"(exported in {seconds['export']:.0f} s, checked in {seconds['check']:.0f} s)"
+    )
+
+
+def _differences(one: Comparison) -> list[str]:
+    return ["" if number is None else f"{number:.1e}" for number in (one.mean, one.p999, one.largest)]
+
+
+def _chances(one: Comparison) -> list[str]:
+    factors = ["" if number is None else f"{number:.2f}" for number in (one.spread, one.excess)]
+    return [f"{one.repeat:.3%}", *factors]

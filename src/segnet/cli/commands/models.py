@@ -1,0 +1,124 @@
+"""segnet models: what can be created, what it costs, and what comes with the package."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["run"]
+
+_SIZE = (360, 480)  # the paper's images
+_UNDER = "segnet"
+_SCORES = ("global_accuracy", "class_average", "miou")
+
+
+def run(*, json: bool = False) -> None:
+    """List the models by name: what they cost, which come with weights, and the encoders to put them on.
+
+    Args:
+        json: print the same for programs, with exact numbers.
+    """
+    bundled = {name: _about(name) for name in _bundled_names()}
+    models, encoders = _models(bundled), _encoders()
+    if json:
+        _print_json({"size": list(_SIZE), "models": models, "encoders": encoders})
+    else:
+        _print_tables(models, bundled, encoders)
+
+
+def _models(bundled: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    from segnet.models.cost import cost_of
+    from segnet.models.zoo import MODELS, list_models
+
+    nothing = {"bundled": False, "scores": None, "data": None, "split": None}
+    return [
+        {"name": name, **asdict(cost_of(MODELS[name], _SIZE)), **bundled.get(name, nothing)} for name in list_models()
+    ]
+
+
+def _encoders() -> list[dict[str, Any]]:
+    """The costs of our encoders under the decoder of ``segnet``."""
+    import torch
+
+    from segnet.models.cost import cost_of
+    from segnet.models.zoo import create_model, list_encoders
+
+    with torch.device("meta"):
+        configs = {name: create_model(_UNDER, encoder=name).config for name in list_encoders()}
+    return [{"name": name, "under": _UNDER, **asdict(cost_of(config, _SIZE))} for name, config in configs.items()]
+
+
+def _bundled_names() -> list[str]:
+    from segnet.models import checkpoint
+
+    return list(checkpoint.bundled_models())
+
+
+def _about(name: str) -> dict[str, Any]:
+    """What a bundled model's file tells of its scores, and of the images they were measured on."""
+    from segnet.models import checkpoint
+
+    kept = checkpoint.load(name)
+    scores = {score: kept.scores[score] for score in _SCORES if score in kept.scores}
+    told = {key: kept.provenance.get(key) for key in ("data", "split")}
+    return {"bundled": True, "scores": scores or None, **told}
+
+
+def _print_json(values: dict[str, Any]) -> None:
+    print(json.dumps(values, indent=2))
+
+
+def _print_tables(
+    models: list[dict[str, Any]], bundled: dict[str, dict[str, Any]], encoders: list[dict[str, Any]]
+) -> None:
+    from rich.console import Console
+
+    # In a pipe nothing may be cut off or wrapped, whatever the width; the tables themselves stay below 80 columns.
+    console = Console(width=None if sys.stdout.isatty() else 1000)
+    console.print(_cost_table("model", models))
+    console.print(f"for an image of {_SIZE[1]}x{_SIZE[0]}: GMAC, 10^9 multiply-accumulates; codes and maps,")
+    console.print("what the encoder keeps for the decoder (1 MB is 10^6 bytes)\n")
+    console.print(_score_table(bundled))
+    console.print(f"\nAny model can be put on another encoder (--encoder NAME); {_UNDER} on these:\n")
+    console.print(_cost_table("encoder", encoders))
+    console.print("timm/NAME, such as timm/resnet18: any model of timm that returns its maps", markup=False)
+
+
+def _cost_table(title: str, rows: list[dict[str, Any]]) -> Table:
+    table = _table(title, "parameters", "GMAC", "codes MB", "maps MB")
+    for row in rows:
+        table.add_row(
+            row["name"],
+            f"{row['parameters']:,}",
+            f"{row['macs'] / 1e9:.1f}",
+            f"{row['code_bytes'] / 1e6:.3f}",
+            f"{row['kept_bytes'] / 1e6:.1f}",
+        )
+    return table
+
+
+def _score_table(bundled: dict[str, dict[str, Any]]) -> Table:
+    from rich.markup import escape
+
+    table = _table("bundled weights", "mIoU", "class average", "global accuracy", "measured on")
+    table.columns[-1].justify = "left"
+    for name, about in bundled.items():
+        scores = about["scores"] or {}
+        figures = [f"{scores[key]:.4f}" if key in scores else "" for key in reversed(_SCORES)]
+        place = ", ".join(str(about[key]) for key in ("data", "split") if about[key])
+        table.add_row(name, *figures, escape(place))
+    return table
+
+
+def _table(*titles: str) -> Table:
+    from rich.table import Table
+
+    table = Table(*titles, box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table

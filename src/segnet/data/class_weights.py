@@ -1,0 +1,140 @@
+"""How often each class occurs, counted once, and the loss weights that follow from it.
+
+Source of the median rule: Eigen and Fergus 2015, as SegNet uses it: weight = median frequency / frequency, a class's
+frequency being its pixels over all pixels of the images that contain it. The published CamVid weights are those of
+SegNet-Tutorial, Models/segnet_train.prototxt; they cannot be recomputed from the published labels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnet.data.dataset import SegmentationDataset
+from segnet.errors import ConfigError, DataError, OutputError
+from segnet.labels import CAMVID, IGNORE_INDEX, ClassTable
+from segnet.system.files import cache_dir, replacing
+
+__all__ = ["BALANCES", "CAMVID_PUBLISHED", "Balance", "ClassCounts", "class_weights", "count_classes"]
+
+log = logging.getLogger("segnet")
+
+Balance = Literal["none", "median", "sqrt_median", "published"]
+
+BALANCES = get_args(Balance)
+
+CAMVID_PUBLISHED = (0.2595, 0.1826, 4.5640, 0.1417, 0.9051, 0.3826, 9.6446, 1.8418, 0.6823, 6.2478, 7.3614)
+"""The weights of the authors' CamVid recipe, in the order of ``labels.CAMVID``."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClassCounts:
+    """Pixels of a data set by class.
+
+    Attributes:
+        pixels: int64 (classes,), pixels of each class.
+        around: int64 (classes,), all pixels, void included, of the images that contain the class.
+    """
+
+    pixels: NDArray[np.int64]
+    around: NDArray[np.int64]
+
+    @property
+    def frequency(self) -> NDArray[np.float64]:
+        """Per class, its share of the images that contain it; 0 for a class that never occurs."""
+        return self.pixels / np.maximum(self.around, 1)
+
+
+def count_classes(dataset: SegmentationDataset) -> ClassCounts:
+    """Count every mask once; the result is cached by the files' names, sizes and times.
+
+    A cache that cannot be written is said in a warning.
+
+    Raises:
+        DataError: a mask cannot be read or holds a value that is no class.
+    """
+    cache = cache_dir() / "class-counts" / f"{_fingerprint(dataset)}.json"
+    kept = _read_counts(cache, dataset.labels.classes)
+    if kept is not None:
+        return kept
+    counts = _count(dataset)
+    try:
+        with replacing(cache) as temporary:
+            temporary.write_text(json.dumps({"pixels": counts.pixels.tolist(), "around": counts.around.tolist()}))
+    except OutputError as error:
+        log.warning("the class counts are not kept: %s; SEGNET_CACHE may name another folder", error)
+    return counts
+
+
+def class_weights(counts: ClassCounts, balance: str, labels: ClassTable) -> NDArray[np.float32]:
+    """Loss weight of each class.
+
+    Args:
+        counts: of the training images.
+        balance: ``none`` (all 1), ``median`` (median frequency / frequency), ``sqrt_median`` (its square root, a
+            milder balance), ``published`` (the authors' CamVid list).
+        labels: the class table.
+
+    Returns:
+        float32 (classes,); but for ``published``, a class that never occurs gets weight 0.
+
+    Raises:
+        ConfigError: an unknown balance, or ``published`` for other classes than CamVid's eleven.
+        DataError: no class occurs at all.
+    """
+    if balance not in BALANCES:
+        raise ConfigError(f"balance {balance!r} is unknown; choose one of {', '.join(BALANCES)}")
+    if balance == "published":
+        if labels.names != CAMVID.names:
+            raise ConfigError("balance 'published' is the list for CamVid's eleven classes; use 'median' for others")
+        return np.array(CAMVID_PUBLISHED, dtype=np.float32)
+    present = counts.pixels > 0
+    if not present.any():
+        raise DataError("the training masks hold nothing but void; there is nothing to learn from them")
+    for name in np.array(labels.names)[~present]:
+        log.warning("class %s does not occur in the training masks: its loss weight is 0", name)
+    if balance == "none":
+        return present.astype(np.float32)
+    weights = np.zeros(labels.classes, dtype=np.float64)
+    weights[present] = np.median(counts.frequency[present]) / counts.frequency[present]
+    return (np.sqrt(weights) if balance == "sqrt_median" else weights).astype(np.float32)
+
+
+def _read_counts(cache: Path, classes: int) -> ClassCounts | None:
+    """What the cache holds; None if there is none or it is damaged."""
+    try:
+        table = json.loads(cache.read_text())
+        pixels, around = (np.array(table[key], dtype=np.int64) for key in ("pixels", "around"))
+    except (OSError, ValueError, TypeError, LookupError, OverflowError):
+        return None
+    return ClassCounts(pixels, around) if pixels.shape == around.shape == (classes,) else None
+
+
+def _count(dataset: SegmentationDataset) -> ClassCounts:
+    classes = dataset.labels.classes
+    pixels, around = np.zeros(classes, dtype=np.int64), np.zeros(classes, dtype=np.int64)
+    with ThreadPoolExecutor(2) as pool:
+        for mask in pool.map(dataset.read_classes, range(len(dataset))):
+            found = np.bincount(mask.ravel(), minlength=IGNORE_INDEX + 1)[:classes]
+            pixels += found
+            around += np.where(found > 0, mask.size, 0)
+    return ClassCounts(pixels, around)
+
+
+def _fingerprint(dataset: SegmentationDataset) -> str:
+    digest = hashlib.sha256(repr((dataset.labels.classes, dataset.void)).encode())
+    for sample in dataset.samples:
+        try:
+            stat = sample.mask.stat()
+        except OSError as error:
+            raise DataError(f"{sample.mask}: the mask cannot be read ({error.strerror})") from error
+        digest.update(f"{sample.mask.resolve()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:32]

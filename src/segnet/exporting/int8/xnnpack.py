@@ -1,0 +1,169 @@
+"""INT8 for ExecuTorch with XNNPACK, by PyTorch's own tool (PT2E): maps int8, filters int8 with a scale per channel.
+
+Convolutions alone are rounded. A map is rounded once, where it is made: pooling and unpooling only pick values, so what
+they pick is given the same scale, and to round it again for the next convolution changes nothing. Between the two they
+work in float32 on rounded values, and a code tells where the maximum of these is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch.export import ExportedProgram
+from torch.fx import Graph, GraphModule, Node
+
+from segnet.errors import ConfigError, MissingPackageError, ShapeError
+from segnet.runtimes.protocol import Image
+from segnet.runtimes.silence import quiet
+
+__all__ = ["CalibratedProgram"]
+
+_aten = torch.ops.aten
+
+_RELU = (_aten.relu.default, _aten.relu_.default)
+
+# Which input an operator hands on, beside zeros and padding; a maximum hands on both.
+_PICKED = {
+    _aten.slice.Tensor: 0,
+    _aten.pad.default: 0,
+    _aten.upsample_nearest2d.vec: 0,
+    _aten.where.ScalarOther: 1,
+}
+
+
+class CalibratedProgram:
+    """A program of ``torch.export`` with its ranges, for the gate.
+
+    Args:
+        program: the float32 network at one size; it stays as it is.
+        images: like those it will see, float32 (1, C, H, W) of that size; some dozens are enough.
+
+    Attributes:
+        exact: the float32 network.
+        convolutions: names of those that can become INT8, in the order they run.
+
+    Raises:
+        ConfigError: no image was given.
+        MissingPackageError: torchao is not installed.
+        ShapeError: an image is of another size.
+    """
+
+    def __init__(self, program: ExportedProgram, images: Sequence[Image]) -> None:
+        self.exact = program
+        self.convolutions = [node.name for node in _convolutions(program.graph)]
+        self._example = program.example_inputs[0]
+        self._tool = _tool()
+        _check(images, tuple(self._example[0].shape))
+        with quiet(), torch.no_grad():
+            self._observed: GraphModule = self._tool.prepare_pt2e(program.module(check_guards=False), _Rules())
+            for image in images:
+                self._observed(torch.from_numpy(image))
+
+    def rounded(self, keep: Collection[str]) -> ExportedProgram:
+        """The network in INT8, but for the convolutions of these names."""
+        with quiet(), torch.no_grad():
+            network = deepcopy(self._observed)
+            _leave_out(network, keep)
+            return torch.export.export(self._tool.convert_pt2e(network), self._example)
+
+    def outputs(self, model: ExportedProgram, images: Sequence[Image]) -> list[NDArray[Any]]:
+        """What a network gives for each image."""
+        network = model.module(check_guards=False)
+        with torch.no_grad():
+            return [network(torch.from_numpy(image)).numpy() for image in images]
+
+
+class _Rules:
+    """What PyTorch's tool asks for each map: XNNPACK's rules, for convolutions, and one scale for what is picked.
+
+    Sums and products, which XNNPACK's rules would round as well, make the codes: they stay as they are.
+    """
+
+    def __init__(self) -> None:
+        from executorch.backends.xnnpack.quantizer import xnnpack_quantizer as xnnpack
+
+        config = xnnpack.get_symmetric_quantization_config(is_per_channel=True)
+        self._rules = xnnpack.XNNPACKQuantizer().set_operator_type(_aten.conv2d.default, config)
+
+    def transform_for_annotation(self, model: GraphModule) -> GraphModule:
+        """Nothing: XNNPACK's rules would make floats of whole numbers."""
+        return model
+
+    def annotate(self, model: GraphModule) -> GraphModule:
+        """Say of every convolution how its input, filters and output are rounded."""
+        from torchao.quantization.pt2e.quantizer import SharedQuantizationSpec
+
+        self._rules.annotate(model)
+        for node in _convolutions(model.graph):
+            source = _source(node.all_input_nodes[0])
+            known = source.meta.get("quantization_annotation")
+            if source is not node.args[0] and known is not None and known.output_qspec is not None:
+                node.meta["quantization_annotation"].input_qspec_map[node.args[0]] = SharedQuantizationSpec(source)
+        return model
+
+    def validate(self, model: GraphModule) -> None:
+        """Nothing; the tool calls it."""
+
+    def prepare_obs_or_fq_callback(self, model: GraphModule, observers: Any) -> None:
+        """Nothing; the tool calls it."""
+
+
+def _tool() -> Any:
+    try:
+        with quiet():
+            from torchao.quantization.pt2e import quantize_pt2e
+    except ImportError as error:
+        raise MissingPackageError("torchao", "executorch") from error
+    return quantize_pt2e
+
+
+def _check(images: Sequence[Image], shape: tuple[int, ...]) -> None:
+    if not images:
+        raise ConfigError("INT8 needs images to measure ranges on, and none was given; give some dozens")
+    for image in images:
+        if image.shape != shape:
+            raise ShapeError(f"an image to measure ranges on has the shape {image.shape}; give all of them {shape}")
+
+
+def _leave_out(network: GraphModule, keep: Collection[str]) -> None:
+    """Take out the observers that no convolution needs but those of these names."""
+    rounded = [node for node in _convolutions(network.graph) if node.name not in keep]
+    wanted = {observer for node in rounded for observer in _observers(node)}
+    for node in network.graph.nodes:
+        if _is_observer(node) and node not in wanted:
+            node.replace_all_uses_with(node.all_input_nodes[0])
+            network.graph.erase_node(node)
+    network.recompile()
+
+
+def _convolutions(graph: Graph) -> list[Node]:
+    return [node for node in graph.nodes if node.target is _aten.conv2d.default]
+
+
+def _is_observer(node: Node) -> bool:
+    return node.op == "call_module"
+
+
+def _observers(convolution: Node) -> Iterator[Node]:
+    """Of its input, where it is read and where it is made, of its filters, and of its output."""
+    image, filters = convolution.all_input_nodes[:2]
+    yield from (image, filters)
+    yield from filter(_is_observer, [_source(image.all_input_nodes[0])])
+    ends = [convolution, *(user for user in convolution.users if user.target in _RELU)]
+    yield from (user for end in ends for user in end.users if _is_observer(user))
+
+
+def _source(node: Node) -> Node:
+    """Where the values were made that pooling and unpooling picked this map from."""
+    if node.target is _aten.maximum.default:
+        first, second = map(_source, node.all_input_nodes)
+        return first if first is second else node
+    if node.target in _PICKED:
+        picked = node.args[_PICKED[node.target]]
+        assert isinstance(picked, Node)
+        return _source(picked)
+    return node

@@ -1,1 +1,0 @@
-"""What ``segnet predict`` does with pictures: finds them, labels them, writes the results."""

@@ -1,0 +1,1 @@
+"""Image files: find, decode, read, write, in one piece or in strips."""

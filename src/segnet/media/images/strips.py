@@ -1,0 +1,143 @@
+"""Images too large to be held in memory, read from top to bottom.
+
+libvips reads them, by way of pyvips. Pillow, which reads and writes all others, holds the whole image in memory.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnet.errors import DataError, MissingPackageError
+from segnet.media.images.decoding import Header, read_header
+
+if TYPE_CHECKING:
+    from pyvips import Image
+
+__all__ = ["ImageRows", "readable_in_parts"]
+
+_FORMATS = frozenset(("PNG", "JPEG", "TIFF"))
+
+# Of the others libvips makes other colors than Pillow: CMYK by a profile, fractions and 32 bits as black and white.
+_MODES = frozenset(("1", "L", "P", "LA", "RGB", "RGBA", "I;16"))
+
+
+def readable_in_parts(header: Header) -> bool:
+    """Whether ``ImageRows`` reads such an image in little memory, and gives the pixels of ``read_image``."""
+    return header.format in _FORMATS and header.mode in _MODES
+
+
+class ImageRows:
+    """An image file that is read from top to bottom, with memory for a few rows at a time.
+
+    Upright, RGB or gray in 8 bits, and without alpha, as ``read_image`` gives it. What is stored in another order, such
+    as progressive JPEG or an image that has to be turned, takes memory for the whole.
+
+    Args:
+        path: PNG, JPEG, TIFF or whatever else libvips reads.
+        channels: 3 (RGB) or 1 (gray).
+        size: (H, W) to bring it to, bilinear, and smoothed where it becomes smaller; None: its own.
+
+    Raises:
+        DataError: the file is missing, not an image, or damaged, or its pixels are of a kind, such as CMYK, that
+            would not become those of ``read_image``.
+        MissingPackageError: pyvips or libvips is not installed.
+    """
+
+    def __init__(self, path: Path, *, channels: int = 3, size: tuple[int, int] | None = None) -> None:
+        self.path = path
+        image = _opened(path)
+        if size is not None and size != (image.height, image.width):
+            image = _brought_to(image, *size)
+        self._image: Any = image
+        self._region: Any = None  # which remembers the rows that were read last
+        self._channels = channels
+        self._next = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return self._image.height, self._image.width
+
+    def read(self, rows: int) -> NDArray[np.uint8]:
+        """The next so many rows: uint8 (rows, W, channels).
+
+        Raises:
+            DataError: the file is damaged there.
+        """
+        from pyvips import Error, Region
+
+        if self._region is None:
+            self._region = Region.new(self._image)
+        try:
+            data = self._region.fetch(0, self._next, self._image.width, rows)
+        except Error as error:
+            raise _damaged(self.path, error) from error
+        self._next += rows
+        image = np.frombuffer(data, dtype=np.uint8).reshape(rows, self._image.width, 3)
+        return image if self._channels == 3 else _gray(image)
+
+
+def _gray(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """ITU-R 601 luma as Pillow computes it."""
+    sums = np.dot(image, np.array([19595, 38470, 7471], dtype=np.uint32)) + 0x8000
+    gray: NDArray[np.uint8] = (sums >> 16).astype(np.uint8)[..., None]
+    return gray
+
+
+def _opened(path: Path) -> Image:
+    pyvips = _import_pyvips()
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; expected an image; check the path")
+    header = read_header(path)
+    if header is not None and header.mode not in _MODES:
+        raise DataError(
+            f"{path} holds pixels of the kind {header.mode!r}, which cannot be read in parts; "
+            f"expected one of {', '.join(sorted(_MODES))}; save it as RGB"
+        )
+    try:
+        image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="error").autorot()
+        if header is not None and header.mode == "I;16":  # libvips would divide by 256
+            image = image.linear(1 / 257, 0.5).cast("uchar").copy(interpretation="b-w")
+        return image.colorspace("srgb")[:3].cast("uchar")
+    except pyvips.Error as error:
+        raise _damaged(path, error) from error
+
+
+def _import_pyvips() -> ModuleType:
+    logging.getLogger("pyvips").setLevel(logging.ERROR)  # libvips warns of damage that is raised as an error besides
+    try:
+        import pyvips
+    except ImportError as error:
+        raise MissingPackageError("pyvips", "large") from error
+    except OSError as error:  # pyvips is there without the library
+        raise MissingPackageError("libvips", "large") from error
+    module: ModuleType = pyvips
+    return module
+
+
+def _brought_to(image: Image, height: int, width: int) -> Any:
+    """Bilinear, with pixels as areas: their middles, not their corners, lie over each other."""
+    from pyvips import Interpolate
+
+    down, across = height / image.height, width / image.width
+    if down <= 1 and across <= 1:
+        return image.resize(across, vscale=down, kernel="linear")
+    return image.affine(
+        (across, 0, 0, down),
+        interpolate=Interpolate.new("bilinear"),
+        odx=(across - 1) / 2,
+        ody=(down - 1) / 2,
+        oarea=(0, 0, width, height),
+        extend="copy",
+    )
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    reason = " ".join(str(error).split())
+    return DataError(f"{path} cannot be read in parts ({reason}); copy or download it again, or convert it to PNG")

@@ -1,0 +1,107 @@
+"""A clip's sound on its way into a movie."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segnet.media.video.library import import_av
+
+if TYPE_CHECKING:
+    from av.container import OutputContainer
+
+__all__ = ["Sound"]
+
+_ENCODERS = ("aac", "libopus", "opus", "libvorbis", "mp3")
+_RATE = 48000  # what Opus takes, and every player
+
+
+class Sound:
+    """Copies the first sound track of a file, packet by packet as the images go on; encodes it anew if it must.
+
+    Args:
+        source: the file.
+        into: the movie; its streams must not have been written to.
+        start: second of ``source`` at which the movie begins.
+
+    Attributes:
+        how: "copied", "encoded anew as ..." or "left out: ...".
+    """
+
+    def __init__(self, source: Path, into: OutputContainer, *, start: float) -> None:
+        av = import_av()
+        self._into = into
+        self._failure = av.error.FFmpegError
+        self._input = av.open(str(source))
+        self._from = self._input.streams.audio[0]
+        begin = Fraction(self._input.start_time or 0, 10**6)
+        self._shift = begin + Fraction(str(start))
+        self._to, self.how = self._new_stream(into)
+        if start:
+            self._input.seek(int(self._shift * 10**6))
+        self._packets = self._moved()
+        self._next: tuple[Fraction, Any] | None = next(self._packets, None)
+
+    def up_to(self, time: Fraction) -> None:
+        """Write what is heard before this time of the movie."""
+        while self._next is not None and self._next[0] < time:
+            self._into.mux(self._next[1])
+            self._next = next(self._packets, None)
+
+    def close(self) -> None:
+        """Write what an encoder still keeps, and close the file it came from."""
+        if self._to is not None and not self._copied and self._to.codec_context.is_open:
+            self._into.mux(self._to.encode(None))
+        self._packets.close()
+        self._input.close()
+
+    def _new_stream(self, into: OutputContainer) -> tuple[Any, str]:
+        codec = self._from.codec_context.name
+        self._copied = _holds(into, codec)
+        if self._copied:
+            return into.add_stream_from_template(self._from), "copied"
+        usable = [name for name in _ENCODERS if _holds(into, name.removeprefix("lib")) and _can_encode(name)]
+        if not usable:
+            return None, f"left out: {into.format.name} cannot hold {codec}, nor anything that this PyAV can write"
+        return into.add_stream(usable[0], rate=_RATE), f"encoded anew as {usable[0].removeprefix('lib')}"
+
+    def _moved(self) -> Generator[tuple[Fraction, Any]]:
+        """Packets of the movie with their times; ends where the file cannot be read on."""
+        if self._to is None:
+            return
+        try:
+            for packet in self._input.demux(self._from):
+                if packet.pts is None or packet.time_base is None:
+                    continue
+                yield from self._copy(packet) if self._copied else self._encode(packet)
+        except self._failure:
+            return
+
+    def _copy(self, packet: Any) -> Iterator[tuple[Fraction, Any]]:
+        offset = round(self._shift / packet.time_base)
+        packet.pts = (packet.pts or 0) - offset
+        packet.dts = packet.pts if packet.dts is None else packet.dts - offset
+        if packet.pts >= 0:
+            packet.stream = self._to
+            yield packet.pts * packet.time_base, packet
+
+    def _encode(self, packet: Any) -> Iterator[tuple[Fraction, Any]]:
+        for frame in packet.decode():
+            frame.pts = (frame.pts or 0) - round(self._shift / frame.time_base)
+            if frame.pts >= 0:
+                time = frame.pts * frame.time_base
+                yield time, self._to.encode(frame)
+
+
+def _holds(container: OutputContainer, codec: str) -> bool:
+    return codec in container.supported_codecs
+
+
+def _can_encode(encoder: str) -> bool:
+    try:
+        import_av().codec.Codec(encoder, "w")
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,305 @@
+"""Frames of a video file, or of images that are numbered, in order, upright and in RGB."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnet.errors import ConfigError, DataError
+from segnet.media.video.library import import_av, reason
+
+if TYPE_CHECKING:
+    from av import Packet, VideoFrame
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+__all__ = ["Clip", "Frame", "FrameReader", "Sequence", "open_clip", "pixels"]
+
+# Other formats are lists of further files and addresses, or images, or text drawn as images.
+_FORMATS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,obu,ivf,flv,ogg,gif,asf,mxf,dv,yuv4mpegpipe,wtv,m4v,webp"
+_UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
+_HD = 720  # rows from which a video that does not say it has the colors of ITU-R BT.709, below of BT.601
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """An image with its place in time.
+
+    Attributes:
+        image: uint8 (H, W, C), upright; RGB for 3 channels, gray for 1.
+        time: seconds since the first frame that was asked for, or since ``start``.
+        aspect: width of a pixel over its height.
+    """
+
+    image: NDArray[np.uint8]
+    time: Fraction
+    aspect: Fraction = Fraction(1)
+
+
+@dataclass(kw_only=True)
+class Clip:
+    """What a video says of itself before it is read, and after that what was wrong with it.
+
+    Attributes:
+        path: the file, or the pattern of the images' names.
+        rate: frames a second on average.
+        tick: seconds; the time stamps are whole numbers of it.
+        frames: how many there should be; 0: not known.
+        seconds: how long it is; 0: not known.
+        sound: whether it has any.
+        troubles: sentences, filled while it is read.
+    """
+
+    path: Path
+    rate: Fraction
+    tick: Fraction
+    frames: int = 0
+    seconds: float = 0.0
+    sound: bool = False
+    troubles: list[str] = field(default_factory=list)
+
+    def expected(self, *, start: float, end: float | None, every: int) -> int:
+        """About how many frames will be labeled; 0: not known."""
+        seconds = self.seconds or float(self.frames / self.rate)
+        left = min(seconds, seconds if end is None else end) - start
+        return max(0, round(left * self.rate / every))
+
+    def read(
+        self, *, start: float = 0.0, end: float | None = None, every: int = 1, channels: int = 3
+    ) -> Generator[Frame]:
+        """The frames from ``start`` to before ``end``, each ``every``-th of them.
+
+        Damaged frames are left out, or are as far as the decoder could restore them; see ``troubles``.
+
+        Raises:
+            DataError: there is not one frame.
+        """
+        reader = FrameReader(self, start=start, end=end, every=every, channels=channels)
+        with import_av().open(str(self.path), options={"format_whitelist": _FORMATS}) as container:
+            yield from reader.frames(container)
+
+
+class Sequence(Clip):
+    """Images whose names differ in a number, as a video."""
+
+    def read(
+        self, *, start: float = 0.0, end: float | None = None, every: int = 1, channels: int = 3
+    ) -> Generator[Frame]:
+        """As ``Clip.read``; the images are numbered in time without gaps, whatever their names say."""
+        from segnet.media.images.reading import read_image
+
+        first = -(-_seconds(start) // self.tick)
+        last = self.frames if end is None else min(self.frames, -(-_seconds(end) // self.tick))
+        numbers, found = range(int(first), int(last), every), False
+        for number, path in zip(numbers, numbered(self.path)[int(first) : int(last) : every], strict=False):
+            try:
+                image = read_image(path, channels=channels)
+            except DataError as error:
+                self.troubles.append(str(error))
+            else:
+                found = True
+                yield Frame(image, (number - first) * self.tick)
+        if not found:
+            raise DataError(f"{self.path}: no image of it can be read between {start} s and its end")
+
+
+def numbered(pattern: Path) -> list[Path]:
+    """The files of a pattern such as ``frames/%06d.jpg``, by their numbers."""
+    written = re.split(r"%0?\d*d", pattern.name)
+    name = re.compile(r"(\d+)".join(map(re.escape, written)))
+    found = [(match, path) for path in pattern.parent.iterdir() if (match := name.fullmatch(path.name))]
+    return [path for _, path in sorted((int(match[1]), path) for match, path in found)]
+
+
+def open_clip(path: Path, *, rate: float = 25.0) -> Clip:
+    """What the file, or the images of a pattern (``frames/%06d.jpg``), say of themselves.
+
+    Args:
+        path: the file or pattern.
+        rate: frames a second of images; files have their own.
+
+    Raises:
+        DataError: there is no such file, it is no video, is damaged from its beginning, or holds sound alone.
+        MissingPackageError: PyAV is not installed.
+    """
+    if "%" in path.name:
+        return _open_sequence(path, rate)
+    av = import_av()
+    if not path.exists():
+        raise DataError(f"{path} does not exist; expected a video; check the path")
+    try:
+        with av.open(str(path), options={"format_whitelist": _FORMATS}) as container:
+            return _describe(path, container)
+    except av.error.FFmpegError as error:
+        raise DataError(
+            f"{path} cannot be read as a video ({reason(error)}): it is of another kind, or was cut off before its "
+            "index was written; copy it again, or convert it to MP4"
+        ) from error
+
+
+def _open_sequence(pattern: Path, rate: float) -> Clip:
+    if not pattern.parent.is_dir() or not (frames := len(numbered(pattern))):
+        raise DataError(f"{pattern}: there are no such images; give the folder and pattern, as in frames/%06d.jpg")
+    exact = Fraction(rate).limit_denominator(1001)
+    return Sequence(path=pattern, rate=exact, tick=1 / exact, frames=frames, seconds=frames / rate)
+
+
+def _describe(path: Path, container: InputContainer) -> Clip:
+    if not container.streams.video:
+        raise DataError(f"{path} holds no image, at most sound or text; give a video")
+    stream = container.streams.video[0]
+    tick = stream.time_base or Fraction(1, 90000)
+    duration = container.duration or 0
+    return Clip(
+        path=path,
+        rate=Fraction(stream.average_rate or stream.guessed_rate or 25),
+        tick=tick,
+        frames=stream.frames,
+        seconds=float(stream.duration * tick) if stream.duration else duration / 1e6,
+        sound=bool(container.streams.audio),
+    )
+
+
+class FrameReader:
+    """Decodes one video stream, and keeps account of what is wrong with it.
+
+    Args:
+        clip: takes the troubles.
+        start, end, every, channels: see ``Clip.read``.
+    """
+
+    def __init__(self, clip: Clip, *, start: float, end: float | None, every: int, channels: int) -> None:
+        self._clip = clip
+        self._start, self._end = _seconds(start), None if end is None else _seconds(end)
+        self._every = every
+        self._channels = channels
+        self._packets = self._damaged = 0
+        self._last: Fraction | None = None
+        self._leap = Fraction(0)
+        self._size: tuple[int, int] | None = None
+
+    def frames(self, container: InputContainer) -> Iterator[Frame]:
+        """Those that were asked for.
+
+        Raises:
+            DataError: there is not one.
+        """
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        begin = Fraction(container.start_time or 0, 10**6)
+        if self._start:
+            container.seek(int((begin + self._start) * 10**6))
+        found = -1
+        for frame in self._decoded(container, stream):
+            time = self._time(frame.pts) - begin
+            if self._end is not None and time >= self._end:
+                break
+            if time < self._start:
+                continue
+            found += 1
+            if found % self._every == 0:
+                self._note_size(frame, time)
+                aspect = Fraction(stream.sample_aspect_ratio or 1)
+                turned = round(frame.rotation / 90) % 2
+                yield Frame(pixels(frame, self._channels), time - self._start, 1 / aspect if turned else aspect)
+        else:
+            self._note_shortage(stream)
+        self._note_damage()
+        if found < 0:
+            self._complain(begin)
+
+    def _decoded(self, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+        errors = import_av().error
+        packets = self._packets_of(container, stream)
+        for packet in packets:
+            try:
+                frames = stream.codec_context.decode(packet)
+            except errors.EOFError:
+                return
+            except errors.FFmpegError:
+                self._damaged += 1
+                continue
+            for frame in frames:
+                self._damaged += frame.is_corrupt
+                yield frame
+
+    def _packets_of(self, container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream] | None]:
+        """Up to the end or to where the file cannot be read on, and None: what the decoder still keeps."""
+        try:
+            for packet in container.demux(stream):
+                if packet.size:
+                    self._packets += 1
+                    yield packet
+        except import_av().error.FFmpegError:
+            self._damaged += 1
+        yield None
+
+    def _time(self, stamp: int | None) -> Fraction:
+        """Always later than the frame before, also where joined recordings begin to count anew."""
+        if stamp is None:
+            time = Fraction(0) if self._last is None else self._last + 1 / self._clip.rate
+        else:
+            time = stamp * self._clip.tick + self._leap
+        if self._last is not None and time <= self._last:
+            self._leap += self._last + 1 / self._clip.rate - time
+            time = self._last + 1 / self._clip.rate
+        self._last = time
+        return time
+
+    def _note_size(self, frame: VideoFrame, time: Fraction) -> None:
+        if self._size not in (None, (frame.width, frame.height)):
+            width, height = self._size or (0, 0)
+            self._clip.troubles.append(
+                f"{self._clip.path}: the image changes from {width}x{height} to {frame.width}x{frame.height} at "
+                f"{float(time):.2f} s; a movie keeps its first size, to which later frames were scaled"
+            )
+        self._size = frame.width, frame.height
+
+    def _note_shortage(self, stream: VideoStream) -> None:
+        """Of a file that says how many frames it has; one that does not is told by its length."""
+        promised = stream.frames if not self._start else 0
+        if promised > self._packets:
+            self._clip.troubles.append(
+                f"{self._clip.path} is cut off: it holds {self._packets} of the {promised} frames it speaks of; "
+                "copy it again to have the rest"
+            )
+
+    def _note_damage(self) -> None:
+        if self._damaged:
+            self._clip.troubles.append(
+                f"{self._clip.path} is damaged: {self._damaged} frames were left out or restored in part; copy it again"
+            )
+
+    def _complain(self, begin: Fraction) -> None:
+        seconds = "" if self._last is None else f", which ends after {float(self._last - begin):.2f} s"
+        asked = f" from {float(self._start)} s on" if self._start else ""
+        raise DataError(
+            f"{self._clip.path} holds no frame that can be read{asked}{seconds}; give another video or start"
+        )
+
+
+def _seconds(number: float) -> Fraction:
+    """As it is written: 0.1 is a tenth, not the nearest binary fraction."""
+    return Fraction(str(number))
+
+
+def pixels(frame: VideoFrame, channels: int = 3) -> NDArray[np.uint8]:
+    """A decoded frame, turned upright: uint8 (H, W, channels), RGB for 3 channels, gray for 1.
+
+    Raises:
+        ConfigError: ``channels`` is neither 1 nor 3.
+    """
+    if channels not in (1, 3):
+        raise ConfigError(f"video cannot be read with {channels} channels; take a model of 3 (RGB) or 1 (gray)")
+    space = "ITU709" if frame.colorspace == _UNSPECIFIED and frame.height >= _HD else None
+    plain = frame.reformat(format="rgb24" if channels == 3 else "gray", src_colorspace=space)
+    image: NDArray[np.uint8] = np.asarray(plain.to_ndarray(), np.uint8).reshape(frame.height, frame.width, channels)
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image

@@ -1,0 +1,210 @@
+"""Dropout that stays on: samples of what a network says of one image.
+
+What stands before the first dropout is the same in every sample, so it is computed once, and the rest for several
+samples at once. Each sample draws with a generator of its own, so that what is dropped depends on the seed and the
+number of the sample alone, not on how many are computed together.
+
+Source: Kendall, Badrinarayanan, Cipolla, "Bayesian SegNet" (arXiv:1511.02680), section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from segnet.errors import ConfigError
+from segnet.models.decoders import Decoder
+from segnet.models.encoders import Encoder, Kept
+from segnet.models.segnet import SegNet
+
+__all__ = ["Sampler", "dropouts"]
+
+_BYTES_AT_ONCE = 2**30  # for the maps of the samples that are computed together
+_MAPS_AT_ONCE = 4  # so many of the largest are in memory while a step runs: in, out, and what it needs on the way
+
+
+def dropouts(model: SegNet) -> dict[str, nn.Dropout]:
+    """By name, the places where the network drops in training; none if its probability is 0."""
+    found = {name: part for name, part in model.named_modules() if isinstance(part, nn.Dropout)}
+    return {name: part for name, part in found.items() if part.p > 0}
+
+
+class Sampler:
+    """Draws samples of a network's logits.
+
+    >>> sampler = Sampler(model.folded(), seed=0)
+    >>> mean = torch.cat(list(sampler.logits(image, 40))).softmax(dim=1).mean(dim=0)
+
+    Args:
+        model: a network in evaluation mode with dropout; its dropouts are replaced, and drop only while a sample is
+            drawn.
+        seed: decides, with the number of the sample, what is dropped.
+
+    Raises:
+        ConfigError: the network has no dropout.
+    """
+
+    def __init__(self, model: SegNet, *, seed: int = 0) -> None:
+        places = dropouts(model)
+        if not places:
+            raise ConfigError(
+                f"{model.config.name} was made without dropout, so all its samples would be the same; leave samples "
+                "out, or train it with --dropout 0.5 (bayesian_segnet and bayesian_segnet_basic have it unasked)"
+            )
+        self.seed = seed
+        self._drawn = [_Drawn(place.p) for place in places.values()]
+        for name, drawn in zip(places, self._drawn, strict=True):
+            model.set_submodule(name, drawn)
+        steps = _steps(model)
+        first = next(place for place, (part, _) in enumerate(steps) if _drops(part))
+        self._shared = [step for _, step in steps[:first]]
+        self._sampled = [step for _, step in steps[first:]]
+
+    def logits(self, image: Tensor, samples: int, *, at_once: int | None = None) -> Iterator[Tensor]:
+        """Samples in their order, several at a time.
+
+        Args:
+            image: (1, C, H, W), RGB in [0, 1].
+            samples: how many.
+            at_once: how many to compute together; None: one, and then as many as fit 1 GiB by the largest of its maps.
+
+        Yields:
+            logits (up to ``at_once``, classes, H, W).
+        """
+        state = _State(image, image, image, ())
+        for step in self._shared:
+            state = step(state)
+        done, together = 0, at_once or 1
+        while done < samples:
+            numbers = range(done, min(done + together, samples))
+            logits, largest = self._draw(state, numbers)
+            yield logits
+            done = numbers.stop
+            if at_once is None and numbers.start == 0:
+                together = max(1, _BYTES_AT_ONCE // (_MAPS_AT_ONCE * largest))
+
+    def _draw(self, state: _State, numbers: Sequence[int]) -> tuple[Tensor, int]:
+        """The logits of some samples, and the bytes of the largest map on the way."""
+        generators = [self._generator(number, state.x.device) for number in numbers]
+        state = state._replace(x=state.x.expand(len(numbers), *state.x.shape[1:]))
+        largest = 0
+        for drawn in self._drawn:
+            drawn.generators = generators
+        try:
+            for step in self._sampled:
+                state = step(state)
+                largest = max(largest, state.x.nbytes)
+        finally:
+            for drawn in self._drawn:
+                drawn.generators = ()
+        return state.x, largest
+
+    def _generator(self, number: int, device: torch.device) -> torch.Generator:
+        mixed = np.random.SeedSequence([self.seed, number]).generate_state(1)[0]
+        return torch.Generator(device).manual_seed(int(mixed))
+
+
+class _Drawn(nn.Module):
+    """Dropout of a batch of samples, each drawn by its own generator; without generators nothing is dropped."""
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+        self.generators: Sequence[torch.Generator] = ()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.generators:
+            return x
+        channels, height, width = x.shape[1:]
+        kept = torch.empty(len(self.generators), height, width, channels, device=x.device, dtype=x.dtype)
+        for sample, generator in zip(kept, self.generators, strict=True):
+            sample.bernoulli_(1 - self.probability, generator=generator)
+        return x * kept.permute(0, 3, 1, 2) * (1 / (1 - self.probability))
+
+
+class _State(NamedTuple):
+    """How far the walk through a network has come.
+
+    Attributes:
+        image: what it began with.
+        before: what went into the encoder's present stage.
+        x: the map so far.
+        kept: of the encoder's stages so far, shallowest first.
+    """
+
+    image: Tensor
+    before: Tensor
+    x: Tensor
+    kept: tuple[Kept, ...]
+
+
+_Step = Callable[[_State], _State]
+
+
+def _steps(model: SegNet) -> list[tuple[nn.Module, _Step]]:
+    """The forward pass in steps, each with the module that it asks; the same as ``SegNet.forward`` in one go."""
+    encoder, decoder = model.encoder, model.decoder
+    steps: list[tuple[nn.Module, _Step]] = [(nn.Identity(), lambda s: s._replace(x=model.normalized(s.x)))]
+    if isinstance(encoder, Encoder):
+        for number, skip in enumerate(decoder.skips):
+            steps += [
+                _entering(encoder.stages[number]),
+                _through(encoder.early_dropouts[number]),
+                _pooling(encoder, skip),
+                _through(encoder.dropouts[number]),
+            ]
+    else:
+        steps.append((encoder, lambda s: _after(s, *encoder(s.x, decoder.skips))))
+    steps.append(_through(decoder.entrance))
+    for index, stage in enumerate(decoder.stages):
+        steps += [_upsampling(decoder, index), _through(stage), _through(decoder.dropouts[index]), _adding(index)]
+    steps.append((model.classifier, lambda s: s._replace(x=model.classified(s.x, s.image))))
+    return steps
+
+
+def _through(module: nn.Module) -> tuple[nn.Module, _Step]:
+    return module, lambda s: s._replace(x=module(s.x))
+
+
+def _entering(module: nn.Module) -> tuple[nn.Module, _Step]:
+    return module, lambda s: s._replace(before=s.x, x=module(s.x))
+
+
+def _pooling(encoder: Encoder, skip: nn.Module) -> tuple[nn.Module, _Step]:
+    return skip, lambda s: _after(s, *_one(encoder.pool(s.before, s.x, skip)))
+
+
+def _one(pooled: tuple[Tensor, Kept]) -> tuple[Tensor, list[Kept]]:
+    return pooled[0], [pooled[1]]
+
+
+def _after(state: _State, x: Tensor, kept: Sequence[Kept]) -> _State:
+    return state._replace(x=x, before=x, kept=(*state.kept, *kept))
+
+
+def _upsampling(decoder: Decoder, index: int) -> tuple[nn.Module, _Step]:
+    return nn.Identity(), lambda s: s._replace(x=decoder.upsample(index, s.x, _fanned(s, index)))
+
+
+def _adding(index: int) -> tuple[nn.Module, _Step]:
+    return nn.Identity(), lambda s: s._replace(x=_added(s.x, _fanned(s, index).features))
+
+
+def _fanned(state: _State, index: int) -> Kept:
+    """What was kept of the encoder stage that the decoder's ``index``-th undoes, for as many samples as there are."""
+    entry = state.kept[-1 - index]
+    if entry.code is None or len(entry.code) == len(state.x):
+        return entry
+    return entry._replace(code=entry.code.expand(len(state.x), *entry.code.shape[1:]))
+
+
+def _added(x: Tensor, features: Tensor | None) -> Tensor:
+    return x if features is None else x + features
+
+
+def _drops(part: nn.Module) -> bool:
+    return any(isinstance(inner, _Drawn) for inner in part.modules())

@@ -1,1 +1,0 @@
-"""Parts of pages for the browser that ask nobody for anything: markup, style, tables, pictures."""

@@ -1,1 +1,0 @@
-"""INT8: ranges from pictures, a graph that computes in eight bits, and the gate that holds it to its scores."""

@@ -1,0 +1,1 @@
+"""What ``segnet predict`` does with images: finds them, labels them, writes the results."""

@@ -1,0 +1,232 @@
+"""Label maps as a COCO file: one annotation for each class of an image, as run lengths or as polygons.
+
+The form is that of COCO-Stuff (https://cocodataset.org/#format-data): the regions of one class are one annotation,
+``iscrowd`` is 0, ``bbox`` is (x, y, width, height). Category k + 1 is class k, since COCO's tools take 0 for "not
+labeled". Polygons run along the edges of the pixels, so that pycocotools makes the very same mask of them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryFile
+from types import ModuleType, TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnet.errors import MissingPackageError
+from segnet.inference.prediction import SegmentedFrame
+from segnet.labels import ClassTable
+from segnet.system.files import explained, replacing, temporary_name
+
+__all__ = ["CocoFile", "Form", "polygons"]
+
+Form = Literal["rle", "polygons"]
+"""How an annotation says which pixels it means: compressed run lengths, or polygons."""
+
+_STRIP = 16_000_000  # pixels; contourpy takes 24 bytes for each
+
+
+class CocoFile:
+    """A COCO file that grows image by image under another name, and gets its own at the end.
+
+        with CocoFile("coco.json", predictor.labels) as file:
+            for labeled in predictor.stream("drive.mp4"):
+                file.add(labeled)
+
+    Ctrl-C ends the file where it is, so that it can be read. Any other error, or no image at all, leaves nothing
+    behind, and an earlier file of this name as it was. What is held in memory does not grow.
+
+    Args:
+        path: of the file.
+        labels: the classes, which become the categories.
+        form: of the annotations.
+
+    Raises:
+        MissingPackageError: pycocotools or, for polygons, contourpy is not installed.
+        OutputError: the file cannot be written.
+    """
+
+    def __init__(self, path: str | Path, labels: ClassTable, *, form: Form = "rle") -> None:
+        _import_pycocotools()
+        if form == "polygons":
+            _import_contourpy()
+        self.path = Path(path)
+        self._labels = labels
+        self._form = form
+        self._temporary = temporary_name(self.path)
+        self._open = ExitStack()
+        self._images = self._annotations = 0
+
+    def __enter__(self) -> Self:
+        with explained(self.path), ExitStack() as opened:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            opened.callback(self._temporary.unlink, missing_ok=True)
+            self._file = opened.enter_context(self._temporary.open("w", encoding="utf-8"))
+            self._image_table = opened.enter_context(TemporaryFile("w+", encoding="utf-8", dir=self.path.parent))
+            self._open = opened.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._images and (kind is None or issubclass(kind, KeyboardInterrupt)):
+                self._finish()
+        finally:
+            with suppress(OSError):  # what is thrown away may well not fit on the disk
+                self._open.close()
+
+    def add(self, labeled: SegmentedFrame) -> None:
+        """Write one image or frame and its annotations; pixels that are no class of the labels are left out.
+
+        What has neither name nor source is called by its place in the file, from ``000000.png`` on.
+
+        Raises:
+            OutputError: the disk is full, and the like.
+        """
+        annotations = self._found(labeled.mask)
+        with explained(self.path):
+            if not self._images:
+                about = {"description": f"labeled by segnet {version('segnet')}"}
+                self._file.write('{"info":' + _compact(about) + ',"licenses":[],"annotations":[')
+            self._images += 1
+            self._image_table.write(("," if self._images > 1 else "") + "\n" + _compact(_image(labeled, self._images)))
+            for annotation in annotations:
+                self._annotations += 1
+                numbered = {"id": self._annotations, "image_id": self._images, **annotation}
+                self._file.write(("," if self._annotations > 1 else "") + "\n" + _compact(numbered))
+
+    def _found(self, mask: NDArray[np.uint8]) -> list[dict[str, Any]]:
+        """The annotations of one image, without their numbers."""
+        tools = _import_pycocotools()
+        columns = np.asfortranarray(mask)
+        found = []
+        for value in np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[: self._labels.classes]).tolist():
+            region = columns == value
+            runs = tools.encode(region.view(np.uint8))
+            shape: Any = {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")}
+            if self._form == "polygons":
+                shape = polygons(region)
+            area, box = int(tools.area(runs)), [int(side) for side in tools.toBbox(runs)]
+            found.append({"category_id": value + 1, "iscrowd": 0, "area": area, "bbox": box, "segmentation": shape})
+        return found
+
+    def _finish(self) -> None:
+        """The images and categories come behind the annotations; a JSON object has no order."""
+        with replacing(self.path) as final:
+            self._file.write('],\n"images":[')
+            self._image_table.seek(0)
+            shutil.copyfileobj(self._image_table, self._file)
+            self._file.write('],\n"categories":' + _compact(_categories(self._labels)) + "}\n")
+            self._file.close()
+            self._temporary.replace(final)
+
+
+def polygons(region: NDArray[np.bool_]) -> list[list[int]]:
+    """Outlines of connected pixels (H, W), each as x0, y0, x1, y1, ... along the edges of the pixels.
+
+    Pixels that touch at a corner alone are not connected. A hole, which a COCO polygon has no words for, is reached
+    from the nearest corner of the outline by a seam of no width, there and back. Nothing is smoothed or left out. What
+    has more than 16 million pixels is cut into strips first.
+
+    Raises:
+        MissingPackageError: contourpy is not installed.
+    """
+    rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
+    if not rows.size:
+        return []
+    left, right = int(columns[0]), int(columns[-1]) + 1
+    step = max(1, _STRIP // (right - left))
+    found = []
+    for top in range(int(rows[0]), int(rows[-1]) + 1, step):
+        strip = region[top : min(top + step, int(rows[-1]) + 1), left:right]
+        found += [_with_seams(rings) for rings in _regions(strip, np.array([left, top]))]
+    return [outline.ravel().tolist() for outline in found]
+
+
+def _regions(region: NDArray[np.bool_], offset_xy: NDArray[np.int64]) -> Iterator[list[NDArray[np.int64]]]:
+    """For each region its outer ring of corners (x, y), then those of its holes.
+
+    Between 0 and 1 contourpy's lines cross the edges of the pixels in their middle, cutting corners. Two neighbors on
+    a line, one on an upright edge and one on a level one, give the corner between them.
+    """
+    if not region.any():
+        return
+    contourpy = _import_contourpy()
+    generator = contourpy.contour_generator(
+        z=np.pad(region, 1).astype(np.float64), name="serial", fill_type="ChunkCombinedOffsetOffset"
+    )
+    (points,), (ends,), (groups,) = generator.filled(0.5, 2.0)
+    upright = points[:, 0] % 1 != 0
+    turns = upright[:-1] != upright[1:]
+    turns[ends[1:-1].astype(np.intp) - 1] = False  # from the last point of one ring to the first of the next
+    first, second = points[:-1], points[1:]
+    corners = np.where(
+        upright[:-1, None],
+        np.stack([first[:, 0], second[:, 1]], axis=1),
+        np.stack([second[:, 0], first[:, 1]], axis=1),
+    )[turns]
+    placed = np.rint(corners - 0.5).astype(np.int64) + offset_xy
+    counts = np.concatenate([[0], np.cumsum(turns), [int(turns.sum())]])
+    rings = np.split(placed, counts[ends[1:-1].astype(np.intp)])
+    for start, end in zip(groups[:-1].tolist(), groups[1:].tolist(), strict=True):
+        yield rings[start:end]
+
+
+def _with_seams(rings: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """One ring out of an outline and its holes."""
+    outer, *holes = rings
+    nearest = [int(((outer - hole[0]) ** 2).sum(axis=1).argmin()) for hole in holes]
+    parts, start = [], 0
+    for place, index in sorted(zip(nearest, range(len(holes)), strict=True)):
+        parts += [outer[start : place + 1], holes[index], holes[index][:1]]
+        start = place
+    return np.concatenate([*parts, outer[start:]])
+
+
+def _image(labeled: SegmentedFrame, number: int) -> dict[str, Any]:
+    """Of a frame also its number and time."""
+    height, width = labeled.mask.shape
+    name = labeled.name or f"{number - 1:06}"
+    if labeled.number is None:
+        image = Path(labeled.source).name or f"{PurePosixPath(name).name}.png"
+        file_name = str(PurePosixPath(name).with_name(image))
+        return {"id": number, "file_name": file_name, "width": width, "height": height}
+    time = None if labeled.time is None else round(float(labeled.time), 6)
+    about = {"source": labeled.source, "frame": labeled.number, "time": time}
+    return {"id": number, "file_name": f"{name}.png", "width": width, "height": height, **about}
+
+
+def _categories(labels: ClassTable) -> list[dict[str, Any]]:
+    return [
+        {"id": number + 1, "name": name, "supercategory": "", "isthing": 0, "color": list(color)}
+        for number, (name, color) in enumerate(zip(labels.names, labels.colors, strict=True))
+    ]
+
+
+def _compact(value: Mapping[str, Any] | list[dict[str, Any]]) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _import_pycocotools() -> ModuleType:
+    try:
+        import pycocotools.mask
+    except ModuleNotFoundError as error:
+        raise MissingPackageError("pycocotools", "coco") from error
+    module: ModuleType = pycocotools.mask
+    return module
+
+
+def _import_contourpy() -> ModuleType:
+    try:
+        import contourpy
+    except ModuleNotFoundError as error:
+        raise MissingPackageError("contourpy", "coco") from error
+    return contourpy

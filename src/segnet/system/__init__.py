@@ -1,0 +1,1 @@
+"""The computer: devices, hardware facts, memory, threads, files."""

@@ -1,0 +1,1 @@
+"""Parts of pages for the browser that ask nobody for anything: markup, style, tables, images."""

@@ -1,0 +1,181 @@
+"""A labeled image as a row of panels: the image, its masks in colors, where they differ."""
+
+from __future__ import annotations
+
+import io
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from segnet.labels import IGNORE_INDEX, ClassTable
+from segnet.metrics.confusion import score_mask
+from segnet.visualization.html.markup import class_name, percent
+from segnet.visualization.overlay import class_shares
+
+__all__ = [
+    "UNCOUNTED",
+    "WRONG",
+    "Panel",
+    "address",
+    "commonest_error",
+    "errors_panel",
+    "legend",
+    "mask_panel",
+    "panel_row",
+    "panel_size",
+    "photo_panel",
+    "smooth",
+]
+
+WRONG = (230, 30, 40)
+"""Color of a wrong pixel among the errors."""
+
+UNCOUNTED = (150, 150, 158)
+"""Color of a void pixel among the errors."""
+
+_RIGHT = 0.4
+"""How bright the image is where the labeling is right, among the errors."""
+
+_WIDEST, _HIGHEST = 320, 480  # pixels of a panel
+_GRAYS = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One image of a row.
+
+    Attributes:
+        caption: stands below.
+        alt: the same in words.
+        source: the image itself as an address.
+    """
+
+    caption: str
+    alt: str
+    source: str
+
+
+def panel_row(name: str, told: str, panels: Sequence[Panel], size: tuple[int, int]) -> str:
+    """A row of panels under the name of the image.
+
+    Args:
+        name: of the image.
+        told: what stands beside the name.
+        panels: from left to right.
+        size: (height, width) of each.
+    """
+    height, width = size
+    figures = "".join(
+        f'<figure><img src="{panel.source}" alt="{escape(panel.alt)}" width="{width}" height="{height}">'
+        f"<figcaption>{escape(panel.caption)}</figcaption></figure>"
+        for panel in panels
+    )
+    head = f"<h4>{escape(name)} <span>{escape(told)}</span></h4>"
+    row = f'<div class="panels" style="--many:{len(panels)}">{figures}</div>'
+    return f'<article class="example">{head}{row}</article>'
+
+
+def photo_panel(name: str, image: NDArray[np.uint8], size: tuple[int, int]) -> Panel:
+    """The image, uint8 (H, W, 3)."""
+    source = address(Image.fromarray(smooth(image, size)), "jpeg", quality=82)
+    return Panel(caption="image", alt=name, source=source)
+
+
+def mask_panel(name: str, kind: str, mask: NDArray[np.uint8], labels: ClassTable, size: tuple[int, int]) -> Panel:
+    """A mask, uint8 (H, W), in the colors of its classes; void is black. ``kind`` is "truth" or "prediction"."""
+    source = _indexed(_nearest(mask, size), labels.palette())
+    return Panel(caption=kind, alt=f"{name}, {kind}: {_told(mask, labels)}", source=source)
+
+
+def errors_panel(
+    name: str,
+    image: NDArray[np.uint8] | None,
+    truth: NDArray[np.uint8],
+    predicted: NDArray[np.uint8],
+    size: tuple[int, int],
+) -> Panel:
+    """Dim grays where the labeling is right, and two colors; few enough for a small PNG with sharp edges.
+
+    Args:
+        name: of the image.
+        image: uint8 (H, W, 3), or None for one gray.
+        truth, predicted: uint8 (H, W), void 255.
+        size: (height, width) of the panel.
+    """
+    counted = truth != IGNORE_INDEX
+    share = percent(float(((predicted != truth) & counted).sum()) / max(int(counted.sum()), 1))
+    here, there = _nearest(truth, size), _nearest(predicted, size)
+    light = np.full((*size, 1), 128, dtype=np.uint8) if image is None else smooth(image, size)
+    places = (light.mean(axis=2) * (_GRAYS / 256)).astype(np.uint8)
+    places[there != here] = _GRAYS
+    places[here == IGNORE_INDEX] = _GRAYS + 1
+    grays = np.linspace(0, 255 * _RIGHT, _GRAYS).astype(np.uint8)
+    table = np.concatenate([np.repeat(grays[:, None], 3, axis=1), np.array([WRONG, UNCOUNTED], dtype=np.uint8)])
+    return Panel(
+        caption=f"errors {share}", alt=f"{name}: {share} of the pixels are wrong", source=_indexed(places, table)
+    )
+
+
+def commonest_error(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], labels: ClassTable) -> str:
+    """Which class of the image is most often taken for which other, in words; empty if none is."""
+    scores = score_mask(predicted, truth, labels)
+    wrong = scores.counts - np.diag(np.diag(scores.counts))
+    row, column = divmod(int(wrong.argmax()), labels.classes)
+    if wrong[row, column] == 0:
+        return ""
+    share = int(wrong[row, column]) / int(scores.pixels.sum())
+    return f"{percent(share)} are {labels.names[row]} taken for {labels.names[column]}"
+
+
+def legend(masks: Iterable[NDArray[np.uint8]], labels: ClassTable, more: Sequence[str] = ()) -> str:
+    """The classes that occur in the masks, and the colors among the errors; ``more`` is HTML of further entries."""
+    seen = np.unique(np.concatenate([np.unique(mask) for mask in masks]))
+    entries = [
+        class_name(labels.names[index], labels.colors[index]) for index in seen.tolist() if index != IGNORE_INDEX
+    ]
+    if IGNORE_INDEX in seen:
+        entries.append(class_name("void", (0, 0, 0)))
+        entries.append(class_name("void in the truth, among the errors", UNCOUNTED))
+    entries.append(class_name("wrong", WRONG))
+    items = "".join(f"<li>{entry}</li>" for entry in [*entries, *more])
+    return f'<ul class="legend" aria-label="Legend">{items}</ul>'
+
+
+def panel_size(shape: tuple[int, ...]) -> tuple[int, int]:
+    """(height, width) that fits a panel; a small image stays as it is."""
+    height, width = shape
+    scale = min(1, _WIDEST / width, _HIGHEST / height)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def smooth(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The image, (H, W) or (H, W, 3), at another size; each new pixel is the mean of those it covers."""
+    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BOX))
+
+
+def address(image: Image.Image, kind: str, **options: int) -> str:
+    """The image itself as an address; ``kind`` and ``options`` are those of Pillow's writer."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return f"data:image/{kind};base64,{b64encode(file.getvalue()).decode()}"
+
+
+def _told(mask: NDArray[np.uint8], labels: ClassTable) -> str:
+    shares = class_shares(mask, labels)
+    largest = [int(index) for index in np.argsort(-shares, kind="stable")[:3] if shares[index] > 0]
+    return ", ".join(f"{labels.names[index]} {percent(float(shares[index]), 0)}" for index in largest) or "void"
+
+
+def _nearest(values: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(values).resize((size[1], size[0]), Image.Resampling.NEAREST))
+
+
+def _indexed(values: NDArray[np.uint8], table: NDArray[np.uint8]) -> str:
+    image = Image.fromarray(values)
+    image.putpalette(table.tobytes())
+    return address(image, "png", optimize=True)

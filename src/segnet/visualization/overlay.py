@@ -1,0 +1,342 @@
+"""Masks as images: colors, overlays, legends and comparison sheets.
+
+Images are uint8 (H, W, 3) RGB, masks are class numbers (H, W) with 255 for void.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from segnet.errors import ShapeError
+from segnet.labels import IGNORE_INDEX, ClassTable, Color
+from segnet.visualization.style import OverlayStyle, View
+
+__all__ = [
+    "SCALE", "add_class_names", "add_legend", "class_names", "class_shares", "color_map", "colorize", "comparison",
+    "line_width", "overlay", "panels", "rounded_up", "scale_colors", "sheet", "view",
+    "with_lines",
+]  # fmt: skip
+
+Pixels = NDArray[np.uint8]
+Mask = NDArray[np.integer[Any]]
+
+_PAPER = (255, 255, 255)
+_INK = (32, 33, 36)
+_FRAME = (120, 120, 124)
+_WRONG = (230, 30, 40)
+_PLAIN = OverlayStyle()
+# Matplotlib's viridis (CC0) at eight even steps: lightness grows evenly, and it reads the same to the color-blind.
+SCALE = (
+    (68, 1, 84), (70, 50, 126), (54, 92, 141), (39, 127, 142), (31, 161, 135), (74, 193, 109), (160, 218, 57),
+    (253, 231, 37),
+)  # fmt: skip
+
+
+def colorize(mask: Mask, labels: ClassTable, look: OverlayStyle = _PLAIN) -> Pixels:
+    """The color of each pixel's class: uint8 (H, W, 3); void is black, and so is what the look leaves out."""
+    palette = look.colored(labels).palette()
+    palette[look.hidden(labels)] = 0
+    return np.take(palette, mask, axis=0)
+
+
+def overlay(image: Pixels, mask: Mask, labels: ClassTable, look: OverlayStyle = _PLAIN) -> Pixels:
+    """The image with the colors of the classes laid over it, and a light line between two classes.
+
+    Void pixels and classes that the look leaves out stay as they are.
+
+    Raises:
+        ConfigError: the look names a class that is not among the labels.
+        ShapeError: image and mask have different heights or widths.
+    """
+    _require_same_size(image, mask)
+    mask, plain = _without(look.hidden(labels), mask)
+    weight = round(256 * look.opacity)
+    sums = np.take(look.colored(labels).palette().astype(np.uint16) * np.uint16(weight), mask, axis=0)
+    sums += np.multiply(image, np.uint16(256 - weight), dtype=np.uint16)
+    sums >>= 8
+    mixed = sums.astype(np.uint8)
+    _copy_pixels(image, mixed, plain)
+    lines = _boundaries(mask, line_width(*mask.shape) if look.lines is None else look.lines)
+    mixed[lines] = 128 + mixed[lines] // 2
+    return mixed
+
+
+def view(kind: View, image: Pixels, mask: Mask, labels: ClassTable, look: OverlayStyle = _PLAIN) -> Pixels:
+    """What people look at: colors over the image, colors alone, or the image beside its overlay.
+
+    Args:
+        kind: which of them.
+        image: uint8 (H, W, 3) RGB or (H, W, 1) gray.
+        mask: class numbers (H, W).
+        labels: names and colors.
+        look: opacity, lines, which classes, whose colors.
+
+    Returns:
+        uint8 (H, W, 3); of ``side`` (H, 2 W, 3).
+    """
+    if kind == "color":
+        return colorize(mask, labels, look)
+    image = image if image.shape[2] == 3 else np.repeat(image, 3, axis=2)
+    over = overlay(image, mask, labels, look)
+    return over if kind == "overlay" else np.concatenate([image, over], axis=1)
+
+
+def line_width(height: int, width: int, *, inside: tuple[int, int] | None = None) -> int:
+    """Of the lines between classes, in pixels, if the look does not tell it: the shorter side / 540.
+
+    Args:
+        height, width: of the image.
+        inside: (height, width) at which it was labeled; lines are then no wider than two pixels of that, so that they
+            do not hide what is looked at closely.
+    """
+    wide = max(1, min(height, width) // 540)
+    return wide if inside is None else min(wide, max(1, round(2 * min(height, width) / min(inside))))
+
+
+def with_lines(look: OverlayStyle, size: tuple[int, int], *, inside: tuple[int, int] | None) -> OverlayStyle:
+    """The look with the width of its lines decided; see ``line_width``."""
+    return look if look.lines is not None else replace(look, lines=line_width(*size, inside=inside))
+
+
+def class_shares(mask: Mask, labels: ClassTable) -> NDArray[np.float64]:
+    """The share of each class among the pixels of all classes: float64 (classes,), sum 1; all 0 if all is void."""
+    counts = np.bincount(mask.ravel(), minlength=labels.classes)[: labels.classes]
+    return counts / max(int(counts.sum()), 1)
+
+
+def add_legend(image: Pixels, labels: ClassTable, shares: NDArray[np.float64], look: OverlayStyle = _PLAIN) -> Pixels:
+    """The image with a legend below it: color, name and share of each shown class that occurs, the largest first.
+
+    The image itself is not covered; the result is higher, and wider where the longest name needs it. Names are
+    drawn in Pillow's own font, which has ASCII characters only and shows a box for any other.
+    """
+    hidden = look.hidden(labels)
+    order = [int(index) for index in np.argsort(-shares, kind="stable") if shares[index] > 0 and index not in hidden]
+    return _with_legend(image, look.colored(labels), {index: _percent(float(shares[index])) for index in order})
+
+
+def add_class_names(image: Pixels, labels: ClassTable, look: OverlayStyle = _PLAIN) -> Pixels:
+    """The image with ``class_names`` below it."""
+    height, width = image.shape[:2]
+    return _stack([image, class_names(height, width, labels, look)])
+
+
+def class_names(height: int, width: int, labels: ClassTable, look: OverlayStyle = _PLAIN) -> Pixels:
+    """A legend that depends on an image's size alone: color and name of all shown classes.
+
+    Returns:
+        uint8 (H, W, 3): as wide as the image, or wider where the longest name needs it.
+    """
+    hidden, colored = look.hidden(labels), look.colored(labels)
+    entries = tuple((colored.colors[n], colored.names[n], "") for n in range(labels.classes) if n not in hidden)
+    return _legend(entries, _font(_text_size(height, width)), width)
+
+
+def color_map(values: NDArray[np.float32], *, largest: float, title: str) -> Pixels:
+    """Numbers as colors from dark violet (0) to yellow (``largest`` and above), with a bar that says so.
+
+    Args:
+        values: (H, W), 0 or more.
+        largest: what is yellow, above 0.
+        title: what the numbers are; stands below the bar, in Pillow's own font (ASCII).
+
+    Returns:
+        uint8 (H' > H, W' >= W, 3): wider where the title needs it.
+    """
+    colors = scale_colors()
+    levels = np.rint(np.clip(values / largest, 0, 1) * 255).astype(np.uint8)
+    height, width = values.shape
+    return _stack(
+        [np.take(colors, levels, axis=0), _bar(colors, largest, title, _font(_text_size(height, width)), width)]
+    )
+
+
+def scale_colors() -> Pixels:
+    """The colors between those of ``SCALE``, dark violet first: uint8 (256, 3)."""
+    places = np.linspace(0, len(SCALE) - 1, 256)
+    channels = [np.interp(places, range(len(SCALE)), channel) for channel in zip(*SCALE, strict=True)]
+    colors: Pixels = np.rint(np.stack(channels, axis=1)).astype(np.uint8)
+    return colors
+
+
+def rounded_up(value: float) -> float:
+    """To two digits, as the end of a scale; above 0."""
+    step = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return math.ceil(round(value / step, 6)) * step
+
+
+def comparison(image: Pixels, truth: Mask, predicted: Mask, labels: ClassTable) -> Pixels:
+    """One row for a sheet: image, truth, prediction, and errors (red, over the darkened image), each with a title.
+
+    The title of the errors says which share of the pixels that are not void in the truth is wrong.
+
+    Raises:
+        ShapeError: the three differ in height or width.
+    """
+    _require_same_size(image, truth)
+    _require_same_size(image, predicted)
+    counted = truth != IGNORE_INDEX
+    wrong = (predicted != truth) & counted
+    error = float(wrong.sum()) / max(int(counted.sum()), 1)
+    return panels(
+        [
+            ("image", image),
+            ("truth", colorize(truth, labels)),
+            ("prediction", colorize(predicted, labels)),
+            (f"errors {_percent(error)}", _errors(image, wrong, counted)),
+        ],
+        columns=4,
+    )
+
+
+def panels(titled: Sequence[tuple[str, Pixels]], *, columns: int) -> Pixels:
+    """Images of one size, each below its title (ASCII), in rows of so many."""
+    size = _text_size(*titled[0][1].shape[:2])
+    parts = [_stack([_title(title, _font(size)), image]) for title, image in titled]
+    rows = [_beside(parts[first : first + columns], gap=size // 2) for first in range(0, len(parts), columns)]
+    return sheet(rows)
+
+
+def sheet(rows: Sequence[Pixels]) -> Pixels:
+    """The images below each other, the narrower ones filled up with white on the right."""
+    return _stack(rows)
+
+
+def _require_same_size(image: Pixels, mask: Mask) -> None:
+    if image.shape[:2] != mask.shape:
+        raise ShapeError(
+            f"the image has the size {image.shape[:2]} and the mask {mask.shape} (height, width); "
+            "give a mask of the image's size"
+        )
+
+
+def _without(hidden: list[int], mask: Mask) -> tuple[Mask, NDArray[np.bool_]]:
+    """The mask with all hidden classes taken for one, so that no line runs between them, and what gets no color."""
+    if not hidden:
+        return mask, mask == IGNORE_INDEX
+    table = np.arange(256, dtype=np.uint8)
+    table[hidden] = hidden[0]
+    merged = np.take(table, mask)
+    return merged, (merged == IGNORE_INDEX) | (merged == hidden[0])
+
+
+def _copy_pixels(image: Pixels, onto: Pixels, where: NDArray[np.bool_]) -> None:
+    """As ``onto[where] = image[where]``, but each pixel in one piece, which is many times as fast."""
+    np.copyto(onto.view("V3"), np.ascontiguousarray(image).view("V3"), where=where[:, :, None])
+
+
+def _boundaries(mask: Mask, width: int) -> NDArray[np.bool_]:
+    """Pixels of classes that border on another class, void left out: half of ``width`` on each side of the border.
+
+    Of an odd width the left and the upper side get the pixel more.
+    """
+    known: NDArray[np.bool_] = mask != IGNORE_INDEX
+    edges = np.zeros(mask.shape, dtype=np.bool_)
+    for step in range(1, (width + 1) // 2 + 1):
+        across, down = mask[:, :-step] != mask[:, step:], mask[:-step] != mask[step:]
+        edges[:, :-step] |= across & known[:, step:]
+        edges[:-step] |= down & known[step:]
+        if step <= width // 2:
+            edges[:, step:] |= across & known[:, :-step]
+            edges[step:] |= down & known[:-step]
+    return edges & known
+
+
+def _errors(image: Pixels, wrong: NDArray[np.bool_], counted: NDArray[np.bool_]) -> Pixels:
+    gray = image.mean(axis=2, dtype=np.float32) * np.where(counted, 0.45, 0.15)
+    rendered = np.repeat(gray.astype(np.uint8)[:, :, None], 3, axis=2)
+    rendered[wrong] = _WRONG
+    return rendered
+
+
+def _percent(share: float) -> str:
+    return "< 0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %"
+
+
+def _text_size(height: int, width: int) -> int:
+    """Pixels: readable in the smallest image, and in proportion in a large one, up to a limit."""
+    return min(96, max(12, min(height, width) // 30))
+
+
+@lru_cache(maxsize=16)
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """Pillow's own font, which needs no file."""
+    # With a size Pillow gives this kind, or an ImportError where it was built without FreeType.
+    return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size=size))
+
+
+def _title(text: str, font: ImageFont.FreeTypeFont) -> Pixels:
+    size = round(font.size)
+    canvas = Image.new("RGB", (round(font.getlength(text)) + size, 2 * size), _PAPER)
+    ImageDraw.Draw(canvas).text((size // 2, size), text, fill=_INK, font=font, anchor="lm")
+    return np.array(canvas)
+
+
+def _with_legend(image: Pixels, labels: ClassTable, told: dict[int, str]) -> Pixels:
+    """The image over the colors and names of some classes, with what is told of each."""
+    if not told:
+        return image
+    height, width = image.shape[:2]
+    entries = tuple((labels.colors[index], labels.names[index], text) for index, text in told.items())
+    return _stack([image, _legend(entries, _font(_text_size(height, width)), width)])
+
+
+@lru_cache(maxsize=4)  # of a movie it is the same below each frame
+def _legend(entries: tuple[tuple[Color, str, str], ...], font: ImageFont.FreeTypeFont, width: int) -> Pixels:
+    """Boxes, names and shares in as many columns as fit, filled from top to bottom."""
+    size = round(font.size)
+    names = max(round(font.getlength(name)) for _, name, _ in entries)
+    shares = max(round(font.getlength(share)) for _, _, share in entries)
+    pitch = round(names + shares + 4 * size)
+    columns = min(max(1, (width - size) // pitch), len(entries))
+    rows = -(-len(entries) // columns)
+    step = round(1.6 * size)
+    canvas = Image.new("RGB", (max(width, columns * pitch + size), rows * step + size), _PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for place, (color, name, share) in enumerate(entries):
+        column, row = divmod(place, rows)
+        left, middle = size + column * pitch, size // 2 + row * step + step // 2
+        draw.rectangle((left, middle - size // 2, left + size, middle + size // 2), fill=color, outline=_FRAME)
+        draw.text((left + 1.6 * size, middle), name, fill=_INK, font=font, anchor="lm")
+        draw.text((left + 2.4 * size + names + shares, middle), share, fill=_INK, font=font, anchor="rm")
+    return np.array(canvas)
+
+
+def _bar(colors: Pixels, largest: float, title: str, font: ImageFont.FreeTypeFont, width: int) -> Pixels:
+    """The colors from left to right, with the title and five numbers below them."""
+    size = round(font.size)
+    width = max(width, round(font.getlength(title)) + 2 * size, 16 * size)
+    canvas = Image.new("RGB", (width, 5 * size), _PAPER)
+    left, right = size, width - size
+    steps = np.rint(np.linspace(0, 255, right - left)).astype(int)
+    canvas.paste(Image.fromarray(np.repeat(colors[steps][None], size, axis=0)), (left, size // 2))
+    draw = ImageDraw.Draw(canvas)
+    for part, anchor in ((0.0, "lm"), (0.25, "mm"), (0.5, "mm"), (0.75, "mm"), (1.0, "rm")):
+        place = left + part * (right - left)
+        draw.text((place, 2.4 * size), f"{part * largest:.3g}", fill=_INK, font=font, anchor=anchor)
+    draw.text((left, 4 * size), title, fill=_INK, font=font, anchor="lm")
+    return np.array(canvas)
+
+
+def _stack(images: Sequence[Pixels]) -> Pixels:
+    width = max(image.shape[1] for image in images)
+    return np.concatenate([_widened(image, width) for image in images])
+
+
+def _beside(images: Sequence[Pixels], *, gap: int) -> Pixels:
+    height = max(image.shape[0] for image in images)
+    space = np.full((height, gap, 3), 255, dtype=np.uint8)
+    parts = [part for image in images for part in (image, space)]
+    return np.concatenate(parts[:-1], axis=1)
+
+
+def _widened(image: Pixels, width: int) -> Pixels:
+    return np.pad(image, ((0, 0), (0, width - image.shape[1]), (0, 0)), constant_values=255)

@@ -1,0 +1,83 @@
+"""How labeled images and movies look; what draws them is in ``visualize``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Literal, get_args
+
+from segnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from segnet.labels import ClassTable
+
+__all__ = ["VIEWS", "Legend", "OverlayStyle", "Palette", "View"]
+
+Legend = Literal["auto", "below", "none"]
+Palette = Literal["model", "colorblind"]
+
+View = Literal["overlay", "color", "side"]
+"""What is shown: colors over the image, colors alone, or the image beside its overlay."""
+
+VIEWS: tuple[View, ...] = get_args(View)
+
+_WIDEST_LINE = 100  # the time grows with the width
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverlayStyle:
+    """How labels are shown to people; the numbers in mask files never change.
+
+    Attributes:
+        opacity: of the colors in overlays, 0 to 1.
+        legend: below all that shows colors, or none; auto: below images over which colors were laid, in no movie.
+        lines: width of the light lines between classes in overlays, in pixels; 0: none; by default by the image's
+            size.
+        classes: color these classes alone, and draw lines around them alone; by default all.
+        palette: the colors of the model's own class table, or colors that color-blind readers can tell apart.
+    """
+
+    opacity: float = 0.5
+    legend: Legend = "auto"
+    lines: int | None = None
+    classes: tuple[str, ...] = ()
+    palette: Palette = "model"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.opacity <= 1:
+            raise ConfigError(f"opacity={self.opacity} is not possible; give 0 (image alone) to 1 (colors alone)")
+        if self.lines is not None and not 0 <= self.lines <= _WIDEST_LINE:
+            raise ConfigError(f"lines={self.lines} is not possible; give pixels, 0 (no lines) to {_WIDEST_LINE}")
+        for name, value, known in (("legend", self.legend, Legend), ("palette", self.palette, Palette)):
+            if value not in get_args(known):
+                raise ConfigError(f"{name}={value!r} is unknown; choose of {', '.join(get_args(known))}")
+
+    def has_legend(self, view: View) -> bool:
+        """Whether an image of this kind gets a legend; movies have one only where ``legend`` is ``below``."""
+        return self.legend == "below" or (self.legend == "auto" and view != "color")
+
+    def colored(self, labels: ClassTable) -> ClassTable:
+        """The same classes in the colors of ``palette``."""
+        return labels.colorblind() if self.palette == "colorblind" else labels
+
+    def hidden(self, labels: ClassTable) -> list[int]:
+        """The classes that ``classes`` leaves out.
+
+        Raises:
+            ConfigError: a name in ``classes`` is not among the labels.
+        """
+        self.require_known_classes(labels)
+        return [index for index, name in enumerate(labels.names) if self.classes and name not in self.classes]
+
+    def require_known_classes(self, labels: ClassTable) -> None:
+        """Fail before anything is drawn.
+
+        Raises:
+            ConfigError: a name in ``classes`` is not among the labels.
+        """
+        for name in self.classes:
+            if name not in labels.names:
+                lower = {known.lower(): known for known in labels.names}
+                near = [repr(lower[match]) for match in get_close_matches(name.lower(), lower, n=3)]
+                hint = f"did you mean {' or '.join(near)}? " if near else ""
+                raise ConfigError(f"there is no class {name!r}; {hint}known are {', '.join(labels.names)}")

@@ -1,0 +1,128 @@
+"""Timing by turns, each candidate in a process of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from segnet.benchmark import measure as module
+from segnet.benchmark.measure import Measured, measure
+from segnet.benchmark.worker import Candidate, serve
+from segnet.errors import ConfigError, ModelError
+from segnet.labels import ClassTable
+from segnet.models import checkpoint
+from segnet.models.cost import cost_of
+from segnet.models.segnet import SegNet
+from segnet.models.zoo import MODELS
+
+SIZE = (24, 32)
+
+
+class Pipe:
+    """The far end of a pipe, in this process."""
+
+    def __init__(self, *asked: int) -> None:
+        self.asked = list(asked)
+        self.told: list[Any] = []
+
+    def recv(self) -> int:
+        return self.asked.pop(0)
+
+    def send(self, value: Any) -> None:
+        self.told.append(value)
+
+
+@pytest.fixture
+def file(narrow: SegNet, five_labels: ClassTable, tmp_path: Path) -> str:
+    return str(checkpoint.save(narrow, five_labels, tmp_path / "narrow.safetensors"))
+
+
+def test_two_candidates_are_measured_by_turns(file: str):
+    rival = Candidate(model="segnet_basic", rival="textbook", size=SIZE)
+    rows = measure([Candidate(model=file, size=SIZE), rival], rounds=2, images=3, threads=1)
+    assert [row.candidate.rival for row in rows] == [None, "textbook"]
+    for row in rows:
+        assert 0 < row.p50_ms <= row.p90_ms
+        assert row.images_per_s == pytest.approx(1000 / row.p50_ms)
+        assert row.memory_mb is None or row.memory_mb > 0
+    assert rows[0].file_mb == pytest.approx(Path(file).stat().st_size / 1e6)
+    assert rows[0].gmacs is None  # no row of the zoo
+    assert rows[1].gmacs == pytest.approx(cost_of(MODELS["segnet_basic"], SIZE).macs / 1e9)
+    assert rows[1].share_of_peak is not None
+    assert set(rows[0].to_dict()) >= {"model", "precision", "size", "p50_ms", "share_of_peak"}
+
+
+def test_a_candidate_that_cannot_run_is_told(tmp_path: Path):
+    with pytest.raises(ModelError, match="nowhere: there is neither such a model file nor a model of that name"):
+        measure([Candidate(model="nowhere", size=SIZE)], rounds=1, images=1)
+
+
+@pytest.mark.parametrize("wrong", [{"rounds": 0}, {"images": 0}])
+def test_no_rounds_are_refused(wrong: dict[str, int]):
+    with pytest.raises(ConfigError, match="give 1 or more"):
+        measure([], **wrong)
+
+
+def test_percentiles_and_shares_are_of_the_seconds(monkeypatch: pytest.MonkeyPatch):
+    end = {"network": "segnet", "classes": 11, "channels": 3, "precision": "int8", "memory_mb": 5.0, "file_mb": None}
+    seconds = [0.1 * n for n in range(1, 12)]
+    row: Measured = module._row(Candidate(model="x.onnx", size=(360, 480)), seconds, end, peak=1000.0)
+    assert row.p50_ms == pytest.approx(600)
+    assert row.p90_ms == pytest.approx(1000)
+    assert row.gmacs == pytest.approx(106.71, abs=0.01)
+    assert row.share_of_peak == pytest.approx(106.71 / 0.6 / 1000, abs=1e-4)
+    assert module._row(row.candidate, seconds, end, peak=None).share_of_peak is None
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [
+        Candidate(model="segnet_basic", size=SIZE),
+        Candidate(model="bilinear", precision="bf16", size=SIZE),
+        Candidate(model="segnet_basic", rival="textbook", size=SIZE),
+    ],
+    ids=lambda candidate: candidate.label,
+)
+def test_a_process_answers_ready_then_seconds_then_what_is_known(candidate: Candidate):
+    pipe = Pipe(2, 1, 0)
+    serve(pipe, candidate, 1)
+    ready, two, one, known = pipe.told
+    assert ready == "ready"
+    assert [len(two), len(one)] == [2, 1]
+    assert all(value > 0 for value in two + one)
+    assert (known["network"], known["precision"]) == (candidate.model, candidate.precision)
+    assert known["channels"] == 3
+
+
+def test_a_textbook_rival_copies_a_network_of_ours():
+    pipe = Pipe()
+    serve(pipe, Candidate(model="mine", rival="textbook", size=SIZE), 1)
+    assert isinstance(pipe.told[0], ModelError)
+    assert "mine: a textbook rival copies one of segnet" in str(pipe.told[0])
+
+
+def test_labels_tell_candidates_apart():
+    names = [
+        Candidate(model="a/b.onnx").label,
+        Candidate(model="segnet", compiled=True).label,
+        Candidate(model="segnet", rival="textbook_onnx").label,
+        Candidate(model="segnet", rival="unet_vgg16").label,
+    ]
+    assert names == ["b.onnx", "segnet compiled", "textbook_onnx segnet", "unet_vgg16"]
+
+
+def test_the_textbook_network_is_the_published_one(narrow: SegNet):
+    import torch
+
+    from segnet.benchmark.baselines import Textbook
+
+    config = MODELS["segnet_basic"]
+    ours, textbook = SegNet(config).eval(), Textbook(config).eval()
+    learned = [value for name, value in ours.state_dict().items() if name not in {"mean", "std"}]
+    textbook.load_state_dict(dict(zip(textbook.state_dict(), learned, strict=True)))
+    image = torch.rand(1, 3, 21, 18)
+    with torch.no_grad():
+        np.testing.assert_allclose(textbook(image * 255).numpy(), ours(image).numpy(), rtol=1e-3, atol=1e-3)

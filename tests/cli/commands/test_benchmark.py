@@ -1,0 +1,77 @@
+"""segnet benchmark."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from segnet.benchmark.measure import Candidate, Measured
+from segnet.cli.commands import benchmark
+from segnet.cli.main import main
+from segnet.errors import ConfigError
+
+
+def leave(*words: str) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(["benchmark", *words])
+    return int(left.value.code or 0)
+
+
+def test_every_combination_that_makes_sense_is_measured_once():
+    found = benchmark._candidates(
+        ("segnet_basic", "a.onnx", "b.xml"), ["24x32", "48x64"], ["float32", "bf16"], ["textbook"], compiled=True
+    )
+    assert len(found) == len(set(found)) == 2 * (4 + 1 + 2 + 1)
+    assert {c.precision for c in found if c.model == "a.onnx"} == {"float32"}
+    assert {c.model for c in found if c.compiled} == {"segnet_basic"}
+    assert {c.model for c in found if c.rival} == {"segnet_basic"}
+
+
+@pytest.mark.parametrize("size", ["24", "24x0", "x24", "24X32", "-1x5"])
+def test_an_impossible_size_is_refused(size: str):
+    with pytest.raises(ConfigError, match="give HEIGHTxWIDTH"):
+        benchmark._size(size)
+
+
+def test_a_table_scores_and_json_come_out(
+    camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.json"
+    words = ("--sizes", "24x32", "--rounds", "1", "--images", "1", "--threads", "1", "--data", str(camvid_root))
+    assert leave(str(model_file), *words, "--json", str(out)) == 0
+    told = capsys.readouterr().out
+    kept = json.loads(out.read_text())
+    (row,) = kept["rows"]
+    assert row["miou"] > 0
+    assert f"{row['miou']:.4f}" in told
+    assert f"{row['p50_ms']:.1f}" in told
+    assert kept["versions"]["torch"]
+    assert (kept["split"], kept["rounds"], kept["threads"]) == ("val", 1, 1)
+
+
+def test_an_unknown_rival_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave("--rivals", "unet") == 2
+    assert "'unet' is unknown; choose of textbook" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("scored", [True, False])
+def test_the_plot_is_drawn_or_the_remedy_named(scored: bool, tmp_path: Path) -> None:
+    from segnet.benchmark.plot import draw
+
+    known = [("a", None, "float32", 10.0), ("a", None, "bf16", 5.0), ("b", None, "float32", 30.0)]
+    rows = [
+        Measured(
+            candidate=Candidate(model=name, rival=rival, precision=precision),
+            p50_ms=time, p90_ms=time, images_per_s=1.0, memory_mb=None, file_mb=None, gmacs=None, share_of_peak=None,
+        )
+        for name, rival, precision, time in [*known, ("a", "textbook", "float32", 90.0)]
+    ]  # fmt: skip
+    scores = {("a", "float32"): 0.5, ("b", "float32"): 0.6} if scored else {}
+    draw(rows, scores, tmp_path / "plot.svg")
+    assert "</svg>" in (drawn := (tmp_path / "plot.svg").read_text())
+    assert drawn.count("<!-- a bf16 -->") == (0 if scored else 1)  # a bar of its own
+    assert drawn.count("<!-- b -->") == 1
+    with pytest.raises(ConfigError, match="another ending"):
+        draw(rows, scores, tmp_path / "plot.txt")

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from segnet.cli.main import main
+from segnet.models import checkpoint
+from segnet.models.zoo import list_encoders, list_models
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as left:
+        main(["models", *arguments])
+    assert left.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.fixture
+def rows(capsys: pytest.CaptureFixture[str]) -> dict[str, list[str]]:
+    """First word of a line -> the words of the last such line."""
+    return {line.split()[0]: line.split() for line in printed(capsys).splitlines() if line}
+
+
+def test_every_model_is_listed_with_what_it_costs(capsys: pytest.CaptureFixture[str]) -> None:
+    first = printed(capsys).split("\n\n")[0].splitlines()
+    rows = {line.split()[0]: line.split()[1:] for line in first}
+    assert set(list_models()) <= set(rows)
+    # The paper's nets at CamVid's eleven classes.
+    assert rows["segnet"] == ["29,449,355", "106.7", "1.321", "0.0"]
+    assert rows["segnet_basic"] == ["1,416,587", "59.2", "0.918", "0.0"]
+    assert rows["fcn_basic"] == ["646,124", "13.5", "0.000", "2.5"]
+
+
+def test_bundled_weights_are_listed_with_their_scores(rows: dict[str, list[str]]) -> None:
+    for name in checkpoint.bundled_models():
+        kept = checkpoint.load(name)
+        assert rows[name][1] == f"{kept.scores['miou']:.4f}"
+        assert kept.provenance["data"] in " ".join(rows[name])
+
+
+def test_every_encoder_is_listed(rows: dict[str, list[str]]) -> None:
+    assert {*list_encoders(), "timm/NAME,"} <= set(rows)
+    assert rows["vgg16_bn"][1:3] == ["29,449,355", "106.7"]
+
+
+def test_a_pipe_gets_whole_names_in_less_than_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = printed(capsys).splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 80
+    assert not any("…" in line or "..." in line for line in lines)
+    starts = [re.split(r"\s", line)[0] for line in lines]
+    assert set(list_models()) <= set(starts)
+
+
+def test_json_holds_exact_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    told = json.loads(printed(capsys, "--json"))
+    assert told["size"] == [360, 480]
+    models = {model["name"]: model for model in told["models"]}
+    assert list(models) == list_models()
+    assert (models["segnet"]["parameters"], models["segnet"]["code_bytes"]) == (29_449_355, 1_321_216)
+    assert not models["segnet"]["bundled"]
+    assert models["segnet"]["scores"] is None
+    for name, path in checkpoint.bundled_models().items():
+        assert models[name]["bundled"]
+        assert models[name]["scores"]["miou"] == checkpoint.load(path).scores["miou"]
+    assert [encoder["name"] for encoder in told["encoders"]] == list_encoders()
+    assert all(encoder["under"] == "segnet" for encoder in told["encoders"])

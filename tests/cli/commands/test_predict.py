@@ -1,0 +1,388 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segnet.cli.commands.predict import run
+from segnet.cli.main import main
+from segnet.data.synthetic.scenes import render_scene
+from segnet.errors import DataError, OutputError
+from segnet.inference.predictor import Predictor
+from segnet.labels import CAMVID
+from segnet.visualization.style import OverlayStyle
+
+
+def leave(*words: object) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(["predict", *map(str, words)])
+    return int(left.value.code or 0)
+
+
+def written(out: Path) -> set[str]:
+    return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+
+
+def image_file(path: Path, seed: int = 0, size: tuple[int, int] = (24, 32)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(render_scene(seed, size=size)[0]).save(path)
+    return path
+
+
+def indices(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        assert image.mode == "P"
+        return np.array(image)
+
+
+def values(path: Path) -> np.ndarray:
+    """As the file itself says how to read them."""
+    with Image.open(path) as image:
+        assert image.mode == "I;16"
+        return np.array(image) / 65535 * float(image.text["largest"])
+
+
+def test_one_image_gives_the_predictors_own_mask_in_the_labels_colors(model_file: Path, tmp_path: Path) -> None:
+    source, out = image_file(tmp_path / "street.png", size=(25, 31)), tmp_path / "out"
+    assert leave(source, "--model", model_file, "--out", out, "--save", "mask,color,confidence,overlay") == 0
+    kinds = ("mask", "color", "confidence", "confidence_color", "overlay")
+    assert written(out) == {f"{kind}/street.png" for kind in kinds}
+    image = np.array(Image.open(source))
+    own = Predictor.load(model_file, confidence=True)(image)
+    np.testing.assert_array_equal(indices(out / "mask/street.png"), own.mask)
+    palette = np.array(Image.open(out / "mask/street.png").getpalette()).reshape(-1, 3)
+    np.testing.assert_array_equal(palette[:11], CAMVID.colors)
+    np.testing.assert_array_equal(np.array(Image.open(out / "color/street.png")), np.array(CAMVID.colors)[own.mask])
+    assert own.confidence is not None
+    np.testing.assert_allclose(values(out / "confidence/street.png"), own.confidence, atol=0.6 / 65535)
+    overlay = np.array(Image.open(out / "overlay/street.png"))
+    assert overlay.shape[0] > 25  # the legend is below
+
+
+@pytest.mark.parametrize("kinds", ["mask", "overlay", "color", "confidence", "mask,uncertainty"])
+def test_what_is_saved_is_what_was_asked_for(kinds: str, model_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert leave(image_file(tmp_path / "a.png"), "--model", model_file, "--out", out, "--save", kinds) == 0
+    colored = {f"{kind}_color" for kind in kinds.split(",") if kind in {"confidence", "uncertainty"}}
+    assert written(out) == {f"{kind}/a.png" for kind in {*kinds.split(","), *colored}}
+
+
+def test_without_samples_uncertainty_is_the_entropy(model_file: Path, tmp_path: Path) -> None:
+    source = image_file(tmp_path / "a.png")
+    assert leave(source, "--model", model_file, "--out", tmp_path / "out", "--save", "uncertainty") == 0
+    own = Predictor.load(model_file, device="cpu", uncertainty=True)(np.array(Image.open(source)))
+    assert own.uncertainty is not None
+    with Image.open(tmp_path / "out/uncertainty/a.png") as image:
+        assert image.text["Description"] == "uncertainty: entropy, in nats"
+        assert float(image.text["largest"]) == pytest.approx(np.log(11), abs=1e-6)
+    np.testing.assert_allclose(values(tmp_path / "out/uncertainty/a.png"), own.uncertainty, atol=2e-5)
+
+
+@pytest.mark.parametrize("measure", [None, "mutual_information"])
+def test_samples_give_the_predictors_own_uncertainty(measure: str | None, bayesian_file: Path, tmp_path: Path) -> None:
+    source, asked = image_file(tmp_path / "a.png"), ("--measure", measure) if measure else ()
+    words = ("--samples", 4, "--seed", 5, "--save", "mask,uncertainty", "--device", "cpu", *asked)
+    assert leave(source, "--model", bayesian_file, "--out", tmp_path / "out", *words) == 0
+    loaded = Predictor.load(bayesian_file, device="cpu", samples=4, seed=5, uncertainty=True, measure=measure)
+    own = loaded(np.array(Image.open(source)))
+    assert own.uncertainty is not None
+    np.testing.assert_array_equal(indices(tmp_path / "out/mask/a.png"), own.mask)
+    np.testing.assert_allclose(values(tmp_path / "out/uncertainty/a.png"), own.uncertainty, atol=2e-5)
+    with Image.open(tmp_path / "out/uncertainty/a.png") as image:
+        assert image.text["Description"] == f"uncertainty: {'mutual information, in nats' if measure else 'variance'}"
+    with Image.open(tmp_path / "out/uncertainty_color/a.png") as image:
+        assert image.mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--samples", "8"), "toy was made without dropout, so all its samples would be the same"),
+        (("--samples", "1"), "samples=1 with seed=0 is not possible"),
+        (("--save", "uncertainty", "--measure", "variance"), "toy gives no variance as it is used here, but entropy"),
+    ],
+)
+def test_samples_that_say_nothing_are_refused_before_anything_is_written(
+    words: tuple[str, ...], told: str, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert leave(image_file(tmp_path / "a.png"), "--model", model_file, "--out", tmp_path / "out", *words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("segnet: ")
+    assert told in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_opacity_0_shows_the_image_and_1_the_colors(model_file: Path, tmp_path: Path) -> None:
+    source = image_file(tmp_path / "a.png")
+    for opacity in (0.0, 1.0):
+        look = OverlayStyle(opacity=opacity)
+        run(str(source), model=str(model_file), out=tmp_path / f"{opacity}", save=["overlay", "color"], look=look)
+    clear, full = (np.array(Image.open(tmp_path / f"{opacity}/overlay/a.png"))[:24, :32] for opacity in (0.0, 1.0))
+    image, color = np.array(Image.open(source)), np.array(Image.open(tmp_path / "1.0/color/a.png"))
+    for mixed, pure in ((clear, image), (full, color)):
+        lines = 128 + pure // 2  # between two classes
+        assert np.all((mixed == pure) | (mixed == lines))
+
+
+def test_a_folder_keeps_its_structure(model_file: Path, tmp_path: Path) -> None:
+    for place in ("a.png", "x/b.jpg", "x/y/c.bmp"):
+        image_file(tmp_path / "in" / place)
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    out = tmp_path / "out"
+    assert leave(tmp_path / "in", "--model", model_file, "--out", out, "--save", "mask") == 0
+    assert written(out) == {"mask/a.png", "mask/x/b.png", "mask/x/y/c.png"}
+
+
+def test_a_glob_and_an_image_are_labeled_once_each(model_file: Path, tmp_path: Path) -> None:
+    for name in ("a1.png", "a2.png", "b1.png"):
+        image_file(tmp_path / "in" / name)
+    glob, again, out = tmp_path / "in" / "a*.png", tmp_path / "in" / "a1.png", tmp_path / "out"
+    assert leave(glob, again, "--model", model_file, "--out", out, "--save", "mask") == 0
+    assert written(out) == {"mask/a1.png", "mask/a2.png"}
+
+
+def test_without_a_source_the_packaged_sample_is_labeled(model_file: Path, tmp_path: Path) -> None:
+    assert leave("--model", model_file, "--out", tmp_path, "--save", "mask") == 0
+    assert indices(tmp_path / "mask/street.png").shape == (360, 480)
+
+
+def test_colliding_stems_keep_their_suffixes(model_file: Path, tmp_path: Path) -> None:
+    for name in ("a.png", "a.jpg", "b.png"):
+        image_file(tmp_path / "in" / name)
+    out = tmp_path / "out"
+    assert leave(tmp_path / "in", "--model", model_file, "--out", out, "--save", "mask") == 0
+    assert written(out) == {"mask/a.png.png", "mask/a.jpg.png", "mask/b.png"}
+
+
+def test_images_of_one_name_from_two_folders_are_refused_before_anything_is_written(
+    model_file: Path, tmp_path: Path
+) -> None:
+    first, second = image_file(tmp_path / "x/a.png"), image_file(tmp_path / "y/a.png")
+    with pytest.raises(DataError, match=r"x/a\.png and .*y/a\.png would be written to the same name"):
+        run(str(first.parent), str(second.parent), model=str(model_file), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_second_run_does_not_label_the_results_of_the_first(model_file: Path, tmp_path: Path) -> None:
+    image_file(tmp_path / "in/a.png")
+    out = tmp_path / "in" / "predictions"
+    for _ in range(2):
+        assert leave(tmp_path / "in", "--model", model_file, "--out", out) == 0
+        assert written(out) == {"mask/a.png", "overlay/a.png"}
+
+
+def test_a_glob_that_covers_out_passes_over_earlier_results(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image_file(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert leave("**/*.png", "--model", model_file, "--out", "out") == 0
+        assert "1 of 1 images labeled" in capsys.readouterr().out
+
+
+def test_a_wrong_model_leaves_no_output_folder(tmp_path: Path) -> None:
+    source = image_file(tmp_path / "a.png")
+    assert leave(source, "--model", "nowhere", "--out", tmp_path / "out") == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_longest_is_a_number_of_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave(image_file(tmp_path / "a.png"), "--longest", "-1", "--out", tmp_path / "out") == 2
+    assert "longest=-1 is not possible" in capsys.readouterr().err
+
+
+def test_broken_images_are_told_at_the_end_and_the_others_written(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for number in range(6):
+        image_file(folder / f"{number}.png", seed=number)
+    (folder / "1.png").write_text("this is text")
+    (folder / "3.png").write_bytes(b"")
+    whole = image_file(tmp_path / "whole.jpg", size=(90, 120)).read_bytes()
+    (folder / "5.jpg").write_bytes(whole[: len(whole) // 2])
+    assert leave(folder, "--model", model_file, "--out", out, "--save", "mask") == 2
+    names = {f"mask/{stem}.png" for stem in ("0", "2", "4", "5.png")}
+    assert written(out) == names
+    told = caplog.text
+    for name in ("1.png", "3.png", "5.jpg"):
+        assert name in told
+    assert "6 images" not in capsys.readouterr().out.replace("4 of 7 images", "")
+
+
+def test_only_broken_images_are_no_crash(model_file: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "a.png"
+    broken.write_bytes(b"no")
+    assert leave(broken, "--model", model_file, "--out", tmp_path / "out") == 2
+
+
+def images_of_all_kinds() -> dict[str, Image.Image]:
+    rgb = Image.fromarray(render_scene(5, size=(24, 32))[0])
+    gray = rgb.convert("L")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    sixteen = Image.fromarray(np.array(gray).astype(np.uint16) * 257)
+    return {
+        "rgb.png": rgb, "rgba.png": rgb.convert("RGBA"), "gray.png": gray, "gray_alpha.png": gray.convert("LA"),
+        "palette.gif": rgb.convert("P"), "bilevel.png": gray.convert("1"), "sixteen.png": sixteen,
+        "cmyk.jpg": rgb.convert("CMYK"), "float.tif": Image.fromarray(np.array(gray, dtype=np.float32) / 255),
+        "one_pixel.png": rgb.crop((0, 0, 1, 1)),
+    }  # fmt: skip
+
+
+def test_every_kind_of_image_is_labeled_upright_at_its_own_size(model_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    kinds = images_of_all_kinds()
+    for name, image in kinds.items():
+        image.save(tmp_path / "in" / name)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # a viewer turns it by 90 degrees
+    kinds["rgb.png"].save(tmp_path / "in" / "turned.jpg", exif=turned)
+    out = tmp_path / "out"
+    assert leave(tmp_path / "in", "--model", model_file, "--out", out, "--save", "mask,overlay") == 0
+    for name, image in kinds.items():
+        mask = indices(out / "mask" / f"{Path(name).stem}.png")
+        assert mask.shape == (image.height, image.width)
+        assert mask.max() < 11
+    assert indices(out / "mask" / "turned.png").shape == (32, 24)
+    same = [indices(out / "mask" / f"{stem}.png") for stem in ("rgb", "rgba")]
+    np.testing.assert_array_equal(*same)
+    np.testing.assert_array_equal(indices(out / "mask/gray.png"), indices(out / "mask/sixteen.png"))
+
+
+def test_the_table_holds_the_mean_shares_of_the_masks(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, size in enumerate([(24, 32), (48, 40)]):
+        image_file(tmp_path / "in" / f"{number}.png", number, size)
+    out = tmp_path / "out"
+    assert leave(tmp_path / "in", "--model", model_file, "--out", out, "--save", "mask") == 0
+    told = capsys.readouterr().out
+    masks = [indices(out / "mask" / f"{number}.png") for number in range(2)]
+    shares = {
+        name: float(np.mean([(mask == index).mean() for mask in masks])) for index, name in enumerate(CAMVID.names)
+    }
+    rows = [line.split() for line in told.splitlines() if line.split() and line.split()[0] in shares]
+    assert dict(rows) == {name: f"{share:.1%}" for name, share in shares.items()}
+    figures = [float(text.rstrip("%")) for _, text in rows]
+    assert figures == sorted(figures, reverse=True)
+    assert "nan" not in told
+    assert f"2 of 2 images labeled -> {out}" in told
+
+
+def test_timing_tells_four_figures(model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = image_file(tmp_path / "a.png")
+    assert leave(source, "--model", model_file, "--out", tmp_path / "out", "--timing") == 0
+    told = capsys.readouterr().out
+    assert all(word in told for word in ("imports ", "model ", "label and write ", "images/s"))
+
+
+def test_a_look_changes_what_is_seen_and_no_number(model_file: Path, tmp_path: Path) -> None:
+    source = image_file(tmp_path / "a.png", size=(64, 96))
+    shown = CAMVID.names[
+        int(np.bincount(Predictor.load(model_file)(np.array(Image.open(source))).mask.ravel()).argmax())
+    ]
+    words = (source, "--model", model_file, "--save", "mask,overlay,color,side")
+    flags = ("--palette", "colorblind", "--classes", f"{shown},Fence", "--legend", "none", "--lines", 0)
+    assert leave(*words, "--out", tmp_path / "plain") == 0
+    assert leave(*words, "--out", tmp_path / "look", *flags) == 0
+    mask = indices(tmp_path / "plain/mask/a.png")
+    np.testing.assert_array_equal(indices(tmp_path / "look/mask/a.png"), mask)
+    palette = np.array(Image.open(tmp_path / "look/mask/a.png").getpalette()).reshape(-1, 3)
+    np.testing.assert_array_equal(palette[:11], CAMVID.colorblind().colors)
+    image, overlay = np.array(Image.open(source)), np.array(Image.open(tmp_path / "look/overlay/a.png"))
+    assert overlay.shape == image.shape  # no legend
+    hidden = ~np.isin(mask, [CAMVID.names.index(name) for name in (shown, "Fence")])
+    np.testing.assert_array_equal((overlay == image).all(axis=2), hidden)
+    np.testing.assert_array_equal((np.array(Image.open(tmp_path / "look/color/a.png")) == 0).all(axis=2), hidden)
+    np.testing.assert_array_equal(np.array(Image.open(tmp_path / "look/side/a.png")), np.hstack([image, overlay]))
+
+
+@pytest.mark.parametrize(
+    ("legend", "higher"), [("auto", {"overlay", "side"}), ("below", {"overlay", "side", "color"}), ("none", set())]
+)
+def test_the_legend_stands_where_it_was_asked_for(
+    legend: str, higher: set[str], model_file: Path, tmp_path: Path
+) -> None:
+    words = ("--model", model_file, "--out", tmp_path, "--save", "overlay,color,side", "--legend", legend)
+    assert leave(image_file(tmp_path / "a.png"), *words) == 0
+    heights = {kind: len(np.array(Image.open(tmp_path / kind / "a.png"))) for kind in ("overlay", "color", "side")}
+    assert {kind for kind, height in heights.items() if height > 24} == higher
+    assert min(heights.values()) >= 24
+
+
+LOOKS = [
+    ("--opacity", "1.5", "opacity=1.5 is not possible; give 0 (image alone) to 1 (colors alone)"),
+    ("--lines", "-1", "lines=-1 is not possible; give pixels, 0 (no lines) to 100"),
+    ("--legend", "above", "'above'"),
+    ("--classes", "Car,Rode", "there is no class 'Rode'; did you mean 'Road'? known are Sky, Building"),
+]
+
+
+@pytest.mark.parametrize(("flag", "value", "told"), LOOKS)
+def test_a_look_that_cannot_be_is_told_in_a_line_before_anything_is_written(
+    flag: str, value: str, told: str, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = image_file(tmp_path / "a.png"), tmp_path / "out"
+    assert leave(source, "--model", model_file, "--out", out, flag, value) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_a_file_in_the_place_of_the_output_folder_is_told_before_the_model_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match=r"results cannot be written there \(File exists\)"):
+        run(model="no such model", out=tmp_path / "file")
+
+
+def test_a_result_that_cannot_be_written_is_code_2(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mask").write_text("in the way")
+    for number in range(10):
+        image_file(tmp_path / "in" / f"{number}.png")
+    assert leave(tmp_path / "in", "--model", model_file, "--out", tmp_path, "--save", "mask") == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_code_2(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write_to_a_full_disk(path: Path, content: bytes) -> int:
+        with open("/dev/full", "wb", buffering=0) as full:  # noqa: PTH123
+            return full.write(content) or 0
+
+    source = image_file(tmp_path / "a.png")
+    monkeypatch.setattr(Path, "write_bytes", write_to_a_full_disk)
+    assert leave(source, "--model", model_file, "--out", tmp_path / "out", "--save", "mask") == 2
+    assert "No space left on device" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert not written(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["nowhere.png"], "nowhere.png does not exist"),
+        (["EMPTY"], "no image was found"),
+        (["IMAGE", "--model", "nowhere.safetensors"], "neither such a model file"),
+        (["IMAGE", "--device", "gpu"], "device 'gpu'"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line(
+    words: list[str], told: str, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    places = {"EMPTY": str(tmp_path / "empty"), "IMAGE": str(image_file(tmp_path / "a.png"))}
+    model = [] if "--model" in words else ["--model", str(model_file)]
+    assert leave(*[places.get(word, word) for word in words], *model, "--out", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1

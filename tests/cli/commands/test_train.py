@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import csv
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from segnet.cli.main import main
+from segnet.data.synthetic.scenes import write_scenes
+from segnet.media.images.reading import read_image
+from segnet.models import checkpoint
+from segnet.training.resuming import newest_checkpoint
+
+FILES = {"best.safetensors", "last.ckpt", "previous.ckpt", "metrics.csv", "config.yaml", "report.html"}
+QUICK = ("--batch", "2", "--precision", "float32", "--workers", "0", "--device", "cpu")
+
+
+def leave(*words: object) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(["train", *map(str, words)])
+    return int(left.value.code or 0)
+
+
+def epochs(out: Path) -> list[int]:
+    with (out / "metrics.csv").open(newline="") as file:
+        return [int(row["epoch"]) for row in csv.DictReader(file)]
+
+
+def test_two_epochs_from_a_model_file_and_once_more_from_their_config(
+    camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a"
+    words = (camvid_root, "--model", model_file, "--epochs", 2, "--crop", 24, 32, "--color", 0.2, *QUICK)
+    assert leave(*words, "--out", out) == 0
+    assert {path.name for path in out.iterdir()} == FILES
+    assert epochs(out) == [1, 2]
+    kept = checkpoint.load(out / "best.safetensors")
+    assert f"mIoU {kept.scores['miou']:.4f}" in capsys.readouterr().out
+    assert kept.model.config == checkpoint.load(model_file).model.config
+    settings = yaml.safe_load((out / "config.yaml").read_text())
+    assert settings == kept.provenance["settings"]
+    assert (settings["data"], settings["crop"], settings["epochs"]) == (str(camvid_root), [24, 32], 2)
+    assert set(kept.provenance["versions"]) >= {"python", "torch", "segnet"}
+    assert kept.provenance["longest"] == max(read_image(next((camvid_root / "train").iterdir())).shape[:2])
+
+    assert leave("--config", out / "config.yaml", "--out", tmp_path / "b", "--device", "cpu") == 0
+    assert (tmp_path / "b" / "config.yaml").read_text() == (out / "config.yaml").read_text()
+    first, second = (load_file(folder / "best.safetensors") for folder in (out, tmp_path / "b"))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+    assert leave(*words, "--out", out) == 2
+    assert "holds a run already; add --resume" in capsys.readouterr().err
+
+
+def test_the_seed_decides_the_initial_weights(camvid_root: Path, tmp_path: Path) -> None:
+    """Three steps too small to move anything: what is kept is what the network began with."""
+    begun = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        torch.rand(len(begun) + 1)  # what was drawn before must not matter
+        words = ("--epochs", 1, "--lr", "1e-12", "--size", 16, 16, "--seed", seed, "--out", tmp_path / name)
+        assert leave(camvid_root, *words, *QUICK, "--optimizer", "adamw") == 0
+        begun.append(load_file(tmp_path / name / "best.safetensors")["classifier.weight"])
+    assert torch.equal(begun[0], begun[1])
+    assert not torch.allclose(begun[0], begun[2])
+
+
+def words(root: Path, out: Path, model: Path) -> list[str]:
+    return [
+        "train", str(root), "--model", str(model), "--out", str(out), "--epochs", "4", "--batch", "2", "--device",
+        "cpu", "--precision", "float32", "--workers", "1", "--save-every", "1e-6", "--color", "0.2",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole_command(camvid_root: Path, model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("command") / "run"
+    with pytest.raises(SystemExit) as left:
+        main(words(camvid_root, out, model_file))
+    assert not left.value.code
+    return out
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_command_is_resumed_to_the_same_end(
+    number: signal.Signals, whole_command: Path, camvid_root: Path, model_file: Path, tmp_path: Path
+) -> None:
+    arguments = words(camvid_root, tmp_path, model_file)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "segnet", *arguments], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    for _ in range(6000):
+        if (tmp_path / "previous.ckpt").exists() or running.poll() is not None:
+            break
+        time.sleep(0.02)
+    os.killpg(running.pid, number)  # the processes that read images hear it as well
+    told = running.communicate(timeout=120)[1]
+    if number == signal.SIGKILL:
+        assert running.returncode == -number
+    else:
+        assert running.returncode == 128 + number
+        assert "which is kept; go on with --resume" in told
+        assert "Traceback" not in told
+    done = newest_checkpoint(tmp_path)[1]["global_step"]  # a kill may fall between two renamings
+    assert 1 <= done < 12, "the run ended before it could be killed"
+    with pytest.raises(SystemExit) as left:
+        main([*arguments, "--resume"])
+    assert not left.value.code
+    assert epochs(tmp_path) == [1, 2, 3, 4]
+    best, again = (torch.load(out / "last.ckpt", weights_only=True) for out in (whole_command, tmp_path))
+    torch.testing.assert_close(best["current_model_state"], again["current_model_state"], rtol=0, atol=0)
+
+
+def small_files_alone() -> None:
+    """As on a full disk, no file of this process can grow beyond 4 kB."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+
+def test_a_full_disk_ends_the_run_and_harms_nothing(camvid_root: Path, model_file: Path, tmp_path: Path) -> None:
+    arguments = [*words(camvid_root, tmp_path, model_file), "--workers", "0"]
+    with pytest.raises(SystemExit):
+        main([*arguments, "--epochs", "1"])
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.stat().st_size > 4096}
+    assert {"best.safetensors", "last.ckpt", "previous.ckpt"} <= set(before)
+    program = [sys.executable, "-m", "segnet", *arguments, "--epochs", "2", "--resume"]
+    done = subprocess.run(program, capture_output=True, text=True, preexec_fn=small_files_alone, check=False)
+    assert done.returncode == 2
+    assert "last.ckpt cannot be written (File too large)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    assert not list(tmp_path.glob(".segnet-*"))
+
+
+def test_resume_needs_a_run(
+    camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert leave(camvid_root, "--model", model_file, "--out", tmp_path / "x", "--resume", *QUICK) == 2
+    assert "there is no last.ckpt to resume from" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--model", "TWO"), "knows 2 classes but"),
+        (("--model", "segnet_bsic"), "did you mean 'segnet_basic'?"),
+        (("--model", "nowhere.safetensors"), "nowhere.safetensors"),
+        (("--model", "TOY", "--encoder-weights", "vgg16"), "brings its own weights; leave --encoder-weights out"),
+        (("--weights", "TOY", "--encoder-weights", "vgg16"), "fills the encoder, too, so --encoder-weights vgg16"),
+        (("--model", "TOY", "--dropout", "0.5"), "leave --dropout out"),
+        (("--model", "TOY", "--in-channels", "1"), "leave --in-channels out"),
+        (("--epochs", "0"), "epochs=0"),
+        (("--flip", "2"), "flip=2.0"),
+        (("--device", "gpu"), "device 'gpu'"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line_and_nothing_is_written(
+    words: tuple[str, ...],
+    told: str,
+    camvid_root: Path,
+    model_file: Path,
+    two_class_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    files = {"TWO": str(two_class_file), "TOY": str(model_file)}
+    out = tmp_path / "out"
+    assert leave(camvid_root, *[files.get(word, word) for word in words], "--out", out, "--batch", 2) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_data_without_a_validation_split_is_told(model_file: Path, tmp_path: Path) -> None:
+    root = write_scenes(tmp_path / "data", train=2, val=1, size=(16, 16))
+    for path in [*(root / "val").iterdir(), *(root / "valannot").iterdir()]:
+        path.unlink()
+    (root / "val").rmdir()
+    (root / "valannot").rmdir()
+    assert leave(root, "--model", model_file, "--out", tmp_path / "out", *QUICK) == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_new_network_begins_with_the_weights_of_a_model_with_the_same_layers(
+    camvid_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (camvid_root, "--weights", "segnet_basic", "--epochs", 1, "--lr", "1e-12", "--weight-decay", 0, *QUICK)
+    out = tmp_path / "a"
+    assert leave(*words, "--model", "bayesian_segnet_basic", "--crop", 24, 32, "--out", out) == 0
+    kept, given = checkpoint.load(out / "best.safetensors").model, checkpoint.load("segnet_basic").model
+    assert (kept.config.name, kept.config.dropout) == ("bayesian_segnet_basic", 0.5)
+    weights = dict(given.named_parameters())
+    for name, value in kept.named_parameters():
+        torch.testing.assert_close(value, weights[name], atol=1e-5, rtol=1e-4)
+    assert leave(*words, "--model", "segnet", "--out", tmp_path / "b") == 2
+    assert "segnet_basic: holds segnet_basic, whose layers are not those of segnet" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_frozen_encoder_of_a_model_file_stays(camvid_root: Path, model_file: Path, tmp_path: Path) -> None:
+    words = ("--model", model_file, "--freeze-encoder", "--epochs", 1, "--ema", 0, "--out", tmp_path / "run")
+    assert leave(camvid_root, *words, *QUICK) == 0
+    before, after = load_file(model_file), load_file(tmp_path / "run" / "best.safetensors")
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"decoder", "classifier"}

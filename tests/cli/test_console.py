@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from segnet.cli.console import ProgressBar, print_boundary_scores, print_calibration, print_scores
+from segnet.labels import ClassTable
+from segnet.metrics.boundary.scores import BoundaryMeter
+from segnet.metrics.calibration.scores import CalibrationMeter
+from segnet.metrics.confusion import CONVENTION, Scores
+
+
+class Clock:
+    """A clock that a test turns by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bar = ProgressBar("reading")
+    bar.start(total=10)
+    for _ in range(4):
+        clock.now += 10
+        bar.advance("epoch 1")
+    bar.stop()
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err == "epoch 1  4/10  0:01:00 left\n"
+
+
+def test_a_resumed_bar_counts_the_time_of_its_own_steps_only(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    bar = ProgressBar("training")
+    bar.start(total=100, done=90)
+    clock.now += 40
+    bar.advance(by=2)
+    assert capsys.readouterr().err == "training  92/100  0:02:40 left\n"
+
+
+def test_say_leaves_a_line_with_the_time_left_until_all_is_done(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bar = ProgressBar("training")
+    bar.start(total=2)
+    clock.now += 3
+    bar.advance()
+    bar.say("epoch 1/2")
+    bar.advance()
+    bar.say("epoch 2/2")
+    assert capsys.readouterr().err == "epoch 1/2  0:00:03 left\nepoch 2/2\n"
+
+
+def test_a_terminal_gets_a_bar_that_ends(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # how rich is told that there is a terminal
+    bar = ProgressBar("labeling")
+    bar.start(total=2)
+    bar.advance("a [red]image.png")
+    bar.advance("b.png")
+    bar.say("[done] with it")
+    bar.stop()
+    bar.stop()
+    told = capsys.readouterr().err
+    assert "2/2" in told
+    assert "[done] with it" in told
+
+
+def test_scores_are_printed_to_four_digits_with_their_convention(capsys: pytest.CaptureFixture[str]) -> None:
+    labels = ClassTable.from_names(["road [wet]", "sky", "never"])
+    print_scores(Scores(np.array([[8, 2, 0], [1, 9, 0], [0, 0, 0]]), labels), "a heading")
+    told = capsys.readouterr().out
+    assert "a heading" in told
+    assert "global accuracy 0.8500   class average 0.8500   mIoU 0.7386   frequency-weighted IoU 0.7386" in told
+    rows = {line.split("  ")[0].strip(): line.split() for line in told.splitlines()}
+    assert rows["road [wet]"][-3:] == ["0.7273", "0.8000", "50.00%"]
+    assert rows["sky"][-3:] == ["0.7500", "0.9000", "50.00%"]
+    assert "absent: never" in told
+    assert " ".join(CONVENTION.split()) in " ".join(told.split())
+    assert "over all 3 classes, absent ones as 0 (the authors' script): class average 0.5667   mIoU 0.4924" in told
+    assert "no class was predicted" not in told
+
+
+def test_pixels_without_a_predicted_class_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    print_scores(Scores(np.eye(2, dtype=np.int64), ClassTable.from_names(["a", "b"]), np.array([0, 2])), "a heading")
+    told = capsys.readouterr().out
+    assert "no class was predicted for 2 pixels (50.00%); they count as wrong" in told
+    assert "over all" not in told
+
+
+def test_boundary_scores_are_printed_with_what_was_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    meter = BoundaryMeter(ClassTable.from_names(["road [wet]", "sky", "never"]))
+    edge = np.repeat([[0] * 8 + [1] * 8], 16, axis=0).astype(np.uint8)
+    meter.add("edge", edge, edge)
+    for name in "abcd":
+        meter.add(name, edge, np.zeros_like(edge))
+    print_boundary_scores(meter.scores)
+    told = capsys.readouterr().out
+    assert "boundary F1 1.0000 (paper)   0.2000 (script)" in told
+    assert "mIoU near true borders: 2 px 1.0000   4 px 1.0000" in told
+    rows = {line.split("  ")[0].strip(): line.split() for line in told.splitlines()}
+    assert rows["road [wet]"][-4:] == ["1.0000", "0.2000", "0.2000", "1.0000"]
+    assert rows["never"][-4:] == ["nan"] * 4
+    assert "4 without a true boundary left out: a, b, c, ..." in " ".join(told.split())
+
+
+def test_calibration_is_printed_with_its_convention(capsys: pytest.CaptureFixture[str]) -> None:
+    meter = CalibrationMeter("mutual_information")
+    probabilities = np.array([[[0.9, 0.6]], [[0.1, 0.4]]], dtype=np.float32)
+    meter.add(probabilities, np.array([[0, 1]], dtype=np.uint8), np.array([[0.1, 0.5]], dtype=np.float32))
+    print_calibration(meter.scores)
+    told = capsys.readouterr().out
+    assert "ECE 0.3500   NLL 0.5108   Brier 0.3700   mean confidence 0.7500 at accuracy 0.5000" in told
+    assert "uncertainty by mutual information: AUROC for errors 1.0000" in told
+    rows = [line.split() for line in told.splitlines()]
+    assert ["0", "100", "%", "0.5000"] in rows
+    assert ["50", "50", "%", "1.0000"] in rows
+    assert "convention: ECE of 15 bins of equal width" in " ".join(told.split())
+
+
+def test_a_long_heading_stays_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    heading = "best.safetensors on " + "/long/folder" * 20
+    print_scores(Scores(np.eye(2, dtype=np.int64), ClassTable.from_names(["a", "b"])), heading)
+    assert heading in capsys.readouterr().out.splitlines()

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import ModelProto, numpy_helper
+
+from segnet.data.dataset import Sample, SegmentationDataset
+from segnet.errors import ConfigError, ModelError
+from segnet.exporting.formats import to_openvino, write_onnx, write_openvino
+from segnet.exporting.int8.calibration import CalibratedOnnx
+from segnet.exporting.int8.gate import sensitivities, within
+from segnet.exporting.int8.graph import convolutions
+from segnet.inference.prediction import argmax
+from segnet.labels import CAMVID
+from segnet.media.images.writing import write_image, write_mask
+from segnet.runtimes.model_info import ModelInfo
+from segnet.runtimes.onnx import session
+from segnet.runtimes.protocol import Image, Runtime, open_runtime
+
+Finish = Callable[[ModelProto], Runtime]
+
+ALLOWED = 0.6
+"""Much, since weights by chance leave no margin between the classes."""
+
+
+@pytest.fixture
+def data(network: ModelProto, images: list[Image], tmp_path: Path) -> SegmentationDataset:
+    """Images whose masks are what the float32 network says of them: its mIoU is 1."""
+    samples = []
+    for number, single in enumerate(images):
+        name = f"{number}.png"
+        image, mask = (
+            Sample(tmp_path / "images" / name, tmp_path / "masks" / name, name),
+            network_mask(network, single),
+        )
+        write_image(image.image, np.rint(single[0].transpose(1, 2, 0) * 255).astype(np.uint8))
+        write_mask(image.mask, mask, CAMVID)
+        samples.append(image)
+    return SegmentationDataset(samples, CAMVID)
+
+
+@pytest.fixture
+def finish(tmp_path: Path) -> Finish:
+    return lambda model: opened(model, tmp_path / "made.onnx")
+
+
+def opened(model: ModelProto, path: Path) -> Runtime:
+    info = ModelInfo(name="toy", labels=CAMVID)
+    if path.suffix == ".onnx":
+        write_onnx(model, info, path)
+    else:
+        write_openvino(to_openvino(model), info, path)
+    return open_runtime(path)
+
+
+def network_mask(network: ModelProto, image: Image) -> np.ndarray:
+    return argmax(session(network.SerializeToString()).run(None, {"image": image})[0])[0]
+
+
+def fragile(network: ModelProto, number: int) -> tuple[ModelProto, str]:
+    """The same network, but one channel between two convolutions is 10,000 times as large as the others."""
+    model = ModelProto()
+    model.CopyFrom(network)
+    convs = [node for node in model.graph.node if node.op_type == "Conv"]
+    constants = {each.name: each for each in model.graph.initializer}
+
+    def scale(name: str, channel: tuple[slice | int, ...], factor: float) -> None:
+        values = numpy_helper.to_array(constants[name]).copy()
+        values[channel] *= factor
+        constants[name].CopyFrom(numpy_helper.from_array(values, name))
+
+    for name in convs[number].input[1:]:
+        scale(name, (0,), 1e4)
+    scale(convs[number + 1].input[1], (slice(None), 0), 1e-4)
+    return model, convs[number + 1].name
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+def test_a_sound_network_becomes_int8_as_a_whole(
+    network: ModelProto, images: list[Image], data: SegmentationDataset, tmp_path: Path, suffix: str
+) -> None:
+    done: list[int] = []
+    found = within(
+        CalibratedOnnx(network, images),
+        images,
+        data,
+        finish=lambda model: opened(model, tmp_path / f"made{suffix}"),
+        max_drop=ALLOWED,
+        progress=lambda now, of: done.append(now),
+    )
+    assert found.reference.miou > 0.999
+    assert 0.0 < found.drop < ALLOWED
+    assert found.kept == ()
+    assert done == [1, 2, 3, 4] * 2
+    told = found.to_dict()
+    assert json.loads(json.dumps(told)) == told
+    assert told["int8"]["miou"] == found.scores.miou
+    assert list(told["float32"]["iou"]) == list(CAMVID.names)
+
+
+def test_the_most_sensitive_convolution_stays_in_float32(
+    network: ModelProto, images: list[Image], data: SegmentationDataset, finish: Finish
+) -> None:
+    model, culprit = fragile(network, number=1)
+    calibrated = CalibratedOnnx(model, images)
+    found = within(calibrated, images, data, finish=finish, max_drop=ALLOWED)
+    assert found.kept == (culprit,)
+    assert [len(one.kept) for one in found.tries] == [0, 1]
+    assert found.tries[0].scores.miou < found.tries[1].scores.miou - 0.1
+    assert next(iter(sensitivities(calibrated, images))) == culprit
+
+
+def test_a_loss_that_cannot_be_helped_is_an_error_that_tells_what_was_tried(
+    network: ModelProto, images: list[Image], data: SegmentationDataset, finish: Finish
+) -> None:
+    with pytest.raises(ModelError, match=r"float32 has 1\.0000, INT8 0\.\d+ with 0, 0\.\d+ with 1, 0\.\d+ with 2 of 6"):
+        within(CalibratedOnnx(network, images), images, data, finish=finish, max_drop=0.0)
+
+
+def test_sensitivities_name_every_convolution(network: ModelProto, images: list[Image]) -> None:
+    found = sensitivities(CalibratedOnnx(network, images), images[:1])
+    assert set(found) == set(convolutions(network))
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+    assert min(found.values()) > 0.0
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])
+def test_a_drop_that_is_no_share_is_refused(
+    value: float, network: ModelProto, images: list[Image], data: SegmentationDataset, finish: Finish
+) -> None:
+    with pytest.raises(ConfigError, match="max_drop"):
+        within(CalibratedOnnx(network, images), images, data, finish=finish, max_drop=value)

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from segnet.errors import ConfigError
+from segnet.exporting.int8.calibration import measured_ranges, quantize
+from segnet.exporting.int8.graph import convolutions, find_groups
+from segnet.exporting.int8.rewriting import rewritten
+from segnet.runtimes.onnx import session
+from segnet.runtimes.protocol import Image
+
+
+def output(model: ModelProto, image: Image, name: str | None = None) -> Any:
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    if name is not None:
+        copy.graph.output.append(helper.make_empty_tensor_value_info(name))
+    return session(copy.SerializeToString()).run([name or copy.graph.output[0].name], {"image": image})[0]
+
+
+def makers(model: ModelProto) -> dict[str, Any]:
+    return {name: node for node in model.graph.node for name in node.output}
+
+
+def rounded(x: np.ndarray[Any, Any], low: float, high: float) -> np.ndarray[Any, Any]:
+    """Ten lines that say what a map becomes: 256 steps, one of them zero."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = np.float32((high - low) / 255)
+    zero = round(-low / float(scale))
+    return ((np.clip(np.rint(x / scale) + zero, 0, 255) - zero) * scale).astype(np.float32)
+
+
+def one_convolution(filters: np.ndarray[Any, Any], bias: np.ndarray[Any, Any]) -> ModelProto:
+    shape = ["N", filters.shape[1], "H", "W"]
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["image", "w", "b"], ["logits"], name="only", pads=[1, 1, 1, 1])],
+        "g",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", len(filters), "H", "W"])],
+        [numpy_helper.from_array(filters, "w"), numpy_helper.from_array(bias, "b")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def test_one_convolution_computes_with_rounded_numbers() -> None:
+    random = np.random.default_rng(0)
+    filters = (
+        random.normal(size=(3, 2, 3, 3)).astype(np.float32) * np.array([1, 10, 0.1], np.float32)[:, None, None, None]
+    )
+    bias = random.normal(size=3).astype(np.float32)
+    image = random.normal(size=(1, 2, 7, 9)).astype(np.float32)
+    scales = np.abs(filters).max(axis=(1, 2, 3), keepdims=True) / np.float32(127)
+    by_hand = one_convolution(np.rint(filters / scales) * scales, bias)
+    found = output(quantize(one_convolution(filters, bias), [image]), image)
+    wanted = output(by_hand, rounded(image, float(image.min()), float(image.max())))
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-2)
+    assert np.abs(found - output(one_convolution(filters, bias), image)).max() > 1e-4
+
+
+def test_a_bias_survives_filters_of_nothing() -> None:
+    image = np.full((1, 1, 4, 4), 0.5, np.float32)
+    model = one_convolution(np.zeros((1, 1, 3, 3), np.float32), np.array([3.0], np.float32))
+    np.testing.assert_allclose(output(quantize(model, [image]), image), 3.0, rtol=1e-4)
+
+
+def test_every_convolution_reads_whole_numbers(network: ModelProto, images: list[Image]) -> None:
+    model = quantize(network, images)
+    onnx.checker.check_model(model, full_check=True)
+    made = makers(model)
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            assert all(made[name].op_type == "DequantizeLinear" for name in node.input)
+
+
+def test_the_float_network_stays_as_it_is(network: ModelProto, images: list[Image]) -> None:
+    before = network.SerializeToString(deterministic=True)
+    quantize(network, images)
+    assert network.SerializeToString(deterministic=True) == before
+
+
+def test_pooling_and_unpooling_move_bytes(network: ModelProto, images: list[Image]) -> None:
+    model = quantize(network, images)
+    kinds = {node.name: node for node in onnx.shape_inference.infer_shapes(model).graph.node}
+    for kind in ("Max", "Resize", "Slice", "Greater"):
+        nodes = [node for node in kinds.values() if node.op_type == kind]
+        assert nodes, kind
+        for node in nodes:
+            values = output(model, images[0], node.output[0])
+            assert values.dtype == (bool if kind == "Greater" else np.uint8), node.name
+
+
+def test_codes_are_those_of_the_rounded_map(network: ModelProto, images: list[Image]) -> None:
+    """The encoder's first pooling, against a loop over windows."""
+    model = quantize(network, images)
+    made = makers(model)
+    pad = next(node for node in model.graph.node if node.op_type == "Pad")
+    image = images[0][:, :, :5, :7]
+    x = output(model, image, pad.input[0])
+    assert made[pad.input[0]].op_type == "QuantizeLinear"
+    codes = output(model, image, [node.input[0] for node in model.graph.node if node.op_type == "Resize"][-1])
+    for plane in range(x.shape[1]):
+        for row in range(3):
+            for column in range(4):
+                window = x[0, plane, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+                r, c = np.unravel_index(window.argmax(), window.shape)
+                assert codes[0, plane, row, column] == r * 2 + c
+
+
+@pytest.mark.parametrize("size", [(48, 64), (37, 42), (1, 1), (1, 9)])
+def test_int8_is_near_float32_on_any_size(network: ModelProto, images: list[Image], size: tuple[int, int]) -> None:
+    image = np.ascontiguousarray(images[0][:, :, : size[0], : size[1]])
+    exact, rough = output(network, image), output(quantize(network, images), image)
+    assert exact.shape == rough.shape
+    # A maximum that changes places moves a value, so the mean counts.
+    assert np.abs(rough - exact).mean() < 0.2 * exact.std() + 0.1
+
+
+def test_onnx_runtime_and_openvino_agree(network: ModelProto, images: list[Image]) -> None:
+    import openvino
+
+    model = quantize(network, images)
+    core = openvino.Core()
+    compiled = core.compile_model(
+        core.read_model(model.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    image = images[1][:, :, :37, :42]
+    first, second = output(model, image), compiled([image])[0]
+    assert (first.argmax(1) == second.argmax(1)).mean() > 0.97
+
+
+def test_what_is_kept_stays_in_float32(network: ModelProto, images: list[Image]) -> None:
+    names = convolutions(network)
+    ranges = measured_ranges(network, images)
+    model = rewritten(network, ranges, keep=names)
+    np.testing.assert_array_equal(output(model, images[0]), output(network, images[0]))
+    partly = rewritten(network, ranges, keep=names[1:2])
+    made = makers(partly)
+    conv = next(node for node in partly.graph.node if node.name == names[1])
+    assert conv.input[1] not in made
+    assert len([node for node in partly.graph.node if node.op_type == "Conv"]) == len(names)
+
+
+def test_maps_that_meet_before_a_convolution_share_a_scale() -> None:
+    nodes = [
+        helper.make_node("Relu", ["image"], ["a"]),
+        helper.make_node("Neg", ["image"], ["b"]),
+        helper.make_node("Concat", ["a", "b"], ["both"], axis=1),
+        helper.make_node("Conv", ["both", "w"], ["logits"], name="last"),
+    ]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [value("image", TensorProto.FLOAT, [1, 1, 2, 2])],
+        [value("logits", TensorProto.FLOAT, [1, 1, 2, 2])],
+        [numpy_helper.from_array(np.ones((1, 2, 1, 1), np.float32), "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    (group,) = find_groups(model)
+    assert group.sources == {"a", "b"}
+    image = np.array([[[[-1.0, 2.0], [3.0, 0.5]]]], np.float32)
+    np.testing.assert_allclose(output(quantize(model, [image]), image), output(model, image), atol=0.05)
+
+
+def test_no_images_is_an_error(network: ModelProto) -> None:
+    with pytest.raises(ConfigError, match="needs images"):
+        quantize(network, [])

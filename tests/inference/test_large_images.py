@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segnet.errors import ConfigError, DataError, OutputError
+from segnet.inference.large_images import predict_large, wants_parts
+from segnet.inference.prediction import joined
+from segnet.inference.predictor import Predictor
+from segnet.inference.tiling import Rows, TileConfig
+from segnet.labels import ClassTable
+from segnet.media.images.reading import read_image
+from segnet.media.images.strips import ImageRows
+from segnet.models.segnet import SegNet
+from segnet.runtimes.pytorch import TorchRuntime
+from segnet.visualization import overlay as visualize
+from segnet.visualization.overlay import OverlayStyle
+
+KINDS = ("mask", "overlay", "color", "side", "confidence", "uncertainty")
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(5)
+    coarse = rng.integers(0, 256, (12, 9, 3), dtype=np.uint8)
+    path = tmp_path / "big.png"
+    Image.fromarray(coarse).resize((270, 400), Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+def predictor_of(model: SegNet, labels: ClassTable, **settings: object) -> Predictor:
+    runtime = TorchRuntime(model, labels, device="cpu")
+    tiles = TileConfig(tile=160, overlap=32)
+    return Predictor(runtime, **{"tiles": tiles, "confidence": True, "uncertainty": True, **settings})  # type: ignore[arg-type]
+
+
+class InMemory(Rows):
+    """All of an image at once."""
+
+    def __init__(self, image: np.ndarray) -> None:
+        self.image = image
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.image.shape[0], self.image.shape[1]
+
+    def read(self, rows: int) -> np.ndarray:
+        found, self.image = np.split(self.image, [rows])
+        return found
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+@pytest.mark.parametrize("settings", [{}, {"longest": 200}, {"scale": 1.3}], ids=str)
+def test_files_are_those_of_the_whole_image(
+    tmp_path: Path, path: Path, narrow: SegNet, five_labels: ClassTable, settings: dict[str, object]
+) -> None:
+    predictor = predictor_of(narrow, five_labels, **settings)
+    files = {kind: tmp_path / "out" / f"{kind}.png" for kind in KINDS}
+    look = OverlayStyle(lines=3, legend="none")
+    rows: list[tuple[int, int]] = []
+    shares = predict_large(predictor, path, files, look=look, progress=lambda done, total: rows.append((done, total)))  # type: ignore[arg-type]
+    assert rows[-1] == (400, 400)
+    image = read_image(path)
+    inside = predictor.working_size(400, 270)  # brought there by libvips, whose pixels differ by 1 from Pillow's
+    small = ImageRows(path, size=inside).read(inside[0])
+    whole = joined([rows.prediction for rows in predictor.predict_rows(InMemory(small), (400, 270))])
+    mask = pixels(files["mask"])
+    np.testing.assert_array_equal(mask, whole.mask)
+    np.testing.assert_allclose(shares, visualize.class_shares(mask, five_labels), atol=1e-9)
+    with Image.open(files["mask"]) as stored:
+        assert stored.mode == "P"
+    overlay = visualize.overlay(image, mask, five_labels, look)
+    np.testing.assert_array_equal(pixels(files["overlay"]), overlay)
+    np.testing.assert_array_equal(pixels(files["color"]), visualize.colorize(mask, five_labels))
+    np.testing.assert_array_equal(pixels(files["side"]), np.concatenate([image, overlay], axis=1))
+    for kind, values, top in (("confidence", whole.confidence, 1.0), ("uncertainty", whole.uncertainty, np.log(5))):
+        assert values is not None
+        numbers = pixels(files[kind]).astype(float) / 65535 * top
+        assert np.abs(numbers - values).max() < 2e-5
+
+
+def test_lines_do_not_stop_where_parts_do(
+    tmp_path: Path, path: Path, narrow: SegNet, five_labels: ClassTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("segnet.inference.large_images._AT_ONCE", 270 * 7)  # seven rows
+    predictor = predictor_of(narrow, five_labels)
+    for lines in (1, 4, 20):
+        predict_large(predictor, path, {"overlay": tmp_path / "o.png"}, look=OverlayStyle(lines=lines, legend="none"))
+        image = read_image(path)
+        expected = visualize.overlay(image, predictor(image).mask, five_labels, OverlayStyle(lines=lines))
+        np.testing.assert_array_equal(pixels(tmp_path / "o.png"), expected)
+
+
+def test_a_legend_of_all_classes_stands_below(
+    tmp_path: Path, image: Path, narrow: SegNet, five_labels: ClassTable
+) -> None:
+    files = {kind: tmp_path / f"{kind}.png" for kind in ("overlay", "side", "color")}
+    predict_large(predictor_of(narrow, five_labels), image, files)  # type: ignore[arg-type]
+    legend = visualize.class_names(400, 270, five_labels)
+    assert legend.shape[1] == 270
+    np.testing.assert_array_equal(pixels(files["overlay"])[400:], legend)
+    assert pixels(files["side"]).shape[0] > 400
+    assert pixels(files["color"]).shape == (400, 270, 3)
+    predict_large(
+        predictor_of(narrow, five_labels), image, {"color": files["color"]}, look=OverlayStyle(legend="below")
+    )
+    np.testing.assert_array_equal(pixels(files["color"])[400:], legend)
+
+
+def test_a_damaged_image_leaves_no_file(tmp_path: Path, narrow: SegNet, five_labels: ClassTable) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (400, 270, 3), dtype=np.uint8)
+    path = tmp_path / "cut.png"
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:200_000])
+    out = tmp_path / "out"
+    with pytest.raises(DataError, match=r"cut\.png"):
+        predict_large(predictor_of(narrow, five_labels), path, {"mask": out / "mask.png", "overlay": out / "o.png"})
+    assert list(out.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_written_is_told(
+    tmp_path: Path, image: Path, narrow: SegNet, five_labels: ClassTable
+) -> None:
+    (tmp_path / "mask.png").mkdir()
+    with pytest.raises(OutputError, match=r"mask.png is a folder"):
+        predict_large(predictor_of(narrow, five_labels), image, {"mask": tmp_path / "mask.png"})
+
+
+def test_what_the_predictor_does_not_give_is_told(
+    tmp_path: Path, image: Path, narrow: SegNet, five_labels: ClassTable
+) -> None:
+    for kind in ("confidence", "uncertainty"):
+        predictor = predictor_of(narrow, five_labels, confidence=False, uncertainty=False)
+        with pytest.raises(ConfigError, match=f"gives no {kind}; make it with {kind}=True"):
+            predict_large(predictor, image, {kind: tmp_path / "x.png"})  # type: ignore[dict-item]
+        assert not (tmp_path / "x.png").exists()
+
+
+def test_images_beyond_the_memory_want_parts() -> None:
+    assert not wants_parts(3000, 4000, memory=2.0)
+    assert wants_parts(20_000, 20_000, memory=2.0)
+    assert not wants_parts(20_000, 20_000, memory=32.0)

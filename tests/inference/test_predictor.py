@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image as Pillow
+
+from segnet.errors import ConfigError, ModelError, ShapeError
+from segnet.inference.predictor import Predictor, as_batch
+from segnet.inference.tiling import TileConfig
+from segnet.inference.tta import TTAConfig
+from segnet.labels import ClassTable
+from segnet.models import checkpoint
+from segnet.models.decoders import DecoderConfig
+from segnet.models.encoders import EncoderConfig
+from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.runtimes.model_info import ModelInfo
+from segnet.runtimes.protocol import FileRuntime, Image
+from segnet.runtimes.pytorch import TorchRuntime
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (21, 30, 3), dtype=np.uint8)
+
+
+def predictor_of(model: SegNet, labels: ClassTable, **options: object) -> Predictor:
+    return Predictor(TorchRuntime(model, labels, device="cpu"), **options)  # type: ignore[arg-type]
+
+
+def test_mask_is_the_argmax_of_the_plain_model(narrow: SegNet, five_labels: ClassTable, image: np.ndarray) -> None:
+    prediction = predictor_of(narrow, five_labels)(image)
+    with torch.no_grad():
+        logits = narrow.eval()(torch.tensor(image).permute(2, 0, 1)[None] / 255)
+    assert prediction.mask.dtype == np.uint8
+    assert prediction.confidence is None
+    assert (prediction.mask == logits[0].argmax(0).numpy()).mean() > 0.99  # folding rounds
+
+
+def test_confidence_is_the_largest_softmax_probability(
+    narrow: SegNet, five_labels: ClassTable, image: np.ndarray
+) -> None:
+    prediction = predictor_of(narrow, five_labels, confidence=True)(image)
+    with torch.no_grad():
+        logits = narrow.eval()(torch.tensor(image).permute(2, 0, 1)[None] / 255)[0].double().numpy()
+    power = np.exp(logits - logits.max(axis=0))
+    assert prediction.confidence is not None
+    assert prediction.confidence.dtype == np.float32
+    np.testing.assert_allclose(prediction.confidence, (power / power.sum(axis=0)).max(axis=0), atol=1e-4)
+    assert prediction.confidence.min() > 0
+    assert prediction.confidence.max() <= 1
+    np.testing.assert_array_equal(prediction.mask, predictor_of(narrow, five_labels)(image).mask)
+
+
+def test_a_gray_model_takes_one_channel() -> None:
+    model = SegNet(
+        SegNetConfig(
+            name="gray",
+            encoder=EncoderConfig(widths=((4,),)),
+            decoder=DecoderConfig(widths=((4,),)),
+            classes=2,
+            in_channels=1,
+        )
+    )
+    predictor = predictor_of(model, ClassTable.from_names(["a", "b"]))
+    assert predictor(np.zeros((7, 5, 1), np.uint8)).mask.shape == (7, 5)
+    with pytest.raises(ShapeError, match=r"wants uint8 \(H, W, 1\)"):
+        predictor(np.zeros((7, 5, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((7, 5, 3), np.float32),
+        np.zeros((7, 5, 3), np.uint16),
+        np.zeros((7, 5), np.uint8),
+        np.zeros((7, 5, 4), np.uint8),
+        np.zeros((3, 7, 5), np.uint8),
+        np.zeros((1, 7, 5, 3), np.uint8),
+        np.zeros((0, 5, 3), np.uint8),
+    ],
+    ids=lambda a: f"{a.dtype}-{a.shape}",
+)
+def test_another_dtype_or_shape_is_a_shape_error(narrow: SegNet, five_labels: ClassTable, wrong: np.ndarray) -> None:
+    with pytest.raises(ShapeError, match=r"this model wants uint8 \(H, W, 3\)"):
+        predictor_of(narrow, five_labels)(wrong)
+
+
+def test_views_and_read_only_images_are_taken_without_a_warning(
+    narrow: SegNet, five_labels: ClassTable, image: np.ndarray
+) -> None:
+    predictor = predictor_of(narrow, five_labels)
+    view = image[::-1, ::-1]
+    frozen = np.ascontiguousarray(view)
+    frozen.flags.writeable = False
+    np.testing.assert_array_equal(predictor(view).mask, predictor(frozen).mask)
+
+
+def test_a_predictor_is_loaded_from_a_model_file(
+    narrow: SegNet, five_labels: ClassTable, image: np.ndarray, tmp_path: Path
+) -> None:
+    path = checkpoint.save(narrow, five_labels, tmp_path / "a.safetensors")
+    loaded = Predictor.load(path, device="cpu", confidence=True)
+    assert (loaded.labels, loaded.channels, loaded.confidence) == (five_labels, 3, True)
+    np.testing.assert_array_equal(loaded(image).mask, predictor_of(narrow, five_labels)(image).mask)
+    with pytest.raises(ModelError, match=r"nowhere\.safetensors"):
+        Predictor.load(tmp_path / "nowhere.safetensors")
+
+
+def test_a_longer_image_is_labeled_reduced_and_enlarged_to_its_own_size(
+    narrow: SegNet, five_labels: ClassTable, image: np.ndarray
+) -> None:
+    large = np.repeat(np.repeat(image, 4, axis=0), 4, axis=1)  # 84x120
+    prediction = predictor_of(narrow, five_labels, longest=30, confidence=True)(large)
+    assert prediction.confidence is not None
+    assert prediction.mask.shape == prediction.confidence.shape == (84, 120)
+    inside = np.asarray(Pillow.fromarray(large).resize((30, 21), Pillow.Resampling.BILINEAR))
+    probabilities = torch.from_numpy(TorchRuntime(narrow, device="cpu").probabilities(as_batch(inside)))
+    confidence, mask = F.interpolate(probabilities, (84, 120), mode="bilinear")[0].max(dim=0)
+    np.testing.assert_array_equal(prediction.mask, mask)
+    np.testing.assert_allclose(prediction.confidence, confidence, atol=1e-6)
+    small = predictor_of(narrow, five_labels, longest=30)(image)
+    plain = predictor_of(narrow, five_labels)(image)
+    assert np.array_equal(small.mask, plain.mask)  # not longer, hence untouched
+    assert (predictor_of(narrow, five_labels)(large).mask.shape) == (84, 120)
+
+
+@pytest.fixture
+def bayesian(narrow_config: SegNetConfig) -> SegNet:
+    return SegNet(replace(narrow_config, dropout=0.5))
+
+
+def test_uncertainty_comes_with_the_mask_of_the_mean(
+    bayesian: SegNet, five_labels: ClassTable, image: np.ndarray, tmp_path: Path
+) -> None:
+    path = checkpoint.save(bayesian, five_labels, tmp_path / "a.safetensors")
+    wanted = TorchRuntime(bayesian, device="cpu", samples=4, seed=2).estimate(as_batch(image), "mutual_information")
+    found = Predictor.load(
+        path, device="cpu", samples=4, seed=2, confidence=True, uncertainty=True, measure="mutual_information"
+    )(image)
+    assert found.uncertainty is not None
+    assert wanted.probabilities is not None
+    np.testing.assert_array_equal(found.mask, wanted.mask[0])
+    np.testing.assert_array_equal(found.confidence, wanted.probabilities.max(axis=1)[0])
+    np.testing.assert_array_equal(found.uncertainty, wanted.uncertainty[0])
+    alone = Predictor.load(path, device="cpu", samples=4, seed=2)(image)
+    assert alone.confidence is None
+    assert alone.uncertainty is None
+    np.testing.assert_array_equal(alone.mask, found.mask)
+
+
+def test_the_measure_is_variance_of_samples_and_entropy_without(
+    bayesian: SegNet, five_labels: ClassTable, image: np.ndarray
+) -> None:
+    assert predictor_of(bayesian, five_labels, uncertainty=True).measure == "entropy"
+    sampled = Predictor(TorchRuntime(bayesian, five_labels, device="cpu", samples=2), uncertainty=True)
+    assert sampled.measure == "variance"
+    assert sampled(image).confidence is None
+    with pytest.raises(ConfigError, match="narrow gives no variance as it is used here"):
+        predictor_of(bayesian, five_labels, uncertainty=True, measure="variance")
+
+
+def test_uncertainty_of_a_longer_image_is_enlarged(
+    bayesian: SegNet, five_labels: ClassTable, image: np.ndarray
+) -> None:
+    large = np.repeat(np.repeat(image, 4, axis=0), 4, axis=1)
+    found = predictor_of(bayesian, five_labels, uncertainty=True, longest=30)(large).uncertainty
+    assert found is not None
+    assert (found.shape, found.dtype) == ((84, 120), np.float32)
+    inside = np.asarray(Pillow.fromarray(large).resize((30, 21), Pillow.Resampling.BILINEAR))
+    small = predictor_of(bayesian, five_labels, uncertainty=True)(inside).uncertainty
+    assert small is not None
+    wanted = F.interpolate(torch.from_numpy(small)[None, None], (84, 120), mode="bilinear")[0, 0]
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+class Masks(FileRuntime):
+    """A file that draws samples and gives the mask of their mean, and their variance."""
+
+    def run(self, image: Image) -> list[np.ndarray]:
+        size = (len(image), *image.shape[2:])
+        return [np.ones(size, np.uint8), np.full(size, 0.5, np.float32)]
+
+
+def test_a_file_of_masks_gives_uncertainty_but_no_confidence(five_labels: ClassTable, image: np.ndarray) -> None:
+    runtime = Masks(Path("toy.onnx"), ModelInfo(name="toy", labels=five_labels, output="mask", samples=4))
+    found = Predictor(runtime, uncertainty=True)(image)
+    assert found.uncertainty is not None
+    assert (found.mask.min(), found.uncertainty.max()) == (1, 0.5)
+    with pytest.raises(ModelError, match="toy: gives masks alone; export with --output probabilities"):
+        Predictor(runtime, confidence=True, uncertainty=True)(image)
+
+
+@pytest.fixture
+def wide() -> np.ndarray:
+    coarse = np.random.default_rng(7).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    return np.asarray(Pillow.fromarray(coarse).resize((420, 300), Pillow.Resampling.BICUBIC))
+
+
+def test_tiles_give_what_the_whole_image_gives(narrow: SegNet, five_labels: ClassTable, wide: np.ndarray) -> None:
+    settings = {"confidence": True, "uncertainty": True}
+    whole = predictor_of(narrow, five_labels, tiles=None, **settings)(wide)
+    tiled = predictor_of(narrow, five_labels, tiles=TileConfig(tile=256, overlap=96), **settings)(wide)
+    assert whole.confidence is not None
+    assert tiled.confidence is not None
+    assert whole.uncertainty is not None
+    assert tiled.uncertainty is not None
+    assert (tiled.mask != whole.mask).mean() < 0.005
+    np.testing.assert_allclose(tiled.confidence, whole.confidence, atol=0.01)
+    np.testing.assert_allclose(tiled.uncertainty, whole.uncertainty, atol=0.02)
+
+
+def test_images_are_cut_when_they_would_take_more_memory_than_allowed(
+    narrow: SegNet, five_labels: ClassTable, wide: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, ...]] = []
+    inner = TorchRuntime.mask, TorchRuntime.probabilities
+
+    def mask(self: TorchRuntime, image: Image) -> np.ndarray:
+        seen.append(image.shape)
+        return inner[0](self, image)
+
+    def probabilities(self: TorchRuntime, image: Image) -> np.ndarray:
+        seen.append(image.shape)
+        return inner[1](self, image)
+
+    monkeypatch.setattr(TorchRuntime, "mask", mask)
+    monkeypatch.setattr(TorchRuntime, "probabilities", probabilities)
+    predictor_of(narrow, five_labels)(wide)
+    assert seen == [(1, 3, 300, 420)]
+    seen.clear()
+    predictor_of(narrow, five_labels, tiles=TileConfig(memory=0.1, overlap=32))(wide)
+    assert len(seen) > 1
+    assert max(height * width for _, _, height, width in seen) * (1200 + 16 * 5) < 0.1e9
+    seen.clear()
+    predictor_of(narrow, five_labels, tiles=TileConfig(memory=0.1, overlap=32), longest=100)(wide)
+    assert seen == [(1, 3, 71, 100)]
+
+
+def test_a_file_of_one_size_labels_larger_images_in_tiles_of_it(five_labels: ClassTable, wide: np.ndarray) -> None:
+    class Fixed(Masks):
+        def run(self, image: Image) -> list[np.ndarray]:
+            assert image.shape == (1, 3, 128, 160)
+            return super().run(image)
+
+    info = ModelInfo(name="toy", labels=five_labels, output="mask", samples=4, size=(128, 160))
+    found = Predictor(Fixed(Path("toy.onnx"), info), uncertainty=True)(wide)
+    assert found.mask.shape == (300, 420)
+    assert (found.mask == 1).all()
+    assert found.uncertainty is not None
+    np.testing.assert_allclose(found.uncertainty, 0.5, rtol=1e-5)
+    with pytest.raises(ShapeError, match="was exported for images of 128x160, not 100x420"):
+        Predictor(Fixed(Path("toy.onnx"), info))(wide[:100])
+
+
+def test_an_image_is_not_made_smaller_than_a_file_of_one_size_takes(five_labels: ClassTable) -> None:
+    info = ModelInfo(name="toy", labels=five_labels, output="mask", samples=4, size=(480, 640))
+    predictor = Predictor(Masks(Path("toy.onnx"), info), longest=480)
+    assert predictor.working_size(480, 640) == (480, 640)
+    assert predictor.working_size(1080, 1920) == (480, 853)
+    found = predictor(np.zeros((700, 700, 3), np.uint8)).mask
+    assert found.shape == (700, 700)
+    assert (found == 1).all()  # enlarged of masks alone
+
+
+def test_too_little_memory_is_told_as_it_was_given(narrow: SegNet, five_labels: ClassTable, wide: np.ndarray) -> None:
+    average = TTAConfig(scales=(1.0, 2.0))
+    predictor = predictor_of(narrow, five_labels, tiles=TileConfig(memory=0.05), average=average)
+    with pytest.raises(ConfigError, match=r"memory=0\.05 GB is too little for an image 420 pixels wide"):
+        predictor(wide)
+
+
+def test_scale_wins_over_longest(narrow: SegNet, five_labels: ClassTable, image: np.ndarray) -> None:
+    predictor = predictor_of(narrow, five_labels, longest=10, scale=2.0)
+    assert predictor.working_size(21, 30) == (42, 60)
+    assert predictor(image).mask.shape == (21, 30)
+    assert predictor_of(narrow, five_labels, scale=0.001).working_size(21, 30) == (1, 1)
+    for scale in (0.0, -1.0, float("nan"), 20.0):
+        with pytest.raises(ConfigError, match=r"give a number from 0\.001 to 16"):
+            predictor_of(narrow, five_labels, scale=scale)
+
+
+def test_longest_can_be_what_the_model_learned_from(narrow: SegNet, five_labels: ClassTable) -> None:
+    for provenance, longest in (({"longest": 320}, 320), ({}, 1024), ({"longest": "?"}, 1024)):
+        runtime = TorchRuntime(narrow, five_labels, device="cpu", provenance=provenance)
+        assert Predictor(runtime, longest="model").longest == longest
+    assert Predictor.load("segnet_light", longest="model").longest == 480
+
+
+def test_views_are_averaged(narrow: SegNet, five_labels: ClassTable, image: np.ndarray) -> None:
+    average = TTAConfig(flip=True)
+    one, other = (predictor_of(narrow, five_labels, average=average)(view) for view in (image, image[:, ::-1]))
+    assert (one.mask == other.mask[:, ::-1]).mean() > 0.99
+    assert (one.mask != predictor_of(narrow, five_labels)(image).mask).any()

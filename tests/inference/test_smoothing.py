@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from segnet.errors import ModelError
+from segnet.inference.prediction import argmax
+from segnet.inference.predictor import Predictor
+from segnet.inference.smoothing import SmoothRuntime
+from segnet.inference.tiling import TileConfig
+from segnet.inference.video import steadied
+from segnet.metrics.flicker import FlickerMeter, find_motion, move
+from segnet.runtimes.model_info import ModelInfo
+from segnet.runtimes.protocol import Estimate
+from video_clips import Brightness
+
+RANDOM = np.random.default_rng(0)
+
+
+def street(size: tuple[int, int] = (48, 64)) -> np.ndarray:
+    """Smooth light and shade, (1, 3, H, W)."""
+    rows, columns = np.linspace(0, 3, size[0]), np.linspace(0, 5, size[1])
+    light = 0.5 + 0.25 * np.sin(rows)[:, None] + 0.25 * np.cos(columns)
+    return np.repeat(light[None, None], 3, axis=1).astype(np.float32)
+
+
+def naive(frames: list[np.ndarray], smooth: float) -> np.ndarray:
+    """The formula of the docstring, pixel by pixel."""
+    kept = frames[0].astype(np.float64)
+    for new in frames[1:]:
+        blended = np.empty_like(kept)
+        for place in np.ndindex(kept.shape[2:]):
+            old, seen = kept[(0, slice(None), *place)], new[(0, slice(None), *place)].astype(np.float64)
+            apart = sum(abs(a - b) for a, b in zip(old, seen, strict=True)) / 2
+            weight = smooth * (1 - apart**2)
+            blended[(0, slice(None), *place)] = weight * old + (1 - weight) * seen
+        kept = blended
+    return kept
+
+
+def test_probabilities_are_blended_by_the_formula() -> None:
+    noise = 0.03 * RANDOM.standard_normal((4, 1, 3, 18, 20))
+    frames = [np.clip(street((18, 20)) + noise[number], 0, 1).astype(np.float32) for number in range(4)]
+    frames[2][..., 3:5, 3:5] = 1 - frames[2][..., 3:5, 3:5]
+    smooth = SmoothRuntime(Brightness(), 0.7)
+    for frame in frames:
+        blended = smooth.probabilities(frame)
+    expected = naive([Brightness().probabilities(frame) for frame in frames], 0.7)
+    np.testing.assert_allclose(blended, expected, atol=1e-6)
+    np.testing.assert_allclose(blended.sum(axis=1), 1, atol=1e-6)
+
+
+def test_what_is_unsure_stays_as_it_was_and_a_sure_change_is_followed_at_once() -> None:
+    before, after = street(), street()
+    before[..., 10, 10], after[..., 10, 10] = 0.55, 0.45  # unsure: would flip
+    before[..., 20, 20], after[..., 20, 20] = 0.98, 0.02  # something has moved
+    smooth = SmoothRuntime(Brightness(), 0.8)
+    assert smooth.mask(before)[0, 10, 10] == smooth.mask(after)[0, 10, 10] == 1
+    assert smooth.mask(after)[0, 20, 20] == 0
+
+
+def test_smooth_0_is_the_model_itself() -> None:
+    smooth = SmoothRuntime(Brightness(), 0.0)
+    for _ in range(3):
+        frame = RANDOM.random((1, 3, 6, 8), dtype=np.float32)
+        np.testing.assert_array_equal(smooth.probabilities(frame), Brightness().probabilities(frame))
+
+
+@pytest.mark.parametrize("cut", [1 - street(), np.zeros_like(street()), street((24, 32))], ids=["cut", "black", "size"])
+def test_a_scene_cut_and_another_size_start_anew(cut: np.ndarray) -> None:
+    smooth = SmoothRuntime(Brightness(), 0.9)
+    smooth.probabilities(street())
+    np.testing.assert_array_equal(smooth.probabilities(cut), Brightness().probabilities(cut))
+
+
+def test_reset_forgets_and_even_images_are_one_scene() -> None:
+    even = np.full((1, 3, 8, 8), 0.5, dtype=np.float32)
+    smooth = SmoothRuntime(Brightness(), 0.5)
+    smooth.probabilities(even)
+    assert smooth.probabilities(even + 0.05).mean(axis=(2, 3))[0, 1] == pytest.approx(0.525, abs=0.001)
+    smooth.reset()
+    assert smooth.probabilities(even + 0.05).mean(axis=(2, 3))[0, 1] == pytest.approx(0.55, abs=0.001)
+
+
+def test_a_movement_of_the_camera_is_no_cut() -> None:
+    wide = street((48, 80))
+    smooth = SmoothRuntime(Brightness(), 0.5)
+    smooth.probabilities(wide[..., :64])
+    moved = wide[..., 3:67]
+    assert np.abs(smooth.probabilities(moved) - Brightness().probabilities(moved)).max() > 0.01
+
+
+def test_estimates_are_blended_and_keep_the_frames_own_uncertainty() -> None:
+    first, second = street(), np.clip(street() + 0.1, 0, 1)
+    smooth, alike = SmoothRuntime(Brightness(), 0.6), SmoothRuntime(Brightness(), 0.6)
+    smooth.estimate(first), alike.probabilities(first)
+    found, blended = smooth.estimate(second), alike.probabilities(second)
+    np.testing.assert_array_equal(found.probabilities, blended)
+    np.testing.assert_array_equal(found.mask, argmax(blended))
+    np.testing.assert_array_equal(found.uncertainty, Brightness().estimate(second).uncertainty)
+    assert smooth.measures == Brightness().measures
+
+
+def test_a_model_of_masks_alone_cannot_be_smoothed() -> None:
+    class MasksAlone(Brightness):
+        info = ModelInfo(name="masks", labels=Brightness().info.labels)
+
+        def probabilities(self, image: np.ndarray) -> np.ndarray:
+            raise ModelError("gives masks alone")
+
+        def estimate(self, image: np.ndarray, measure: object = None) -> Estimate:
+            return Estimate(self.mask(image), None, np.zeros((1, 48, 64), dtype=np.float32))
+
+    with pytest.raises(ModelError, match="gives masks alone"):
+        SmoothRuntime(MasksAlone(), 0.5).estimate(street())
+
+
+def test_flicker_is_the_mean_share_of_changed_pixels() -> None:
+    meter = FlickerMeter()
+    image = np.zeros((4, 5, 3), dtype=np.uint8)
+    assert meter.share is None
+    masks = [RANDOM.integers(0, 3, (4, 5)).astype(np.uint8) for _ in range(4)]
+    for mask in masks:
+        meter.add(image, mask)
+    changed = [np.mean(masks[number] != masks[number + 1]) for number in range(3)]
+    assert meter.share == pytest.approx(np.mean(changed))
+    assert meter.share_along_motion is None
+    meter.add(image[:2], masks[0][:2])  # another size is no change
+    assert meter.share == pytest.approx(np.mean(changed))
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (2, -3), (-6, 6), (5, 0)])
+def test_motion_is_found_where_there_is_something_to_see(offset: tuple[int, int]) -> None:
+    wide = RANDOM.random((80, 96)).astype(np.float32)
+    before = wide[8:72, 8:88]
+    after = wide[8 + offset[0] :, 8 + offset[1] :][:64, :80]  # what is here came from further down and right
+    found = find_motion(before, after)
+    assert found.shape == (8, 10, 2)
+    assert (found[1:-1, 1:-1] == offset).all()
+
+
+def test_what_moves_with_the_image_does_not_flicker_along_the_motion() -> None:
+    wide = RANDOM.integers(0, 255, (120, 200, 3), dtype=np.uint8)
+    labels = (np.add.outer(np.arange(120) // 10, np.arange(200) // 10) % 3).astype(np.uint8)
+    meter = FlickerMeter(motion=True)
+    for step in range(3):
+        meter.add(wide[:, 4 * step :][:, :160], labels[:, 4 * step :][:, :160])
+    assert meter.share is not None
+    assert meter.share_along_motion is not None
+    assert meter.share > 0.3
+    assert meter.share_along_motion < 0.06  # the border that came into view
+
+
+def test_a_large_mask_moves_as_far_as_the_reduced_image_says() -> None:
+    mask = RANDOM.integers(0, 5, (90, 130)).astype(np.uint8)
+    offsets = np.zeros((4, 6, 2), dtype=np.intp)
+    offsets[..., 1] = 2
+    moved = move(mask, offsets, (30, 43))
+    np.testing.assert_array_equal(moved[:, :-10], mask[:, 6:-4])
+
+
+def test_each_tile_is_blended_with_that_of_the_same_place() -> None:
+    first = (street(), 1 - street())
+    second = tuple(np.clip(tile + 0.05, 0, 1) for tile in first)
+    smooth = SmoothRuntime(Brightness(), 0.5)
+    found = []
+    for tiles in (first, second):
+        smooth.next_image()
+        found.append([smooth.probabilities(tile) for tile in tiles])
+    for place in range(2):
+        alone = SmoothRuntime(Brightness(), 0.5)
+        np.testing.assert_array_equal(found[0][place], alone.probabilities(first[place]))
+        np.testing.assert_array_equal(found[1][place], alone.probabilities(second[place]))
+        assert np.abs(found[1][place] - Brightness().probabilities(second[place])).max() > 0.01
+
+
+def test_nothing_is_blended_into_the_first_frame_in_tiles() -> None:
+    image = np.random.default_rng(1).integers(0, 256, (96, 200, 3), dtype=np.uint8)
+    predictor = Predictor(Brightness(), confidence=True, tiles=TileConfig(tile=96, overlap=16))
+    steady = steadied(predictor, 0.9)
+    np.testing.assert_array_equal(steady(image).confidence, predictor(image).confidence)
+    np.testing.assert_allclose(steady(image).confidence, predictor(image).confidence, atol=1e-6)

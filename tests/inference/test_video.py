@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segnet.errors import ConfigError, DataError, MissingPackageError, ModelError
+from segnet.inference.prediction import SegmentedFrame
+from segnet.inference.predictor import Predictor
+from segnet.inference.stream import stream
+from segnet.inference.video import draw, segment_video, write_video
+from segnet.inference.video_report import VideoTally
+from segnet.media.video.library import import_av
+from segnet.media.video.opening import open_video
+from segnet.media.video.settings import VideoConfig
+from segnet.system.queues import Background, ahead
+from segnet.visualization import overlay as visualize
+from segnet.visualization.style import OverlayStyle
+from video_clips import Brightness, border, clip_images, decoded, noise, predictor, write_clip
+
+
+def widths(labeled: Iterator[SegmentedFrame]) -> list[int]:
+    return [int((frame.prediction.mask[24] == 1).sum()) for frame in labeled]
+
+
+def test_a_stream_gives_each_frames_own_prediction_with_its_time(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", 6)
+    frames = list(stream(predictor(), path))
+    assert widths(iter(frames)) == [8, 10, 12, 14, 16, 18]
+    assert [frame.time for frame in frames] == [Fraction(number, 25) for number in range(6)]
+    for frame in frames:
+        np.testing.assert_array_equal(frame.prediction.mask, predictor()(frame.image).mask)
+        assert frame.latency_ms is None
+
+
+def test_a_stream_that_is_left_early_ends_its_thread(tmp_path: Path) -> None:
+    frames = stream(predictor(), write_clip(tmp_path / "a.mp4", 12))
+    assert widths(iter([next(frames)])) == [8]
+    frames.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "segnet-read"]
+
+
+@pytest.mark.parametrize(("view", "width"), [("overlay", 64), ("color", 64), ("side", 128)])
+def test_a_movie_shows_what_was_asked_for(view: str, width: int, tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mp4", 6, sound="aac", aspect=Fraction(4, 3))
+    tally = segment_video(predictor(), source, tmp_path / "b.mp4", view=view)
+    found = decoded(tmp_path / "b.mp4")
+    assert [time for time, _ in found] == [Fraction(number, 25) for number in range(6)]
+    labels = predictor().labels
+    for (_, shown), image in zip(found, clip_images(6), strict=True):
+        mask = (image[..., 0] > 127).astype(np.uint8)
+        over = visualize.overlay(image, mask, labels)
+        wanted = {"overlay": over, "color": visualize.colorize(mask, labels), "side": np.hstack([image, over])}[view]
+        assert shown.shape == (48, width, 3)
+        assert np.abs(shown.astype(int) - wanted).mean() < 12  # thin lines lose some color
+    assert (tally.frames, tally.troubles, tally.files) == (6, [], [tmp_path / "b.mp4"])
+    with import_av().open(str(tmp_path / "b.mp4")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+        assert container.streams.audio
+
+
+def test_a_movie_has_the_look_that_was_asked_for(tmp_path: Path) -> None:
+    look = OverlayStyle(classes=("bright",), palette="colorblind", opacity=1, lines=0)
+    segment_video(predictor(), write_clip(tmp_path / "a.mp4", 3), tmp_path / "b.mp4", look=look)
+    safe = predictor().labels.colorblind().colors[1]
+    for (_, shown), image in zip(decoded(tmp_path / "b.mp4"), clip_images(3), strict=True):
+        wanted = np.where(image[..., :1] > 127, safe, image)
+        assert np.abs(shown.astype(int) - wanted).mean() < 12
+
+
+def test_a_legend_below_a_movie_is_the_same_below_every_frame(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mp4", 3)
+    segment_video(predictor(), source, tmp_path / "b.mp4", look=OverlayStyle(legend="below"))
+    shown = [image for _, image in decoded(tmp_path / "b.mp4")]
+    assert {image.shape for image in shown} == {shown[0].shape}
+    assert shown[0].shape[0] > 48 + 20
+    frames = [
+        draw("overlay", frame, predictor().labels, OverlayStyle(legend="below"))
+        for frame in stream(predictor(), source)
+    ]
+    assert all((frame[48:] == frames[0][48:]).all() for frame in frames)
+    plain = [draw("overlay", frame, predictor().labels) for frame in stream(predictor(), source)]
+    assert all((legend[:48, :64] == frame).all() for legend, frame in zip(frames, plain, strict=True))
+
+
+def test_a_look_with_an_unknown_class_is_refused_before_the_movie_begins(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mp4", 2)
+    with pytest.raises(ConfigError, match="there is no class 'brigth'; did you mean 'bright'"):
+        segment_video(predictor(), source, tmp_path / "b.mp4", look=OverlayStyle(classes=("brigth",)))
+    assert not (tmp_path / "b.mp4").exists()
+
+
+def test_the_tally_holds_shares_and_flicker(tmp_path: Path) -> None:
+    tally = segment_video(predictor(), write_clip(tmp_path / "a.mp4", 6), tmp_path / "b.mp4")
+    bright = np.mean([8, 10, 12, 14, 16, 18]) / 64
+    assert tally.mean_shares(predictor().labels) == pytest.approx({"dark": 1 - bright, "bright": bright})
+    assert tally.flicker.share == pytest.approx(2 / 64)
+    assert tally.rate > 0
+    assert tally.latency_ms(50) is None
+
+
+def test_several_movies_and_each_frame_at_once(tmp_path: Path) -> None:
+    video = open_video(write_clip(tmp_path / "a.mp4", 4), VideoConfig())
+    movies, seen = {"overlay": tmp_path / "o.mp4", "side": tmp_path / "s.webm"}, []
+    tally = VideoTally()
+    write_video(
+        predictor(),
+        video,
+        movies,
+        config=VideoConfig(),
+        tally=tally,
+        each=lambda labeled: seen.append(labeled.number),
+    )
+    assert [len(decoded(path)) for path in movies.values()] == [4, 4]
+    assert seen == [0, 1, 2, 3]
+    assert video.expected == 4
+
+
+def test_watch_ends_the_labeling_and_the_movie_is_whole(tmp_path: Path) -> None:
+    video = open_video(write_clip(tmp_path / "a.mp4", 12), VideoConfig())
+    tally = VideoTally()
+    watched = iter([True, True, False])
+    write_video(
+        predictor(),
+        video,
+        {"overlay": tmp_path / "b.mp4"},
+        config=VideoConfig(),
+        tally=tally,
+        watch=lambda _: next(watched),
+    )
+    assert (tally.frames, len(decoded(tmp_path / "b.mp4"))) == (3, 3)
+
+
+class Interrupted(Brightness):
+    """Somebody presses Ctrl-C while the fifth frame is labeled."""
+
+    calls = 0
+
+    def mask(self, image: np.ndarray) -> np.ndarray:
+        self.calls += 1
+        if self.calls == 5:
+            raise KeyboardInterrupt
+        return super().mask(image)
+
+
+def test_ctrl_c_ends_the_movie_where_it_is(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mp4", 12, sound="aac")
+    with pytest.raises(KeyboardInterrupt):
+        segment_video(Predictor(Interrupted()), source, tmp_path / "b.mp4")
+    assert [time for time, _ in decoded(tmp_path / "b.mp4")] == [Fraction(number, 25) for number in range(4)]
+    assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", "b.mp4"}
+
+
+def test_a_cut_off_video_gives_a_playable_movie(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", noise(12), sound="aac", options={"movflags": "+faststart"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
+    tally = segment_video(predictor(), path, tmp_path / "b.mp4")
+    assert 4 <= tally.frames == len(decoded(tmp_path / "b.mp4")) < 12
+    assert any("is cut off" in trouble for trouble in tally.troubles)
+
+
+def test_a_change_of_size_keeps_the_movies_first_size(tmp_path: Path) -> None:
+    first, second = write_clip(tmp_path / "a.ts", 4), write_clip(tmp_path / "b.ts", clip_images(4, (24, 32)))
+    first.write_bytes(first.read_bytes() + second.read_bytes())
+    tally = segment_video(predictor(), first, tmp_path / "c.mp4")
+    assert {shown.shape for _, shown in decoded(tmp_path / "c.mp4")} == {(48, 64, 3)}
+    assert tally.frames == 8
+    assert "changes from 64x48 to 32x24" in tally.troubles[0]
+
+
+def test_an_animation_becomes_an_animation(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.gif", 4, codec="gif", times=[0, 100, 300, 400])
+    segment_video(predictor(), source, tmp_path / "b.gif", view="color")
+    assert [time for time, _ in decoded(tmp_path / "b.gif")] == [0, Fraction(1, 10), Fraction(3, 10), Fraction(2, 5)]
+
+
+def test_no_frame_leaves_no_movie(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mp4", 4)
+    with pytest.raises(DataError, match="holds no frame"):
+        segment_video(predictor(), source, tmp_path / "b.mp4", config=VideoConfig(start=5))
+    assert not (tmp_path / "b.mp4").exists()
+
+
+def test_smoothing_needs_probabilities(tmp_path: Path) -> None:
+    class MasksAlone(Brightness):
+        def probabilities(self, image: np.ndarray) -> np.ndarray:
+            raise ModelError("gives masks alone")
+
+    source = write_clip(tmp_path / "a.mp4", 2)
+    with pytest.raises(ModelError, match="gives masks alone"):
+        list(stream(Predictor(MasksAlone()), source, config=VideoConfig(smooth=0.5)))
+
+
+def test_smoothing_keeps_what_else_the_predictor_gives(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mp4", 3)
+    asked = predictor(confidence=True, uncertainty=True, longest=32)
+    for frame in stream(asked, source, config=VideoConfig(smooth=0.5)):
+        assert frame.prediction.mask.shape == (48, 64)
+        assert frame.prediction.confidence is not None
+        assert frame.prediction.uncertainty is not None
+
+
+def test_a_gray_model_gets_gray_frames_and_a_colored_movie(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mp4", 3)
+    gray = Predictor(Brightness(channels=1))
+    segment_video(gray, source, tmp_path / "b.mp4", view="side")
+    assert [border(shown[:, :64]) for _, shown in decoded(tmp_path / "b.mp4")] == [8, 10, 12]
+    frame = next(stream(gray, source))
+    assert draw("overlay", frame, gray.labels).shape == (48, 64, 3)
+
+
+def test_a_word_for_several_videos_or_none_is_refused(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        write_clip(tmp_path / name, 1)
+    with pytest.raises(ConfigError, match="stands for 2 videos"):
+        open_video(tmp_path / "*.mp4", VideoConfig())
+    with pytest.raises(ConfigError, match="stands for 0 videos"):
+        open_video("a.png", VideoConfig())
+
+
+def test_what_the_work_raises_comes_out(tmp_path: Path) -> None:
+    def fail(item: int) -> None:
+        raise DataError("of the work")
+
+    def put_all() -> None:
+        with Background(fail) as writer:
+            for item in range(20):  # more than the queue takes
+                writer.put(item)
+
+    with pytest.raises(DataError, match="of the work"):
+        put_all()
+
+    def items() -> Iterator[int]:
+        yield 1
+        raise DataError("of the items")
+
+    taken = ahead(items())
+    assert next(taken) == 1
+    with pytest.raises(DataError, match="of the items"):
+        next(taken)
+
+
+def test_reading_ahead_is_bounded() -> None:
+    made = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            made.append(number)
+            yield number
+
+    taken = ahead(items())
+    assert [next(taken) for _ in range(3)] == [0, 1, 2]
+    taken.close()
+    assert len(made) <= 3 + 4 + 2
+
+
+def test_without_pyav_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    with pytest.raises(MissingPackageError, match=r"segnet\[video\]"):
+        import_av()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"start": -1.0}, "start=-1.0"),
+        ({"start": 2.0, "end": 1.0}, "end=1.0"),
+        ({"every": 0}, "every=0"),
+        ({"smooth": 1.0}, "smooth=1.0"),
+        ({"rate": 0.0}, "rate=0.0"),
+        ({"patience": -1.0}, "patience=-1.0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, float], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        VideoConfig(**settings)

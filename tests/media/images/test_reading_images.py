@@ -1,0 +1,366 @@
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from segnet.errors import ConfigError, DataError
+from segnet.labels import CAMVID
+from segnet.media.images.decoding import MAX_PIXELS
+from segnet.media.images.reading import pixels_of, read_image, read_mask
+from segnet.media.images.writing import write_mask
+
+COLORS = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [255, 255, 255], [0, 0, 255]]], dtype=np.uint8)
+CLASSES = np.array([[0, 1, 2], [10, 3, 255]], dtype=np.uint8)
+
+
+def noise(height: int, width: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def png(*, width: int, height: int, bits: int, kind: int, rows: bytes) -> bytes:
+    """A PNG written by hand from the specification: for what Pillow itself does not write."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+# Reading images
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"),
+    [
+        ("RGB", "a.png"),
+        ("RGB", "a.webp"),
+        ("RGB", "a.bmp"),
+        ("RGB", "a.ppm"),
+        ("RGB", "a.tga"),
+        ("RGB", "a.jp2"),
+        ("RGBA", "a.png"),
+        ("P", "a.png"),
+        ("P", "a.gif"),
+        ("CMYK", "a.tif"),
+        ("RGBX", "a.tif"),
+    ],
+)
+def test_colors_are_the_same_from_every_kind_of_file(tmp_path: Path, mode: str, name: str) -> None:
+    image = Image.fromarray(COLORS)
+    image = image.quantize(8) if mode == "P" else image.convert(mode)
+    image.save(tmp_path / name, lossless=True)
+    pixels = read_image(tmp_path / name)
+    np.testing.assert_array_equal(pixels, COLORS)
+    assert pixels.dtype == np.uint8
+    assert pixels.flags.writeable
+    assert pixels.flags.c_contiguous
+
+
+@pytest.mark.parametrize(("mode", "name"), [("RGB", "a.jpg"), ("CMYK", "a.jpg"), ("YCbCr", "a.jpg")])
+def test_colors_survive_other_color_spaces(tmp_path: Path, mode: str, name: str) -> None:
+    flat = np.full((16, 16, 3), (200, 30, 90), dtype=np.uint8)
+    Image.fromarray(flat).convert(mode).save(tmp_path / name)
+    assert np.abs(read_image(tmp_path / name).astype(int) - flat).max() <= 4
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "1"])
+def test_gray_is_repeated_in_three_channels(tmp_path: Path, mode: str) -> None:
+    gray = np.array([[0, 255, 0]], dtype=np.uint8)
+    Image.fromarray(gray).convert(mode).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.repeat(gray[:, :, None], 3, axis=2))
+
+
+def test_one_channel_is_luma(tmp_path: Path) -> None:
+    Image.fromarray(COLORS).save(tmp_path / "a.png")
+    gray = read_image(tmp_path / "a.png", channels=1)
+    assert gray.shape == (2, 3, 1)
+    np.testing.assert_allclose(gray[:, :, 0], COLORS @ [0.299, 0.587, 0.114], atol=1)
+
+
+def test_other_channel_counts_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="4 channels; use 3"):
+        read_image(tmp_path / "a.png", channels=4)
+
+
+def test_alpha_is_dropped_not_blended(tmp_path: Path) -> None:
+    clear = np.dstack([COLORS, np.zeros((2, 3), dtype=np.uint8)])
+    Image.fromarray(clear).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), COLORS)
+
+
+@pytest.mark.parametrize("transparency", [b"\x00\x80\xff", 0])
+def test_transparent_palettes_give_their_colors(tmp_path: Path, transparency: bytes | int) -> None:
+    Image.fromarray(COLORS).quantize(8).save(tmp_path / "a.png", transparency=transparency)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), COLORS)
+
+
+def test_16_bit_gray_is_divided_by_257_and_rounded(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 128, 129, 257, 65535]], dtype=np.uint16)).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", channels=1)[0, :, 0], [0, 0, 1, 1, 255])
+
+
+def test_32_bit_gray_counts_as_16_bit(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 514, 65535]], dtype=np.int32)).save(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", channels=1)[0, :, 0], [0, 2, 255])
+
+
+def test_floating_point_gray_is_read_from_0_to_1(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 0.2, 1]], dtype=np.float32)).save(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", channels=1)[0, :, 0], [0, 51, 255])
+
+
+@pytest.mark.parametrize("value", [np.float32(1.5), np.float32(-0.1), np.float32("nan"), np.int32(-1), np.int32(70000)])
+def test_values_outside_the_range_of_their_kind_are_refused(tmp_path: Path, value: np.generic) -> None:
+    Image.fromarray(np.array([[value]])).save(tmp_path / "a.tif")
+    with pytest.raises(
+        DataError, match=r"a\.tif holds values from .* expected 0 to (1|65535) for .*save it with 8 bits"
+    ):
+        read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif"])
+def test_images_are_turned_upright_as_pillow_does(tmp_path: Path, name: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(noise(4, 6)).save(tmp_path / name, exif=exif)
+    with Image.open(tmp_path / name) as image:
+        np.testing.assert_array_equal(read_image(tmp_path / name), np.array(ImageOps.exif_transpose(image)))
+        np.testing.assert_array_equal(pixels_of(image), read_image(tmp_path / name))
+
+
+def test_damaged_exif_leaves_the_image_as_stored(tmp_path: Path) -> None:
+    Image.fromarray(COLORS).save(tmp_path / "a.png", exif=b"Exif\x00\x00no TIFF header here")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), COLORS)
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.png", "a.tif", "a.webp"])
+def test_the_first_frame_of_an_animation_counts(tmp_path: Path, name: str) -> None:
+    frames = [Image.new("RGB", (4, 4), color) for color in ("red", "blue")]
+    frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+    assert read_image(tmp_path / name)[0, 0].argmax() == 0
+
+
+def test_the_content_counts_not_the_suffix(tmp_path: Path) -> None:
+    Image.fromarray(COLORS).save(tmp_path / "a.bmp")
+    (tmp_path / "a.bmp").rename(tmp_path / "a.jpg")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), COLORS)
+
+
+def test_many_threads_read_the_same(tmp_path: Path) -> None:
+    Image.fromarray(noise(20, 30)).save(tmp_path / "a.png")
+    with ThreadPoolExecutor(8) as pool:
+        images = list(pool.map(read_image, [tmp_path / "a.png"] * 40))
+    assert all(np.array_equal(image, noise(20, 30)) for image in images)
+
+
+# Broken images
+
+
+@pytest.mark.parametrize("read", [read_image, read_mask])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"a\.png is empty \(0 bytes\); expected an image; copy"),
+        (b"hello, world\n" * 9, r"a\.png is not an image that can be read, whatever its name says; expected PNG"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", r"a\.png is not an image"),
+        (b"\x89PNG\r\n\x1a\n", r"a\.png is not an image"),
+    ],
+)
+def test_what_is_no_image_is_refused(tmp_path: Path, read: object, content: bytes, message: str) -> None:
+    assert callable(read)
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.bmp", "a.gif", "a.tif"])
+def test_truncated_images_are_refused(tmp_path: Path, name: str) -> None:
+    Image.fromarray(noise(64, 64)).save(tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: len(content) * 3 // 4])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # Pillow tells where a TIFF ends.
+        with pytest.raises(DataError, match=r"a\.\w+ is (damaged \(.+\); copy or download it again|not an image)"):
+            read_image(tmp_path / name)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.png does not exist; expected an image; check the path"):
+        read_image(tmp_path / "a.png")
+
+
+def test_a_path_below_a_file_does_not_exist(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="does not exist"):
+        read_image(tmp_path / "file" / "a.png")
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is a folder; expected an image; give the path of a file"):
+        read_image(tmp_path)
+
+
+def test_a_file_without_permission_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, mode: str) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)  # chmod does not stop root, as whom tests often run
+    with pytest.raises(DataError, match=r"a\.png may not be read; give yourself the permission"):
+        read_image(tmp_path / "a.png")
+
+
+def test_a_decompression_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(width=100_000, height=100_000, bits=8, kind=2, rows=b""))
+    with pytest.raises(DataError, match=r"a\.png is too large \(100000 x 100000 pixels\); at most 500,000,000 pixels"):
+        read_image(tmp_path / "a.png")
+    assert MAX_PIXELS == 500_000_000
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.bmp", "a.gif"])
+def test_pillows_own_limit_neither_warns_nor_refuses(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(noise(8, 8)).save(tmp_path / name)
+    expected = read_image(tmp_path / name)
+    for limit in (40, 5):  # Pillow would warn of 64 pixels, then refuse them.
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        np.testing.assert_array_equal(read_image(tmp_path / name), expected)
+    assert Image.MAX_IMAGE_PIXELS == 5
+
+
+def test_what_helps_with_a_large_image_is_told_whatever_is_installed(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(width=100_000, height=100_000, bits=8, kind=2, rows=b""))
+    with pytest.raises(DataError, match=r"scale it down, or .* extra 'large' and does not go with --records, "):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])
+@pytest.mark.parametrize("channels", [3, 1])
+def test_an_image_of_pillow_has_the_pixels_of_its_file(tmp_path: Path, mode: str, channels: int) -> None:
+    values = noise(5, 7)[..., 0]
+    deep = {"I;16": values.astype(np.uint16) * 257, "I": values.astype(np.int32) * 256, "F": values / np.float32(255)}
+    image = Image.fromarray(deep[mode]) if mode in deep else Image.fromarray(noise(5, 7)).convert(mode)
+    image.save(tmp_path / "a.tif")
+    expected = read_image(tmp_path / "a.tif", channels=channels)
+    np.testing.assert_array_equal(pixels_of(image, channels=channels), expected)
+
+
+def test_an_image_of_pillow_stays_as_it_is() -> None:
+    image = Image.fromarray(noise(5, 7)).convert("P")
+    image.info["transparency"] = 0
+    pixels_of(image)
+    assert (image.mode, image.info["transparency"]) == ("P", 0)
+
+
+def test_an_image_of_pillow_that_cannot_be_converted_is_told_by_its_name() -> None:
+    with pytest.raises(DataError, match=r"frame 3 holds values from 2 to 2; expected 0 to 1"):
+        pixels_of(Image.new("F", (2, 2), 2.0), name="frame 3")
+    with pytest.raises(DataError, match=r"the image holds LAB colors, which cannot be turned to L"):
+        pixels_of(Image.new("LAB", (2, 2)), channels=1)
+    with pytest.raises(ConfigError, match="4 channels; use 3"):
+        pixels_of(Image.new("RGB", (2, 2)), channels=4)
+
+
+def test_colors_without_a_way_to_gray_are_refused(tmp_path: Path) -> None:
+    Image.new("LAB", (2, 2)).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=r"a\.tif holds LAB colors, which cannot be turned to L; save it as RGB"):
+        read_image(tmp_path / "a.tif", channels=1)
+
+
+# Masks
+
+
+def test_a_mask_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    write_mask(tmp_path / "new" / "a.png", CLASSES.astype(np.int64), CAMVID)
+    mask = read_mask(tmp_path / "new" / "a.png")
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask, CLASSES)
+
+
+def test_a_written_mask_shows_its_colors(tmp_path: Path) -> None:
+    write_mask(tmp_path / "a.png", CLASSES, CAMVID)
+    pixels = read_image(tmp_path / "a.png")
+    assert tuple(pixels[0, 1]) == CAMVID.colors[1]
+    assert tuple(pixels[1, 2]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.bmp", "a.gif", "a.pgm", "a.tga"])
+def test_gray_masks_keep_their_values(tmp_path: Path, name: str) -> None:
+    Image.fromarray(CLASSES).save(tmp_path / name, optimize=False)  # Pillow would renumber a GIF.
+    np.testing.assert_array_equal(read_mask(tmp_path / name), CLASSES)
+
+
+def test_palette_masks_give_indices_not_colors(tmp_path: Path) -> None:
+    image = Image.fromarray(CLASSES % 16)
+    image.putpalette([7, 7, 7] * 16)
+    image.save(tmp_path / "a.png")  # Pillow packs 16 colors into 4 bits.
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), CLASSES % 16)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_16_bit_masks_keep_their_values(tmp_path: Path, suffix: str) -> None:
+    values = np.array([[0, 1, 300, 65535]], dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / f"a{suffix}")
+    mask = read_mask(tmp_path / f"a{suffix}")
+    assert mask.dtype == np.uint16
+    np.testing.assert_array_equal(mask, values)
+
+
+@pytest.mark.parametrize(("bits", "packed"), [(1, 0b01_10_0000), (2, 0b00_01_10_11), (4, 0x0F)])
+def test_gray_masks_of_few_bits_are_not_stretched(tmp_path: Path, bits: int, packed: int) -> None:
+    width = {1: 4, 2: 4, 4: 2}[bits]
+    expected = {1: [0, 1, 1, 0], 2: [0, 1, 2, 3], 4: [0, 15]}[bits]
+    content = png(width=width, height=1, bits=bits, kind=0, rows=bytes([0, packed]))
+    (tmp_path / "a.png").write_bytes(content)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), [expected])
+
+
+@pytest.mark.parametrize(("top", "values"), [(11, bytes([0, 5, 11])), (1000, struct.pack(">3H", 0, 5, 1000))])
+def test_pgm_masks_with_another_maximum_are_not_stretched(tmp_path: Path, top: int, values: bytes) -> None:
+    (tmp_path / "a.pgm").write_bytes(b"P5 3 1 %d\n" % top + values)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.pgm"), [[0, 5, top]])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_color_masks_with_equal_channels_count_as_gray(tmp_path: Path, mode: str) -> None:
+    Image.fromarray(CLASSES).convert(mode).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), CLASSES)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "CMYK", "F"])
+def test_masks_of_colors_or_fractions_are_refused(tmp_path: Path, mode: str) -> None:
+    Image.fromarray(COLORS).convert(mode).save(tmp_path / "a.tif")
+    with pytest.raises(
+        DataError, match=rf"a\.tif is not a mask: .*'{mode}'.*expected one class number per pixel.*turn"
+    ):
+        read_mask(tmp_path / "a.tif")
+
+
+def test_color_masks_of_16_bits_are_refused_because_half_of_them_is_lost(tmp_path: Path) -> None:
+    content = png(width=1, height=1, bits=16, kind=2, rows=b"\x00" + b"\x00\x05" * 3)
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(DataError, match="is not a mask"):
+        read_mask(tmp_path / "a.png")
+
+
+def test_masks_of_huge_numbers_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[70_000]], dtype=np.int32)).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match="large numbers"):
+        read_mask(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(("name", "options"), [("a.jpg", {}), ("a.webp", {}), ("a.tif", {"compression": "jpeg"})])
+def test_lossy_masks_are_refused(tmp_path: Path, name: str, options: dict[str, str]) -> None:
+    Image.fromarray(CLASSES).save(tmp_path / name, **options)
+    with pytest.raises(DataError, match=r"which may change class numbers .* save the original mask as PNG"):
+        read_mask(tmp_path / name)

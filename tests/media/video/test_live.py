@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+
+from segnet.errors import DataError
+from segnet.inference.stream import stream
+from segnet.inference.video import segment_video
+from segnet.media.video.live import LiveSource
+from segnet.media.video.settings import VideoConfig
+from segnet.media.video.sources import VideoSource, find_videos
+from video_clips import border, decoded, predictor, serving, write_clip
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """Give the other threads time until it has."""
+    for _ in range(20_000):
+        if happened():
+            return
+        threading.Event().wait(0.001)
+    raise AssertionError("it never happened")
+
+
+def streams(data: bytes, times: int) -> type[BaseHTTPRequestHandler]:
+    """A stream that is sent and breaks off, so often; after that nobody answers."""
+
+    class Handler(BaseHTTPRequestHandler):
+        asked = 0
+
+        def do_GET(self) -> None:
+            type(self).asked += 1
+            if self.asked > times:
+                self.send_error(503)
+                return
+            self.send_response(200)
+            self.send_header("Content-Type", "video/mp2t")
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    return Handler
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses of a hundredth of a second."""
+    monkeypatch.setattr("segnet.media.video.live._FIRST_PAUSE_S", 0.01)
+
+
+def test_a_file_stands_in_for_a_camera_and_the_newest_frame_is_given(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", 20, rate=200)
+    source = LiveSource(VideoSource(str(path), "file", "a"))
+    frames = source.frames()
+    first = next(frames)
+    missed = source.dropped  # before the first was taken
+    until(lambda: source.dropped >= missed + 10)
+    later = next(frames)
+    assert border(later.image) - border(first.image) >= 2 * 11
+    assert (first.time, first.arrived < later.arrived) == (0, True)
+    rest = list(frames)
+    assert border((rest or [later])[-1].image) == 8 + 2 * 19
+    assert 2 + len(rest) + source.dropped == 20
+    assert source.lost == ""
+
+
+def test_a_live_movie_holds_what_was_labeled_and_latency_is_told(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", 20, rate=200)
+    tally = segment_video(predictor(), path, tmp_path / "b.mp4", config=VideoConfig(live=True))
+    assert tally.frames + tally.dropped == 20
+    times = [time for time, _ in decoded(tmp_path / "b.mp4")]
+    assert len(times) == tally.frames
+    assert times == sorted(set(times))
+    assert len(tally.latencies_ms) == tally.frames
+    assert 0 <= (tally.latency_ms(50) or -1) <= (tally.latency_ms(95) or -1)
+    assert tally.troubles == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_stream_that_breaks_off_is_connected_to_again_and_then_given_up(tmp_path: Path) -> None:
+    data = write_clip(tmp_path / "a.ts", 4).read_bytes()
+    with serving(streams(data, times=2)) as address:
+        config = VideoConfig(patience=0.05)
+        tally = segment_video(predictor(), f"{address}/live", tmp_path / "b.mp4", config=config)
+    assert tally.reconnects == 1
+    assert 6 <= tally.frames + tally.dropped <= 8  # a break takes along what the decoder kept
+    assert len(decoded(tmp_path / "b.mp4")) == tally.frames
+    assert len(tally.troubles) == 1
+    assert "127.0.0.1_live was lost" in tally.troubles[0]
+    assert "did not come again within" in tally.troubles[0]
+
+
+def test_a_recording_on_a_server_ends_at_its_end(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mp4", 4, options={"movflags": "+faststart"})
+    with serving(tmp_path) as address:
+        tally = segment_video(predictor(), f"{address}/a.mp4", tmp_path / "b.mp4")
+    assert tally.frames + tally.dropped == 4
+    assert (tally.reconnects, tally.troubles) == (0, [])
+
+
+def test_a_named_pipe_is_read_to_its_end(tmp_path: Path) -> None:
+    data = write_clip(tmp_path / "a.ts", 6).read_bytes()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    feeder = threading.Thread(target=pipe.write_bytes, args=(data,))
+    feeder.start()
+    tally = segment_video(predictor(), pipe, tmp_path / "b.mp4")
+    feeder.join()
+    assert tally.frames + tally.dropped == 6
+    assert tally.troubles == []
+
+
+def test_end_stops_a_live_source_and_start_and_every_choose(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", 20, rate=50)
+    frames = list(stream(predictor(), path, config=VideoConfig(live=True, start=0.05, end=0.15)))
+    assert len(frames) < 12
+    assert all(0.05 <= frame.time < 0.15 for frame in frames)
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (VideoSource("127", "camera", "camera127"), "camera 127 brings no image"),
+        (VideoSource("http://127.0.0.1:9/x", "stream", "here"), "here brings no image .Connection refused"),
+        (VideoSource("rtsp://127.0.0.1:9/x", "stream", "here"), "here brings no image .Connection refused"),
+    ],
+)
+def test_a_source_that_never_comes_is_told(source: VideoSource, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        next(LiveSource(source, patience=0).frames())
+
+
+def test_a_stream_of_sound_alone_is_told(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mp4", 4, sound="aac")
+    path = tmp_path / "b.ts"
+    path.write_bytes(b"")
+    with serving(tmp_path) as address, pytest.raises(DataError, match="brings no image"):
+        next(stream(predictor(), f"{address}/b.ts"))
+
+
+@pytest.mark.parametrize(
+    ("word", "kind", "name"),
+    [
+        ("clip.mp4", "file", "clip"),
+        ("CLIP.MOV", "file", "CLIP"),
+        ("frames/%06d.jpg", "images", "frames"),
+        ("0", "camera", "camera0"),
+        ("-", "pipe", "stdin"),
+        ("rtsp://me:secret@cam.local:554/one?x=1", "stream", "cam.local_one"),
+        ("https://host/a/b.m3u8", "stream", "host_a_b.m3u8"),
+    ],
+)
+def test_words_stand_for_videos(
+    word: str, kind: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = find_videos(word)
+    assert [(source.kind, source.name) for source in found] == [(kind, name)]
+
+
+def test_other_words_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "7").mkdir()
+    for word in ("a.png", "a.gif", "7", ".", "*.png", "100%"):
+        assert find_videos(word) == []
+    assert find_videos("a.gif", animations=True)[0].kind == "file"
+
+
+def test_a_glob_of_videos(tmp_path: Path) -> None:
+    for name in ("b.mp4", "a.mp4", "c.png"):
+        (tmp_path / name).touch()
+    assert [source.name for source in find_videos(str(tmp_path / "*.mp4"))] == ["a", "b"]
+    with pytest.raises(DataError, match="no video was found"):
+        find_videos(str(tmp_path / "x*.mp4"))

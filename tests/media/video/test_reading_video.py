@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from segnet.errors import ConfigError, DataError
+from segnet.media.video.reading import Clip, open_clip
+from video_clips import border, clip_images, noise, tone, write_clip
+
+
+def borders(clip: Clip, **asked: object) -> list[int]:
+    return [border(frame.image) for frame in clip.read(**asked)]
+
+
+def cut_off(path: Path, share: float) -> Path:
+    """The file's first part; its index is in it."""
+    whole = path.read_bytes()
+    assert whole.find(b"moov") < whole.find(b"mdat")
+    path.write_bytes(whole[: int(share * len(whole))])
+    return path
+
+
+def test_frames_come_in_order_with_their_times_and_colors(tmp_path: Path) -> None:
+    colored = np.zeros((48, 64, 3), dtype=np.uint8)
+    colored[:, :32], colored[:, 32:] = (220, 40, 30), (20, 60, 200)
+    clip = open_clip(write_clip(tmp_path / "a.mp4", [colored] * 3))
+    assert (clip.frames, clip.rate, clip.sound) == (3, 25, False)
+    frames = list(clip.read())
+    assert [frame.time for frame in frames] == [0, Fraction(1, 25), Fraction(2, 25)]
+    assert all(np.abs(frame.image[:, 8:24].astype(int) - (220, 40, 30)).max() < 8 for frame in frames)
+    assert not clip.troubles
+
+
+def test_a_variable_frame_rate_keeps_every_time(tmp_path: Path) -> None:
+    times = [0, 40, 200, 210, 700]
+    clip = open_clip(write_clip(tmp_path / "a.mkv", 5, times=times))
+    assert [round(frame.time * 1000) for frame in clip.read()] == times
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"start": 0.2}, range(5, 12)),
+        ({"end": 0.2}, range(5)),
+        ({"start": 0.1, "end": 0.3}, range(3, 8)),
+        ({"every": 5}, (0, 5, 10)),
+        ({"start": 0.12, "every": 3}, (3, 6, 9)),
+    ],
+)
+def test_start_end_and_every_choose_frames(asked: dict[str, float], expected: range, tmp_path: Path) -> None:
+    clip = open_clip(write_clip(tmp_path / "a.mp4", 12))
+    frames = list(clip.read(**asked))
+    assert [border(frame.image) for frame in frames] == [8 + 2 * number for number in expected]
+    first = Fraction(str(asked.get("start", 0)))
+    assert [round(float(frame.time), 6) for frame in frames] == [
+        round(float(Fraction(number, 25) - first), 6) for number in expected
+    ]
+    whole = {"start": 0.0, "end": None, "every": 1}
+    assert abs(clip.expected(**{**whole, **asked}) - len(frames)) <= 1
+
+
+@pytest.mark.parametrize("rotation", [90, 180, -90])
+def test_a_turned_video_is_read_upright(rotation: int, tmp_path: Path) -> None:
+    image = clip_images(1)[0]
+    image[:16] = 255
+    path = write_clip(tmp_path / "a.mp4", [image] * 2, rotation=rotation, aspect=Fraction(4, 3))
+    frame = next(open_clip(path).read())
+    upright = np.rot90(image, rotation // 90)  # both count counterclockwise
+    assert frame.image.shape == upright.shape
+    assert np.abs(frame.image.astype(int) - upright).mean() < 6
+    assert frame.aspect == (Fraction(4, 3) if rotation == 180 else Fraction(3, 4))
+
+
+def test_gray_frames_for_models_of_one_channel(tmp_path: Path) -> None:
+    frame = next(open_clip(write_clip(tmp_path / "a.mp4", 2)).read(channels=1))
+    assert frame.image.shape == (48, 64, 1)
+    with pytest.raises(ConfigError, match="2 channels"):
+        next(open_clip(tmp_path / "a.mp4").read(channels=2))
+
+
+def test_an_animation_is_a_video(tmp_path: Path) -> None:
+    clip = open_clip(write_clip(tmp_path / "a.gif", 4, codec="gif", times=[0, 100, 200, 300]))
+    assert borders(clip) == [8, 10, 12, 14]
+
+
+def test_numbered_images_are_a_video(tmp_path: Path) -> None:
+    for number, image in zip((1, 2, 10, 11), clip_images(4), strict=True):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    clip = open_clip(tmp_path / "%d.png", rate=10)
+    assert [(border(frame.image), frame.time) for frame in clip.read()] == [
+        (8 + 2 * number, Fraction(number, 10)) for number in range(4)
+    ]
+    assert borders(clip, start=0.1, end=0.3) == [10, 12]
+    (tmp_path / "2.png").write_bytes(b"no image")
+    assert borders(clip) == [8, 12, 14]
+    assert len(clip.troubles) == 1
+    assert "2.png" in clip.troubles[0]
+    with pytest.raises(DataError, match="no image of it can be read"):
+        borders(clip, start=5.0)
+
+
+def test_a_video_that_was_cut_off_gives_the_frames_before(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", [*clip_images(2), *noise(10)], options={"movflags": "+faststart"})
+    clip = open_clip(cut_off(path, 0.75))
+    found = borders(clip)
+    assert 4 <= len(found) < 12
+    assert found[:2] == [8, 10]
+    assert any("is cut off: it holds" in trouble and "of the 12 frames" in trouble for trouble in clip.troubles)
+
+
+def test_damage_in_the_middle_is_told_and_the_rest_read(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", noise(12), options={"movflags": "+faststart"})
+    data = bytearray(path.read_bytes())
+    begin = data.find(b"mdat") + 4
+    middle = begin + (len(data) - begin) // 2
+    data[middle : middle + 3000] = bytes(3000)
+    path.write_bytes(data)
+    clip = open_clip(path)
+    frames = list(clip.read())
+    assert 8 <= len(frames) <= 12
+    assert frames[-1].time == Fraction(11, 25)
+    assert len(clip.troubles) == 1
+    assert "is damaged" in clip.troubles[0]
+
+
+def test_a_change_of_size_is_told_and_each_frame_has_its_own(tmp_path: Path) -> None:
+    first = write_clip(tmp_path / "a.ts", 4).read_bytes()
+    second = write_clip(tmp_path / "b.ts", clip_images(4, (32, 48))).read_bytes()
+    (tmp_path / "both.ts").write_bytes(first + second)
+    clip = open_clip(tmp_path / "both.ts")
+    frames = list(clip.read())
+    assert {frame.image.shape[:2] for frame in frames} == {(48, 64), (32, 48)}
+    times = [frame.time for frame in frames]
+    assert times == sorted(set(times))  # although the second part counts from zero again
+    assert "changes from 64x48 to 48x32" in clip.troubles[0]
+
+
+def no_frames(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        container.start_encoding()
+
+
+def sound_alone(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=48000)
+        container.mux(stream.encode(tone(0.1)))
+        container.mux(stream.encode(None))
+
+
+def text(path: Path) -> None:
+    path.write_text("hello\n" * 100)
+
+
+def image(path: Path) -> None:
+    Image.fromarray(clip_images(1)[0]).save(path, format="PNG")
+
+
+def playlist(path: Path) -> None:
+    path.write_text("#EXTM3U\n#EXTINF:1,\n/etc/hostname\n")
+
+
+def without_index(path: Path) -> None:
+    write_clip(path, noise(6))
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (no_frames, "holds no image"),
+        (sound_alone, "holds no image, at most sound"),
+        (text, "cannot be read as a video"),
+        (image, "cannot be read as a video"),
+        (playlist, "cannot be read as a video"),
+        (without_index, "cut off before its index was written"),
+        (lambda path: None, "does not exist"),
+    ],
+)
+def test_what_is_no_video_is_told(make: object, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    make(path)
+    with pytest.raises(DataError, match=told) as caught:
+        list(open_clip(path).read())
+    assert str(path) in str(caught.value)
+
+
+def test_missing_images_and_a_start_beyond_the_end_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there are no such images"):
+        open_clip(tmp_path / "%06d.jpg")
+    clip = open_clip(write_clip(tmp_path / "a.mp4", 4))
+    with pytest.raises(DataError, match="no frame that can be read from 9"):
+        list(clip.read(start=9.0))

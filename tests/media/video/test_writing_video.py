@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from segnet.errors import ConfigError, OutputError
+from segnet.media.video.settings import Codec
+from segnet.media.video.writing import MOVIE_SUFFIXES, MovieFormat, choose_codec, writing
+from video_clips import border, clip_images, decoded, noise, write_clip
+
+
+def write(path: Path, images: list[np.ndarray], times: list[Fraction] | None = None, **form: object) -> Path:
+    with writing(path, images[0].shape[:2], MovieFormat(**form)) as movie:
+        for number, image in enumerate(images):
+            movie.add(image, times[number] if times else Fraction(number, 25))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "held"),
+    [
+        ("a.mp4", "auto", "h264"),
+        ("a.m4v", "auto", "h264"),
+        ("a.mov", "auto", "h264"),
+        ("a.mkv", "auto", "h264"),
+        ("a.webm", "auto", "vp9"),
+        ("a.mp4", "av1", "libdav1d"),
+        ("a.gif", "auto", "gif"),
+    ],
+)
+def test_the_name_and_the_codec_decide_what_is_written(name: str, codec: Codec, held: str, tmp_path: Path) -> None:
+    path = write(tmp_path / name, clip_images(5), codec=codec)
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].codec_context.name == held
+    found = decoded(path)
+    assert [time for time, _ in found] == pytest.approx([number / 25 for number in range(5)], abs=0.001)
+    assert [border(image) for _, image in found] == pytest.approx([8, 10, 12, 14, 16], abs=1)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_times_shape_of_pixels_and_length_are_kept(tmp_path: Path) -> None:
+    times = [Fraction(0), Fraction(1, 25), Fraction(1, 2), Fraction(9, 10)]
+    path = write(tmp_path / "a.mp4", clip_images(4), times, tick=Fraction(1, 12800), aspect=Fraction(4, 3))
+    assert [time for time, _ in decoded(path)] == times
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+        assert container.duration == pytest.approx(940_000, abs=2000)  # the last frame lasts a twenty-fifth
+
+
+@pytest.mark.parametrize("height", [48, 720])
+def test_colors_are_those_that_players_show(height: int, tmp_path: Path) -> None:
+    image = np.full((height, 64, 3), (220, 40, 30), dtype=np.uint8)
+    _, shown = decoded(write(tmp_path / "a.mp4", [image]))[0]
+    assert np.abs(shown.astype(int) - image).max() < 6
+
+
+def test_an_odd_side_gets_its_last_row_and_column_twice(tmp_path: Path) -> None:
+    found = decoded(write(tmp_path / "a.mp4", clip_images(2, (47, 63))))
+    assert found[0][1].shape == (48, 64, 3)
+    assert border(found[1][1]) == 10
+
+
+def test_an_image_of_another_size_is_scaled_and_a_time_that_goes_back_is_mended(tmp_path: Path) -> None:
+    images = [*clip_images(2), np.repeat(np.repeat(clip_images(3)[2], 2, axis=0), 2, axis=1)]
+    found = decoded(write(tmp_path / "a.mp4", images, [Fraction(0), Fraction(1), Fraction(1, 2)]))
+    assert [border(image) for _, image in found] == [8, 10, 12]
+    assert 1 < found[2][0] < 1.001
+
+
+def heard(path: Path) -> tuple[str, float, float]:
+    """Codec, first and last second of the sound."""
+    with av.open(str(path)) as container:
+        name = container.streams.audio[0].codec_context.name
+        frames = list(container.decode(audio=0))
+    return name, frames[0].time, frames[-1].time + frames[-1].samples / frames[-1].sample_rate
+
+
+@pytest.mark.parametrize(("name", "codec"), [("b.mp4", "aac"), ("b.mkv", "aac"), ("b.webm", "opus")])
+def test_sound_is_kept_where_the_file_holds_it_and_else_encoded_anew(
+    name: str, codec: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = write_clip(tmp_path / "a.mp4", 25, sound="aac")
+    with caplog.at_level("INFO", "segnet"):
+        path = write(tmp_path / name, clip_images(25), sound=source)
+    found, first, last = heard(path)
+    assert found == codec
+    assert first == pytest.approx(0, abs=0.03)
+    assert last == pytest.approx(1, abs=0.06)
+    assert ("encoded anew as opus" in caplog.text) == (codec == "opus")
+
+
+def test_sound_begins_and_ends_with_the_images(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mp4", 50, sound="aac")
+    path = write(tmp_path / "b.mp4", clip_images(10), sound=source, start=1.0)
+    assert heard(path)[1:] == pytest.approx((0, 0.4), abs=0.05)
+
+
+def test_a_gif_says_that_it_holds_no_sound(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = write_clip(tmp_path / "a.mp4", 4, sound="aac")
+    with caplog.at_level("INFO", "segnet"):
+        write(tmp_path / "b.gif", clip_images(4), sound=source)
+    assert "sound left out: gif cannot hold aac" in caplog.text
+
+
+def test_another_encoder_stands_in_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
+    with caplog.at_level("INFO", "segnet"):
+        path = write(tmp_path / "a.mp4", clip_images(2))
+    assert "lacks libx264; written with mpeg4" in caplog.text
+    monkeypatch.undo()
+    assert [border(image) for _, image in decoded(path)] == [8, 10]
+
+
+def test_a_codec_that_no_encoder_is_there_for_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(av, "codecs_available", set())
+    with pytest.raises(ConfigError, match="cannot write vp9"):
+        write(tmp_path / "a.webm", clip_images(2))
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_and_codecs_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"a\.avi cannot be written as a movie"):
+        choose_codec(Path("a.avi"), "auto")
+    with pytest.raises(ConfigError, match=r"a\.webm cannot hold h264"):
+        choose_codec(Path("a.webm"), "h264")
+    assert {choose_codec(Path(f"a{suffix}"), "auto") for suffix in MOVIE_SUFFIXES} == {"h264", "vp9", "auto"}
+
+
+def test_a_block_that_raises_leaves_the_old_movie(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"old")
+    with pytest.raises(TypeError, match="data type"):
+        write(path, [*clip_images(1), np.zeros((2, 2, 5), dtype=np.uint8)])
+    assert path.read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@contextmanager
+def little_room() -> Iterator[None]:
+    """Files may grow to 4 KB, as on a disk that is full then; not for longer than the writing, since what pytest prints
+    may go to a file as well."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_a_full_disk_is_told_and_leaves_nothing(name: str, tmp_path: Path) -> None:
+    with little_room(), pytest.raises(OutputError, match=r"cannot be written \(File too large\)"):
+        write(tmp_path / name, noise(30))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="cannot be written"):
+        write(tmp_path / "file" / "a.mp4", clip_images(1))

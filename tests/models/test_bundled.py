@@ -1,0 +1,57 @@
+"""The models that come with the package."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from pathlib import Path
+
+import pytest
+import torch
+
+from segnet.cli.commands import evaluate, predict
+from segnet.data.synthetic.scenes import SAMPLE_SEED, render_scene
+from segnet.inference.predictor import Predictor
+from segnet.labels import CAMVID
+from segnet.metrics.confusion import Scores, confusion
+from segnet.models import checkpoint
+
+ROOT = Path(__file__).parents[1]
+BUNDLED = checkpoint.bundled_models()
+
+
+def test_three_are_bundled_and_the_quick_one_is_taken_unasked() -> None:
+    assert sorted(BUNDLED) == ["bayesian_segnet_basic", "segnet_basic", "segnet_light"]
+    for command in (predict, evaluate):
+        assert inspect.signature(command.run).parameters["model"].default == "segnet_light"
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_the_model_card_tells_the_file_and_its_scores(name: str) -> None:
+    card = (ROOT / "docs" / "models" / f"{name}.md").read_text(encoding="utf-8")
+    scores = checkpoint.load(name).scores
+    assert hashlib.sha256(BUNDLED[name].read_bytes()).hexdigest() in card
+    for score in ("global_accuracy", "class_average", "miou"):
+        assert f"{scores[score]:.4f}" in card
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_a_bundled_model_is_small_and_tells_where_it_comes_from(name: str) -> None:
+    assert BUNDLED[name].stat().st_size <= 4 * 2**20
+    kept = checkpoint.load(name)
+    assert kept.model.config.name == name
+    assert {"data", "terms", "settings", "versions"} <= set(kept.provenance)
+    counts = torch.tensor(kept.scores["confusion"]).numpy()
+    assert kept.scores["miou"] == pytest.approx(Scores(counts, kept.labels).miou)
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_a_bundled_model_labels_the_packaged_street_sensibly(name: str) -> None:
+    """They were trained on photographs alone; a drawn street is enough like one for the large classes to be found."""
+    image, truth = render_scene(SAMPLE_SEED)
+    mask = Predictor.load(name, device="cpu")(image).mask
+    counts = confusion(torch.from_numpy(mask), torch.from_numpy(truth), CAMVID.classes)
+    scores = Scores(counts.numpy(), CAMVID)
+    assert scores.global_accuracy > 0.7
+    found = dict(zip(CAMVID.names, scores.iou, strict=True))
+    assert min(found[name] for name in ("Sky", "Road", "Pavement", "Tree", "Car")) > 0.5

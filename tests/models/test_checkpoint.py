@@ -1,0 +1,288 @@
+"""Model files: what goes in comes out, and what is damaged is refused with its name."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from segnet.errors import ModelError, OutputError
+from segnet.labels import ClassTable
+from segnet.models.checkpoint import bundled_models, find, load, save
+from segnet.models.segnet import SegNet
+
+
+@pytest.fixture
+def trained(narrow: SegNet) -> SegNet:
+    """As after training: statistics are not neutral, variances beyond float16."""
+    for module in narrow.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean)
+            nn.init.uniform_(module.running_var, 1.0, 2.0)
+            module.num_batches_tracked += 9
+    narrow.encoder.stages[0][0].bn.running_var.fill_(1e6)
+    return narrow
+
+
+@pytest.fixture
+def file(trained: SegNet, five_labels: ClassTable, tmp_path: Path) -> Path:
+    return save(trained, five_labels, tmp_path / "model.safetensors")
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any], dict[str, Tensor]], Any]) -> None:
+    """The same file with another description or other tensors."""
+    with safe_open(path, framework="pt") as opened:
+        header = json.loads(opened.metadata()["segnet"])
+        state = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
+    change(header, state)
+    save_file(state, path, metadata={"segnet": json.dumps(header)})
+
+
+@torch.no_grad()
+def test_a_model_comes_back_as_it_was_saved(trained: SegNet, five_labels: ClassTable, tmp_path: Path):
+    path = tmp_path / "new" / "folder" / "model.safetensors"
+    provenance, scores = {"data": "camvid", "epochs": 3, "licence": "Übung"}, {"miou": 0.5, "per_class": {"sky": None}}
+    assert save(trained, five_labels, path, provenance=provenance, scores=scores) == path
+    kept = load(str(path))
+    assert (kept.labels, kept.provenance, kept.scores, kept.path) == (five_labels, provenance, scores, path)
+    assert kept.model.config == trained.config
+    assert not kept.model.training
+    state = kept.model.state_dict()
+    for name, value in trained.state_dict().items():
+        assert state[name].dtype == value.dtype
+        assert torch.equal(state[name], value), name
+    image = torch.rand(1, 3, 13, 11)
+    assert torch.equal(kept.model(image), trained.eval()(image))
+
+
+def test_saving_leaves_the_model_as_it_is(trained: SegNet, five_labels: ClassTable, tmp_path: Path):
+    before = {name: value.clone() for name, value in trained.state_dict().items()}
+    save(trained.to(memory_format=torch.channels_last), five_labels, tmp_path / "m.safetensors", half=True)
+    assert trained.training
+    assert all(torch.equal(value, before[name]) for name, value in trained.state_dict().items())
+    assert all(parameter.dtype == torch.float32 for parameter in trained.parameters())
+
+
+@torch.no_grad()
+def test_half_keeps_filters_in_float16_and_everything_else_in_float32(
+    trained: SegNet, five_labels: ClassTable, tmp_path: Path
+):
+    path = save(trained, five_labels, tmp_path / "half.safetensors", half=True)
+    with safe_open(path, framework="pt") as opened:
+        kinds = {name: opened.get_tensor(name).dtype for name in opened.keys()}  # noqa: SIM118
+    for name, kind in kinds.items():
+        if name.endswith("conv.weight") or name == "classifier.weight":
+            assert kind == torch.float16, name
+        elif not name.endswith("num_batches_tracked"):
+            assert kind == torch.float32, name
+    kept = load(path).model
+    assert all(parameter.dtype == torch.float32 for parameter in kept.parameters())
+    image = torch.rand(2, 3, 13, 11)
+    exact, rounded = trained.eval()(image), kept(image)
+    assert (exact - rounded).norm() < 0.02 * exact.norm()
+    assert torch.equal(kept.encoder.stages[0][0].bn.running_var, trained.encoder.stages[0][0].bn.running_var)
+
+
+def test_half_takes_nearly_half_the_bytes_of_the_filters(trained: SegNet, five_labels: ClassTable, tmp_path: Path):
+    filters = sum(p.numel() for p in trained.parameters() if p.ndim == 4)
+    whole = save(trained, five_labels, tmp_path / "whole.safetensors").stat().st_size
+    half = save(trained, five_labels, tmp_path / "half.safetensors", half=True).stat().st_size
+    assert abs(whole - half - 2 * filters) <= 256  # the headers name other types and places
+
+
+def test_a_class_table_of_another_length_is_not_saved(trained: SegNet, tmp_path: Path):
+    with pytest.raises(ModelError, match="network has 5 classes but the class table 2"):
+        save(trained, ClassTable.from_names(["a", "b"]), tmp_path / "model.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(
+    trained: SegNet, five_labels: ClassTable, file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    old = file.read_bytes()
+
+    def write_half(self: Path, data: bytes) -> int:
+        with self.open("wb") as opened:
+            opened.write(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write_half)
+    trained.classifier.bias.data += 1
+    with pytest.raises(OutputError, match=r"model\.safetensors cannot be written \(No space left"):
+        save(trained, five_labels, file)
+    assert file.read_bytes() == old
+    assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 0.9, 0.999])
+def test_a_cut_off_file_is_refused(file: Path, share: float):
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(ModelError, match=r"model\.safetensors: is not a readable model file"):
+        load(file)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"hello, this is a text\n", b"\x00" * 64, b"\xff" * 64, b"PK\x03\x04" + b"x" * 99, b"\x02" + 7 * b"\x00" + b"{]"],
+)
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="is not a readable model file"):
+        load(path)
+
+
+def test_a_pickle_is_refused_and_never_run(tmp_path: Path):
+    path = tmp_path / "model.pth"
+    torch.save({"state_dict": {"a": torch.rand(2)}}, path)
+    with pytest.raises(ModelError, match="is not a readable model file"):
+        load(path)
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
+def test_weights_of_another_program_are_refused(tmp_path: Path, metadata: dict[str, str] | None):
+    save_file({"weight": torch.rand(2)}, tmp_path / "other.safetensors", metadata=metadata)
+    with pytest.raises(ModelError, match="was not written by segnet"):
+        load(tmp_path / "other.safetensors")
+
+
+DEEP = 100_000 * "[" + 100_000 * "]"
+
+
+@pytest.mark.parametrize(
+    "description", ["{", "", "[1]", "3", '"text"', "{}", "null", DEEP, '{"version": ' + 5000 * "1" + "}"]
+)
+def test_a_damaged_description_is_refused(tmp_path: Path, description: str):
+    save_file({"weight": torch.rand(2)}, tmp_path / "m.safetensors", metadata={"segnet": description})
+    with pytest.raises(ModelError, match="the description in the file is damaged"):
+        load(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_another_version_is_refused(file: Path, version: object):
+    rewrite(file, lambda header, _: header.update(version=version))
+    with pytest.raises(ModelError, match=f"has format version {version}, this program reads 1"):
+        load(file)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header: header.pop("model"),
+        lambda header: header.pop("labels"),
+        lambda header: header.update(model=None),
+        lambda header: header.update(model="segnet"),
+        lambda header: header.update(model=[]),
+        lambda header: header.update(scores=[]),
+        lambda header: header.update(provenance=None),
+        lambda header: header["model"].update(kernel=3.0),
+        lambda header: header["model"].update(in_channels=3.0),
+        lambda header: header["model"].update(encoder=[[64.5]]),
+        lambda header: header["model"].update(std=[float("nan")]),
+        lambda header: header["labels"].update(colors=[[float("inf"), 0, 0]]),
+        lambda header: header["model"].update(depth=3),
+        lambda header: header["model"].pop("encoder"),
+        lambda header: header["model"].update(encoder=[], decoder=[]),
+        lambda header: header["model"].update(kernel="three"),
+        lambda header: header["model"].update(classes=0),
+        lambda header: header.update(labels=[]),
+        lambda header: header["labels"].update(colors=[[0, 0]]),
+    ],
+)
+def test_a_description_that_describes_no_network_is_refused(file: Path, change: Callable[[dict[str, Any]], Any]):
+    rewrite(file, lambda header, _: change(header))
+    with pytest.raises(ModelError, match="the description in the file cannot be used"):
+        load(file)
+
+
+def test_a_description_that_is_nested_too_deeply_is_refused(file: Path):
+    widths: list[Any] = []
+    for _ in range(700):
+        widths = [widths]
+    rewrite(file, lambda header, _: header["model"].update(encoder=widths))
+    with pytest.raises(ModelError, match="the description in the file cannot be used"):
+        load(file)
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        (None, {"in_channels": 10**12}),
+        ("encoder", {"kernel": 10**4000 + 1}),
+        ("encoder", {"kernel": 10**6 + 1}),
+        ("encoder", {"widths": [[10**12], [10**12], [10**12]]}),
+        ("encoder", {"widths": [[4] * 10**5, [6], [8]]}),
+        ("decoder", {"classifier_kernel": 10**6 + 1}),
+        ("decoder", {"upsampling": "learned", "widths": [[10**9], [], []]}),
+    ],
+)
+def test_a_network_larger_than_its_file_is_refused_before_it_is_built(
+    file: Path, part: str | None, change: dict[str, Any]
+):
+    rewrite(file, lambda header, _: (header["model"][part] if part else header["model"]).update(change))
+    told = ["describes more or wider", "must be odd", "cannot be built", "has shape", "is missing", "does not have"]
+    with pytest.raises(ModelError, match="|".join(told)):
+        load(file)
+
+
+def test_loading_draws_no_random_numbers_of_the_caller(file: Path):
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    load(file)
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_a_class_table_of_another_length_is_refused(file: Path):
+    rewrite(file, lambda header, _: header.update(labels=ClassTable.from_names(["a", "b"]).to_dict()))
+    with pytest.raises(ModelError, match="network has 5 classes but the class table 2"):
+        load(file)
+
+
+def test_a_missing_tensor_is_named(file: Path):
+    rewrite(file, lambda _, state: state.pop("classifier.bias"))
+    with pytest.raises(ModelError, match=r"tensor classifier\.bias is missing"):
+        load(file)
+
+
+def test_an_unknown_tensor_is_named(file: Path):
+    rewrite(file, lambda _, state: state.update(extra=torch.rand(2)))
+    with pytest.raises(ModelError, match="holds the tensor extra, which a narrow does not have"):
+        load(file)
+
+
+def test_a_misshapen_tensor_is_named(file: Path):
+    rewrite(file, lambda _, state: state.update({"classifier.bias": torch.rand(4)}))
+    with pytest.raises(ModelError, match=r"classifier\.bias has shape \(4,\), expected \(5,\)"):
+        load(file)
+
+
+def test_a_model_with_dropout_fits_the_file_of_one_without(file: Path):
+    rewrite(file, lambda header, _: header["model"].update(dropout=0.5))
+    assert any(isinstance(module, nn.Dropout) for module in load(file).model.modules())
+
+
+def test_bundled_models_are_found_by_name(file: Path, monkeypatch: pytest.MonkeyPatch):
+    for name, path in bundled_models().items():
+        assert find(name) == path
+        assert path.suffix == ".safetensors"
+        assert load(name).labels.classes > 0
+    monkeypatch.chdir(file.parent)
+    assert find("model.safetensors") == Path("model.safetensors")
+
+
+def test_what_is_neither_file_nor_bundled_is_refused_with_what_there_is(tmp_path: Path):
+    with pytest.raises(ModelError, match="neither such a model file nor a bundled model") as caught:
+        find("segnet_enormous")
+    assert all(name in str(caught.value) for name in bundled_models())
+    with pytest.raises(ModelError, match="neither such a model file"):
+        load(tmp_path)

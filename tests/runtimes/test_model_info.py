@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segnet.errors import ModelError
+from segnet.labels import CAMVID, ClassTable
+from segnet.runtimes.model_info import ModelInfo
+
+FILE = Path("some/model.onnx")
+FULL = ModelInfo(
+    name="toy",
+    labels=ClassTable.from_names(["Straße", 'a "quoted" <name>', "道"]),
+    channels=1,
+    output="mask",
+    size=(37, 42),
+    batch=2,
+    precision="int8",
+    samples=16,
+    provenance={"licence": "CC BY 4.0", "settings": {"lr": 0.1}},
+    scores={"miou": 0.5},
+)
+
+
+def table(**changes: Any) -> str:
+    return json.dumps({**json.loads(FULL.to_json()), **changes})
+
+
+@pytest.mark.parametrize("info", [FULL, ModelInfo(name="plain", labels=CAMVID)])
+def test_what_is_written_comes_back(info: ModelInfo) -> None:
+    assert ModelInfo.from_json(info.to_json(), FILE) == info
+
+
+def test_other_programs_find_plain_json() -> None:
+    found = json.loads(FULL.to_json())
+    assert found["labels"]["names"] == ["Straße", 'a "quoted" <name>', "道"]
+    assert len(found["labels"]["colors"]) == 3
+    assert (found["size"], found["batch"], found["output"], found["channels"]) == ([37, 42], 2, "mask", 1)
+    assert found["provenance"]["licence"] == "CC BY 4.0"
+    assert found["samples"] == 16
+
+
+def test_files_of_before_samples_draw_none() -> None:
+    found = json.loads(FULL.to_json())
+    del found["samples"]
+    assert ModelInfo.from_json(json.dumps(found), FILE).samples is None
+
+
+@pytest.mark.parametrize("text", [None, ""])
+def test_a_file_that_says_nothing_is_told(text: str | None) -> None:
+    with pytest.raises(ModelError, match=r"some/model.onnx: does not say which classes it knows; .*'segnet export'"):
+        ModelInfo.from_json(text, FILE)
+
+
+def test_another_version_is_told() -> None:
+    with pytest.raises(ModelError, match="was written by another version of segnet"):
+        ModelInfo.from_json(table(version=2), FILE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "null",
+        "[" * 100_000,
+        "{}",
+        '{"version": 1}',
+        table(labels={"names": ["a"]}),
+        table(labels=7),
+        table(size=[1]),
+        table(size=3),
+        table(surprise=1),
+    ],
+)
+def test_damage_is_told(text: str) -> None:
+    with pytest.raises(ModelError, match=r"some/model.onnx: what the file says of itself is damaged"):
+        ModelInfo.from_json(text, FILE)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"output": "boxes"},
+        {"channels": 0},
+        {"channels": "3"},
+        {"channels": True},
+        {"size": ["a", "b"]},
+        {"size": [0, 5]},
+        {"batch": 0},
+        {"batch": 1.5},
+        {"samples": 0},
+        {"samples": "16"},
+        {"name": 1},
+        {"precision": None},
+        {"scores": []},
+        {"provenance": "mine"},
+    ],
+)
+def test_values_that_cannot_be_are_told(changes: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match=r"some/model.onnx: what the file says of itself cannot be used"):
+        ModelInfo.from_json(table(**changes), FILE)

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from segnet.errors import ConfigError
+from segnet.system import devices
+from segnet.system.devices import pick_device, pick_precision
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"precision 'int4' is unknown; choose auto, float32 or bf16"):
+        pick_precision("int4", torch.device("cpu"))
+
+
+def test_a_named_precision_is_taken_as_it_is() -> None:
+    cpu = torch.device("cpu")
+    assert (pick_precision("float32", cpu), pick_precision("bf16", cpu)) == (torch.float32, torch.bfloat16)
+
+
+@pytest.mark.parametrize(("half", "taken"), [(0.5, torch.bfloat16), (0.9, torch.float32)])
+def test_auto_takes_bf16_on_a_cpu_only_where_it_is_much_quicker(
+    monkeypatch: pytest.MonkeyPatch, half: float, taken: torch.dtype
+) -> None:
+    seconds = {torch.float32: 1.0, torch.bfloat16: half}
+    monkeypatch.setattr(devices, "_product_seconds", seconds.__getitem__)
+    assert pick_precision("auto", torch.device("cpu")) == taken
+
+
+def test_auto_takes_bf16_on_cuda_and_float32_elsewhere() -> None:
+    assert pick_precision("auto", torch.device("cuda")) == torch.bfloat16
+    assert pick_precision("auto", torch.device("mps")) == torch.float32
+
+
+def test_the_timing_is_a_positive_number_of_seconds() -> None:
+    assert devices._product_seconds(torch.float32) > 0
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:99", "CPU!"])
+def test_an_unknown_device_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be used") as caught:
+        pick_device(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_auto_takes_what_is_there() -> None:
+    assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert pick_device("cpu") == torch.device("cpu")

@@ -1,0 +1,101 @@
+"""Muon steps are orthogonal for filter banks; everything else is PyTorch's AdamW."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from segnet.training.optimizers import Muon, orthogonalized
+
+
+def small_net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 1))
+
+
+def gradients(net: nn.Module, seed: int) -> None:
+    net.zero_grad()
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in net.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+
+
+def test_orthogonalized_has_the_directions_of_the_singular_value_decomposition() -> None:
+    matrix = torch.randn(16, 40, generator=torch.Generator().manual_seed(1))
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    for given, expected in ((matrix, left @ right), (matrix.T, (left @ right).T)):
+        found = orthogonalized(given)
+        assert found.shape == given.shape
+        values = torch.linalg.svdvals(found)
+        assert values.min() > 0.6
+        assert values.max() < 1.3
+        assert torch.nn.functional.cosine_similarity(found.flatten(), expected.flatten(), dim=0) > 0.97
+
+
+def test_scale_of_the_gradient_does_not_matter_to_a_filter_bank() -> None:
+    small, large = small_net(), small_net()
+    for net, factor in ((small, 1.0), (large, 1024.0)):
+        gradients(net, 2)
+        net[0].weight.grad *= factor
+        Muon(net, lr=0.1, weight_decay=0.0, spared=(net[3],)).step()
+    torch.testing.assert_close(small[0].weight, large[0].weight, rtol=0, atol=1e-3)
+
+
+def test_everything_but_the_filters_goes_exactly_as_adamw() -> None:
+    mine, plain = small_net(), small_net()
+    muon = Muon(mine, lr=0.25, weight_decay=0.1, spared=(mine[3],))
+    vectors = [parameter for parameter in plain.parameters() if parameter.ndim == 1]
+    adamw = torch.optim.AdamW(
+        [{"params": [plain[3].weight], "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}], lr=0.01
+    )
+    for seed in range(3):
+        gradients(mine, seed)
+        gradients(plain, seed)
+        muon.step()
+        adamw.step()
+    for (name, left), right in zip(mine.named_parameters(), plain.parameters(), strict=True):
+        if name != "0.weight":
+            torch.testing.assert_close(left, right, rtol=0, atol=0)
+
+
+def test_weight_decay_shrinks_filters_by_lr_times_decay() -> None:
+    net = small_net()
+    before = net[0].weight.detach().clone()
+    net[0].weight.grad = torch.zeros_like(before)
+    Muon(net, lr=0.5, weight_decay=0.2).step()
+    torch.testing.assert_close(net[0].weight, before * 0.9)
+
+
+def test_frozen_parameters_stay_and_a_closure_is_called_once() -> None:
+    net = small_net()
+    net[0].requires_grad_(False)
+    before = net[0].weight.clone()
+    calls = []
+
+    def closure() -> torch.Tensor:
+        calls.append(1)
+        loss = net(torch.ones(1, 3, 4, 4)).square().mean()
+        loss.backward()
+        return loss
+
+    loss = Muon(net, lr=0.1, weight_decay=0.0).step(closure)
+    assert calls == [1]
+    assert loss.item() > 0
+    assert torch.equal(net[0].weight, before)
+
+
+def test_a_saved_state_goes_on_as_if_never_stopped() -> None:
+    straight, stopped = small_net(), small_net()
+    first = Muon(straight, lr=0.1, weight_decay=0.01)
+    second = Muon(stopped, lr=0.1, weight_decay=0.01)
+    for seed in range(2):
+        for net, optimizer in ((straight, first), (stopped, second)):
+            gradients(net, seed)
+            optimizer.step()
+    resumed = Muon(stopped, lr=0.1, weight_decay=0.01)
+    resumed.load_state_dict(second.state_dict())
+    for net, optimizer in ((straight, first), (stopped, resumed)):
+        gradients(net, 9)
+        optimizer.step()
+    for left, right in zip(straight.parameters(), stopped.parameters(), strict=True):
+        assert torch.equal(left, right)
