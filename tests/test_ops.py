@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from segnet import ops
 from segnet.errors import ShapeError
-from segnet.ops import max_pool, max_unpool, portable_ops
+from segnet.ops import max_pool, max_unpool
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
@@ -280,52 +280,25 @@ def test_the_exported_program_holds_standard_operators_only() -> None:
     assert not any("unpool" in target or "index" in target or "scatter" in target for target in targets)
 
 
-@pytest.mark.parametrize("kind", ["numbers", "ties", "-inf"])
-@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape[0]])
-def test_portable_ops_give_the_same_numbers(shape: tuple[int, ...], kind: str) -> None:
-    x = drawn(kind, shape)
-    with portable_ops():
-        values, code = max_pool(x)
-        y = max_unpool(values, code, (shape[2], shape[3]))
+def exported_there_and_back(x: torch.Tensor) -> torch.Tensor:
+    """In the form that exporters see."""
+    values, code = ops._portable_pool(x)
     assert code.shape == values.shape
     assert torch.equal(values, max_pool(x)[0])
-    assert torch.equal(y, there_and_back(x))
+    return ops._portable_unpool(values, code, (x.shape[2], x.shape[3]))
+
+
+@pytest.mark.parametrize("kind", ["numbers", "ties", "-inf"])
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape[0]])
+def test_the_exported_form_gives_the_same_numbers(shape: tuple[int, ...], kind: str) -> None:
+    x = drawn(kind, shape)
+    assert torch.equal(exported_there_and_back(x), there_and_back(x))
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 4187, 1), (1, 1, 1, 4187), (1, 1, 4096, 1), (1, 1, 6000, 1)])
-def test_portable_ops_are_exact_on_long_sides(shape: tuple[int, ...]) -> None:
+def test_the_exported_form_is_exact_on_long_sides(shape: tuple[int, ...]) -> None:
     x = torch.randn(shape)
-    with portable_ops():
-        y = there_and_back(x)
-    assert torch.equal(y, pytorch_there_and_back(x))
-
-
-def test_portable_ops_refuse_what_does_not_belong_together() -> None:
-    x = torch.randn(1, 2, 6, 8)
-    packed = max_pool(x)[1]
-    with portable_ops():
-        values, code = max_pool(x)
-        with pytest.raises(ShapeError, match=r"does not fit values of 3x4"):
-            max_unpool(values, code, (4, 8))
-        for other in (packed, code[:, :1], code[..., :3], code.int()):
-            with pytest.raises(ShapeError, match=r"need floating point \(1, 2, 3, 4\): give the code"):
-                max_unpool(values, other, (6, 8))
-    with pytest.raises(ShapeError, match="give the code that max_pool returned"):
-        max_unpool(values, code, (6, 8))
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning")
-def test_portable_ops_let_torchscript_trace() -> None:
-    x = torch.randn(1, 2, 7, 10)
-    with portable_ops():
-        traced = torch.jit.trace(TwoStages(), x)
-    assert torch.equal(traced(x), TwoStages()(x))
-
-
-def test_portable_ops_end_with_their_block() -> None:
-    with pytest.raises(ShapeError), portable_ops():
-        max_pool(torch.zeros(3))
-    assert max_pool(torch.zeros(1, 1, 2, 2))[1].dtype == torch.uint8
+    assert torch.equal(exported_there_and_back(x), pytorch_there_and_back(x))
 
 
 @pytest.mark.parametrize(

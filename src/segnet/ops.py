@@ -13,7 +13,6 @@ PyTorch's own pooling runs inside; its int64 indices are gone before `max_pool` 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -23,10 +22,9 @@ from torch.autograd import Function
 
 from segnet.errors import ShapeError
 
-__all__ = ["max_pool", "max_unpool", "portable_ops"]
+__all__ = ["max_pool", "max_unpool"]
 
 PIXELS_AT_ONCE = 2**20  # on the CPU; keeps the temporary buffers at 8 MB, and was the fastest of 2**18 to 2**24
-_portable = False
 
 
 def max_pool(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -41,8 +39,8 @@ def max_pool(x: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         values: (N, C, h, w) with h = ceil(H/2) and w = ceil(W/2), in the dtype of `x`.
-        code: uint8 (N, C, ceil(h*w/4)), to be handed to `max_unpool` as it is. In `torch.export`, and inside
-            `portable_ops`, it is the positions themselves, (N, C, h, w) in the dtype of `x`.
+        code: uint8 (N, C, ceil(h*w/4)), to be handed to `max_unpool` as it is. In `torch.export` it is the
+            positions themselves, (N, C, h, w) in the dtype of `x`.
 
     Raises:
         ShapeError: `x` is not such a tensor.
@@ -53,7 +51,7 @@ def max_pool(x: Tensor) -> tuple[Tensor, Tensor]:
         tensor([[[[0., 5., 2.]]]])
     """
     _check_map("x", x)
-    if _portable or torch.compiler.is_exporting():
+    if torch.compiler.is_exporting():
         return _portable_pool(x)
     values, code = _Pool.apply(x)  # type: ignore[no-untyped-call]
     return values, code
@@ -62,8 +60,8 @@ def max_pool(x: Tensor) -> tuple[Tensor, Tensor]:
 def max_unpool(values: Tensor, code: Tensor, size: tuple[int, int]) -> Tensor:
     """Put every value where `max_pool` found the maximum, and zero everywhere else.
 
-    Equal to `F.max_unpool2d` bit for bit; in `torch.export`, and inside `portable_ops`, only as far as no odd side is
-    above 4187 pixels. The code may be used any number of times, with any values.
+    Equal to `F.max_unpool2d` bit for bit; in `torch.export` only as far as no odd side is above 4187 pixels. The code
+    may be used any number of times, with any values.
 
     Args:
         values: any floating dtype, (N, C, h, w). Contiguous and channels_last are kept.
@@ -80,28 +78,7 @@ def max_unpool(values: Tensor, code: Tensor, size: tuple[int, int]) -> Tensor:
     if torch.compiler.is_exporting():
         return _portable_unpool(values, code, size)
     _check_code(values, code, size)
-    if _portable:
-        return _portable_unpool(values, code, size)
     return _unpool(values, code, size, _is_channels_last(values))
-
-
-@contextmanager
-def portable_ops() -> Iterator[None]:
-    """Use the exporters' form inside, for tracers that do not go through `torch.export`, such as TorchScript.
-
-    Whatever goes through `torch.export` uses that form unasked. It gives the same numbers, for inference: gradients of
-    equal maxima, the sign of a zero and the position that a window with a NaN remembers may differ. On odd sides
-    above 4187 pixels it may unpool to wrong places.
-
-    The switch is one for the whole process: other threads are switched as well, and a code made inside is refused
-    outside.
-    """
-    global _portable
-    before, _portable = _portable, True
-    try:
-        yield
-    finally:
-        _portable = before
 
 
 def _check_map(name: str, x: Tensor) -> None:
@@ -117,11 +94,10 @@ def _check_code(values: Tensor, code: Tensor, size: tuple[int, int]) -> None:
         raise ShapeError(
             f"size {tuple(size)} does not fit values of {h}x{w}: give the (H, W) of the map that was pooled"
         )
-    shape = tuple(values.shape) if _portable else (*values.shape[:2], _quarter(h * w))
-    if code.shape != shape or (not code.is_floating_point() if _portable else code.dtype != torch.uint8):
+    shape = (*values.shape[:2], _quarter(h * w))
+    if code.shape != shape or code.dtype != torch.uint8:
         raise ShapeError(
-            f"code is {code.dtype} {tuple(code.shape)}, but values of {tuple(values.shape)} need "
-            f"{'floating point' if _portable else 'torch.uint8'} {shape}: "
+            f"code is {code.dtype} {tuple(code.shape)}, but values of {tuple(values.shape)} need torch.uint8 {shape}: "
             "give the code that max_pool returned for a map of this size"
         )
 
@@ -292,8 +268,12 @@ def _quarter(windows: int) -> int:
     return (windows + 3) // 4
 
 
-# The exporters' form: few nodes, each of them known to ONNX, OpenVINO and XNNPACK.
 def _portable_pool(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The exporters' form: few nodes, each of them known to ONNX, OpenVINO and XNNPACK.
+
+    It gives the same numbers, for inference: gradients of equal maxima, the sign of a zero and the position that a
+    window with a NaN remembers may differ. On odd sides above 4187 pixels it may unpool to wrong positions.
+    """
     x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2), value=-float("inf"))
     corners = [x[:, :, row::2, column::2] for row in (0, 1) for column in (0, 1)]
     upper, lower = torch.maximum(corners[0], corners[1]), torch.maximum(corners[2], corners[3])
