@@ -35,7 +35,7 @@ TOLERANCE = BoundaryConfig().tolerance
 CHOICES = {
     "as the package does": BoundaryConfig(),
     "one to one": BoundaryConfig(matching=True),
-    "points that touch void ignored": BoundaryConfig(void="ignored"),
+    "points that touch void ignored": BoundaryConfig(ignore_index="ignored"),
     "tolerance 0.50 %": BoundaryConfig(tolerance=0.005),
     "tolerance 0.25 %": BoundaryConfig(tolerance=0.0025),
 }

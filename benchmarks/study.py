@@ -65,7 +65,7 @@ def leave_out(source: Source, drive: str) -> Sets:
     held = [sample for sample in (*train_set.samples, *val_set.samples) if sample.name.startswith(drive)]
     if not others or not held:
         raise SystemExit(f"no training image, or every one, has a name that begins with {drive}")
-    return train_set.only(others), SegmentationDataset(held, source.labels, void=source.void)
+    return train_set.only(others), SegmentationDataset(held, source.labels, ignore_index=source.ignore_index)
 
 
 def learn_and_score(

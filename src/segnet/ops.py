@@ -286,6 +286,6 @@ def _portable_pool(x: Tensor) -> tuple[Tensor, Tensor]:
 def _portable_unpool(values: Tensor, code: Tensor, size: tuple[int, int]) -> Tensor:
     rows, columns = (torch.arange(side, device=values.device) % 2 for side in size)
     here = (rows[:, None] * 2 + columns).to(values.dtype)
-    # Nearest by size, not by factor and crop: one exported program cannot hold the crop for sizes it is not told.
+    # Nearest by size, not by factor and crop: a program of dynamic sizes cannot hold the crop.
     x = F.interpolate(values, size=size, mode="nearest")
     return torch.where(F.interpolate(code, size=size, mode="nearest") == here, x, 0.0)

@@ -124,7 +124,7 @@ def test_a_changed_mask_is_counted_again(data: SegmentationDataset):
 
 def test_another_void_is_counted_again(data: SegmentationDataset):
     count_classes(data)
-    other = SegmentationDataset(data.samples, LABELS, void=(255, 0))
+    other = SegmentationDataset(data.samples, LABELS, ignore_index=(255, 0))
     assert count_classes(other).pixels.tolist() == [0, 4, 1, 0]
 
 
@@ -151,7 +151,7 @@ def test_an_unknown_balance_is_refused_with_the_known_ones(data: SegmentationDat
 @pytest.mark.parametrize("balance", ["none", "median", "sqrt_median"])
 def test_masks_of_nothing_but_void_are_refused(balance: str):
     nothing = ClassCounts(np.zeros(4, np.int64), np.zeros(4, np.int64))
-    with pytest.raises(DataError, match="nothing but void"):
+    with pytest.raises(DataError, match="ignored pixels only"):
         class_weights(nothing, balance, LABELS)
 
 

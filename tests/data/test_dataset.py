@@ -49,17 +49,17 @@ def test_a_gray_channel_is_made_of_the_colors(tmp_path: Path):
 
 
 def test_every_void_value_of_the_files_becomes_255(tmp_path: Path):
-    assert one(tmp_path, [[0, 1, 2, 11, 200]], void=(11, 200))[0]["mask"].tolist() == [[0, 1, 2, 255, 255]]
+    assert one(tmp_path, [[0, 1, 2, 11, 200]], ignore_index=(11, 200))[0]["mask"].tolist() == [[0, 1, 2, 255, 255]]
 
 
 def test_a_class_may_be_declared_void(tmp_path: Path):
-    assert one(tmp_path, [[0, 1, 2]], void=(0,))[0]["mask"].tolist() == [[255, 1, 2]]
+    assert one(tmp_path, [[0, 1, 2]], ignore_index=(0,))[0]["mask"].tolist() == [[255, 1, 2]]
 
 
 @pytest.mark.parametrize("void", [1000, 65535])
 def test_void_values_beyond_a_byte_work_with_masks_of_both_depths(tmp_path: Path, void: int):
-    assert one(tmp_path, [[0, 2]], void=(void,))[0]["mask"].tolist() == [[0, 2]]
-    deep = one(tmp_path, [[0, void, 2]], dtype=np.uint16, void=(void,))
+    assert one(tmp_path, [[0, 2]], ignore_index=(void,))[0]["mask"].tolist() == [[0, 2]]
+    deep = one(tmp_path, [[0, void, 2]], dtype=np.uint16, ignore_index=(void,))
     assert deep[0]["mask"].tolist() == [[0, 255, 2]]
 
 
@@ -68,7 +68,13 @@ def test_a_value_out_of_range_is_told_with_file_value_and_pixel_count(tmp_path: 
     with pytest.raises(DataError) as caught:
         data[0]
     told = str(caught.value)
-    for part in ("a_mask.png", "value 7 on 2 pixels", "value 9 on 1 pixels", "classes are 0 to 2", "void is 255"):
+    for part in (
+        "a_mask.png",
+        "value 7 on 2 pixels",
+        "value 9 on 1 pixels",
+        "classes are 0 to 2",
+        "ignored values are 255",
+    ):
         assert part in told
 
 
@@ -84,12 +90,12 @@ def test_sixteen_bit_values_do_not_wrap_around(tmp_path: Path):
 
 def test_a_black_and_white_mask_is_recognized_when_void_is_another_value(tmp_path: Path):
     with pytest.raises(DataError, match="look like a two-class mask"):
-        one(tmp_path, [[0, 255]], void=())[0]
+        one(tmp_path, [[0, 255]], ignore_index=())[0]
 
 
 def test_no_void_is_said(tmp_path: Path):
-    with pytest.raises(DataError, match="void is not used"):
-        one(tmp_path, [[0, 9]], void=())[0]
+    with pytest.raises(DataError, match="ignored values are not used"):
+        one(tmp_path, [[0, 9]], ignore_index=())[0]
 
 
 def test_a_mask_of_another_size_is_refused_with_both_sizes(tmp_path: Path):
@@ -131,8 +137,8 @@ def test_an_impossible_size_is_refused(size: tuple[int, int]):
 
 @pytest.mark.parametrize("void", [-1, 65536, 10**12])
 def test_a_void_value_that_no_file_can_hold_is_refused(void: int):
-    with pytest.raises(ConfigError, match=f"void value {void} is not possible"):
-        SegmentationDataset([], LABELS, void=(255, void))
+    with pytest.raises(ConfigError, match=f"ignore_index={void} is not possible"):
+        SegmentationDataset([], LABELS, ignore_index=(255, void))
 
 
 def test_samples_of_one_size_become_a_batch(camvid):

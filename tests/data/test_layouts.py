@@ -45,12 +45,12 @@ def test_classes_beside_a_pair_list_replace_those_of_camvid(tmp_path: Path) -> N
     text(tmp_path / "pairs.txt", "images/a.png masks/a.png\n")
     text(tmp_path / "classes.txt", "even\nodd\n")
     source = open_source(tmp_path / "pairs.txt")
-    assert (source.labels.names, source.void) == (("even", "odd"), (255,))
+    assert (source.labels.names, source.ignore_index) == (("even", "odd"), (255,))
 
 
 def test_camvid_folders(camvid_root: Path):
     source = open_source(str(camvid_root))
-    assert (source.layout, source.labels, source.void) == ("CamVid folders", CAMVID, (11,))
+    assert (source.layout, source.labels, source.ignore_index) == ("CamVid folders", CAMVID, (11,))
     assert {split: len(samples) for split, samples in source.splits.items()} == {"train": 6, "val": 3}
     for sample in source.splits["val"]:
         assert sample.image == camvid_root / "val" / f"{sample.name}.png"
@@ -62,7 +62,7 @@ def test_one_split_as_a_dataset(camvid_root: Path):
     data = open_dataset(camvid_root, split="train", size=(24, 32), channels=1)
     assert len(data) == 6
     assert data[0]["image"].shape == (1, 24, 32)
-    assert data.void == (11,)
+    assert data.ignore_index == (11,)
     assert len(open_dataset(camvid_root)) == 3
 
 
@@ -86,7 +86,7 @@ def test_pair_lists_with_the_paths_of_another_machine(camvid_root: Path, tmp_pat
         lines = [f"{prefix}{split}/{n}.png {prefix}{split}annot/{n}.png" for n in names(folders, split)]
         text(tmp_path / f"{split}.txt", "\n".join(lines) + "\n\n")
     source = open_source(tmp_path / "val.txt")
-    assert (source.layout, source.labels, source.void) == ("pair list", CAMVID, (11,))
+    assert (source.layout, source.labels, source.ignore_index) == ("pair list", CAMVID, (11,))
     assert set(source.splits) == {"train", "val"}
     for split in ("train", "val"):
         assert names(source, split) == names(folders, split)
@@ -143,7 +143,7 @@ def test_image_folders(tmp_path: Path, masks: str):
         pair(tmp_path, name, masks=masks)
     text(tmp_path / "classes.txt", "sky\n\n wide road \ncar\n")
     source = open_source(tmp_path)
-    assert (source.layout, source.void) == ("image folders", (255,))
+    assert (source.layout, source.ignore_index) == ("image folders", (255,))
     assert source.labels.names == ("sky", "wide road", "car")
     for split in SPLITS:
         assert names(source, split) == ["a", "b", "c.d"]
@@ -277,7 +277,7 @@ def test_data_yaml_with_names_alone(tmp_path: Path, file: str, listed: str):
     pair(tmp_path, "a")
     path = text(tmp_path / file, listed)
     source = open_source(tmp_path if file == "data.yaml" else path)
-    assert (source.layout, source.void, source.labels.names) == ("data.yaml", (255,), ("sky", "road"))
+    assert (source.layout, source.ignore_index, source.labels.names) == ("data.yaml", (255,), ("sky", "road"))
     assert names(source, "val") == ["a"]
 
 
@@ -292,7 +292,7 @@ def test_data_yaml_with_everything(tmp_path: Path):
     source = open_source(path)
     assert (names(source, "train"), names(source, "val")) == (["a"], ["b"])
     assert set(source.splits) == {"train", "val"}
-    assert source.void == (255, 11)
+    assert source.ignore_index == (255, 11)
     assert source.labels.colors == ((1, 2, 3), (4, 5, 6))
     assert source.splits["train"][0].mask.samefile(tmp_path / "far/truth/day/a.png")
 
@@ -304,7 +304,7 @@ def test_data_yaml_with_absolute_path_and_folder_names(tmp_path: Path):
     )
     source = open_source(path)
     assert names(source) == ["a"]
-    assert source.void == (0,)
+    assert source.ignore_index == (0,)
 
 
 @pytest.mark.parametrize("masks", ["masks", "labels"])

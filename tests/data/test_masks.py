@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from segnet.data.class_tables import TABLES, open_labels
-from segnet.data.masks import LabelMapReader
+from segnet.data.masks import MaskReader
 from segnet.errors import DataError
 from segnet.labels import CAMVID, IGNORE_INDEX, PASCAL, ClassTable
-from segnet.media.images.reading import read_label_map
+from segnet.media.images.reading import read_mask_file
 
-READER = LabelMapReader(labels=CAMVID, void=(11, IGNORE_INDEX), encoding="auto")
+READER = MaskReader(labels=CAMVID, ignore_index=(11, IGNORE_INDEX), encoding="auto")
 
 
 def classes() -> np.ndarray:
@@ -61,13 +61,13 @@ def test_every_kind_of_file_gives_the_same_classes(kind: str, suffix: str, tmp_p
 def test_colors_of_each_table_are_found(labels: ClassTable, tmp_path: Path) -> None:
     mask = np.arange(labels.classes, dtype=np.uint8)[None]
     Image.fromarray(colored(mask, labels)).save(tmp_path / "map.png")
-    np.testing.assert_array_equal(LabelMapReader(labels=labels, encoding="auto").read(tmp_path / "map.png"), mask)
+    np.testing.assert_array_equal(MaskReader(labels=labels, encoding="auto").read(tmp_path / "map.png"), mask)
 
 
 def test_black_is_void_unless_it_is_a_class(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((2, 2, 3), dtype=np.uint8)).save(tmp_path / "map.png")
     assert (READER.read(tmp_path / "map.png") == IGNORE_INDEX).all()
-    assert (LabelMapReader(labels=PASCAL, encoding="auto").read(tmp_path / "map.png") == 0).all()
+    assert (MaskReader(labels=PASCAL, encoding="auto").read(tmp_path / "map.png") == 0).all()
 
 
 def saved(tmp_path: Path, values: np.ndarray) -> Path:
@@ -83,7 +83,7 @@ def test_an_unknown_color_is_told_with_its_pixels_and_what_was_expected(tmp_path
     told = (
         r"map\.png: color \(1, 2, 3\) on 3 pixels, color \(9, 9, 8\) on 1 pixels, but expected "
         r"Sky \(128, 128, 128\), Building \(128, 0, 0\), Pole \(192, 192, 128\) and 8 more classes, "
-        r"and black for void; give the class table of these colors with --labels"
+        r"and black for ignored pixels; give the class table of these colors with --classes"
     )
     with pytest.raises(DataError, match=told):
         READER.read(saved(tmp_path, values))
@@ -91,7 +91,7 @@ def test_an_unknown_color_is_told_with_its_pixels_and_what_was_expected(tmp_path
 
 def test_a_smoothed_map_is_told_as_such(tmp_path: Path) -> None:
     smooth = np.stack([np.arange(90), np.arange(90), np.arange(1, 91)], axis=-1)[:, None]
-    with pytest.raises(DataError, match=r"and 87 more colors.* are a photo's, or a smoothed map's"):
+    with pytest.raises(DataError, match=r"and 87 more colors.* are a photo's, or a smoothed mask's"):
         READER.read(saved(tmp_path, smooth))
 
 
@@ -100,7 +100,7 @@ def test_numbers_in_three_equal_channels_are_read_if_that_is_said(tmp_path: Path
     path = saved(tmp_path, np.dstack([numbers] * 3))
     with pytest.raises(DataError, match="class numbers in three equal channels, give --encoding numbers"):
         READER.read(path)
-    reader = LabelMapReader(labels=CAMVID, encoding="numbers")
+    reader = MaskReader(labels=CAMVID, encoding="numbers")
     np.testing.assert_array_equal(reader.read(path), numbers)
 
 
@@ -118,9 +118,9 @@ def test_a_palette_that_speaks_of_other_classes_than_the_numbers_is_refused_unle
     path = reordered(tmp_path, mask)
     with pytest.raises(DataError, match=r"map\.png: number 0 is Sky in the class table, but has the color of Car in"):
         READER.read(path)
-    colors = LabelMapReader(labels=CAMVID, encoding="colors")
+    colors = MaskReader(labels=CAMVID, encoding="colors")
     np.testing.assert_array_equal(colors.read(path), mask)
-    numbers = LabelMapReader(labels=CAMVID, encoding="numbers")
+    numbers = MaskReader(labels=CAMVID, encoding="numbers")
     np.testing.assert_array_equal(numbers.read(path), [[2, 1], [1, 0]])
 
 
@@ -134,15 +134,17 @@ def test_a_palette_of_other_colors_does_not_matter(tmp_path: Path) -> None:
 
 
 def test_a_number_that_is_no_class_is_told_with_the_remedy(tmp_path: Path) -> None:
-    reader = LabelMapReader(labels=CAMVID, void=(11,), encoding="auto", remedy="give --void")
-    with pytest.raises(DataError, match=r"value 12 on 4 pixels, but the classes are .* and void is 11; give --void"):
+    reader = MaskReader(labels=CAMVID, ignore_index=(11,), encoding="auto", remedy="give --ignore-index")
+    with pytest.raises(
+        DataError, match=r"value 12 on 4 pixels, but the classes are .* and ignored values are 11; give --ignore-index"
+    ):
         reader.read(saved(tmp_path, np.full((2, 2), 12)))
 
 
 def test_classes_of_one_color_cannot_be_told_by_color(tmp_path: Path) -> None:
     labels = ClassTable(names=("a", "b"), colors=((1, 1, 1), (1, 1, 1)))
     with pytest.raises(DataError, match=r"the classes a and b have one color, \(1, 1, 1\); give a class table"):
-        LabelMapReader(labels=labels, encoding="auto").read(saved(tmp_path, np.ones((2, 2, 3))))
+        MaskReader(labels=labels, encoding="auto").read(saved(tmp_path, np.ones((2, 2, 3))))
 
 
 def test_colors_that_may_have_changed_are_refused(tmp_path: Path) -> None:
@@ -151,12 +153,12 @@ def test_colors_that_may_have_changed_are_refused(tmp_path: Path) -> None:
         READER.read(tmp_path / "map.jpg")
     Image.fromarray(classes().astype(np.uint16)).save(tmp_path / "map.png")
     with pytest.raises(DataError, match="has more than 8 bits a channel"):
-        read_label_map(tmp_path / "map.png", encoding="colors")
+        read_mask_file(tmp_path / "map.png", encoding="colors")
 
 
 def test_gray_can_be_taken_for_colors_if_that_is_said(tmp_path: Path) -> None:
     path = saved(tmp_path, np.full((2, 2), 128))
-    assert (LabelMapReader(labels=CAMVID, encoding="colors").read(path) == 0).all()  # Sky is (128, 128, 128)
+    assert (MaskReader(labels=CAMVID, encoding="colors").read(path) == 0).all()  # Sky is (128, 128, 128)
 
 
 def test_class_tables_are_found_by_name() -> None:

@@ -129,7 +129,7 @@ def test_train_and_val_hold_different_scenes(tmp_path: Path) -> None:
 
 
 def test_the_packaged_sample_is_the_scene_of_its_seed() -> None:
-    path = Path(synthetic.__file__).parent / "sample" / "street.jpg"
+    path = Path(synthetic.__file__).parents[1] / "sample" / "street.jpg"
     with Image.open(path) as opened:
         stored = np.asarray(opened.convert("RGB")).astype(int)
     image, _ = render_scene(SAMPLE_SEED)

@@ -170,8 +170,8 @@ def test_scores_of_parts_add_up():
 @pytest.mark.parametrize(
     ("predicted", "truth", "told"),
     [
-        (7, 0, "the prediction holds 7, but the classes are 0 to 5 and void is 255"),
-        (IGNORE_INDEX, 6, "the truth holds 6, but the classes are 0 to 5 and void is 255"),
+        (7, 0, "the prediction holds 7, but the classes are 0 to 5 and the ignore value is 255"),
+        (IGNORE_INDEX, 6, "the truth holds 6, but the classes are 0 to 5 and the ignore value is 255"),
     ],
 )
 def test_a_mask_with_a_value_that_is_no_class_is_refused(predicted: int, truth: int, told: str):
@@ -261,7 +261,7 @@ def test_scores_go_to_json_with_nothing_in_place_of_nan():
     assert table["per_class"]["class 2"] == {"iou": None, "accuracy": None, "pixels": 0}
     assert table["per_class"]["class 1"] == {"iou": pytest.approx(6 / 7), "accuracy": pytest.approx(6 / 7), "pixels": 7}
     assert table["global_accuracy"] == pytest.approx(10 / 11)
-    assert "void" in table["convention"]
+    assert "ignored" in table["convention"]
     empty = json.loads(json.dumps(scores_of([[0]]).to_dict(), allow_nan=False))
     assert empty["miou"] is empty["global_accuracy"] is empty["class_average"] is None
     assert empty["frequency_weighted_iou"] is empty["over_all_classes"]["miou"] is None

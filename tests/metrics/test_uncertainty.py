@@ -46,7 +46,7 @@ def test_what_needs_samples_is_refused_without(wanted: Measure) -> None:
 
 @pytest.mark.parametrize("wanted", [None, "entropy"])
 def test_masks_alone_have_no_uncertainty(wanted: Measure | None) -> None:
-    with pytest.raises(ConfigError, match="m gives masks alone; export it with"):
+    with pytest.raises(ConfigError, match=r"m outputs class indices only .no probabilities.; export it with"):
         choose_measure(wanted, (), model="m")
 
 

@@ -56,17 +56,17 @@ def test_a_folder_of_label_maps_needs_a_class_table(tmp_path: Path) -> None:
     write(tmp_path, "a.png")
     with pytest.raises(ConfigError, match=r"holds no data set, .* give the data set, or the .* with --labels"):
         open_truth(str(tmp_path))
-    truth = open_truth(str(tmp_path), labels=CAMVID, void=(11,))
-    assert (list(truth.masks), truth.images, truth.reader.void) == (["a"], {}, (11,))
+    truth = open_truth(str(tmp_path), labels=CAMVID, ignore_index=(11,))
+    assert (list(truth.masks), truth.images, truth.reader.ignore_index) == (["a"], {}, (11,))
 
 
 def test_classes_and_void_that_are_given_count_instead_of_the_data_sets_own(camvid_root: Path) -> None:
     labels = ClassTable.numbered(12)
-    truth = open_truth(str(camvid_root), labels=labels, void=(7,))
-    assert (truth.reader.labels, truth.reader.void) == (labels, (7,))
+    truth = open_truth(str(camvid_root), labels=labels, ignore_index=(7,))
+    assert (truth.reader.labels, truth.reader.ignore_index) == (labels, (7,))
     pairing = pair_up(camvid_root / "valannot", truth)
     assert pairing.labels == pairing.predicted.labels == labels
-    assert pairing.predicted.void == (7, IGNORE_INDEX)
+    assert pairing.predicted.ignore_index == (7, IGNORE_INDEX)
 
 
 @pytest.mark.parametrize("split", ["test", "vla"])
@@ -132,19 +132,21 @@ def test_a_folder_that_is_not_there_or_empty_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere: there is no such folder"):
         pair_up(tmp_path / "nowhere", truth)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(
-        DataError, match="empty: holds no label maps; expected one image file for each, such as PNG or TIFF"
-    ):
+    with pytest.raises(DataError, match="empty: holds no masks; expected one image file for each, such as PNG or TIFF"):
         pair_up(tmp_path / "empty", truth)
 
 
 def test_a_void_value_that_is_a_class_of_the_given_table_is_refused(camvid_root: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"11 means void in this data set, and Bicyclist in the class table; .* --void"
+        ConfigError,
+        match=r"11 is the ignore value of this data set, and Bicyclist in the class table; .* --ignore-index",
     ):
         open_truth(str(camvid_root), labels=CAMVID12)
-    assert open_truth(str(camvid_root), labels=CAMVID12, void=(255,)).reader.void == (255,)
-    assert open_truth(str(camvid_root), labels=CAMVID).reader.void == open_truth(str(camvid_root)).reader.void
+    assert open_truth(str(camvid_root), labels=CAMVID12, ignore_index=(255,)).reader.ignore_index == (255,)
+    assert (
+        open_truth(str(camvid_root), labels=CAMVID).reader.ignore_index
+        == open_truth(str(camvid_root)).reader.ignore_index
+    )
 
 
 def test_letters_with_marks_may_be_spelt_as_macos_stores_them(tmp_path: Path) -> None:

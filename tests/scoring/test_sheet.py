@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from html_page import Page, assert_asks_nobody, assert_can_be_read, images_of
-from segnet.data.masks import LabelMapReader
+from segnet.data.masks import MaskReader
 from segnet.errors import OutputError
 from segnet.labels import CAMVID, IGNORE_INDEX, ClassTable
 from segnet.media.images.writing import write_image
@@ -40,7 +40,7 @@ def sheet(
     missing: tuple[str, ...] = (),
     boundary: float | None = None,
 ) -> Page:
-    pair, reader = Pair(name="any", predicted=Path(), truth=Path(), image=None), LabelMapReader(labels=labels)
+    pair, reader = Pair(name="any", predicted=Path(), truth=Path(), image=None), MaskReader(labels=labels)
     write_sheet(
         folder / "sheet.html",
         title="mine",

@@ -53,7 +53,7 @@ def split_of(pixels: Sequence[int], images: int = 7) -> Split:
     return Split(
         images=images,
         counts=ClassCounts(counted, counted),
-        void=0.031,
+        ignore_index=0.031,
         sizes={(36, 48): images},
         looked_at=images,
     )
@@ -255,7 +255,7 @@ def test_a_split_is_described_as_a_slow_loop_would(camvid: Source) -> None:
     split = describe_split(data)
     assert split.images == split.looked_at == 6
     assert split.sizes == {(48, 64): 6}
-    assert split.void == pytest.approx(np.mean([mask == IGNORE_INDEX for mask in masks]))
+    assert split.ignore_index == pytest.approx(np.mean([mask == IGNORE_INDEX for mask in masks]))
     counted = [sum(int((mask == index).sum()) for mask in masks) for index in range(11)]
     assert split.counts.pixels.tolist() == counted
     np.testing.assert_allclose(split.shares, np.array(counted) / sum(counted))
@@ -402,7 +402,7 @@ def test_images_of_nothing_but_void_are_passed_over(camvid: Source, tmp_path: Pa
     data = camvid.dataset("val")
     write_mask(tmp_path / "void.png", np.full((48, 64), IGNORE_INDEX, dtype=np.uint8), CAMVID)
     nothing = replace(data.samples[0], mask=tmp_path / "void.png", name="void")
-    more = SegmentationDataset([nothing, *data.samples], data.labels, void=(11, IGNORE_INDEX))
+    more = SegmentationDataset([nothing, *data.samples], data.labels, ignore_index=(11, IGNORE_INDEX))
     chosen = choose_examples(Guess(), more, device="cpu")
     assert sorted(example.name for example in chosen) == sorted(sample.name for sample in data.samples)
     assert {example.among for example in chosen} == {3}

@@ -62,7 +62,7 @@ def run(camvid: Source, out: Path, *, config: TrainConfig = CONFIG, reads: int =
     torch.manual_seed(0)
     train_set = camvid.dataset("train")
     if reads:
-        train_set = Fragile(train_set.samples, train_set.labels, void=train_set.void)
+        train_set = Fragile(train_set.samples, train_set.labels, ignore_index=train_set.ignore_index)
         train_set.left = reads
     train(SegNet(TOY), train_set, camvid.dataset("val"), out=out, config=config, resume=resume)
 

@@ -321,7 +321,7 @@ def test_a_memory_that_is_too_small_is_told_with_what_to_change(toy: SegNet, set
         def __getitem__(self, index: int) -> Any:
             torch.empty(2**55, dtype=torch.uint8)
 
-    train_set = Enormous(sets[0].samples, sets[0].labels, void=sets[0].void)
+    train_set = Enormous(sets[0].samples, sets[0].labels, ignore_index=sets[0].void)
     told = "the memory is not enough for a batch of 2: halve --batch and double --accumulate"
     with pytest.raises(TrainingError, match=told):
         train(toy, train_set, sets[1], out=tmp_path, config=quick(epochs=1))
@@ -359,7 +359,7 @@ def test_a_killed_reader_is_told(toy: SegNet, sets: Sets, tmp_path: Path) -> Non
         def __getitem__(self, index: int) -> Any:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    train_set = Deadly(sets[0].samples, sets[0].labels, void=sets[0].void)
+    train_set = Deadly(sets[0].samples, sets[0].labels, ignore_index=sets[0].void)
     with pytest.raises(TrainingError, match="a process that reads images was killed, often for want of memory"):
         train(toy, train_set, sets[1], out=tmp_path, config=quick(epochs=1, workers=1))
 
@@ -476,7 +476,7 @@ def test_an_interrupt_is_an_interrupt(toy: SegNet, sets: Sets, tmp_path: Path) -
         def __getitem__(self, index: int) -> Any:
             raise KeyboardInterrupt
 
-    train_set = Interrupting(sets[0].samples, sets[0].labels, void=sets[0].void)
+    train_set = Interrupting(sets[0].samples, sets[0].labels, ignore_index=sets[0].void)
     handler = signal.getsignal(signal.SIGINT)
     try:
         with pytest.raises(KeyboardInterrupt):

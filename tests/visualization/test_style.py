@@ -18,8 +18,8 @@ def test_an_opacity_outside_0_to_1_is_refused(opacity: float) -> None:
 def test_an_unknown_legend_or_palette_is_refused() -> None:
     with pytest.raises(ConfigError, match="legend='above' is unknown; choose of auto, below, none"):
         OverlayStyle(legend="above")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="palette='colorblind' is unknown; choose of model, colorblind"):
-        OverlayStyle(palette="colorblind")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="palette='colourblind' is unknown; choose of model, colorblind"):
+        OverlayStyle(palette="colourblind")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("lines", [-1, 101])
@@ -50,4 +50,4 @@ def test_without_a_filter_no_class_is_hidden() -> None:
 
 def test_the_colors_are_the_models_own_unless_asked_otherwise() -> None:
     assert OverlayStyle().colored(CAMVID) is CAMVID
-    assert OverlayStyle(palette="colorblind").colored(CAMVID) == CAMVID.colorblind()
+    assert OverlayStyle(palette="colourblind").colored(CAMVID) == CAMVID.colorblind()

@@ -159,17 +159,18 @@ def _batch_norm(layout: Layout, norms: list[Layer], *, absorbed: bool) -> tuple[
     described = [unit.norm for unit in layout.units if unit.norm]
     inference = any(layer.word("bn_mode", "LEARN") == "INFERENCE" for layer in [*described, *norms])
     scale = float(np.median(np.abs(open_blobs(norms[0])[0])))
-    told = f"the median scale of {norms[0].name} is {scale:.3g}"
+    reason = f"the median scale of {norms[0].name} is {scale:.3g}"
     if any(len(layer.tops) == 3 for layer in norms):
         return "folded", "written by compute_bn_statistics.py", ()
     if scale < _FOLDED_BELOW:
-        return "folded", told, ()
+        return "folded", reason, ()
     if inference:
         doubt = (
-            f"the description says that batch norm is folded (bn_mode INFERENCE), but {told}, as in a snapshot of the "
+            f"the description says that batch norm is folded (bn_mode INFERENCE), but {reason}, as in a snapshot of "
+            "the solver; if the masks are wrong, give the training .prototxt"
         )
-        return "folded", "bn_mode INFERENCE", (doubt + "solver; if the masks are wrong, give the training .prototxt",)
-    return "unfolded", told, ()
+        return "folded", "bn_mode INFERENCE", (doubt,)
+    return "unfolded", reason, ()
 
 
 def _all_zero(norms: list[Layer]) -> bool:

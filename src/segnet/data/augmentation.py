@@ -76,7 +76,7 @@ class Augmentation:
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Changed copies of image (N, C, H, W) in [0, 1] and mask (N, H, W); colors change in RGB images only."""
         if self._geometry is not None:
-            # Kornia fills with 0 what lies beyond an image's edge, so 0 stands for void meanwhile.
+            # Kornia fills with 0 what lies beyond an image's edge, so 0 stands for ignored pixels meanwhile.
             shifted = torch.where(mask == IGNORE_INDEX, 0, mask + 1)
             image, changed = self._geometry(image, shifted[:, None].to(image.dtype))
             changed = changed[:, 0].round().to(mask.dtype)

@@ -34,7 +34,7 @@ def open_labels(chosen: str, tables: Mapping[str, ClassTable] = TABLES) -> Class
         settings = yaml.safe_load(text)
         return ClassTable.from_settings(settings if isinstance(settings, dict) else {})
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ConfigError) as error:
-        told = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise ConfigError(
-            f"--labels {path}: is no class table ({told}); give a data.yaml with 'names', or one name per line"
+            f"--labels {path}: is no class table ({reason}); give a data.yaml with 'names', or one name per line"
         ) from error

@@ -41,7 +41,7 @@ class ClassCounts:
 
     Attributes:
         pixels: int64 (classes,), pixels of each class.
-        around: int64 (classes,), all pixels, void included, of the images that contain the class.
+        around: int64 (classes,), all pixels, ignored ones included, of the images that contain the class.
     """
 
     pixels: NDArray[np.int64]
@@ -98,7 +98,7 @@ def class_weights(counts: ClassCounts, balance: str, labels: ClassTable) -> NDAr
         return np.array(CAMVID_PUBLISHED, dtype=np.float32)
     present = counts.pixels > 0
     if not present.any():
-        raise DataError("the training masks hold nothing but void; there is nothing to learn from them")
+        raise DataError("the training masks hold ignored pixels only; there is nothing to learn from them")
     for name in np.array(labels.names)[~present]:
         log.warning("class %s does not occur in the training masks: its loss weight is 0", name)
     if balance == "none":
@@ -130,7 +130,7 @@ def _count(dataset: SegmentationDataset) -> ClassCounts:
 
 
 def _fingerprint(dataset: SegmentationDataset) -> str:
-    digest = hashlib.sha256(repr((dataset.labels.classes, dataset.void)).encode())
+    digest = hashlib.sha256(repr((dataset.labels.classes, dataset.ignore_index)).encode())
     for sample in dataset.samples:
         try:
             stat = sample.mask.stat()

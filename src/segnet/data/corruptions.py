@@ -25,7 +25,7 @@ _GAMMA = 2.2  # of the displays that images are made for; light is the value to 
 
 
 def corrupt(image: Pixels, name: str, *, key: str = "") -> Pixels:
-    """A spoiled copy of an image; the same image, name and key give the same copy on any machine.
+    """A corrupted copy of an image; the same image, name and key give the same copy on any machine.
 
     Args:
         image: uint8 (H, W, 3), RGB.

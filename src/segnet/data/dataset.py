@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from segnet.data.corruptions import check_corruption, corrupt
-from segnet.data.masks import LabelMapReader
+from segnet.data.masks import MaskReader
 from segnet.errors import ConfigError, DataError, SegNetError
 from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.media.images.reading import read_image
@@ -35,7 +35,8 @@ class Sample:
 class Batch(TypedDict):
     """What a model is trained and scored on.
 
-    ``image`` is float32 (N, C, H, W), RGB in [0, 1]; ``mask`` is int64 (N, H, W), void 255; ``name`` one per sample.
+    ``image`` is float32 (N, C, H, W), RGB in [0, 1]; ``mask`` is int64 (N, H, W), 255 where ignored;
+    ``name`` one per sample.
     """
 
     image: Tensor
@@ -49,14 +50,14 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
     Args:
         samples: what to read.
         labels: the class table.
-        void: values in the mask files that count for nothing.
+        ignore_index: Values in the mask files that are ignored.
         size: (height, width) to resize to (images by area or bilinear, masks by nearest); None keeps each its own.
         channels: 3 for RGB, 1 for gray.
-        corruption: one of ``CORRUPTIONS``, by which every image is spoiled; masks follow its size.
+        corruption: one of ``CORRUPTIONS``, applied to every image; masks follow its size.
 
     Raises:
-        ConfigError: a side of the size is below 1, a void value is none that a mask file can hold, or there is no such
-            corruption.
+        ConfigError: a side of the size is below 1, an ignored value is none that a mask file can hold, or there is no
+            such corruption.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
         samples: Sequence[Sample],
         labels: ClassTable,
         *,
-        void: Sequence[int] = (IGNORE_INDEX,),
+        ignore_index: Sequence[int] = (IGNORE_INDEX,),
         size: tuple[int, int] | None = None,
         channels: int = 3,
         corruption: str | None = None,
@@ -75,17 +76,17 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
             check_corruption(corruption)
         self.samples = tuple(samples)
         self.labels = labels
-        self.void = tuple(void)
+        self.ignore_index = tuple(ignore_index)
         self.size = size
         self.channels = channels
         self.corruption = corruption
-        self._masks = LabelMapReader(labels=labels, void=self.void)
+        self._masks = MaskReader(labels=labels, ignore_index=self.ignore_index)
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> dict[str, Tensor | str]:
-        """One sample: ``image`` float32 (C, H, W) in [0, 1], ``mask`` int64 (H, W) with void 255, ``name``.
+        """One sample: ``image`` float32 (C, H, W) in [0, 1], ``mask`` int64 (H, W), 255 where ignored, ``name``.
 
         Raises:
             DataError: a file cannot be read, the sizes differ, or the mask holds a value that is no class.
@@ -114,14 +115,14 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
         return SegmentationDataset(
             [self.samples[index] for index in indices],
             self.labels,
-            void=self.void,
+            ignore_index=self.ignore_index,
             size=self.size,
             channels=self.channels,
             corruption=self.corruption,
         )
 
     def read_classes(self, index: int) -> NDArray[np.uint8]:
-        """The mask of one sample at its own size: uint8 (H, W), class or void 255.
+        """The mask of one sample at its own size: uint8 (H, W), class index, or 255 (ignored).
 
         Raises:
             DataError: the file cannot be read, or holds a value that is no class.
@@ -139,9 +140,9 @@ def collate(samples: list[dict[str, Tensor | str]]) -> Batch:
         tuple(sample["mask"].shape): str(sample["name"]) for sample in samples if isinstance(sample["mask"], Tensor)
     }
     if len(sizes) > 1:
-        told = " and ".join(f"{name} ({size[1]}x{size[0]})" for size, name in list(sizes.items())[:2])
+        examples = " and ".join(f"{name} ({size[1]}x{size[0]})" for size, name in list(sizes.items())[:2])
         raise DataError(
-            f"images of different sizes cannot share a batch: {told}; give --size HEIGHT WIDTH or --batch 1"
+            f"images of different sizes cannot share a batch: {examples}; give --size HEIGHT WIDTH or --batch 1"
         )
     batch: Batch = default_collate(samples)
     return batch

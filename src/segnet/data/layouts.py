@@ -28,7 +28,7 @@ from segnet.system.files import cache_dir
 __all__ = ["SPLITS", "Source", "holds_data_set", "open_dataset", "open_source"]
 
 SPLITS = ("train", "val", "test")
-_CAMVID_VOID = (11,)
+_CAMVID_IGNORE_INDEX = (11,)
 _MASK_FOLDERS = ("masks", "labels")
 _YAML_FOLDERS = frozenset({"path", "images", "masks", *SPLITS})
 _YAML_KEYS = _YAML_FOLDERS | {"names", "ignore_index", "colors"}
@@ -43,14 +43,14 @@ class Source:
         layout: which layout was recognized, in words.
         splits: samples by split name, each sorted by name or in the order of its list.
         labels: the class table.
-        void: values in the mask files that count for nothing.
+        ignore_index: Values in the mask files that are ignored.
     """
 
     root: Path
     layout: str
     splits: Mapping[str, tuple[Sample, ...]]
     labels: ClassTable
-    void: tuple[int, ...]
+    ignore_index: tuple[int, ...]
 
     def dataset(
         self,
@@ -68,7 +68,12 @@ class Source:
         if split not in self.splits:
             raise DataError(f"{self.root}: has no split {split!r}; it has {', '.join(self.splits)}")
         return SegmentationDataset(
-            self.splits[split], self.labels, void=self.void, size=size, channels=channels, corruption=corruption
+            self.splits[split],
+            self.labels,
+            ignore_index=self.ignore_index,
+            size=size,
+            channels=channels,
+            corruption=corruption,
         )
 
 
@@ -146,7 +151,7 @@ def _draw(root: Path) -> None:
 
 
 def camvid_folders(root: Path) -> Source:
-    """CamVid as the authors' tutorial ships it: eleven classes, void 11.
+    """CamVid as the authors' tutorial ships it: eleven classes, ignore value 11.
 
     Raises:
         DataError: an image without mask, a mask without image, or no images at all.
@@ -155,13 +160,13 @@ def camvid_folders(root: Path) -> Source:
     splits = {split: _pair_folders(root / split, root / f"{split}annot") for split in present}
     if not splits:
         raise DataError(f"{root}: a folder train, val or test must stand beside trainannot, valannot or testannot")
-    return Source(root=root, layout="CamVid folders", splits=splits, labels=CAMVID, void=_CAMVID_VOID)
+    return Source(root=root, layout="CamVid folders", splits=splits, labels=CAMVID, ignore_index=_CAMVID_IGNORE_INDEX)
 
 
 def pair_list(path: Path) -> Source:
     """CamVid's ``train.txt`` and its like: one "image mask" pair per line, the lists beside it being other splits.
 
-    A ``classes.txt`` beside the list names other classes than CamVid's; void is then 255 instead of 11.
+    A ``classes.txt`` beside the list names other classes than CamVid's; the ignore value is then 255 instead of 11.
 
     Raises:
         DataError: a line is not a pair, or names files that cannot be found.
@@ -173,12 +178,12 @@ def pair_list(path: Path) -> Source:
         found = dict.fromkeys(SPLITS, path)
     splits = {split: _read_pairs(file) for split, file in found.items()}
     names = path.with_name("classes.txt")
-    labels, void = (_named_in(names), (IGNORE_INDEX,)) if names.is_file() else (CAMVID, _CAMVID_VOID)
-    return Source(root=path.parent, layout="pair list", splits=splits, labels=labels, void=void)
+    labels, ignore_index = (_named_in(names), (IGNORE_INDEX,)) if names.is_file() else (CAMVID, _CAMVID_IGNORE_INDEX)
+    return Source(root=path.parent, layout="pair list", splits=splits, labels=labels, ignore_index=ignore_index)
 
 
 def image_folders(root: Path) -> Source:
-    """``images/`` beside ``masks/`` or ``labels/``, class names in ``classes.txt``, void 255.
+    """``images/`` beside ``masks/`` or ``labels/``, class names in ``classes.txt``, ignore value 255.
 
     Raises:
         DataError: the folders or the class names are missing, or images and masks do not pair up.
@@ -187,7 +192,9 @@ def image_folders(root: Path) -> Source:
     if not names.is_file():
         raise DataError(f"{root}: classes.txt is missing; write one class name per line, the first being class 0")
     splits = _folder_splits(root / "images", _mask_folder(root))
-    return Source(root=root, layout="image folders", splits=splits, labels=_named_in(names), void=(IGNORE_INDEX,))
+    return Source(
+        root=root, layout="image folders", splits=splits, labels=_named_in(names), ignore_index=(IGNORE_INDEX,)
+    )
 
 
 def data_yaml(path: Path) -> Source:
@@ -212,7 +219,9 @@ def data_yaml(path: Path) -> Source:
         splits = {split: _pair_folders(folder, _masks_of(folder, root, masks)) for split, folder in named.items()}
     else:
         splits = _folder_splits(root / settings.get("images", "images"), masks or _mask_folder(root))
-    return Source(root=root, layout="data.yaml", splits=splits, labels=labels, void=_void_of(settings, path))
+    return Source(
+        root=root, layout="data.yaml", splits=splits, labels=labels, ignore_index=_ignore_index_of(settings, path)
+    )
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -241,7 +250,7 @@ def _read_text(path: Path) -> str:
         ) from error
 
 
-def _void_of(settings: Mapping[str, Any], path: Path) -> tuple[int, ...]:
+def _ignore_index_of(settings: Mapping[str, Any], path: Path) -> tuple[int, ...]:
     given = settings.get("ignore_index", IGNORE_INDEX)
     values = given if isinstance(given, list) else [given]
     if not all(isinstance(value, int) and 0 <= value <= 65535 for value in values):
@@ -293,9 +302,9 @@ def _pair_folders(images: Path, masks: Path) -> tuple[Sample, ...]:
     image_of, mask_of = _by_stem(images), _by_stem(masks)
     alone, orphan = sorted(set(image_of) - set(mask_of)), sorted(set(mask_of) - set(image_of))
     if alone or orphan:
-        told = [f"without mask: {_few(alone)}"] if alone else []
-        told += [f"mask without image: {_few(orphan)}"] if orphan else []
-        raise DataError(f"{images} and {masks} do not pair up by name; {'; '.join(told)}; add or remove files")
+        details = [f"without mask: {_few(alone)}"] if alone else []
+        details += [f"mask without image: {_few(orphan)}"] if orphan else []
+        raise DataError(f"{images} and {masks} do not pair up by name; {'; '.join(details)}; add or remove files")
     if not image_of:
         raise DataError(f"{images}: holds no images; expected {', '.join(sorted(IMAGE_SUFFIXES))}")
     return tuple(Sample(image=image_of[stem], mask=mask_of[stem], name=stem) for stem in sorted(image_of))

@@ -1,6 +1,6 @@
-"""From what a label map's file holds, numbers or colors, to classes.
+"""From the values of a mask file, class indices or colors, to classes.
 
-A label map is a mask that any program may have written: masks of data sets, predictions of other tools.
+Mask files may come from any program: masks of data sets, predictions of other tools.
 """
 
 from __future__ import annotations
@@ -15,48 +15,48 @@ from numpy.typing import NDArray
 
 from segnet.errors import ConfigError, DataError
 from segnet.labels import IGNORE_INDEX, ClassTable, Color
-from segnet.media.images.reading import Encoding, read_label_map
+from segnet.media.images.reading import Encoding, read_mask_file
 
-__all__ = ["LabelMapReader"]
+__all__ = ["MaskReader"]
 
 _LARGEST = 65535  # what a 16-bit file can hold
 _BLACK: Color = (0, 0, 0)
-_FEW = 3  # so many wrong values or colors are told
+_FEW = 3  # so many wrong values or colors are details
 _MANY = 20  # so many wrong colors are not other classes, but mixed ones
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelMapReader:
-    """Reads label maps as classes.
+class MaskReader:
+    """Reads mask files as class indices.
 
     Attributes:
         labels: the class table.
-        void: numbers in the files that count for nothing, 0 to 65535.
-        encoding: what the pixels of the files are; see ``read_label_map``. Black is void among colors, unless it is
+        ignore_index: Values in the files that are ignored, 0 to 65535.
+        encoding: what the pixels of the files are; see ``read_mask_file``. Black is ignored among colors, unless it is
             the color of a class.
         remedy: what to do about a number that is no class, for the error.
 
     Raises:
-        ConfigError: a void value is none that a file can hold.
+        ConfigError: an ignored value is none that a file can hold.
     """
 
     labels: ClassTable
-    void: tuple[int, ...] = (IGNORE_INDEX,)
+    ignore_index: tuple[int, ...] = (IGNORE_INDEX,)
     encoding: Encoding = "numbers"
     remedy: str = "correct the mask, or the class names and ignore_index"
 
     def __post_init__(self) -> None:
-        if wrong := [value for value in self.void if not 0 <= value <= _LARGEST]:
-            raise ConfigError(f"void value {wrong[0]} is not possible; mask files hold 0 to {_LARGEST}")
+        if wrong := [value for value in self.ignore_index if not 0 <= value <= _LARGEST]:
+            raise ConfigError(f"ignore_index={wrong[0]} is not possible; mask files hold 0 to {_LARGEST}")
 
     def read(self, path: Path) -> NDArray[np.uint8]:
-        """The classes of one file: uint8 (H, W), 0 .. classes-1, or void 255.
+        """The classes of one file: uint8 (H, W), 0 .. classes-1, or 255 (ignored).
 
         Raises:
             DataError: the file cannot be read, holds a number that is no class or a color of none; or its numbers and
                 the colors that it shows them in speak of different classes.
         """
-        stored = read_label_map(path, encoding=self.encoding)
+        stored = read_mask_file(path, encoding=self.encoding)
         if stored.values.ndim == 3:
             return self._of_colors(stored.values, path)
         if stored.palette is not None and self.encoding == "auto":
@@ -72,20 +72,20 @@ class LabelMapReader:
 
     @cached_property
     def _class_of_number(self) -> NDArray[np.int16]:
-        """Number in a file -> class, void 255, or -1 for a number that must not occur."""
+        """Value in a file -> class, 255 (ignored), or -1 for a number that must not occur."""
         table = np.full(_LARGEST + 1, -1, dtype=np.int16)
         table[: self.labels.classes] = np.arange(self.labels.classes)
-        table[list(self.void)] = IGNORE_INDEX
+        table[list(self.ignore_index)] = IGNORE_INDEX
         return table
 
     def _describe_numbers(self, values: NDArray[np.uint8] | NDArray[np.uint16]) -> str:
         found, counts = np.unique(values, return_counts=True)
-        told = ", ".join(f"value {v} on {n} pixels" for v, n in list(zip(found, counts, strict=True))[:_FEW])
+        details = ", ".join(f"value {v} on {n} pixels" for v, n in list(zip(found, counts, strict=True))[:_FEW])
         more = f" and {len(found) - _FEW} more values" if len(found) > _FEW else ""
         hint = "; 0 and 255 look like a two-class mask saved in black and white" if found.tolist() == [255] else ""
         return (
-            f"{told}{more}, but the classes are 0 to {self.labels.classes - 1} and void is "
-            f"{', '.join(map(str, self.void)) or 'not used'}{hint}"
+            f"{details}{more}, but the classes are 0 to {self.labels.classes - 1} and ignored values are "
+            f"{', '.join(map(str, self.ignore_index)) or 'not used'}{hint}"
         )
 
     def _of_colors(self, values: NDArray[np.uint8] | NDArray[np.uint16], path: Path) -> NDArray[np.uint8]:
@@ -99,13 +99,13 @@ class LabelMapReader:
 
     @cached_property
     def _colors(self) -> dict[Color, int]:
-        """Class of each color, and void for black."""
+        """Class of each color, and the ignore value for black."""
         twice = [color for color, times in Counter(self.labels.colors).items() if times > 1]
         if twice:
             same = [name for name, color in zip(self.labels.names, self.labels.colors, strict=True) if color in twice]
             raise DataError(
                 f"the classes {same[0]} and {same[1]} have one color, {twice[0]}; give a class table in which each "
-                "has its own, or label maps of class numbers"
+                "has its own, or masks of class indices"
             )
         return {_BLACK: IGNORE_INDEX, **{color: index for index, color in enumerate(self.labels.colors)}}
 
@@ -122,20 +122,20 @@ class LabelMapReader:
     def _describe_colors(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> str:
         found, counts = np.unique(pixels, axis=0, return_counts=True)
         most = np.argsort(-counts, kind="stable")[:_FEW]
-        told = ", ".join(f"color {_words(found[index])} on {counts[index]} pixels" for index in most)
+        details = ", ".join(f"color {_words(found[index])} on {counts[index]} pixels" for index in most)
         more = f" and {len(found) - _FEW} more colors" if len(found) > _FEW else ""
         table = dict(zip(self.labels.names, self.labels.colors, strict=True))
         known = ", ".join(f"{name} {color}" for name, color in [*table.items()][:_FEW])
         others = f" and {len(table) - _FEW} more classes" if len(table) > _FEW else ""
-        void = "" if _BLACK in table.values() else ", and black for void"
-        return f"{told}{more}, but expected {known}{others}{void}; {self._remedy_for(found.tolist())}"
+        black = "" if _BLACK in table.values() else ", and black for ignored pixels"
+        return f"{details}{more}, but expected {known}{others}{black}; {self._remedy_for(found.tolist())}"
 
     def _remedy_for(self, colors: list[list[int]]) -> str:
         if len(colors) > _MANY:
-            return "so many are a photo's, or a smoothed map's; give label maps, and scale them without smoothing"
+            return "so many are a photo's, or a smoothed mask's; give masks, and scale them without smoothing"
         if all(len(set(color)) == 1 and color[0] < self.labels.classes for color in colors):
             return "if these are class numbers in three equal channels, give --encoding numbers"
-        return "give the class table of these colors with --labels, or label maps of class numbers"
+        return "give the class table of these colors with --classes, or masks of class indices"
 
     def _require_same_colors(
         self, values: NDArray[np.uint8] | NDArray[np.uint16], palette: NDArray[np.uint8], path: Path
@@ -152,10 +152,10 @@ class LabelMapReader:
             meant = self.labels.colors[number] if number < self.labels.classes else None
             if shown not in (meant, _BLACK):
                 name = self.labels.names[self.labels.colors.index(shown)]
-                told = "no class" if meant is None else self.labels.names[number]
+                details = "no class" if meant is None else self.labels.names[number]
                 raise DataError(
-                    f"{path}: number {number} is {told} in the class table, but has the color of {name} in the file's "
-                    "palette; say what counts with --encoding numbers or --encoding colors"
+                    f"{path}: number {number} is {details} in the class table, but has the color of {name} in the "
+                    "file's palette; say what counts with --encoding numbers or --encoding colors"
                 )
 
 

@@ -1,9 +1,9 @@
-"""Scores of a labeling: formulas of one classes x classes pixel count.
+"""Scores of a mask: formulas of one confusion matrix (classes x classes pixel counts).
 
 Convention, as in the paper's script (SegNet-Tutorial, Scripts/compute_test_results.m): one confusion matrix is summed
-over the whole data set; pixels whose truth is void enter nothing. Other than there, a class that occurs neither in
-truth nor in prediction is left out of the means instead of counting as 0; the script's means, over all classes, are
-figures of their own.
+over the whole data set; pixels whose truth is ignored count for nothing. Unlike there, a class that occurs neither
+in truth nor in prediction is left out of the means instead of counting as 0; the script's means, over all classes,
+are figures of their own.
 """
 
 from __future__ import annotations
@@ -21,15 +21,17 @@ from segnet.labels import IGNORE_INDEX, ClassTable
 
 __all__ = ["CONVENTION", "Scores", "confusion", "score_mask"]
 
-CONVENTION = "one confusion matrix over the whole data set; void pixels out; classes that never occur out of the means"
+CONVENTION = (
+    "one confusion matrix over the whole data set; ignored pixels out; classes that never occur out of the means"
+)
 
 
 def confusion(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
-    """Pixel counts: row = true class, column = predicted class; pixels of void truth are left out.
+    """Pixel counts: row = true class, column = predicted class; pixels with ignored truth are left out.
 
     Args:
         predicted: integer tensor of any shape, 0 .. classes-1.
-        truth: integer tensor of the same shape, 0 .. classes-1 or void 255.
+        truth: integer tensor of the same shape, 0 .. classes-1 or 255 (ignored).
         classes: how many classes.
 
     Returns:
@@ -53,11 +55,11 @@ def confusion(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
 
 
 def score_mask(predicted: NDArray[np.uint8], truth: NDArray[np.uint8], labels: ClassTable) -> Scores:
-    """Scores of one mask, in which void may be predicted: where the truth is a class, that is wrong.
+    """Scores of one mask. A prediction of 255 (no class) is wrong where the truth is a class.
 
     Args:
-        predicted: uint8 of any shape, 0 .. classes-1, or void 255.
-        truth: uint8 of the same shape, 0 .. classes-1, or void 255.
+        predicted: uint8 of any shape, 0 .. classes-1, or 255 (ignored).
+        truth: uint8 of the same shape, 0 .. classes-1, or 255 (ignored).
         labels: the class table.
 
     Raises:
@@ -73,7 +75,8 @@ def score_mask(predicted: NDArray[np.uint8], truth: NDArray[np.uint8], labels: C
         if times[classes:].any():
             value = classes + int(np.flatnonzero(times[classes:])[0])
             raise DataError(
-                f"the {kind} holds {value}, but the classes are 0 to {classes - 1} and void is {IGNORE_INDEX}"
+                f"the {kind} holds {value}, but the classes are 0 to {classes - 1} and the ignore value is "
+                f"{IGNORE_INDEX}"
             )
     return Scores(counted[:classes, :classes].copy(), labels, counted[:classes, IGNORE_INDEX].copy())
 

@@ -1,4 +1,4 @@
-"""How unsure a labeling is: the measures, in NumPy alone, so that they need no torch.
+"""Measures of uncertainty, in NumPy only, so that they need no torch.
 
 variance             of a class's probability over the samples (population), the mean over the classes; the paper's
 entropy              of the mean probabilities, in nats: all that is unsure
@@ -62,7 +62,9 @@ def choose_measure(wanted: Measure | None, possible: tuple[Measure, ...], *, mod
     if wanted in possible:
         return wanted
     if not possible:
-        raise ConfigError(f"{model} gives masks alone; export it with --output logits or probabilities")
+        raise ConfigError(
+            f"{model} outputs class indices only (no probabilities); export it with --output logits or probabilities"
+        )
     raise ConfigError(
         f"{model} gives no {wanted} as it is used here, but {', '.join(possible)}; variance and mutual_information "
         "need samples of a model with dropout, drawn by this program (--samples 40), of one view of each image"

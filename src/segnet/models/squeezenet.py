@@ -2,7 +2,7 @@
 
 Source: Iandola et al., "SqueezeNet", 2016 (https://arxiv.org/abs/1602.07360), version 1.1 of the authors' files.
 Theirs begins with a convolution of stride 2 and pools 3x3 windows; here every pooling is 2x2, so that it has its code,
-and that convolution works at full resolution unless it is told to stride. The filters are the same.
+and that convolution works at full resolution unless a stride is given. The filters are the same.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ _BASIC = SegNetConfig(
     std=(1 / 255, 1 / 255, 1 / 255),
 )
 # Ours, for small machines: an encoder with ImageNet weights that are free to use, codes at every doubling but the last,
-# and the encoder's maps added, which told most in our trials.
+# and the encoder's maps added, which helped most in our trials.
 _LIGHT = SegNetConfig(
     name="segnet_light",
     encoder=EncoderConfig(kind="squeezenet1_1", stem_stride=2, dropout_after_pooling=(3, 4)),

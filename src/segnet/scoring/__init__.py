@@ -1,1 +1,1 @@
-"""Label maps of any program against the truth: which belong together, how good they are, a page of the worst."""
+"""Masks of any program against the truth: pairing, scores, and a page of the worst images."""

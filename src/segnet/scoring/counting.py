@@ -26,8 +26,8 @@ class ScoredImage:
 
     Attributes:
         pair: its files.
-        predicted: uint8 (H, W), 0 .. classes-1, or void 255 where nothing is predicted.
-        truth: uint8 (H, W), 0 .. classes-1, or void 255.
+        predicted: uint8 (H, W), 0 .. classes-1, or 255 where nothing is predicted.
+        truth: uint8 (H, W), 0 .. classes-1, or 255 (ignored).
         scores: of this image alone.
     """
 
@@ -46,7 +46,7 @@ def score_pairs(pairing: Pairing, *, workers: int = 0) -> Iterator[ScoredImage]:
             needs ``if __name__ == "__main__"`` on systems that start processes anew.
 
     Raises:
-        DataError: a label map cannot be read, holds what is no class, or its size is not that of its truth.
+        DataError: a mask cannot be read, holds values that are no class, or differs in size from its truth.
     """
     loader = DataLoader(_Maps(pairing), batch_size=None, num_workers=workers)
     try:
@@ -65,7 +65,7 @@ class Worst:
         most: how many to keep.
 
     Attributes:
-        images: the worst first; of equals those that came first. An image that is void everywhere is passed over.
+        images: the worst first; of equals those that came first. An image whose pixels are all ignored is passed over.
     """
 
     def __init__(self, most: int) -> None:
@@ -85,7 +85,7 @@ class _Read(TypedDict):
 
 
 class _Maps(Dataset[_Read]):
-    """The label maps of each pair as tensors, uint8 (H, W)."""
+    """The masks of each pair as tensors, uint8 (H, W)."""
 
     def __init__(self, pairing: Pairing) -> None:
         self.pairing = pairing

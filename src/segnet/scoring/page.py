@@ -109,11 +109,11 @@ def _images(worst: Sequence[ScoredImage], pairing: Pairing) -> str:
         return "<p>None is shown.</p>"
     among = len(pairing.pairs)
     which = f"The worst {len(worst)} of {among}" if len(worst) < among else f"All {among}, the worst first"
-    told = "<p>By the mIoU of the image alone, over the classes in it; the scores above are not the mean of these.</p>"
+    note = "<p>By the mIoU of the image alone, over the classes in it; the scores above are not the mean of these.</p>"
     if any(one.scores.unlabeled_pixels for one in worst):
-        told += "<p>Where a prediction is black, no class was predicted; that counts as wrong.</p>"
+        note += "<p>Where a prediction is black, no class was predicted; that counts as wrong.</p>"
     shown = legend((mask for one in worst for mask in (one.truth, one.predicted)), pairing.labels)
-    return f"{told}{shown}<h3>{which}</h3>" + "".join(_row(one, pairing.labels) for one in worst)
+    return f"{note}{shown}<h3>{which}</h3>" + "".join(_row(one, pairing.labels) for one in worst)
 
 
 def _row(scored: ScoredImage, labels: ClassTable) -> str:
@@ -126,10 +126,10 @@ def _row(scored: ScoredImage, labels: ClassTable) -> str:
         mask_panel(name, "prediction", predicted, labels, size),
         errors_panel(name, image, truth, predicted, size),
     ]
-    told = [f"mIoU {percent(scored.scores.miou)}", f"lowest IoU: {_worst_classes(scored.scores)}"]
+    note = [f"mIoU {percent(scored.scores.miou)}", f"lowest IoU: {_worst_classes(scored.scores)}"]
     if error := commonest_error(truth, predicted, labels):
-        told.append(error)
-    return panel_row(name, "; ".join(told), panels, size)
+        note.append(error)
+    return panel_row(name, "; ".join(note), panels, size)
 
 
 def _worst_classes(scores: Scores) -> str:

@@ -1,4 +1,4 @@
-"""Which predicted label map belongs to which true one."""
+"""Pairs of predicted and true masks, by name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segnet.data.layouts import holds_data_set, open_source
-from segnet.data.masks import LabelMapReader
+from segnet.data.masks import MaskReader
 from segnet.errors import ConfigError, DataError
 from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.media.images.finding import IMAGE_SUFFIXES, images_below
@@ -17,13 +17,13 @@ from segnet.media.images.reading import Encoding
 
 __all__ = ["Pair", "Pairing", "Truth", "open_truth", "pair_up"]
 
-_REMEDY = "correct the label map, or give other classes with --labels or other void values with --void"
+_REMEDY = "correct the mask, or give other classes with --classes or other ignored values with --ignore-index"
 _FEW = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """An image's two label maps on disk, and the image itself if it is at hand."""
+    """The predicted and the true mask file of an image, and the image file if it is known."""
 
     name: str
     predicted: Path
@@ -33,21 +33,21 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """True label maps.
+    """True masks.
 
     Attributes:
-        told: where they were found, in words.
-        split: of the data set; None of a folder of label maps.
+        description: The place of the masks, for headings.
+        split: of the data set; None for a folder of masks.
         masks: by the name of the image, in order.
         images: the images by their names; empty if they are not at hand.
         reader: reads the masks.
     """
 
-    told: str
+    description: str
     split: str | None
     masks: Mapping[str, Path]
     images: Mapping[str, Path]
-    reader: LabelMapReader
+    reader: MaskReader
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +63,8 @@ class Pairing:
     """
 
     pairs: Sequence[Pair]
-    predicted: LabelMapReader
-    truth: LabelMapReader
+    predicted: MaskReader
+    truth: MaskReader
     missing: tuple[str, ...] = ()
     superfluous: tuple[str, ...] = ()
 
@@ -79,55 +79,58 @@ def open_truth(
     *,
     split: str = "val",
     labels: ClassTable | None = None,
-    void: tuple[int, ...] = (),
+    ignore_index: tuple[int, ...] = (),
     encoding: Encoding = "auto",
 ) -> Truth:
-    """Find true label maps: those of a data set, or a folder of nothing but label maps.
+    """Find the true masks: those of a data set, or a folder that holds only masks.
 
     Args:
         location: as ``open_source`` takes it, or such a folder.
         split: of the data set.
         labels: the class table; None takes the data set's own. A folder has none.
-        void: numbers that count for nothing; empty takes the data set's own, or 255.
+        ignore_index: Values that are ignored; empty: those of the data set, or 255.
         encoding: of the maps in a folder; the masks of a data set are numbers.
 
     Raises:
-        ConfigError: one image, or a folder without a class table; a void value that no file can hold, or one of the
-            data set that is a class in the table.
+        ConfigError: a single file, or a folder without a class table; an ignored value that no file can hold, or
+            one of the data set that is a class in the table.
         DataError: nothing usable is there, or two masks have one name.
     """
     path = Path(location)
     if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-        raise ConfigError(f"{path}: is one image; give the folder that holds all label maps, or a data set")
+        raise ConfigError(f"{path}: is one image; give the folder that holds all masks, or a data set")
     if path.is_dir() and not holds_data_set(path):
         if labels is None:
             raise ConfigError(
-                f"{path}: holds no data set, and label maps alone do not say which classes they mean; "
+                f"{path}: holds no data set, and masks do not say which classes they mean; "
                 "give the data set, or the class table with --labels"
             )
-        reader = LabelMapReader(labels=labels, void=void or (IGNORE_INDEX,), encoding=encoding, remedy=_REMEDY)
-        return Truth(told=str(path), split=None, masks=_maps_in(path), images={}, reader=reader)
+        reader = MaskReader(
+            labels=labels, ignore_index=ignore_index or (IGNORE_INDEX,), encoding=encoding, remedy=_REMEDY
+        )
+        return Truth(description=str(path), split=None, masks=_maps_in(path), images={}, reader=reader)
     source = open_source(location)
     data = source.dataset(split)
-    if labels is not None and not void and (both := [value for value in data.void if value < labels.classes]):
+    both = [value for value in data.ignore_index if labels is not None and value < labels.classes]
+    if labels is not None and both and not ignore_index:
         raise ConfigError(
-            f"{location}: {both[0]} means void in this data set, and {labels.names[both[0]]} in the class table; say "
-            "with --void what counts for nothing, 255 for instance"
+            f"{location}: {both[0]} is the ignore value of this data set, and {labels.names[both[0]]} in the class "
+            "table; give the ignored value with --ignore-index, such as 255"
         )
     names = [_name(sample.name) for sample in data.samples]
     if twice := [name for name, times in Counter(names).items() if times > 1]:
-        raise DataError(f"{location}: two images are named {twice[0]}; predictions cannot be told apart, rename one")
+        raise DataError(f"{location}: two images are named {twice[0]}; predictions cannot be distinguished, rename one")
     return Truth(
-        told=f"{source.root} ({source.layout}), split {split}",
+        description=f"{source.root} ({source.layout}), split {split}",
         split=split,
         masks={name: sample.mask for name, sample in zip(names, data.samples, strict=True)},
         images={name: sample.image for name, sample in zip(names, data.samples, strict=True)},
-        reader=LabelMapReader(labels=labels or data.labels, void=void or data.void, remedy=_REMEDY),
+        reader=MaskReader(labels=labels or data.labels, ignore_index=ignore_index or data.ignore_index, remedy=_REMEDY),
     )
 
 
 def pair_up(folder: Path, truth: Truth, *, encoding: Encoding = "auto", partial: bool = False) -> Pairing:
-    """Pair the label maps of a folder with the truth, by name up to the ending.
+    """Pair the masks of a folder with the truth, by name without the suffix.
 
     Sub-folders belong to the name if the truth has some; otherwise they do not matter.
 
@@ -146,8 +149,8 @@ def pair_up(folder: Path, truth: Truth, *, encoding: Encoding = "auto", partial:
     both = [name for name in truth.masks if name in found]
     if not both or ((missing or superfluous) and not partial):
         raise DataError(_mismatch(folder, truth, missing, superfluous, found=bool(both)))
-    void = tuple(dict.fromkeys((*truth.reader.void, IGNORE_INDEX)))
-    reader = LabelMapReader(labels=truth.reader.labels, void=void, encoding=encoding, remedy=_REMEDY)
+    ignore_index = tuple(dict.fromkeys((*truth.reader.ignore_index, IGNORE_INDEX)))
+    reader = MaskReader(labels=truth.reader.labels, ignore_index=ignore_index, encoding=encoding, remedy=_REMEDY)
     pairs = [
         Pair(name=name, predicted=found[name], truth=truth.masks[name], image=truth.images.get(name)) for name in both
     ]
@@ -155,22 +158,22 @@ def pair_up(folder: Path, truth: Truth, *, encoding: Encoding = "auto", partial:
 
 
 def _maps_in(folder: Path, *, nested: bool = True) -> dict[str, Path]:
-    """Label maps by name: the place below the folder, or just the stem."""
+    """Masks by name: the path below the folder, or only the stem."""
     if folder.is_file():
-        raise DataError(f"{folder}: is a file; give the folder that holds the label maps")
+        raise DataError(f"{folder}: is a file; give the folder that holds the masks")
     if not folder.is_dir():
-        raise DataError(f"{folder}: there is no such folder; give the folder that holds the label maps")
+        raise DataError(f"{folder}: there is no such folder; give the folder that holds the masks")
     found: dict[str, Path] = {}
     for path, place in images_below(folder):
         name = _name(place.with_suffix("").as_posix() if nested else place.stem)
         if name in found:
             raise DataError(
                 f"{found[name]} and {path} are both named {name}; "
-                "keep one of them, or give the folder that holds one label map per image"
+                "keep one of them, or give the folder that holds one mask per image"
             )
         found[name] = path
     if not found:
-        raise DataError(f"{folder}: holds no label maps; expected one image file for each, such as PNG or TIFF")
+        raise DataError(f"{folder}: holds no masks; expected one image file for each, such as PNG or TIFF")
     return found
 
 
@@ -180,11 +183,11 @@ def _name(name: str) -> str:
 
 
 def _mismatch(folder: Path, truth: Truth, missing: Sequence[str], superfluous: Sequence[str], *, found: bool) -> str:
-    told = [f"without prediction ({len(missing)} of {len(truth.masks)}): {_few(missing)}"] if missing else []
-    told += [f"predictions without truth ({len(superfluous)}): {_few(superfluous)}"] if superfluous else []
+    details = [f"without prediction ({len(missing)} of {len(truth.masks)}): {_few(missing)}"] if missing else []
+    details += [f"predictions without truth ({len(superfluous)}): {_few(superfluous)}"] if superfluous else []
     remedy = "give each prediction the name of its image"
     remedy += ", or score those that have a partner with --partial" if found else ""
-    return f"{folder} and {truth.told} do not pair up by name; {'; '.join(told)}; {remedy}"
+    return f"{folder} and {truth.description} do not pair up by name; {'; '.join(details)}; {remedy}"
 
 
 def _few(names: Sequence[str]) -> str:

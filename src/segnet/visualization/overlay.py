@@ -1,6 +1,6 @@
 """Masks as images: colors, overlays, legends and comparison sheets.
 
-Images are uint8 (H, W, 3) RGB, masks are class numbers (H, W) with 255 for void.
+Images are uint8 (H, W, 3) RGB, masks are class numbers (H, W) with 255 for ignored pixels.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SCALE = (
 
 
 def colorize(mask: Mask, labels: ClassTable, look: OverlayStyle = _PLAIN) -> Pixels:
-    """The color of each pixel's class: uint8 (H, W, 3); void is black, and so is what the look leaves out."""
+    """The color of each pixel's class: uint8 (H, W, 3); ignored pixels and hidden classes are black."""
     palette = look.colored(labels).palette()
     palette[look.hidden(labels)] = 0
     return np.take(palette, mask, axis=0)
@@ -50,7 +50,7 @@ def colorize(mask: Mask, labels: ClassTable, look: OverlayStyle = _PLAIN) -> Pix
 def overlay(image: Pixels, mask: Mask, labels: ClassTable, look: OverlayStyle = _PLAIN) -> Pixels:
     """The image with the colors of the classes laid over it, and a light line between two classes.
 
-    Void pixels and classes that the look leaves out stay as they are.
+    Ignored pixels and hidden classes stay as they are.
 
     Raises:
         ConfigError: the look names a class that is not among the labels.
@@ -107,7 +107,7 @@ def with_lines(look: OverlayStyle, size: tuple[int, int], *, inside: tuple[int, 
 
 
 def class_shares(mask: Mask, labels: ClassTable) -> NDArray[np.float64]:
-    """The share of each class among the pixels of all classes: float64 (classes,), sum 1; all 0 if all is void."""
+    """The share of each class among the pixels with a class: float64 (classes,), sum 1; 0 if all pixels are ignored."""
     counts = np.bincount(mask.ravel(), minlength=labels.classes)[: labels.classes]
     return counts / max(int(counts.sum()), 1)
 
@@ -176,7 +176,7 @@ def rounded_up(value: float) -> float:
 def comparison(image: Pixels, truth: Mask, predicted: Mask, labels: ClassTable) -> Pixels:
     """One row for a sheet: image, truth, prediction, and errors (red, over the darkened image), each with a title.
 
-    The title of the errors says which share of the pixels that are not void in the truth is wrong.
+    The title of the errors says which share of the pixels with a true class is wrong.
 
     Raises:
         ShapeError: the three differ in height or width.
@@ -234,7 +234,7 @@ def _copy_pixels(image: Pixels, onto: Pixels, where: NDArray[np.bool_]) -> None:
 
 
 def _boundaries(mask: Mask, width: int) -> NDArray[np.bool_]:
-    """Pixels of classes that border on another class, void left out: half of ``width`` on each side of the border.
+    """Pixels within ``width`` / 2 of the border between two classes; ignored pixels are no class.
 
     Of an odd width the left and the upper side get the pixel more.
     """
@@ -280,16 +280,16 @@ def _title(text: str, font: ImageFont.FreeTypeFont) -> Pixels:
     return np.array(canvas)
 
 
-def _with_legend(image: Pixels, labels: ClassTable, told: dict[int, str]) -> Pixels:
-    """The image over the colors and names of some classes, with what is told of each."""
-    if not told:
+def _with_legend(image: Pixels, labels: ClassTable, texts: dict[int, str]) -> Pixels:
+    """The image over the colors and names of some classes, each with its text."""
+    if not texts:
         return image
     height, width = image.shape[:2]
-    entries = tuple((labels.colors[index], labels.names[index], text) for index, text in told.items())
+    entries = tuple((labels.colors[index], labels.names[index], text) for index, text in texts.items())
     return _stack([image, _legend(entries, _font(_text_size(height, width)), width)])
 
 
-@lru_cache(maxsize=4)  # of a movie it is the same below each frame
+@lru_cache(maxsize=4)  # the same below each frame of a video
 def _legend(entries: tuple[tuple[Color, str, str], ...], font: ImageFont.FreeTypeFont, width: int) -> Pixels:
     """Boxes, names and shares in as many columns as fit, filled from top to bottom."""
     size = round(font.size)

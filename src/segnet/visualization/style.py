@@ -1,4 +1,4 @@
-"""How labeled images and movies look; what draws them is in ``visualize``."""
+"""Style of overlays on images and videos; ``visualization.overlay`` draws them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class OverlayStyle:
 
     Attributes:
         opacity: of the colors in overlays, 0 to 1.
-        legend: below all that shows colors, or none; auto: below images over which colors were laid, in no movie.
+        legend: below all that shows colors, or none; auto: below image overlays, never in a video.
         lines: width of the light lines between classes in overlays, in pixels; 0: none; by default by the image's
             size.
         classes: color these classes alone, and draw lines around them alone; by default all.
@@ -53,7 +53,7 @@ class OverlayStyle:
                 raise ConfigError(f"{name}={value!r} is unknown; choose of {', '.join(get_args(known))}")
 
     def has_legend(self, view: View) -> bool:
-        """Whether an image of this kind gets a legend; movies have one only where ``legend`` is ``below``."""
+        """Whether an image of this kind gets a legend; videos have one only where ``legend`` is ``below``."""
         return self.legend == "below" or (self.legend == "auto" and view != "color")
 
     def colored(self, labels: ClassTable) -> ClassTable:

@@ -201,7 +201,7 @@ def test_the_page_shows_the_worst_images_with_their_images(camvid_root: Path, ca
         (("FOUND", "ROOT", "--workers", "-1"), "neither may be negative"),
         (("FOUND", "ROOT", "--encoding", "guess"), "invalid choice: 'guess'"),
         (("FOUND", "ROOT", "--matching"), "--matching pairs boundary points; add --boundary"),
-        (("FOUND", "IMAGE"), "is one image; give the folder that holds all label maps, or a data set"),
+        (("FOUND", "IMAGE"), "is one image; give the folder that holds all masks, or a data set"),
         (("nowhere", "ROOT"), "nowhere: there is no such folder"),
         (("FOUND", "ROOT", "--partial", "--encoding", "colors"), "color (0, 0, 1) on"),
         (("FOUND", "ROOT", "--partial", "--json", "FOUND"), "cannot be written as a file"),

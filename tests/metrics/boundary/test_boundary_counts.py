@@ -17,7 +17,7 @@ from segnet.labels import IGNORE_INDEX
 from segnet.metrics.boundary.counts import BoundaryConfig, boundary_counts
 from segnet.metrics.boundary.outlines import bits_of, outlines
 
-IGNORED = BoundaryConfig(void="ignored")
+IGNORED = BoundaryConfig(ignored_regions="ignored")
 ONE_TO_ONE = BoundaryConfig(matching=True)
 
 sizes = st.tuples(st.integers(1, 8), st.integers(1, 8))
@@ -43,7 +43,10 @@ def test_counts_equal_loops_over_all_pairs_of_points(masks, tolerance, void):
     predicted, truth = masks
     radius = tolerance * float(np.hypot(*truth.shape))
     expected = by_loops.counts(predicted, truth, 3, radius, void_ignored=void == "ignored")
-    assert boundary_counts(predicted, truth, 3, BoundaryConfig(tolerance=tolerance, void=void)).tolist() == expected
+    assert (
+        boundary_counts(predicted, truth, 3, BoundaryConfig(tolerance=tolerance, ignored_regions=void)).tolist()
+        == expected
+    )
 
 
 @given(pairs, st.floats(0, 0.5))
@@ -155,7 +158,9 @@ def test_other_shapes_are_refused(predicted: tuple[int, ...], truth: tuple[int, 
 
 @pytest.mark.parametrize(("predicted", "truth", "kind"), [(2, 0, "prediction"), (0, 7, "truth")])
 def test_a_value_that_is_no_class_is_refused(predicted: int, truth: int, kind: str):
-    with pytest.raises(DataError, match=f"the {kind} holds [27], but the classes are 0 to 1 and void is 255"):
+    with pytest.raises(
+        DataError, match=f"the {kind} holds [27], but the classes are 0 to 1 and the ignore value is 255"
+    ):
         boundary_counts(np.full((3, 3), predicted, np.uint8), np.full((3, 3), truth, np.uint8), 2)
 
 
@@ -171,8 +176,11 @@ def test_other_numbers_than_bytes_are_refused(kinds: tuple[type, type]):
         ({"tolerance": -0.1}, "tolerance or radius of -0.1 is not possible"),
         ({"tolerance": float("nan")}, "tolerance or radius of nan is not possible"),
         ({"radii": (2, float("inf"))}, "tolerance or radius of inf is not possible"),
-        ({"void": "class"}, "void='class' is not known; give 'border' or 'ignored'"),
-        ({"void": "ignored", "matching": True}, "matching has no single answer with void='ignored'"),
+        ({"ignored_regions": "class"}, "ignored_regions='class' is not known; give 'border' or 'ignored'"),
+        (
+            {"ignored_regions": "ignored", "matching": True},
+            "matching has no single answer with ignored_regions='ignored'",
+        ),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings: dict, told: str):

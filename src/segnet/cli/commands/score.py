@@ -23,7 +23,7 @@ def run(
     *,
     split: str = "val",
     labels: str | None = None,
-    void: tuple[int, ...] = (),
+    ignore_index: tuple[int, ...] = (),
     encoding: Literal["auto", "numbers", "colors"] = "auto",
     partial: bool = False,
     boundary: bool = False,
@@ -42,7 +42,7 @@ def run(
         split: train, val or test.
         labels: the class table: camvid, camvid12, sun, pascal, a data.yaml, or a file of one name per line; left out,
             the data set's own.
-        void: mask values that count for nothing; left out, those of the data set, or 255.
+        ignore_index: Mask values that are ignored. Default: those of the data set, or 255.
         encoding: what the label maps hold: class numbers, or colors of the class table; auto takes color files for
             colors, gray and palette files for numbers.
         partial: score the images that have a prediction; otherwise each must have one.
@@ -66,12 +66,12 @@ def run(
     from segnet.system.files import write_json
 
     table = None if labels is None else open_labels(labels)
-    found = open_truth(truth, split=split, labels=table, void=void, encoding=encoding)
+    found = open_truth(truth, split=split, labels=table, ignore_index=ignore_index, encoding=encoding)
     pairing = pair_up(Path(predicted), found, encoding=encoding, partial=partial)
     kept = Worst(worst if html is not None else 0)
     meter = BoundaryMeter(pairing.labels, BoundaryConfig(matching=matching)) if boundary else None
     scores = _score(pairing, kept, meter, workers=workers)
-    against = f"{found.told}, {_images(pairing)}"
+    against = f"{found.description}, {_images(pairing)}"
     if json is not None:  # before anything is printed, so that `segnet score ... | head` leaves the files
         given = {"predicted": str(predicted), "truth": truth, "split": found.split}
         write_json(json, {**given, **_figures(pairing, scores, meter)})

@@ -233,7 +233,7 @@ class Canvas:
 
 
 def open_canvas(size: tuple[int, int], camera: Camera, light: Light, noise: NDArray[np.float32]) -> Canvas:
-    """An empty canvas for an image of that size, all void."""
+    """An empty canvas for an image of that size, all pixels ignored."""
     extent = (size[1] * PAINTED_SCALE, size[0] * PAINTED_SCALE)
     image, mask = Image.new("RGB", extent), Image.new("L", extent, IGNORE_INDEX)
     return Canvas(

@@ -49,7 +49,7 @@ def paint_car(canvas: Canvas, rng: np.random.Generator, foot: Point, *, oncoming
 
 
 def paint_bonnet(canvas: Canvas, rng: np.random.Generator) -> None:
-    """The edge of one's own bonnet along the bottom of the image; it is void."""
+    """The edge of one's own bonnet along the bottom of the image; it is ignored."""
     tilt = rng.uniform(-0.1, 0.1)
     turn = np.linspace(-1, 1, 9).tolist()
     camera = canvas.camera

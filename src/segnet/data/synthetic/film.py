@@ -36,7 +36,7 @@ def develop(canvas: Canvas, rng: np.random.Generator) -> tuple[NDArray[np.uint8]
 
 
 def _open_seams(canvas: Canvas, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Void along some of the borders between classes, where an annotator leaves a gap."""
+    """Ignored pixels along some of the borders between classes, where an annotator leaves a gap."""
     border = np.zeros(mask.shape, dtype=bool)
     border[:, 1:] |= mask[:, 1:] != mask[:, :-1]
     border[1:] |= mask[1:] != mask[:-1]

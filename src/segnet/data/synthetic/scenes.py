@@ -25,14 +25,14 @@ SAMPLE_SEED = 204
 """The scene of the packaged sample image, ``data/sample/street.jpg`` (480x360, JPEG quality 92)."""
 
 _SMALLEST = 16  # pixels; below that the scene has no room for its parts
-_FILE_VOID = 11  # how CamVid's files write void
+_FILE_IGNORE_INDEX = 11  # the ignore value of CamVid's files
 
 
 def render_scene(seed: int, *, size: tuple[int, int] = (360, 480)) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Draw one street scene; the same seed gives the same bytes, and the same street at every size.
 
     Returns:
-        The image, RGB uint8 (H, W, 3), and the mask, uint8 (H, W): 0..10 as in ``labels.CAMVID``, or 255 for void.
+        The image, RGB uint8 (H, W, 3), and the mask, uint8 (H, W): 0..10 as in ``labels.CAMVID``, or 255 (ignored).
 
     Raises:
         ConfigError: the seed is negative or a side is shorter than 16 pixels.
@@ -56,7 +56,7 @@ def render_scene(seed: int, *, size: tuple[int, int] = (360, 480)) -> tuple[NDAr
 def write_scenes(
     root: Path, *, train: int = 40, val: int = 10, size: tuple[int, int] = (360, 480), seed: int = 0
 ) -> Path:
-    """Write a data set in CamVid's layout: ``train trainannot val valannot``, PNG, void stored as 11.
+    """Write a data set in CamVid's layout: ``train trainannot val valannot``, PNG, ignore value 11.
 
     Args:
         root: the folder to write, made if absent.
@@ -71,7 +71,7 @@ def write_scenes(
     for split, first, count in (("train", seed, train), ("val", seed + train, val)):
         for scene in range(first, first + count):
             image, mask = render_scene(scene, size=size)
-            stored = np.where(mask == IGNORE_INDEX, np.uint8(_FILE_VOID), mask)
+            stored = np.where(mask == IGNORE_INDEX, np.uint8(_FILE_IGNORE_INDEX), mask)
             write_image(root / split / f"scene_{scene:05d}.png", image)
             write_mask(root / f"{split}annot" / f"scene_{scene:05d}.png", stored, CAMVID)
     return root

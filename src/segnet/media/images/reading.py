@@ -15,7 +15,7 @@ from PIL import Image
 from segnet.errors import ConfigError, DataError
 from segnet.media.images.decoding import Decoded, decode, upright
 
-__all__ = ["Encoding", "LabelMap", "pixels_of", "read_image", "read_label_map", "read_mask"]
+__all__ = ["Encoding", "RawMask", "pixels_of", "read_image", "read_mask", "read_mask_file"]
 
 Encoding = Literal["auto", "numbers", "colors"]
 """What the pixels of a label map are: class numbers, or colors; ``auto`` goes by the kind of the file."""
@@ -69,7 +69,7 @@ def read_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     return _numbers(_lossless(path), path)
 
 
-class LabelMap(NamedTuple):
+class RawMask(NamedTuple):
     """What the file of a label map holds.
 
     Attributes:
@@ -81,7 +81,7 @@ class LabelMap(NamedTuple):
     palette: NDArray[np.uint8] | None = None
 
 
-def read_label_map(path: Path, *, encoding: Encoding = "auto") -> LabelMap:
+def read_mask_file(path: Path, *, encoding: Encoding = "auto") -> RawMask:
     """The class numbers of a label map that any program wrote, or its colors.
 
     With ``auto``, a file in color (RGB, with alpha or without) holds colors, and a gray or palette file numbers,
@@ -94,11 +94,11 @@ def read_label_map(path: Path, *, encoding: Encoding = "auto") -> LabelMap:
     image = decoded.image
     if encoding == "numbers" or (encoding == "auto" and image.mode not in ("RGB", "RGBA")):
         palette = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3) if image.mode == "P" else None
-        return LabelMap(_numbers(decoded, path), palette)
+        return RawMask(_numbers(decoded, path), palette)
     if decoded.halved or image.mode[0] in "IF":
         raise DataError(f"{path} has more than 8 bits a channel; expected colors of 8 bits; save it as 8-bit RGB")
     image.info.pop("transparency", None)  # Pillow warns where a conversion drops it.
-    return LabelMap(np.array(image.convert("RGB")))
+    return RawMask(np.array(image.convert("RGB")))
 
 
 def _lossless(path: Path) -> Decoded:

@@ -26,8 +26,9 @@ class BoundaryConfig:
 
     Attributes:
         tolerance: how far a point may be off, as a share of the image's diagonal. Paper, section 3.3: 0.75 %.
-        void: ``border`` is the authors' script: true outlines run along void as along a class, and what is predicted
-            inside void counts. ``ignored`` leaves out points that touch true void, on both sides; they may still be
+        ignored_regions: ``border`` is the authors' script: true outlines run along ignored regions as along a
+            class, and predictions inside them count. ``ignored`` leaves out points that touch a truly ignored region,
+            on both sides; they may still be
             partners.
         matching: whether each point is the partner of one other at most, as in the authors' script, or of all that are
             near enough. Needs SciPy and takes some thirty times as long.
@@ -38,7 +39,7 @@ class BoundaryConfig:
     """
 
     tolerance: float = 0.0075
-    void: Literal["border", "ignored"] = "border"
+    ignored_regions: Literal["border", "ignored"] = "border"
     matching: bool = False
     radii: tuple[float, ...] = (2, 4, 8, 16)
 
@@ -46,10 +47,12 @@ class BoundaryConfig:
         for value in (self.tolerance, *self.radii):
             if not 0 <= value < math.inf:
                 raise ConfigError(f"a tolerance or radius of {value} is not possible; give 0 or more")
-        if self.void not in ("border", "ignored"):
-            raise ConfigError(f"void={self.void!r} is not known; give 'border' or 'ignored'")
-        if self.matching and self.void == "ignored":
-            raise ConfigError("matching has no single answer with void='ignored'; use it with void='border'")
+        if self.ignored_regions not in ("border", "ignored"):
+            raise ConfigError(f"ignored_regions={self.ignored_regions!r} is not known; give 'border' or 'ignored'")
+        if self.matching and self.ignored_regions == "ignored":
+            raise ConfigError(
+                "matching has no single answer with ignored_regions='ignored'; use it with ignored_regions='border'"
+            )
 
 
 def boundary_counts(
@@ -58,8 +61,8 @@ def boundary_counts(
     """Count the boundary points of each class in one image.
 
     Args:
-        predicted: uint8 (H, W), 0 .. classes-1, or void 255 where nothing is predicted.
-        truth: uint8 (H, W), 0 .. classes-1, or void 255.
+        predicted: uint8 (H, W), 0 .. classes-1, or 255 where nothing is predicted.
+        truth: uint8 (H, W), 0 .. classes-1, or 255 (ignored).
         classes: how many classes.
         config: see ``BoundaryConfig``.
 
@@ -75,7 +78,7 @@ def boundary_counts(
     _check(predicted, truth, classes)
     radius = config.tolerance * math.hypot(*truth.shape)
     hits_of = _one_to_one if config.matching else _near
-    counted = _away_from_void(truth) if config.void == "ignored" else np.ones(truth.shape, dtype=bool)
+    counted = _away_from_ignored(truth) if config.ignored_regions == "ignored" else np.ones(truth.shape, dtype=bool)
     parts = []
     for values in groups(range(classes)):
         found, true = outlines(bits_of(predicted, values)), outlines(bits_of(truth, values))
@@ -93,11 +96,12 @@ def _check(predicted: Mask, truth: Mask, classes: int) -> None:
         wrong = mask[(mask >= classes) & (mask != IGNORE_INDEX)]
         if wrong.size:
             raise DataError(
-                f"the {kind} holds {wrong.max()}, but the classes are 0 to {classes - 1} and void is {IGNORE_INDEX}"
+                f"the {kind} holds {wrong.max()}, but the classes are 0 to {classes - 1} and the ignore value is "
+                f"{IGNORE_INDEX}"
             )
 
 
-def _away_from_void(truth: Mask) -> NDArray[np.bool_]:
+def _away_from_ignored(truth: Mask) -> NDArray[np.bool_]:
     somewhere, _ = blocks(bits_of(truth, [IGNORE_INDEX]))
     return np.equal(somewhere, 0)
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 __all__ = ["Bits", "Mask", "bits_of", "blocks", "each_bit", "groups", "near_border", "outlines", "reach_of", "spread"]
 
 Mask = NDArray[np.uint8]
-"""Class of each pixel, (H, W); 255 is void."""
+"""Class of each pixel, (H, W); 255 is ignored."""
 
 Bits = NDArray[np.unsignedinteger]
 """A set of classes per pixel or corner, (H, W)."""
@@ -88,7 +88,7 @@ def spread(bits: Bits, radius: float) -> Bits:
 
 
 def near_border(mask: Mask, radius: float) -> NDArray[np.bool_]:
-    """Whether a pixel with another value, void or class, lies within the radius: (H, W).
+    """Whether a pixel with another value, a class or 255, lies within the radius: (H, W).
 
     With a radius of r pixels a straight border is followed by r pixels on either side.
     """

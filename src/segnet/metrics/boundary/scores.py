@@ -7,7 +7,7 @@ over its images. Which classes are an image's is where paper and script differ:
 paper   those with true boundary points in it (paper, section 3.3)
 script  those with true or predicted ones, so that a class that is seen by mistake counts as 0 (computeBFmeasure.m)
 
-An image without such a class is left out and told; the script counts it as 0.
+An image without such a class is left out and reported; the script counts it as 0.
 """
 
 from __future__ import annotations
@@ -166,8 +166,8 @@ class BoundaryMeter:
 
         Args:
             name: of the image.
-            predicted: uint8 (H, W), 0 .. classes-1, or void 255, which is wrong where the truth is a class.
-            truth: uint8 (H, W), 0 .. classes-1, or void 255.
+            predicted: uint8 (H, W), 0 .. classes-1, or 255 (no class), which is wrong where the truth is a class.
+            truth: uint8 (H, W), 0 .. classes-1, or 255 (ignored).
 
         Raises:
             ShapeError, DataError, MissingPackageError: see ``boundary_counts``.
@@ -188,7 +188,7 @@ class BoundaryMeter:
 
 
 def _confusion_near_border(predicted: Mask, truth: Mask, radius: float, classes: int) -> NDArray[np.int64]:
-    """(classes, classes + 1), void being the last column."""
+    """(classes, classes + 1), the last column for pixels without a predicted class."""
     counted = near_border(truth, radius) & (truth != IGNORE_INDEX)
     pairs = truth[counted].astype(np.int64) * (classes + 1) + np.minimum(predicted[counted], classes)
     return np.bincount(pairs, minlength=classes * (classes + 1)).reshape(classes, classes + 1)

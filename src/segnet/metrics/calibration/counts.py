@@ -32,7 +32,7 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """Sums over the pixels whose truth is not void.
+    """Sums over the pixels whose truth is not ignored.
 
     Attributes:
         reliability: int64 (2, bins), by confidence in bins of equal width: pixels, and those that are right.
@@ -78,7 +78,7 @@ def counts_of(
     Args:
         probabilities: float32 (classes, H, W), whose sum over the classes is 1.
         uncertainty: float32 (H, W), 0 or more.
-        truth: uint8 (H, W), class or void 255.
+        truth: uint8 (H, W), class index, or 255 (ignored).
         bins: of confidence.
         patch: side of the patches, which begin in the upper left corner.
 

@@ -1,4 +1,4 @@
-"""Calibration of a data set, and how well uncertainty tells where the labeling is wrong.
+"""Calibration of confidence over a data set, and how well uncertainty predicts errors.
 
 ECE                 expected calibration error: mean over the pixels of |accuracy - confidence| of their bin
 NLL                 mean negative logarithm of the true class's probability, in nats
@@ -235,7 +235,7 @@ class CalibrationMeter:
 
         Args:
             probabilities: float32 (classes, H, W), of samples their mean.
-            truth: uint8 (H, W), 0 .. classes-1, or void 255.
+            truth: uint8 (H, W), 0 .. classes-1, or 255 (ignored).
             uncertainty: float32 (H, W), 0 or more; None: the entropy of the probabilities.
 
         Raises:

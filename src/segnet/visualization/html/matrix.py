@@ -38,11 +38,11 @@ def classes_table(scores: Scores, when: str) -> str:
         f"<table><caption>Classes {escape(when)}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
-    told = (
+    note = (
         "<p>Found: share of the class’s pixels that are labeled so (recall). Right: share of the pixels labeled so "
         "that are of the class (precision).</p>"
     )
-    return scrolled(table, "Scores of the classes") + told
+    return scrolled(table, "Scores of the classes") + note
 
 
 def confusion_section(scores: Scores, when: str) -> str:
@@ -69,12 +69,12 @@ def confusion_section(scores: Scores, when: str) -> str:
         f'<table class="confusion"><caption>Confusion matrix {escape(when)}</caption>'
         f'<thead><tr><th scope="col">true ↓ predicted →</th>{head}</tr></thead><tbody>{rows}</tbody></table>'
     )
-    told = (
+    note = (
         "<p>Of 100 pixels of the class on the left, how many are labeled as the class above. A dot is less than one "
         f"half, a dash a class that does not occur.{fewer}</p>"
     )
     return (
-        told
+        note
         + f'<div class="beside"><div>{scrolled(table, "Confusion matrix")}{_scales()}</div>{_mix_ups(scores)}</div>'
     )
 

@@ -36,10 +36,10 @@ WRONG = (230, 30, 40)
 """Color of a wrong pixel among the errors."""
 
 UNCOUNTED = (150, 150, 158)
-"""Color of a void pixel among the errors."""
+"""Color of an ignored pixel in the error panel."""
 
 _RIGHT = 0.4
-"""How bright the image is where the labeling is right, among the errors."""
+"""Brightness of the image where the prediction is right, in the error panel."""
 
 _WIDEST, _HIGHEST = 320, 480  # pixels of a panel
 _GRAYS = 32
@@ -60,12 +60,12 @@ class Panel:
     source: str
 
 
-def panel_row(name: str, told: str, panels: Sequence[Panel], size: tuple[int, int]) -> str:
+def panel_row(name: str, caption: str, panels: Sequence[Panel], size: tuple[int, int]) -> str:
     """A row of panels under the name of the image.
 
     Args:
         name: of the image.
-        told: what stands beside the name.
+        caption: The text beside the name.
         panels: from left to right.
         size: (height, width) of each.
     """
@@ -75,7 +75,7 @@ def panel_row(name: str, told: str, panels: Sequence[Panel], size: tuple[int, in
         f"<figcaption>{escape(panel.caption)}</figcaption></figure>"
         for panel in panels
     )
-    head = f"<h4>{escape(name)} <span>{escape(told)}</span></h4>"
+    head = f"<h4>{escape(name)} <span>{escape(caption)}</span></h4>"
     row = f'<div class="panels" style="--many:{len(panels)}">{figures}</div>'
     return f'<article class="example">{head}{row}</article>'
 
@@ -87,9 +87,9 @@ def photo_panel(name: str, image: NDArray[np.uint8], size: tuple[int, int]) -> P
 
 
 def mask_panel(name: str, kind: str, mask: NDArray[np.uint8], labels: ClassTable, size: tuple[int, int]) -> Panel:
-    """A mask, uint8 (H, W), in the colors of its classes; void is black. ``kind`` is "truth" or "prediction"."""
+    """A mask, uint8 (H, W), in the colors of its classes, ignored pixels black; ``kind``: "truth" or "prediction"."""
     source = _indexed(_nearest(mask, size), labels.palette())
-    return Panel(caption=kind, alt=f"{name}, {kind}: {_told(mask, labels)}", source=source)
+    return Panel(caption=kind, alt=f"{name}, {kind}: {_shares_text(mask, labels)}", source=source)
 
 
 def errors_panel(
@@ -99,12 +99,12 @@ def errors_panel(
     predicted: NDArray[np.uint8],
     size: tuple[int, int],
 ) -> Panel:
-    """Dim grays where the labeling is right, and two colors; few enough for a small PNG with sharp edges.
+    """Dim grays where the prediction is right, and two colors; few enough for a small PNG with sharp edges.
 
     Args:
         name: of the image.
         image: uint8 (H, W, 3), or None for one gray.
-        truth, predicted: uint8 (H, W), void 255.
+        truth, predicted: uint8 (H, W), 255 where ignored.
         size: (height, width) of the panel.
     """
     counted = truth != IGNORE_INDEX
@@ -139,8 +139,8 @@ def legend(masks: Iterable[NDArray[np.uint8]], labels: ClassTable, more: Sequenc
         class_name(labels.names[index], labels.colors[index]) for index in seen.tolist() if index != IGNORE_INDEX
     ]
     if IGNORE_INDEX in seen:
-        entries.append(class_name("void", (0, 0, 0)))
-        entries.append(class_name("void in the truth, among the errors", UNCOUNTED))
+        entries.append(class_name("ignored", (0, 0, 0)))
+        entries.append(class_name("ignored in the truth (error panel)", UNCOUNTED))
     entries.append(class_name("wrong", WRONG))
     items = "".join(f"<li>{entry}</li>" for entry in [*entries, *more])
     return f'<ul class="legend" aria-label="Legend">{items}</ul>'
@@ -165,10 +165,10 @@ def address(image: Image.Image, kind: str, **options: int) -> str:
     return f"data:image/{kind};base64,{b64encode(file.getvalue()).decode()}"
 
 
-def _told(mask: NDArray[np.uint8], labels: ClassTable) -> str:
+def _shares_text(mask: NDArray[np.uint8], labels: ClassTable) -> str:
     shares = class_shares(mask, labels)
     largest = [int(index) for index in np.argsort(-shares, kind="stable")[:3] if shares[index] > 0]
-    return ", ".join(f"{labels.names[index]} {percent(float(shares[index]), 0)}" for index in largest) or "void"
+    return ", ".join(f"{labels.names[index]} {percent(float(shares[index]), 0)}" for index in largest) or "ignored"
 
 
 def _nearest(values: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
