@@ -9,6 +9,13 @@ $install -e '.[dev]'
 .venv/bin/ruff check .
 .venv/bin/mypy
 .venv/bin/pytest
+# The same with lesser instruction sets than this processor may have.
+for capability in default avx2; do
+    ATEN_CPU_CAPABILITY=$capability ONEDNN_MAX_CPU_ISA=AVX2 .venv/bin/pytest tests/limited \
+        tests/test_ops.py::test_pool_unpool_and_gradients_equal_pytorch_bit_for_bit \
+        tests/test_ops.py::test_large_maps_equal_pytorch tests/system/test_hardware.py tests/system/test_devices.py
+done
+ONEDNN_MAX_CPU_ISA=AVX2 .venv/bin/pytest tests/exporting/int8/test_rewriting.py -k "near or agree or openvino"
 # timm stands in a folder of its own: the torchvision that it wants has no build for every torch, and would then break
 # whatever else imports it.
 $install --no-deps --upgrade --target .venv/timm timm torchvision

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from segnet.benchmark import measure as module
 from segnet.benchmark.measure import Measured, measure
-from segnet.benchmark.worker import Candidate, serve
+from segnet.benchmark.worker import Candidate, serve, timed
 from segnet.errors import ConfigError, ModelError
 from segnet.labels import ClassTable
 from segnet.models import checkpoint
 from segnet.models.cost import cost_of
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import MODELS
+from segnet.system.hardware import Peak
 
 SIZE = (24, 32)
 
@@ -24,11 +27,11 @@ SIZE = (24, 32)
 class Pipe:
     """The far end of a pipe, in this process."""
 
-    def __init__(self, *asked: int) -> None:
+    def __init__(self, *asked: tuple[int, float] | None) -> None:
         self.asked = list(asked)
         self.told: list[Any] = []
 
-    def recv(self) -> int:
+    def recv(self) -> tuple[int, float] | None:
         return self.asked.pop(0)
 
     def send(self, value: Any) -> None:
@@ -52,6 +55,7 @@ def test_two_candidates_are_measured_by_turns(file: str):
     assert rows[0].gmacs is None  # no row of the zoo
     assert rows[1].gmacs == pytest.approx(cost_of(MODELS["segnet_basic"], SIZE).macs / 1e9)
     assert rows[1].share_of_peak is not None
+    assert [(row.timed, row.no_peak) for row in rows] == [(6, "")] * 2
     assert set(rows[0].to_dict()) >= {"model", "precision", "size", "p50_ms", "share_of_peak"}
 
 
@@ -60,21 +64,61 @@ def test_a_candidate_that_cannot_run_is_told(tmp_path: Path):
         measure([Candidate(model="nowhere", size=SIZE)], rounds=1, images=1)
 
 
-@pytest.mark.parametrize("wrong", [{"rounds": 0}, {"images": 0}])
-def test_no_rounds_are_refused(wrong: dict[str, int]):
-    with pytest.raises(ConfigError, match="give 1 or more"):
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"rounds": 0}, "give 1 or more"),
+        ({"images": 0}, "give 1 or more"),
+        ({"limit": 0.0}, "give seconds above 0"),
+        ({"limit": float("nan")}, "give seconds above 0"),
+    ],
+)
+def test_no_rounds_and_no_time_are_refused(wrong: dict[str, Any], told: str):
+    with pytest.raises(ConfigError, match=told):
         measure([], **wrong)
+
+
+@pytest.mark.parametrize(
+    ("image_s", "limit", "calls"),
+    [(1.0, 100.0, 4), (1.0, 3.0, 3), (1.0, 2.9, 2), (50.0, 3.0, 1)],
+)
+def test_a_turn_ends_when_its_time_is_up(
+    image_s: float, limit: float, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    assert timed(lambda: now.__setitem__(0, now[0] + image_s), 4, limit) == [image_s] * calls
+
+
+class Worker:
+    """A candidate whose images take so many seconds."""
+
+    def __init__(self, image_s: float) -> None:
+        self.image_s = image_s
+
+    def turn(self, images: int, limit: float) -> list[float]:
+        return [self.image_s] * max(1, min(images, int(limit / self.image_s)))
+
+
+@pytest.mark.parametrize(("image_s", "timed"), [(0.1, 20), (2.0, 10), (7.0, 2), (300.0, 1)])
+def test_all_turns_of_a_candidate_end_when_its_time_is_up(image_s: float, timed: int):
+    slow, quick = module._turns([Worker(image_s), Worker(0.1)], 5, 4, limit=20.0)
+    assert len(slow) == timed
+    assert sum(slow) <= max(20.0, image_s)
+    assert len(quick) == 20  # it does not suffer from the other
 
 
 def test_percentiles_and_shares_are_of_the_seconds(monkeypatch: pytest.MonkeyPatch):
     end = {"network": "segnet", "classes": 11, "channels": 3, "precision": "int8", "memory_mb": 5.0, "file_mb": None}
     seconds = [0.1 * n for n in range(1, 12)]
-    row: Measured = module._row(Candidate(model="x.onnx", size=(360, 480)), seconds, end, peak=1000.0)
+    row: Measured = module._row(Candidate(model="x.onnx", size=(360, 480)), seconds, end, Peak(1000.0))
     assert row.p50_ms == pytest.approx(600)
     assert row.p90_ms == pytest.approx(1000)
     assert row.gmacs == pytest.approx(106.71, abs=0.01)
     assert row.share_of_peak == pytest.approx(106.71 / 0.6 / 1000, abs=1e-4)
-    assert module._row(row.candidate, seconds, end, peak=None).share_of_peak is None
+    assert (row.timed, row.no_peak) == (11, "")
+    without = module._row(row.candidate, seconds, end, Peak(reason="int8 is emulated"))
+    assert (without.share_of_peak, without.no_peak) == (None, "int8 is emulated")
 
 
 @pytest.mark.parametrize(
@@ -87,8 +131,8 @@ def test_percentiles_and_shares_are_of_the_seconds(monkeypatch: pytest.MonkeyPat
     ids=lambda candidate: candidate.label,
 )
 def test_a_process_answers_ready_then_seconds_then_what_is_known(candidate: Candidate):
-    pipe = Pipe(2, 1, 0)
-    serve(pipe, candidate, 1)
+    pipe = Pipe((2, 60.0), (1, 60.0), None)
+    serve(pipe, candidate, 1, 60.0)
     ready, two, one, known = pipe.told
     assert ready == "ready"
     assert [len(two), len(one)] == [2, 1]
@@ -99,9 +143,24 @@ def test_a_process_answers_ready_then_seconds_then_what_is_known(candidate: Cand
 
 def test_a_textbook_rival_copies_a_network_of_ours():
     pipe = Pipe()
-    serve(pipe, Candidate(model="mine", rival="textbook", size=SIZE), 1)
+    serve(pipe, Candidate(model="mine", rival="textbook", size=SIZE), 1, 60.0)
     assert isinstance(pipe.told[0], ModelError)
     assert "mine: a textbook rival copies one of segnet" in str(pipe.told[0])
+
+
+def test_a_textbook_copies_nothing_that_it_has_no_layers_for():
+    from segnet.benchmark.baselines import Textbook, copied_config
+
+    copied = {}
+    for name in MODELS:
+        with suppress(ConfigError):
+            copied[name] = copied_config(name)
+    assert {"segnet", "segnet_basic", "segnet_pascal"} <= set(copied)
+    assert not set(copied) & {"segnet_light", "bilinear", "fcn_basic", "segnet_basic_encoder_addition"}
+    for config in copied.values():
+        with torch.device("meta"):
+            logits = Textbook(config).eval()(torch.rand(1, 3, 9, 11))
+        assert logits.shape == (1, config.classes, 9, 11)
 
 
 def test_labels_tell_candidates_apart():
@@ -115,8 +174,6 @@ def test_labels_tell_candidates_apart():
 
 
 def test_the_textbook_network_is_the_published_one(narrow: SegNet):
-    import torch
-
     from segnet.benchmark.baselines import Textbook
 
     config = MODELS["segnet_basic"]

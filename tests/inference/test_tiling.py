@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segnet.errors import ConfigError
@@ -28,6 +28,7 @@ class Array:
 
 
 @given(st.integers(1, 5000), st.integers(1, 40), st.integers(0, 200), st.integers(0, 31))
+@settings(deadline=None)
 def test_spans_cover_the_length_with_the_overlap_that_was_asked_for(
     length: int, steps: int, overlap: int, odd: int
 ) -> None:
@@ -45,6 +46,7 @@ def test_spans_cover_the_length_with_the_overlap_that_was_asked_for(
 
 
 @given(st.integers(1, 3000), st.integers(20, 400), st.integers(0, 9))
+@settings(deadline=None)
 def test_tiles_of_one_size_all_have_it(length: int, tile: int, overlap: int) -> None:
     found = spans(length, tile=tile, overlap=overlap, exact=True)
     if length <= tile:
@@ -69,6 +71,7 @@ def values(image: np.ndarray) -> np.ndarray:
 
 
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(0, 40), st.integers(0, 5))
+@settings(deadline=None)
 def test_what_depends_on_the_pixel_alone_comes_back(height: int, width: int, overlap: int, steps: int) -> None:
     image = np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
     tile = 2 * overlap + 64 + 32 * steps

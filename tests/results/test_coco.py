@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as tools
@@ -61,6 +61,7 @@ regions = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 
 
 @given(regions)
+@settings(deadline=None)
 def test_polygons_give_back_every_region_exactly(region: np.ndarray) -> None:
     found = polygons(region)
     np.testing.assert_array_equal(filled(found, region.shape), region)

@@ -18,13 +18,33 @@ def test_a_named_precision_is_taken_as_it_is() -> None:
     assert (pick_precision("float32", cpu), pick_precision("bf16", cpu)) == (torch.float32, torch.bfloat16)
 
 
+def stub(monkeypatch: pytest.MonkeyPatch, *, emulated: str | None, seconds: dict[torch.dtype, float]) -> None:
+    monkeypatch.setattr(devices, "why_emulated", {"bf16": emulated, "float32": None}.__getitem__)
+    monkeypatch.setattr(devices, "_product_seconds", seconds.__getitem__)
+
+
 @pytest.mark.parametrize(("half", "taken"), [(0.5, torch.bfloat16), (0.9, torch.float32)])
 def test_auto_takes_bf16_on_a_cpu_only_where_it_is_much_quicker(
     monkeypatch: pytest.MonkeyPatch, half: float, taken: torch.dtype
 ) -> None:
-    seconds = {torch.float32: 1.0, torch.bfloat16: half}
-    monkeypatch.setattr(devices, "_product_seconds", seconds.__getitem__)
+    stub(monkeypatch, emulated=None, seconds={torch.float32: 1.0, torch.bfloat16: half})
     assert pick_precision("auto", torch.device("cpu")) == taken
+
+
+def test_auto_never_takes_emulated_bf16_and_times_nothing_to_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    stub(monkeypatch, emulated="it is", seconds={})  # a timing would be a KeyError
+    assert pick_precision("auto", torch.device("cpu")) == torch.float32
+
+
+@pytest.mark.parametrize("emulated", [None, "bf16 is emulated on this processor"])
+def test_named_bf16_is_taken_with_a_warning_where_it_is_emulated(
+    emulated: str | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stub(monkeypatch, emulated=emulated, seconds={})
+    assert pick_precision("bf16", torch.device("cpu")) == torch.bfloat16
+    assert pick_precision("bf16", torch.device("cuda")) == torch.bfloat16
+    expected = [f"precision bf16 is slow here: {emulated}; float32 is faster"] if emulated else []
+    assert [record.getMessage() for record in caplog.records] == expected
 
 
 def test_auto_takes_bf16_on_cuda_and_float32_elsewhere() -> None:

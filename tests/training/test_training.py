@@ -548,6 +548,7 @@ def test_auto_precision_is_decided_once_and_kept_for_the_resumed_run(
     toy: SegNet, sets: Sets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seconds = {torch.float32: 1.0, torch.bfloat16: 0.1}
+    monkeypatch.setattr("segnet.system.devices.why_emulated", lambda name: None)
     monkeypatch.setattr("segnet.system.devices._product_seconds", seconds.__getitem__)
     train(toy, *sets, out=tmp_path, config=quick(epochs=1, precision="auto"), device="cpu")
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["precision"] == "bf16"

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from segnet.errors import MissingPackageError
+from segnet.errors import ConfigError, MissingPackageError
 from segnet.models.segnet import SegNetConfig
+from segnet.models.zoo import MODELS
 
-__all__ = ["Textbook", "library_model"]
+__all__ = ["Textbook", "copied_config", "library_model"]
 
 
 class Textbook(nn.Module):
@@ -21,7 +22,7 @@ class Textbook(nn.Module):
     Pooling with int64 indices; convolution, batch norm and ReLU as modules of their own; NCHW.
 
     Args:
-        config: a network of convolutions and index unpooling; its dropout is left out.
+        config: see ``copied_config``; its dropout is left out.
     """
 
     def __init__(self, config: SegNetConfig) -> None:
@@ -51,6 +52,18 @@ class Textbook(nn.Module):
         return logits
 
 
+def copied_config(name: str) -> SegNetConfig:
+    """The configuration of that name, if ``Textbook`` has all that it describes.
+
+    Raises:
+        ConfigError: there is none, or it has more than stages of convolutions and index unpooling.
+    """
+    names = [known for known, config in MODELS.items() if _is_plain(config)]
+    if name not in names:
+        raise ConfigError(f"{name}: a textbook rival copies one of {', '.join(names)}; name one of them first")
+    return MODELS[name]
+
+
 def library_model(name: str, classes: int = 11) -> nn.Module:
     """A network of segmentation_models_pytorch, its weights random.
 
@@ -69,6 +82,12 @@ def library_model(name: str, classes: int = 11) -> nn.Module:
     network, encoder = build[name]
     model: nn.Module = network(encoder, encoder_weights=None, classes=classes)
     return model
+
+
+def _is_plain(config: SegNetConfig) -> bool:
+    encoder, decoder = config.encoder, config.decoder
+    extras = decoder.depthwise or decoder.addition != "none" or decoder.context
+    return encoder.kind == "convolutions" and encoder.batch_norm and decoder.upsampling == "indices" and not extras
 
 
 def _stages(channels: int, widths: Sequence[Sequence[int]], kernel: int, *, relu: bool) -> tuple[nn.ModuleList, int]:

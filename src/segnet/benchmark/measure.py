@@ -15,7 +15,7 @@ import numpy as np
 
 from segnet.benchmark.worker import Candidate, serve
 from segnet.errors import ConfigError, ModelError, SegNetError
-from segnet.system.hardware import peak_gmacs
+from segnet.system.hardware import Peak, peak_gmacs
 
 __all__ = ["Candidate", "Measured", "measure"]
 
@@ -32,6 +32,8 @@ class Measured:
         file_mb: of the model file; None without one.
         gmacs: 10^9 multiply-accumulates of an image; None if they are not known.
         share_of_peak: of what a matrix product in the same precision does on this machine.
+        no_peak: why there is no such product to compare with; empty if there is one.
+        timed: how many images were; fewer than asked for where the time was up.
     """
 
     candidate: Candidate
@@ -42,6 +44,8 @@ class Measured:
     file_mb: float | None
     gmacs: float | None
     share_of_peak: float | None
+    no_peak: str = ""
+    timed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """One flat row for JSON."""
@@ -49,7 +53,9 @@ class Measured:
         return {**table.pop("candidate"), **table}
 
 
-def measure(candidates: Sequence[Candidate], *, rounds: int = 5, images: int = 4, threads: int = 0) -> list[Measured]:
+def measure(
+    candidates: Sequence[Candidate], *, rounds: int = 5, images: int = 4, threads: int = 0, limit: float = 20.0
+) -> list[Measured]:
     """Time candidates by turns, each in its own process.
 
     Args:
@@ -57,21 +63,21 @@ def measure(candidates: Sequence[Candidate], *, rounds: int = 5, images: int = 4
         rounds: how often each has its turn.
         images: per turn.
         threads: for each; 0: as many as its library takes.
+        limit: seconds that the images of each may take in all; one is timed however long it takes.
 
     Raises:
-        ConfigError: ``rounds`` or ``images`` is below 1.
+        ConfigError: ``rounds`` or ``images`` is below 1, or ``limit`` is not above 0.
         SegNetError: a candidate cannot be run; its name is told.
     """
     if rounds < 1 or images < 1:
         raise ConfigError(f"rounds={rounds} and images={images}: give 1 or more")
-    workers = [_Worker(candidate, threads) for candidate in candidates]
+    if not limit > 0:
+        raise ConfigError(f"limit={limit} is not possible; give seconds above 0")
+    workers = [_Worker(candidate, threads, limit) for candidate in candidates]
     try:
         for worker in workers:
             worker.start()
-        seconds: list[list[float]] = [[] for _ in workers]
-        for _ in range(rounds):
-            for place, worker in enumerate(workers):
-                seconds[place] += worker.turn(images)
+        seconds = _turns(workers, rounds, images, limit)
         ends = [worker.stop() for worker in workers]
     finally:
         for worker in workers:
@@ -84,7 +90,18 @@ def measure(candidates: Sequence[Candidate], *, rounds: int = 5, images: int = 4
     ]
 
 
-def _row(candidate: Candidate, seconds: list[float], end: dict[str, Any], peak: float | None) -> Measured:
+def _turns(workers: Sequence[_Worker], rounds: int, images: int, limit: float) -> list[list[float]]:
+    """Seconds of each image, by worker; whose time is up has no more turns."""
+    seconds: list[list[float]] = [[] for _ in workers]
+    for turn in range(rounds):
+        for taken, worker in zip(seconds, workers, strict=True):
+            left = limit - sum(taken)
+            if not taken or min(taken) < left:
+                taken += worker.turn(images, left / (rounds - turn))
+    return seconds
+
+
+def _row(candidate: Candidate, seconds: list[float], end: dict[str, Any], peak: Peak) -> Measured:
     p50, p90 = (float(np.percentile(seconds, q)) for q in (50, 90))
     gmacs = _gmacs(end, candidate.size)
     return Measured(
@@ -95,7 +112,9 @@ def _row(candidate: Candidate, seconds: list[float], end: dict[str, Any], peak: 
         memory_mb=end["memory_mb"],
         file_mb=end["file_mb"],
         gmacs=gmacs,
-        share_of_peak=gmacs / p50 / peak if gmacs and peak else None,
+        share_of_peak=gmacs / p50 / peak.gmacs if gmacs and peak.gmacs else None,
+        no_peak=peak.reason,
+        timed=len(seconds),
     )
 
 
@@ -113,11 +132,11 @@ def _gmacs(end: Mapping[str, Any], size: tuple[int, int]) -> float | None:
 class _Worker:
     """A candidate's process, seen from here."""
 
-    def __init__(self, candidate: Candidate, threads: int) -> None:
+    def __init__(self, candidate: Candidate, threads: int, limit: float) -> None:
         self.candidate = candidate
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, candidate, threads), daemon=True)
+        self._process = context.Process(target=serve, args=(theirs, candidate, threads, limit), daemon=True)
         self._theirs = theirs
 
     def start(self) -> None:
@@ -126,15 +145,15 @@ class _Worker:
         self._theirs.close()
         self._answer()
 
-    def turn(self, images: int) -> list[float]:
-        """Seconds of each image."""
-        self._pipe.send(images)
+    def turn(self, images: int, limit: float) -> list[float]:
+        """Seconds of each image: of one at least, and of no more than ``limit`` seconds hold."""
+        self._pipe.send((images, limit))
         taken: list[float] = self._answer()
         return taken
 
     def stop(self) -> dict[str, Any]:
         """What else is known of the candidate; its process ends."""
-        self._pipe.send(0)
+        self._pipe.send(None)
         end: dict[str, Any] = self._answer()
         self._process.join()
         return end

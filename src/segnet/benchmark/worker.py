@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,9 @@ from segnet.system.hardware import seconds
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Candidate", "Rival", "serve"]
+__all__ = ["Candidate", "Rival", "serve", "timed"]
+
+_WARM_UP = 2
 
 Rival = Literal["textbook", "textbook_compiled", "textbook_onnx", "unet_vgg16", "segformer_b0"]
 
@@ -58,8 +61,15 @@ class Candidate:
         return self.model, self.precision
 
 
-def serve(pipe: Any, candidate: Candidate, threads: int) -> None:
-    """Answer through the pipe: "ready"; for every number of images their seconds; for 0 what else is known."""
+def serve(pipe: Any, candidate: Candidate, threads: int, limit: float) -> None:
+    """Answer through the pipe: "ready"; for every (number of images, seconds) how long each took; last what is known.
+
+    Args:
+        pipe: its messages are such pairs, and None when no more is asked.
+        candidate: to load and warm up.
+        threads: 0: as many as its library takes.
+        limit: seconds of all turns; a candidate that takes a good part of them for one image warms up with it alone.
+    """
     from segnet.system.allocator import keep_freed_memory
 
     keep_freed_memory()
@@ -67,15 +77,23 @@ def serve(pipe: Any, candidate: Candidate, threads: int) -> None:
         before = _resident_mb("VmRSS")
         runtime = _open(candidate, threads)
         image: Image = np.random.default_rng(0).random((1, runtime.info.channels, *candidate.size), dtype=np.float32)
-        for _ in range(2):
-            runtime.mask(image)
+        run = partial(runtime.mask, image)
+        timed(run, _WARM_UP, limit / 10)
         pipe.send("ready")
-        while images := pipe.recv():
-            pipe.send([seconds(partial(runtime.mask, image)) for _ in range(images)])
+        while turn := pipe.recv():
+            pipe.send(timed(run, *turn))
     except SegNetError as error:
         pipe.send(ModelError(str(error)))  # not every error of ours travels through a pipe
         return
     pipe.send(_known(runtime, candidate.model, before))
+
+
+def timed(run: Callable[[], object], times: int, limit: float) -> list[float]:
+    """Seconds of each call: of one at least, and of no more than are likely to end within ``limit`` seconds."""
+    taken = [seconds(run)]
+    while len(taken) < times and sum(taken) + min(taken) <= limit:
+        taken.append(seconds(run))
+    return taken
 
 
 def _known(runtime: Runtime, model: str, before: float | None) -> dict[str, Any]:
@@ -158,16 +176,13 @@ class NetworkRuntime(Runtime):
 
 
 def _rival(candidate: Candidate, threads: int) -> Runtime:
-    from segnet.benchmark.baselines import Textbook, library_model
-    from segnet.models.zoo import MODELS
+    from segnet.benchmark.baselines import Textbook, copied_config, library_model
 
     labels = ClassTable.numbered(11)
     if candidate.rival in {"unet_vgg16", "segformer_b0"}:
         info = ModelInfo(name=str(candidate.rival), labels=labels)
         return NetworkRuntime(info, _eager(library_model(str(candidate.rival))))
-    if candidate.model not in MODELS:
-        raise ModelError(f"{candidate.model}: a textbook rival copies one of {', '.join(MODELS)}")
-    network = Textbook(MODELS[candidate.model]).eval()
+    network = Textbook(copied_config(candidate.model)).eval()
     info = ModelInfo(name=candidate.model, labels=labels)
     if candidate.rival == "textbook_onnx":
         return NetworkRuntime(info, _in_onnx_runtime(network, candidate.size, threads))

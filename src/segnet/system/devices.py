@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from segnet.errors import ConfigError
-from segnet.system.hardware import seconds
+from segnet.system.hardware import seconds, why_emulated
 
 __all__ = ["Precision", "pick_device", "pick_precision"]
 
@@ -38,20 +38,30 @@ def pick_device(name: str | torch.device) -> torch.device:
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """float32 or bfloat16; ``auto`` takes bfloat16 on CUDA, and on a CPU where a short timing shows it to be quicker.
+    """float32 or bfloat16; ``auto`` takes bfloat16 on CUDA, and on a CPU that has it and is quicker with it.
+
+    What is named is taken; where bfloat16 would be emulated, a warning says so.
 
     Raises:
         ConfigError: no such precision.
     """
-    if name in {"float32", "bf16"}:
-        return torch.bfloat16 if name == "bf16" else torch.float32
-    if name != "auto":
+    if name not in {"auto", "float32", "bf16"}:
         raise ConfigError(f"precision {name!r} is unknown; choose auto, float32 or bf16")
-    quick = device.type == "cuda" or (
-        device.type == "cpu" and _product_seconds(torch.bfloat16) < _WORTH_IT * _product_seconds(torch.float32)
-    )
-    log.info("precision auto: %s", "bf16" if quick else "float32")
-    return torch.bfloat16 if quick else torch.float32
+    if name == "auto":
+        quick = device.type == "cuda" or (device.type == "cpu" and _pays())
+        log.info("precision auto: %s", "bf16" if quick else "float32")
+        return torch.bfloat16 if quick else torch.float32
+    reason = why_emulated(name) if device.type == "cpu" else None
+    if reason:
+        log.warning("precision %s is slow here: %s; float32 is faster", name, reason)
+    return torch.bfloat16 if name == "bf16" else torch.float32
+
+
+def _pays() -> bool:
+    """Whether this CPU has bfloat16, and a short timing, which emulation would make a long one, shows it quicker."""
+    if why_emulated("bf16"):
+        return False
+    return _product_seconds(torch.bfloat16) < _WORTH_IT * _product_seconds(torch.float32)
 
 
 def _product_seconds(dtype: torch.dtype) -> float:

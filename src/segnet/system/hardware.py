@@ -7,19 +7,69 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["about", "memory", "peak_gmacs", "seconds"]
+__all__ = ["Peak", "about", "instruction_sets", "memory", "peak_gmacs", "seconds", "why_emulated"]
 
-_SIDE = 2048
 _UNKNOWN_MEMORY = 8 * 2**30
+
+# The instruction sets that decide how fast a network is, by Linux's names.
+_TOLD = (
+    "avx", "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
+    "amx_tile", "amx_int8", "amx_bf16", "amx_fp16", "asimd", "asimddp", "i8mm", "bf16", "sve", "sve2",
+)  # fmt: skip
+_IN_PYTORCH = {"avx512_f": "avx512f", "neon": "asimd", "dot": "asimddp"}
+# What multiplies in the precision, and the value of ONEDNN_MAX_CPU_ISA from which on oneDNN uses it (x86 alone).
+_MULTIPLY = {
+    "bf16": {"avx512_bf16": "AVX512_CORE_BF16", "amx_bf16": "AVX512_CORE_AMX", "bf16": ""},
+    "int8": {
+        "avx_vnni": "AVX2_VNNI",
+        "avx512_vnni": "AVX512_CORE_VNNI",
+        "amx_int8": "AVX512_CORE_AMX",
+        "asimddp": "",
+        "i8mm": "",
+    },
+}
+# oneDNN's documentation, "CPU Dispatcher Control"; values above these limit nothing that is asked for here.
+_ONEDNN_LEVELS = (
+    "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI", "AVX512_CORE_BF16",
+    "AVX512_CORE_FP16", "AVX512_CORE_AMX",
+)  # fmt: skip
+_SWITCHES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+
+_SIDES = (128, 256, 512, 1024, 2048)
+_BUDGET_S = 1.0
+_REPEATS = 6
+# Emulation costs a small product 20 to 1,000 times as much as float32; a fast kernel makes it cheaper.
+_FAR_SLOWER = 4.0
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The best that this machine does in a precision.
+
+    Attributes:
+        gmacs: 10^9 multiply-accumulates a second; None if there is no such figure.
+        reason: why there is none.
+    """
+
+    gmacs: float | None = None
+    reason: str = ""
 
 
 def about(*packages: str) -> dict[str, object]:
-    """Processor, cores, versions of the packages that are installed, and the commit if this is a clone."""
+    """Processor, its instruction sets, cores, versions of installed packages, and the commit if this is a clone.
+
+    Switches that keep PyTorch or oneDNN from some of the instruction sets are told as well, where they are set.
+    """
+    limits = " ".join(f"{name}={os.environ[name]}" for name in _SWITCHES if name in os.environ)
     return {
         "processor": _processor(),
+        "instruction_sets": " ".join(instruction_sets()),
+        **({"instruction_sets_limited": limits} if limits else {}),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
@@ -36,11 +86,44 @@ def memory() -> int:
     return min(pages, int(text)) if text.isdigit() else pages
 
 
-def peak_gmacs(precision: str, *, threads: int = 0) -> float | None:
-    """10^9 multiply-accumulates a second of a square matrix product, the best of several; None if PyTorch has none.
+def instruction_sets() -> list[str]:
+    """Those of the processor that decide how fast a network is, by Linux's names; empty where nothing tells them.
+
+    The switches ``ATEN_CPU_CAPABILITY`` and ``ONEDNN_MAX_CPU_ISA`` do not change them.
+    """
+    found = _flags()
+    return [name for name in _TOLD if name in found]
+
+
+def why_emulated(precision: str) -> str | None:
+    """Why this CPU has to make up for products in this precision, which is slow; None if it has them.
+
+    The instruction sets decide. Where they are there, or nothing tells them, a product that takes microseconds decides:
+    a library may have no kernel for them.
+
+    Args:
+        precision: ``bf16`` or ``int8``; others are not emulated.
+    """
+    if precision not in _MULTIPLY:
+        return None
+    found = instruction_sets()
+    on_x86 = any(name.startswith("avx") for name in found)
+    wanted = {name: level for name, level in _MULTIPLY[precision].items() if bool(level) == on_x86}
+    there = [name for name in wanted if name in found]
+    if found and not there:
+        return f"{precision} is emulated on this processor, which has none of {', '.join(wanted)}"
+    if there and not any(_allowed(wanted[name]) for name in there):
+        return f"{precision} is emulated while ONEDNN_MAX_CPU_ISA={_onednn_limit()} forbids {', '.join(there)}"
+    if _small_product(precision) > _FAR_SLOWER * _small_product("float32"):
+        return f"{precision} is emulated by this PyTorch, which has no fast product in it for this processor"
+    return None
+
+
+def peak_gmacs(precision: str, *, threads: int = 0) -> Peak:
+    """10^9 multiply-accumulates a second of a square matrix product, the best of several; none if it is emulated.
 
     The product is taken as a matrix product and as a 1x1 convolution, since PyTorch asks different libraries for the
-    two, and on some processors one is twice as fast as the other.
+    two, and on some processors one is twice as fast as the other. The matrices grow for a second, for each of the two.
 
     Args:
         precision: ``float32``, ``bf16`` or ``int8``.
@@ -48,32 +131,60 @@ def peak_gmacs(precision: str, *, threads: int = 0) -> float | None:
     """
     import torch
 
-    if precision not in {"float32", "bf16", "int8"}:
-        return None
+    ways = [_matrix_product] if precision == "int8" else [_matrix_product, _convolution]
+    if precision != "float32" and precision not in _MULTIPLY:
+        return Peak(reason=f"PyTorch multiplies no matrices in {precision}")
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
-        with torch.inference_mode():
-            taken = min(seconds(product) for product in _products(precision) for _ in range(6))
-    except RuntimeError:  # no such product for this processor
-        return None
+        reason = why_emulated(precision)
+        return Peak(reason=reason) if reason else Peak(max(_best_gmacs(partial(way, precision)) for way in ways))
+    except RuntimeError:
+        return Peak(reason=f"PyTorch multiplies no matrices in {precision} on this processor")
     finally:
         torch.set_num_threads(before)
-    return _SIDE**3 / taken / 1e9
 
 
-def _products(precision: str) -> list[Callable[[], object]]:
-    """The same product of two square matrices in different ways."""
+def _best_gmacs(product: Callable[[int], Callable[[], object]]) -> float:
+    """The best rate over growing matrices, within the budget; ``product`` makes a call from the side."""
+    end, best, quickest = time.perf_counter() + _BUDGET_S, 0.0, 0.0
+    for side in _SIDES:
+        if time.perf_counter() + 8 * quickest > end:  # twice the side is eight times the work
+            break
+        run = product(side)
+        quickest = seconds(run)
+        for _ in range(_REPEATS - 1):
+            if time.perf_counter() + quickest > end:
+                break
+            quickest = min(quickest, seconds(run))
+        best = max(best, side**3 / quickest / 1e9)
+    return best
+
+
+def _small_product(precision: str) -> float:
+    """Seconds of the smallest product, the best of several."""
+    run = _matrix_product(precision, _SIDES[0])
+    return min(seconds(run) for _ in range(_REPEATS))
+
+
+def _matrix_product(precision: str, side: int) -> Callable[[], object]:
+    import torch
+
+    if precision == "int8":
+        whole = torch.ones(side, side, dtype=torch.int8)
+        return lambda: torch._int_mm(whole, whole)
+    matrix = torch.ones(side, side, dtype=torch.float32 if precision == "float32" else torch.bfloat16)
+    return lambda: torch.mm(matrix, matrix)
+
+
+def _convolution(precision: str, side: int) -> Callable[[], object]:
     import torch
     import torch.nn.functional as F
 
-    if precision == "int8":
-        whole = torch.ones(_SIDE, _SIDE, dtype=torch.int8)
-        return [lambda: torch._int_mm(whole, whole)]
-    matrix = torch.ones(_SIDE, _SIDE, dtype=torch.float32 if precision == "float32" else torch.bfloat16)
-    image = matrix.T.reshape(1, _SIDE, 64, -1).contiguous(memory_format=torch.channels_last)
+    matrix = torch.ones(side, side, dtype=torch.float32 if precision == "float32" else torch.bfloat16)
+    image = matrix.T.reshape(1, side, 16, -1).contiguous(memory_format=torch.channels_last)
     filters = matrix[:, :, None, None].contiguous(memory_format=torch.channels_last)
-    return [lambda: torch.mm(matrix, matrix), lambda: F.conv2d(image, filters)]
+    return lambda: F.conv2d(image, filters)
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -81,6 +192,26 @@ def seconds(run: Callable[[], object]) -> float:
     started = time.perf_counter()
     run()
     return time.perf_counter() - started
+
+
+def _flags() -> set[str]:
+    """What PyTorch says of the processor, or else Linux."""
+    try:
+        import torch
+
+        return {_IN_PYTORCH.get(name, name) for name, there in torch.cpu.get_capabilities().items() if there is True}
+    except (ImportError, AttributeError):  # not installed, or older
+        return set(_cpuinfo("flags", "Features").split())
+
+
+def _allowed(level: str) -> bool:
+    """Whether oneDNN may use what it calls by this name; it obeys a switch of its own."""
+    limit = _onednn_limit()
+    return limit not in _ONEDNN_LEVELS or not level or _ONEDNN_LEVELS.index(level) <= _ONEDNN_LEVELS.index(limit)
+
+
+def _onednn_limit() -> str:
+    return os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", "")).upper()
 
 
 def _version(package: str) -> str | None:
@@ -91,12 +222,14 @@ def _version(package: str) -> str | None:
 
 
 def _processor() -> str:
+    return _cpuinfo("model name") or platform.processor()
+
+
+def _cpuinfo(*fields: str) -> str:
+    """What Linux says of the first core; empty on other systems."""
     info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(fields)), "")
 
 
 def _commit() -> str:

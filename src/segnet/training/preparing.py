@@ -115,6 +115,8 @@ def decided(
         alone = math.prod(processes(config)) == 1  # several might time, and decide, differently
         quick = pick_precision("auto", device) == torch.bfloat16 if alone else device.type == "cuda"
         precision = "bf16" if quick else "float32"
+    elif precision == "bf16":
+        pick_precision(precision, device)  # it warns where that is slow
     batch = config.batch if config.batch != "auto" else before.get("batch", "auto")
     if batch == "auto":
         batch = fitting_batch(model, data, config, device)

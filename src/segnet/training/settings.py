@@ -72,7 +72,7 @@ class TrainConfig:
         validate_every: epochs between validations; the last epoch is always validated.
         patience: validations without a better score after which the run ends; 0: never.
         save_every: minutes between two writings of last.ckpt within an epoch; each epoch ends with one.
-        precision: auto (bf16 on CUDA, and where a short timing on this machine shows it to be faster), bf16, float16
+        precision: auto (bf16 on CUDA, and on a CPU that has it and in a short timing is faster with it), bf16, float16
             (on CUDA, with a scaled loss) or float32.
         compile: have torch.compile build the network's kernels.
         save_memory: keep less for the backward pass and compute it again: less memory, more time, the same result.

@@ -79,8 +79,8 @@ def find_lr(
     place = pick_device(device)
     if config.batch == "auto":
         config = replace(config, batch=fitting_batch(model, data, config, place))
-    if config.precision == "auto":
-        quick = pick_precision("auto", place) == torch.bfloat16
+    if config.precision in {"auto", "bf16"}:
+        quick = pick_precision(config.precision, place) == torch.bfloat16
         config = replace(config, precision="bf16" if quick else "float32")
     weights = torch.from_numpy(class_weights(count_classes(data), config.balance, data.labels))
     task = Task(deepcopy(model), weights, config).to(place).train()

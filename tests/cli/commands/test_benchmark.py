@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,44 @@ def test_a_table_scores_and_json_come_out(
 def test_an_unknown_rival_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert leave("--rivals", "unet") == 2
     assert "'unet' is unknown; choose of textbook" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rival", ["textbook", "textbook_compiled", "textbook_onnx"])
+@pytest.mark.parametrize("model", [(), ("segnet_light",), ("exported/segnet_light.onnx", "segnet")])
+def test_a_network_that_no_textbook_has_is_refused_before_anything_runs(
+    model: tuple[str, ...], rival: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("segnet.benchmark.measure.measure", None)
+    assert leave(*model, "--rivals", rival) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "segnet_light: a textbook rival copies one of segnet, " in line
+    assert "name one of them first" in line
+
+
+def row(**changed: Any) -> Measured:
+    known = {"p50_ms": 1.0, "p90_ms": 1.0, "images_per_s": 1000.0, "memory_mb": None, "file_mb": None, "gmacs": None}
+    return Measured(candidate=Candidate(model="a.onnx"), **{**known, "share_of_peak": None, "timed": 20, **changed})
+
+
+def test_the_table_tells_what_it_lacks(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [row(), row(share_of_peak=0.5), row(no_peak="int8 is emulated"), row(no_peak="int8 is emulated", timed=3)]
+    benchmark._print(rows, {})
+    benchmark._explain(rows, asked=20, limit=10.0)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in lines[1:5]] == ["1000.00", "50%", "-", "-"]
+    assert lines[-2:] == [
+        "no peak: int8 is emulated",
+        "a.onnx in float32: 3 of 20 images in 10 s; --limit gives it more",
+    ]
+
+
+def test_scores_that_would_take_too_long_are_left_out(
+    camvid_root: Path, model_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    candidates = [Candidate(model=str(model_file))]
+    assert benchmark._scores(candidates, str(camvid_root), "val", threads=1, limit=1e-9) == {}
+    assert "has no score: 3 images would take" in caplog.text
+    assert benchmark._scores(candidates, str(camvid_root), "val", threads=1, limit=1e9).keys() == {candidates[0].kind}
 
 
 @pytest.mark.parametrize("scored", [True, False])

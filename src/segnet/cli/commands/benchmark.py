@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+log = logging.getLogger("segnet")
+
 _SIZE = re.compile(r"(\d+)x(\d+)")
 
 
@@ -29,8 +33,10 @@ def run(
     rounds: int = 5,
     images: int = 4,
     threads: int = 0,
+    limit: float = 20.0,
     data: str | None = None,
     split: str = "val",
+    score_limit: float = 600.0,
     json: Path | None = None,
     plot: Path | None = None,
 ) -> None:
@@ -47,19 +53,24 @@ def run(
         rounds: how many turns each has.
         images: per turn.
         threads: for each; 0: as many as its library takes.
+        limit: seconds that the images of each may take in all; a slow model has fewer, but one at least.
         data: labeled images to score the models on as well: a folder, a pair list, a data.yaml.
         split: of the data: train, val or test.
+        score_limit: seconds; a model that would take longer for the data has no score here.
         json: write all figures, with machine and versions, to this file.
         plot: draw mIoU against latency, or latency alone, into this image (.png, .svg).
     """
     from segnet.benchmark.measure import measure
 
     candidates = _candidates(model or ("segnet_light",), sizes, precision, rivals, compiled=compiled)
-    rows = measure(candidates, rounds=rounds, images=images, threads=threads)
-    scores = {} if data is None else _scores([c for c in candidates if c.rival is None], data, split, threads)
+    rows = measure(candidates, rounds=rounds, images=images, threads=threads, limit=limit)
+    own = [candidate for candidate in candidates if candidate.rival is None]
+    scores = {} if data is None else _scores(own, data, split, threads=threads, limit=score_limit)
     _print(rows, scores)
+    _explain(rows, asked=rounds * images, limit=limit)
     if json is not None:
-        _write(json, rows, scores, data=data, split=split, rounds=rounds, images=images, threads=threads)
+        settings = {"data": data, "split": split, "rounds": rounds, "images": images, "threads": threads}
+        _write(json, rows, scores, **settings, limit=limit, score_limit=score_limit)
     if plot is not None:
         from segnet.benchmark.plot import draw
 
@@ -72,6 +83,8 @@ def _candidates(
     """Every combination that makes sense, each once."""
     from segnet.benchmark.measure import Candidate
 
+    copied = Path(models[0]).stem
+    _check_rivals(copied, rivals)
     found = []
     for size in map(_size, sizes):
         for name in models:
@@ -80,9 +93,15 @@ def _candidates(
             found += [Candidate(model=name, precision=kind, size=size) for kind in kinds]
             if compiled and in_torch:
                 found += [Candidate(model=name, precision=kind, size=size, compiled=True) for kind in kinds]
-        copied = Path(models[0]).stem
         found += [Candidate(model=copied, rival=rival, size=size) for rival in rivals]
     return found
+
+
+def _check_rivals(copied: str, rivals: list[Any]) -> None:
+    if any(rival.startswith("textbook") for rival in rivals):
+        from segnet.benchmark.baselines import copied_config
+
+        copied_config(copied)
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -92,8 +111,14 @@ def _size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _scores(candidates: list[Candidate], data: str, split: str, threads: int) -> dict[tuple[str, str], float]:
-    """mIoU by model and precision, at the data's own size."""
+class _TooLongError(Exception):
+    """Scoring would take longer than it may."""
+
+
+def _scores(
+    candidates: list[Candidate], data: str, split: str, *, threads: int, limit: float
+) -> dict[tuple[str, str], float]:
+    """mIoU by model and precision, at the data's own size; without those that would take longer than the limit."""
     from segnet.cli.console import ProgressBar
     from segnet.data.layouts import open_source
     from segnet.inference.evaluation import check_same_classes, evaluate
@@ -107,15 +132,24 @@ def _scores(candidates: list[Candidate], data: str, split: str, threads: int) ->
         bar = ProgressBar(f"{name} on {split}")
         bar.start(total=len(dataset))
         try:
-            scores = evaluate(runtime, dataset, workers=1, progress=partial(_advance, bar))
+            progress = partial(_advance, bar, limit, time.perf_counter())
+            found[name, precision] = evaluate(runtime, dataset, workers=1, progress=progress).miou
+        except _TooLongError as error:
+            log.warning("%s in %s has no score: %s", name, precision, error)
         finally:
             bar.stop()
-        found[name, precision] = scores.miou
     return found
 
 
-def _advance(bar: ProgressBar, done: int, total: int) -> None:
+def _advance(bar: ProgressBar, limit: float, started: float, done: int, total: int) -> None:
+    """Go on, unless the images so far, once they have taken a tenth of the limit, show that it is too short."""
     bar.advance()
+    taken = time.perf_counter() - started
+    if taken > limit / 10 and taken / done * total > limit:
+        raise _TooLongError(
+            f"{total} images would take {taken / done * total:.0f} s, longer than --score-limit {limit:g}; "
+            "give a larger one, or score the model by 'segnet evaluate'"
+        )
 
 
 def _print(rows: list[Measured], scores: dict[tuple[str, str], float]) -> None:
@@ -139,11 +173,21 @@ def _print(rows: list[Measured], scores: dict[tuple[str, str], float]) -> None:
             f"{row.images_per_s:.2f}",
             _shown(row.memory_mb, ".0f"),
             _shown(row.file_mb, ".1f"),
-            _shown(row.share_of_peak, ".0%"),
+            "-" if row.no_peak else _shown(row.share_of_peak, ".0%"),
             _shown(miou, ".4f"),
         )
     Console(width=None if Console().is_terminal else 120).print(table)
     print("peak: share of what a matrix product in the same precision does here; MB: growth of the resident memory")
+
+
+def _explain(rows: list[Measured], *, asked: int, limit: float) -> None:
+    """Tell what is missing in the table, and why."""
+    for reason in dict.fromkeys(row.no_peak for row in rows if row.no_peak):
+        print(f"no peak: {reason}")
+    for row in rows:
+        if row.timed < asked:
+            name = f"{row.candidate.label} in {row.candidate.precision}"
+            print(f"{name}: {row.timed} of {asked} images in {limit:g} s; --limit gives it more")
 
 
 def _shown(value: float | None, form: str) -> str:
