@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from segnet.ops import max_pool, max_unpool
     from segnet.results.coco import CocoFile
     from segnet.results.records import RecordFile
+    from segnet.runtimes.verification import Verification
     from segnet.training.recalibration import recalibrate
     from segnet.training.run import train
     from segnet.training.settings import TrainConfig
@@ -68,6 +69,7 @@ _HOMES = {
     "segnet.training.recalibration": ("recalibrate",),
     "segnet.results.records": ("RecordFile",),
     "segnet.inference.tta": ("TTAConfig",),
+    "segnet.runtimes.verification": ("Verification",),
     "segnet.training.temperature": ("fit_temperature", "scale_logits"),
     "segnet.inference.tiling": ("TileConfig",),
     "segnet.training.run": ("train",),
@@ -107,6 +109,7 @@ __all__ = [
     "TTAConfig",
     "TileConfig",
     "TrainConfig",
+    "Verification",
     "VideoConfig",
     "bundled_models",
     "confusion",

@@ -63,6 +63,7 @@ def test_a_package_holds_known_operators_alone(report: Report) -> None:
 def test_a_report_says_that_nothing_was_compared(report: Report) -> None:
     told = json.loads(report.path.with_name("toy.mlpackage.report.json").read_text(encoding="utf-8"))
     assert (told["checked"], told["agreement"], told["images"]) == (False, None, [])
+    assert told["reference"] == {"reason": "this system cannot run the file"}
     assert told["bytes"] == sum(part.stat().st_size for part in report.path.rglob("*") if part.is_file())
     assert report.agreement != report.agreement
 

@@ -16,6 +16,7 @@ from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
 from segnet.runtimes.executorch import ExecuTorchRuntime
 from segnet.runtimes.protocol import open_runtime
+from segnet.runtimes.verification import verify
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +32,10 @@ def test_a_file_gives_pytorchs_logits_for_one_image_and_for_more(path: Path, toy
     with torch.no_grad():
         expected = toy(image).numpy()
     np.testing.assert_allclose(ExecuTorchRuntime(path).output(image.numpy()), expected, atol=1e-4)
+
+
+def test_a_file_predicts_what_it_did_at_its_export(path: Path) -> None:
+    assert verify(open_runtime(path)).pixels == 3 * 17 * 22
 
 
 def test_a_file_says_what_it_is(path: Path) -> None:

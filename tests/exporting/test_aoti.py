@@ -13,6 +13,7 @@ from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.runtimes.pytorch import ProgramRuntime
+from segnet.runtimes.verification import verify
 
 
 @pytest.fixture
@@ -30,6 +31,7 @@ def test_a_compiled_file_gives_pytorchs_mask_and_says_what_it_is(
     with torch.no_grad():
         expected = model(image).softmax(dim=1)
     torch.testing.assert_close(torch.from_numpy(runtime.probabilities(image.numpy())), expected, rtol=1e-4, atol=1e-4)
+    assert verify(runtime).pixels == 3 * 17 * 23
     assert (runtime.info.name, runtime.info.labels) == ("toy", five_labels)
 
 

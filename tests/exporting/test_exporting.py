@@ -23,6 +23,7 @@ from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.models.zoo import create_model
 from segnet.runtimes.protocol import open_runtime
+from segnet.runtimes.verification import verify
 
 FILES = {"onnx": "toy.onnx", "openvino": "toy.xml", "torch": "toy.pt2"}
 
@@ -55,6 +56,8 @@ def test_a_file_and_its_report_are_all_that_is_left(
     assert (kept["size"], kept["output"], kept["precision"]) == (None, "logits", "float32")
     assert {"segnet", "torch"} <= set(kept["versions"])
     assert kept["images"][0]["shape"] == [1, 3, 1, 1]
+    assert kept["reference"] == open_runtime(out).info.reference == report.info.reference
+    assert kept["reference"]["shape"] == [3, 120, 160]
     assert shallow.training
 
 
@@ -88,6 +91,7 @@ def test_what_is_around_the_network_is_in_the_file(
     image = np.random.default_rng(0).random((2, 3, 13, 41), dtype=np.float32)
     mask = runtime.mask(image)
     assert (mask.shape, mask.dtype) == ((2, 13, 41), np.uint8)
+    assert verify(runtime).passed
     if output == "probabilities":
         np.testing.assert_allclose(runtime.probabilities(image).sum(axis=1), 1.0, rtol=1e-5)
 
@@ -96,6 +100,7 @@ def test_a_file_of_one_size_is_checked_at_that_size(shallow: SegNet, five_labels
     report = export(shallow, five_labels, tmp_path / "toy.onnx", config=ExportConfig(size=(20, 27)))
     assert {comparison.shape for comparison in report.comparisons} == {(1, 3, 20, 27)}
     assert open_runtime(report.path).info.size == (20, 27)
+    assert verify(open_runtime(report.path)).pixels == 3 * 20 * 27
 
 
 def test_half_takes_two_bytes_a_weight(shallow: SegNet, five_labels: ClassTable, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -69,6 +70,8 @@ def test_every_run_and_every_image_of_a_batch_is_drawn_anew(
     runtime = open_runtime(exported(suffix), device="cpu")
     assert isinstance(runtime, FileRuntime)
     assert runtime.info.samples == SAMPLES
+    report = json.loads(runtime.path.with_name(f"{runtime.path.name}.report.json").read_text(encoding="utf-8"))
+    assert report["reference"] == {"reason": "the file draws samples, so its classes differ from run to run"}
     (first, uncertainty), (again, _) = runtime.outputs(twice), runtime.outputs(twice)
     assert (uncertainty.shape, uncertainty.dtype) == ((2, *SIZE), np.float32)
     assert uncertainty.min() >= 0.0 < uncertainty.max()

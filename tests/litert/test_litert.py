@@ -16,6 +16,7 @@ from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
 from segnet.runtimes.litert import LiteRtRuntime
 from segnet.runtimes.protocol import open_runtime
+from segnet.runtimes.verification import verify
 
 LABELS = ClassTable.from_names(["sky", "Straße", "<tree>"])
 
@@ -31,6 +32,10 @@ def test_a_file_gives_pytorchs_logits_for_one_image_and_for_more(path: Path, toy
     with torch.no_grad():
         expected = toy(image).numpy()
     np.testing.assert_allclose(LiteRtRuntime(path, threads=1).output(image.numpy()), expected, atol=1e-4)
+
+
+def test_a_file_predicts_what_it_did_at_its_export(path: Path) -> None:
+    assert verify(open_runtime(path)).pixels == 3 * 16 * 24
 
 
 def test_a_file_says_what_it_is(path: Path) -> None:

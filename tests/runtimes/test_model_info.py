@@ -22,6 +22,7 @@ FULL = ModelInfo(
     samples=16,
     provenance={"licence": "CC BY 4.0", "settings": {"lr": 0.1}},
     scores={"miou": 0.5},
+    reference={"shape": [3, 37, 42], "masks": "eJw="},
 )
 
 
@@ -47,6 +48,12 @@ def test_files_of_before_samples_draw_none() -> None:
     found = json.loads(FULL.to_json())
     del found["samples"]
     assert ModelInfo.from_json(json.dumps(found), FILE).samples is None
+
+
+def test_files_of_before_reference_predictions_keep_none() -> None:
+    found = json.loads(FULL.to_json())
+    del found["reference"]
+    assert ModelInfo.from_json(json.dumps(found), FILE).reference == {}
 
 
 @pytest.mark.parametrize("text", [None, ""])
@@ -97,6 +104,7 @@ def test_damage_is_told(text: str) -> None:
         {"name": 1},
         {"precision": None},
         {"scores": []},
+        {"reference": "eJw="},
         {"provenance": "mine"},
     ],
 )

@@ -46,6 +46,13 @@ def test_a_predictor_in_python() -> None:
     assert np.array_equal(*masks)
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_an_exported_file_is_verified(model: str, tmp_path: Path) -> None:
+    done = segnet("predict", "--model", str(FILES / model), "--out", str(tmp_path), "--verify")
+    assert done.returncode == 0, done.stderr
+    assert f"{model}: same classes as where it was exported in " in done.stderr
+
+
 def test_what_needs_torch_says_so() -> None:
     done = segnet("predict")
     assert done.returncode == 2

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from segnet.system import hardware as machine
-from segnet.system.hardware import Peak, about, instruction_sets, peak_gmacs, why_emulated
+from segnet.system.hardware import Peak, about, instruction_sets, peak_gmacs, processor_fingerprint, why_emulated
 
 OF_2013 = ["avx", "avx2"]
 OF_2023 = ["avx", "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16"]
@@ -167,3 +167,11 @@ def test_both_ways_multiply_the_whole_matrices(way: Callable[..., Callable[[], t
 
 def test_a_precision_without_a_product_has_no_peak() -> None:
     assert peak_gmacs("float16") == Peak(reason="PyTorch multiplies no matrices in float16")
+
+
+def test_a_limit_on_instruction_sets_is_another_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = processor_fingerprint()
+    assert processor_fingerprint() == before
+    assert re.fullmatch("[0-9a-f]{64}", before)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2_LIMITED")
+    assert processor_fingerprint() != before

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -25,6 +27,7 @@ from segnet.models.mc_dropout import dropouts
 from segnet.models.segnet import SegNet
 from segnet.runtimes.model_info import ModelInfo
 from segnet.runtimes.protocol import FileRuntime, open_runtime
+from segnet.runtimes.verification import record_reference, verify
 from segnet.system.files import replacing
 
 __all__ = ["Report", "deliver", "described", "export", "export_format", "reference"]
@@ -83,8 +86,17 @@ class Report:
             "checked": self.checked,
             "agreement": self.agreement if self.checked else None,
             **({"accuracy": dict(self.accuracy)} if self.accuracy else {}),
+            "reference": self._reference(),
             "images": [comparison.to_dict() for comparison in self.comparisons],
         }
+
+    def _reference(self) -> dict[str, Any]:
+        """The predictions on the reference images, or the reason why there are none."""
+        if self.info.reference:
+            return dict(self.info.reference)
+        if self.info.samples is not None:
+            return {"reason": "the file draws samples, so its classes differ from run to run"}
+        return {"reason": "this system cannot run the file"}
 
 
 def export(
@@ -120,12 +132,13 @@ def export(
     path, kind = Path(path), export_format(format, config)
     info = described(model, labels, path, kind, config, provenance=provenance, scores=scores)
 
-    def write(staged: Path) -> None:
-        kind.write(make_program(model, config, batch=info.batch), info, staged)
+    @cache
+    def make() -> Any:
+        return kind.make(make_program(model, config, batch=info.batch), info)
 
     tolerance = HALF_TOLERANCE if config.half else Tolerance()
     return deliver(
-        write,
+        lambda about, staged: kind.write(make(), about, staged),
         path,
         reference(model, config),
         info,
@@ -201,7 +214,7 @@ def reference(model: SegNet, config: ExportConfig) -> Pipeline:
 
 
 def deliver(
-    write: Callable[[Path], None],
+    write: Callable[[ModelInfo, Path], None],
     path: Path,
     network: Pipeline,
     info: ModelInfo,
@@ -214,7 +227,8 @@ def deliver(
     """Have a file written out of sight, check it in its own runtime, and give it its name with its report beside it.
 
     Args:
-        write: makes the file, and what belongs to it, under the name that it is given.
+        write: makes the file, and what belongs to it, with that metadata and under that name; called twice, since the
+            file's own predictions are part of its metadata.
         path: the file's name in the end; its suffix says which runtime checks it.
         network: what the file is to compute: float32, on the CPU, in evaluation mode.
         info: what the file says of itself.
@@ -229,11 +243,16 @@ def deliver(
     """
     with _staging(path) as staged:
         started = time.perf_counter()
-        write(staged)
+        write(info, staged)
         written = time.perf_counter()
-        comparisons = _compare(staged, network, info) if checked else ()
+        comparisons: tuple[Comparison, ...] = ()
         if checked:
+            runtime = cast("FileRuntime", open_runtime(staged, device="cpu"))
+            comparisons = _compare(runtime, network)
             require_close(comparisons, tolerance)
+            if info.samples is None:
+                info = replace(info, reference=record_reference(runtime))
+                _write_again(write, info, staged)
         seconds = {"export": round(written - started, 2), "check": round(time.perf_counter() - written, 2)}
         report = Report(
             path=path,
@@ -250,12 +269,20 @@ def deliver(
     return report
 
 
-def _compare(path: Path, network: Pipeline, info: ModelInfo) -> tuple[Comparison, ...]:
-    runtime = cast("FileRuntime", open_runtime(path, device="cpu"))
+def _compare(runtime: FileRuntime, network: Pipeline) -> tuple[Comparison, ...]:
+    info = runtime.info
     # An image of one pixel has too few numbers for chance to even out.
     batches = images(info.size, info.channels, tiny=network.takes_one_pixel and info.samples is None)
     check = compare if info.samples is None else compare_samples
     return tuple(check(runtime, network, name, image) for name, image in batches)
+
+
+def _write_again(write: Callable[[ModelInfo, Path], None], info: ModelInfo, path: Path) -> None:
+    """Replace a file by one with other metadata, and make sure that it still predicts the same."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    write(info, path)
+    verify(open_runtime(path, device="cpu"))
 
 
 @contextmanager

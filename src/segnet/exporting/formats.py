@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -36,7 +37,8 @@ class Format:
 
     Attributes:
         suffix: of its name.
-        write: makes the file of a program.
+        make: converts a program to the content of a file, as far as it does not depend on the metadata.
+        write: writes that content with its metadata; may be called again, with other metadata.
         packages: libraries that write and run it, by the name to import.
         extra: what brings them.
         fixed: whether size and batch must be known ahead.
@@ -44,7 +46,8 @@ class Format:
     """
 
     suffix: str
-    write: Callable[[ExportedProgram, ModelInfo, Path], None]
+    write: Callable[[Any, ModelInfo, Path], None]
+    make: Callable[[ExportedProgram, ModelInfo], Any] = lambda program, info: program
     packages: tuple[str, ...] = ()
     extra: str = ""
     fixed: bool = False
@@ -153,13 +156,17 @@ def write_openvino(model: Any, info: ModelInfo, path: Path, *, half: bool = Fals
     openvino.save_model(model, path, compress_to_fp16=half)
 
 
-def _onnx(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
+def _make_onnx(program: ExportedProgram, info: ModelInfo) -> Any:
     proto = to_onnx(program, info)
-    write_onnx(halve_filters(proto) if info.precision == "float16" else proto, info, path)
+    return halve_filters(proto) if info.precision == "float16" else proto
 
 
-def _openvino(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
-    write_openvino(to_openvino(to_onnx(program, info)), info, path, half=info.precision == "float16")
+def _make_openvino(program: ExportedProgram, info: ModelInfo) -> Any:
+    return to_openvino(to_onnx(program, info))
+
+
+def _openvino(model: Any, info: ModelInfo, path: Path) -> None:
+    write_openvino(model, info, path, half=info.precision == "float16")
 
 
 def _torch(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
@@ -168,18 +175,22 @@ def _torch(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
         torch.export.save(program, path, extra_files={KEY: info.to_json()})
 
 
-def _aoti(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
+def _make_aoti(program: ExportedProgram, info: ModelInfo) -> bytes:
     from torch._inductor import aoti_compile_and_package
     from torch._inductor.exc import InductorError, InvalidCxxCompiler
 
     try:
-        with quiet():
-            aoti_compile_and_package(program, package_path=str(path))
+        with quiet(), TemporaryDirectory(prefix="segnet-") as folder:
+            return Path(aoti_compile_and_package(program, package_path=f"{folder}/model.pt2")).read_bytes()
     except (InvalidCxxCompiler, InductorError) as error:
         raise ConfigError(
             f"AOTInductor could not compile the model ({str(error).strip().partition(chr(10))[0]}); "
             "it needs a C++ compiler, such as g++"
         ) from error
+
+
+def _aoti(package: bytes, info: ModelInfo, path: Path) -> None:
+    path.write_bytes(package)
     with zipfile.ZipFile(path, "a") as archive:
         root = archive.namelist()[0].partition("/")[0]
         archive.writestr(f"{root}/extra/{KEY}", info.to_json())
@@ -198,13 +209,19 @@ def _executorch(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
     path.write_bytes(lowered.buffer)
 
 
-def _litert(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
-    with quiet():
+def _make_litert(program: ExportedProgram, info: ModelInfo) -> bytes:
+    with quiet(), TemporaryDirectory(prefix="segnet-") as folder:
         import litert_torch
 
         height, width = info.size or (0, 0)
         example = torch.rand(1, info.channels, height, width)
-        litert_torch.convert(program.module(), (example,)).export(str(path))
+        file = Path(folder) / "model.tflite"
+        litert_torch.convert(program.module(), (example,)).export(str(file))
+        return file.read_bytes()
+
+
+def _litert(network: bytes, info: ModelInfo, path: Path) -> None:
+    path.write_bytes(network)
     # Where TensorFlow Lite has what belongs to a model: in a zip archive behind it.
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(f"{KEY}.json", info.to_json())
@@ -212,13 +229,30 @@ def _litert(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
 
 
 FORMATS = {
-    "onnx": Format(suffix=".onnx", write=_onnx, packages=("onnx", "onnxscript", "onnxruntime"), extra="export"),
-    "openvino": Format(suffix=".xml", write=_openvino, packages=("onnx", "onnxscript", "openvino"), extra="export"),
+    "onnx": Format(
+        suffix=".onnx",
+        make=_make_onnx,
+        write=write_onnx,
+        packages=("onnx", "onnxscript", "onnxruntime"),
+        extra="export",
+    ),
+    "openvino": Format(
+        suffix=".xml",
+        make=_make_openvino,
+        write=_openvino,
+        packages=("onnx", "onnxscript", "openvino"),
+        extra="export",
+    ),
     "executorch": Format(
         suffix=".pte", write=_executorch, packages=("executorch.exir",), extra="executorch", fixed=True
     ),
     "litert": Format(
-        suffix=".tflite", write=_litert, packages=("litert_torch", "ai_edge_litert"), extra="litert", fixed=True
+        suffix=".tflite",
+        make=_make_litert,
+        write=_litert,
+        packages=("litert_torch", "ai_edge_litert"),
+        extra="litert",
+        fixed=True,
     ),
     "coreml": Format(
         suffix=".mlpackage",
@@ -228,7 +262,7 @@ FORMATS = {
         fixed=True,
         system="Darwin",
     ),
-    "aoti": Format(suffix=".pt2", write=_aoti),
+    "aoti": Format(suffix=".pt2", make=_make_aoti, write=_aoti),
     "torch": Format(suffix=".pt2", write=_torch),
 }
 """By the name that ``--format`` takes."""

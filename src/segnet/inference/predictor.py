@@ -19,6 +19,7 @@ from segnet.inference.tta import TTAConfig, averaged
 from segnet.labels import ClassTable
 from segnet.metrics.uncertainty import Measure, choose_measure
 from segnet.runtimes.protocol import Image, Runtime, open_runtime
+from segnet.runtimes.verification import Verification, Verify, apply_verification, verify
 
 if TYPE_CHECKING:
     from segnet.media.video.settings import VideoConfig
@@ -76,6 +77,7 @@ class Predictor:
         average: TTAConfig = TTAConfig(),  # noqa: B008
     ) -> None:
         self.runtime = averaged(runtime, average)
+        self._model = runtime
         self.labels: ClassTable = runtime.info.labels
         self.channels = runtime.info.channels
         self.confidence = confidence
@@ -99,21 +101,36 @@ class Predictor:
         threads: int = 0,
         samples: int = 0,
         seed: int = 0,
+        verify: Verify = "first_use",
         **settings: Unpack[Settings],
     ) -> Self:
         """A predictor of a model file of any kind, or of a bundled model by its name; see ``open_runtime``.
 
         Args:
             source, device, precision, threads, samples, seed: of ``open_runtime``.
+            verify: whether to compare the predictions of an exported file on reference images with those at its
+                export: ``first_use`` of an INT8 file on this machine, a difference being a warning; ``always``, a
+                difference being an error; or ``never``.
             **settings: of the class.
 
         Raises:
-            ModelError: no such model, or the file cannot be used.
+            ModelError: no such model, the file cannot be used, or it fails the verification.
             ConfigError: no such device or precision, or the model gives no samples or no such measure or views.
             MissingPackageError: the library that runs such files is not installed.
         """
         runtime = open_runtime(source, device=device, precision=precision, threads=threads, samples=samples, seed=seed)
+        apply_verification(runtime, verify)
         return cls(runtime, **settings)
+
+    def verify(self) -> Verification:
+        """Compare the classes that an exported file predicts here with those that it predicted at its export.
+
+        It runs on three packaged reference images, whatever the predictor's own settings are.
+
+        Raises:
+            ModelError: fewer than 99.9 % of the pixels have the same class, or the file keeps no predictions.
+        """
+        return verify(self._model)
 
     def __call__(self, image: NDArray[np.uint8]) -> Prediction:
         """Label one image: uint8 (H, W, C), RGB.

@@ -42,7 +42,8 @@ class CoreMlRuntime(FileRuntime):
                 self._model = coremltools.models.MLModel(str(path), compute_units=coremltools.ComputeUnit.CPU_ONLY)
         except (RuntimeError, OSError, ValueError) as error:
             raise ModelError(f"{path}: Core ML cannot use it ({error}); export the model anew") from error
-        super().__init__(path, ModelInfo.from_json(self._model.user_defined_metadata.get(KEY), path))
+        info = ModelInfo.from_json(self._model.user_defined_metadata.get(KEY), path)
+        super().__init__(path, info, backend=f"Core ML on macOS {platform.mac_ver()[0]}")
 
     def run(self, image: Image) -> list[NDArray[Any]]:
         """The package's one output; a mask, which is int32 there, as uint8."""

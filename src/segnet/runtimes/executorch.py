@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class ExecuTorchRuntime(FileRuntime):
             raise ModelError(
                 f"{path}: ExecuTorch cannot use it ({error}); it may be cut off or of another kind"
             ) from error
-        super().__init__(path, ModelInfo.from_json(text, path))
+        super().__init__(path, ModelInfo.from_json(text, path), backend=f"ExecuTorch {version('executorch')}")
         if method is None:
             raise ModelError(f"{path}: holds no network; export the model anew")
         self._program = program  # the method lives in it

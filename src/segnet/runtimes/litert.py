@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ class LiteRtRuntime(FileRuntime):
                 from ai_edge_litert.interpreter import Interpreter
         except ImportError as error:
             raise MissingPackageError("ai_edge_litert", "litert") from error
-        super().__init__(path, ModelInfo.from_json(_description(path), path))
+        backend = f"LiteRT {version('ai-edge-litert')}"
+        super().__init__(path, ModelInfo.from_json(_description(path), path), backend=backend)
         try:
             with quiet():
                 self._interpreter = Interpreter(model_content=path.read_bytes(), num_threads=threads or None)

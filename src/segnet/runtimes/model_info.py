@@ -41,6 +41,8 @@ class ModelInfo:
             float32 (N, H, W). None: dropout is off.
         provenance: how it came to be.
         scores: what the model scored; empty if never measured.
+        reference: predictions of the file on the packaged reference images, at its export; see
+            ``runtimes.verification``. Empty if none are kept.
     """
 
     name: str
@@ -53,6 +55,7 @@ class ModelInfo:
     samples: int | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
+    reference: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def longest(self) -> int:
@@ -97,5 +100,5 @@ class ModelInfo:
             all(type(number) is int and number >= 1 for number in numbers)
             and all(isinstance(text, str) for text in (self.name, self.precision))
             and self.output in get_args(Output)
-            and all(isinstance(table, dict) for table in (self.provenance, self.scores))
+            and all(isinstance(table, dict) for table in (self.provenance, self.scores, self.reference))
         )

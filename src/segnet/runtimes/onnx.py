@@ -50,7 +50,10 @@ class OnnxRuntime(FileRuntime):
             raise ModelError(
                 f"{path}: ONNX Runtime cannot use it ({reason}); it may be cut off or of another kind"
             ) from error
-        super().__init__(path, ModelInfo.from_json(self._session.get_modelmeta().custom_metadata_map.get(KEY), path))
+        text = self._session.get_modelmeta().custom_metadata_map.get(KEY)
+        device_used = self._session.get_providers()[0].removesuffix("ExecutionProvider")
+        backend = f"ONNX Runtime {_library().__version__} ({device_used})"
+        super().__init__(path, ModelInfo.from_json(text, path), backend=backend)
         self._input = self._session.get_inputs()[0].name
 
     def run(self, image: Image) -> list[NDArray[Any]]:

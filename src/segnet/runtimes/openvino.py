@@ -56,7 +56,8 @@ class OpenVinoRuntime(FileRuntime):
                 f"{path}: OpenVINO cannot use it ({reason}); its .bin must lie beside it, whole"
             ) from error
         text = str(model.get_rt_info([KEY]).value) if model.has_rt_info([KEY]) else None
-        super().__init__(path, ModelInfo.from_json(text, path))
+        backend = f"OpenVINO {_version()} ({wanted}, {precision})"
+        super().__init__(path, ModelInfo.from_json(text, path), backend=backend)
         self._request = compiled.create_infer_request()
 
     def run(self, image: Image) -> list[NDArray[Any]]:
@@ -64,6 +65,12 @@ class OpenVinoRuntime(FileRuntime):
         self._request.infer([np.ascontiguousarray(image)])
         # The request's buffers are written over by the next image.
         return [tensor.data.copy() for tensor in self._request.output_tensors]
+
+
+def _version() -> str:
+    import openvino
+
+    return str(openvino.get_version()).partition("-")[0]
 
 
 @cache

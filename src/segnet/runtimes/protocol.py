@@ -77,11 +77,15 @@ class FileRuntime(Runtime, ABC):
     Args:
         path: the file.
         info: what it says of itself.
+
+    Attributes:
+        backend: the library that runs the file, its version, device and precision, for people and as a key.
     """
 
-    def __init__(self, path: Path, info: ModelInfo) -> None:
+    def __init__(self, path: Path, info: ModelInfo, *, backend: str = "an unknown library") -> None:
         self.path = path
         self.info = info
+        self.backend = backend
 
     @abstractmethod
     def run(self, image: Image) -> list[NDArray[Any]]:

@@ -156,7 +156,7 @@ class ProgramRuntime(FileRuntime):
         if device not in {"auto", "cpu"}:
             raise ConfigError(f"{path}: was exported for the cpu, not for {device!r}; choose --device cpu")
         names, text = _archive(path)
-        super().__init__(path, ModelInfo.from_json(text, path))
+        super().__init__(path, ModelInfo.from_json(text, path), backend=f"PyTorch {torch.__version__}")
         compiled = any("/data/aotinductor/" in name for name in names)
         try:
             with quiet():

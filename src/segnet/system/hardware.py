@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -12,9 +13,20 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["Peak", "about", "instruction_sets", "memory", "peak_gmacs", "seconds", "why_emulated"]
+__all__ = [
+    "Peak",
+    "about",
+    "instruction_sets",
+    "memory",
+    "peak_gmacs",
+    "processor",
+    "processor_fingerprint",
+    "seconds",
+    "why_emulated",
+]
 
 _UNKNOWN_MEMORY = 8 * 2**30
+_INSTRUCTION_FIELDS = ("flags", "Features", "CPU implementer", "CPU part", "isa")  # x86, ARM, ARM, ARM, RISC-V
 
 # The instruction sets that decide how fast a network is, by Linux's names.
 _TOLD = (
@@ -67,7 +79,7 @@ def about(*packages: str) -> dict[str, object]:
     """
     limits = " ".join(f"{name}={os.environ[name]}" for name in _SWITCHES if name in os.environ)
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "instruction_sets": " ".join(instruction_sets()),
         **({"instruction_sets_limited": limits} if limits else {}),
         "cores": os.cpu_count(),
@@ -76,6 +88,22 @@ def about(*packages: str) -> dict[str, object]:
         "versions": {package: found for package in packages if (found := _version(package))},
         "commit": _commit(),
     }
+
+
+def processor() -> str:
+    """Model name of the CPU, as the system gives it; may be empty."""
+    return _cpu_info().get("model name") or platform.processor()
+
+
+def processor_fingerprint() -> str:
+    """SHA-256 of the architecture, model and instruction sets of the CPU, in hexadecimal.
+
+    A limit on the instruction sets, such as the environment variable ``ONEDNN_MAX_CPU_ISA``, counts as another CPU.
+    """
+    info = _cpu_info()
+    parts = [platform.machine(), processor(), *(info.get(field, "") for field in _INSTRUCTION_FIELDS)]
+    parts += [os.environ.get(name, "") for name in _SWITCHES]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def memory() -> int:
@@ -201,7 +229,8 @@ def _flags() -> set[str]:
 
         return {_IN_PYTORCH.get(name, name) for name, there in torch.cpu.get_capabilities().items() if there is True}
     except (ImportError, AttributeError):  # not installed, or older
-        return set(_cpuinfo("flags", "Features").split())
+        info = _cpu_info()
+        return set((info.get("flags") or info.get("Features") or "").split())
 
 
 def _allowed(level: str) -> bool:
@@ -221,15 +250,12 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _processor() -> str:
-    return _cpuinfo("model name") or platform.processor()
-
-
-def _cpuinfo(*fields: str) -> str:
-    """What Linux says of the first core; empty on other systems."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(fields)), "")
+def _cpu_info() -> dict[str, str]:
+    """Fields of the first core in Linux's /proc/cpuinfo; empty on other systems."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    fields = (line.partition(":") for line in reversed(lines))
+    return {name.strip(): value.strip() for name, _, value in fields}
 
 
 def _commit() -> str:

@@ -21,6 +21,7 @@ __all__ = ["run"]
 
 log = logging.getLogger("segnet")
 
+_INT8_SUFFIXES = frozenset((".onnx", ".xml", ".pte"))
 _SIZE = re.compile(r"(\d+)x(\d+)")
 
 
@@ -34,6 +35,7 @@ def run(
     images: int = 4,
     threads: int = 0,
     limit: float = 20.0,
+    verify: bool = False,
     data: str | None = None,
     split: str = "val",
     score_limit: float = 600.0,
@@ -54,6 +56,8 @@ def run(
         images: per turn.
         threads: for each; 0: as many as its library takes.
         limit: seconds that the images of each may take in all; a slow model has fewer, but one at least.
+        verify: first check that exported files predict the same classes here as where they were exported, on packaged
+            reference images, in float32 or as they are quantized.
         data: labeled images to score the models on as well: a folder, a pair list, a data.yaml.
         split: of the data: train, val or test.
         score_limit: seconds; a model that would take longer for the data has no score here.
@@ -62,6 +66,7 @@ def run(
     """
     from segnet.benchmark.measure import measure
 
+    _verify([name for name in dict.fromkeys(model) if not _in_torch(name)], threads, always=verify)
     candidates = _candidates(model or ("segnet_light",), sizes, precision, rivals, compiled=compiled)
     rows = measure(candidates, rounds=rounds, images=images, threads=threads, limit=limit)
     own = [candidate for candidate in candidates if candidate.rival is None]
@@ -88,7 +93,7 @@ def _candidates(
     found = []
     for size in map(_size, sizes):
         for name in models:
-            in_torch = Path(name).suffix in {"", ".safetensors"}
+            in_torch = _in_torch(name)
             kinds = precisions if in_torch or name.endswith(".xml") else ["float32"]
             found += [Candidate(model=name, precision=kind, size=size) for kind in kinds]
             if compiled and in_torch:
@@ -102,6 +107,22 @@ def _check_rivals(copied: str, rivals: list[Any]) -> None:
         from segnet.benchmark.baselines import copied_config
 
         copied_config(copied)
+
+
+def _in_torch(model: str) -> bool:
+    return Path(model).suffix in {"", ".safetensors"}
+
+
+def _verify(files: list[str], threads: int, *, always: bool) -> None:
+    """Exported files, before any is timed; unless ``always``, only INT8 files at their first use."""
+    from segnet.runtimes.protocol import open_runtime
+    from segnet.runtimes.verification import apply_verification
+
+    if always and not files:
+        raise ConfigError("--verify checks files that 'segnet export' wrote, and none is named; leave it out")
+    for name in files:
+        if always or Path(name).suffix in _INT8_SUFFIXES:
+            apply_verification(open_runtime(name, threads=threads), "always" if always else "first_use")
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -44,6 +44,7 @@ def run(
     device: str = "auto",
     precision: Literal["auto", "float32", "bf16"] = "float32",
     threads: int = 0,
+    verify: bool = False,
 ) -> None:
     """Score a model on labeled images: global accuracy, class average, mIoU and IoU per class.
 
@@ -73,6 +74,8 @@ def run(
         device: auto, cpu, cuda or mps.
         precision: bf16 is faster where the processor has bfloat16 arithmetic, and a little less exact; auto finds out.
         threads: how many to compute with; 0: as many as the library takes.
+        verify: first check that an exported file predicts the same classes here as where it was exported, on packaged
+            reference images; an INT8 file is checked at its first use on a machine in any case, with a warning.
     """
     from segnet.data.corruptions import CORRUPTIONS
     from segnet.data.layouts import open_source
@@ -98,6 +101,7 @@ def run(
         threads=threads,
         samples=samples,
         seed=seed,
+        verify="always" if verify else "first_use",
         uncertainty=calibration,
         measure=measure,
         longest="model" if longest is None else longest or None,

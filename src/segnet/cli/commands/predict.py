@@ -44,6 +44,7 @@ def run(
     device: str = "auto",
     precision: Literal["auto", "float32", "bf16"] = "float32",
     threads: int = 0,
+    verify: bool = False,
     timing: bool = False,
     json: Path | None = None,
     video: VideoConfig = VideoConfig(),  # noqa: B008
@@ -75,6 +76,8 @@ def run(
         device: auto, cpu, cuda or mps.
         precision: bf16 is faster where the processor has bfloat16 arithmetic, and a little less exact; auto finds out.
         threads: how many to compute with; 0: as many as the library takes.
+        verify: first check that an exported file predicts the same classes here as where it was exported, on packaged
+            reference images; an INT8 file is checked at its first use on a machine in any case, with a warning.
         timing: tell how long starting, loading, labeling and writing took.
         json: write the figures of videos, and the mean shares of the classes in images, to this file.
         video: of videos and live sources.
@@ -107,6 +110,7 @@ def run(
         threads=threads,
         samples=samples,
         seed=seed,
+        verify="always" if verify else "first_use",
         confidence="confidence" in kinds,
         uncertainty="uncertainty" in kinds,
         measure=measure,

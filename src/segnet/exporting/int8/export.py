@@ -105,7 +105,7 @@ def export_int8(
         )
     told = replace(info, scores=found.scores.to_dict())
     report = deliver(
-        lambda staged: write(found.model, told, staged),
+        lambda about, staged: write(found.model, about, staged),
         path,
         reference(model, config),
         told,
