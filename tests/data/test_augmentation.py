@@ -125,9 +125,9 @@ def test_gray_takes_all_color():
     ("change", "told"),
     [
         *[({name: value}, f"{name}={value}") for name in ("flip", "gray", "blur", "noise") for value in (-0.1, 1.1)],
-        ({"crop_area": (0.0, 1.0)}, "two rising shares"),
-        ({"crop_area": (0.9, 0.5)}, "two rising shares"),
-        ({"crop_area": (0.5, 1.5)}, "two rising shares"),
+        ({"crop_area": (0.0, 1.0)}, "lowest and highest share"),
+        ({"crop_area": (0.9, 0.5)}, "lowest and highest share"),
+        ({"crop_area": (0.5, 1.5)}, "lowest and highest share"),
         ({"crop_stretch": 0.9}, "crop_stretch=0.9"),
         ({"color": 1.0}, "color=1.0"),
         ({"color": -0.1}, "color=-0.1"),

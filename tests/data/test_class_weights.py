@@ -104,7 +104,7 @@ def test_a_cache_that_cannot_be_written_is_a_warning(
     with caplog.at_level(logging.WARNING, logger="segnet"):
         assert count_classes(data).pixels.tolist() == [12, 4, 1, 0]
     (record,) = caplog.records
-    assert "the class counts are not kept" in record.getMessage()
+    assert "the class counts are not cached" in record.getMessage()
     assert "SEGNET_CACHE" in record.getMessage()
 
 
@@ -151,7 +151,7 @@ def test_an_unknown_balance_is_refused_with_the_known_ones(data: SegmentationDat
 @pytest.mark.parametrize("balance", ["none", "median", "sqrt_median"])
 def test_masks_of_nothing_but_void_are_refused(balance: str):
     nothing = ClassCounts(np.zeros(4, np.int64), np.zeros(4, np.int64))
-    with pytest.raises(DataError, match="nothing but void"):
+    with pytest.raises(DataError, match="ignored pixels only"):
         class_weights(nothing, balance, LABELS)
 
 

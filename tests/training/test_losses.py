@@ -334,7 +334,7 @@ def test_known_losses_are_let_through(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "+", "dice+", "0.5*", "dise", "Dice", "dice 0.5", "dice*0.5", "dice-lovasz"])
 def test_unknown_losses_are_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"which is unknown; write names of cross_entropy, focal, .*\+0\.5\*lovasz"):
+    with pytest.raises(ConfigError, match=r"which is unknown; join names of cross_entropy, focal, .*\+0\.5\*lovasz"):
         check_loss(text)
     with pytest.raises(ConfigError, match="unknown"):
         make_loss(text, torch.ones(2))
@@ -342,7 +342,7 @@ def test_unknown_losses_are_refused(text: str) -> None:
 
 @pytest.mark.parametrize("number", ["", "a", "0", "-1", "nan", "inf", "2*3"])
 def test_factors_that_are_no_number_above_0_are_refused(number: str) -> None:
-    with pytest.raises(ConfigError, match="is no number above 0; write"):
+    with pytest.raises(ConfigError, match="is not a number above 0; join"):
         check_loss(f"cross_entropy+{number}*dice")
 
 

@@ -139,20 +139,30 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(
     data[len(data) // 2] ^= 1  # one bit of a weight, which PyTorch would not notice
     (tmp_path / "last.ckpt").write_bytes(data)
     run(camvid, tmp_path, resume=True)
-    assert "last.ckpt: is damaged; going on from previous.ckpt, of step 4" in caplog.text
+    assert "last.ckpt is damaged; resuming from previous.ckpt, step 4" in caplog.text
     assert_same(whole, tmp_path)
 
 
 def test_two_damaged_checkpoints_are_told(camvid: Source, tmp_path: Path) -> None:
     for name in ("last.ckpt", "previous.ckpt"):
         (tmp_path / name).write_bytes(b"not a checkpoint at all")
-    with pytest.raises(ConfigError, match=r"last\.ckpt: is damaged and cannot be resumed; start anew"):
+    with pytest.raises(ConfigError, match=r"last\.ckpt is damaged and cannot be resumed; start a new run"):
         run(camvid, tmp_path, resume=True)
 
 
 def test_a_checkpoint_that_is_not_ours_is_told(camvid: Source, tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "last.ckpt")
     with pytest.raises(ConfigError, match="is damaged"):
+        run(camvid, tmp_path, resume=True)
+
+
+def test_a_checkpoint_of_another_version_is_refused(camvid: Source, tmp_path: Path) -> None:
+    """The versions before this one had other callbacks, whose state Lightning would silently ignore."""
+    run(camvid, tmp_path, config=replace(CONFIG, epochs=1))
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    state["callbacks"]["Keeper"] = state["callbacks"].pop("BestWeights")
+    torch.save(state, tmp_path / "last.ckpt")
+    with pytest.raises(ConfigError, match=r"last\.ckpt was written by another version of segnet and cannot be resumed"):
         run(camvid, tmp_path, resume=True)
 
 

@@ -7,10 +7,11 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["about", "memory", "peak_gmacs", "seconds"]
+__all__ = ["about", "memory", "package_versions", "peak_gmacs", "seconds"]
 
 _SIDE = 2048
 _UNKNOWN_MEMORY = 8 * 2**30
@@ -23,9 +24,22 @@ def about(*packages: str) -> dict[str, object]:
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {package: found for package in packages if (found := _version(package))},
+        "versions": package_versions(*packages),
         "commit": _commit(),
     }
+
+
+def package_versions(*packages: str) -> dict[str, str]:
+    """Version of each package by its name; packages that are not installed are left out.
+
+    Args:
+        packages: Names to import. Of a module, such as executorch.exir, the version is that of its package.
+    """
+    versions = {}
+    for name in packages:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name.partition(".")[0])
+    return versions
 
 
 def memory() -> int:
@@ -81,13 +95,6 @@ def seconds(run: Callable[[], object]) -> float:
     started = time.perf_counter()
     run()
     return time.perf_counter() - started
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _processor() -> str:

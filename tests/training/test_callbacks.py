@@ -15,9 +15,9 @@ from segnet.labels import CAMVID, ClassTable
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.training.collapse import describe_collapse
 from segnet.training.run import train
 from segnet.training.settings import TrainConfig
-from segnet.training.watching import collapsed
 
 TOY = SegNetConfig(
     name="toy", encoder=EncoderConfig(widths=((4,), (6,))), decoder=DecoderConfig(widths=((4,), (4,))), classes=11
@@ -52,7 +52,7 @@ def test_collapse_is_told_once_with_class_and_shares(
     told = [record.message for record in caplog.records if "predicted pixels" in record.message]
     assert len(told) == 1
     assert told[0].startswith("100% of the predicted pixels are Road (")
-    assert "for 3 validations up to epoch 3: look at the masks and the class table" in told[0]
+    assert "for 3 validations up to epoch 3: check the masks and the class table" in told[0]
 
 
 def test_two_collapsed_validations_are_not_told(
@@ -72,7 +72,7 @@ def test_two_collapsed_validations_are_not_told(
     ],
 )
 def test_collapsed_looks_at_predicted_and_true_shares(counts: list[list[int]], told: str) -> None:
-    assert collapsed(np.array(counts), ClassTable.from_names(["a", "b"])) == told
+    assert describe_collapse(np.array(counts), ClassTable.from_names(["a", "b"])) == told
 
 
 def test_patience_ends_a_run_that_does_not_get_better(
@@ -82,6 +82,13 @@ def test_patience_ends_a_run_that_does_not_get_better(
     run(camvid, tmp_path, replace(STILL, epochs=9, patience=2, batch_norm="frozen"), frozen)
     assert epochs(tmp_path) == [1, 2, 3]
     assert "ended after epoch 3: miou was best in epoch 1" in caplog.text
+
+
+def test_a_resumed_run_may_set_a_patience_which_counts_earlier_validations(camvid: Source, tmp_path: Path) -> None:
+    still = replace(STILL, batch_norm="frozen")
+    run(camvid, tmp_path, replace(still, epochs=3, patience=0))
+    run(camvid, tmp_path, replace(still, epochs=9, patience=3), resume=True)
+    assert epochs(tmp_path) == [1, 2, 3, 4]
 
 
 def test_loggers_get_loss_rate_and_scores(camvid: Source, tmp_path: Path) -> None:
