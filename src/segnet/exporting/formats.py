@@ -22,7 +22,7 @@ from segnet.exporting.coreml import write_coreml
 from segnet.exporting.half import halve_filters
 from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.silence import quiet
-from segnet.system.hardware import package_versions
+from segnet.system.hardware import versions
 
 __all__ = ["FORMATS", "OPSET", "Format", "to_onnx", "to_openvino", "write_onnx", "write_openvino"]
 
@@ -70,7 +70,7 @@ class Format:
 
     def versions(self) -> dict[str, str]:
         """Of PyTorch, of this package, and of the libraries that write and run such files."""
-        return package_versions("segnet", "torch", *self.packages)
+        return versions("segnet", "torch", *self.packages)
 
 
 def to_onnx(program: ExportedProgram, info: ModelInfo) -> Any:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["about", "memory", "package_versions", "peak_gmacs", "seconds"]
+__all__ = ["about", "memory", "peak_gmacs", "seconds", "versions"]
 
 _SIDE = 2048
 _UNKNOWN_MEMORY = 8 * 2**30
@@ -24,22 +24,22 @@ def about(*packages: str) -> dict[str, object]:
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": package_versions(*packages),
+        "versions": versions(*packages),
         "commit": _commit(),
     }
 
 
-def package_versions(*packages: str) -> dict[str, str]:
+def versions(*packages: str) -> dict[str, str]:
     """Version of each package by its name; packages that are not installed are left out.
 
     Args:
         packages: Names to import. Of a module, such as executorch.exir, the version is that of its package.
     """
-    versions = {}
+    installed = {}
     for name in packages:
         with suppress(PackageNotFoundError):
-            versions[name] = version(name.partition(".")[0])
-    return versions
+            installed[name] = version(name.partition(".")[0])
+    return installed
 
 
 def memory() -> int:

@@ -61,7 +61,7 @@ class ScoreLog(Callback):
         assert isinstance(pl_module, SegmentationModule)
         self.scores = Scores(pl_module.reduce_counts().numpy(), self.labels)
         self.rows.append(self._make_row(trainer, self.scores, self._mean_loss()))
-        logged = {name: value for name, value in self.rows[-1].items() if name not in {"epoch", "step", "lr"}}
+        logged = {name: value for name, value in self.rows[-1].items() if name not in {"epoch", "step"}}
         pl_module.log_dict(logged, batch_size=1)
         if trainer.is_global_zero:
             _write_csv(self.out / "metrics.csv", self.rows)

@@ -189,6 +189,6 @@ def _names_file(model: str) -> bool:
 
 
 def _versions() -> dict[str, str]:
-    from segnet.system.hardware import package_versions
+    from segnet.system.hardware import versions
 
-    return {"python": platform.python_version(), **package_versions("segnet", "torch", "lightning", "kornia", "numpy")}
+    return {"python": platform.python_version(), **versions("segnet", "torch", "lightning", "kornia", "numpy")}
