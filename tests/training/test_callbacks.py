@@ -45,7 +45,7 @@ def road_alone() -> SegNet:
     return model
 
 
-def test_collapse_is_told_once_with_class_and_shares(
+def test_collapse_is_warned_of_once_with_class_and_shares(
     camvid: Source, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run(camvid, tmp_path, replace(STILL, epochs=5), road_alone())
@@ -55,7 +55,7 @@ def test_collapse_is_told_once_with_class_and_shares(
     assert "for 3 validations up to epoch 3: check the masks and the class table" in told[0]
 
 
-def test_two_collapsed_validations_are_not_told(
+def test_two_collapsed_validations_give_no_warning(
     camvid: Source, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run(camvid, tmp_path, replace(STILL, epochs=2), road_alone())
@@ -97,12 +97,12 @@ def test_loggers_get_loss_rate_and_scores(camvid: Source, tmp_path: Path) -> Non
     assert all(name in written for name in (b"miou", b"iou_Road", b"loss", b"lr"))
 
 
-def test_a_missing_logger_is_told(camvid: Source, tmp_path: Path) -> None:
+def test_a_missing_logger_is_reported(camvid: Source, tmp_path: Path) -> None:
     with pytest.raises(MissingPackageError, match="wandb is not installed"):
         run(camvid, tmp_path / "out", replace(QUICK, loggers=("wandb",)))
     assert not (tmp_path / "out").exists()
 
 
-def test_an_unknown_logger_is_told() -> None:
+def test_an_unknown_logger_is_reported() -> None:
     with pytest.raises(ConfigError, match="logger 'paper' is unknown; choose from tensorboard, wandb, mlflow"):
         TrainConfig(loggers=("paper",))  # type: ignore[arg-type]

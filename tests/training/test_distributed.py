@@ -174,7 +174,7 @@ def test_a_killed_process_ends_the_run_which_one_process_resumes(data: Path, tmp
     assert rows(tmp_path)[-1]["step"] == 2 * epochs
 
 
-def test_a_batch_that_cannot_be_shared_out_is_told(data: Path, tmp_path: Path) -> None:
+def test_a_batch_that_cannot_be_divided_is_refused(data: Path, tmp_path: Path) -> None:
     running = start(["segnet"], words(data, tmp_path, "--batch", 3, "--devices", 2))
     _, told = running.communicate(timeout=120)
     assert running.returncode == 2

@@ -154,7 +154,7 @@ def test_every_class_has_its_chart_and_its_name(record: Record, tmp_path: Path) 
     assert set(record.labels.names) <= {text.strip() for text in page.texts}
 
 
-def test_every_setting_note_command_and_part_of_the_machine_is_told(tmp_path: Path) -> None:
+def test_every_setting_warning_command_and_part_of_the_hardware_is_shown(tmp_path: Path) -> None:
     record = record_of(CAMVID)
     page = page_of(record, folder=tmp_path)
     assert set(record.settings) <= set(page.cells)
@@ -164,7 +164,7 @@ def test_every_setting_note_command_and_part_of_the_machine_is_told(tmp_path: Pa
         assert told in page.texts
 
 
-def test_the_notes_stand_before_the_sections(tmp_path: Path) -> None:
+def test_the_warnings_stand_before_the_sections(tmp_path: Path) -> None:
     page = page_of(record_of(CAMVID), folder=tmp_path)
     assert page.texts.index("beware of <this>") < page.texts.index("mIoU")
 
@@ -178,9 +178,9 @@ def test_the_headline_is_the_best_row_and_says_what_it_beat(tmp_path: Path) -> N
     assert "87.65 %" in text
     assert "1.25" in text
     assert "+51.23 points since epoch 1" in text
-    assert "of 4 validations it has the highest mIoU, 1.23 points above epoch 5 (60.00 %)" in text
+    assert "it has the highest mIoU of 4 validations, 1.23 points above epoch 5 (60.00 %)" in text
     assert "No later epoch, up to 7, was better." in text
-    assert "Sky has the highest IoU (90.0 %) and Bicyclist the lowest (8.2 %)" in text
+    assert "Sky has the highest IoU (90.0 %), Bicyclist the lowest (8.2 %)" in text
 
 
 @pytest.mark.parametrize(("monitor", "epoch"), [("miou", 1), ("global_accuracy", 3), ("class_average", 5)])
@@ -237,7 +237,7 @@ def test_the_matrix_of_very_many_classes_keeps_those_with_most_errors(tmp_path: 
     assert {"class98", "class99"} <= set(matrix)
 
 
-def test_rare_and_absent_classes_are_told(tmp_path: Path) -> None:
+def test_rare_and_absent_classes_are_named(tmp_path: Path) -> None:
     labels = ClassTable.from_names(["sky", "road", "car"])
     data = {"train": split_of([9000, 1000, 20]), "val": split_of([500, 500, 0])}
     page = page_of(record_of(labels, data=data), folder=tmp_path)
@@ -269,7 +269,7 @@ def test_a_large_run_with_images_stays_below_two_megabytes(tmp_path: Path) -> No
     assert (tmp_path / "report.html").stat().st_size < 2_000_000
 
 
-def test_errors_are_red_void_is_gray_and_the_rest_is_dim(tmp_path: Path) -> None:
+def test_errors_are_red_ignored_pixels_are_gray_and_the_rest_is_dim(tmp_path: Path) -> None:
     example = example_of()
     page = page_of(record_of(CAMVID), [example], folder=tmp_path)
     errors = next(pixels for alt, pixels in images_of(page) if "wrong" in alt)
@@ -398,7 +398,7 @@ def test_choosing_leaves_the_mode_of_the_model(camvid: Source, training: bool) -
     assert model.training == training
 
 
-def test_images_of_nothing_but_void_are_passed_over(camvid: Source, tmp_path: Path) -> None:
+def test_images_of_ignored_pixels_only_are_skipped(camvid: Source, tmp_path: Path) -> None:
     data = camvid.dataset("val")
     write_mask(tmp_path / "void.png", np.full((48, 64), IGNORE_INDEX, dtype=np.uint8), CAMVID)
     nothing = replace(data.samples[0], mask=tmp_path / "void.png", name="void")

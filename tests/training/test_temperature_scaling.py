@@ -63,7 +63,7 @@ def test_the_likelihood_rises_as_it_says_and_is_the_highest_around(
     assert found.pixels == counts.sum()
 
 
-def test_larger_images_are_labeled_as_predict_labels_them(unsure: SegNet, camvid: Source) -> None:
+def test_larger_images_are_segmented_as_predict_segments_them(unsure: SegNet, camvid: Source) -> None:
     meter = CalibrationMeter("entropy")
     predictor = Predictor(TorchRuntime(unsure, camvid.labels, device="cpu"), longest=32, uncertainty=True)
     evaluate(PredictorRuntime(predictor), camvid.dataset("val"), calibration=meter)

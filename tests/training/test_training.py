@@ -235,7 +235,7 @@ def test_a_frozen_encoder_stays_to_the_last_bit(toy: SegNet, sets: Sets, tmp_pat
     assert changed == {"decoder", "classifier"}
 
 
-def test_stages_thaw_deepest_first(sets: Sets, tmp_path: Path) -> None:
+def test_stages_are_unfrozen_deepest_first(sets: Sets, tmp_path: Path) -> None:
     changed = []
     for epochs in (1, 2, 3):
         torch.manual_seed(0)
@@ -317,7 +317,7 @@ def test_a_loss_that_is_not_finite_names_step_epoch_and_samples(toy: SegNet, set
     assert not (tmp_path / "last.ckpt").exists()
 
 
-def test_a_memory_that_is_too_small_is_told_with_what_to_change(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+def test_an_error_for_too_little_memory_names_the_settings_to_change(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     class Enormous(SegmentationDataset):
         def __getitem__(self, index: int) -> Any:
             torch.empty(2**55, dtype=torch.uint8)
@@ -337,11 +337,11 @@ def test_float16_is_for_cuda(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"strategy": "fsdp", "optimizer": "adamw", "ema": 0.0}, "fsdp needs cuda and not cpu; take ddp"),
-        ({"batch": "auto", "devices": 2}, "batch auto is for one process and not for 2; give a multiple of 2"),
+        ({"strategy": "fsdp", "optimizer": "adamw", "ema": 0.0}, "fsdp needs cuda, not cpu; use ddp"),
+        ({"batch": "auto", "devices": 2}, "batch auto works with one process, not with 2; give a multiple of 2"),
     ],
 )
-def test_what_this_machine_cannot_do_is_told(
+def test_what_the_device_does_not_support_is_refused(
     settings: dict[str, Any], told: str, toy: SegNet, sets: Sets, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=told):
@@ -349,26 +349,28 @@ def test_what_this_machine_cannot_do_is_told(
     assert not (tmp_path / "out").exists()
 
 
-def test_an_encoder_frozen_for_good_does_not_thaw(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+def test_a_frozen_encoder_has_no_unfreezing_schedule(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     toy.freeze_encoder()
-    with pytest.raises(ConfigError, match="leave --freeze-encoder or --thaw out"):
+    with pytest.raises(ConfigError, match="a frozen encoder has no unfreezing schedule; leave one of the two out"):
         train(toy, *sets, out=tmp_path / "out", config=quick(thaw=(1,)))
 
 
-def test_a_killed_reader_is_told(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+def test_a_killed_reader_is_reported(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     class Deadly(SegmentationDataset):
         def __getitem__(self, index: int) -> Any:
             os.kill(os.getpid(), signal.SIGKILL)
 
     train_set = Deadly(sets[0].samples, sets[0].labels, void=sets[0].void)
-    with pytest.raises(TrainingError, match="a process that reads images was killed, often for want of memory"):
+    with pytest.raises(
+        TrainingError, match="a worker process that reads images was killed, often because memory ran out"
+    ):
         train(toy, train_set, sets[1], out=tmp_path, config=quick(epochs=1, workers=1))
 
 
 def test_a_finished_run_says_so(sets: Sets, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for resume in (False, True):
         train(SegNet(TOY), *sets, out=tmp_path, config=quick(epochs=1), resume=resume)
-    assert "all 1 epochs of this run are done; give more --epochs to go on" in caplog.text
+    assert "all 1 epochs of this run are done; give more --epochs to continue" in caplog.text
 
 
 def test_slurm_decides_how_many_processes_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,7 +385,7 @@ def test_torchrun_decides_how_many_processes_there_are(monkeypatch: pytest.Monke
     assert count_processes(TrainConfig(devices=5)) == (3, 2)
 
 
-def test_an_unknown_loss_is_told_before_anything_is_written(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+def test_an_unknown_loss_is_reported_before_anything_is_written(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="hinge"):
         train(toy, *sets, out=tmp_path / "out", config=quick(epochs=1, loss="cross_entropy+hinge"))
     assert not (tmp_path / "out").exists()
@@ -409,7 +411,7 @@ def test_there_must_be_a_run_to_resume(toy: SegNet, sets: Sets, tmp_path: Path) 
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_checkpoint_of_another_network_is_told(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_network_is_reported(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     other = SegNet(
         SegNetConfig(name="other", encoder=EncoderConfig(widths=((5,),)), decoder=DecoderConfig(widths=((5,),)))
     )
@@ -418,19 +420,19 @@ def test_a_checkpoint_of_another_network_is_told(toy: SegNet, sets: Sets, tmp_pa
         train(toy, *sets, out=tmp_path, config=quick(epochs=1), resume=True)
 
 
-def test_a_folder_that_cannot_be_made_is_told(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="the folder of the run cannot be created"):
         train(toy, *sets, out=tmp_path / "file", config=quick(epochs=1))
 
 
-def test_fewer_images_than_a_batch_are_told(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+def test_fewer_images_than_a_batch_are_reported(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="6 training images are fewer than one batch of 7"):
         train(toy, *sets, out=tmp_path / "out", config=quick(epochs=1, batch=7))
     assert not (tmp_path / "out").exists()
 
 
-def test_another_number_of_classes_is_told_before_training(sets: Sets, tmp_path: Path) -> None:
+def test_another_number_of_classes_is_reported_before_training(sets: Sets, tmp_path: Path) -> None:
     model = SegNet(
         SegNetConfig(
             name="two", encoder=EncoderConfig(widths=((4,),)), decoder=DecoderConfig(widths=((4,),)), classes=2
@@ -443,7 +445,7 @@ def test_another_number_of_classes_is_told_before_training(sets: Sets, tmp_path:
 
 @pytest.mark.parametrize("split", ["train", "val"])
 @pytest.mark.parametrize("value", [77, 11])
-def test_a_bad_mask_is_told_before_anything_is_written(toy: SegNet, tmp_path: Path, split: str, value: int) -> None:
+def test_a_bad_mask_is_reported_before_anything_is_written(toy: SegNet, tmp_path: Path, split: str, value: int) -> None:
     """77 is no class; 11 is void, and a split of nothing else cannot be used either."""
     root = write_scenes(tmp_path / "data", train=2, val=1, size=(16, 16))
     for path in (root / f"{split}annot").iterdir():
@@ -466,7 +468,7 @@ def test_a_broken_image_is_one_sentence_also_out_of_a_worker(toy: SegNet, tmp_pa
     assert str(caught.value).startswith(str(root))
 
 
-def test_images_of_other_channels_than_the_networks_are_told(toy: SegNet, camvid: Source, tmp_path: Path) -> None:
+def test_images_of_other_channels_than_the_networks_are_reported(toy: SegNet, camvid: Source, tmp_path: Path) -> None:
     gray = camvid.dataset("train", channels=1), camvid.dataset("val", channels=1)
     with pytest.raises(ShapeError, match=r"this model wants .*\(N, 3, H, W\)"):
         train(toy, *gray, out=tmp_path, config=quick(epochs=1))
@@ -486,20 +488,22 @@ def test_an_interrupt_is_an_interrupt(toy: SegNet, sets: Sets, tmp_path: Path) -
         signal.signal(signal.SIGINT, handler)
 
 
-def test_a_missing_lightning_is_told_with_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_lightning_is_an_error_with_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lightning", None)
     monkeypatch.delitem(sys.modules, "segnet.training.lightning")
     with pytest.raises(MissingPackageError, match=r"pip install 'segnet\[train\]'"):
         importlib.import_module("segnet.training.lightning")
 
 
-def test_a_device_that_is_not_there_is_told(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+def test_a_device_that_is_not_there_is_reported(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="device 'gpu' cannot be used"):
         train(toy, *sets, out=tmp_path / "out", config=quick(epochs=1), device="gpu")
     assert not (tmp_path / "out").exists()
 
 
-def test_masks_of_one_class_and_void_are_refused_with_the_likely_cause(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+def test_masks_of_one_class_and_ignored_pixels_are_refused_with_the_likely_cause(
+    toy: SegNet, sets: Sets, tmp_path: Path
+) -> None:
     root = tmp_path / "black_and_white"
     for name in ("a", "b"):
         write_image(root / "images" / f"{name}.png", np.zeros((16, 16, 3), np.uint8))
@@ -512,7 +516,7 @@ def test_masks_of_one_class_and_void_are_refused_with_the_likely_cause(toy: SegN
     assert not (tmp_path / "out").exists()
 
 
-def test_images_used_for_both_training_and_validation_are_told(
+def test_images_used_for_both_training_and_validation_are_reported(
     toy: SegNet, sets: Sets, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("WARNING", "segnet")
@@ -564,7 +568,7 @@ def test_a_batch_left_to_the_machine_is_decided_once(sets: Sets, tmp_path: Path)
     assert rows(tmp_path)[1]["step"] == "16"
 
 
-def test_a_damaged_config_file_is_told_on_resume(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+def test_a_damaged_config_file_is_reported_on_resume(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     train(toy, *sets, out=tmp_path, config=quick(epochs=1))
     (tmp_path / "config.yaml").write_text("a: [")
     with pytest.raises(ConfigError, match=r"config\.yaml is damaged"):
@@ -583,19 +587,19 @@ def test_a_damaged_config_file_is_told_on_resume(toy: SegNet, sets: Sets, tmp_pa
     ],
     ids=str,
 )  # fmt: skip
-def test_a_setting_out_of_range_is_told_by_name_and_value(wrong: dict[str, Any]) -> None:
+def test_a_setting_out_of_range_is_reported_by_name_and_value(wrong: dict[str, Any]) -> None:
     ((name, value),) = wrong.items()
     with pytest.raises(ConfigError, match=f"^{name}={value!r} "):
         TrainConfig(**wrong)
 
 
 @pytest.mark.parametrize("thaw", [(0,), (3, 2), (2, 2)])
-def test_thawing_wants_rising_epochs(thaw: tuple[int, ...]) -> None:
+def test_the_unfreezing_schedule_wants_rising_epochs(thaw: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match=r"thaw=.* is not possible; give rising epochs"):
         TrainConfig(thaw=thaw)
 
 
-def test_what_fsdp_cannot_do_is_told() -> None:
+def test_what_fsdp_cannot_do_is_reported() -> None:
     with pytest.raises(ConfigError, match="which muon and averaging do not support; use adamw and ema 0"):
         TrainConfig(strategy="fsdp", optimizer="adamw")
 

@@ -35,7 +35,9 @@ def check_config(config: TrainConfig, model: SegNet, device: torch.device) -> No
     """
     count = math.prod(count_processes(config))
     if config.thaw and model.frozen_stages:
-        raise ConfigError("a frozen encoder has no unfreezing schedule; leave --freeze-encoder or the schedule out")
+        raise ConfigError(
+            "a frozen encoder has no unfreezing schedule; leave one of the two out, such as --freeze-encoder"
+        )
     if config.strategy == "fsdp" and device.type != "cuda":
         raise ConfigError(f"strategy fsdp needs cuda, not {device.type}; use ddp")
     if config.precision == "float16" and device.type != "cuda":

@@ -109,7 +109,7 @@ def _overfit(network: SegNet, data: SegmentationDataset, config: TrainConfig, im
     repeated, few, config = make_overfit_run(data, config, images)
     with TemporaryDirectory(prefix="segnet-") as folder:
         scores = train(network, repeated, few, out=folder, config=config, device=device)
-    print_scores(scores, f"images learned by heart: {images}")
+    print_scores(scores, f"overfit images: {images}")
     if scores.miou < _BY_HEART:
         raise TrainingError(
             f"the network has mIoU {scores.miou:.3f} on the {images} images that it was trained on, where "

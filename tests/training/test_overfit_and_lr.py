@@ -90,7 +90,7 @@ def test_the_steepest_fall_is_found() -> None:
 
 
 @pytest.mark.parametrize("found", [[(0.1, 1.0)], [(0.1 * k, float(k)) for k in range(9)], [(0.1, math.nan)] * 9])
-def test_a_loss_that_never_falls_is_told(found: list[tuple[float, float]]) -> None:
+def test_a_loss_that_never_falls_is_reported(found: list[tuple[float, float]]) -> None:
     with pytest.raises(TrainingError, match="the loss fell at no learning rate"):
         steepest(found)
 
@@ -137,15 +137,15 @@ def test_the_command_finds_a_learning_rate_and_writes_nothing(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_sound_network_learns_an_image_by_heart(
+def test_a_sound_network_overfits_one_image(
     camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert leave(camvid_root, "--model", model_file, *FLAGS, "--overfit", 1, "--size", 24, 32, "--out", tmp_path) == 0
-    assert "images learned by heart: 1" in capsys.readouterr().out
+    assert "overfit images: 1" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
 
-def test_a_network_that_cannot_learn_is_told(
+def test_a_network_that_cannot_learn_is_reported(
     camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("--overfit", 1, "--size", 24, 32, "--out", tmp_path, "--lr", "1e-9", "--optimizer", "sgd")
