@@ -50,7 +50,7 @@ class TrainConfig:
         accumulate: Batches whose gradients are summed before each step.
         lr: Highest learning rate. With muon it applies to the filters, and all other parameters have 1/25 of it.
         encoder_lr: Encoder learning-rate multiplier. Lower it to fine-tune a pretrained encoder.
-        optimizer: muon (Muon for filters, AdamW for the rest), adamw, or sgd (momentum 0.9, as published).
+        optimizer: Optimizer: muon (Muon for filters, AdamW for the rest), adamw, or sgd (momentum 0.9, as published).
         weight_decay: Weight decay of filters. Norms and biases have none.
         schedule: Learning-rate schedule after warm-up. cosine and poly (power 0.9) decay to zero. one_cycle rises for
             30 % of the run, then decays to zero. constant does not decay (as published).
@@ -75,8 +75,8 @@ class TrainConfig:
         validate_every: Epochs between validations. The last epoch is always validated.
         patience: Early stopping: validations without a better score after which the run ends. 0 turns it off.
         save_every: Minutes between checkpoints (last.ckpt) within an epoch. Every epoch ends with one.
-        precision: float32, bf16, float16 (on CUDA, with a scaled loss) or auto. auto takes bf16 on CUDA, and wherever
-            a short timing shows that it is faster.
+        precision: Precision of computation: float32, bf16, float16 (on CUDA, with a scaled loss) or auto. auto takes
+            bf16 on CUDA, and wherever a short timing shows that it is faster.
         compile: Compile the network with torch.compile.
         save_memory: Recompute activations in the backward pass (gradient checkpointing): less memory, more time, the
             same result.
