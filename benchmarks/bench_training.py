@@ -56,6 +56,7 @@ from segnet.models.zoo import MODELS, create_model
 from segnet.system.allocator import keep_freed_memory
 from segnet.system.hardware import about
 from segnet.training import run
+from segnet.training.lightning import Callback
 from segnet.training.settings import TrainConfig
 
 HERE = Path(__file__).parent
@@ -195,7 +196,7 @@ def table(figures: Mapping[str, Any]) -> str:
 # One run, in a process of its own
 
 
-class Clock(run._import_lightning().Callback):  # type: ignore[misc]
+class Clock(Callback):
     """Notes when batches begin and end; after the last that counts it tells the times and ends the process."""
 
     def __init__(self, warm_up: int, steps: int) -> None:
@@ -272,7 +273,7 @@ def train_ours(
 
 
 def to_contiguous(model: nn.Module) -> None:
-    """Undo what ``Task`` does: filters at once, images when they come."""
+    """Undo what ``SegmentationModule`` does: filters at once, images when they come."""
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     model.register_forward_pre_hook(lambda _, given: (given[0].contiguous(),))
 

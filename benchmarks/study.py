@@ -25,8 +25,8 @@ from segnet.metrics.boundary.scores import BoundaryMeter
 from segnet.models import checkpoint
 from segnet.models.segnet import SegNet
 from segnet.system.files import write_json
-from segnet.training.folder import settings_of
 from segnet.training.run import train
+from segnet.training.run_folder import read_settings
 from segnet.training.settings import TrainConfig
 
 __all__ = ["SCORES", "WEIGHTS", "Row", "claimed", "learn_and_score", "leave_out", "markdown"]
@@ -130,13 +130,13 @@ def _learn(row: Row, sets: Sets, out: Path, device: str, settings: Mapping[str, 
         resume=begun,
         device=device,
         provenance={"study": row.about},
-        settings=settings,
+        run_settings=settings,
     )
 
 
 def _check_length(out: Path, epochs: int) -> None:
     """A resumed run may have other epochs; the rows of one table may not."""
-    begun = settings_of(out).get("epochs", epochs)
+    begun = read_settings(out).get("epochs", epochs)
     if begun != epochs:
         raise SystemExit(f"{out}: was begun with {begun} epochs and not {epochs}; give another --out")
 

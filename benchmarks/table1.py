@@ -46,7 +46,7 @@ from segnet.system.allocator import keep_freed_memory
 from segnet.system.devices import pick_device
 from segnet.system.files import write_json
 from segnet.system.hardware import about
-from segnet.training.folder import settings_of
+from segnet.training.run_folder import read_settings
 from segnet.training.settings import MAY_CHANGE, TrainConfig
 from segnet.visualization.overlay import add_legend, class_shares, colorize, panels
 from study import SCORES, WEIGHTS, Row, learn_and_score
@@ -235,7 +235,7 @@ def report(out: Path, result: Path) -> None:
     if not runs:
         raise SystemExit(f"{out}: no run is done yet, so there is no table")
     check_one_budget([run["budget"] for *_, run in runs])
-    check_one_recipe([settings_of(out / balance / name) for balance, name, _ in runs])
+    check_one_recipe([read_settings(out / balance / name) for balance, name, _ in runs])
     times = read(out / TIMES) if (out / TIMES).is_file() else None
     rows = {name: row_of(name, runs, times) for name in PAPER}
     done = [f"{balance} {name}" for balance, name, _ in runs]

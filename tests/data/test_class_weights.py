@@ -104,7 +104,7 @@ def test_a_cache_that_cannot_be_written_is_a_warning(
     with caplog.at_level(logging.WARNING, logger="segnet"):
         assert count_classes(data).pixels.tolist() == [12, 4, 1, 0]
     (record,) = caplog.records
-    assert "the class counts are not kept" in record.getMessage()
+    assert "the class counts are not cached" in record.getMessage()
     assert "SEGNET_CACHE" in record.getMessage()
 
 
@@ -122,7 +122,7 @@ def test_a_changed_mask_is_counted_again(data: SegmentationDataset):
     assert count_classes(data).pixels.tolist() == [4, 4, 9, 0]
 
 
-def test_another_void_is_counted_again(data: SegmentationDataset):
+def test_other_ignored_values_are_counted_again(data: SegmentationDataset):
     count_classes(data)
     other = SegmentationDataset(data.samples, LABELS, ignore_index=(255, 0))
     assert count_classes(other).pixels.tolist() == [0, 4, 1, 0]
@@ -149,7 +149,7 @@ def test_an_unknown_balance_is_refused_with_the_known_ones(data: SegmentationDat
 
 
 @pytest.mark.parametrize("balance", ["none", "median", "sqrt_median"])
-def test_masks_of_nothing_but_void_are_refused(balance: str):
+def test_masks_of_ignored_pixels_only_are_refused(balance: str):
     nothing = ClassCounts(np.zeros(4, np.int64), np.zeros(4, np.int64))
     with pytest.raises(DataError, match="ignored pixels only"):
         class_weights(nothing, balance, LABELS)
@@ -161,7 +161,7 @@ def test_a_missing_mask_is_named(data: SegmentationDataset):
         count_classes(data)
 
 
-def test_a_wrong_mask_value_is_told_and_nothing_is_cached(data: SegmentationDataset, own_cache: Path):
+def test_a_wrong_mask_value_is_reported_and_nothing_is_cached(data: SegmentationDataset, own_cache: Path):
     Image.fromarray(np.array([[9]], np.uint8)).save(data.samples[0].mask)
     with pytest.raises(DataError, match="value 9 on 1 pixels"):
         count_classes(data)

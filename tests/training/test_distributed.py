@@ -23,10 +23,10 @@ from segnet.data.synthetic.scenes import write_scenes
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
-from segnet.training.batch_norm import SyncedBatchNorm, freeze_statistics, sync
+from segnet.training.batch_norm import SyncedBatchNorm, freeze_statistics, sync_batch_norm
+from segnet.training.distributed import mean_over_processes
 from segnet.training.losses import make_loss
-from segnet.training.resuming import newest_checkpoint
-from segnet.training.task import mean_over_processes
+from segnet.training.resume import newest_checkpoint
 
 TOY = SegNetConfig(
     name="toy", encoder=EncoderConfig(widths=((4,), (6,))), decoder=DecoderConfig(widths=((4,), (4,))), classes=11
@@ -51,7 +51,7 @@ def one_of_two(rank: int, out: str, model: SegNet) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{out}/meeting", rank=rank, world_size=2)
     image, mask = (part[rank::2] for part in batch())
     model = copy.deepcopy(model)  # what was handed over lies in memory that both processes share
-    sync(model)
+    sync_batch_norm(model)
     found = gradients(model, image, mask)
     for gradient in found.values():  # as DistributedDataParallel does
         distributed.all_reduce(gradient)
@@ -74,7 +74,7 @@ def test_two_processes_have_the_gradients_and_the_statistics_of_one(tmp_path: Pa
 def test_a_synced_norm_shares_its_parameters_and_is_plain_alone() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, eps=1e-3, momentum=0.3))
     before, plain = model[1].weight, copy.deepcopy(model)
-    sync(model)
+    sync_batch_norm(model)
     assert isinstance(model[1], SyncedBatchNorm)
     assert model[1].weight is before
     x = torch.rand(2, 3, 5, 5)
@@ -165,7 +165,7 @@ def test_a_killed_process_ends_the_run_which_one_process_resumes(data: Path, tmp
     os.kill(int(children[-1]), signal.SIGKILL)
     _, told = running.communicate(timeout=120)
     assert running.returncode == 2, told
-    assert "another process of this run is gone" in told
+    assert "another process of this run ended" in told
     assert "Traceback" not in told
     epochs = newest_checkpoint(tmp_path)[1]["epoch"] + 2
     with pytest.raises(SystemExit) as left:
@@ -174,9 +174,9 @@ def test_a_killed_process_ends_the_run_which_one_process_resumes(data: Path, tmp
     assert rows(tmp_path)[-1]["step"] == 2 * epochs
 
 
-def test_a_batch_that_cannot_be_shared_out_is_told(data: Path, tmp_path: Path) -> None:
+def test_a_batch_that_cannot_be_divided_is_refused(data: Path, tmp_path: Path) -> None:
     running = start(["segnet"], words(data, tmp_path, "--batch", 3, "--devices", 2))
     _, told = running.communicate(timeout=120)
     assert running.returncode == 2
-    assert "a batch of 3 cannot be shared out to 2 processes; give a multiple of 2" in told
+    assert "a batch of 3 cannot be divided among 2 processes; give a multiple of 2" in told
     assert not (tmp_path / "last.ckpt").exists()

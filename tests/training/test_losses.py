@@ -167,7 +167,7 @@ def test_boundary_fades_with_the_distance_and_ends(divisor: Divisor) -> None:
     assert found.item() == pytest.approx(slow_boundary(logits, mask, weights, divisor), rel=1e-6)
 
 
-def test_void_between_classes_is_no_boundary() -> None:
+def test_ignored_pixels_between_classes_are_no_boundary() -> None:
     logits, mask = torch.randn(1, 2, 6, 7), torch.zeros(1, 6, 7, dtype=torch.int64)
     mask[:, :, 4:] = 1
     mask[:, :, 3:5] = 255
@@ -227,7 +227,7 @@ def test_gradients_are_those_of_small_differences(name: str) -> None:
 
 @pytest.mark.parametrize("divisor", DIVISORS)
 @pytest.mark.parametrize("name", [*NAMES, SUM])
-def test_void_alone_gives_zero_with_zero_gradients(name: str, divisor: Divisor) -> None:
+def test_ignored_pixels_only_give_zero_with_zero_gradients(name: str, divisor: Divisor) -> None:
     logits = torch.randn(2, 3, 4, 5, requires_grad=True)
     loss = make_loss(name, torch.ones(3), divisor=divisor, label_smoothing=0.1)(logits, torch.full((2, 4, 5), 255))
     loss.backward()
@@ -334,7 +334,7 @@ def test_known_losses_are_let_through(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "+", "dice+", "0.5*", "dise", "Dice", "dice 0.5", "dice*0.5", "dice-lovasz"])
 def test_unknown_losses_are_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"which is unknown; write names of cross_entropy, focal, .*\+0\.5\*lovasz"):
+    with pytest.raises(ConfigError, match=r"which is unknown; join names of cross_entropy, focal, .*\+0\.5\*lovasz"):
         check_loss(text)
     with pytest.raises(ConfigError, match="unknown"):
         make_loss(text, torch.ones(2))
@@ -342,7 +342,7 @@ def test_unknown_losses_are_refused(text: str) -> None:
 
 @pytest.mark.parametrize("number", ["", "a", "0", "-1", "nan", "inf", "2*3"])
 def test_factors_that_are_no_number_above_0_are_refused(number: str) -> None:
-    with pytest.raises(ConfigError, match="is no number above 0; write"):
+    with pytest.raises(ConfigError, match="is not a number above 0; join"):
         check_loss(f"cross_entropy+{number}*dice")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from segnet.training.optimizers import Muon, orthogonalized
+from segnet.training.optimizers import Muon, orthogonalize
 
 
 def small_net() -> nn.Sequential:
@@ -20,11 +20,11 @@ def gradients(net: nn.Module, seed: int) -> None:
         parameter.grad = torch.randn(parameter.shape, generator=generator)
 
 
-def test_orthogonalized_has_the_directions_of_the_singular_value_decomposition() -> None:
+def test_orthogonalize_has_the_directions_of_the_singular_value_decomposition() -> None:
     matrix = torch.randn(16, 40, generator=torch.Generator().manual_seed(1))
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
     for given, expected in ((matrix, left @ right), (matrix.T, (left @ right).T)):
-        found = orthogonalized(given)
+        found = orthogonalize(given)
         assert found.shape == given.shape
         values = torch.linalg.svdvals(found)
         assert values.min() > 0.6
@@ -37,13 +37,13 @@ def test_scale_of_the_gradient_does_not_matter_to_a_filter_bank() -> None:
     for net, factor in ((small, 1.0), (large, 1024.0)):
         gradients(net, 2)
         net[0].weight.grad *= factor
-        Muon(net, lr=0.1, weight_decay=0.0, spared=(net[3],)).step()
+        Muon(net, lr=0.1, weight_decay=0.0, adamw_modules=(net[3],)).step()
     torch.testing.assert_close(small[0].weight, large[0].weight, rtol=0, atol=1e-3)
 
 
 def test_everything_but_the_filters_goes_exactly_as_adamw() -> None:
     mine, plain = small_net(), small_net()
-    muon = Muon(mine, lr=0.25, weight_decay=0.1, spared=(mine[3],))
+    muon = Muon(mine, lr=0.25, weight_decay=0.1, adamw_modules=(mine[3],))
     vectors = [parameter for parameter in plain.parameters() if parameter.ndim == 1]
     adamw = torch.optim.AdamW(
         [{"params": [plain[3].weight], "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}], lr=0.01

@@ -229,7 +229,7 @@ def test_a_batch_of_no_image_is_refused(five: SegmentationDataset, narrow: SegNe
 
 
 def test_a_data_set_of_no_image_is_refused(narrow: SegNet):
-    with pytest.raises(DataError, match="there is no image to take statistics of"):
+    with pytest.raises(DataError, match="the data set has no image to compute statistics from"):
         recalibrate(narrow, SegmentationDataset([], LABELS))
 
 

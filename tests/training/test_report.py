@@ -53,9 +53,9 @@ def split_of(pixels: Sequence[int], images: int = 7) -> Split:
     return Split(
         images=images,
         counts=ClassCounts(counted, counted),
-        ignore_index=0.031,
+        ignored=0.031,
         sizes={(36, 48): images},
-        looked_at=images,
+        sampled=images,
     )
 
 
@@ -71,7 +71,7 @@ def record_of(labels: ClassTable, epochs: int = 5, **changed: Any) -> Record:
         "settings": {"data": "/some/where", **TrainConfig(epochs=9, lr=0.0125).to_dict()},
         "environment": {"processor": "a slow one", "torch": "2.99"},
         "data": {"train": split_of([1000] * classes), "val": split_of([100] * classes)},
-        "notes": ["beware of <this>"],
+        "warnings": ["beware of <this>"],
         "commands": ["segnet train 'a & b' --out runs/again"],
     }
     return Record(**given | changed)
@@ -89,8 +89,8 @@ def example_of(height: int = 40, width: int = 60, name: str = "one", **changed: 
         "predicted": predicted,
         "confidence": np.full((height, width), 0.75, dtype=np.float32),
         "miou": 0.25,
-        "place": 1,
-        "among": 1,
+        "rank": 1,
+        "scored": 1,
     }
     return Example(**given | changed)
 
@@ -120,7 +120,7 @@ CASES = {
     ),
     "gaps": record_of(CAMVID, 3, rows=rows_of(CAMVID, 3, miou=[0.1, math.nan, 0.2], iou_Sky=[math.nan, 0.5, math.nan])),
     "no score of a kind": record_of(CAMVID, 2, rows=rows_of(CAMVID, 2, train_loss=[math.nan] * 2, lr=[0, 0])),
-    "nothing to say": record_of(CAMVID, 2, notes=(), commands=(), settings={}, environment={}),
+    "nothing to say": record_of(CAMVID, 2, warnings=(), commands=(), settings={}, environment={}),
 }
 
 
@@ -154,17 +154,17 @@ def test_every_class_has_its_chart_and_its_name(record: Record, tmp_path: Path) 
     assert set(record.labels.names) <= {text.strip() for text in page.texts}
 
 
-def test_every_setting_note_command_and_part_of_the_machine_is_told(tmp_path: Path) -> None:
+def test_every_setting_warning_command_and_part_of_the_hardware_is_shown(tmp_path: Path) -> None:
     record = record_of(CAMVID)
     page = page_of(record, folder=tmp_path)
     assert set(record.settings) <= set(page.cells)
     assert page.cells[page.cells.index("lr", page.cells.index("data")) :][:3] == ["lr", "0.0125", "0.05"]
     assert page.cells[page.cells.index("optimizer") :][:3] == ["optimizer", "muon", ""]
-    for told in (*record.environment, *record.environment.values(), *record.notes, *record.commands):
+    for told in (*record.environment, *record.environment.values(), *record.warnings, *record.commands):
         assert told in page.texts
 
 
-def test_the_notes_stand_before_the_sections(tmp_path: Path) -> None:
+def test_the_warnings_stand_before_the_sections(tmp_path: Path) -> None:
     page = page_of(record_of(CAMVID), folder=tmp_path)
     assert page.texts.index("beware of <this>") < page.texts.index("mIoU")
 
@@ -178,9 +178,9 @@ def test_the_headline_is_the_best_row_and_says_what_it_beat(tmp_path: Path) -> N
     assert "87.65 %" in text
     assert "1.25" in text
     assert "+51.23 points since epoch 1" in text
-    assert "of 4 validations it has the highest mIoU, 1.23 points above epoch 5 (60.00 %)" in text
+    assert "it has the highest mIoU of 4 validations, 1.23 points above epoch 5 (60.00 %)" in text
     assert "No later epoch, up to 7, was better." in text
-    assert "Sky has the highest IoU (90.0 %) and Bicyclist the lowest (8.2 %)" in text
+    assert "Sky has the highest IoU (90.0 %), Bicyclist the lowest (8.2 %)" in text
 
 
 @pytest.mark.parametrize(("monitor", "epoch"), [("miou", 1), ("global_accuracy", 3), ("class_average", 5)])
@@ -195,7 +195,7 @@ def test_the_monitor_decides_which_epoch_is_best(monitor: str, epoch: int, tmp_p
 
 def test_a_single_validation_beats_nothing(tmp_path: Path) -> None:
     text = page_of(record_of(CAMVID, 1), folder=tmp_path).text
-    assert "it is the only one validated so far" in text
+    assert "It is the only epoch validated so far" in text
     assert "since epoch" not in text
 
 
@@ -237,13 +237,13 @@ def test_the_matrix_of_very_many_classes_keeps_those_with_most_errors(tmp_path: 
     assert {"class98", "class99"} <= set(matrix)
 
 
-def test_rare_and_absent_classes_are_told(tmp_path: Path) -> None:
+def test_rare_and_absent_classes_are_named(tmp_path: Path) -> None:
     labels = ClassTable.from_names(["sky", "road", "car"])
     data = {"train": split_of([9000, 1000, 20]), "val": split_of([500, 500, 0])}
     page = page_of(record_of(labels, data=data), folder=tmp_path)
     assert "Rare in train: car." in page.text
     assert "Absent from val: car." in page.text
-    start = page.cells.index("beware") + 1
+    start = page.cells.index("remark") + 1
     told = [cell.replace("\N{NO-BREAK SPACE}", " ") for cell in page.cells[start : start + 12]]
     assert told[:8] == ["sky", "89.8 %", "50.0 %", "", "road", "10.0 %", "50.0 %", ""]
     assert told[8:] == ["car", "0.20 %", "0.00 %", "rare in train, absent from val"]
@@ -253,9 +253,9 @@ def test_a_split_is_described_as_a_slow_loop_would(camvid: Source) -> None:
     data = camvid.dataset("train")
     masks = [data.read_classes(index) for index in range(len(data))]
     split = describe_split(data)
-    assert split.images == split.looked_at == 6
+    assert split.images == split.sampled == 6
     assert split.sizes == {(48, 64): 6}
-    assert split.ignore_index == pytest.approx(np.mean([mask == IGNORE_INDEX for mask in masks]))
+    assert split.ignored == pytest.approx(np.mean([mask == IGNORE_INDEX for mask in masks]))
     counted = [sum(int((mask == index).sum()) for mask in masks) for index in range(11)]
     assert split.counts.pixels.tolist() == counted
     np.testing.assert_allclose(split.shares, np.array(counted) / sum(counted))
@@ -264,12 +264,12 @@ def test_a_split_is_described_as_a_slow_loop_would(camvid: Source) -> None:
 def test_a_large_run_with_images_stays_below_two_megabytes(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (720, 960, 3), dtype=np.uint8)
     smooth = np.asarray(Image.fromarray(noise).resize((60, 45)).resize((960, 720)))
-    examples = [example_of(720, 960, f"image {n}", image=smooth, place=n, among=200) for n in range(1, 9)]
+    examples = [example_of(720, 960, f"image {n}", image=smooth, rank=n, scored=200) for n in range(1, 9)]
     page_of(record_of(SUN, 300), examples, folder=tmp_path)
     assert (tmp_path / "report.html").stat().st_size < 2_000_000
 
 
-def test_errors_are_red_void_is_gray_and_the_rest_is_dim(tmp_path: Path) -> None:
+def test_errors_are_red_ignored_pixels_are_gray_and_the_rest_is_dim(tmp_path: Path) -> None:
     example = example_of()
     page = page_of(record_of(CAMVID), [example], folder=tmp_path)
     errors = next(pixels for alt, pixels in images_of(page) if "wrong" in alt)
@@ -309,7 +309,7 @@ def test_panels_fit_and_small_images_are_not_enlarged(
 
 
 def test_worst_and_best_stand_under_headings_of_their_own(tmp_path: Path) -> None:
-    examples = [example_of(name=f"image {place}", place=place, among=9) for place in (1, 2, 9)]
+    examples = [example_of(name=f"image {rank}", rank=rank, scored=9) for rank in (1, 2, 9)]
     texts = page_of(record_of(CAMVID), examples, folder=tmp_path).texts
     worst, best = texts.index("The worst of 9 images"), texts.index("The best of 9 images")
     assert worst < texts.index("image 1 ") < texts.index("image 2 ") < best < texts.index("image 9 ")
@@ -317,7 +317,7 @@ def test_worst_and_best_stand_under_headings_of_their_own(tmp_path: Path) -> Non
 
 def test_without_examples_the_page_says_when_they_come(tmp_path: Path) -> None:
     page = page_of(record_of(CAMVID), folder=tmp_path)
-    assert "The images come when the run has ended." in page.texts
+    assert "Images are added when the run has ended." in page.texts
     assert not page.all("img")
 
 
@@ -365,8 +365,8 @@ def test_the_chosen_are_those_of_a_slow_loop(camvid: Source, best: int, worst: i
     chosen = choose_examples(model, data, device="cpu", best=best, worst=worst)
     assert [example.name for example in chosen] == wanted
     assert [example.miou for example in chosen] == pytest.approx([scores[name] for name in wanted])
-    assert [example.place for example in chosen] == [order.index(name) + 1 for name in wanted]
-    assert {example.among for example in chosen} == {len(order)}
+    assert [example.rank for example in chosen] == [order.index(name) + 1 for name in wanted]
+    assert {example.scored for example in chosen} == {len(order)}
 
 
 def test_an_example_holds_the_image_and_the_model_s_answer(camvid: Source) -> None:
@@ -385,7 +385,7 @@ def test_an_example_holds_the_image_and_the_model_s_answer(camvid: Source) -> No
     assert example.confidence.dtype == np.float32
 
 
-def test_at_most_so_many_images_are_looked_at(camvid: Source) -> None:
+def test_at_most_so_many_images_are_sampled(camvid: Source) -> None:
     data = camvid.dataset("train")
     chosen = choose_examples(Guess(), data, device="cpu", most=3)
     assert {example.name for example in chosen} == {data.samples[index].name for index in (0, 2, 5)}
@@ -398,14 +398,14 @@ def test_choosing_leaves_the_mode_of_the_model(camvid: Source, training: bool) -
     assert model.training == training
 
 
-def test_images_of_nothing_but_void_are_passed_over(camvid: Source, tmp_path: Path) -> None:
+def test_images_of_ignored_pixels_only_are_skipped(camvid: Source, tmp_path: Path) -> None:
     data = camvid.dataset("val")
     write_mask(tmp_path / "void.png", np.full((48, 64), IGNORE_INDEX, dtype=np.uint8), CAMVID)
     nothing = replace(data.samples[0], mask=tmp_path / "void.png", name="void")
     more = SegmentationDataset([nothing, *data.samples], data.labels, ignore_index=(11, IGNORE_INDEX))
     chosen = choose_examples(Guess(), more, device="cpu")
     assert sorted(example.name for example in chosen) == sorted(sample.name for sample in data.samples)
-    assert {example.among for example in chosen} == {3}
+    assert {example.scored for example in chosen} == {3}
 
 
 def test_gray_images_are_shown_gray(camvid: Source, tmp_path: Path) -> None:

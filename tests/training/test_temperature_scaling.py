@@ -63,7 +63,7 @@ def test_the_likelihood_rises_as_it_says_and_is_the_highest_around(
     assert found.pixels == counts.sum()
 
 
-def test_larger_images_are_labeled_as_predict_labels_them(unsure: SegNet, camvid: Source) -> None:
+def test_larger_images_are_segmented_as_predict_segments_them(unsure: SegNet, camvid: Source) -> None:
     meter = CalibrationMeter("entropy")
     predictor = Predictor(TorchRuntime(unsure, camvid.labels, device="cpu"), longest=32, uncertainty=True)
     evaluate(PredictorRuntime(predictor), camvid.dataset("val"), calibration=meter)
@@ -109,7 +109,7 @@ def test_logits_are_divided(name: str) -> None:
 
 def test_logits_that_are_sums_of_encoder_maps_are_refused() -> None:
     config = create_model("fcn_basic").config
-    with pytest.raises(ModelError, match="its temperature cannot be set"):
+    with pytest.raises(ModelError, match="temperature cannot be set"):
         scale_logits(SegNet(replace(config, classes=64)), 2.0)  # as many classes as channels: nothing is projected
 
 
@@ -120,5 +120,5 @@ def test_a_temperature_is_above_0(wrong: float, unsure: SegNet) -> None:
 
 
 def test_images_without_truth_have_no_temperature(unsure: SegNet, camvid: Source) -> None:
-    with pytest.raises(DataError, match="no pixel of these images has a class"):
+    with pytest.raises(DataError, match="every pixel of these masks is ignored"):
         fit_temperature(unsure, camvid.dataset("val").only([]), device="cpu")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import importlib
 import math
 import os
 import signal
@@ -36,12 +37,12 @@ from segnet.models import checkpoint
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
-from segnet.training.distributed import processes
+from segnet.training.distributed import count_processes
 from segnet.training.loaders import Order
 from segnet.training.losses import make_loss
+from segnet.training.module import SegmentationModule
 from segnet.training.run import train
 from segnet.training.settings import TrainConfig
-from segnet.training.task import Task
 
 TOY = SegNetConfig(
     name="toy",
@@ -84,7 +85,7 @@ def quick(**changes: Any) -> TrainConfig:
 
 
 def optimizers(model: SegNet, config: TrainConfig, steps: int) -> tuple[torch.optim.Optimizer, Any]:
-    task = Task(model, torch.ones(11), config)
+    task = SegmentationModule(model, torch.ones(11), config)
     task._trainer = SimpleNamespace(estimated_stepping_batches=steps)  # type: ignore[assignment]
     made = task.configure_optimizers()
     assert made["lr_scheduler"]["interval"] == "step"
@@ -159,7 +160,7 @@ def test_a_frozen_encoder_is_not_optimized(toy: SegNet) -> None:
 
 def test_a_run_leaves_its_files_and_ends_with_the_best_weights(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     out, config = tmp_path / "new" / "run", quick(epochs=4, lr=0.02, ema=0.5, augment=AugmentConfig(flip=0.5))
-    scores = train(toy, *sets, out=out, config=config, provenance={"data": "drawn"}, settings={"data": "here"})
+    scores = train(toy, *sets, out=out, config=config, provenance={"data": "drawn"}, run_settings={"data": "here"})
     assert {path.name for path in out.iterdir()} == FILES
     table = rows(out)
     assert [row["epoch"] for row in table] == ["1", "2", "3", "4"]
@@ -234,7 +235,7 @@ def test_a_frozen_encoder_stays_to_the_last_bit(toy: SegNet, sets: Sets, tmp_pat
     assert changed == {"decoder", "classifier"}
 
 
-def test_stages_thaw_deepest_first(sets: Sets, tmp_path: Path) -> None:
+def test_stages_are_unfrozen_deepest_first(sets: Sets, tmp_path: Path) -> None:
     changed = []
     for epochs in (1, 2, 3):
         torch.manual_seed(0)
@@ -316,19 +317,19 @@ def test_a_loss_that_is_not_finite_names_step_epoch_and_samples(toy: SegNet, set
     assert not (tmp_path / "last.ckpt").exists()
 
 
-def test_a_memory_that_is_too_small_is_told_with_what_to_change(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+def test_an_error_for_too_little_memory_names_the_settings_to_change(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     class Enormous(SegmentationDataset):
         def __getitem__(self, index: int) -> Any:
             torch.empty(2**55, dtype=torch.uint8)
 
-    train_set = Enormous(sets[0].samples, sets[0].labels, ignore_index=sets[0].void)
-    told = "the memory is not enough for a batch of 2: halve --batch and double --accumulate"
+    train_set = Enormous(sets[0].samples, sets[0].labels, ignore_index=sets[0].ignore_index)
+    told = "memory ran out with a batch of 2: halve --batch and double --accumulate"
     with pytest.raises(TrainingError, match=told):
         train(toy, train_set, sets[1], out=tmp_path, config=quick(epochs=1))
 
 
 def test_float16_is_for_cuda(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="float16 needs a scaled loss, which is there on cuda and not on cpu"):
+    with pytest.raises(ConfigError, match="float16 needs a scaled loss, which only cuda has, not cpu"):
         train(toy, *sets, out=tmp_path / "out", config=quick(epochs=1, precision="float16"), device="cpu")
     assert not (tmp_path / "out").exists()
 
@@ -336,11 +337,11 @@ def test_float16_is_for_cuda(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"strategy": "fsdp", "optimizer": "adamw", "ema": 0.0}, "fsdp needs cuda and not cpu; take ddp"),
-        ({"batch": "auto", "devices": 2}, "batch auto is for one process and not for 2; give a multiple of 2"),
+        ({"strategy": "fsdp", "optimizer": "adamw", "ema": 0.0}, "fsdp needs cuda, not cpu; use ddp"),
+        ({"batch": "auto", "devices": 2}, "batch auto works with one process, not with 2; give a multiple of 2"),
     ],
 )
-def test_what_this_machine_cannot_do_is_told(
+def test_what_the_device_does_not_support_is_refused(
     settings: dict[str, Any], told: str, toy: SegNet, sets: Sets, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=told):
@@ -348,48 +349,50 @@ def test_what_this_machine_cannot_do_is_told(
     assert not (tmp_path / "out").exists()
 
 
-def test_an_encoder_frozen_for_good_does_not_thaw(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+def test_a_frozen_encoder_has_no_unfreezing_schedule(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     toy.freeze_encoder()
-    with pytest.raises(ConfigError, match="leave --freeze-encoder or --thaw out"):
+    with pytest.raises(ConfigError, match="a frozen encoder has no unfreezing schedule; leave one of the two out"):
         train(toy, *sets, out=tmp_path / "out", config=quick(thaw=(1,)))
 
 
-def test_a_killed_reader_is_told(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+def test_a_killed_reader_is_reported(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     class Deadly(SegmentationDataset):
         def __getitem__(self, index: int) -> Any:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    train_set = Deadly(sets[0].samples, sets[0].labels, ignore_index=sets[0].void)
-    with pytest.raises(TrainingError, match="a process that reads images was killed, often for want of memory"):
+    train_set = Deadly(sets[0].samples, sets[0].labels, ignore_index=sets[0].ignore_index)
+    with pytest.raises(
+        TrainingError, match="a worker process that reads images was killed, often because memory ran out"
+    ):
         train(toy, train_set, sets[1], out=tmp_path, config=quick(epochs=1, workers=1))
 
 
 def test_a_finished_run_says_so(sets: Sets, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for resume in (False, True):
         train(SegNet(TOY), *sets, out=tmp_path, config=quick(epochs=1), resume=resume)
-    assert "all 1 epochs of this run are done; give more --epochs to go on" in caplog.text
+    assert "all 1 epochs of this run are done; give more --epochs to continue" in caplog.text
 
 
 def test_slurm_decides_how_many_processes_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}.items():
         monkeypatch.setenv(name, value)
-    assert processes(TrainConfig()) == (4, 2)
+    assert count_processes(TrainConfig()) == (4, 2)
 
 
 def test_torchrun_decides_how_many_processes_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "3", "WORLD_SIZE": "6"}.items():
         monkeypatch.setenv(name, value)
-    assert processes(TrainConfig(devices=5)) == (3, 2)
+    assert count_processes(TrainConfig(devices=5)) == (3, 2)
 
 
-def test_an_unknown_loss_is_told_before_anything_is_written(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+def test_an_unknown_loss_is_reported_before_anything_is_written(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="hinge"):
         train(toy, *sets, out=tmp_path / "out", config=quick(epochs=1, loss="cross_entropy+hinge"))
     assert not (tmp_path / "out").exists()
 
 
 def test_the_report_tells_every_class_and_setting(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
-    train(toy, *sets, out=tmp_path, config=quick(epochs=1), settings={"data": "here"})
+    train(toy, *sets, out=tmp_path, config=quick(epochs=1), run_settings={"data": "here"})
     page = (tmp_path / "report.html").read_text()
     assert all(name in page for name in (*sets[0].labels.names, "weight_decay", "segnet evaluate here --model"))
     assert page.count("data:image") >= 4 * len(sets[1])
@@ -397,7 +400,7 @@ def test_the_report_tells_every_class_and_setting(toy: SegNet, sets: Sets, tmp_p
 
 def test_a_used_folder_is_refused_and_stays(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     (tmp_path / "last.ckpt").write_bytes(b"of another run")
-    with pytest.raises(ConfigError, match="holds a run already; add --resume"):
+    with pytest.raises(ConfigError, match="already holds a run; add --resume"):
         train(toy, *sets, out=tmp_path, config=quick(epochs=1))
     assert {path.name for path in tmp_path.iterdir()} == {"last.ckpt"}
 
@@ -408,7 +411,7 @@ def test_there_must_be_a_run_to_resume(toy: SegNet, sets: Sets, tmp_path: Path) 
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_checkpoint_of_another_network_is_told(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_network_is_reported(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     other = SegNet(
         SegNetConfig(name="other", encoder=EncoderConfig(widths=((5,),)), decoder=DecoderConfig(widths=((5,),)))
     )
@@ -417,19 +420,19 @@ def test_a_checkpoint_of_another_network_is_told(toy: SegNet, sets: Sets, tmp_pa
         train(toy, *sets, out=tmp_path, config=quick(epochs=1), resume=True)
 
 
-def test_a_folder_that_cannot_be_made_is_told(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OutputError, match="the run's folder cannot be made"):
+    with pytest.raises(OutputError, match="the folder of the run cannot be created"):
         train(toy, *sets, out=tmp_path / "file", config=quick(epochs=1))
 
 
-def test_fewer_images_than_a_batch_are_told(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+def test_fewer_images_than_a_batch_are_reported(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="6 training images are fewer than one batch of 7"):
         train(toy, *sets, out=tmp_path / "out", config=quick(epochs=1, batch=7))
     assert not (tmp_path / "out").exists()
 
 
-def test_another_number_of_classes_is_told_before_training(sets: Sets, tmp_path: Path) -> None:
+def test_another_number_of_classes_is_reported_before_training(sets: Sets, tmp_path: Path) -> None:
     model = SegNet(
         SegNetConfig(
             name="two", encoder=EncoderConfig(widths=((4,),)), decoder=DecoderConfig(widths=((4,),)), classes=2
@@ -442,13 +445,13 @@ def test_another_number_of_classes_is_told_before_training(sets: Sets, tmp_path:
 
 @pytest.mark.parametrize("split", ["train", "val"])
 @pytest.mark.parametrize("value", [77, 11])
-def test_a_bad_mask_is_told_before_anything_is_written(toy: SegNet, tmp_path: Path, split: str, value: int) -> None:
+def test_a_bad_mask_is_reported_before_anything_is_written(toy: SegNet, tmp_path: Path, split: str, value: int) -> None:
     """77 is no class; 11 is void, and a split of nothing else cannot be used either."""
     root = write_scenes(tmp_path / "data", train=2, val=1, size=(16, 16))
     for path in (root / f"{split}annot").iterdir():
         Image.fromarray(np.full((16, 16), value, np.uint8)).save(path)
     source = open_source(root)
-    told = rf"{split}annot/scene_0000\d\.png.*value 77 on 256 pixels" if value == 77 else "void everywhere"
+    told = rf"{split}annot/scene_0000\d\.png.*value 77 on 256 pixels" if value == 77 else "hold ignored pixels only"
     with pytest.raises(DataError, match=told):
         train(toy, source.dataset("train"), source.dataset("val"), out=tmp_path / "out", config=quick(epochs=1))
     assert not (tmp_path / "out").exists()
@@ -465,7 +468,7 @@ def test_a_broken_image_is_one_sentence_also_out_of_a_worker(toy: SegNet, tmp_pa
     assert str(caught.value).startswith(str(root))
 
 
-def test_images_of_other_channels_than_the_networks_are_told(toy: SegNet, camvid: Source, tmp_path: Path) -> None:
+def test_images_of_other_channels_than_the_networks_are_reported(toy: SegNet, camvid: Source, tmp_path: Path) -> None:
     gray = camvid.dataset("train", channels=1), camvid.dataset("val", channels=1)
     with pytest.raises(ShapeError, match=r"this model wants .*\(N, 3, H, W\)"):
         train(toy, *gray, out=tmp_path, config=quick(epochs=1))
@@ -476,7 +479,7 @@ def test_an_interrupt_is_an_interrupt(toy: SegNet, sets: Sets, tmp_path: Path) -
         def __getitem__(self, index: int) -> Any:
             raise KeyboardInterrupt
 
-    train_set = Interrupting(sets[0].samples, sets[0].labels, ignore_index=sets[0].void)
+    train_set = Interrupting(sets[0].samples, sets[0].labels, ignore_index=sets[0].ignore_index)
     handler = signal.getsignal(signal.SIGINT)
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -485,22 +488,22 @@ def test_an_interrupt_is_an_interrupt(toy: SegNet, sets: Sets, tmp_path: Path) -
         signal.signal(signal.SIGINT, handler)
 
 
-def test_a_missing_lightning_is_told_with_the_pip_line(
-    toy: SegNet, sets: Sets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_lightning_is_an_error_with_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lightning", None)
+    monkeypatch.delitem(sys.modules, "segnet.training.lightning")
     with pytest.raises(MissingPackageError, match=r"pip install 'segnet\[train\]'"):
-        train(toy, *sets, out=tmp_path / "out", config=quick(epochs=1))
-    assert not (tmp_path / "out").exists()
+        importlib.import_module("segnet.training.lightning")
 
 
-def test_a_device_that_is_not_there_is_told(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+def test_a_device_that_is_not_there_is_reported(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="device 'gpu' cannot be used"):
         train(toy, *sets, out=tmp_path / "out", config=quick(epochs=1), device="gpu")
     assert not (tmp_path / "out").exists()
 
 
-def test_masks_of_one_class_and_void_are_refused_with_the_likely_cause(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+def test_masks_of_one_class_and_ignored_pixels_are_refused_with_the_likely_cause(
+    toy: SegNet, sets: Sets, tmp_path: Path
+) -> None:
     root = tmp_path / "black_and_white"
     for name in ("a", "b"):
         write_image(root / "images" / f"{name}.png", np.zeros((16, 16, 3), np.uint8))
@@ -508,17 +511,17 @@ def test_masks_of_one_class_and_void_are_refused_with_the_likely_cause(toy: SegN
     (root / "classes.txt").write_text("ground\nobject\n")
     data = open_dataset(root, split="train")
     two = SegNet(replace(TOY, classes=2))
-    with pytest.raises(DataError, match=r"nothing but void and class 0 \(ground\).*save them as 0 and 1"):
+    with pytest.raises(DataError, match=r"only ignored pixels and class 0 \(ground\).*save them as 0 and 1"):
         train(two, data, data, out=tmp_path / "out", config=quick(epochs=1))
     assert not (tmp_path / "out").exists()
 
 
-def test_images_used_for_both_training_and_validation_are_told(
+def test_images_used_for_both_training_and_validation_are_reported(
     toy: SegNet, sets: Sets, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("WARNING", "segnet")
     train(toy, sets[0], sets[0], out=tmp_path, config=quick(epochs=1))
-    assert "the same 6 images are used for both" in caplog.text
+    assert "the same 6 images are used for training and validation" in caplog.text
 
 
 def test_a_resumed_run_tells_which_settings_changed(
@@ -566,10 +569,10 @@ def test_a_batch_left_to_the_machine_is_decided_once(sets: Sets, tmp_path: Path)
     assert rows(tmp_path)[1]["step"] == "16"
 
 
-def test_a_damaged_config_file_is_told_on_resume(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+def test_a_damaged_config_file_is_reported_on_resume(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     train(toy, *sets, out=tmp_path, config=quick(epochs=1))
     (tmp_path / "config.yaml").write_text("a: [")
-    with pytest.raises(ConfigError, match=r"config\.yaml: is damaged"):
+    with pytest.raises(ConfigError, match=r"config\.yaml is damaged"):
         train(toy, *sets, out=tmp_path, config=quick(epochs=2), resume=True)
 
 
@@ -585,20 +588,20 @@ def test_a_damaged_config_file_is_told_on_resume(toy: SegNet, sets: Sets, tmp_pa
     ],
     ids=str,
 )  # fmt: skip
-def test_a_setting_out_of_range_is_told_by_name_and_value(wrong: dict[str, Any]) -> None:
+def test_a_setting_out_of_range_is_reported_by_name_and_value(wrong: dict[str, Any]) -> None:
     ((name, value),) = wrong.items()
     with pytest.raises(ConfigError, match=f"^{name}={value!r} "):
         TrainConfig(**wrong)
 
 
 @pytest.mark.parametrize("thaw", [(0,), (3, 2), (2, 2)])
-def test_thawing_wants_rising_epochs(thaw: tuple[int, ...]) -> None:
-    with pytest.raises(ConfigError, match=r"thaw=.* is not possible; give rising numbers of epochs"):
+def test_the_unfreezing_schedule_wants_rising_epochs(thaw: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"thaw=.* is not possible; give rising epochs"):
         TrainConfig(thaw=thaw)
 
 
-def test_what_fsdp_cannot_do_is_told() -> None:
-    with pytest.raises(ConfigError, match="neither muon nor averaging can; take adamw and ema 0"):
+def test_what_fsdp_cannot_do_is_reported() -> None:
+    with pytest.raises(ConfigError, match="which muon and averaging do not support; use adamw and ema 0"):
         TrainConfig(strategy="fsdp", optimizer="adamw")
 
 

@@ -1,4 +1,4 @@
-"""Augmentation of a batch, by Kornia: image and mask stay together, on any device."""
+"""Augmentation of batches by Kornia, on any device, with the same geometry for image and mask."""
 
 from __future__ import annotations
 
@@ -13,24 +13,28 @@ from segnet.labels import IGNORE_INDEX
 
 __all__ = ["AugmentConfig", "Augmentation"]
 
-_MOST_NOISE = 0.1
+_MAX_NOISE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """How much the images of a batch are changed, each by its own draw.
+    """Settings of the augmentation. Each image of a batch is changed at random by itself.
 
     Attributes:
-        crop: height and width of what is cut out and resized to; left out, whole images are trained on.
-        crop_area: share of the image's area that the cut covers, lowest and highest; with ``crop`` half as high and
-            wide as the image, 0.25 keeps the image's scale and 1.0 halves it.
-        crop_stretch: largest change of the cut's aspect, as a factor.
-        flip: probability of left-right mirroring.
-        color: strength of changes in gamma, brightness and contrast; the color balance moves an eighth of it.
-        gray: probability of losing all color.
-        blur: probability of a Gaussian blur, standard deviation 0.4 to 2 pixels.
-        noise: probability of sensor noise, standard deviation up to 0.1 of white.
-        mix: probability of having half of another image's classes pasted in, each whole, where that image has them.
+        crop: Random resized crop: height and width of the result in pixels. By default whole images are used.
+        crop_area: Lowest and highest share of the image's area that the crop covers. With ``crop`` at half the height
+            and width of the image, 0.25 keeps its scale and 1.0 halves it.
+        crop_stretch: Maximum change of the crop's aspect ratio, as a factor.
+        flip: Probability of a horizontal flip.
+        color: Strength of color jitter in gamma, brightness, contrast and saturation, 0 to below 1. The color balance
+            shifts by an eighth of it. 0 turns it off.
+        gray: Probability of conversion to grayscale.
+        blur: Probability of a Gaussian blur with a standard deviation of 0.4 to 2 pixels.
+        noise: Probability of Gaussian noise with a standard deviation of 0 to 0.1 of white.
+        mix: Probability of ClassMix: half of the classes of another image are pasted over the image.
+
+    Raises:
+        ConfigError: A value is out of range.
     """
 
     crop: tuple[int, int] | None = None
@@ -48,7 +52,9 @@ class AugmentConfig:
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name}={getattr(self, name)} is not possible; give a probability from 0 to 1")
         if not 0.0 < self.crop_area[0] <= self.crop_area[1] <= 1.0:
-            raise ConfigError(f"crop_area={self.crop_area} is not possible; give two rising shares above 0, up to 1")
+            raise ConfigError(
+                f"crop_area={self.crop_area} is not possible; give lowest and highest share, above 0 and up to 1"
+            )
         if self.crop_stretch < 1.0:
             raise ConfigError(f"crop_stretch={self.crop_stretch} is not possible; give a factor of at least 1")
         if not 0.0 <= self.color < 1.0:
@@ -58,10 +64,10 @@ class AugmentConfig:
 
 
 class Augmentation:
-    """Callable on a batch; masks are resampled by nearest, so no class is invented.
+    """Augments a batch. Masks are resampled by nearest neighbor, so that no new class appears.
 
     Args:
-        config: see ``AugmentConfig``.
+        config: Settings of the augmentation.
 
     Raises:
         MissingPackageError: Kornia is not installed.
@@ -74,15 +80,18 @@ class Augmentation:
         self._appearance = _sequence(_appearance_parts(config), ["input"])
 
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Changed copies of image (N, C, H, W) in [0, 1] and mask (N, H, W); colors change in RGB images only."""
+        """Return augmented copies of image, float (N, C, H, W) in [0, 1], and mask, int64 (N, H, W).
+
+        Color changes apply to RGB images only.
+        """
         if self._geometry is not None:
-            # Kornia fills with 0 what lies beyond an image's edge, so 0 stands for ignored pixels meanwhile.
+            # Kornia fills pixels beyond the image with 0, so 0 temporarily stands for the ignore index.
             shifted = torch.where(mask == IGNORE_INDEX, 0, mask + 1)
             image, changed = self._geometry(image, shifted[:, None].to(image.dtype))
             changed = changed[:, 0].round().to(mask.dtype)
             mask = torch.where(changed == 0, IGNORE_INDEX, changed - 1)
         if self.config.mix:
-            image, mask = _mixed(image, mask, self.config.mix)
+            image, mask = _mix_classes(image, mask, self.config.mix)
         if self._color is not None and image.shape[1] == 3:
             image = self._color(image)
         if self._appearance is not None:
@@ -92,27 +101,27 @@ class Augmentation:
         return image.clamp(0, 1), mask
 
 
-def _drawn(probability: float, image: Tensor) -> Tensor:
-    """Which images are to be changed: bool (N, 1, 1, 1)."""
+def _draw_images(probability: float, image: Tensor) -> Tensor:
+    """Draw which images are changed: bool (N, 1, 1, 1)."""
     return torch.rand(len(image), 1, 1, 1, device=image.device) < probability
 
 
-def _mixed(image: Tensor, mask: Tensor, probability: float) -> tuple[Tensor, Tensor]:
-    """Half of the classes of the image before, pasted over an image.
+def _mix_classes(image: Tensor, mask: Tensor, probability: float) -> tuple[Tensor, Tensor]:
+    """Paste half of the classes of the previous image of the batch over each image (ClassMix).
 
     Source: Olsson et al., "ClassMix: segmentation-based data augmentation for semi-supervised learning", 2021.
     """
     other_image, other_mask = image.roll(1, 0), mask.roll(1, 0)
     chosen = torch.rand(len(mask), IGNORE_INDEX + 1, device=mask.device) < 0.5
     chosen[:, IGNORE_INDEX] = False
-    pasted = chosen.gather(1, other_mask.flatten(1)).view_as(mask)[:, None] & _drawn(probability, image)
+    pasted = chosen.gather(1, other_mask.flatten(1)).view_as(mask)[:, None] & _draw_images(probability, image)
     return torch.where(pasted, other_image, image), torch.where(pasted[:, 0], other_mask, mask)
 
 
 def _sensor_noise(image: Tensor, probability: float) -> Tensor:
-    """Each image has a standard deviation of its own, which Kornia's noise has not."""
-    deviation = _MOST_NOISE * torch.rand(len(image), 1, 1, 1, device=image.device)
-    return torch.randn_like(image) * deviation * _drawn(probability, image)
+    """Gaussian noise with a standard deviation of its own for each image, which Kornia's noise does not have."""
+    deviation = _MAX_NOISE * torch.rand(len(image), 1, 1, 1, device=image.device)
+    return torch.randn_like(image) * deviation * _draw_images(probability, image)
 
 
 def _sequence(parts: list[Any], keys: list[str]) -> Any:
@@ -137,11 +146,11 @@ def _geometric_parts(config: AugmentConfig) -> list[Any]:
 
 
 def _color_parts(config: AugmentConfig) -> list[Any]:
-    """What needs red, green and blue."""
+    """Augmentations that need RGB images."""
     kornia = _import_kornia()
     parts: list[Any] = []
     if config.color:
-        parts.append(kornia.RandomSaturation(_span(config), p=0.8))
+        parts.append(kornia.RandomSaturation(_factor_range(config), p=0.8))
         shift = config.color / 8
         parts.append(kornia.RandomRGBShift(shift, shift, shift, p=0.5))
     if config.gray:
@@ -155,15 +164,15 @@ def _appearance_parts(config: AugmentConfig) -> list[Any]:
     if config.color:
         # Kornia's ColorJiggle with hue took 0.36 s for eight 240x320 images on two cores; these three and the two
         # of _color_parts take 0.07 s.
-        parts.append(kornia.RandomGamma(_span(config), p=0.5))
-        parts.append(kornia.RandomBrightness(_span(config), p=0.8))
-        parts.append(kornia.RandomContrast(_span(config), p=0.8))
+        parts.append(kornia.RandomGamma(_factor_range(config), p=0.5))
+        parts.append(kornia.RandomBrightness(_factor_range(config), p=0.8))
+        parts.append(kornia.RandomContrast(_factor_range(config), p=0.8))
     if config.blur:
         parts.append(kornia.RandomGaussianBlur((9, 9), (0.4, 2.0), p=config.blur))
     return parts
 
 
-def _span(config: AugmentConfig) -> tuple[float, float]:
+def _factor_range(config: AugmentConfig) -> tuple[float, float]:
     return 1 - config.color, 1 + config.color
 
 

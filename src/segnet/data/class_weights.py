@@ -1,8 +1,8 @@
-"""How often each class occurs, counted once, and the loss weights that follow from it.
+"""Pixel counts of the classes, and the class weights of the loss.
 
-Source of the median rule: Eigen and Fergus 2015, as SegNet uses it: weight = median frequency / frequency, a class's
-frequency being its pixels over all pixels of the images that contain it. The published CamVid weights are those of
-SegNet-Tutorial, Models/segnet_train.prototxt; they cannot be recomputed from the published labels.
+Source of median-frequency balancing: Eigen and Fergus 2015, as SegNet uses it. Weight = median frequency / frequency,
+where the frequency of a class is its share of the pixels of the images that contain it. The published CamVid weights
+are those of SegNet-Tutorial, Models/segnet_train.prototxt; they cannot be recomputed from the published masks.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ Balance = Literal["none", "median", "sqrt_median", "published"]
 BALANCES = get_args(Balance)
 
 CAMVID_PUBLISHED = (0.2595, 0.1826, 4.5640, 0.1417, 0.9051, 0.3826, 9.6446, 1.8418, 0.6823, 6.2478, 7.3614)
-"""The weights of the authors' CamVid recipe, in the order of ``labels.CAMVID``."""
+"""Class weights of the authors' CamVid recipe, in the order of ``labels.CAMVID``."""
 
 
 @dataclass(frozen=True, eq=False)
 class ClassCounts:
-    """Pixels of a data set by class.
+    """Pixel counts of a data set by class.
 
     Attributes:
-        pixels: int64 (classes,), pixels of each class.
-        around: int64 (classes,), all pixels, ignored ones included, of the images that contain the class.
+        pixels: Pixels of each class, int64 (classes,).
+        around: All pixels, ignored ones included, of the images that contain the class, int64 (classes,).
     """
 
     pixels: NDArray[np.int64]
@@ -49,17 +49,17 @@ class ClassCounts:
 
     @property
     def frequency(self) -> NDArray[np.float64]:
-        """Per class, its share of the images that contain it; 0 for a class that never occurs."""
+        """Share of each class in the pixels of the images that contain it, float64 (classes,); 0 if it is absent."""
         return self.pixels / np.maximum(self.around, 1)
 
 
 def count_classes(dataset: SegmentationDataset) -> ClassCounts:
-    """Count every mask once; the result is cached by the files' names, sizes and times.
+    """Count the pixels of each class. The counts are cached by name, size and time of the mask files.
 
-    A cache that cannot be written is said in a warning.
+    If the cache cannot be written, a warning is logged.
 
     Raises:
-        DataError: a mask cannot be read or holds a value that is no class.
+        DataError: A mask cannot be read or holds a value that is not a class.
     """
     cache = cache_dir() / "class-counts" / f"{_fingerprint(dataset)}.json"
     kept = _read_counts(cache, dataset.labels.classes)
@@ -70,25 +70,25 @@ def count_classes(dataset: SegmentationDataset) -> ClassCounts:
         with replacing(cache) as temporary:
             temporary.write_text(json.dumps({"pixels": counts.pixels.tolist(), "around": counts.around.tolist()}))
     except OutputError as error:
-        log.warning("the class counts are not kept: %s; SEGNET_CACHE may name another folder", error)
+        log.warning("the class counts are not cached: %s; set SEGNET_CACHE to another folder", error)
     return counts
 
 
 def class_weights(counts: ClassCounts, balance: str, labels: ClassTable) -> NDArray[np.float32]:
-    """Loss weight of each class.
+    """Compute the loss weight of each class.
 
     Args:
-        counts: of the training images.
-        balance: ``none`` (all 1), ``median`` (median frequency / frequency), ``sqrt_median`` (its square root, a
-            milder balance), ``published`` (the authors' CamVid list).
-        labels: the class table.
+        counts: Pixel counts of the training images.
+        balance: ``none`` (all 1), ``median`` (median-frequency balancing), ``sqrt_median`` (its square root, which is
+            milder) or ``published`` (the authors' list for CamVid).
+        labels: Class table.
 
     Returns:
-        float32 (classes,); but for ``published``, a class that never occurs gets weight 0.
+        float32 (classes,). Absent classes have weight 0, except with ``published``.
 
     Raises:
-        ConfigError: an unknown balance, or ``published`` for other classes than CamVid's eleven.
-        DataError: no class occurs at all.
+        ConfigError: The balance is unknown, or ``published`` is used with classes other than CamVid's eleven.
+        DataError: All pixels are ignored.
     """
     if balance not in BALANCES:
         raise ConfigError(f"balance {balance!r} is unknown; choose one of {', '.join(BALANCES)}")
@@ -98,7 +98,7 @@ def class_weights(counts: ClassCounts, balance: str, labels: ClassTable) -> NDAr
         return np.array(CAMVID_PUBLISHED, dtype=np.float32)
     present = counts.pixels > 0
     if not present.any():
-        raise DataError("the training masks hold ignored pixels only; there is nothing to learn from them")
+        raise DataError("the training masks hold ignored pixels only; there is nothing to train on")
     for name in np.array(labels.names)[~present]:
         log.warning("class %s does not occur in the training masks: its loss weight is 0", name)
     if balance == "none":
@@ -109,7 +109,7 @@ def class_weights(counts: ClassCounts, balance: str, labels: ClassTable) -> NDAr
 
 
 def _read_counts(cache: Path, classes: int) -> ClassCounts | None:
-    """What the cache holds; None if there is none or it is damaged."""
+    """Counts in the cache, or None if there are none or the file is damaged."""
     try:
         table = json.loads(cache.read_text())
         pixels, around = (np.array(table[key], dtype=np.int64) for key in ("pixels", "around"))
@@ -123,9 +123,9 @@ def _count(dataset: SegmentationDataset) -> ClassCounts:
     pixels, around = np.zeros(classes, dtype=np.int64), np.zeros(classes, dtype=np.int64)
     with ThreadPoolExecutor(2) as pool:
         for mask in pool.map(dataset.read_classes, range(len(dataset))):
-            found = np.bincount(mask.ravel(), minlength=IGNORE_INDEX + 1)[:classes]
-            pixels += found
-            around += np.where(found > 0, mask.size, 0)
+            counts = np.bincount(mask.ravel(), minlength=IGNORE_INDEX + 1)[:classes]
+            pixels += counts
+            around += np.where(counts > 0, mask.size, 0)
     return ClassCounts(pixels, around)
 
 

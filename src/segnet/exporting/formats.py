@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 import platform
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,6 +23,7 @@ from segnet.exporting.coreml import write_coreml
 from segnet.exporting.half import halve_filters
 from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.silence import quiet
+from segnet.system.hardware import versions
 
 __all__ = ["FORMATS", "OPSET", "Format", "to_onnx", "to_openvino", "write_onnx", "write_openvino"]
 
@@ -73,15 +73,7 @@ class Format:
 
     def versions(self) -> dict[str, str]:
         """Of PyTorch, of this package, and of the libraries that write and run such files."""
-        return dict(_versions("segnet", "torch", *self.packages))
-
-
-def _versions(*names: str) -> Iterator[tuple[str, str]]:
-    for name in names:
-        try:
-            yield name, version(name.partition(".")[0])
-        except PackageNotFoundError:  # a checkout that was never installed
-            yield name, "unknown"
+        return versions("segnet", "torch", *self.packages)
 
 
 def to_onnx(program: ExportedProgram, info: ModelInfo) -> Any:

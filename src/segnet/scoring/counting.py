@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from segnet.data.dataset import worker_error
 from segnet.errors import DataError, SegNetError
 from segnet.metrics.confusion import Scores, score_mask
+from segnet.metrics.extremes import Extremes
 from segnet.scoring.pairs import Pair, Pairing
 
 __all__ = ["ScoredImage", "Worst", "score_pairs"]
@@ -69,14 +70,16 @@ class Worst:
     """
 
     def __init__(self, most: int) -> None:
-        self.most = most
-        self.images: list[ScoredImage] = []
+        self._extremes = Extremes[ScoredImage](lowest=most)
+
+    @property
+    def images(self) -> list[ScoredImage]:
+        """The kept images, the worst first."""
+        return self._extremes.items
 
     def add(self, image: ScoredImage) -> None:
         """Keep it if it is among the worst."""
-        if not np.isnan(image.scores.miou):
-            ordered = sorted([*self.images, image], key=lambda one: one.scores.miou)
-            self.images = ordered[: self.most]
+        self._extremes.add(image.scores.miou, image)
 
 
 class _Read(TypedDict):

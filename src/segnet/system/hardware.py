@@ -8,6 +8,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -22,6 +23,7 @@ __all__ = [
     "processor",
     "processor_fingerprint",
     "seconds",
+    "versions",
     "why_emulated",
 ]
 
@@ -85,7 +87,7 @@ def about(*packages: str) -> dict[str, object]:
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {package: found for package in packages if (found := _version(package))},
+        "versions": versions(*packages),
         "commit": _commit(),
     }
 
@@ -104,6 +106,19 @@ def processor_fingerprint() -> str:
     parts = [platform.machine(), processor(), *(info.get(field, "") for field in _INSTRUCTION_FIELDS)]
     parts += [os.environ.get(name, "") for name in _SWITCHES]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Version of each package by its name; packages that are not installed are left out.
+
+    Args:
+        packages: Names to import. Of a module, such as executorch.exir, the version is that of its package.
+    """
+    installed = {}
+    for name in packages:
+        with suppress(PackageNotFoundError):
+            installed[name] = version(name.partition(".")[0])
+    return installed
 
 
 def memory() -> int:

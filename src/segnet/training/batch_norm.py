@@ -1,4 +1,4 @@
-"""Batch norm over several processes, and batch norm that stays as it is."""
+"""Synchronized batch norm for CPU and GPU, and batch norm with frozen statistics."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor, nn
 
-__all__ = ["SyncedBatchNorm", "freeze_statistics", "sync"]
+__all__ = ["SyncedBatchNorm", "freeze_statistics", "sync_batch_norm"]
 
 
 class SyncedBatchNorm(nn.BatchNorm2d):
-    """Batch norm whose statistics are those of the images of all processes.
+    """Batch norm over the images of all processes.
 
-    PyTorch's own, ``torch.nn.SyncBatchNorm``, works on GPUs alone.
+    ``torch.nn.SyncBatchNorm`` does the same on GPUs only.
     """
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  the name that PyTorch has
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  PyTorch's name
         """(N, C, H, W), as ``nn.BatchNorm2d``."""
         if not self.training or not distributed.is_initialized():
             return super().forward(input)
         x = input if input.dtype == torch.float64 else input.float()
         sums = torch.cat([x.sum((0, 2, 3)), x.new_tensor([x.numel() / x.shape[1]])])
-        both = _total(sums)
-        total, number = both[:-1], both[-1]
+        all_sums = _total(sums)
+        total, number = all_sums[:-1], all_sums[-1]
         mean = total / number
         centered = x - mean[:, None, None]
         variance = _total(centered.square().sum((0, 2, 3))) / number
-        self._remember(mean.detach(), variance.detach() * (number / (number - 1)).detach())
+        self._update_statistics(mean.detach(), variance.detach() * (number / (number - 1)).detach())
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return torch.addcmul(self.bias[:, None, None], centered, scale[:, None, None]).to(input.dtype)
 
-    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+    def _update_statistics(self, mean: Tensor, variance: Tensor) -> None:
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -43,7 +43,7 @@ class SyncedBatchNorm(nn.BatchNorm2d):
 
 
 class _Total(torch.autograd.Function):
-    """The sum over all processes; so is its gradient."""
+    """Sum over all processes, of values and of gradients."""
 
     @staticmethod
     def forward(ctx: Any, part: Tensor) -> Tensor:
@@ -63,8 +63,8 @@ def _total(part: Tensor) -> Tensor:
     return total
 
 
-def sync(model: nn.Module) -> None:
-    """Make every batch norm of ``model`` one over all processes; parameters and statistics stay the same objects."""
+def sync_batch_norm(model: nn.Module) -> None:
+    """Replace every batch norm of ``model`` by a synchronized one that shares its parameters and statistics."""
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is nn.BatchNorm2d:
@@ -75,7 +75,7 @@ def sync(model: nn.Module) -> None:
 
 
 def freeze_statistics(model: nn.Module) -> None:
-    """Every batch norm uses the statistics that it has; scale and shift go on learning."""
+    """Stop updating the statistics of every batch norm; scale and shift are still trained."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()

@@ -1,41 +1,39 @@
-"""The processes of a run: how many, how they work together, and which of them speaks."""
+"""The processes of a run: how many there are, which one reports, and how they average a number."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
 
+import torch.distributed as distributed
+from torch import Tensor
+
+from segnet.training.lightning import SLURMEnvironment
 from segnet.training.settings import TrainConfig
 
-__all__ = ["is_first_process", "processes", "strategy"]
+__all__ = ["count_processes", "is_first_process", "mean_over_processes"]
 
 
 def is_first_process() -> bool:
-    """Whether this process speaks for the run; of several only one does."""
+    """Whether this process has rank 0. Only that one prints and logs."""
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
 
 
-def processes(config: TrainConfig) -> tuple[int, int]:
-    """How many per machine, and machines; torchrun and SLURM have decided that already."""
-    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-
-    told = os.environ
-    if "TORCHELASTIC_RUN_ID" in told:
-        here = int(told["LOCAL_WORLD_SIZE"])
-        return here, int(told["WORLD_SIZE"]) // here
+def count_processes(config: TrainConfig) -> tuple[int, int]:
+    """Processes per node, and nodes. Under torchrun or SLURM their numbers count, not those of ``config``."""
+    environment = os.environ
+    if "TORCHELASTIC_RUN_ID" in environment:
+        per_node = int(environment["LOCAL_WORLD_SIZE"])
+        return per_node, int(environment["WORLD_SIZE"]) // per_node
     if SLURMEnvironment.detect():
-        nodes = int(told.get("SLURM_NNODES", "1"))
-        return int(told["SLURM_NTASKS"]) // nodes, nodes
+        nodes = int(environment.get("SLURM_NNODES", "1"))
+        return int(environment["SLURM_NTASKS"]) // nodes, nodes
     return config.devices, config.nodes
 
 
-def strategy(config: TrainConfig, count: int) -> Any:
-    """How Lightning is to have that many processes work together."""
-    if count == 1:
-        return "auto"
-    from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
-
-    if config.strategy == "fsdp":
-        return FSDPStrategy(state_dict_type="full")
-    # Statistics are the same everywhere already, and what is frozen has no gradients to wait for.
-    return DDPStrategy(broadcast_buffers=config.batch_norm == "local", find_unused_parameters=bool(config.thaw))
+def mean_over_processes(value: Tensor) -> Tensor:
+    """Mean of a scalar over all processes, without a gradient."""
+    if not distributed.is_initialized() or distributed.get_world_size() == 1:
+        return value
+    total = value.detach().clone()
+    distributed.all_reduce(total)
+    return total / distributed.get_world_size()

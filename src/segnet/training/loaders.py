@@ -1,4 +1,4 @@
-"""Which image goes into which batch, of which process."""
+"""Data loaders, and the order of images over batches and processes."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ __all__ = ["Order", "Share", "make_loaders"]
 
 
 class Order(Sampler[int]):
-    """The shuffled images of an epoch for one process; they depend on seed and epoch alone.
+    """Shuffles the images of an epoch for one process, by seed and epoch only.
 
-    However many processes there are, the batches of all of them together are the same.
+    The batches of all processes together do not depend on the number of processes.
 
     Args:
-        images: how many there are.
-        batch: images per step, over all processes; what is left over after the last whole batch is left out.
-        seed: of the order.
-        rank, processes: which of how many this is.
-        epoch: the first to come.
-        done: batches of it that were trained on already.
+        images: Number of images.
+        batch: Images per step, over all processes. An incomplete last batch is dropped.
+        seed: Random seed of the order.
+        rank: Rank of this process, from 0.
+        processes: Number of processes.
+        epoch: First epoch, from 0.
+        done: Batches of that epoch to skip, since they are done.
     """
 
     def __init__(
@@ -45,20 +46,26 @@ class Order(Sampler[int]):
         return self.images // self.batch * self.batch // self.processes
 
     def __iter__(self) -> Iterator[int]:
-        """Indices of images, those of one batch after those of another."""
+        """Indices of images, batch after batch."""
         generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
         order = torch.randperm(self.images, generator=generator).tolist()
         for first in range(self.done * self.batch, self.images // self.batch * self.batch, self.batch):
             yield from order[first + self.rank : first + self.batch : self.processes]
 
     def set_epoch(self, epoch: int) -> None:
-        """The epoch that comes next; one that was begun goes on where it was."""
+        """Set the next epoch. An epoch that was interrupted continues where it was."""
         if epoch != self.epoch:
             self.epoch, self.done = epoch, 0
 
 
 class Share(Sampler[int]):
-    """Every image once, in one of the processes: nothing is scored twice to make the shares equal."""
+    """Gives each image to exactly one process. No image is scored twice, as padding to equal parts would do.
+
+    Args:
+        images: Number of images.
+        rank: Rank of this process, from 0.
+        processes: Number of processes.
+    """
 
     def __init__(self, images: int, *, rank: int = 0, processes: int = 1) -> None:
         self.indices = range(rank, images, processes)
@@ -74,15 +81,15 @@ class Share(Sampler[int]):
 def make_loaders(
     train_set: SegmentationDataset, val_set: SegmentationDataset, order: Order, *, workers: int
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
-    """Batches to train on, and single images to score.
+    """Loaders of training batches and of single validation images.
 
     Args:
-        train_set, val_set: the images.
-        order: of the first.
-        workers: processes that read; -1: as suits the machine.
+        train_set, val_set: Images with masks.
+        order: Order of the training images.
+        workers: Processes that read images. -1 takes half the cores, 1 to 4.
     """
     count = workers if workers >= 0 else min(4, max(1, (os.cpu_count() or 1) // 2))
-    # A loader draws a number whenever it begins; from a generator of its own, that leaves augmentation's numbers alone.
+    # A loader draws a random number when it starts. Its own generator keeps those of augmentation reproducible.
     loader = partial(
         DataLoader,
         num_workers=count,
@@ -97,6 +104,6 @@ def make_loaders(
 
 
 def _ignore_signals(worker: int) -> None:
-    """A signal to the whole group of processes is for the one that trains: it still wants images to end its step."""
+    """Let only the training process handle signals: it still needs images to finish its step."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

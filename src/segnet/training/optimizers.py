@@ -2,36 +2,56 @@
 
 Source: Keller Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024
 (https://kellerjordan.github.io/posts/muon/), which gives the coefficients below. PyTorch's own ``torch.optim.Muon``
-takes matrices only; here a filter bank (out, in, k, k) counts as the matrix (out, in*k*k).
+takes matrices only; here a filter bank (out, in, k, k) is taken as the matrix (out, in*k*k).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Muon", "orthogonalized", "slowed"]
+from segnet.models.segnet import SegNet
+from segnet.training.settings import TrainConfig
+
+__all__ = ["Muon", "make_optimizer", "orthogonalize"]
 
 Groups = list[dict[str, Any]]
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-_ROUNDS = 5
+_ITERATIONS = 5
 _MOMENTUM = 0.95
-_REST_LR = 1 / 25
+_ADAMW_LR = 1 / 25  # of Muon's
+
+
+def make_optimizer(model: SegNet, config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimizer of ``config`` over the trainable parameters; weight decay on filters only."""
+    lr, weight_decay = config.lr, config.weight_decay
+    scale = partial(_scale_learning_rates, module=model.encoder, factor=config.encoder_lr)
+    if config.optimizer == "muon":
+        return Muon(model, lr=lr, weight_decay=weight_decay, adamw_modules=(model.classifier,), change_groups=scale)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = scale([
+        {"params": [p for p in trained if p.ndim > 1], "lr": lr, "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "lr": lr, "weight_decay": 0.0},
+    ])  # fmt: skip
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=lr, momentum=0.9)
+    return torch.optim.AdamW(groups, lr=lr)
 
 
 class Muon(torch.optim.AdamW):
-    """Every step of a filter bank is made orthogonal, so that no direction dominates; the rest is AdamW's.
+    """Orthogonalizes each update of a convolution filter bank, so that no direction dominates; AdamW does the rest.
 
     Args:
-        model: its trainable convolution filters, but for ``spared``, go by Muon.
-        lr: learning rate of the filters; everything else learns at a 25th of it.
-        weight_decay: on filters; vectors are spared.
-        spared: modules whose filters go by AdamW, such as the classifier.
-        change: what is to be done to the groups of parameters, as ``slowed`` does.
+        model: Its trainable convolution filters, except those of ``adamw_modules``, are updated by Muon.
+        lr: Learning rate of these filters. All other parameters have 1/25 of it.
+        weight_decay: Weight decay of filters. Vectors have none.
+        adamw_modules: Modules whose filters are updated by AdamW, such as the classifier.
+        change_groups: Called with the parameter groups, and returns those to use.
     """
 
     def __init__(
@@ -40,25 +60,25 @@ class Muon(torch.optim.AdamW):
         *,
         lr: float,
         weight_decay: float,
-        spared: tuple[nn.Module, ...] = (),
-        change: Callable[[Groups], Groups] = list,
+        adamw_modules: tuple[nn.Module, ...] = (),
+        change_groups: Callable[[Groups], Groups] = list,
     ) -> None:
-        kept = {id(parameter) for module in spared for parameter in module.parameters()}
+        by_adamw = {id(parameter) for module in adamw_modules for parameter in module.parameters()}
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        banks = [parameter for parameter in trained if parameter.ndim == 4 and id(parameter) not in kept]
-        single = [parameter for parameter in trained if parameter.ndim == 4 and id(parameter) in kept]
+        banks = [parameter for parameter in trained if parameter.ndim == 4 and id(parameter) not in by_adamw]
+        single = [parameter for parameter in trained if parameter.ndim == 4 and id(parameter) in by_adamw]
         vectors = [parameter for parameter in trained if parameter.ndim != 4]
-        rest = {"lr": lr * _REST_LR, "orthogonal": False}
+        rest = {"lr": lr * _ADAMW_LR, "orthogonal": False}
         groups = [
             {"params": banks, "lr": lr, "weight_decay": weight_decay, "orthogonal": True},
             {"params": single, "weight_decay": weight_decay, **rest},
             {"params": vectors, "weight_decay": 0.0, **rest},
         ]
-        super().__init__(change(groups))
+        super().__init__(change_groups(groups))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step; ``closure``, if given, computes the gradients first and its result is returned."""
+        """Update the parameters. ``closure``, if given, computes the gradients first; its result is returned."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -67,7 +87,7 @@ class Muon(torch.optim.AdamW):
             for parameter in group["params"] if group["orthogonal"] else ():
                 if parameter.grad is not None:
                     self._step_bank(parameter, group)
-                    parameter.grad = None  # AdamW passes over it
+                    parameter.grad = None  # so that AdamW skips it
         super().step()
         return loss
 
@@ -75,39 +95,39 @@ class Muon(torch.optim.AdamW):
         state = self.state[bank]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(bank)
-            state["step"] = torch.tensor(0.0)  # AdamW looks for it when its state is loaded
+            state["step"] = torch.tensor(0.0)  # AdamW reads it when its state is loaded
         momentum = state["momentum"].mul_(_MOMENTUM).add_(bank.grad)
-        direction = orthogonalized((bank.grad + _MOMENTUM * momentum).flatten(1)).view_as(bank)
+        direction = orthogonalize((bank.grad + _MOMENTUM * momentum).flatten(1)).view_as(bank)
         bank.mul_(1 - group["lr"] * group["weight_decay"]).sub_(direction, alpha=group["lr"])
 
 
-def slowed(groups: Groups, *, module: nn.Module, share: float) -> Groups:
-    """The same groups, but what belongs to ``module`` in groups of its own with ``share`` of the learning rate."""
-    if share == 1.0:
-        return groups
-    inside = {id(parameter) for parameter in module.parameters()}
-    split: Groups = []
-    for group in groups:
-        for slow in (False, True):
-            chosen = [parameter for parameter in group["params"] if (id(parameter) in inside) == slow]
-            split.append({**group, "params": chosen, "lr": group["lr"] * (share if slow else 1.0)})
-    return split
+def orthogonalize(matrix: Tensor) -> Tensor:
+    """Approximate the nearest matrix with orthonormal rows, or columns if they are fewer: singular values 0.7 to 1.2.
 
-
-def orthogonalized(matrix: Tensor) -> Tensor:
-    """The nearest matrix with orthonormal rows (or columns, whichever are fewer), roughly: singular values 0.7 to 1.2.
-
-    Five Newton-Schulz rounds in bfloat16, as in the source.
+    Five Newton-Schulz iterations in bfloat16, as in the source.
 
     Args:
-        matrix: (rows, columns).
+        matrix: (rows, columns), any floating type.
     """
     a, b, c = _COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
     x = (matrix.T if tall else matrix).bfloat16()
     x = x / (x.norm() + 1e-7)
-    for _ in range(_ROUNDS):
+    for _ in range(_ITERATIONS):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
     result: Tensor = (x.T if tall else x).to(matrix.dtype)
     return result
+
+
+def _scale_learning_rates(groups: Groups, *, module: nn.Module, factor: float) -> Groups:
+    """Split the groups, so that the parameters of ``module`` have ``factor`` times the learning rate."""
+    if factor == 1.0:
+        return groups
+    inside = {id(parameter) for parameter in module.parameters()}
+    split: Groups = []
+    for group in groups:
+        for scaled in (False, True):
+            chosen = [parameter for parameter in group["params"] if (id(parameter) in inside) == scaled]
+            split.append({**group, "params": chosen, "lr": group["lr"] * (factor if scaled else 1.0)})
+    return split

@@ -1,12 +1,12 @@
-"""Batch-norm statistics over a data set, by the paper's procedure.
+"""Recalibration: batch-norm statistics over a whole data set, by the paper's procedure.
 
-What training leaves in a batch norm is an exponential average over its last batches, taken while the weights still
-moved. The authors run the finished network once over the training images, in shuffled batches, and take the plain
-mean of the batches' means and of their biased variances.
+After training, the statistics are an exponential average over the last batches, while the weights still changed. The
+authors run the finished network once over the training images, in shuffled batches, and take the mean of the batch
+means and of the biased batch variances.
 
 Source: PAMI paper, section 4.1 ("a complete run through the dataset to obtain batch norm statistics"), and
-SegNet-Tutorial, Scripts/compute_bn_statistics.py. That script runs n // batch + n % batch full batches and so sees a
-few images twice; here each is seen once, and the last, smaller batch counts as one.
+SegNet-Tutorial, Scripts/compute_bn_statistics.py. That script runs n // batch + n % batch full batches, which
+reads a few images twice. Here each image is read once, and a smaller last batch counts as one batch.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ def recalibrate(
 ) -> None:
     """Replace the running mean and variance of every batch norm by those of a data set.
 
-    Batch norms compute with the statistics of the batch meanwhile, as in training; dropout is off. The images are
-    shuffled, the same way every time. After an error the statistics are what they were.
+    Batch norms use the statistics of each batch, as in training; dropout is off. The images are shuffled, always in
+    the same order. After an error the statistics are unchanged.
 
     Args:
-        model: changed in place and moved to the device; the mode of each of its parts is restored.
-        data: only its images matter; they must be of one size, unless ``batch`` is 1.
-        batch: how many images share their statistics.
-        device: where to compute; ``auto`` takes a GPU if there is one.
-        workers: processes that read images meanwhile; see ``evaluate``.
-        progress: called with (images done, all images) after every batch.
+        model: Changed in place and moved to the device. The mode of each module is restored.
+        data: Images, all of one size unless ``batch`` is 1. Masks are not used.
+        batch: Images per batch.
+        device: Where the network runs; auto takes a GPU if there is one.
+        workers: Processes that read images; see ``evaluate``.
+        progress: Called with (images done, all images) after every batch.
 
     Raises:
-        ConfigError: the batch is smaller than one image.
-        ModelError: the network has no batch norm that keeps statistics.
-        DataError: there is no image, one cannot be read, sizes differ within a batch, or a batch is so small that a
-            batch norm would see a single value.
+        ConfigError: The batch is below 1.
+        ModelError: The network has no batch norm with running statistics.
+        DataError: There is no image, one cannot be read, sizes differ within a batch, or a batch norm would see a
+            single value per channel.
     """
     averages = {
-        part: _Average(name)
+        part: _MeanStatistics(name)
         for name, part in model.named_modules()
         if isinstance(part, nn.BatchNorm2d) and part.track_running_stats
     }
@@ -66,7 +66,7 @@ def recalibrate(
     device = pick_device(device)
     model.to(device)
     done = 0
-    with torch.inference_mode(), _learning(model, averages):
+    with torch.inference_mode(), _batch_statistics(model, averages):
         try:
             for samples in loader:
                 model(samples["image"].to(device, memory_format=torch.channels_last))
@@ -79,17 +79,17 @@ def recalibrate(
         average.write(norm)
 
 
-class _Average:
-    """The plain mean of what a batch norm sees, batch by batch: called before its forward pass.
+class _MeanStatistics:
+    """Forward pre-hook that averages the batch statistics of the inputs of a batch norm.
 
     Args:
-        name: of the batch norm, for the error.
+        name: Name of the batch norm, for the error.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.batches = 0
-        self.total = torch.zeros(1, dtype=torch.float64)  # (2, C) once a batch was seen: variance, mean
+        self.total = torch.zeros(1, dtype=torch.float64)  # after the first batch (2, C): variance, mean
 
     def __call__(self, norm: nn.Module, inputs: tuple[Tensor]) -> None:
         (x,) = inputs
@@ -102,7 +102,7 @@ class _Average:
         self.batches += 1
 
     def write(self, norm: nn.BatchNorm2d) -> None:
-        """Into the batch norm; one that the network never called stays as it is."""
+        """Write the mean statistics into the batch norm, unless the network never called it."""
         if self.batches and norm.running_mean is not None and norm.running_var is not None:
             variance, mean = self.total / self.batches
             norm.running_mean.copy_(mean)
@@ -110,18 +110,18 @@ class _Average:
 
 
 @contextmanager
-def _learning(model: nn.Module, averages: Mapping[nn.BatchNorm2d, _Average]) -> Iterator[None]:
-    """Evaluation mode, but batch norms compute as in training, are watched, and keep their running statistics."""
+def _batch_statistics(model: nn.Module, averages: Mapping[nn.BatchNorm2d, _MeanStatistics]) -> Iterator[None]:
+    """Evaluation mode, but batch norms use batch statistics, call their hooks, and do not update running statistics."""
     modes = {part: part.training for part in model.modules()}
     model.eval()
-    watches = [norm.register_forward_pre_hook(average) for norm, average in averages.items()]
+    hooks = [norm.register_forward_pre_hook(average) for norm, average in averages.items()]
     for norm in averages:
         norm.training, norm.track_running_stats = True, False
     try:
         yield
     finally:
-        for watch in watches:
-            watch.remove()
+        for hook in hooks:
+            hook.remove()
         for norm in averages:
             norm.track_running_stats = True
         for part, training in modes.items():
@@ -129,11 +129,11 @@ def _learning(model: nn.Module, averages: Mapping[nn.BatchNorm2d, _Average]) -> 
 
 
 def _batches(data: SegmentationDataset, batch: int, workers: int) -> DataLoader[Any]:
-    """Every image once, shuffled: neighbors in a list are often frames of one film, whose variance is too small."""
+    """Every image once, shuffled: consecutive images are often frames of one video, whose variance is too small."""
     if batch < 1:
         raise ConfigError(f"batch={batch} is not possible; give 1 or more")
     if not len(data):
-        raise DataError("there is no image to take statistics of; give a data set with at least one")
+        raise DataError("the data set has no image to compute statistics from; give at least one")
     own = torch.Generator().manual_seed(0)
     order = torch.randperm(len(data), generator=own).tolist()
     return DataLoader(data, batch_size=batch, sampler=order, num_workers=workers, collate_fn=collate, generator=own)

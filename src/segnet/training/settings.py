@@ -1,4 +1,4 @@
-"""The settings of a run."""
+"""``TrainConfig``: the settings of a run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MAY_CHANGE = frozenset({
     "data", "devices", "epochs", "loggers", "nodes", "patience", "precision", "save_every", "save_memory", "strategy",
     "validate_every", "workers",
 })  # fmt: skip
-"""What a resumed run may change: none of these alters what a step does, but for rounding."""
+"""Settings that a resumed run may change: they do not alter the computation of a step, except for rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,48 +45,52 @@ class TrainConfig:
     """Settings of a run. The defaults suit most data; ``recipes/`` holds those of the published runs.
 
     Attributes:
-        epochs: passes over the training images.
-        batch: images per step, over all processes; auto takes as many as should fit the memory.
-        accumulate: batches whose gradients are added up for one step.
-        lr: highest learning rate; with muon that of the filters, everything else learning at a 25th of it.
-        encoder_lr: share of the learning rate that the encoder gets.
-        optimizer: muon (see ``optimizers``), adamw, or sgd (momentum 0.9, as published).
-        weight_decay: on filters; norms and biases are spared.
-        schedule: cosine or poly (power 0.9), both down to zero; one_cycle (up for 30 % of the run, then down to zero);
-            constant (as published).
-        warmup: share of the run in which the learning rate rises from zero; one_cycle has its own.
-        ema: decay per step of the averaged weights that are scored and kept, less in the first steps; 0 turns averaging
-            off.
-        clip: longest gradient, as a Euclidean norm; 0 turns clipping off.
-        loss: cross_entropy, focal, dice, lovasz, ohem, boundary, or a sum such as cross_entropy+0.5*lovasz.
-        loss_divisor: whether the loss is divided by the number of counted pixels (as published) or by the sum of their
-            weights.
-        balance: loss weights of the classes: none, median, sqrt_median or published.
-        label_smoothing: share of the target spread over all classes.
-        thaw: epochs, rising, before which encoder stages stay as they are: the deepest until the first, the one above
-            until the second, and so on, all others until the last. Left out, all learn from the start.
-        batch_norm: statistics over the images of all processes (synced), of each by itself (local), or kept as they
-            are (frozen).
-        monitor: the validation score that decides which weights are best: miou, global_accuracy (as published) or
+        epochs: Passes over the training images.
+        batch: Images per step, over all processes. auto takes as many as should fit the memory.
+        accumulate: Batches whose gradients are summed before each step.
+        lr: Highest learning rate. With muon it applies to the filters, and all other parameters have 1/25 of it.
+        encoder_lr: Encoder learning-rate multiplier. Lower it to fine-tune a pretrained encoder.
+        optimizer: Optimizer: muon (Muon for filters, AdamW for the rest), adamw, or sgd (momentum 0.9, as published).
+        weight_decay: Weight decay of filters. Norms and biases have none.
+        schedule: Learning-rate schedule after warm-up. cosine and poly (power 0.9) decay to zero. one_cycle rises for
+            30 % of the run, then decays to zero. constant does not decay (as published).
+        warmup: Share of the run in which the learning rate rises from zero. one_cycle ignores it.
+        ema: Decay per step of the exponential moving average of the weights, which is scored and saved. The decay
+            starts lower. 0 turns averaging off.
+        clip: Maximum gradient norm (L2). 0 turns clipping off.
+        loss: Loss function: cross_entropy, focal, dice, lovasz, ohem, boundary, or a weighted sum such as
+            cross_entropy+0.5*lovasz.
+        loss_divisor: Divisor of the summed loss: pixels (number of pixels that are not ignored, as published) or
+            weights (sum of their class weights, as PyTorch does).
+        balance: Class weights of the loss: none, median (median-frequency balancing), sqrt_median (its square root) or
+            published (CamVid only).
+        label_smoothing: Label smoothing, 0 to below 1: the share of the target that is spread over all classes.
+        thaw: Gradual unfreezing schedule, in rising epochs. The deepest encoder stage stays frozen until the first
+            epoch given, the stage above until the second, and so on; all others until the last. By default nothing
+            is frozen.
+        batch_norm: Batch-norm statistics: synced (over the images of all processes), local (of each process by
+            itself) or frozen (not updated).
+        monitor: Validation score that selects the best weights: miou, global_accuracy (as published) or
             class_average.
-        validate_every: epochs between validations; the last epoch is always validated.
-        patience: validations without a better score after which the run ends; 0: never.
-        save_every: minutes between two writings of last.ckpt within an epoch; each epoch ends with one.
-        precision: auto (bf16 on CUDA, and on a CPU that has it and in a short timing is faster with it), bf16, float16
-            (on CUDA, with a scaled loss) or float32.
-        compile: have torch.compile build the network's kernels.
-        save_memory: keep less for the backward pass and compute it again: less memory, more time, the same result.
-        workers: processes that read images; -1 takes one on small machines, up to four on larger ones.
-        devices: processes on this machine, each with a device of its own; under torchrun or SLURM as many as they
-            start.
-        nodes: machines.
-        strategy: of several processes: ddp (each holds the network) or fsdp (it is shared out); auto takes ddp.
-        loggers: tensorboard, wandb, mlflow, beside metrics.csv.
-        seed: of initial weights, order and augmentation.
-        augment: see ``AugmentConfig``.
+        validate_every: Epochs between validations. The last epoch is always validated.
+        patience: Early stopping: validations without a better score after which the run ends. 0 turns it off.
+        save_every: Minutes between checkpoints (last.ckpt) within an epoch. Every epoch ends with one.
+        precision: Precision of computation: float32, bf16, float16 (on CUDA, with a scaled loss) or auto. auto takes
+            bf16 on CUDA, and on CPUs that have bfloat16 arithmetic where a short timing shows that it is faster.
+        compile: Compile the network with torch.compile.
+        save_memory: Recompute activations in the backward pass (gradient checkpointing): less memory, more time, the
+            same result.
+        workers: Processes that read images. -1 takes half the cores, 1 to 4.
+        devices: Processes on this node, each with its own device. torchrun and SLURM override it.
+        nodes: Number of nodes. torchrun and SLURM override it.
+        strategy: Parallel strategy of several processes: ddp (each holds the whole network), fsdp (each holds a part)
+            or auto (ddp).
+        loggers: Loggers beside metrics.csv: tensorboard, wandb, mlflow.
+        seed: Random seed of initial weights, image order, augmentation and dropout.
+        augment: Augmentation of the training images; see ``AugmentConfig``.
 
     Raises:
-        ConfigError: a value is not possible.
+        ConfigError: A value is unknown or out of range.
     """
 
     epochs: int = 100
@@ -122,23 +126,28 @@ class TrainConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
+        self._check_choices()
+        self._check_ranges()
+        if list(self.thaw) != sorted(set(self.thaw)) or (self.thaw and self.thaw[0] < 1):
+            raise ConfigError(f"thaw={list(self.thaw)} is not possible; give rising epochs, 1 or more")
+        if self.strategy == "fsdp" and (self.optimizer == "muon" or self.ema):
+            raise ConfigError(
+                "fsdp splits filters among processes, which muon and averaging do not support; use adamw and ema 0"
+            )
+
+    @property
+    def images(self) -> int:
+        """Images per step over all processes, once ``batch`` is a number."""
+        assert self.batch != "auto"
+        return self.batch
+
+    def _check_choices(self) -> None:
         for name, kind in _CHOICES.items():
             if getattr(self, name) not in (choices := get_args(kind)):
                 raise ConfigError(f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(choices)}")
         for logger in self.loggers:
             if logger not in get_args(Logger):
                 raise ConfigError(f"logger {logger!r} is unknown; choose from {', '.join(get_args(Logger))}")
-        self._check_ranges()
-        if list(self.thaw) != sorted(set(self.thaw)) or (self.thaw and self.thaw[0] < 1):
-            raise ConfigError(f"thaw={list(self.thaw)} is not possible; give rising numbers of epochs, 1 or more")
-        if self.strategy == "fsdp" and (self.optimizer == "muon" or self.ema):
-            raise ConfigError("fsdp shares filters out, which neither muon nor averaging can; take adamw and ema 0")
-
-    @property
-    def images(self) -> int:
-        """Of a step over all processes, once that is decided."""
-        assert self.batch != "auto"
-        return self.batch
 
     def _check_ranges(self) -> None:
         for name, least in (
@@ -154,15 +163,15 @@ class TrainConfig:
             value = getattr(self, name)
             if not 0 <= value < math.inf or (name in {"lr", "save_every"} and value == 0):
                 raise ConfigError(
-                    f"{name}={value} is not possible; give a number above 0 (0 is possible but for lr and save_every)"
+                    f"{name}={value} is not possible; give a number above 0 (or 0, except for lr and save_every)"
                 )
         if self.workers < -1:
-            raise ConfigError(f"workers={self.workers} is not possible; give -1 (as many as fit), 0 or more")
+            raise ConfigError(f"workers={self.workers} is not possible; give -1 (half the cores, 1 to 4), 0 or more")
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"seed={self.seed} is not possible; give 0 to {2**32 - 1}")
 
     def to_dict(self) -> dict[str, Any]:
-        """All settings under the names of their flags, in a form that YAML and JSON can hold."""
+        """All settings by the names of their flags, with values that YAML and JSON can hold."""
         table = asdict(self)
         table |= table.pop("augment")
         return {name: list(value) if isinstance(value, tuple) else value for name, value in table.items()}

@@ -1,10 +1,9 @@
-"""Temperature scaling: one number that the logits are divided by, so that probabilities mean what they say.
+"""Temperature scaling: confidence calibration by one number that the logits are divided by.
 
-The class of each pixel stays as it is wherever one labeling decides it. Where a mean does, over samples, views, tiles
-or the pixels of what is enlarged, a few may change whose classes are nearly as probable. The temperature with the
-smallest negative log-likelihood on a split is looked for among temperatures of even ratio, all of them in one pass over
-the images, and between the best and its neighbors by a parabola. The last layer is then divided by it, so that every
-use of the model, and every file made of it, has it.
+The predicted class of a pixel does not change if one forward pass decides it. If a mean of several probabilities
+decides it (Monte-Carlo dropout, test-time augmentation, tiles, upsampling), nearly equal classes may swap. The
+temperature with the lowest negative log-likelihood is searched on a geometric grid, in one pass over the images, and
+refined by a parabola. The last layer is then divided by it, so that every use and every export of the model has it.
 
 Source: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", 2017
 (https://arxiv.org/abs/1706.04599), section 4.2.
@@ -32,20 +31,21 @@ from segnet.system.devices import pick_device
 
 __all__ = ["TRIED", "Temperature", "fit_temperature", "scale_logits"]
 
-_CANDIDATES = 2.0 ** (np.arange(-8, 13) / 4)  # 1 is among them
+_CANDIDATES = 2.0 ** (np.arange(-8, 13) / 4)  # contains 1
 
 TRIED = (float(_CANDIDATES[0]), float(_CANDIDATES[-1]))
-"""The lowest and the highest temperature that is looked at."""
+"""Lowest and highest temperature of the search."""
 
 
 @dataclass(frozen=True)
 class Temperature:
-    """What was found.
+    """Result of ``fit_temperature``.
 
     Attributes:
-        value: what the logits are to be divided by; above 1 the model was too sure of itself.
-        nll_before, nll_after: negative log-likelihood in nats a pixel, at 1 and, by the parabola, at ``value``.
-        pixels: how many were counted.
+        value: Divisor of the logits. Above 1 the model was overconfident.
+        nll_before, nll_after: Negative log-likelihood in nats per pixel at temperature 1 and, by the parabola, at
+            ``value``.
+        pixels: Number of pixels that are not ignored.
     """
 
     value: float
@@ -65,23 +65,23 @@ def fit_temperature(
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Temperature:
-    """The temperature, from 1/4 to 8, with the smallest negative log-likelihood.
+    """Find the temperature, from 1/4 to 8, with the lowest negative log-likelihood.
 
     Args:
-        model: stays as it is.
-        data: images with masks; none that the model was trained on.
-        samples: to draw of each image with dropout; each one's logits are divided, and the mean of their
-            probabilities counts. 0: dropout is off.
-        seed: decides what is dropped.
-        longest: images with a longer side, in pixels, are labeled at this size and their probabilities enlarged, as
-            ``Predictor`` does; None: all at their own.
-        device: where to compute; ``auto`` takes a GPU if there is one.
-        workers: processes that read images meanwhile; see ``evaluate``.
-        progress: called with (images done, all images) after every image.
+        model: The network; it is not changed.
+        data: Images with masks that the model was not trained on.
+        samples: Monte-Carlo dropout samples per image. The logits of each sample are divided, and their probabilities
+            averaged. 0 turns dropout off.
+        seed: Random seed of Monte-Carlo dropout.
+        longest: Maximum size (longest side) in pixels. Larger images are downscaled to it and their probabilities
+            upsampled, as ``Predictor`` does. None keeps the size of every image.
+        device: Where the network runs; auto takes a GPU if there is one.
+        workers: Processes that read images; see ``evaluate``.
+        progress: Called with (images done, all images) after every image.
 
     Raises:
-        ConfigError: samples of a network without dropout, or the longer side is below 1.
-        DataError: a file cannot be read, or no pixel has a class.
+        ConfigError: The network has no dropout to sample, or ``longest`` is below 1.
+        DataError: A file cannot be read, or every pixel is ignored.
     """
     if longest is not None and longest < 1:
         raise ConfigError(f"longest={longest} is not possible; give pixels; for any size --longest 0, or None")
@@ -95,7 +95,7 @@ def fit_temperature(
             for done, sample in enumerate(loader, start=1):
                 image = sample["image"][None].to(device, memory_format=torch.channels_last)
                 truth = sample["mask"].to(device)
-                image = _reduced(image, longest)
+                image = _downscale(image, longest)
                 drawn = iter([folded(image)]) if sampler is None else sampler.logits(image, samples)
                 total += _nll(drawn, truth).cpu()
                 pixels += int((truth != IGNORE_INDEX).sum())
@@ -104,16 +104,16 @@ def fit_temperature(
         except SegNetError as error:
             raise worker_error(error) from None
     if not pixels:
-        raise DataError("no pixel of these images has a class, so there is no temperature; give labeled images")
+        raise DataError("every pixel of these masks is ignored, so no temperature can be fitted; give labeled images")
     return _lowest(total.numpy() / pixels, pixels)
 
 
 def scale_logits(model: SegNet, temperature: float) -> None:
-    """Divide a network's logits by a temperature, in place: its last layer is.
+    """Divide the logits of a network by a temperature, by dividing its last layer in place.
 
     Raises:
-        ConfigError: the temperature is not above 0.
-        ModelError: the network adds maps to its logits that no layer of its own has made.
+        ConfigError: The temperature is not above 0.
+        ModelError: The network adds feature maps of its encoder to the logits without a layer in between.
     """
     if not temperature > 0:
         raise ConfigError(f"temperature={temperature} is not possible; give a number above 0")
@@ -125,20 +125,20 @@ def scale_logits(model: SegNet, temperature: float) -> None:
 
 
 def _last_layers(model: SegNet) -> list[nn.Conv2d]:
-    """What the logits are linear in: the classifier; or, where compressed maps are added up, what compressed them."""
+    """Layers whose sum is the logits: the classifier, or the projections of the feature maps that are added up."""
     if isinstance(model.classifier, nn.Conv2d):
         return [model.classifier]
     projections = [skip.project for skip in model.decoder.skips if isinstance(skip, Skip)]
     layers = [part for part in (model.decoder.entrance, *projections) if isinstance(part, nn.Conv2d)]
     if len(layers) != len(projections) + 1:
         raise ModelError(
-            f"{model.config.name} adds maps of its encoder to the logits as they are, so its temperature cannot be "
-            "set; take a model whose last layer is a convolution"
+            f"{model.config.name} adds feature maps of its encoder to the logits directly, so its temperature "
+            "cannot be set; take a model whose last layer is a convolution"
         )
     return layers
 
 
-def _reduced(image: Tensor, longest: int | None) -> Tensor:
+def _downscale(image: Tensor, longest: int | None) -> Tensor:
     height, width = image.shape[2:]
     if longest is None or max(height, width) <= longest:
         return image
@@ -148,31 +148,31 @@ def _reduced(image: Tensor, longest: int | None) -> Tensor:
 
 
 def _nll(drawn: Iterator[Tensor], truth: Tensor) -> Tensor:
-    """For each temperature tried, the sum over the pixels: float64 (temperatures,)."""
+    """Negative log-likelihood at each temperature, summed over the pixels, float64 (temperatures,)."""
     counted = truth != IGNORE_INDEX
     true = truth.where(counted, 0)
-    found = torch.zeros(len(_CANDIDATES), int(counted.sum()), device=truth.device)
+    likelihood = torch.zeros(len(_CANDIDATES), int(counted.sum()), device=truth.device)
     number = 0
     for logits in drawn:
         for sample in logits.float():
             number += 1
-            for place, temperature in enumerate(_CANDIDATES):
+            for index, temperature in enumerate(_CANDIDATES):
                 probabilities = (sample / temperature).softmax(dim=0)
                 if probabilities.shape[1:] != truth.shape:
                     probabilities = F.interpolate(probabilities[None], truth.shape, mode="bilinear")[0]
-                found[place] += probabilities.gather(0, true[None])[0, counted]
-    return -(found / number).clamp_min(SMALLEST).log().double().sum(dim=1)
+                likelihood[index] += probabilities.gather(0, true[None])[0, counted]
+    return -(likelihood / number).clamp_min(SMALLEST).log().double().sum(dim=1)
 
 
 def _lowest(nll: NDArray[np.float64], pixels: int) -> Temperature:
-    """The bottom of the parabola through the best and its two neighbors, over the logarithm of the temperature."""
+    """Minimum of the parabola through the best temperature and its two neighbors, over log temperature."""
     best, before = int(np.argmin(nll)), float(nll[np.flatnonzero(_CANDIDATES == 1)[0]])
     value, after = float(_CANDIDATES[best]), float(nll[best])
     if 0 < best < len(nll) - 1:
         left, middle, right = nll[best - 1 : best + 2]
-        bend = left - 2 * middle + right
-        if bend > 0:
-            step = float((left - right) / (2 * bend))
+        curvature = left - 2 * middle + right
+        if curvature > 0:
+            step = float((left - right) / (2 * curvature))
             value *= (_CANDIDATES[1] / _CANDIDATES[0]) ** step
-            after -= float((left - right) ** 2 / (8 * bend))
+            after -= float((left - right) ** 2 / (8 * curvature))
     return Temperature(float(value), before, after, pixels)

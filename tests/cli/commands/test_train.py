@@ -18,7 +18,7 @@ from segnet.cli.main import main
 from segnet.data.synthetic.scenes import write_scenes
 from segnet.media.images.reading import read_image
 from segnet.models import checkpoint
-from segnet.training.resuming import newest_checkpoint
+from segnet.training.resume import newest_checkpoint
 
 FILES = {"best.safetensors", "last.ckpt", "previous.ckpt", "metrics.csv", "config.yaml", "report.html"}
 QUICK = ("--batch", "2", "--precision", "float32", "--workers", "0", "--device", "cpu")
@@ -58,7 +58,7 @@ def test_two_epochs_from_a_model_file_and_once_more_from_their_config(
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
     assert leave(*words, "--out", out) == 2
-    assert "holds a run already; add --resume" in capsys.readouterr().err
+    assert "already holds a run; add --resume" in capsys.readouterr().err
 
 
 def test_the_seed_decides_the_initial_weights(camvid_root: Path, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_killed_command_is_resumed_to_the_same_end(
         assert running.returncode == -number
     else:
         assert running.returncode == 128 + number
-        assert "which is kept; go on with --resume" in told
+        assert "which is saved; continue with --resume" in told
         assert "Traceback" not in told
     done = newest_checkpoint(tmp_path)[1]["global_step"]  # a kill may fall between two renamings
     assert 1 <= done < 12, "the run ended before it could be killed"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
+import platform
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -96,7 +94,7 @@ def run(
         resume=resume,
         device=device,
         provenance={"data": source.layout, "versions": _versions()},
-        settings=settings,
+        run_settings=settings,
     )
     if is_first_process():
         print_scores(scores, f"best weights on split val: {out / 'best.safetensors'}")
@@ -105,13 +103,13 @@ def run(
 def _overfit(network: SegNet, data: SegmentationDataset, config: TrainConfig, images: int, device: str) -> None:
     """Print the scores on the images that were learned by heart; a network that cannot is an error."""
     from segnet.cli.console import print_scores
+    from segnet.training.overfit import make_overfit_run
     from segnet.training.run import train
-    from segnet.training.tuning import for_overfitting
 
-    repeated, few, config = for_overfitting(data, config, images)
+    repeated, few, config = make_overfit_run(data, config, images)
     with TemporaryDirectory(prefix="segnet-") as folder:
         scores = train(network, repeated, few, out=folder, config=config, device=device)
-    print_scores(scores, f"images learned by heart: {images}")
+    print_scores(scores, f"overfit images: {images}")
     if scores.miou < _BY_HEART:
         raise TrainingError(
             f"the network has mIoU {scores.miou:.3f} on the {images} images that it was trained on, where "
@@ -122,7 +120,7 @@ def _overfit(network: SegNet, data: SegmentationDataset, config: TrainConfig, im
 def _print_lr(network: SegNet, data: SegmentationDataset, config: TrainConfig, device: str) -> None:
     """A line per tried learning rate and, last, the one to take."""
     from segnet.cli.console import ProgressBar
-    from segnet.training.tuning import find_lr, steepest
+    from segnet.training.lr_finder import find_lr, steepest
 
     bar = ProgressBar("learning rates")
     bar.start(total=_RATES)
@@ -191,8 +189,6 @@ def _names_file(model: str) -> bool:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": sys.version.partition(" ")[0]}
-    for name in ("segnet", "torch", "lightning", "kornia", "numpy"):
-        with suppress(PackageNotFoundError):  # that it is missing is told where it is needed
-            found[name] = version(name)
-    return found
+    from segnet.system.hardware import versions
+
+    return {"python": platform.python_version(), **versions("segnet", "torch", "lightning", "kornia", "numpy")}

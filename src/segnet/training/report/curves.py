@@ -1,7 +1,7 @@
-"""Line charts as SVG text that takes its colors and its letters from the page.
+"""Line charts as SVG that takes colors and fonts from the page.
 
-Written here and not by Matplotlib: Matplotlib's SVG has its colors for good, so that light and dark would need two
-images each, and its letters do not grow with the reader's.
+Matplotlib is not used: its SVG has fixed colors, so that light and dark mode would need two images each, and its text
+does not follow the font size of the browser.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ Form = Callable[[float], str]
 _WIDTH, _HEIGHT = 360, 230
 _LEFT, _TOP, _BOTTOM = 46, 26, 38  # margins, for the numbers around the lines
 _SMALL_WIDTH, _SMALL_HEIGHT = 168, 92
-_LETTER_WIDTH, _LETTER_HEIGHT = 7.6, 14  # as a rule, of bold letters
-_FEW = 40  # so many points are drawn one by one
+_LETTER_WIDTH, _LETTER_HEIGHT = 7.6, 14  # typical, of bold letters
+_MAX_DOTS = 40  # longer lines have no dots
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +27,9 @@ class Line:
     """One line of a chart.
 
     Attributes:
-        name: stands at its end; may be empty.
-        values: one per epoch; NaN leaves a gap.
-        style: ``a``, ``b`` or ``c``, one of the page's colors for lines.
+        name: Shown at the end of the line; may be empty.
+        values: One per epoch. NaN leaves a gap.
+        style: Line color of the page: ``a``, ``b`` or ``c``.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Line:
 
 @dataclass(frozen=True)
 class _Scale:
-    """From a value to a place in pixels."""
+    """Linear scale from values, ``low`` to ``high``, to pixels, ``start`` to ``end``."""
 
     low: float
     high: float
@@ -56,49 +56,49 @@ def line_chart(title: str, epochs: Sequence[int], lines: Sequence[Line], *, best
     """Lines over the epochs, with axes and a mark at the best epoch.
 
     Args:
-        title: stands above.
-        epochs: rising, at least one.
-        lines: each with one value per epoch.
-        best: the epoch to mark.
-        form: writes a value.
+        title: Title above the chart.
+        epochs: Rising, at least one.
+        lines: Each has one value per epoch.
+        best: Epoch to mark.
+        form: Formats a value.
 
     Returns:
-        A figure, 360 units wide.
+        HTML of a figure, 360 units wide.
     """
     known = [value for line in lines for value in line.values if math.isfinite(value)]
     marks = ticks(min(known), max(known)) if known else []
     right = _WIDTH - 12 - _LETTER_WIDTH * max(len(_end_label(line, form)) for line in lines)
     x = _Scale(epochs[0], epochs[-1], _LEFT, right)
     y = _Scale(marks[0], marks[-1], _HEIGHT - _BOTTOM, _TOP) if marks else _Scale(0, 1, _HEIGHT - _BOTTOM, _TOP)
-    told = "; ".join(_told(line, epochs, form) for line in lines)
+    text = "; ".join(_describe_line(line, epochs, form) for line in lines)
     body = [
         *(_horizontal(right, y(mark), form(mark)) for mark in marks),
         *(_epoch_tick(x(mark), f"{mark:g}") for mark in _epoch_ticks(epochs)),
         _text((_LEFT + right) / 2, _HEIGHT - 4, "epoch", "middle"),
         _best_mark(x(best), best, middle=(_LEFT + right) / 2),
-        *(_drawn(line, epochs, x, y, best, form) for line in lines),
+        *(_draw_line(line, epochs, x, y, best, form) for line in lines),
         *_end_labels(lines, right + 9, y, form),
     ]
     if not known:
         body.append(_text((_LEFT + right) / 2, _HEIGHT / 2, "no values", "middle"))
     return (
         f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
-        f"{_svg(_WIDTH, _HEIGHT, f'{title}: {told}', ''.join(body))}</figure>"
+        f"{_svg(_WIDTH, _HEIGHT, f'{title}: {text}', ''.join(body))}</figure>"
     )
 
 
-def small_chart(caption: str, told: str, epochs: Sequence[int], values: Sequence[float], *, best: int) -> str:
-    """One of many small charts with the same axes, 0 to 100 %, over the gray line that ``shared_line`` drew.
+def small_chart(caption: str, text: str, epochs: Sequence[int], values: Sequence[float], *, best: int) -> str:
+    """One of many small charts with the same axes, 0 to 100 %, over the gray line of ``shared_line``.
 
     Args:
-        caption: HTML that stands above.
-        told: the same in words.
-        epochs: rising, at least one.
-        values: one per epoch, 0 to 1; NaN leaves a gap.
-        best: the epoch to mark.
+        caption: HTML above the chart.
+        text: Description for screen readers.
+        epochs: Rising, at least one.
+        values: One per epoch, 0 to 1. NaN leaves a gap.
+        best: Epoch to mark.
     """
     x, y = _small_scales(epochs)
-    place = epochs.index(best)
+    index = epochs.index(best)
     body = [
         *(f'<path class="grid" d="M30 {y(mark):g}H{_SMALL_WIDTH - 6}"/>' for mark in (0, 0.5, 1)),
         _text(26, y(1) + 4, "100", "end"),
@@ -107,28 +107,28 @@ def small_chart(caption: str, told: str, epochs: Sequence[int], values: Sequence
         _text(x(epochs[-1]), _SMALL_HEIGHT - 2, f"{epochs[-1]}", "end") if len(epochs) > 1 else "",
         '<use href="#shared" class="shared"/>',
         f'<path class="line a" d="{_path(epochs, values, x, y)}"/>',
-        _dot(x(best), y(values[place]), "a best") if math.isfinite(values[place]) else "",
+        _dot(x(best), y(values[index]), "a best") if math.isfinite(values[index]) else "",
     ]
-    svg = _svg(_SMALL_WIDTH, _SMALL_HEIGHT, told, "".join(body))
+    svg = _svg(_SMALL_WIDTH, _SMALL_HEIGHT, text, "".join(body))
     return f'<figure class="small"><figcaption>{caption}</figcaption>{svg}</figure>'
 
 
 def shared_line(epochs: Sequence[int], values: Sequence[float]) -> str:
-    """What all small charts have behind their own line, drawn once."""
+    """Gray line behind the line of every small chart, defined once."""
     x, y = _small_scales(epochs)
     path = f'<path id="shared" d="{_path(epochs, values, x, y)}"/>'
     return f'<svg width="0" height="0" class="hidden" aria-hidden="true"><defs>{path}</defs></svg>'
 
 
 def ticks(low: float, high: float, *, most: int = 5) -> list[float]:
-    """Round numbers, evenly spaced, from at most ``low`` to at least ``high``."""
-    if high - low < 1e-9 * max(abs(low), abs(high), 1e-9):  # one value: some room around it
-        room = abs(low) / 10 or 1
-        low, high = max(low - room, min(low, 0)), high + room
+    """Round numbers, evenly spaced, that cover ``low`` to ``high``; about ``most`` intervals."""
+    if high - low < 1e-9 * max(abs(low), abs(high), 1e-9):  # a single value: add a margin
+        margin = abs(low) / 10 or 1
+        low, high = max(low - margin, min(low, 0)), high + margin
     raw = (high - low) / most
     power = 10 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
-    return [place * step for place in range(math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9) + 1)]
+    return [number * step for number in range(math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9) + 1)]
 
 
 def _small_scales(epochs: Sequence[int]) -> tuple[_Scale, _Scale]:
@@ -141,8 +141,8 @@ def _epoch_ticks(epochs: Sequence[int]) -> list[float]:
     return [mark for mark in ticks(epochs[0], epochs[-1]) if mark == int(mark) and epochs[0] <= mark <= epochs[-1]]
 
 
-def _svg(width: int, height: int, told: str, body: str) -> str:
-    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(told)}">{body}</svg>'
+def _svg(width: int, height: int, text: str, body: str) -> str:
+    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(text)}">{body}</svg>'
 
 
 def _text(x: float, y: float, words: str, anchor: str, style: str = "tick") -> str:
@@ -164,14 +164,14 @@ def _best_mark(x: float, best: int, *, middle: float) -> str:
     return line + _text(x, _TOP - 12, f"best: epoch {best}", anchor, "name")
 
 
-def _drawn(line: Line, epochs: Sequence[int], x: _Scale, y: _Scale, best: int, form: Form) -> str:
-    """The line, a dot for each point as long as they are few, and a large one at the best epoch."""
-    drawn = [f'<path class="line {line.style}" d="{_path(epochs, line.values, x, y)}"/>']
+def _draw_line(line: Line, epochs: Sequence[int], x: _Scale, y: _Scale, best: int, form: Form) -> str:
+    """The line, a large dot at the best epoch, and small dots at the others if they are few."""
+    parts = [f'<path class="line {line.style}" d="{_path(epochs, line.values, x, y)}"/>']
     for epoch, value in zip(epochs, line.values, strict=True):
-        if math.isfinite(value) and (epoch == best or len(epochs) <= _FEW):
+        if math.isfinite(value) and (epoch == best or len(epochs) <= _MAX_DOTS):
             style = f"{line.style} best" if epoch == best else line.style
-            drawn.append(_dot(x(epoch), y(value), style, f"epoch {epoch}: {line.name} {form(value)}"))
-    return "".join(drawn)
+            parts.append(_dot(x(epoch), y(value), style, f"epoch {epoch}: {line.name} {form(value)}"))
+    return "".join(parts)
 
 
 def _dot(x: float, y: float, style: str, words: str = "") -> str:
@@ -180,7 +180,7 @@ def _dot(x: float, y: float, style: str, words: str = "") -> str:
 
 
 def _path(epochs: Sequence[int], values: Sequence[float], x: _Scale, y: _Scale) -> str:
-    """A new beginning after every gap; the tail of no length makes a point without neighbors visible."""
+    """SVG path with gaps at NaN. ``h0`` makes a single point without neighbors visible."""
     parts, pen = [], "M"
     for epoch, value in zip(epochs, values, strict=True):
         if math.isfinite(value):
@@ -192,13 +192,13 @@ def _path(epochs: Sequence[int], values: Sequence[float], x: _Scale, y: _Scale) 
 
 
 def _end_labels(lines: Sequence[Line], x: float, y: _Scale, form: Form) -> list[str]:
-    """Name and last value at the end of each line, moved apart where they would cover each other."""
+    """Name and last value at the end of each line, moved apart where they would overlap."""
     wanted = sorted(
         ((y(_last(line)), line) for line in lines if math.isfinite(_last(line))), key=lambda label: label[0]
     )
     labels, above = [], -math.inf
-    for place, line in wanted:
-        above = max(place, above + _LETTER_HEIGHT)
+    for height, line in wanted:
+        above = max(height, above + _LETTER_HEIGHT)
         labels.append(_text(x, above + 4, _end_label(line, form), "start", f"name {line.style}"))
     return labels
 
@@ -208,11 +208,11 @@ def _end_label(line: Line, form: Form) -> str:
 
 
 def _last(line: Line) -> float:
-    """The last value that is known; NaN if none is."""
+    """Last finite value; NaN if there is none."""
     return next((value for value in reversed(line.values) if math.isfinite(value)), math.nan)
 
 
-def _told(line: Line, epochs: Sequence[int], form: Form) -> str:
+def _describe_line(line: Line, epochs: Sequence[int], form: Form) -> str:
     known = [(epoch, value) for epoch, value in zip(epochs, line.values, strict=True) if math.isfinite(value)]
     if not known:
         return f"{line.name} has no values".strip()

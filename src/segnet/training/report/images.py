@@ -1,4 +1,4 @@
-"""The best and the worst images: which they are, and how the page shows them."""
+"""The image section of the report: the best and the worst validation images."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from segnet.data.dataset import SegmentationDataset
 from segnet.labels import ClassTable
 from segnet.metrics.confusion import Scores, confusion
+from segnet.metrics.extremes import Extremes
 from segnet.system.devices import pick_device
 from segnet.visualization.html.markup import percent
 from segnet.visualization.html.panels import (
@@ -35,17 +36,17 @@ __all__ = ["Example", "choose_examples", "images_section"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Example:
-    """A validation image and what the model says of it.
+    """A validation image and its prediction.
 
     Attributes:
-        name: of the image.
+        name: Name of the image.
         image: uint8 (H, W, 3), RGB.
-        truth: uint8 (H, W), void 255.
-        predicted: uint8 (H, W).
-        confidence: float32 (H, W), probability of the predicted class, 0 to 1.
-        miou: mean intersection over union of this image alone.
-        place: 1 for the worst of the images looked at.
-        among: how many were looked at.
+        truth: Mask, uint8 (H, W), 255 where ignored.
+        predicted: Predicted mask, uint8 (H, W).
+        confidence: Probability of the predicted class, float32 (H, W), 0 to 1.
+        miou: Mean intersection over union of this image, 0 to 1.
+        rank: Rank by mIoU among the scored images; 1 is the worst.
+        scored: Number of scored images.
     """
 
     name: str
@@ -54,8 +55,8 @@ class Example:
     predicted: NDArray[np.uint8]
     confidence: NDArray[np.float32]
     miou: float
-    place: int
-    among: int
+    rank: int
+    scored: int
 
 
 def choose_examples(
@@ -67,48 +68,40 @@ def choose_examples(
     worst: int = 5,
     most: int = 200,
 ) -> list[Example]:
-    """Score images one by one and keep the worst and the best; memory holds two images more than those.
+    """Score images one by one and return the worst and the best. Memory holds two images more than those.
 
     Args:
-        model: image (1, C, H, W) in [0, 1] to logits (1, classes, H, W); it is moved to the device and run in
-            evaluation mode, which is restored afterwards.
-        data: images with masks; one that is void everywhere is passed over.
-        device: where the model runs.
-        best, worst: how many to keep; of fewer images than both together, all.
-        most: how many to look at, evenly spaced.
+        model: Takes an image (1, C, H, W) in [0, 1] to logits (1, classes, H, W). It is moved to the device and run
+            in evaluation mode; its mode is restored afterwards.
+        data: Images with masks. An image whose mask is ignored everywhere is skipped.
+        device: Where the model runs.
+        best, worst: Number of images to return. If there are fewer than both together, all are returned.
+        most: Maximum number of images to score, evenly spaced.
 
     Returns:
         The worst first; no image twice.
 
     Raises:
-        DataError: an image or mask cannot be read.
+        DataError: An image or mask cannot be read.
     """
-    place = pick_device(device)
+    target = pick_device(device)
     was_training = model.training
-    model.to(place).eval()
-    kept: list[tuple[float, int, _Labeled]] = []
-    among = 0
+    model.to(target).eval()
+    extremes = Extremes[_Segmented](lowest=worst, highest=best)
     try:
-        for index in _evenly(len(data), most):
-            labeled = _label(model, data, index, place)
-            if np.isnan(labeled.miou):
-                continue
-            among += 1
-            kept = sorted([*kept, (labeled.miou, index, labeled)], key=lambda item: item[:2])
-            if len(kept) > best + worst:
-                del kept[worst]
+        for index in _spread_indices(len(data), most):
+            segmented = _segment(model, data, index, target)
+            extremes.add(segmented.miou, segmented)
     finally:
         model.train(was_training)
-    return [
-        _example(labeled, position + 1 if position < worst else among - len(kept) + position + 1, among)
-        for position, (_, _, labeled) in enumerate(kept)
-    ]
+    ranked = zip(extremes.items, extremes.ranks, strict=True)
+    return [_make_example(segmented, rank, extremes.count) for segmented, rank in ranked]
 
 
 def images_section(examples: Sequence[Example], labels: ClassTable) -> str:
-    """The legend, then one row of panels for each example: the worst first, then the best."""
+    """The legend, then one row of panels for each example, the worst first."""
     if not examples:
-        return "<p>The images come when the run has ended.</p>"
+        return "<p>Images are added when the run has ended.</p>"
     rows = "".join(
         f"<h3>{title}</h3>" + "".join(_row(example, labels) for example in group)
         for title, group in _groups(examples)
@@ -118,17 +111,17 @@ def images_section(examples: Sequence[Example], labels: ClassTable) -> str:
 
 
 def _groups(examples: Sequence[Example]) -> list[tuple[str, list[Example]]]:
-    among = examples[0].among
-    if among <= len(examples):
-        return [(f"All images ({among}), the worst first", list(examples))]
-    low = [example for example in examples if 2 * example.place <= among]
-    high = [example for example in examples if 2 * example.place > among]
-    return [(f"The worst of {among} images", low), (f"The best of {among} images", high)]
+    scored = examples[0].scored
+    if scored <= len(examples):
+        return [(f"All {scored} images, the worst first", list(examples))]
+    low = [example for example in examples if 2 * example.rank <= scored]
+    high = [example for example in examples if 2 * example.rank > scored]
+    return [(f"The worst of {scored} images", low), (f"The best of {scored} images", high)]
 
 
 @dataclass(frozen=True, eq=False)
-class _Labeled:
-    """One sample of the data set with the model's answer, all on the CPU."""
+class _Segmented:
+    """A sample of the data set with its prediction, on the CPU."""
 
     name: str
     image: Tensor
@@ -138,12 +131,12 @@ class _Labeled:
     miou: float
 
 
-def _evenly(images: int, most: int) -> list[int]:
-    return [int(place) for place in np.linspace(0, images - 1, min(images, most)).round()]
+def _spread_indices(images: int, most: int) -> list[int]:
+    return [int(index) for index in np.linspace(0, images - 1, min(images, most)).round()]
 
 
 @torch.inference_mode()
-def _label(model: nn.Module, data: SegmentationDataset, index: int, device: torch.device) -> _Labeled:
+def _segment(model: nn.Module, data: SegmentationDataset, index: int, device: torch.device) -> _Segmented:
     sample = data[index]
     image, truth = sample["image"], sample["mask"]
     assert isinstance(image, Tensor)
@@ -154,20 +147,20 @@ def _label(model: nn.Module, data: SegmentationDataset, index: int, device: torc
     predicted = predicted[0].cpu()
     counts = confusion(predicted, truth, data.labels.classes)
     miou = Scores(counts.numpy(), data.labels).miou
-    return _Labeled(str(sample["name"]), image, truth, predicted, confidence, miou)
+    return _Segmented(str(sample["name"]), image, truth, predicted, confidence, miou)
 
 
-def _example(labeled: _Labeled, place: int, among: int) -> Example:
-    image = labeled.image.mul(255).round().byte().permute(1, 2, 0).numpy()
+def _make_example(segmented: _Segmented, rank: int, scored: int) -> Example:
+    image = segmented.image.mul(255).round().byte().permute(1, 2, 0).numpy()
     return Example(
-        name=labeled.name,
+        name=segmented.name,
         image=image if image.shape[2] == 3 else image.repeat(3, axis=2),
-        truth=labeled.truth.byte().numpy(),
-        predicted=labeled.predicted.byte().numpy(),
-        confidence=labeled.confidence.clamp(0, 1).numpy(),
-        miou=labeled.miou,
-        place=place,
-        among=among,
+        truth=segmented.truth.byte().numpy(),
+        predicted=segmented.predicted.byte().numpy(),
+        confidence=segmented.confidence.clamp(0, 1).numpy(),
+        miou=segmented.miou,
+        rank=rank,
+        scored=scored,
     )
 
 
@@ -180,18 +173,18 @@ def _row(example: Example, labels: ClassTable) -> str:
         errors_panel(name, example.image, example.truth, example.predicted, size),
         _confidence_panel(example, size),
     )
-    told = [f"mIoU {percent(example.miou)}"]
+    facts = [f"mIoU {percent(example.miou)}"]
     if error := commonest_error(example.truth, example.predicted, labels):
-        told.append(error)
-    return panel_row(name, "; ".join(told), panels, size)
+        facts.append(error)
+    return panel_row(name, "; ".join(facts), panels, size)
 
 
 def _confidence_panel(example: Example, size: tuple[int, int]) -> Panel:
     values = smooth((255 * example.confidence).round().astype(np.uint8), size)
-    sure = percent(float(example.confidence.mean()), 0)
+    mean = percent(float(example.confidence.mean()), 0)
     return Panel(
-        caption=f"confidence, mean {sure}",
-        alt=f"{example.name}, confidence: {sure} on average",
+        caption=f"confidence, mean {mean}",
+        alt=f"{example.name}, confidence: {mean} on average",
         source=address(Image.fromarray(scale_colors()[values]), "jpeg", quality=82),
     )
 
@@ -201,4 +194,4 @@ def _legend(examples: Sequence[Example], labels: ClassTable) -> str:
     ramp = (
         f'confidence 0 <i class="ramp" style="background:linear-gradient(90deg, {stops})"></i> 100\N{NO-BREAK SPACE}%'
     )
-    return legend((mask for one in examples for mask in (one.truth, one.predicted)), labels, [ramp])
+    return legend((mask for example in examples for mask in (example.truth, example.predicted)), labels, [ramp])

@@ -1,4 +1,4 @@
-"""``report.html``: what a run was, how it went, and how good and how bad its best weights are."""
+"""``report.html``: scores, learning curves, data and settings of a run, with its best and its worst images."""
 
 from __future__ import annotations
 
@@ -27,38 +27,38 @@ def write_report(path: Path, record: Record, examples: Sequence[Example] = ()) -
     """Write the page whole or not at all.
 
     Args:
-        path: such as ``out / "report.html"``.
-        record: what to tell.
-        examples: images to show, as ``choose_examples`` gives them.
+        path: File to write, such as ``out / "report.html"``.
+        record: Content of the page.
+        examples: Images to show, from ``choose_examples``.
 
     Raises:
-        OutputError: the file cannot be written.
+        OutputError: The file cannot be written.
     """
     scores = Scores(record.confusion, record.labels)
     parts = {
         "Result": headline(record),
-        "Curves": _curves(record),
+        "Learning curves": _curves(record),
         "Classes": _classes(record) + classes_table(scores, "at the best epoch"),
-        "Confusion": confusion_section(scores, "of the best epoch"),
+        "Confusion matrix": confusion_section(scores, "of the best epoch"),
         "Images": images_section(examples, record.labels),
         "Data": data_section(record.labels, record.data),
         "Settings": f'<div class="pair">{_settings(record.settings)}{_environment(record.environment)}</div>',
         "Reproduce": _commands(record.commands),
     }
-    notes = _notes(record.notes)
+    notes = _warnings(record.warnings)
     write_page(path, title=record.title, kind="training report", lead=_lead(record), parts=parts, notes=notes)
 
 
 def _lead(record: Record) -> str:
-    """One line of what this was."""
+    """One line below the title: epochs, data and duration."""
     last = record.rows[-1]
-    said = [f"training report · epoch {last['epoch']}"]
+    parts = [f"Training report · epoch {last['epoch']}"]
     if "epochs" in record.settings:
-        said[0] += f" of {record.settings['epochs']}"
+        parts[0] += f" of {record.settings['epochs']}"
     if "data" in record.settings:
-        said.append(str(record.settings["data"]))
-    said.append(_duration(float(last.get("seconds", math.nan))))
-    return " · ".join(said)
+        parts.append(str(record.settings["data"]))
+    parts.append(_duration(float(last.get("seconds", math.nan))))
+    return " · ".join(parts)
 
 
 def _duration(seconds: float) -> str:
@@ -71,11 +71,11 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
-def _notes(notes: Sequence[str]) -> str:
-    if not notes:
+def _warnings(warnings: Sequence[str]) -> str:
+    if not warnings:
         return ""
-    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    return f'<aside class="notes" aria-labeledby="notes"><h2 id="notes">Beware</h2><ul>{items}</ul></aside>'
+    items = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
+    return f'<aside class="notes" aria-labeledby="notes"><h2 id="notes">Warnings</h2><ul>{items}</ul></aside>'
 
 
 def _curves(record: Record) -> str:
@@ -103,41 +103,41 @@ def _rate(value: float) -> str:
 
 
 def _rows_table(record: Record) -> str:
-    """The numbers behind the curves."""
+    """Table of the values of the curves."""
     head = "".join(f'<th scope="col" class="number">{name}</th>' for name in _COLUMNS)
     rows = []
-    for place, row in enumerate(record.rows):
-        cells = "".join(f'<td class="number">{_plain(row.get(name, math.nan))}</td>' for name in _COLUMNS[1:])
-        mark = " (best)" if place == record.best else ""
+    for index, row in enumerate(record.rows):
+        cells = "".join(f'<td class="number">{_format_cell(row.get(name, math.nan))}</td>' for name in _COLUMNS[1:])
+        mark = " (best)" if index == record.best else ""
         rows.append(f'<tr><th scope="row" class="number">{row["epoch"]}{mark}</th>{cells}</tr>')
     table = (
-        "<table><caption>One row per validation; metrics.csv has the IoU of the classes, too</caption>"
+        "<table><caption>One row per validation. metrics.csv also has the IoU of each class.</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
-    return f"<details><summary>The numbers</summary>{scrolled(table, 'Numbers of all validations')}</details>"
+    return f"<details><summary>Table of values</summary>{scrolled(table, 'Scores of all validations')}</details>"
 
 
-def _plain(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.5g}" if math.isfinite(value) else "–"
     return escape(str(value))
 
 
 def _classes(record: Record) -> str:
-    """One small chart per class, the best first: with up to 255 lines in one chart nobody could follow any."""
+    """One small chart per class, the best first, since one chart with up to 255 lines is unreadable."""
     best, epochs = record.best, record.epochs
     columns = {name: record.column(f"iou_{name}") for name in record.labels.names}
     order = sorted(columns, key=lambda name: -_or_least(columns[name][best]))
     colors = dict(zip(record.labels.names, record.labels.colors, strict=True))
     charts = []
     for name in order:
-        now = percent(columns[name][best])
-        caption = f"{class_name(name, colors[name])}<b>{now}</b>"
-        told = f"IoU of {name}: {percent(columns[name][0])} in epoch {epochs[0]}, {now} in epoch {epochs[best]}"
-        charts.append(small_chart(caption, told, epochs, columns[name], best=epochs[best]))
+        value = percent(columns[name][best])
+        caption = f"{class_name(name, colors[name])}<b>{value}</b>"
+        text = f"IoU of {name}: {percent(columns[name][0])} in epoch {epochs[0]}, {value} in epoch {epochs[best]}"
+        charts.append(small_chart(caption, text, epochs, columns[name], best=epochs[best]))
     return (
-        "<p>IoU of each class in percent over the epochs, the best class first. The dot and the number are those of "
-        f"epoch {epochs[best]}; the dotted line is the mean over the classes.</p>"
+        "<p>IoU of each class in percent over the epochs, the best class first. The dot and the number show "
+        f"epoch {epochs[best]}. The dotted line is the mean IoU over the classes.</p>"
         f'{shared_line(epochs, record.column("miou"))}<div class="smalls">{"".join(charts)}</div>'
     )
 
@@ -147,7 +147,7 @@ def _or_least(value: float) -> float:
 
 
 def _settings(settings: Mapping[str, Any]) -> str:
-    """All of them; those that are not ``TrainConfig``'s own are strong and have the default beside them."""
+    """Table of all settings. Those that differ from the defaults of ``TrainConfig`` are bold."""
     defaults = TrainConfig().to_dict()
     rows = []
     for name, value in settings.items():
@@ -158,7 +158,7 @@ def _settings(settings: Mapping[str, Any]) -> str:
             f'<tr><th scope="row">{escape(str(name))}</th><td class="{kind}">{_setting(value)}</td>'
             f'<td class="value">{default}</td></tr>'
         )
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("setting", "value", "default, if another"))
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("setting", "value", "default, if different"))
     return (
         "<div><table><caption>Settings of the run, as in config.yaml</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
@@ -180,10 +180,10 @@ def _environment(environment: Mapping[str, str]) -> str:
         f'<tr><th scope="row">{escape(name)}</th><td class="value">{escape(str(value))}</td></tr>'
         for name, value in environment.items()
     )
-    return f"<div><table><caption>Machine and versions</caption><tbody>{rows}</tbody></table></div>"
+    return f"<div><table><caption>Hardware and versions</caption><tbody>{rows}</tbody></table></div>"
 
 
 def _commands(commands: Sequence[str]) -> str:
     if not commands:
-        return "<p>No commands were recorded.</p>"
+        return "<p>The run was started by a program, so there is no command to repeat it.</p>"
     return "".join(f'<pre tabindex="0"><code>{escape(command)}</code></pre>' for command in commands)

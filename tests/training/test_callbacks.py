@@ -15,9 +15,9 @@ from segnet.labels import CAMVID, ClassTable
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.training.collapse import describe_collapse
 from segnet.training.run import train
 from segnet.training.settings import TrainConfig
-from segnet.training.watching import collapsed
 
 TOY = SegNetConfig(
     name="toy", encoder=EncoderConfig(widths=((4,), (6,))), decoder=DecoderConfig(widths=((4,), (4,))), classes=11
@@ -45,17 +45,17 @@ def road_alone() -> SegNet:
     return model
 
 
-def test_collapse_is_told_once_with_class_and_shares(
+def test_collapse_is_warned_of_once_with_class_and_shares(
     camvid: Source, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run(camvid, tmp_path, replace(STILL, epochs=5), road_alone())
     told = [record.message for record in caplog.records if "predicted pixels" in record.message]
     assert len(told) == 1
     assert told[0].startswith("100% of the predicted pixels are Road (")
-    assert "for 3 validations up to epoch 3: look at the masks and the class table" in told[0]
+    assert "for 3 validations up to epoch 3: check the masks and the class table" in told[0]
 
 
-def test_two_collapsed_validations_are_not_told(
+def test_two_collapsed_validations_give_no_warning(
     camvid: Source, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run(camvid, tmp_path, replace(STILL, epochs=2), road_alone())
@@ -72,7 +72,7 @@ def test_two_collapsed_validations_are_not_told(
     ],
 )
 def test_collapsed_looks_at_predicted_and_true_shares(counts: list[list[int]], told: str) -> None:
-    assert collapsed(np.array(counts), ClassTable.from_names(["a", "b"])) == told
+    assert describe_collapse(np.array(counts), ClassTable.from_names(["a", "b"])) == told
 
 
 def test_patience_ends_a_run_that_does_not_get_better(
@@ -84,18 +84,25 @@ def test_patience_ends_a_run_that_does_not_get_better(
     assert "ended after epoch 3: miou was best in epoch 1" in caplog.text
 
 
+def test_a_resumed_run_may_set_a_patience_which_counts_earlier_validations(camvid: Source, tmp_path: Path) -> None:
+    still = replace(STILL, batch_norm="frozen")
+    run(camvid, tmp_path, replace(still, epochs=3, patience=0))
+    run(camvid, tmp_path, replace(still, epochs=9, patience=3), resume=True)
+    assert epochs(tmp_path) == [1, 2, 3, 4]
+
+
 def test_loggers_get_loss_rate_and_scores(camvid: Source, tmp_path: Path) -> None:
     run(camvid, tmp_path, replace(QUICK, epochs=1, loggers=("tensorboard",)))
     written = b"".join(path.read_bytes() for path in (tmp_path / "events").iterdir())
     assert all(name in written for name in (b"miou", b"iou_Road", b"loss", b"lr"))
 
 
-def test_a_missing_logger_is_told(camvid: Source, tmp_path: Path) -> None:
+def test_a_missing_logger_is_reported(camvid: Source, tmp_path: Path) -> None:
     with pytest.raises(MissingPackageError, match="wandb is not installed"):
         run(camvid, tmp_path / "out", replace(QUICK, loggers=("wandb",)))
     assert not (tmp_path / "out").exists()
 
 
-def test_an_unknown_logger_is_told() -> None:
+def test_an_unknown_logger_is_reported() -> None:
     with pytest.raises(ConfigError, match="logger 'paper' is unknown; choose from tensorboard, wandb, mlflow"):
         TrainConfig(loggers=("paper",))  # type: ignore[arg-type]

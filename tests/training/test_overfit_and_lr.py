@@ -19,9 +19,11 @@ from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.models.zoo import create_model
-from segnet.training import tuning
+from segnet.training import batch_size
+from segnet.training.batch_size import fit_batch
+from segnet.training.lr_finder import find_lr, steepest
+from segnet.training.overfit import make_overfit_run
 from segnet.training.settings import TrainConfig
-from segnet.training.tuning import find_lr, fitting_batch, for_overfitting, steepest
 
 TOY = SegNetConfig(
     name="toy", encoder=EncoderConfig(widths=((8,), (8,))), decoder=DecoderConfig(widths=((8,), (8,))), classes=11
@@ -42,13 +44,13 @@ def test_the_batch_that_fits_follows_memory_and_size(
     model = create_model("segnet_basic")
     batches = {}
     for memory in (2**26, 2**28, 2**40):
-        monkeypatch.setattr(tuning, "memory", lambda memory=memory: memory)
-        batches[memory] = fitting_batch(model, many, QUICK, CPU)
+        monkeypatch.setattr(batch_size, "memory", lambda memory=memory: memory)
+        batches[memory] = fit_batch(model, many, QUICK, CPU)
     assert 1 <= batches[2**26] < batches[2**28] < batches[2**40] == 32
     assert batches[2**28] == pytest.approx(4 * batches[2**26], abs=4)
-    monkeypatch.setattr(tuning, "memory", lambda: 2**26)
+    monkeypatch.setattr(batch_size, "memory", lambda: 2**26)
     crop = replace(QUICK, augment=AugmentConfig(crop=(24, 32)))
-    assert fitting_batch(model, many, crop, CPU) == pytest.approx(4 * batches[2**26], abs=4)
+    assert fit_batch(model, many, crop, CPU) == pytest.approx(4 * batches[2**26], abs=4)
 
 
 def test_what_a_step_keeps_is_counted_as_the_plain_sum(data: SegmentationDataset) -> None:
@@ -57,14 +59,14 @@ def test_what_a_step_keeps_is_counted_as_the_plain_sum(data: SegmentationDataset
         name="one", encoder=EncoderConfig(widths=((8,),), batch_norm=False),
         decoder=DecoderConfig(widths=((8,),), upsampling="bilinear"),
     )  # fmt: skip
-    kept = tuning._kept_bytes(SegNet(config), torch.rand(1, 3, 32, 32))
+    kept = batch_size._saved_bytes(SegNet(config), torch.rand(1, 3, 32, 32))
     maps = 4 * 32 * 32
     assert kept >= (3 + 8) * maps
     assert kept <= (3 + 5 * 8) * maps
 
 
 def test_few_images_get_a_small_batch(data: SegmentationDataset) -> None:
-    assert fitting_batch(SegNet(TOY), data.only(range(6)), QUICK, CPU) == 1
+    assert fit_batch(SegNet(TOY), data.only(range(6)), QUICK, CPU) == 1
 
 
 def test_the_learning_rates_rise_and_the_network_stays(data: SegmentationDataset) -> None:
@@ -88,14 +90,14 @@ def test_the_steepest_fall_is_found() -> None:
 
 
 @pytest.mark.parametrize("found", [[(0.1, 1.0)], [(0.1 * k, float(k)) for k in range(9)], [(0.1, math.nan)] * 9])
-def test_a_loss_that_never_falls_is_told(found: list[tuple[float, float]]) -> None:
+def test_a_loss_that_never_falls_is_reported(found: list[tuple[float, float]]) -> None:
     with pytest.raises(TrainingError, match="the loss fell at no learning rate"):
         steepest(found)
 
 
 def test_overfitting_takes_few_images_again_and_again_unchanged(data: SegmentationDataset) -> None:
     config = replace(QUICK, batch=4, augment=AugmentConfig(color=0.3))
-    repeated, few, changed = for_overfitting(data, config, 3)
+    repeated, few, changed = make_overfit_run(data, config, 3)
     assert [sample.name for sample in few.samples] == [sample.name for sample in data.samples[:3]]
     assert set(repeated.samples) == set(few.samples)
     assert len(repeated) == 20 * 3
@@ -105,7 +107,7 @@ def test_overfitting_takes_few_images_again_and_again_unchanged(data: Segmentati
 @pytest.mark.parametrize("images", [0, 7])
 def test_overfitting_needs_images_that_are_there(data: SegmentationDataset, images: int) -> None:
     with pytest.raises(ConfigError, match=f"overfit={images} is not possible; give 1 to 6"):
-        for_overfitting(data, QUICK, images)
+        make_overfit_run(data, QUICK, images)
 
 
 def leave(*words: object) -> int:
@@ -135,15 +137,15 @@ def test_the_command_finds_a_learning_rate_and_writes_nothing(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_sound_network_learns_an_image_by_heart(
+def test_a_sound_network_overfits_one_image(
     camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert leave(camvid_root, "--model", model_file, *FLAGS, "--overfit", 1, "--size", 24, 32, "--out", tmp_path) == 0
-    assert "images learned by heart: 1" in capsys.readouterr().out
+    assert "overfit images: 1" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
 
-def test_a_network_that_cannot_learn_is_told(
+def test_a_network_that_cannot_learn_is_reported(
     camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("--overfit", 1, "--size", 24, 32, "--out", tmp_path, "--lr", "1e-9", "--optimizer", "sgd")

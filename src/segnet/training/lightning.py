@@ -1,0 +1,37 @@
+"""Lightning, or one sentence that says how to install it. Every other file of this room takes Lightning from here."""
+
+from __future__ import annotations
+
+import logging
+
+from segnet.errors import MissingPackageError
+
+try:
+    import lightning
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning.pytorch import loggers
+    from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor, WeightAveraging
+    from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
+except ImportError as error:
+    raise MissingPackageError("lightning", "train") from error
+
+__all__ = [
+    "Callback",
+    "DDPStrategy",
+    "EarlyStopping",
+    "FSDPStrategy",
+    "LearningRateMonitor",
+    "LightningModule",
+    "SLURMEnvironment",
+    "Trainer",
+    "WeightAveraging",
+    "loggers",
+    "seed_everything",
+]
+
+LightningModule = lightning.LightningModule
+Trainer = lightning.Trainer
+seed_everything = lightning.seed_everything
+
+for name in ("lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,0 +1,112 @@
+"""Learning-rate range test."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segnet.data.class_weights import class_weights, count_classes
+from segnet.data.dataset import SegmentationDataset
+from segnet.errors import TrainingError
+from segnet.models.segnet import SegNet
+from segnet.system.devices import pick_device
+from segnet.training.loaders import Order, make_loaders
+from segnet.training.module import SegmentationModule
+from segnet.training.optimizers import make_optimizer
+from segnet.training.settings import TrainConfig
+from segnet.training.setup import resolve_config
+
+__all__ = ["find_lr", "steepest"]
+
+_HIGHEST = 10.0
+_SMOOTHING = 0.9
+_DIVERGED = 4  # times the lowest loss
+
+
+def find_lr(
+    model: SegNet,
+    data: SegmentationDataset,
+    *,
+    config: TrainConfig,
+    device: str = "auto",
+    steps: int = 100,
+    lowest: float = 1e-5,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[tuple[float, float]]:
+    """Train a copy of the network while the learning rate rises, and record the loss.
+
+    The rate grows by the same factor at every step, from ``lowest`` to 10. The test ends early once the loss is four
+    times the lowest so far. Source: Smith, "Cyclical learning rates for training neural networks", 2017.
+
+    Args:
+        model: The network; it is not changed.
+        data: Images to train on.
+        config: Settings of the run; batch, optimizer, loss and augmentation are used.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        steps: Maximum number of steps.
+        lowest: First learning rate.
+        progress: Called with (steps done, all steps) after every step.
+
+    Returns:
+        (learning rate, smoothed loss) of every step; ``steepest`` chooses one.
+    """
+    target = pick_device(device)
+    config = resolve_config(config, {}, target, model, data)
+    weights = torch.from_numpy(class_weights(count_classes(data), config.balance, data.labels))
+    module = SegmentationModule(deepcopy(model), weights, config).to(target).train()
+    optimizer = make_optimizer(module.model, config)
+    factors = [lowest / config.lr * (_HIGHEST / lowest) ** (step / (steps - 1)) for step in range(steps)]
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factors[min(step, steps - 1)])
+    curve: list[tuple[float, float]] = []
+    mean = 0.0
+    for step, batch in enumerate(itertools.islice(_endless_batches(data, config), steps)):
+        loss = _take_step(module, optimizer, batch, target)
+        mean = _SMOOTHING * mean + (1 - _SMOOTHING) * loss
+        curve.append((config.lr * factors[step], mean / (1 - _SMOOTHING ** (step + 1))))
+        schedule.step()
+        if progress is not None:
+            progress(step + 1, steps)
+        if not math.isfinite(loss) or curve[-1][1] > _DIVERGED * min(value for _, value in curve):
+            break
+    return curve
+
+
+def steepest(curve: Sequence[tuple[float, float]]) -> float:
+    """Learning rate at which the loss fell fastest. The first tenth of the steps, which is mostly noise, is ignored.
+
+    Args:
+        curve: (learning rate, loss) of every step, from ``find_lr``.
+
+    Raises:
+        TrainingError: There are too few steps, or the loss never fell.
+    """
+    rates, losses = np.array(curve[len(curve) // 10 :], dtype=np.float64).T
+    usable = np.isfinite(losses)
+    if usable.sum() < 5 or (slopes := np.gradient(losses[usable])).min() >= 0:
+        raise TrainingError("the loss fell at no learning rate; check the masks and the class table")
+    return float(rates[usable][int(slopes.argmin())])
+
+
+def _take_step(module: SegmentationModule, optimizer: torch.optim.Optimizer, batch: Any, device: torch.device) -> float:
+    moved: Any = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in batch.items()}
+    optimizer.zero_grad()
+    with torch.autocast(device.type, torch.bfloat16, enabled=module.config.precision == "bf16"):
+        loss = module.compute_loss(moved)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return loss.item()
+
+
+def _endless_batches(data: SegmentationDataset, config: TrainConfig) -> Iterator[Any]:
+    order = Order(len(data), min(config.images, len(data)), seed=config.seed)
+    loader, _ = make_loaders(data, data, order, workers=0)
+    for epoch in itertools.count():
+        order.set_epoch(epoch)
+        yield from loader

@@ -1,0 +1,122 @@
+"""``SegmentationModule``: the network, its loss, its optimizer and its validation, as Lightning's Trainer runs them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as distributed
+from torch import Tensor
+
+from segnet.data.augmentation import Augmentation
+from segnet.data.dataset import Batch
+from segnet.errors import TrainingError
+from segnet.metrics.confusion import confusion
+from segnet.models.segnet import SegNet
+from segnet.training.batch_norm import freeze_statistics
+from segnet.training.distributed import mean_over_processes
+from segnet.training.lightning import LightningModule
+from segnet.training.losses import make_loss
+from segnet.training.optimizers import make_optimizer
+from segnet.training.schedules import lr_factor
+from segnet.training.settings import TrainConfig
+
+__all__ = ["SegmentationModule"]
+
+
+class SegmentationModule(LightningModule):
+    """A segmentation network in training.
+
+    Args:
+        model: The network. It is trained in place.
+        weights: Loss weight of each class, float32 (classes,).
+        config: Settings of the run.
+    """
+
+    def __init__(self, model: SegNet, weights: Tensor, config: TrainConfig) -> None:
+        super().__init__()
+        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model.save_memory(config.save_memory)
+        if config.compile:
+            self.model.compile()
+        self.config = config
+        self.loss = make_loss(
+            config.loss,
+            weights,
+            divisor=config.loss_divisor,
+            label_smoothing=config.label_smoothing,
+            mean_over_processes=mean_over_processes,
+        )
+        self._augment = Augmentation(config.augment)
+        self.classes = len(weights)
+        self.counts = torch.zeros(self.classes, self.classes, dtype=torch.int64)
+
+    def on_train_start(self) -> None:
+        """Set the modes here too: a run that is resumed within an epoch does not start that epoch again."""
+        self._set_modes()
+
+    def on_train_epoch_start(self) -> None:
+        """Unfreeze the encoder stages whose epoch has come."""
+        self._set_modes()
+
+    def on_train_batch_start(self, batch: Batch, index: int) -> None:
+        """Seed augmentation and dropout by run seed, batch and rank only, so that a resumed run repeats them."""
+        total = self.current_epoch * int(self.trainer.num_training_batches) + index
+        torch.manual_seed((self.config.seed << 32) + total * self.trainer.world_size + self.trainer.global_rank)
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """Loss of one augmented batch, a scalar.
+
+        Raises:
+            TrainingError: The loss is not finite.
+        """
+        loss = self.compute_loss(batch)
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss.item()} at step {self.global_step} (epoch {self.current_epoch + 1}), samples "
+                f"{', '.join(batch['name'])}; look at these images, lower --lr, or use --precision float32"
+            )
+        if self.trainer.loggers:
+            self.log("loss", loss, on_step=True, on_epoch=False)
+        return loss
+
+    def compute_loss(self, batch: Batch) -> Tensor:
+        """Loss of one batch after augmentation, a scalar that may be NaN or infinite."""
+        with torch.autocast(self.device.type, enabled=False):  # in bfloat16 a crop would be off by a pixel
+            image, mask = self._augment(batch["image"], batch["mask"])
+        logits = self.model(image.contiguous(memory_format=torch.channels_last))
+        loss: Tensor = self.loss(logits, mask)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Reset the confusion matrix."""
+        self.counts = torch.zeros(self.classes, self.classes, dtype=torch.int64, device=self.device)
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """Add one validation batch to the confusion matrix."""
+        predicted = self.model(batch["image"].contiguous(memory_format=torch.channels_last)).argmax(dim=1)
+        self.counts += confusion(predicted, batch["mask"], self.classes)
+
+    def reduce_counts(self) -> Tensor:
+        """Confusion matrix over all processes, int64 (classes, classes), rows true. Call it once per validation."""
+        if distributed.is_initialized():
+            distributed.all_reduce(self.counts)
+        return self.counts.cpu()
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer, and the learning-rate schedule per step."""
+        optimizer = make_optimizer(self.model, self.config)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(self.config, step / steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "lr"}}
+
+    def _set_modes(self) -> None:
+        if self.config.thaw:
+            self.model.freeze_encoder(self._count_frozen_stages())
+        if self.config.batch_norm == "frozen":
+            freeze_statistics(self.model)
+
+    def _count_frozen_stages(self) -> int:
+        """The deepest stage is unfrozen first. The last epoch of the schedule unfreezes all that are left."""
+        unfrozen = sum(self.current_epoch >= epoch for epoch in self.config.thaw)
+        return 0 if unfrozen == len(self.config.thaw) else self.model.encoder_stages - unfrozen

@@ -1,0 +1,59 @@
+"""Progress of a run on the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from segnet.cli.console import ProgressBar
+from segnet.training.best_weights import BestWeights
+from segnet.training.lightning import Callback, LightningModule, Trainer
+from segnet.training.score_log import ScoreLog
+
+__all__ = ["TrainingProgress"]
+
+_STEPS_BETWEEN_TEXTS = 5
+
+
+class TrainingProgress(Callback):
+    """Shows epoch, loss, scores and time left: a bar on a terminal, one line per epoch elsewhere.
+
+    Args:
+        score_log: Scores of the validations.
+        best: Best score of the run.
+    """
+
+    def __init__(self, score_log: ScoreLog, best: BestWeights) -> None:
+        self.score_log = score_log
+        self.best = best
+        self._bar = ProgressBar("epoch 1")
+        self._loss: float | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the bar."""
+        if trainer.is_global_zero:
+            steps = int(trainer.num_training_batches) * int(trainer.max_epochs or 1)
+            self._bar.start(total=steps, done=trainer.fit_loop.epoch_loop.total_batch_idx + 1)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, index: int) -> None:
+        """Advance by one step. The loss is read at every fifth only, since reading it makes a GPU wait."""
+        if trainer.is_global_zero:
+            self._bar.advance(self._text(trainer, outputs["loss"]) if index % _STEPS_BETWEEN_TEXTS == 0 else "")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the scores of the epoch."""
+        if trainer.is_global_zero and (row := self.score_log.new_row(trainer)):
+            self._bar.say(
+                f"epoch {row['epoch']}/{trainer.max_epochs}  loss {row['train_loss']:.4f}  mIoU {row['miou']:.4f}  "
+                f"global {row['global_accuracy']:.4f}  class {row['class_average']:.4f}"
+            )
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Remove the bar, also after an error."""
+        self._bar.stop()
+
+    def _text(self, trainer: Trainer, loss: Tensor) -> str:
+        self._loss = loss.item() if self._loss is None else 0.8 * self._loss + 0.2 * loss.item()
+        best = f"  best {self.best.monitor} {self.best.score:.3f}" if self.best.score >= 0 else ""
+        return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss now {self._loss:.3f}{best}"

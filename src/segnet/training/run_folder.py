@@ -1,0 +1,87 @@
+"""The folder of a run and its ``config.yaml``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from segnet.errors import ConfigError, OutputError
+from segnet.system.files import replacing
+from segnet.training.settings import MAY_CHANGE
+
+__all__ = ["check_unchanged", "check_unused", "prepare_folder", "read_settings"]
+
+log = logging.getLogger("segnet")
+
+
+def check_unused(out: Path, names: tuple[str, ...]) -> None:
+    """Refuse a folder that holds a run.
+
+    Args:
+        out: The folder.
+        names: Names of files that only a run writes.
+
+    Raises:
+        ConfigError: The folder holds one of these files.
+    """
+    if any((out / name).exists() for name in names):
+        raise ConfigError(f"{out} already holds a run; add --resume to continue it, or give another --out")
+
+
+def read_settings(out: Path) -> dict[str, Any]:
+    """Settings in ``config.yaml`` of a run; empty if there is no such file.
+
+    Raises:
+        ConfigError: The file is damaged.
+    """
+    file = out / "config.yaml"
+    try:
+        return dict(yaml.safe_load(file.read_text(encoding="utf-8")) or {}) if file.is_file() else {}
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{file} is damaged; repair it, or remove it to resume with the flags given") from error
+
+
+def check_unchanged(file: Path, earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Refuse to resume with changed settings, since optimizer state and best score belong to the earlier ones.
+
+    Settings in ``MAY_CHANGE`` may change, with a warning.
+
+    Args:
+        file: ``config.yaml``, named in the error.
+        earlier: Settings of the run so far.
+        settings: Settings now.
+
+    Raises:
+        ConfigError: A setting changed that alters the computation of a step.
+    """
+    for name, value in settings.items():
+        if name not in earlier or earlier[name] == value:
+            continue
+        if name not in MAY_CHANGE:
+            raise ConfigError(
+                f"{file}: this run was started with {name} {earlier[name]}, not {value}; "
+                f"resume with --config {file}, or start a new run with another --out"
+            )
+        log.warning("resuming with %s %s instead of %s", name, value, earlier[name])
+
+
+def prepare_folder(out: Path, settings: Mapping[str, Any]) -> None:
+    """Create the folder, write ``config.yaml``, and remove temporary files of a killed run.
+
+    Raises:
+        OutputError: The folder cannot be created or written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for temporary in out.glob(".segnet-*"):
+            temporary.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"{out}: the folder of the run cannot be created ({error.strerror}); give another --out"
+        ) from error
+    with replacing(out / "config.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(dict(settings), sort_keys=False), encoding="utf-8")

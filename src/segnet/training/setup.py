@@ -1,0 +1,133 @@
+"""Checks and decisions before a run starts."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from statistics import median
+from typing import Any, get_args
+
+import numpy as np
+import torch
+
+from segnet.data.class_weights import ClassCounts, count_classes
+from segnet.data.dataset import SegmentationDataset
+from segnet.errors import ConfigError, DataError, ModelError
+from segnet.media.images.decoding import read_header
+from segnet.models.segnet import SegNet
+from segnet.system.devices import pick_precision
+from segnet.training.batch_size import fit_batch
+from segnet.training.distributed import count_processes
+from segnet.training.settings import Precision, TrainConfig
+
+__all__ = ["check_config", "check_sets", "count_pixels", "median_longest_side", "resolve_config"]
+
+log = logging.getLogger("segnet")
+
+
+def check_config(config: TrainConfig, model: SegNet, device: torch.device) -> None:
+    """Refuse settings that contradict each other or the device.
+
+    Raises:
+        ConfigError: Names the settings and the remedy.
+    """
+    count = math.prod(count_processes(config))
+    if config.thaw and model.frozen_stages:
+        raise ConfigError(
+            "a frozen encoder has no unfreezing schedule; leave one of the two out, such as --freeze-encoder"
+        )
+    if config.strategy == "fsdp" and device.type != "cuda":
+        raise ConfigError(f"strategy fsdp needs cuda, not {device.type}; use ddp")
+    if config.precision == "float16" and device.type != "cuda":
+        raise ConfigError(f"float16 needs a scaled loss, which only cuda has, not {device.type}; use bf16")
+    if config.batch == "auto" and count > 1:
+        raise ConfigError(f"batch auto works with one process, not with {count}; give a multiple of {count}")
+
+
+def check_sets(model: SegNet, train_set: SegmentationDataset, val_set: SegmentationDataset) -> None:
+    """Refuse data with another number of classes than the network; warn if both sets are the same.
+
+    Raises:
+        ModelError: The numbers of classes differ.
+    """
+    for data in (train_set, val_set):
+        if data.labels.classes != model.config.classes:
+            raise ModelError(
+                f"the network has {model.config.classes} classes but the data {data.labels.classes}; "
+                "create it with the data's number of classes"
+            )
+    if train_set.samples == val_set.samples:
+        log.warning(
+            "there is no separate validation split: the same %d images are used for training and validation",
+            len(val_set),
+        )
+
+
+def median_longest_side(dataset: SegmentationDataset) -> int | None:
+    """Longest side in pixels of a typical image, for the metadata of the model; None if no image can be read."""
+    if dataset.size is not None:
+        return max(dataset.size)
+    headers = [read_header(sample.image) for sample in dataset.samples[:: max(1, len(dataset) // 8)]]
+    sides = [max(header.size) for header in headers if header is not None]
+    return int(median(sides)) if sides else None
+
+
+def count_pixels(dataset: SegmentationDataset, *, need_two: bool = False) -> ClassCounts:
+    """Count the pixels of each class. This reads every mask, unless the counts are cached.
+
+    Args:
+        dataset: Images with masks.
+        need_two: Whether fewer than two classes are an error.
+
+    Raises:
+        DataError: No pixel has a class, or all have the same.
+    """
+    counts = count_classes(dataset)
+    if not counts.pixels.any():
+        raise DataError(
+            f"all masks, such as {dataset.samples[0].mask}, hold ignored pixels only; "
+            "there is nothing to train on or to score"
+        )
+    present = np.flatnonzero(counts.pixels)
+    if len(present) == 1 < dataset.labels.classes and need_two:
+        raise DataError(
+            f"all {len(dataset)} training masks, such as {dataset.samples[0].mask}, hold only ignored pixels and class "
+            f"{present[0]} ({dataset.labels.names[present[0]]}); if they are black-and-white masks of 0 and 255, save "
+            "them as 0 and 1"
+        )
+    return counts
+
+
+def resolve_config(
+    config: TrainConfig, earlier: Mapping[str, Any], device: torch.device, model: SegNet, data: SegmentationDataset
+) -> TrainConfig:
+    """Replace ``auto`` in precision and batch by what fits the hardware.
+
+    A resumed run keeps what was chosen at its start, so that it computes the same.
+
+    Args:
+        config: Settings of the run.
+        earlier: Settings of the resumed run, by the names of ``TrainConfig``; empty for a new run.
+        device: Device of the network.
+        model, data: Used to estimate the batch that fits the memory.
+    """
+    precision: Precision = config.precision
+    if precision == "auto" and earlier.get("precision") in get_args(Precision):
+        precision = earlier["precision"]
+    if precision == "auto":
+        precision = _choose_precision(config, device)
+    elif precision == "bf16":
+        pick_precision(precision, device)  # warns where bfloat16 is emulated
+    batch = config.batch if config.batch != "auto" else earlier.get("batch", "auto")
+    if batch == "auto":
+        batch = fit_batch(model, data, config, device)
+        log.info("batch auto: %d", batch)
+    return replace(config, precision=precision, batch=batch)
+
+
+def _choose_precision(config: TrainConfig, device: torch.device) -> Precision:
+    single = math.prod(count_processes(config)) == 1  # several processes might time, and choose, differently
+    fast = pick_precision("auto", device) == torch.bfloat16 if single else device.type == "cuda"
+    return "bf16" if fast else "float32"
