@@ -34,7 +34,7 @@ from segnet.system.hardware import about
 TOLERANCE = BoundaryConfig().tolerance
 CHOICES = {
     "as the package does": BoundaryConfig(),
-    "one to one": BoundaryConfig(matching=True),
+    "one to one": BoundaryConfig(one_to_one=True),
     "points that touch void ignored": BoundaryConfig(void="ignored"),
     "tolerance 0.50 %": BoundaryConfig(tolerance=0.005),
     "tolerance 0.25 %": BoundaryConfig(tolerance=0.0025),

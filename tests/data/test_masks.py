@@ -83,7 +83,7 @@ def test_an_unknown_color_is_told_with_its_pixels_and_what_was_expected(tmp_path
     told = (
         r"map\.png: color \(1, 2, 3\) on 3 pixels, color \(9, 9, 8\) on 1 pixels, but expected "
         r"Sky \(128, 128, 128\), Building \(128, 0, 0\), Pole \(192, 192, 128\) and 8 more classes, "
-        r"and black for void; give the class table of these colors with --labels"
+        r"and black for void; give the class table of these colors with --classes"
     )
     with pytest.raises(DataError, match=told):
         READER.read(saved(tmp_path, values))
@@ -134,8 +134,10 @@ def test_a_palette_of_other_colors_does_not_matter(tmp_path: Path) -> None:
 
 
 def test_a_number_that_is_no_class_is_told_with_the_remedy(tmp_path: Path) -> None:
-    reader = LabelMapReader(labels=CAMVID, void=(11,), encoding="auto", remedy="give --void")
-    with pytest.raises(DataError, match=r"value 12 on 4 pixels, but the classes are .* and void is 11; give --void"):
+    reader = LabelMapReader(labels=CAMVID, void=(11,), encoding="auto", remedy="give --ignore-index")
+    with pytest.raises(
+        DataError, match=r"value 12 on 4 pixels, but the classes are .* and void is 11; give --ignore-index"
+    ):
         reader.read(saved(tmp_path, np.full((2, 2), 12)))
 
 

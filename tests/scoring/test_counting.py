@@ -69,7 +69,7 @@ def test_another_size_is_refused_with_both_files(tmp_path: Path, workers: int) -
 
 def test_a_value_that_is_no_class_is_refused_with_the_file(tmp_path: Path) -> None:
     pairing = pairing_of(tmp_path, {"a": np.full((2, 2), 3)}, {"a": np.zeros((2, 2))})
-    with pytest.raises(DataError, match=r"found.a\.png: value 3 on 4 pixels.* other void values with --void"):
+    with pytest.raises(DataError, match=r"found.a\.png: value 3 on 4 pixels.* other void values with --ignore-index"):
         list(score_pairs(pairing))
 
 

@@ -54,7 +54,7 @@ def test_a_pair_list_is_found_too(tmp_path: Path, camvid_root: Path) -> None:
 
 def test_a_folder_of_label_maps_needs_a_class_table(tmp_path: Path) -> None:
     write(tmp_path, "a.png")
-    with pytest.raises(ConfigError, match=r"holds no data set, .* give the data set, or the .* with --labels"):
+    with pytest.raises(ConfigError, match=r"holds no data set, .* give the data set, or the .* with --classes"):
         open_truth(str(tmp_path))
     truth = open_truth(str(tmp_path), labels=CAMVID, void=(11,))
     assert (list(truth.masks), truth.images, truth.reader.void) == (["a"], {}, (11,))
@@ -140,7 +140,7 @@ def test_a_folder_that_is_not_there_or_empty_is_told(tmp_path: Path) -> None:
 
 def test_a_void_value_that_is_a_class_of_the_given_table_is_refused(camvid_root: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"11 means void in this data set, and Bicyclist in the class table; .* --void"
+        ConfigError, match=r"11 means void in this data set, and Bicyclist in the class table; .* --ignore-index"
     ):
         open_truth(str(camvid_root), labels=CAMVID12)
     assert open_truth(str(camvid_root), labels=CAMVID12, void=(255,)).reader.void == (255,)

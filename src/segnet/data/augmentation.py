@@ -18,19 +18,21 @@ _MOST_NOISE = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """How much the images of a batch are changed, each by its own draw.
+    """Random augmentation of the images of a batch, drawn for each image.
 
     Attributes:
-        crop: height and width of what is cut out and resized to; left out, whole images are trained on.
-        crop_area: share of the image's area that the cut covers, lowest and highest; with ``crop`` half as high and
-            wide as the image, 0.25 keeps the image's scale and 1.0 halves it.
-        crop_stretch: largest change of the cut's aspect, as a factor.
-        flip: probability of left-right mirroring.
-        color: strength of changes in gamma, brightness and contrast; the color balance moves an eighth of it.
-        gray: probability of losing all color.
-        blur: probability of a Gaussian blur, standard deviation 0.4 to 2 pixels.
-        noise: probability of sensor noise, standard deviation up to 0.1 of white.
-        mix: probability of having half of another image's classes pasted in, each whole, where that image has them.
+        crop: Size in pixels to which random crops are resized. Default: whole images. Smaller crops train faster and
+            need less memory.
+        crop_area: Range of the crop's share of the image area. With crop half as high and wide as the image, 0.25
+            keeps the scale of the image and 1.0 halves it.
+        crop_stretch: Largest change of the crop's aspect ratio, as a factor. Set 1 to keep the aspect ratio.
+        flip: Probability of a horizontal flip. Set 0 if left and right differ in meaning.
+        color: Strength of random changes of gamma, brightness and contrast, from 0 to below 1; the color balance
+            changes by an eighth of it. Raise it if the light varies.
+        gray: Probability of conversion to grayscale.
+        blur: Probability of a Gaussian blur with a standard deviation of 0.4 to 2 pixels.
+        noise: Probability of sensor noise with a standard deviation of up to 0.1 of white.
+        mix: Probability of pasting half of the classes of another image (ClassMix). Raise it if there are few images.
     """
 
     crop: tuple[int, int] | None = None

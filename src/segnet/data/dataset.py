@@ -141,7 +141,7 @@ def collate(samples: list[dict[str, Tensor | str]]) -> Batch:
     if len(sizes) > 1:
         told = " and ".join(f"{name} ({size[1]}x{size[0]})" for size, name in list(sizes.items())[:2])
         raise DataError(
-            f"images of different sizes cannot share a batch: {told}; give --size HEIGHT WIDTH or --batch 1"
+            f"images of different sizes cannot share a batch: {told}; give --resize HEIGHT WIDTH or --batch 1"
         )
     batch: Batch = default_collate(samples)
     return batch

@@ -135,7 +135,7 @@ class LabelMapReader:
             return "so many are a photo's, or a smoothed map's; give label maps, and scale them without smoothing"
         if all(len(set(color)) == 1 and color[0] < self.labels.classes for color in colors):
             return "if these are class numbers in three equal channels, give --encoding numbers"
-        return "give the class table of these colors with --labels, or label maps of class numbers"
+        return "give the class table of these colors with --classes, or label maps of class numbers"
 
     def _require_same_colors(
         self, values: NDArray[np.uint8] | NDArray[np.uint16], palette: NDArray[np.uint8], path: Path

@@ -17,7 +17,7 @@ from segnet.media.images.reading import Encoding
 
 __all__ = ["Pair", "Pairing", "Truth", "open_truth", "pair_up"]
 
-_REMEDY = "correct the label map, or give other classes with --labels or other void values with --void"
+_REMEDY = "correct the label map, or give other classes with --classes or other void values with --ignore-index"
 _FEW = 5
 
 
@@ -103,7 +103,7 @@ def open_truth(
         if labels is None:
             raise ConfigError(
                 f"{path}: holds no data set, and label maps alone do not say which classes they mean; "
-                "give the data set, or the class table with --labels"
+                "give the data set, or the class table with --classes"
             )
         reader = LabelMapReader(labels=labels, void=void or (IGNORE_INDEX,), encoding=encoding, remedy=_REMEDY)
         return Truth(told=str(path), split=None, masks=_maps_in(path), images={}, reader=reader)
@@ -112,7 +112,7 @@ def open_truth(
     if labels is not None and not void and (both := [value for value in data.void if value < labels.classes]):
         raise ConfigError(
             f"{location}: {both[0]} means void in this data set, and {labels.names[both[0]]} in the class table; say "
-            "with --void what counts for nothing, 255 for instance"
+            "with --ignore-index what counts for nothing, 255 for instance"
         )
     names = [_name(sample.name) for sample in data.samples]
     if twice := [name for name, times in Counter(names).items() if times > 1]:

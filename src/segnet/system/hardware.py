@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["about", "memory", "peak_gmacs", "seconds"]
+__all__ = ["about", "memory", "peak_gmacs", "seconds", "versions"]
 
 _SIDE = 2048
 _UNKNOWN_MEMORY = 8 * 2**30
@@ -23,9 +23,14 @@ def about(*packages: str) -> dict[str, object]:
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {package: found for package in packages if (found := _version(package))},
+        "versions": versions(*packages),
         "commit": _commit(),
     }
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of the packages that are installed."""
+    return {package: found for package in packages if (found := _version(package))}
 
 
 def memory() -> int:

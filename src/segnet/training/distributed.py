@@ -38,4 +38,4 @@ def strategy(config: TrainConfig, count: int) -> Any:
     if config.strategy == "fsdp":
         return FSDPStrategy(state_dict_type="full")
     # Statistics are the same everywhere already, and what is frozen has no gradients to wait for.
-    return DDPStrategy(broadcast_buffers=config.batch_norm == "local", find_unused_parameters=bool(config.thaw))
+    return DDPStrategy(broadcast_buffers=config.batch_norm == "local", find_unused_parameters=bool(config.unfreeze_at))

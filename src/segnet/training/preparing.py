@@ -33,8 +33,8 @@ def check_possible(config: TrainConfig, model: SegNet, device: torch.device) -> 
         ConfigError: which, and what to give instead.
     """
     count = math.prod(processes(config))
-    if config.thaw and model.frozen_stages:
-        raise ConfigError("the encoder is frozen for good and is to thaw; leave --freeze-encoder or --thaw out")
+    if config.unfreeze_at and model.frozen_stages:
+        raise ConfigError("the encoder is frozen for good and is to thaw; leave --freeze-encoder or --unfreeze-at out")
     if config.strategy == "fsdp" and device.type != "cuda":
         raise ConfigError(f"fsdp needs cuda and not {device.type}; take ddp")
     if config.precision == "float16" and device.type != "cuda":

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import lightning
 
     from segnet.training.keeping import Keeper
+    from segnet.training.network import RunInputs
     from segnet.training.reporting import Reporter
     from segnet.training.resuming import Position
     from segnet.training.task import Task
@@ -55,7 +56,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
     provenance: Mapping[str, Any] | None = None,
-    settings: Mapping[str, Any] | None = None,
+    inputs: RunInputs | None = None,
 ) -> Scores:
     """Train a network and keep its best weights.
 
@@ -71,8 +72,7 @@ def train(
         resume: go on from ``out/last.ckpt``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         provenance: kept in the model file.
-        settings: what else the run was started with; written to ``config.yaml`` before those of ``config``, and kept in
-            the model file.
+        inputs: what else the run starts from; written to ``config.yaml`` before ``config``, and kept in the model file.
 
     Returns:
         The best weights' validation scores.
@@ -103,10 +103,10 @@ def train(
     config = decided(config, before, place, model, train_set)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     counts = count_pixels(train_set, need_two=True)
-    weights = torch.from_numpy(class_weights(counts, config.balance, train_set.labels))
+    weights = torch.from_numpy(class_weights(counts, config.class_weights, train_set.labels))
     count_pixels(val_set)  # A bad mask is to be told now, not after the first epoch.
     network = task.Task(model, weights, config)
-    all_settings = {**(settings or {}), **config.to_dict()}
+    all_settings = {**(inputs.to_dict() if inputs else {}), **config.to_dict()}
     if checkpoint is not None:
         resuming.check_fits(checkpoint, state, network)
         check_unchanged(out / "config.yaml", before, all_settings)

@@ -27,7 +27,7 @@ _CHOICES = {
     "schedule": Schedule,
     "precision": Precision,
     "monitor": Monitor,
-    "balance": Balance,
+    "class_weights": Balance,
     "loss_divisor": Divisor,
     "batch_norm": BatchNorm,
     "strategy": Strategy,
@@ -42,48 +42,53 @@ MAY_CHANGE = frozenset({
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Settings of a run. The defaults suit most data; ``recipes/`` holds those of the published runs.
+    """Settings of a training run. The defaults suit most data; ``recipes/`` holds those of the published runs.
 
     Attributes:
-        epochs: passes over the training images.
-        batch: images per step, over all processes; auto takes as many as should fit the memory.
-        accumulate: batches whose gradients are added up for one step.
-        lr: highest learning rate; with muon that of the filters, everything else learning at a 25th of it.
-        encoder_lr: share of the learning rate that the encoder gets.
-        optimizer: muon (see ``optimizers``), adamw, or sgd (momentum 0.9, as published).
-        weight_decay: on filters; norms and biases are spared.
-        schedule: cosine or poly (power 0.9), both down to zero; one_cycle (up for 30 % of the run, then down to zero);
-            constant (as published).
-        warmup: share of the run in which the learning rate rises from zero; one_cycle has its own.
-        ema: decay per step of the averaged weights that are scored and kept, less in the first steps; 0 turns averaging
-            off.
-        clip: longest gradient, as a Euclidean norm; 0 turns clipping off.
-        loss: cross_entropy, focal, dice, lovasz, ohem, boundary, or a sum such as cross_entropy+0.5*lovasz.
-        loss_divisor: whether the loss is divided by the number of counted pixels (as published) or by the sum of their
+        epochs: Number of passes over the training images.
+        batch: Batch size in images per step, over all processes. auto takes the largest that should fit into memory.
+        accumulate: Number of batches whose gradients are accumulated for one step. Raise it if a larger batch does not
+            fit into memory.
+        lr: Peak learning rate. With muon it is that of the filters, and all else learns at a 25th of it. --find-lr
+            proposes one.
+        encoder_lr: Learning-rate multiplier of the encoder. Lower it, to 0.1 for instance, to keep pretrained weights.
+        optimizer: Optimizer. sgd has momentum 0.9, as published; muon is explained in segnet.training.optimizers.
+        weight_decay: Weight decay of the filters; norms and biases have none.
+        schedule: Learning-rate schedule. cosine and poly (power 0.9) fall to zero; one_cycle rises for 30 % of the
+            run, then falls to zero; constant is as published.
+        warmup: Share of the run in which the learning rate rises from zero; one_cycle has its own.
+        ema: Decay per step of the exponential moving average of the weights, which is scored and kept. It is less in
+            the first steps. Set 0 to turn averaging off.
+        clip: Maximum gradient norm. Set 0 to turn clipping off.
+        loss: Loss: cross_entropy, focal, dice, lovasz, ohem, boundary, or a sum such as cross_entropy+0.5*lovasz.
+        loss_divisor: Divisor of the loss: the number of counted pixels, as published, or the sum of their class
             weights.
-        balance: loss weights of the classes: none, median, sqrt_median or published.
-        label_smoothing: share of the target spread over all classes.
-        thaw: epochs, rising, before which encoder stages stay as they are: the deepest until the first, the one above
-            until the second, and so on, all others until the last. Left out, all learn from the start.
-        batch_norm: statistics over the images of all processes (synced), of each by itself (local), or kept as they
-            are (frozen).
-        monitor: the validation score that decides which weights are best: miou, global_accuracy (as published) or
-            class_average.
-        validate_every: epochs between validations; the last epoch is always validated.
-        patience: validations without a better score after which the run ends; 0: never.
-        save_every: minutes between two writings of last.ckpt within an epoch; each epoch ends with one.
-        precision: auto (bf16 on CUDA, and where a short timing on this machine shows it to be faster), bf16, float16
-            (on CUDA, with a scaled loss) or float32.
-        compile: have torch.compile build the network's kernels.
-        save_memory: keep less for the backward pass and compute it again: less memory, more time, the same result.
-        workers: processes that read images; -1 takes one on small machines, up to four on larger ones.
-        devices: processes on this machine, each with a device of its own; under torchrun or SLURM as many as they
-            start.
-        nodes: machines.
-        strategy: of several processes: ddp (each holds the network) or fsdp (it is shared out); auto takes ddp.
-        loggers: tensorboard, wandb, mlflow, beside metrics.csv.
-        seed: of initial weights, order and augmentation.
-        augment: see ``AugmentConfig``.
+        class_weights: Loss weights of the classes. median balances rare classes as in the paper, sqrt_median does so
+            less, and published is the authors' list for CamVid.
+        label_smoothing: Label smoothing: share of the target that is spread over all classes, from 0 to below 1.
+        unfreeze_at: Gradual unfreezing schedule: rising epochs at which encoder stages start to train, the deepest
+            stage at the first, all others at the last. Default: all stages train from the start.
+        batch_norm: Batch-norm statistics: over all processes (synced), of each process (local), or fixed (frozen).
+            Take frozen for very small batches.
+        monitor: Validation score by which the best weights are chosen. global_accuracy is as published.
+        validate_every: Number of epochs between validations; the last epoch is always validated.
+        patience: Early stopping: number of validations without a better score after which training ends. Default: 0,
+            never.
+        save_every: Time in minutes between two writes of last.ckpt within an epoch; each epoch ends with one.
+        precision: Precision of computation. auto takes bf16 on CUDA and wherever a short timing shows it to be faster;
+            float16 needs CUDA and scales the loss.
+        compile: Compile the network with torch.compile. The start takes longer, and each step less time.
+        save_memory: Recompute activations in the backward pass (activation checkpointing): less memory, more time, the
+            same result.
+        workers: Number of processes that read images. Default: -1, one to four by the number of cores. Raise it if
+            training waits for images.
+        devices: Number of processes on each node, each with a device of its own. torchrun and SLURM decide it
+            themselves.
+        nodes: Number of nodes.
+        strategy: Strategy of several processes: ddp copies the network to each, fsdp shards it. auto takes ddp.
+        loggers: Loggers besides metrics.csv. Default: none.
+        seed: Random seed of initial weights, order and augmentation. Change it to repeat a run with other chances.
+        augment: Augmentation, see ``AugmentConfig``.
 
     Raises:
         ConfigError: a value is not possible.
@@ -102,9 +107,9 @@ class TrainConfig:
     clip: float = 5.0
     loss: str = "cross_entropy"
     loss_divisor: Divisor = "pixels"
-    balance: Balance = "sqrt_median"
+    class_weights: Balance = "sqrt_median"
     label_smoothing: float = 0.0
-    thaw: tuple[int, ...] = ()
+    unfreeze_at: tuple[int, ...] = ()
     batch_norm: BatchNorm = "synced"
     monitor: Monitor = "miou"
     validate_every: int = 1
@@ -129,8 +134,10 @@ class TrainConfig:
             if logger not in get_args(Logger):
                 raise ConfigError(f"logger {logger!r} is unknown; choose from {', '.join(get_args(Logger))}")
         self._check_ranges()
-        if list(self.thaw) != sorted(set(self.thaw)) or (self.thaw and self.thaw[0] < 1):
-            raise ConfigError(f"thaw={list(self.thaw)} is not possible; give rising numbers of epochs, 1 or more")
+        if list(self.unfreeze_at) != sorted(set(self.unfreeze_at)) or (self.unfreeze_at and self.unfreeze_at[0] < 1):
+            raise ConfigError(
+                f"unfreeze_at={list(self.unfreeze_at)} is not possible; give rising numbers of epochs, 1 or more"
+            )
         if self.strategy == "fsdp" and (self.optimizer == "muon" or self.ema):
             raise ConfigError("fsdp shares filters out, which neither muon nor averaging can; take adamw and ema 0")
 

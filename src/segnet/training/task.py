@@ -120,15 +120,15 @@ class Task(lightning.LightningModule):
         return torch.optim.AdamW(groups, lr=lr)
 
     def _set_modes(self) -> None:
-        if self.config.thaw:
+        if self.config.unfreeze_at:
             self.model.freeze_encoder(self._frozen_stages())
         if self.config.batch_norm == "frozen":
             freeze_statistics(self.model)
 
     def _frozen_stages(self) -> int:
         """The deepest stage thaws first; with the last of the epochs all that are left."""
-        thawed = sum(self.current_epoch >= epoch for epoch in self.config.thaw)
-        return 0 if thawed == len(self.config.thaw) else self.model.encoder_stages - thawed
+        thawed = sum(self.current_epoch >= epoch for epoch in self.config.unfreeze_at)
+        return 0 if thawed == len(self.config.unfreeze_at) else self.model.encoder_stages - thawed
 
 
 def lr_factor(config: TrainConfig, done: float) -> float:

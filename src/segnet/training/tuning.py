@@ -82,7 +82,7 @@ def find_lr(
     if config.precision == "auto":
         quick = pick_precision("auto", place) == torch.bfloat16
         config = replace(config, precision="bf16" if quick else "float32")
-    weights = torch.from_numpy(class_weights(count_classes(data), config.balance, data.labels))
+    weights = torch.from_numpy(class_weights(count_classes(data), config.class_weights, data.labels))
     task = Task(deepcopy(model), weights, config).to(place).train()
     optimizer = task.optimizer()
     growth = (10 / lowest) ** (1 / (steps - 1))

@@ -11,8 +11,8 @@ from lightning.pytorch.callbacks import Callback
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segnet.cli.console import ProgressBar
 from segnet.labels import ClassTable
+from segnet.system.progress import ProgressBar
 from segnet.training.keeping import Keeper
 
 __all__ = ["Collapse", "Log", "Patience", "Watch", "collapsed"]
@@ -94,7 +94,7 @@ class Collapse(Callback):
         if told and self._times == _VALIDATIONS:
             self.notes.append(
                 f"{told} for {_VALIDATIONS} validations up to epoch {trainer.current_epoch + 1}: look at the masks and "
-                "the class table, lower --lr, give --warmup, or another --balance"
+                "the class table, lower --lr, give --warmup, or other --class-weights"
             )
             if trainer.is_global_zero:
                 log.warning("%s", self.notes[-1])

@@ -1,10 +1,10 @@
-"""segnet benchmark: how fast models are, how much memory they take, and how good they are."""
+"""segnet benchmark: measures latency, memory and scores of models."""
 
 from __future__ import annotations
 
 import json
 import re
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +13,6 @@ from segnet.errors import ConfigError
 
 if TYPE_CHECKING:
     from segnet.benchmark.measure import Candidate, Measured
-    from segnet.cli.console import ProgressBar
 
 __all__ = ["run"]
 
@@ -22,10 +21,10 @@ _SIZE = re.compile(r"(\d+)x(\d+)")
 
 def run(
     *model: str,
-    sizes: list[str] = ["360x480"],  # noqa: B006
-    precision: list[Literal["float32", "bf16"]] = ["float32"],  # noqa: B006
+    sizes: tuple[str, ...] = ("360x480",),
+    precision: tuple[Literal["float32", "bf16"], ...] = ("float32",),
     compiled: bool = False,
-    rivals: list[Rival] = [],  # noqa: B006
+    baselines: tuple[Rival, ...] = (),
     rounds: int = 5,
     images: int = 4,
     threads: int = 0,
@@ -34,27 +33,29 @@ def run(
     json: Path | None = None,
     plot: Path | None = None,
 ) -> None:
-    """Time models by turns, each in a process of its own, from an image in memory to its mask.
+    """Measure latency and memory of models by turns, each in a process of its own, from an image to its mask.
 
     Args:
-        *model: model files of any kind, bundled models, or names of models, whose weights are then random; none takes
-            the bundled segnet_light.
-        sizes: of the image, each HEIGHTxWIDTH.
-        precision: for models in PyTorch and OpenVINO; a file that was exported in another keeps it.
-        compiled: torch.compile models in PyTorch as well.
-        rivals: textbook (the first named model as it is usually written), textbook_compiled, textbook_onnx (its own
-            export in ONNX Runtime), unet_vgg16, segformer_b0 (of segmentation_models_pytorch), all with random weights.
-        rounds: how many turns each has.
-        images: per turn.
-        threads: for each; 0: as many as its library takes.
-        data: labeled images to score the models on as well: a folder, a pair list, a data.yaml.
-        split: of the data: train, val or test.
-        json: write all figures, with machine and versions, to this file.
-        plot: draw mIoU against latency, or latency alone, into this image (.png, .svg).
+        *model: Model files of any kind, bundled models, or names of models with random weights. Default: the bundled
+            segnet_light.
+        sizes: Sizes of the image in pixels, each HEIGHTxWIDTH, with commas between.
+        precision: Precision of models in PyTorch and OpenVINO; an exported file keeps its own.
+        compiled: Measure PyTorch models also after torch.compile.
+        baselines: Baselines with random weights: textbook is the usual implementation of the first named model,
+            textbook_compiled the same after torch.compile, textbook_onnx its export in ONNX Runtime; unet_vgg16 and
+            segformer_b0 come from segmentation_models_pytorch. Default: none.
+        rounds: Number of turns of each model. Raise it on a busy machine.
+        images: Number of images per turn.
+        threads: Number of CPU threads. Default: 0, the choice of the runtime. Lower it to leave cores to other
+            programs.
+        data: Labeled images to score the models on: a folder, a pair list or a data.yaml. Default: no scores.
+        split: Split of the data set: train, val or test.
+        json: Path of a JSON file of all figures, with hardware and versions. Default: no file.
+        plot: Path of a figure of mIoU against latency, or of latency only (.png, .svg, .pdf). Default: no figure.
     """
     from segnet.benchmark.measure import measure
 
-    candidates = _candidates(model or ("segnet_light",), sizes, precision, rivals, compiled=compiled)
+    candidates = _candidates(model or ("segnet_light",), sizes, precision, baselines, compiled=compiled)
     rows = measure(candidates, rounds=rounds, images=images, threads=threads)
     scores = {} if data is None else _scores([c for c in candidates if c.rival is None], data, split, threads)
     _print(rows, scores)
@@ -67,22 +68,27 @@ def run(
 
 
 def _candidates(
-    models: tuple[str, ...], sizes: list[str], precisions: list[Any], rivals: list[Any], *, compiled: bool
+    models: Sequence[str],
+    sizes: Sequence[str],
+    precisions: Sequence[str],
+    baselines: Sequence[Rival],
+    *,
+    compiled: bool,
 ) -> list[Candidate]:
-    """Every combination that makes sense, each once."""
+    """Every combination that can run, each once."""
     from segnet.benchmark.measure import Candidate
 
-    found = []
+    candidates = []
     for size in map(_size, sizes):
         for name in models:
             in_torch = Path(name).suffix in {"", ".safetensors"}
             kinds = precisions if in_torch or name.endswith(".xml") else ["float32"]
-            found += [Candidate(model=name, precision=kind, size=size) for kind in kinds]
+            candidates += [Candidate(model=name, precision=kind, size=size) for kind in kinds]
             if compiled and in_torch:
-                found += [Candidate(model=name, precision=kind, size=size, compiled=True) for kind in kinds]
+                candidates += [Candidate(model=name, precision=kind, size=size, compiled=True) for kind in kinds]
         copied = Path(models[0]).stem
-        found += [Candidate(model=copied, rival=rival, size=size) for rival in rivals]
-    return found
+        candidates += [Candidate(model=copied, rival=baseline, size=size) for baseline in baselines]
+    return candidates
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -94,28 +100,19 @@ def _size(text: str) -> tuple[int, int]:
 
 def _scores(candidates: list[Candidate], data: str, split: str, threads: int) -> dict[tuple[str, str], float]:
     """mIoU by model and precision, at the data's own size."""
-    from segnet.cli.console import ProgressBar
     from segnet.data.layouts import open_source
     from segnet.inference.evaluation import check_same_classes, evaluate
     from segnet.runtimes.protocol import open_runtime
+    from segnet.system.progress import progress_bar
 
-    source, found = open_source(data), {}
+    source, scores = open_source(data), {}
     for name, precision in dict.fromkeys(candidate.kind for candidate in candidates):
         runtime = open_runtime(name, precision=precision, threads=threads)
         dataset = source.dataset(split, channels=runtime.info.channels)
         check_same_classes(runtime.info.labels, dataset.labels, model=name, data=data)
-        bar = ProgressBar(f"{name} on {split}")
-        bar.start(total=len(dataset))
-        try:
-            scores = evaluate(runtime, dataset, workers=1, progress=partial(_advance, bar))
-        finally:
-            bar.stop()
-        found[name, precision] = scores.miou
-    return found
-
-
-def _advance(bar: ProgressBar, done: int, total: int) -> None:
-    bar.advance()
+        with progress_bar(f"{name} on {split}", len(dataset)) as progress:
+            scores[name, precision] = evaluate(runtime, dataset, workers=1, progress=progress).miou
+    return scores
 
 
 def _print(rows: list[Measured], scores: dict[tuple[str, str], float]) -> None:
@@ -143,7 +140,7 @@ def _print(rows: list[Measured], scores: dict[tuple[str, str], float]) -> None:
             _shown(miou, ".4f"),
         )
     Console(width=None if Console().is_terminal else 120).print(table)
-    print("peak: share of what a matrix product in the same precision does here; MB: growth of the resident memory")
+    print("peak: share of the speed of a matrix product in the same precision; MB: growth of the resident memory")
 
 
 def _shown(value: float | None, form: str) -> str:
@@ -155,6 +152,6 @@ def _write(path: Path, rows: list[Measured], scores: dict[tuple[str, str], float
     from segnet.system.hardware import about
 
     table = [{**row.to_dict(), "miou": None if row.candidate.rival else scores.get(row.candidate.kind)} for row in rows]
-    told = {**about("segnet", "torch", "onnxruntime", "openvino"), **settings, "rows": table}
+    figures = {**about("segnet", "torch", "onnxruntime", "openvino"), **settings, "rows": table}
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

@@ -39,7 +39,7 @@ class BoundaryConfig:
 
     tolerance: float = 0.0075
     void: Literal["border", "ignored"] = "border"
-    matching: bool = False
+    one_to_one: bool = False
     radii: tuple[float, ...] = (2, 4, 8, 16)
 
     def __post_init__(self) -> None:
@@ -48,8 +48,8 @@ class BoundaryConfig:
                 raise ConfigError(f"a tolerance or radius of {value} is not possible; give 0 or more")
         if self.void not in ("border", "ignored"):
             raise ConfigError(f"void={self.void!r} is not known; give 'border' or 'ignored'")
-        if self.matching and self.void == "ignored":
-            raise ConfigError("matching has no single answer with void='ignored'; use it with void='border'")
+        if self.one_to_one and self.void == "ignored":
+            raise ConfigError("one_to_one has no single answer with void='ignored'; use it with void='border'")
 
 
 def boundary_counts(
@@ -74,7 +74,7 @@ def boundary_counts(
     """
     _check(predicted, truth, classes)
     radius = config.tolerance * math.hypot(*truth.shape)
-    hits_of = _one_to_one if config.matching else _near
+    hits_of = _one_to_one if config.one_to_one else _near
     counted = _away_from_void(truth) if config.void == "ignored" else np.ones(truth.shape, dtype=bool)
     parts = []
     for values in groups(range(classes)):
