@@ -112,17 +112,17 @@ class Masks(FileRuntime):
         return [np.zeros((len(image), *image.shape[2:]), dtype=np.uint8)]
 
 
-def test_a_model_of_masks_alone_gives_records_without_confidence(
+def test_a_model_of_class_indices_only_gives_records_without_confidence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     runtime = Masks(Path("toy.onnx"), ModelInfo(name="toy", labels=CAMVID, output="mask"))
-    monkeypatch.setattr("segnet.inference.predictor.open_runtime", lambda *_, **__: runtime)
+    monkeypatch.setattr("segnet.runtimes.protocol.open_runtime", lambda *_, **__: runtime)
     source = images(tmp_path / "in", 2)
     with caplog.at_level("INFO"):
-        assert predict.run(str(source), out=tmp_path / "out", records=tmp_path / "a.jsonl", save=["mask"]) == 0
+        assert predict.run(str(source), out=tmp_path / "out", records=tmp_path / "a.jsonl", save=("mask",)) == 0
     assert [line["confidence"] for line in lines(tmp_path / "a.jsonl")] == [None, None]
     assert [record.message for record in caplog.records] == [
-        "segnet: this model gives masks alone, so the records have no confidence"
+        "segnet: this model outputs class indices only, so the records have no confidence"
     ]
 
 

@@ -185,7 +185,7 @@ def test_a_source_that_brings_nothing_is_told_in_a_line(
         (["--frames"], "is one movie"),
         (["IMAGE"], "is one movie"),
         (["--codec", "h264"], "cannot hold h264"),
-        (["--smoothing", "1"], "smooth=1.0 is not possible"),
+        (["--smoothing", "1"], "smoothing=1.0 is not possible"),
         (["--show"], "show needs"),
     ],
 )
