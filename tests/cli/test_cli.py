@@ -14,7 +14,7 @@ import pytest
 from segnet.cli import main as cli
 from segnet.cli.commands import predict
 from segnet.cli.commands.evaluate import Corruption
-from segnet.cli.flags import ModelFlags
+from segnet.cli.flags import DataFlags, ModelFlags
 from segnet.cli.parser import Command, parse
 from segnet.data.corruptions import CORRUPTIONS
 from segnet.errors import ConfigError
@@ -284,6 +284,17 @@ def test_the_command_line_wins_over_the_config_file(tmp_path: Path, form: list[s
     words = [*given, "--opacity", "0.3"] if first else ["--opacity", "0.3", *given]
     _, flags = parsed("predict", *words, "b.png")
     assert (flags["style"], flags["model"]) == (OverlayStyle(opacity=0.3), ModelFlags(model="a"))
+
+
+def test_an_argument_may_stand_in_the_config_file_and_the_command_line_wins(tmp_path: Path) -> None:
+    config = write(tmp_path / "a.yaml", "data: there\nepochs: 7\n")
+    assert parsed("train", "--config", config)[0] == ["there"]
+    assert parsed("train", "here", "--config", config)[0] == ["here"]
+
+
+def test_flags_may_stand_between_arguments() -> None:
+    positional, flags = parsed("recalibrate", "MODEL", "--batch", "2", "DATA")
+    assert (positional, flags["batch"], flags["data_flags"]) == (["MODEL", "DATA"], 2, DataFlags(split="train"))
 
 
 @pytest.mark.parametrize(

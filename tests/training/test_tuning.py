@@ -135,11 +135,11 @@ def test_the_command_finds_a_learning_rate_and_writes_nothing(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_sound_network_learns_an_image_by_heart(
+def test_a_sound_network_overfits_an_image(
     camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert leave(camvid_root, "--model", model_file, *FLAGS, "--overfit", 1, "--resize", 24, 32, "--out", tmp_path) == 0
-    assert "images learned by heart: 1" in capsys.readouterr().out
+    assert "overfit images: 1" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
 

@@ -23,7 +23,7 @@ __all__ = [
 
 
 def print_scores(scores: Scores, heading: str) -> None:
-    """The means and a table of the classes, with the convention they follow."""
+    """Print the means and a table of the classes, with the convention they follow."""
     from segnet.metrics.confusion import CONVENTION
 
     console = Console()
@@ -54,7 +54,7 @@ def print_scores(scores: Scores, heading: str) -> None:
 
 
 def print_robustness(rows: Mapping[str, Mapping[str, float]]) -> None:
-    """A line of means for each way in which the images were spoiled, the first for the images as they are."""
+    """Print a row of means for each corruption; the first row is for the images as they are."""
     first = next(iter(rows.values()))
     titles = {"global_accuracy": "global", "class_average": "class avg", "miou": "mIoU", "boundary_f1": "BF"}
     table = Table("images", *(titles[name] for name in first), "share of mIoU left", box=None)
@@ -67,12 +67,12 @@ def print_robustness(rows: Mapping[str, Mapping[str, float]]) -> None:
 
 
 def print_boundary_scores(scores: BoundaryScores) -> None:
-    """Boundary F1 by both conventions, pixel scores near true borders, and a table of the classes."""
+    """Print boundary F1 by both conventions, mIoU near true boundaries, and a table of the classes."""
     console = Console()
     console.print(f"\nboundary F1 {scores.bf('paper'):.4f} (paper)   {scores.bf('script'):.4f} (script)")
     bands = zip(scores.config.radii, scores.trimap, strict=True)
-    told = "   ".join(f"{radius:g} px {near.miou:.4f}" for radius, near in bands)
-    console.print(f"mIoU near true borders: {told}", highlight=False, soft_wrap=True)
+    near_borders = "   ".join(f"{radius:g} px {near.miou:.4f}" for radius, near in bands)
+    console.print(f"mIoU near true borders: {near_borders}", highlight=False, soft_wrap=True)
     table = Table("class", "BF (paper)", "BF (script)", "precision", "recall", box=None)
     for column in table.columns[1:]:
         column.justify = "right"
@@ -85,14 +85,14 @@ def print_boundary_scores(scores: BoundaryScores) -> None:
     more = ", ..." if len(missing) > 3 else ""
     paired = ", one to one" if scores.config.one_to_one else ""
     console.print(
-        f"convention: within {scores.config.tolerance:.2%} of the diagonal{paired}; mean over the classes of a "
+        f"convention: within {scores.config.tolerance:.2%} of the diagonal{paired}; mean over the classes of an "
         f"image, then over images; paper: classes with true boundary, script: or predicted{without}{more}",
         style="dim", markup=False,
     )  # fmt: skip
 
 
 def print_calibration(scores: CalibrationScores) -> None:
-    """Whether probabilities are true, and what uncertainty tells of errors."""
+    """Print the confidence calibration, and how well uncertainty finds errors."""
     console, measure = Console(), scores.measure.replace("_", " ")
     console.print(
         f"\nECE {scores.ece:.4f}   NLL {scores.nll:.4f}   Brier {scores.brier:.4f}   "
