@@ -13,7 +13,7 @@ from typing import Any
 
 import segnet
 from segnet.cli import main as cli
-from segnet.cli.parser import Command, Flag
+from segnet.cli.signature import Command, Flag
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 

@@ -15,7 +15,8 @@ from segnet.cli import main as cli
 from segnet.cli.commands import predict
 from segnet.cli.commands.evaluate import Corruption
 from segnet.cli.flags import DataFlags, ModelFlags
-from segnet.cli.parser import Command, parse
+from segnet.cli.parser import parse
+from segnet.cli.signature import Command
 from segnet.data.corruptions import CORRUPTIONS
 from segnet.errors import ConfigError
 from segnet.training.settings import TrainConfig
