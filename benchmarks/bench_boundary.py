@@ -34,8 +34,8 @@ from segnet.system.hardware import about
 TOLERANCE = BoundaryConfig().tolerance
 CHOICES = {
     "as the package does": BoundaryConfig(),
-    "one to one": BoundaryConfig(matching=True),
-    "points that touch void ignored": BoundaryConfig(ignore_index="ignored"),
+    "one to one": BoundaryConfig(one_to_one=True),
+    "points that touch void ignored": BoundaryConfig(ignored_regions="ignored"),
     "tolerance 0.50 %": BoundaryConfig(tolerance=0.005),
     "tolerance 0.25 %": BoundaryConfig(tolerance=0.0025),
 }

@@ -39,9 +39,9 @@ SHIFT = (96, 160)  # rows and columns
 TILES = ((480, 128), (640, 128), (1056, 128))  # side and overlap
 VIEWS = {
     "one": TTAConfig(),
-    "flip": TTAConfig(flip=True),
-    "scales": TTAConfig(scales=(0.75, 1.0, 1.25)),
-    "flip and scales": TTAConfig(flip=True, scales=(0.75, 1.0, 1.25)),
+    "flip": TTAConfig(tta_flip=True),
+    "scales": TTAConfig(tta_scales=(0.75, 1.0, 1.25)),
+    "flip and scales": TTAConfig(tta_flip=True, tta_scales=(0.75, 1.0, 1.25)),
 }
 
 

@@ -45,7 +45,7 @@ from torch.utils.data import DataLoader
 
 from segnet.benchmark.baselines import Textbook
 from segnet.cli.commands import train as command
-from segnet.cli.main import parse
+from segnet.cli.parser import parse
 from segnet.data.augmentation import AugmentConfig
 from segnet.data.class_weights import class_weights, count_classes
 from segnet.data.dataset import SegmentationDataset, collate

@@ -152,7 +152,7 @@ def flicker(model: str, clip: Path) -> dict[str, float]:
     found = {}
     with tempfile.TemporaryDirectory() as out:
         for smooth in (0.0, SMOOTH):
-            config = VideoConfig(smooth=smooth, flicker=True)
+            config = VideoConfig(smoothing=smooth, flicker=True)
             meter = segment_video(predictor, clip, Path(out) / "out.mp4", config=config).flicker
             found[smooth] = (meter.share or 0.0, meter.share_along_motion or 0.0)
     return {

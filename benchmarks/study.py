@@ -9,7 +9,7 @@ would flatter every row.
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +25,7 @@ from segnet.metrics.boundary.scores import BoundaryMeter
 from segnet.models import checkpoint
 from segnet.models.segnet import SegNet
 from segnet.system.files import write_json
+from segnet.training.network import RunInputs
 from segnet.training.run import train
 from segnet.training.run_folder import read_settings
 from segnet.training.settings import TrainConfig
@@ -75,7 +76,7 @@ def learn_and_score(
     *,
     score: Callable[[SegNet], dict[str, Any]] | None = None,
     device: str = "auto",
-    settings: Mapping[str, Any] | None = None,
+    inputs: RunInputs | None = None,
 ) -> None:
     """Train, or go on, and write scores.json; nothing if that is done, or another process is at it.
 
@@ -85,7 +86,7 @@ def learn_and_score(
         score: what is to stand in scores.json, of the weights with batch norm folded; None: pixel and boundary scores
             on the second set.
         device: to train on.
-        settings: see ``train``.
+        inputs: see ``train``.
 
     Raises:
         SystemExit: the run in this folder was begun with another number of epochs.
@@ -94,7 +95,7 @@ def learn_and_score(
         if not mine or (out / SCORES).is_file():
             return
         _check_length(out, row.config.epochs)
-        _learn(row, sets, out, device, settings)
+        _learn(row, sets, out, device, inputs)
         model = checkpoint.load(out / WEIGHTS).model.folded()
         write_json(out / SCORES, (score or partial(_scores, dataset=sets[1]))(model))
 
@@ -119,7 +120,7 @@ def markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _learn(row: Row, sets: Sets, out: Path, device: str, settings: Mapping[str, Any] | None) -> None:
+def _learn(row: Row, sets: Sets, out: Path, device: str, inputs: RunInputs | None) -> None:
     torch.manual_seed(row.config.seed)
     begun = any((out / name).is_file() for name in ("last.ckpt", "previous.ckpt"))
     train(
@@ -130,7 +131,7 @@ def _learn(row: Row, sets: Sets, out: Path, device: str, settings: Mapping[str, 
         resume=begun,
         device=device,
         provenance={"study": row.about},
-        run_settings=settings,
+        inputs=inputs,
     )
 
 

@@ -11,7 +11,7 @@ different budgets or settings are never put into one table.
 
 Scores are in percent, by segnet's own evaluation against the truth at its full size; a network that was trained on
 smaller images sees them so, and its logits are enlarged. BF pairs boundary points one to one, as segnet evaluate
---matching does, over the classes that have a boundary in the truth; "near" is BF as segnet evaluate gives it unasked.
+--one-to-one does, over the classes that have a boundary in the truth; "near" is BF as segnet evaluate gives it unasked.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from segnet.benchmark.measure import Candidate, measure
 from segnet.cli.commands import train as command
-from segnet.cli.main import parse
+from segnet.cli.parser import parse
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.layouts import Source, open_source
 from segnet.inference.evaluation import evaluate
@@ -46,6 +46,7 @@ from segnet.system.allocator import keep_freed_memory
 from segnet.system.devices import pick_device
 from segnet.system.files import write_json
 from segnet.system.hardware import about
+from segnet.training.network import NetworkConfig, RunInputs
 from segnet.training.run_folder import read_settings
 from segnet.training.settings import MAY_CHANGE, TrainConfig
 from segnet.visualization.overlay import add_legend, class_shares, colorize, panels
@@ -135,7 +136,7 @@ def learn(source: Source, given: argparse.Namespace) -> None:
                 given.out / balance / name,
                 score=partial(scores_of, dataset=source.dataset(given.split), budget=budget, device=given.device),
                 device=given.device,
-                settings={"model": name, "size": size and list(size)},
+                inputs=RunInputs(data=given.data, resize=size, network=NetworkConfig(model=name)),
             )
 
 
@@ -143,12 +144,12 @@ def recipe(given: argparse.Namespace, balance: str) -> tuple[TrainConfig, Size |
     """The settings of a row, and the size of its images (None: their own)."""
     file = RECIPES / f"{given.recipe}.yaml"
     weights = {"median": "median", "natural": "none"}[balance]
-    _, found = parse("train", command.run, [given.data, "--config", str(file), "--balance", weights])
+    _, found = parse("train", command.run, [given.data, "--config", str(file), "--class-weights", weights])
     config: TrainConfig = found["training"]
     config = replace(config, epochs=max(1, round(given.fraction * config.epochs)))
     if given.split == "val":  # then no epoch may be chosen by what is scored
         config = replace(config, validate_every=config.epochs)
-    return config, tuple(given.size) if given.size else found["size"]
+    return config, tuple(given.size) if given.size else found["resize"]
 
 
 def budget_of(given: argparse.Namespace, config: TrainConfig, size: Size | None, images: int) -> Table:
@@ -181,7 +182,7 @@ def check_one_budget(budgets: Sequence[Table]) -> None:
 def check_one_recipe(settings: Sequence[Table]) -> None:
     """Refuse to compare networks whose training differed in more than what the table compares."""
     for found in settings[1:]:
-        for key in sorted({*found, *settings[0]} - {"model", "balance", *MAY_CHANGE}):
+        for key in sorted({*found, *settings[0]} - {"model", "class_weights", *MAY_CHANGE}):
             if found.get(key) != settings[0].get(key):
                 raise SystemExit(
                     f"runs with {key} {settings[0].get(key)} and {found.get(key)} cannot stand in one table; "
@@ -197,7 +198,7 @@ def seeing(network: SegNet, budget: Table) -> nn.Module:
 def scores_of(network: SegNet, *, dataset: SegmentationDataset, budget: Table, device: str) -> Table:
     """Of a network with batch norm folded, in float32, on images at their own size."""
     near = BoundaryMeter(dataset.labels)
-    paired = BoundaryMeter(dataset.labels, BoundaryConfig(matching=True, radii=()))
+    paired = BoundaryMeter(dataset.labels, BoundaryConfig(one_to_one=True, radii=()))
 
     def observe(*image: Any) -> None:
         near.add(*image)

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from segnet.cli import main as cli
+from segnet.cli.parser import parse
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -77,7 +78,7 @@ def test_commands_in_the_docs_parse(words: tuple[str, ...], tmp_path: Path, monk
         (tmp_path / file).write_text(given, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     run = import_module(f"segnet.cli.commands.{words[0]}").run
-    cli.parse(words[0], run, list(words[1:]))
+    parse(words[0], run, list(words[1:]))
 
 
 def test_yaml_settings_in_the_docs_parse(tmp_path: Path) -> None:
@@ -87,7 +88,7 @@ def test_yaml_settings_in_the_docs_parse(tmp_path: Path) -> None:
     assert blocks
     for text in blocks:
         (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
-        cli.parse("train", run, ["data", "--config", str(tmp_path / "mine.yaml")])
+        parse("train", run, ["data", "--config", str(tmp_path / "mine.yaml")])
 
 
 @pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in _snippets()])

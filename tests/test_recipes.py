@@ -1,4 +1,4 @@
-"""Every recipe is a set of flags that today's ``segnet train`` takes."""
+"""Every recipe is a set of flags that ``segnet train`` takes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from segnet.cli.commands.train import run
-from segnet.cli.main import parse
+from segnet.cli.parser import parse
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").rglob("*.yaml"))
 
@@ -17,7 +17,7 @@ RECIPES = sorted((Path(__file__).parents[1] / "recipes").rglob("*.yaml"))
 def test_every_line_of_a_recipe_reaches_the_settings(recipe: Path) -> None:
     _, flags = parse("train", run, ["data", "--config", str(recipe)])
     training = flags["training"]
-    settings = {**vars(training.augment), **vars(training), **flags}
+    settings = {**vars(training.augment), **vars(training), **vars(flags["network"]), **flags}
     for key, value in yaml.safe_load(recipe.read_text()).items():
         assert settings[key] == (tuple(value) if isinstance(value, list) else value), key
 

@@ -1,4 +1,4 @@
-"""Write docs/reference/commands.md and docs/reference/python.md from the parsers and docstrings themselves.
+"""Write docs/reference/commands.md and docs/reference/python.md from signatures and docstrings.
 
 python tools/make_reference.py
 """
@@ -6,7 +6,6 @@ python tools/make_reference.py
 from __future__ import annotations
 
 import inspect
-from argparse import Action
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import segnet
 from segnet.cli import main as cli
+from segnet.cli.signature import Command, Flag
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 
@@ -33,10 +33,10 @@ def commands() -> str:
     """Every command with its arguments and flags."""
     text = (
         f"{_NOTE}\n# Commands\n\n"
-        "`segnet COMMAND --help` shows the same on the terminal. `segnet --version` tells the version.\n"
+        "`segnet COMMAND --help` shows the same on the terminal. `segnet --version` prints the version.\n"
         "Exit codes are in [files](files.md#exit-codes).\n\n"
         "Every command takes `--config FILE.yaml`. Keys of the file are the flags without dashes in front and\n"
-        "with `_` inside (`weight_decay: 0.01`); what stands on the command line wins.\n"
+        "with `_` inside (`weight_decay: 0.01`). A flag on the command line wins over the file.\n"
     )
     return text + "".join(_command(name) for name in cli.COMMANDS)
 
@@ -51,50 +51,38 @@ def names() -> str:
     )
     for heading, belongs in groups.items():
         found = [name for name in segnet.__all__ if belongs(getattr(segnet, name))]
-        text += f"\n## {heading}\n\n| name | what |\n|---|---|\n"
+        text += f"\n## {heading}\n\n| name | meaning |\n|---|---|\n"
         text += "".join(f"| `{name}` | {_summary(getattr(segnet, name))} |\n" for name in found)
-    text += "\n## Constants\n\n| name | what |\n|---|---|\n"
-    text += "".join(f"| `{name}` | {told} |\n" for name, told in _CONSTANTS.items())
+    text += "\n## Constants\n\n| name | meaning |\n|---|---|\n"
+    text += "".join(f"| `{name}` | {meaning} |\n" for name, meaning in _CONSTANTS.items())
     text += "\n## Signatures\n\n```text\n"
     found = [name for name in segnet.__all__ if inspect.isfunction(getattr(segnet, name))]
     return text + "".join(f"{_signature(name, getattr(segnet, name))}\n" for name in found) + "```\n"
 
 
 def _command(name: str) -> str:
-    parser = cli._parser(name, import_module(f"segnet.cli.commands.{name}").run)
-    actions = [action for action in parser._actions if action.dest not in {"help", "config"}]
-    places = [action for action in actions if not action.option_strings]
-    flags = [action for action in actions if action.option_strings]
-    shown = " ".join(f"[{a.dest.upper()} ...]" if a.nargs == "*" else a.dest.upper() for a in places)
-    text = f"\n## segnet {name}\n\n{_cell(parser.description or '')}\n\n"
-    text += f"```text\nsegnet {name} {shown}".rstrip() + (" [flags]\n```\n" if flags else "\n```\n")
-    if places:
-        text += "\n| argument | what |\n|---|---|\n"
-        text += "".join(f"| `{action.dest.upper()}` | {_cell(action.help)} |\n" for action in places)
-    if flags:
-        text += "\n| flag | default | what |\n|---|---|---|\n"
-        text += "".join(f"| {_flag(action)} | {_default(action)} | {_cell(_told(action))} |\n" for action in flags)
+    command = Command.of(name, import_module(f"segnet.cli.commands.{name}").run)
+    text = f"\n## segnet {name}\n\n{_cell(command.summary)}\n\n```text\n{command.usage}\n```\n"
+    if command.arguments:
+        text += "\n| argument | meaning |\n|---|---|\n"
+        text += "".join(f"| `{item.name.upper()}` | {_cell(item.help)} |\n" for item in command.arguments)
+    for heading, flags in command.groups.items():
+        text += f"\n**{heading.capitalize()}**\n\n| flag | default | meaning |\n|---|---|---|\n"
+        text += "".join(f"| {_flag(flag)} | {_default(flag)} | {_cell(_meaning(flag))} |\n" for flag in flags)
     return text
 
 
-def _flag(action: Action) -> str:
-    values = action.metavar if isinstance(action.metavar, tuple) else (action.metavar or "",)
-    values = () if action.nargs == 0 else values
-    return f"`{' '.join((action.option_strings[0], *map(str, values)))}`"
+def _flag(flag: Flag) -> str:
+    return f"`{_cell(' '.join((flag.option, *flag.values)))}`"
 
 
-def _default(action: Action) -> str:
-    value = action.default
-    if value is None or value is False:
-        return ""
-    if isinstance(value, list | tuple):
-        return f"`{(' ' if isinstance(action.metavar, tuple) else ',').join(map(str, value))}`"
-    return f"`{value}`"
+def _default(flag: Flag) -> str:
+    return f"`{flag.shown_default}`" if flag.shown_default else ""
 
 
-def _told(action: Action) -> str:
-    """The help text without the default, which has a column of its own."""
-    return (action.help or "").partition(" (default: ")[0].replace("%%", "%")
+def _meaning(flag: Flag) -> str:
+    """The help text without the default at its end, which has a column of its own."""
+    return flag.full_help.removesuffix(f" Default: {flag.shown_default}.")
 
 
 def _cell(text: Any) -> str:

@@ -151,8 +151,8 @@ def test_a_part_of_the_table_is_written_drawn_and_never_mixed(
 
 
 def test_runs_of_other_settings_are_not_put_into_one_table(table1: Any) -> None:
-    one = {"model": "fcn_basic", "balance": "median", "lr": 0.05, "workers": 1}
-    table1.check_one_recipe([one, {**one, "model": "bilinear", "balance": "none", "workers": 2}])
+    one = {"model": "fcn_basic", "class_weights": "median", "lr": 0.05, "workers": 1}
+    table1.check_one_recipe([one, {**one, "model": "bilinear", "class_weights": "none", "workers": 2}])
     with pytest.raises(SystemExit, match=r"runs with lr 0\.05 and 0\.5 cannot stand in one table; give another --out"):
         table1.check_one_recipe([one, one, {**one, "lr": 0.5}])
     with pytest.raises(SystemExit, match=r"runs with ema None and 0\.9"):

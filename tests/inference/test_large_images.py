@@ -63,7 +63,7 @@ def test_files_are_those_of_the_whole_image(
 ) -> None:
     predictor = predictor_of(narrow, five_labels, **settings)
     files = {kind: tmp_path / "out" / f"{kind}.png" for kind in KINDS}
-    look = OverlayStyle(lines=3, legend="none")
+    look = OverlayStyle(outline_width=3, legend="none")
     rows: list[tuple[int, int]] = []
     shares = predict_large(predictor, path, files, look=look, progress=lambda done, total: rows.append((done, total)))  # type: ignore[arg-type]
     assert rows[-1] == (400, 400)
@@ -92,9 +92,11 @@ def test_lines_do_not_stop_where_parts_do(
     monkeypatch.setattr("segnet.inference.large_images._AT_ONCE", 270 * 7)  # seven rows
     predictor = predictor_of(narrow, five_labels)
     for lines in (1, 4, 20):
-        predict_large(predictor, path, {"overlay": tmp_path / "o.png"}, look=OverlayStyle(lines=lines, legend="none"))
+        predict_large(
+            predictor, path, {"overlay": tmp_path / "o.png"}, look=OverlayStyle(outline_width=lines, legend="none")
+        )
         image = read_image(path)
-        expected = visualize.overlay(image, predictor(image).mask, five_labels, OverlayStyle(lines=lines))
+        expected = visualize.overlay(image, predictor(image).mask, five_labels, OverlayStyle(outline_width=lines))
         np.testing.assert_array_equal(pixels(tmp_path / "o.png"), expected)
 
 

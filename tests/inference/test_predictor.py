@@ -268,7 +268,7 @@ def test_an_image_is_not_made_smaller_than_a_file_of_one_size_takes(five_labels:
 
 
 def test_too_little_memory_is_told_as_it_was_given(narrow: SegNet, five_labels: ClassTable, wide: np.ndarray) -> None:
-    average = TTAConfig(scales=(1.0, 2.0))
+    average = TTAConfig(tta_scales=(1.0, 2.0))
     predictor = predictor_of(narrow, five_labels, tiles=TileConfig(memory=0.05), average=average)
     with pytest.raises(ConfigError, match=r"memory=0\.05 GB is too little for an image 420 pixels wide"):
         predictor(wide)
@@ -292,7 +292,7 @@ def test_longest_can_be_what_the_model_learned_from(narrow: SegNet, five_labels:
 
 
 def test_views_are_averaged(narrow: SegNet, five_labels: ClassTable, image: np.ndarray) -> None:
-    average = TTAConfig(flip=True)
+    average = TTAConfig(tta_flip=True)
     one, other = (predictor_of(narrow, five_labels, average=average)(view) for view in (image, image[:, ::-1]))
     assert (one.mask == other.mask[:, ::-1]).mean() > 0.99
     assert (one.mask != predictor_of(narrow, five_labels)(image).mask).any()

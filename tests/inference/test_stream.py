@@ -107,7 +107,7 @@ def test_frames_of_a_program_can_be_steadied_and_passed_over() -> None:
     bright = noise(0).astype(np.float32)  # one scene, that grows darker
     frames = [np.rint(bright * part).astype(np.uint8) for part in (1, 0.9, 0.8, 0.7, 0.6, 0.5)]
     steady = SmoothRuntime(Brightness(), 0.8)
-    found = list(predictor(confidence=True).stream(frames, config=VideoConfig(smooth=0.8, every=2)))
+    found = list(predictor(confidence=True).stream(frames, config=VideoConfig(smoothing=0.8, every=2)))
     assert len(found) == 3
     for frame, labeled in zip(frames[::2], found, strict=True):
         own = steady.probabilities(frame.transpose(2, 0, 1)[None] / np.float32(255)).max(axis=1)[0]
@@ -117,7 +117,7 @@ def test_frames_of_a_program_can_be_steadied_and_passed_over() -> None:
 
 
 def test_steadying_keeps_the_predictors_settings(tmp_path: Path) -> None:
-    config, frames = VideoConfig(smooth=0.5), [noise(0, (40, 60))]
+    config, frames = VideoConfig(smoothing=0.5), [noise(0, (40, 60))]
     (labeled,) = predictor(longest=6, uncertainty=True).stream(frames, config=config)
     own = predictor(longest=6, uncertainty=True)(frames[0])
     np.testing.assert_array_equal(labeled.mask, own.mask)

@@ -39,7 +39,7 @@ def test_one_view_is_the_runtime_itself() -> None:
 
 
 def test_the_mean_of_both_sides_does_not_lean(batch: np.ndarray) -> None:
-    runtime = averaged(Leaning(), TTAConfig(flip=True))
+    runtime = averaged(Leaning(), TTAConfig(tta_flip=True))
     found = runtime.probabilities(batch)
     assert found.dtype == np.float32
     assert found.shape == (2, 2, 12, 20)
@@ -52,7 +52,7 @@ def test_the_mean_of_both_sides_does_not_lean(batch: np.ndarray) -> None:
 
 def test_scales_are_labeled_at_their_size_and_come_back(batch: np.ndarray) -> None:
     inner = Leaning()
-    runtime = averaged(inner, TTAConfig(scales=(0.5, 1.0, 1.5)))
+    runtime = averaged(inner, TTAConfig(tta_scales=(0.5, 1.0, 1.5)))
     found = runtime.probabilities(batch)
     assert inner.seen == [(6, 10), (12, 20), (18, 30)]
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
@@ -64,24 +64,24 @@ def test_scales_are_labeled_at_their_size_and_come_back(batch: np.ndarray) -> No
 @pytest.mark.parametrize("scales", [(), (0.0,), (-1.0,), (11.0,), (float("nan"),)])
 def test_impossible_scales_are_refused(scales: tuple[float, ...]) -> None:
     with pytest.raises(ConfigError, match=r"give numbers from 0.1 to 10"):
-        TTAConfig(scales=scales)
+        TTAConfig(tta_scales=scales)
 
 
 def test_a_model_of_one_size_takes_no_scales() -> None:
     with pytest.raises(ConfigError, match="takes images of one size"):
-        averaged(Leaning(size=(12, 20)), TTAConfig(scales=(0.5, 1.0)))
-    assert averaged(Leaning(size=(12, 20)), TTAConfig(flip=True)).info.size == (12, 20)
+        averaged(Leaning(size=(12, 20)), TTAConfig(tta_scales=(0.5, 1.0)))
+    assert averaged(Leaning(size=(12, 20)), TTAConfig(tta_flip=True)).info.size == (12, 20)
 
 
 def test_a_model_that_gives_masks_alone_has_no_mean() -> None:
     runtime = Leaning()
     runtime.info = ModelInfo(name="leaning", labels=runtime.info.labels, output="mask")
     with pytest.raises(ConfigError, match="gives masks alone; export it with --output"):
-        averaged(runtime, TTAConfig(flip=True))
+        averaged(runtime, TTAConfig(tta_flip=True))
 
 
 def test_variance_of_samples_is_not_given() -> None:
-    runtime = averaged(Leaning(), TTAConfig(flip=True))
+    runtime = averaged(Leaning(), TTAConfig(tta_flip=True))
     assert runtime.measures == ("entropy",)
     with pytest.raises(ConfigError, match="variance"):
         runtime.estimate(np.zeros((1, 3, 4, 4), np.float32), "variance")

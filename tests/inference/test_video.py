@@ -64,7 +64,7 @@ def test_a_movie_shows_what_was_asked_for(view: str, width: int, tmp_path: Path)
 
 
 def test_a_movie_has_the_look_that_was_asked_for(tmp_path: Path) -> None:
-    look = OverlayStyle(classes=("bright",), palette="colorblind", opacity=1, lines=0)
+    look = OverlayStyle(show_classes=("bright",), palette="colorblind", opacity=1, outline_width=0)
     segment_video(predictor(), write_clip(tmp_path / "a.mp4", 3), tmp_path / "b.mp4", look=look)
     safe = predictor().labels.colorblind().colors[1]
     for (_, shown), image in zip(decoded(tmp_path / "b.mp4"), clip_images(3), strict=True):
@@ -90,7 +90,7 @@ def test_a_legend_below_a_movie_is_the_same_below_every_frame(tmp_path: Path) ->
 def test_a_look_with_an_unknown_class_is_refused_before_the_movie_begins(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "a.mp4", 2)
     with pytest.raises(ConfigError, match="there is no class 'brigth'; did you mean 'bright'"):
-        segment_video(predictor(), source, tmp_path / "b.mp4", look=OverlayStyle(classes=("brigth",)))
+        segment_video(predictor(), source, tmp_path / "b.mp4", look=OverlayStyle(show_classes=("brigth",)))
     assert not (tmp_path / "b.mp4").exists()
 
 
@@ -192,13 +192,13 @@ def test_smoothing_needs_probabilities(tmp_path: Path) -> None:
 
     source = write_clip(tmp_path / "a.mp4", 2)
     with pytest.raises(ModelError, match="gives masks alone"):
-        list(stream(Predictor(MasksAlone()), source, config=VideoConfig(smooth=0.5)))
+        list(stream(Predictor(MasksAlone()), source, config=VideoConfig(smoothing=0.5)))
 
 
 def test_smoothing_keeps_what_else_the_predictor_gives(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "a.mp4", 3)
     asked = predictor(confidence=True, uncertainty=True, longest=32)
-    for frame in stream(asked, source, config=VideoConfig(smooth=0.5)):
+    for frame in stream(asked, source, config=VideoConfig(smoothing=0.5)):
         assert frame.prediction.mask.shape == (48, 64)
         assert frame.prediction.confidence is not None
         assert frame.prediction.uncertainty is not None
@@ -270,9 +270,9 @@ def test_without_pyav_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch)
         ({"start": -1.0}, "start=-1.0"),
         ({"start": 2.0, "end": 1.0}, "end=1.0"),
         ({"every": 0}, "every=0"),
-        ({"smooth": 1.0}, "smooth=1.0"),
+        ({"smoothing": 1.0}, "smoothing=1.0"),
         ({"rate": 0.0}, "rate=0.0"),
-        ({"patience": -1.0}, "patience=-1.0"),
+        ({"reconnect_timeout": -1.0}, "reconnect_timeout=-1.0"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, float], told: str) -> None:

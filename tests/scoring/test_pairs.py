@@ -54,7 +54,7 @@ def test_a_pair_list_is_found_too(tmp_path: Path, camvid_root: Path) -> None:
 
 def test_a_folder_of_label_maps_needs_a_class_table(tmp_path: Path) -> None:
     write(tmp_path, "a.png")
-    with pytest.raises(ConfigError, match=r"holds no data set, .* give the data set, or the .* with --labels"):
+    with pytest.raises(ConfigError, match=r"holds no data set, .* give the data set, or the .* with --classes"):
         open_truth(str(tmp_path))
     truth = open_truth(str(tmp_path), labels=CAMVID, ignore_index=(11,))
     assert (list(truth.masks), truth.images, truth.reader.ignore_index) == (["a"], {}, (11,))

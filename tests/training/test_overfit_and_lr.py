@@ -22,7 +22,7 @@ from segnet.models.zoo import create_model
 from segnet.training import batch_size
 from segnet.training.batch_size import fit_batch
 from segnet.training.lr_finder import find_lr, steepest
-from segnet.training.overfit import make_overfit_run
+from segnet.training.overfitting import make_overfit_run
 from segnet.training.settings import TrainConfig
 
 TOY = SegNetConfig(
@@ -140,7 +140,7 @@ def test_the_command_finds_a_learning_rate_and_writes_nothing(
 def test_a_sound_network_overfits_one_image(
     camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert leave(camvid_root, "--model", model_file, *FLAGS, "--overfit", 1, "--size", 24, 32, "--out", tmp_path) == 0
+    assert leave(camvid_root, "--model", model_file, *FLAGS, "--overfit", 1, "--resize", 24, 32, "--out", tmp_path) == 0
     assert "overfit images: 1" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
@@ -148,6 +148,6 @@ def test_a_sound_network_overfits_one_image(
 def test_a_network_that_cannot_learn_is_reported(
     camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("--overfit", 1, "--size", 24, 32, "--out", tmp_path, "--lr", "1e-9", "--optimizer", "sgd")
+    words = ("--overfit", 1, "--resize", 24, 32, "--out", tmp_path, "--lr", "1e-9", "--optimizer", "sgd")
     assert leave(camvid_root, "--model", model_file, *FLAGS, *words) == 2
     assert "on the 1 images that it was trained on, where 0.9 is expected" in capsys.readouterr().err

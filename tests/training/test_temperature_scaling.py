@@ -72,7 +72,7 @@ def test_larger_images_are_segmented_as_predict_segments_them(unsure: SegNet, ca
     own = fit_temperature(unsure, camvid.dataset("val"), device="cpu")
     assert abs(own.nll_before - meter.scores.nll) > 2 * abs(found.nll_before - meter.scores.nll)
     assert fit_temperature(unsure, camvid.dataset("val"), longest=5000, device="cpu") == own
-    with pytest.raises(ConfigError, match=r"longest=0 is not possible"):
+    with pytest.raises(ConfigError, match=r"max_size=0 is not possible"):
         fit_temperature(unsure, camvid.dataset("val"), longest=0, device="cpu")
 
 

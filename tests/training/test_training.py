@@ -41,6 +41,7 @@ from segnet.training.distributed import count_processes
 from segnet.training.loaders import Order
 from segnet.training.losses import make_loss
 from segnet.training.module import SegmentationModule
+from segnet.training.network import NetworkConfig, RunInputs
 from segnet.training.run import train
 from segnet.training.settings import TrainConfig
 
@@ -51,6 +52,7 @@ TOY = SegNetConfig(
     classes=11,
     dropout=0.1,
 )
+INPUTS = RunInputs(data="here", network=NetworkConfig(model="toy"))
 FILES = {"best.safetensors", "last.ckpt", "previous.ckpt", "metrics.csv", "config.yaml", "report.html"}
 QUICK: dict[str, Any] = {"batch": 2, "precision": "float32", "workers": 0, "warmup": 0.0, "validate_every": 1}
 
@@ -160,7 +162,7 @@ def test_a_frozen_encoder_is_not_optimized(toy: SegNet) -> None:
 
 def test_a_run_leaves_its_files_and_ends_with_the_best_weights(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     out, config = tmp_path / "new" / "run", quick(epochs=4, lr=0.02, ema=0.5, augment=AugmentConfig(flip=0.5))
-    scores = train(toy, *sets, out=out, config=config, provenance={"data": "drawn"}, run_settings={"data": "here"})
+    scores = train(toy, *sets, out=out, config=config, provenance={"data": "drawn"}, inputs=INPUTS)
     assert {path.name for path in out.iterdir()} == FILES
     table = rows(out)
     assert [row["epoch"] for row in table] == ["1", "2", "3", "4"]
@@ -176,7 +178,7 @@ def test_a_run_leaves_its_files_and_ends_with_the_best_weights(toy: SegNet, sets
     assert all(torch.equal(value, kept.model.state_dict()[name]) for name, value in toy.state_dict().items())
 
     written = yaml.safe_load((out / "config.yaml").read_text())
-    assert written == {"data": "here", **config.to_dict()} == kept.provenance["settings"]
+    assert written == {**INPUTS.to_dict(), **config.to_dict()} == kept.provenance["settings"]
     assert kept.provenance["data"] == "drawn"
     assert (written["flip"], written["crop_area"]) == (0.5, [0.25, 1.0])
 
@@ -185,7 +187,9 @@ def test_the_averaged_weights_are_the_ones_that_are_scored_and_kept(toy: SegNet,
     """Against a plain loop: SGD with momentum by hand, the average by hand."""
     toy = SegNet(SegNetConfig(**{**TOY.__dict__, "dropout": 0.0}))
     copied, settings = copy.deepcopy(toy), {"lr": 0.05, "optimizer": "sgd", "schedule": "constant", "weight_decay": 0.0}
-    config = quick(epochs=1, ema=0.6, clip=0.0, balance="none", seed=3, augment=AugmentConfig(flip=0.0), **settings)
+    config = quick(
+        epochs=1, ema=0.6, clip=0.0, class_weights="none", seed=3, augment=AugmentConfig(flip=0.0), **settings
+    )
     train_set, val_set = sets
     scores = train(toy, train_set, val_set, out=tmp_path, config=config)
 
@@ -241,7 +245,7 @@ def test_stages_are_unfrozen_deepest_first(sets: Sets, tmp_path: Path) -> None:
         torch.manual_seed(0)
         toy = SegNet(TOY)
         before = copy.deepcopy(toy.state_dict())
-        config = quick(epochs=epochs, lr=0.05, ema=0.0, thaw=(1, 2), monitor="global_accuracy")
+        config = quick(epochs=epochs, lr=0.05, ema=0.0, unfreeze_at=(1, 2), monitor="global_accuracy")
         train(toy, *sets, out=tmp_path / str(epochs), config=config)
         after = weights_of(tmp_path / str(epochs) / "last.ckpt")
         stages = [
@@ -352,7 +356,7 @@ def test_what_the_device_does_not_support_is_refused(
 def test_a_frozen_encoder_has_no_unfreezing_schedule(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     toy.freeze_encoder()
     with pytest.raises(ConfigError, match="a frozen encoder has no unfreezing schedule; leave one of the two out"):
-        train(toy, *sets, out=tmp_path / "out", config=quick(thaw=(1,)))
+        train(toy, *sets, out=tmp_path / "out", config=quick(unfreeze_at=(1,)))
 
 
 def test_a_killed_reader_is_reported(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
@@ -392,7 +396,7 @@ def test_an_unknown_loss_is_reported_before_anything_is_written(toy: SegNet, set
 
 
 def test_the_report_tells_every_class_and_setting(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
-    train(toy, *sets, out=tmp_path, config=quick(epochs=1), run_settings={"data": "here"})
+    train(toy, *sets, out=tmp_path, config=quick(epochs=1), inputs=INPUTS)
     page = (tmp_path / "report.html").read_text()
     assert all(name in page for name in (*sets[0].labels.names, "weight_decay", "segnet evaluate here --model"))
     assert page.count("data:image") >= 4 * len(sets[1])
@@ -579,7 +583,8 @@ def test_a_damaged_config_file_is_reported_on_resume(toy: SegNet, sets: Sets, tm
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"optimizer": "lion"}, {"schedule": "step"}, {"precision": "fp8"}, {"monitor": "loss"}, {"balance": "some"},
+        {"optimizer": "lion"}, {"schedule": "step"}, {"precision": "fp8"}, {"monitor": "loss"},
+        {"class_weights": "some"},
         {"epochs": 0}, {"batch": 0}, {"batch": -1}, {"validate_every": 0}, {"warmup": 1.0}, {"ema": 1.0}, {"ema": -0.1},
         {"label_smoothing": 1.0}, {"lr": 0.0}, {"lr": float("nan")}, {"lr": float("inf")}, {"weight_decay": -1.0},
         {"clip": float("nan")}, {"clip": -1.0}, {"workers": -2}, {"seed": -1}, {"seed": 2**32},
@@ -594,10 +599,10 @@ def test_a_setting_out_of_range_is_reported_by_name_and_value(wrong: dict[str, A
         TrainConfig(**wrong)
 
 
-@pytest.mark.parametrize("thaw", [(0,), (3, 2), (2, 2)])
-def test_the_unfreezing_schedule_wants_rising_epochs(thaw: tuple[int, ...]) -> None:
-    with pytest.raises(ConfigError, match=r"thaw=.* is not possible; give rising epochs"):
-        TrainConfig(thaw=thaw)
+@pytest.mark.parametrize("unfreeze_at", [(0,), (3, 2), (2, 2)])
+def test_the_unfreezing_schedule_wants_rising_epochs(unfreeze_at: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"unfreeze_at=.* is not possible; give rising epochs"):
+        TrainConfig(unfreeze_at=unfreeze_at)
 
 
 def test_what_fsdp_cannot_do_is_reported() -> None:

@@ -108,13 +108,13 @@ def line_by_loop(mask: NDArray[np.uint8], width: int) -> NDArray[np.bool_]:
 def test_lines_are_those_of_a_plain_loop_of_any_width(width: int) -> None:
     rng = np.random.default_rng(width)
     mask = np.repeat(np.repeat(rng.choice([0, 1, 2, IGNORE_INDEX], size=(5, 7)), 4, axis=0), 3, axis=1).astype(np.uint8)
-    image = overlay(gray(*mask.shape), mask, LABELS, OverlayStyle(opacity=0, lines=width))
+    image = overlay(gray(*mask.shape), mask, LABELS, OverlayStyle(opacity=0, outline_width=width))
     np.testing.assert_array_equal(image[..., 0] != 100, line_by_loop(mask, width))
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 9])
 def test_a_line_lies_on_both_sides_of_its_border_and_is_as_wide_as_asked(width: int) -> None:
-    row = overlay(gray(4, 40), halves(4, 40), LABELS, OverlayStyle(opacity=0, lines=width))[2, :, 0]
+    row = overlay(gray(4, 40), halves(4, 40), LABELS, OverlayStyle(opacity=0, outline_width=width))[2, :, 0]
     drawn = np.flatnonzero(row != 100)
     assert drawn.tolist() == list(range(20 - (width + 1) // 2, 20 + width // 2))
 
@@ -125,7 +125,7 @@ def thirds(height: int, width: int) -> NDArray[np.uint8]:
 
 
 def test_an_overlay_of_some_classes_leaves_the_others_as_the_image_is() -> None:
-    image = overlay(gray(4, 30), thirds(4, 30), LABELS, OverlayStyle(classes=("right",), lines=0))
+    image = overlay(gray(4, 30), thirds(4, 30), LABELS, OverlayStyle(show_classes=("right",), outline_width=0))
     assert (image[:, :10] == 100).all()
     assert (image[:, 10:20] == (50, 100, 50)).all()
     assert (image[:, 20:] == 100).all()
@@ -133,19 +133,20 @@ def test_an_overlay_of_some_classes_leaves_the_others_as_the_image_is() -> None:
 
 def test_lines_run_around_the_shown_classes_alone() -> None:
     around = [
-        overlay(gray(4, 30), thirds(4, 30), LABELS, OverlayStyle(classes=(name,), opacity=0)) for name in LABELS.names
+        overlay(gray(4, 30), thirds(4, 30), LABELS, OverlayStyle(show_classes=(name,), opacity=0))
+        for name in LABELS.names
     ]
     drawn = [np.flatnonzero((image[2] != 100).any(axis=1)).tolist() for image in around]
     assert drawn == [[9], [9, 19], [19]]
 
 
 def test_colors_of_some_classes_leave_the_others_black() -> None:
-    image = colorize(thirds(4, 30), LABELS, OverlayStyle(classes=("left", "absent")))
+    image = colorize(thirds(4, 30), LABELS, OverlayStyle(show_classes=("left", "absent")))
     assert [tuple(image[2, column].tolist()) for column in (5, 15, 25)] == [(200, 0, 0), (0, 0, 0), (1, 2, 3)]
 
 
 def test_a_look_changes_neither_mask_nor_labels() -> None:
-    mask, look = thirds(4, 30), OverlayStyle(classes=("right",), palette="colorblind")
+    mask, look = thirds(4, 30), OverlayStyle(show_classes=("right",), palette="colorblind")
     overlay(gray(4, 30), mask, LABELS, look)
     colorize(mask, LABELS, look)
     np.testing.assert_array_equal(mask, thirds(4, 30))
@@ -153,7 +154,7 @@ def test_a_look_changes_neither_mask_nor_labels() -> None:
 
 
 def test_the_colorblind_palette_is_in_image_colors_and_legend() -> None:
-    look, safe = OverlayStyle(palette="colorblind", opacity=1, lines=0), ClassTable.from_names(LABELS.names)
+    look, safe = OverlayStyle(palette="colorblind", opacity=1, outline_width=0), ClassTable.from_names(LABELS.names)
     mask = thirds(64, 99)
     np.testing.assert_array_equal(colorize(mask, LABELS, look), colorize(mask, safe))
     np.testing.assert_array_equal(overlay(gray(64, 99), mask, LABELS, look), colorize(mask, safe))
@@ -190,13 +191,15 @@ def test_legend_shows_only_the_classes_that_occur_largest_first() -> None:
 
 
 def test_a_legend_of_some_classes_leaves_the_others_out() -> None:
-    legend = add_legend(gray(64, 64), LABELS, np.array([0.3, 0.5, 0.2]), OverlayStyle(classes=("left", "absent")))[64:]
+    legend = add_legend(gray(64, 64), LABELS, np.array([0.3, 0.5, 0.2]), OverlayStyle(show_classes=("left", "absent")))[
+        64:
+    ]
     assert contains(legend, (200, 0, 0)) and contains(legend, (1, 2, 3))  # noqa: PT018
     assert not contains(legend, (0, 100, 0))
 
 
 def test_class_names_below_an_image_depend_on_its_size_alone() -> None:
-    look = OverlayStyle(classes=("right", "absent"))
+    look = OverlayStyle(show_classes=("right", "absent"))
     first, second = (add_class_names(image, LABELS, look) for image in (gray(64, 200), 2 * gray(64, 200)))
     np.testing.assert_array_equal(first[64:], second[64:])
     np.testing.assert_array_equal(second[:64, :200], 2 * gray(64, 200))

@@ -18,14 +18,14 @@ def test_an_opacity_outside_0_to_1_is_refused(opacity: float) -> None:
 def test_an_unknown_legend_or_palette_is_refused() -> None:
     with pytest.raises(ConfigError, match="legend='above' is unknown; choose of auto, below, none"):
         OverlayStyle(legend="above")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="palette='colourblind' is unknown; choose of model, colorblind"):
-        OverlayStyle(palette="colourblind")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="palette='blind' is unknown; choose of model, colorblind"):
+        OverlayStyle(palette="blind")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("lines", [-1, 101])
 def test_lines_of_an_impossible_width_are_refused(lines: int) -> None:
-    with pytest.raises(ConfigError, match=r"lines=.* is not possible; give pixels, 0 \(no lines\) to 100"):
-        OverlayStyle(lines=lines)
+    with pytest.raises(ConfigError, match=r"outline_width=.* is not possible; give pixels, 0 \(no lines\) to 100"):
+        OverlayStyle(outline_width=lines)
 
 
 @pytest.mark.parametrize(
@@ -38,14 +38,14 @@ def test_lines_of_an_impossible_width_are_refused(lines: int) -> None:
 )
 def test_an_unknown_class_is_told_with_those_that_are_near_and_all_that_are_known(name: str, told: str) -> None:
     with pytest.raises(ConfigError) as error:
-        OverlayStyle(classes=("Sky", name)).hidden(CAMVID)
+        OverlayStyle(show_classes=("Sky", name)).hidden(CAMVID)
     assert str(error.value).startswith(told)
     assert str(error.value).endswith("Pedestrian, Bicyclist")
 
 
 def test_without_a_filter_no_class_is_hidden() -> None:
     assert OverlayStyle().hidden(CAMVID) == []
-    assert OverlayStyle(classes=("Car", "Road", "Car")).hidden(CAMVID) == [0, 1, 2, 4, 5, 6, 7, 9, 10]
+    assert OverlayStyle(show_classes=("Car", "Road", "Car")).hidden(CAMVID) == [0, 1, 2, 4, 5, 6, 7, 9, 10]
 
 
 def test_the_colors_are_the_models_own_unless_asked_otherwise() -> None:

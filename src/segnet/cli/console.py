@@ -1,15 +1,12 @@
-"""What a person sees on the terminal: the progress of long work, and tables of scores."""
+"""Tables of scores on the terminal."""
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -18,86 +15,15 @@ if TYPE_CHECKING:
     from segnet.metrics.confusion import Scores
 
 __all__ = [
-    "ProgressBar",
     "print_boundary_scores",
     "print_calibration",
     "print_robustness",
     "print_scores",
-    "print_shares",
 ]
-
-_SECONDS_BETWEEN_LINES = 30.0
-
-
-class ProgressBar:
-    """A bar with counts and time left on a terminal; elsewhere a line now and then. Goes to standard error.
-
-    Args:
-        text: stands before the bar until ``advance`` gives another.
-    """
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._console = Console(stderr=True)
-        self._bar: Progress | None = None
-        self._total: int | None = 0
-        self._done = self._first = 0
-        self._started = self._spoken = time.monotonic()
-
-    def start(self, *, total: int | None, done: int = 0) -> None:
-        """Show the bar: ``done`` of ``total`` are finished; None: nobody knows how many there will be."""
-        self._total, self._done, self._first = total, done, done
-        self._started = self._spoken = time.monotonic()
-        if self._console.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
-                TimeElapsedColumn(), TimeRemainingColumn(), console=self._console,
-            )  # fmt: skip
-            self._bar.add_task(self._text, total=total, completed=done)
-            self._bar.start()
-
-    def advance(self, text: str = "", *, by: int = 1) -> None:
-        """``by`` more are finished."""
-        self._done += by
-        self._text = text or self._text
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], advance=by, description=self._text)
-        elif time.monotonic() - self._spoken > _SECONDS_BETWEEN_LINES:
-            self._spoken = time.monotonic()
-            of = "" if self._total is None else f"/{self._total}  {self._left()} left"
-            print(f"{self._text}  {self._done}{of}", file=sys.stderr, flush=True)
-
-    def say(self, line: str) -> None:
-        """A line that stays, above the bar."""
-        if self._bar is not None:
-            self._console.print(line, highlight=False, markup=False)
-        else:
-            ended = self._total is None or self._done >= self._total
-            print(line if ended else f"{line}  {self._left()} left", file=sys.stderr, flush=True)
-
-    def stop(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-
-    def _left(self) -> str:
-        finished = max(1, self._done - self._first)
-        seconds = round((time.monotonic() - self._started) / finished * max(0, (self._total or 0) - self._done))
-        return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-
-
-def print_shares(shares: Mapping[str, float]) -> None:
-    """The share of the pixels that each class has, the largest first."""
-    table = Table("class", "share of pixels", box=None)
-    table.columns[1].justify = "right"
-    for name in sorted(shares, key=lambda name: -shares[name]):
-        table.add_row(escape(name), f"{shares[name]:.1%}")
-    Console().print(table)
 
 
 def print_scores(scores: Scores, heading: str) -> None:
-    """The means and a table of the classes, with the convention they follow."""
+    """Print the means and a table of the classes, with the convention they follow."""
     from segnet.metrics.confusion import CONVENTION
 
     console = Console()
@@ -128,7 +54,7 @@ def print_scores(scores: Scores, heading: str) -> None:
 
 
 def print_robustness(rows: Mapping[str, Mapping[str, float]]) -> None:
-    """A line of means for each way in which the images were spoiled, the first for the images as they are."""
+    """Print a row of means for each corruption; the first row is for the images as they are."""
     first = next(iter(rows.values()))
     titles = {"global_accuracy": "global", "class_average": "class avg", "miou": "mIoU", "boundary_f1": "BF"}
     table = Table("images", *(titles[name] for name in first), "share of mIoU left", box=None)
@@ -141,12 +67,12 @@ def print_robustness(rows: Mapping[str, Mapping[str, float]]) -> None:
 
 
 def print_boundary_scores(scores: BoundaryScores) -> None:
-    """Boundary F1 by both conventions, pixel scores near true borders, and a table of the classes."""
+    """Print boundary F1 by both conventions, mIoU near true boundaries, and a table of the classes."""
     console = Console()
     console.print(f"\nboundary F1 {scores.bf('paper'):.4f} (paper)   {scores.bf('script'):.4f} (script)")
     bands = zip(scores.config.radii, scores.trimap, strict=True)
-    told = "   ".join(f"{radius:g} px {near.miou:.4f}" for radius, near in bands)
-    console.print(f"mIoU near true borders: {told}", highlight=False, soft_wrap=True)
+    near_borders = "   ".join(f"{radius:g} px {near.miou:.4f}" for radius, near in bands)
+    console.print(f"mIoU near true borders: {near_borders}", highlight=False, soft_wrap=True)
     table = Table("class", "BF (paper)", "BF (script)", "precision", "recall", box=None)
     for column in table.columns[1:]:
         column.justify = "right"
@@ -157,16 +83,16 @@ def print_boundary_scores(scores: BoundaryScores) -> None:
     missing = scores.left_out("paper")
     without = f"; {len(missing)} without a true boundary left out: {', '.join(missing[:3])}" if missing else ""
     more = ", ..." if len(missing) > 3 else ""
-    paired = ", one to one" if scores.config.matching else ""
+    paired = ", one to one" if scores.config.one_to_one else ""
     console.print(
-        f"convention: within {scores.config.tolerance:.2%} of the diagonal{paired}; mean over the classes of a "
+        f"convention: within {scores.config.tolerance:.2%} of the diagonal{paired}; mean over the classes of an "
         f"image, then over images; paper: classes with true boundary, script: or predicted{without}{more}",
         style="dim", markup=False,
     )  # fmt: skip
 
 
 def print_calibration(scores: CalibrationScores) -> None:
-    """Whether probabilities are true, and what uncertainty tells of errors."""
+    """Print the confidence calibration, and how well uncertainty finds errors."""
     console, measure = Console(), scores.measure.replace("_", " ")
     console.print(
         f"\nECE {scores.ece:.4f}   NLL {scores.nll:.4f}   Brier {scores.brier:.4f}   "

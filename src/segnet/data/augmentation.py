@@ -18,20 +18,21 @@ _MAX_NOISE = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """Settings of the augmentation. Each image of a batch is changed at random by itself.
+    """Random augmentation of the images of a batch, drawn for each image.
 
     Attributes:
-        crop: Random resized crop: height and width of the result in pixels. By default whole images are used.
-        crop_area: Lowest and highest share of the image's area that the crop covers. With ``crop`` at half the height
-            and width of the image, 0.25 keeps its scale and 1.0 halves it.
-        crop_stretch: Maximum change of the crop's aspect ratio, as a factor.
-        flip: Probability of a horizontal flip.
-        color: Strength of color jitter in gamma, brightness, contrast and saturation, 0 to below 1. The color balance
-            shifts by an eighth of it. 0 turns it off.
+        crop: Size in pixels to which random crops are resized. Default: whole images. Smaller crops train faster and
+            need less memory.
+        crop_area: Range of the crop's share of the image area. With crop half as high and wide as the image, 0.25
+            keeps the scale of the image and 1.0 halves it.
+        crop_stretch: Largest change of the crop's aspect ratio, as a factor. Set 1 to keep the aspect ratio.
+        flip: Probability of a horizontal flip. Set 0 if left and right differ in meaning.
+        color: Strength of random changes of gamma, brightness and contrast, from 0 to below 1; the color balance
+            changes by an eighth of it. Raise it if the light varies.
         gray: Probability of conversion to grayscale.
         blur: Probability of a Gaussian blur with a standard deviation of 0.4 to 2 pixels.
-        noise: Probability of Gaussian noise with a standard deviation of 0 to 0.1 of white.
-        mix: Probability of ClassMix: half of the classes of another image are pasted over the image.
+        noise: Probability of sensor noise with a standard deviation of up to 0.1 of white.
+        mix: Probability of pasting half of the classes of another image (ClassMix). Raise it if there are few images.
 
     Raises:
         ConfigError: A value is out of range.

@@ -26,7 +26,7 @@ def open_labels(chosen: str, tables: Mapping[str, ClassTable] = TABLES) -> Class
         return tables[chosen]
     path = Path(chosen)
     if not path.is_file():
-        raise ConfigError(f"--labels {path}: there is no such file or table; known are {', '.join(tables)}")
+        raise ConfigError(f"--classes {path}: there is no such file or table; known are {', '.join(tables)}")
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix not in {".yaml", ".yml"}:
@@ -36,5 +36,5 @@ def open_labels(chosen: str, tables: Mapping[str, ClassTable] = TABLES) -> Class
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ConfigError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
-            f"--labels {path}: is no class table ({reason}); give a data.yaml with 'names', or one name per line"
+            f"--classes {path}: is no class table ({reason}); give a data.yaml with 'names', or one name per line"
         ) from error

@@ -91,10 +91,12 @@ def class_weights(counts: ClassCounts, balance: str, labels: ClassTable) -> NDAr
         DataError: All pixels are ignored.
     """
     if balance not in BALANCES:
-        raise ConfigError(f"balance {balance!r} is unknown; choose one of {', '.join(BALANCES)}")
+        raise ConfigError(f"class weighting {balance!r} is unknown; choose one of {', '.join(BALANCES)}")
     if balance == "published":
         if labels.names != CAMVID.names:
-            raise ConfigError("balance 'published' is the list for CamVid's eleven classes; use 'median' for others")
+            raise ConfigError(
+                "class weighting 'published' is the list for CamVid's eleven classes; use 'median' for others"
+            )
         return np.array(CAMVID_PUBLISHED, dtype=np.float32)
     present = counts.pixels > 0
     if not present.any():

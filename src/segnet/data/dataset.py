@@ -142,7 +142,7 @@ def collate(samples: list[dict[str, Tensor | str]]) -> Batch:
     if len(sizes) > 1:
         examples = " and ".join(f"{name} ({size[1]}x{size[0]})" for size, name in list(sizes.items())[:2])
         raise DataError(
-            f"images of different sizes cannot share a batch: {examples}; give --size HEIGHT WIDTH or --batch 1"
+            f"images of different sizes cannot share a batch: {examples}; give --resize HEIGHT WIDTH or --batch 1"
         )
     batch: Batch = default_collate(samples)
     return batch

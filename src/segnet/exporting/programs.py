@@ -27,14 +27,16 @@ class ExportConfig:
     """What an exported file takes and gives.
 
     Attributes:
-        output: logits or probabilities, float32 (N, classes, H, W), or mask, uint8 (N, H, W).
-        size: HEIGHT WIDTH of the images that the file takes; left out, it takes any. ExecuTorch, LiteRT and Core
-            ML need it.
-        resize_to: inside the file, resize the image to HEIGHT WIDTH, and the logits back to the image's size.
-        samples: run so many times an image with dropout, drawn in the file, and give the mean of the probabilities,
-            or its mask; a second output, uncertainty, float32 (N, H, W), is their variance, the mean over the classes.
-            Needs a network with dropout and an output other than logits; ONNX, OpenVINO and PyTorch alone.
-        half: keep the filters in float16, at half the size; they are computed with in float32. ONNX and OpenVINO alone.
+        output: Output of the exported file: logits or probabilities, float32 (N, classes, H, W), or mask, uint8 (N, H,
+            W). Take mask for the smallest output.
+        size: Fixed input size of the exported file in pixels. Default: any size. ExecuTorch, LiteRT and Core ML need a
+            fixed size.
+        resize_to: Size in pixels to which the exported file resizes its input; its logits are upsampled to the size of
+            the image. Default: no resizing. Set it if images come in another size than the model learned.
+        samples: Number of Monte-Carlo dropout samples that the exported file draws of each image. Default: none. The
+            output is their mean; a second output, uncertainty, float32 (N, H, W), is their variance, averaged over the
+            classes. It needs a model with dropout, another --output than logits, and ONNX, OpenVINO or PyTorch.
+        half: Store the filters in float16, which halves the file; they compute in float32. ONNX and OpenVINO only.
 
     Raises:
         ConfigError: a side is below 1, or samples are too few or have no mean.

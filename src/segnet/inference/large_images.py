@@ -163,7 +163,7 @@ class _Drawing:
 
     def __init__(self, view: View, labels: ClassTable, look: OverlayStyle) -> None:
         self._view, self._labels, self._look = view, labels, look
-        self._reach = look.lines or 0
+        self._reach = look.outline_width or 0
         self._image: NDArray[np.uint8] = np.zeros((0, 0, 3), dtype=np.uint8)
         self._mask: NDArray[np.uint8] = np.zeros((0, 0), dtype=np.uint8)
         self._drawn = 0  # rows at the top that were handed out before

@@ -89,7 +89,7 @@ class Predictor:
             raise ConfigError(f"scale={scale} is not possible; give a number from 0.001 to 16, 1 for the own size")
         self.scale = scale
         self.tiles = tiles
-        self._enlarged = max(1.0, *average.scales) ** 2
+        self._enlarged = max(1.0, *average.tta_scales) ** 2
 
     @classmethod
     def load(

@@ -101,7 +101,7 @@ def _images(predictor: Predictor, source: str) -> Generator[SegmentedFrame]:
 def _given(predictor: Predictor, frames: Iterable[Any], order: Order, config: VideoConfig) -> Generator[SegmentedFrame]:
     if config.start or config.end is not None:
         raise ConfigError("start and end are seconds of a video, and frames of a program have no times; choose frames")
-    steady = steadied(predictor, config.smooth)
+    steady = steadied(predictor, config.smoothing)
     for number, frame in enumerate(islice(frames, 0, None, config.every)):
         image = _as_rgb(frame, number * config.every, order, predictor.channels)
         yield SegmentedFrame(image, steady(image), name=f"{number:06}", number=number)

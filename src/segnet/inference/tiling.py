@@ -34,12 +34,14 @@ _SPREAD = 8  # of the Gaussian: its standard deviation is this fraction of the t
 
 @dataclass(frozen=True, kw_only=True)
 class TileConfig:
-    """How images are labeled that are too large to be labeled in one piece.
+    """How an image that does not fit into memory is cut into tiles.
 
     Attributes:
-        tile: longest side of a tile, in pixels; 0: as large as the memory allows.
-        overlap: pixels that neighboring tiles share at least.
-        memory: gigabytes that labeling one image may take, besides the model; a larger image is cut into tiles.
+        tile: Longest side of a tile in pixels. Default: 0, the largest that fits --memory. Smaller tiles use less
+            memory and run slower.
+        overlap: Minimum overlap of neighboring tiles in pixels. Raise it if seams show in the masks.
+        memory: Memory in gigabytes that the prediction of one image may take, besides the model. A larger image is cut
+            into tiles. Lower it on small machines.
     """
 
     tile: int = 0

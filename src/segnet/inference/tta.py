@@ -18,21 +18,23 @@ __all__ = ["TTAConfig", "TTARuntime", "averaged"]
 
 @dataclass(frozen=True, kw_only=True)
 class TTAConfig:
-    """Which views of an image are labeled and averaged.
+    """Which variants of an image are predicted and averaged (test-time augmentation).
 
     Attributes:
-        flip: label the mirrored image too, and take the mean; takes twice the time.
-        scales: label the image at these multiples of its size, with commas between, and take the mean.
+        tta_flip: Average the prediction with that of the mirrored image. It is often more exact, and takes twice the
+            time.
+        tta_scales: Factors at which the image is resized; the predictions of all sizes are averaged. Add sizes,
+            0.75,1,1.25 for instance, for more exact masks in more time.
     """
 
-    flip: bool = False
-    scales: tuple[float, ...] = (1.0,)
+    tta_flip: bool = False
+    tta_scales: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
-        if not self.scales or not all(0.1 <= scale <= 10 for scale in self.scales):
-            written = ",".join(f"{scale:g}" for scale in self.scales)
+        if not self.tta_scales or not all(0.1 <= scale <= 10 for scale in self.tta_scales):
+            written = ",".join(f"{scale:g}" for scale in self.tta_scales)
             raise ConfigError(
-                f"scales={written} is not possible; give numbers from 0.1 to 10, 0.75,1,1.25 for instance"
+                f"tta_scales={written} is not possible; give numbers from 0.1 to 10, 0.75,1,1.25 for instance"
             )
 
 
@@ -66,16 +68,16 @@ class TTARuntime(Runtime):
         """
         size = (image.shape[2], image.shape[3])
         total: NDArray[np.float32] | None = None
-        for scale in self._config.scales:
+        for scale in self._config.tta_scales:
             view = _resized(image, (max(1, round(size[0] * scale)), max(1, round(size[1] * scale))))
             found = self._runtime.probabilities(view)
-            if self._config.flip:
+            if self._config.tta_flip:
                 mirrored = self._runtime.probabilities(np.ascontiguousarray(view[..., ::-1]))
                 found = (found + mirrored[..., ::-1]) / np.float32(2)
             found = _resized(found, size)
             total = found if total is None else total + found
         assert total is not None
-        mean: NDArray[np.float32] = total / np.float32(len(self._config.scales))
+        mean: NDArray[np.float32] = total / np.float32(len(self._config.tta_scales))
         return mean
 
 
@@ -89,9 +91,9 @@ def averaged(runtime: Runtime, config: TTAConfig) -> Runtime:
         return runtime
     if runtime.info.output == "mask":
         raise ConfigError(f"{runtime.info.name}: gives masks alone; export it with --output logits or probabilities")
-    if runtime.info.size is not None and config.scales != (1.0,):
+    if runtime.info.size is not None and config.tta_scales != (1.0,):
         raise ConfigError(
-            f"{runtime.info.name}: takes images of one size; leave scales out, or export it without --size"
+            f"{runtime.info.name}: takes images of one size; leave --tta-scales out, or export it without --size"
         )
     return TTARuntime(runtime, config)
 

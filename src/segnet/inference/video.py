@@ -45,7 +45,7 @@ def segment_frames(predictor: Predictor, video: Video, *, config: VideoConfig) -
         DataError: not one frame can be read.
         ModelError: smoothing was asked of a model that gives masks alone.
     """
-    steady = steadied(predictor, config.smooth)
+    steady = steadied(predictor, config.smoothing)
     with closing(video.frames()) as frames:
         for number, frame in enumerate(frames):
             prediction = steady(frame.image)

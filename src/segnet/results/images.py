@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.cli.console import ProgressBar, print_shares
 from segnet.errors import ConfigError, DataError, ShapeError
 from segnet.inference.prediction import SegmentedFrame
 from segnet.inference.predictor import Predictor
@@ -21,6 +20,8 @@ from segnet.labels import ClassTable
 from segnet.media.images.reading import read_image
 from segnet.results.jobs import Job
 from segnet.results.output import Output
+from segnet.results.shares import print_shares
+from segnet.system.progress import ProgressBar
 from segnet.system.queues import Background
 from segnet.system.threads import read_ahead
 

@@ -12,7 +12,6 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.cli.console import ProgressBar
 from segnet.inference.large_images import Kind, predict_large, wants_parts
 from segnet.inference.prediction import Prediction, SegmentedFrame
 from segnet.inference.predictor import Predictor
@@ -24,6 +23,7 @@ from segnet.metrics.uncertainty import CONFIDENCE, Measure, described, largest
 from segnet.results.coco import CocoFile, Form
 from segnet.results.records import RecordFile
 from segnet.system.allocator import keep_freed_memory, return_freed_memory
+from segnet.system.progress import ProgressBar
 from segnet.visualization import overlay as visualize
 from segnet.visualization.style import VIEWS, OverlayStyle
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.cli.console import ProgressBar, print_shares
 from segnet.errors import ConfigError, DataError
 from segnet.inference.prediction import Prediction, SegmentedFrame
 from segnet.inference.predictor import Predictor
@@ -26,6 +25,8 @@ from segnet.media.video.settings import VideoConfig
 from segnet.media.video.sources import VideoSource
 from segnet.media.video.window import Window
 from segnet.media.video.writing import MOVIE_SUFFIXES, choose_codec
+from segnet.results.shares import print_shares
+from segnet.system.progress import ProgressBar
 from segnet.visualization.style import VIEWS, OverlayStyle, View
 
 __all__ = ["VideoOutput", "is_movie", "predict_videos", "require_fitting"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -14,11 +14,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from segnet.data.dataset import worker_error
 from segnet.errors import DataError, SegNetError
+from segnet.metrics.boundary.scores import BoundaryMeter
 from segnet.metrics.confusion import Scores, score_mask
 from segnet.metrics.extremes import Extremes
 from segnet.scoring.pairs import Pair, Pairing
 
-__all__ = ["ScoredImage", "Worst", "score_pairs"]
+__all__ = ["ScoredImage", "Worst", "score_all", "score_pairs"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,6 +81,39 @@ class Worst:
     def add(self, image: ScoredImage) -> None:
         """Keep it if it is among the worst."""
         self._extremes.add(image.scores.miou, image)
+
+
+def score_all(
+    pairing: Pairing,
+    *,
+    worst: Worst | None = None,
+    boundary: BoundaryMeter | None = None,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Scores:
+    """Sum of the scores of all pairs.
+
+    Args:
+        pairing: what to score.
+        worst: keeps the images with the lowest mIoU.
+        boundary: counts the boundaries of every image, too.
+        workers: see ``score_pairs``.
+        progress: called with (pairs done, all pairs) after every pair.
+
+    Raises:
+        DataError: see ``score_pairs``.
+    """
+    classes = pairing.labels.classes
+    scores = Scores(np.zeros((classes, classes), dtype=np.int64), pairing.labels)
+    for done, image in enumerate(score_pairs(pairing, workers=workers), start=1):
+        scores += image.scores
+        if worst is not None:
+            worst.add(image)
+        if boundary is not None:
+            boundary.add(image.pair.name, image.predicted, image.truth)
+        if progress is not None:
+            progress(done, len(pairing.pairs))
+    return scores
 
 
 class _Read(TypedDict):

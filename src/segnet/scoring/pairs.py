@@ -103,7 +103,7 @@ def open_truth(
         if labels is None:
             raise ConfigError(
                 f"{path}: holds no data set, and masks do not say which classes they mean; "
-                "give the data set, or the class table with --labels"
+                "give the data set, or the class table with --classes"
             )
         reader = MaskReader(
             labels=labels, ignore_index=ignore_index or (IGNORE_INDEX,), encoding=encoding, remedy=_REMEDY

@@ -59,7 +59,7 @@ def find_lr(
     """
     target = pick_device(device)
     config = resolve_config(config, {}, target, model, data)
-    weights = torch.from_numpy(class_weights(count_classes(data), config.balance, data.labels))
+    weights = torch.from_numpy(class_weights(count_classes(data), config.class_weights, data.labels))
     module = SegmentationModule(deepcopy(model), weights, config).to(target).train()
     optimizer = make_optimizer(module.model, config)
     factors = [lowest / config.lr * (_HIGHEST / lowest) ** (step / (steps - 1)) for step in range(steps)]

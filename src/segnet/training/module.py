@@ -111,12 +111,12 @@ class SegmentationModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "lr"}}
 
     def _set_modes(self) -> None:
-        if self.config.thaw:
+        if self.config.unfreeze_at:
             self.model.freeze_encoder(self._count_frozen_stages())
         if self.config.batch_norm == "frozen":
             freeze_statistics(self.model)
 
     def _count_frozen_stages(self) -> int:
         """The deepest stage is unfrozen first. The last epoch of the schedule unfreezes all that are left."""
-        unfrozen = sum(self.current_epoch >= epoch for epoch in self.config.thaw)
-        return 0 if unfrozen == len(self.config.thaw) else self.model.encoder_stages - unfrozen
+        unfrozen = sum(self.current_epoch >= epoch for epoch in self.config.unfreeze_at)
+        return 0 if unfrozen == len(self.config.unfreeze_at) else self.model.encoder_stages - unfrozen

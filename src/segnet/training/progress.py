@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from segnet.cli.console import ProgressBar
+from segnet.system.progress import ProgressBar
 from segnet.training.best_weights import BestWeights
 from segnet.training.lightning import Callback, LightningModule, Trainer
 from segnet.training.score_log import ScoreLog

@@ -96,7 +96,7 @@ class _MeanStatistics:
         if x.numel() == x.shape[1]:
             raise DataError(
                 f"{self.name} would see a single value per channel in a batch of one image, which has no variance; "
-                "give larger images (--size HEIGHT WIDTH) or another --batch"
+                "give larger images (--resize HEIGHT WIDTH) or another --batch"
             )
         self.total = self.total + torch.stack(torch.var_mean(x, dim=(0, 2, 3), correction=0)).cpu().double()
         self.batches += 1

@@ -28,6 +28,7 @@ from segnet.training.lightning import Callback, LearningRateMonitor, Trainer, se
 from segnet.training.loaders import make_loaders
 from segnet.training.losses import check_loss
 from segnet.training.module import SegmentationModule
+from segnet.training.network import RunInputs
 from segnet.training.progress import TrainingProgress
 from segnet.training.report_writer import ReportWriter
 from segnet.training.resume import (
@@ -62,7 +63,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
     provenance: Mapping[str, Any] | None = None,
-    run_settings: Mapping[str, Any] | None = None,
+    inputs: RunInputs | None = None,
 ) -> Scores:
     """Train a network and save its best weights.
 
@@ -78,8 +79,8 @@ def train(
         resume: Continue from ``out/last.ckpt``.
         device: auto, cpu, cuda, cuda:1 or mps.
         provenance: Written into the model file.
-        run_settings: Further settings of the caller, for the record only: written into ``config.yaml`` before those of
-            ``config``, into the model file and the report, and compared on resume. They do not affect training.
+        inputs: Data and network that the run starts from, for the record: written into ``config.yaml`` before the
+            settings of ``config``, into the model file and the report, and compared on resume.
 
     Returns:
         Validation scores of the best weights.
@@ -105,7 +106,7 @@ def train(
     check_sets(model, train_set, val_set)
     earlier = read_settings(out) if resume else {}
     config = resolve_config(config, earlier, target, model, train_set)
-    settings = {**(run_settings or {}), **config.to_dict()}
+    settings = {**(inputs.to_dict() if inputs else {}), **config.to_dict()}
     module = _make_module(model, train_set, val_set, config)
     if checkpoint is not None:
         _check_resume(checkpoint, module, earlier, settings)
@@ -134,7 +135,7 @@ def _make_module(
     seed_everything(config.seed, workers=True, verbose=False)
     counts = count_pixels(train_set, need_two=True)
     count_pixels(val_set)  # refuses a bad mask now, not after the first epoch
-    weights = torch.from_numpy(class_weights(counts, config.balance, train_set.labels))
+    weights = torch.from_numpy(class_weights(counts, config.class_weights, train_set.labels))
     return SegmentationModule(model, weights, config)
 
 

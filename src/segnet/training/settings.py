@@ -27,7 +27,7 @@ _CHOICES = {
     "schedule": Schedule,
     "precision": Precision,
     "monitor": Monitor,
-    "balance": Balance,
+    "class_weights": Balance,
     "loss_divisor": Divisor,
     "batch_norm": BatchNorm,
     "strategy": Strategy,
@@ -42,52 +42,54 @@ MAY_CHANGE = frozenset({
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Settings of a run. The defaults suit most data; ``recipes/`` holds those of the published runs.
+    """Settings of a training run. The defaults suit most data; ``recipes/`` holds those of the published runs.
 
     Attributes:
-        epochs: Passes over the training images.
-        batch: Images per step, over all processes. auto takes as many as should fit the memory.
-        accumulate: Batches whose gradients are summed before each step.
-        lr: Highest learning rate. With muon it applies to the filters, and all other parameters have 1/25 of it.
-        encoder_lr: Encoder learning-rate multiplier. Lower it to fine-tune a pretrained encoder.
-        optimizer: Optimizer: muon (Muon for filters, AdamW for the rest), adamw, or sgd (momentum 0.9, as published).
-        weight_decay: Weight decay of filters. Norms and biases have none.
-        schedule: Learning-rate schedule after warm-up. cosine and poly (power 0.9) decay to zero. one_cycle rises for
-            30 % of the run, then decays to zero. constant does not decay (as published).
-        warmup: Share of the run in which the learning rate rises from zero. one_cycle ignores it.
-        ema: Decay per step of the exponential moving average of the weights, which is scored and saved. The decay
-            starts lower. 0 turns averaging off.
-        clip: Maximum gradient norm (L2). 0 turns clipping off.
-        loss: Loss function: cross_entropy, focal, dice, lovasz, ohem, boundary, or a weighted sum such as
-            cross_entropy+0.5*lovasz.
-        loss_divisor: Divisor of the summed loss: pixels (number of pixels that are not ignored, as published) or
-            weights (sum of their class weights, as PyTorch does).
-        balance: Class weights of the loss: none, median (median-frequency balancing), sqrt_median (its square root) or
-            published (CamVid only).
-        label_smoothing: Label smoothing, 0 to below 1: the share of the target that is spread over all classes.
-        thaw: Gradual unfreezing schedule, in rising epochs. The deepest encoder stage stays frozen until the first
-            epoch given, the stage above until the second, and so on; all others until the last. By default nothing
-            is frozen.
-        batch_norm: Batch-norm statistics: synced (over the images of all processes), local (of each process by
-            itself) or frozen (not updated).
-        monitor: Validation score that selects the best weights: miou, global_accuracy (as published) or
-            class_average.
-        validate_every: Epochs between validations. The last epoch is always validated.
-        patience: Early stopping: validations without a better score after which the run ends. 0 turns it off.
-        save_every: Minutes between checkpoints (last.ckpt) within an epoch. Every epoch ends with one.
-        precision: Precision of computation: float32, bf16, float16 (on CUDA, with a scaled loss) or auto. auto takes
-            bf16 on CUDA, and on CPUs that have bfloat16 arithmetic where a short timing shows that it is faster.
-        compile: Compile the network with torch.compile.
-        save_memory: Recompute activations in the backward pass (gradient checkpointing): less memory, more time, the
+        epochs: Number of passes over the training images.
+        batch: Batch size in images per step, over all processes. auto takes the largest that should fit into memory.
+        accumulate: Number of batches whose gradients are accumulated for one step. Raise it if a larger batch does not
+            fit into memory.
+        lr: Peak learning rate. With muon it is that of the filters, and all else learns at a 25th of it. --find-lr
+            proposes one.
+        encoder_lr: Learning-rate multiplier of the encoder. Lower it, to 0.1 for instance, to keep pretrained weights.
+        optimizer: Optimizer. sgd has momentum 0.9, as published; muon is explained in segnet.training.optimizers.
+        weight_decay: Weight decay of the filters; norms and biases have none.
+        schedule: Learning-rate schedule. cosine and poly (power 0.9) fall to zero; one_cycle rises for 30 % of the
+            run, then falls to zero; constant is as published.
+        warmup: Share of the run in which the learning rate rises from zero; one_cycle has its own.
+        ema: Decay per step of the exponential moving average of the weights, which is scored and kept. It is less in
+            the first steps. Set 0 to turn averaging off.
+        clip: Maximum gradient norm. Set 0 to turn clipping off.
+        loss: Loss: cross_entropy, focal, dice, lovasz, ohem, boundary, or a sum such as cross_entropy+0.5*lovasz.
+        loss_divisor: Divisor of the loss: the number of counted pixels, as published, or the sum of their class
+            weights.
+        class_weights: Loss weights of the classes. median balances rare classes as in the paper, sqrt_median does so
+            less, and published is the authors' list for CamVid.
+        label_smoothing: Label smoothing: share of the target that is spread over all classes, from 0 to below 1.
+        unfreeze_at: Gradual unfreezing schedule: rising epochs at which encoder stages start to train, the deepest
+            stage at the first, all others at the last. Default: all stages train from the start.
+        batch_norm: Batch-norm statistics: over all processes (synced), of each process (local), or fixed (frozen).
+            Take frozen for very small batches.
+        monitor: Validation score by which the best weights are chosen. global_accuracy is as published.
+        validate_every: Number of epochs between validations; the last epoch is always validated.
+        patience: Early stopping: number of validations without a better score after which training ends. Default: 0,
+            never.
+        save_every: Time in minutes between two writes of last.ckpt within an epoch; each epoch ends with one.
+        precision: Precision of computation. auto takes bf16 on CUDA, and on CPUs with bfloat16 arithmetic
+            where a short timing shows it to be faster;
+            float16 needs CUDA and scales the loss.
+        compile: Compile the network with torch.compile. The start takes longer, and each step less time.
+        save_memory: Recompute activations in the backward pass (activation checkpointing): less memory, more time, the
             same result.
-        workers: Processes that read images. -1 takes half the cores, 1 to 4.
-        devices: Processes on this node, each with its own device. torchrun and SLURM override it.
-        nodes: Number of nodes. torchrun and SLURM override it.
-        strategy: Parallel strategy of several processes: ddp (each holds the whole network), fsdp (each holds a part)
-            or auto (ddp).
-        loggers: Loggers beside metrics.csv: tensorboard, wandb, mlflow.
-        seed: Random seed of initial weights, image order, augmentation and dropout.
-        augment: Augmentation of the training images; see ``AugmentConfig``.
+        workers: Number of processes that read images. Default: -1, one to four by the number of cores. Raise it if
+            training waits for images.
+        devices: Number of processes on each node, each with a device of its own. torchrun and SLURM decide it
+            themselves.
+        nodes: Number of nodes.
+        strategy: Strategy of several processes: ddp copies the network to each, fsdp shards it. auto takes ddp.
+        loggers: Loggers besides metrics.csv. Default: none.
+        seed: Random seed of initial weights, order and augmentation. Change it to repeat a run with other chances.
+        augment: Augmentation, see ``AugmentConfig``.
 
     Raises:
         ConfigError: A value is unknown or out of range.
@@ -106,9 +108,9 @@ class TrainConfig:
     clip: float = 5.0
     loss: str = "cross_entropy"
     loss_divisor: Divisor = "pixels"
-    balance: Balance = "sqrt_median"
+    class_weights: Balance = "sqrt_median"
     label_smoothing: float = 0.0
-    thaw: tuple[int, ...] = ()
+    unfreeze_at: tuple[int, ...] = ()
     batch_norm: BatchNorm = "synced"
     monitor: Monitor = "miou"
     validate_every: int = 1
@@ -128,8 +130,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         self._check_choices()
         self._check_ranges()
-        if list(self.thaw) != sorted(set(self.thaw)) or (self.thaw and self.thaw[0] < 1):
-            raise ConfigError(f"thaw={list(self.thaw)} is not possible; give rising epochs, 1 or more")
+        if list(self.unfreeze_at) != sorted(set(self.unfreeze_at)) or (self.unfreeze_at and self.unfreeze_at[0] < 1):
+            raise ConfigError(f"unfreeze_at={list(self.unfreeze_at)} is not possible; give rising epochs, 1 or more")
         if self.strategy == "fsdp" and (self.optimizer == "muon" or self.ema):
             raise ConfigError(
                 "fsdp splits filters among processes, which muon and averaging do not support; use adamw and ema 0"

@@ -34,7 +34,7 @@ def check_config(config: TrainConfig, model: SegNet, device: torch.device) -> No
         ConfigError: Names the settings and the remedy.
     """
     count = math.prod(count_processes(config))
-    if config.thaw and model.frozen_stages:
+    if config.unfreeze_at and model.frozen_stages:
         raise ConfigError(
             "a frozen encoder has no unfreezing schedule; leave one of the two out, such as --freeze-encoder"
         )

@@ -11,8 +11,10 @@ Source: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks"
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,12 +26,14 @@ from segnet.data.dataset import SegmentationDataset, worker_error
 from segnet.errors import ConfigError, DataError, ModelError, SegNetError
 from segnet.labels import IGNORE_INDEX
 from segnet.metrics.calibration.counts import SMALLEST
+from segnet.models import checkpoint
+from segnet.models.checkpoint import Checkpoint
 from segnet.models.decoders import Skip
 from segnet.models.mc_dropout import Sampler
 from segnet.models.segnet import SegNet
 from segnet.system.devices import pick_device
 
-__all__ = ["TRIED", "Temperature", "fit_temperature", "scale_logits"]
+__all__ = ["TRIED", "Temperature", "fit_temperature", "save_scaled", "scale_logits"]
 
 _CANDIDATES = 2.0 ** (np.arange(-8, 13) / 4)  # contains 1
 
@@ -84,7 +88,7 @@ def fit_temperature(
         DataError: A file cannot be read, or every pixel is ignored.
     """
     if longest is not None and longest < 1:
-        raise ConfigError(f"longest={longest} is not possible; give pixels; for any size --longest 0, or None")
+        raise ConfigError(f"max_size={longest} is not possible; give pixels; for any size --max-size 0, or None")
     device = pick_device(device)
     folded = model.folded().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     sampler = Sampler(folded, seed=seed) if samples else None
@@ -122,6 +126,30 @@ def scale_logits(model: SegNet, temperature: float) -> None:
             layer.weight.div_(temperature)
             if layer.bias is not None:
                 layer.bias.div_(temperature)
+
+
+def save_scaled(kept: Checkpoint, temperature: Temperature, out: Path, *, fitted_on: Mapping[str, Any]) -> Path:
+    """Divide a checkpoint's logits by a temperature and write it to a file.
+
+    Args:
+        kept: changed in place.
+        temperature: see ``fit_temperature``. The file holds its product with an earlier temperature.
+        out: ending in .safetensors.
+        fitted_on: data, split and the like; kept in the file.
+
+    Returns:
+        The path of the file.
+    """
+    scale_logits(kept.model, temperature.value)
+    earlier = kept.provenance.get("temperature", {}).get("value", 1.0)
+    history = {
+        "value": temperature.value * earlier,
+        **fitted_on,
+        "nll_before": temperature.nll_before,
+        "nll_after": temperature.nll_after,
+    }
+    provenance = {**kept.provenance, "temperature": history}
+    return checkpoint.save(kept.model, kept.labels, out, provenance=provenance, scores=kept.scores)
 
 
 def _last_layers(model: SegNet) -> list[nn.Conv2d]:

@@ -116,4 +116,4 @@ def _make_strategy(config: TrainConfig, processes: int) -> Any:
     if config.strategy == "fsdp":
         return FSDPStrategy(state_dict_type="full")
     # Synced statistics are the same everywhere already; frozen stages have no gradients to wait for.
-    return DDPStrategy(broadcast_buffers=config.batch_norm == "local", find_unused_parameters=bool(config.thaw))
+    return DDPStrategy(broadcast_buffers=config.batch_norm == "local", find_unused_parameters=bool(config.unfreeze_at))

@@ -64,7 +64,7 @@ def overlay(image: Pixels, mask: Mask, labels: ClassTable, look: OverlayStyle = 
     sums >>= 8
     mixed = sums.astype(np.uint8)
     _copy_pixels(image, mixed, plain)
-    lines = _boundaries(mask, line_width(*mask.shape) if look.lines is None else look.lines)
+    lines = _boundaries(mask, line_width(*mask.shape) if look.outline_width is None else look.outline_width)
     mixed[lines] = 128 + mixed[lines] // 2
     return mixed
 
@@ -103,7 +103,7 @@ def line_width(height: int, width: int, *, inside: tuple[int, int] | None = None
 
 def with_lines(look: OverlayStyle, size: tuple[int, int], *, inside: tuple[int, int] | None) -> OverlayStyle:
     """The look with the width of its lines decided; see ``line_width``."""
-    return look if look.lines is not None else replace(look, lines=line_width(*size, inside=inside))
+    return look if look.outline_width is not None else replace(look, outline_width=line_width(*size, inside=inside))
 
 
 def class_shares(mask: Mask, labels: ClassTable) -> NDArray[np.float64]:

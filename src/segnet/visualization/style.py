@@ -26,28 +26,31 @@ _WIDEST_LINE = 100  # the time grows with the width
 
 @dataclass(frozen=True, kw_only=True)
 class OverlayStyle:
-    """How labels are shown to people; the numbers in mask files never change.
+    """How masks are shown to people; mask files never change.
 
     Attributes:
-        opacity: of the colors in overlays, 0 to 1.
-        legend: below all that shows colors, or none; auto: below image overlays, never in a video.
-        lines: width of the light lines between classes in overlays, in pixels; 0: none; by default by the image's
-            size.
-        classes: color these classes alone, and draw lines around them alone; by default all.
-        palette: the colors of the model's own class table, or colors that color-blind readers can tell apart.
+        opacity: Opacity of the colors in overlays, from 0 (image only) to 1 (colors only).
+        legend: Place of the legend. auto puts it below overlays of images, but into no video.
+        outline_width: Width of the light outlines between classes in overlays in pixels. Default: by the size of the
+            image. Set 0 for no outlines.
+        show_classes: Classes that are colored and outlined; all others stay as in the image. Default: all classes.
+        palette: Colors of the classes. model takes those of the model's class table; colorblind takes colors that
+            color-blind readers can tell apart.
     """
 
     opacity: float = 0.5
     legend: Legend = "auto"
-    lines: int | None = None
-    classes: tuple[str, ...] = ()
+    outline_width: int | None = None
+    show_classes: tuple[str, ...] = ()
     palette: Palette = "model"
 
     def __post_init__(self) -> None:
         if not 0 <= self.opacity <= 1:
             raise ConfigError(f"opacity={self.opacity} is not possible; give 0 (image alone) to 1 (colors alone)")
-        if self.lines is not None and not 0 <= self.lines <= _WIDEST_LINE:
-            raise ConfigError(f"lines={self.lines} is not possible; give pixels, 0 (no lines) to {_WIDEST_LINE}")
+        if self.outline_width is not None and not 0 <= self.outline_width <= _WIDEST_LINE:
+            raise ConfigError(
+                f"outline_width={self.outline_width} is not possible; give pixels, 0 (no lines) to {_WIDEST_LINE}"
+            )
         for name, value, known in (("legend", self.legend, Legend), ("palette", self.palette, Palette)):
             if value not in get_args(known):
                 raise ConfigError(f"{name}={value!r} is unknown; choose of {', '.join(get_args(known))}")
@@ -67,7 +70,7 @@ class OverlayStyle:
             ConfigError: a name in ``classes`` is not among the labels.
         """
         self.require_known_classes(labels)
-        return [index for index, name in enumerate(labels.names) if self.classes and name not in self.classes]
+        return [index for index, name in enumerate(labels.names) if self.show_classes and name not in self.show_classes]
 
     def require_known_classes(self, labels: ClassTable) -> None:
         """Fail before anything is drawn.
@@ -75,7 +78,7 @@ class OverlayStyle:
         Raises:
             ConfigError: a name in ``classes`` is not among the labels.
         """
-        for name in self.classes:
+        for name in self.show_classes:
             if name not in labels.names:
                 lower = {known.lower(): known for known in labels.names}
                 near = [repr(lower[match]) for match in get_close_matches(name.lower(), lower, n=3)]

@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from caffe_oracle import basic_text, caffemodel, forward, old_caffemodel, random_weights, vgg_text
 from segnet.cli.commands.convert import run
-from segnet.cli.main import parse
+from segnet.cli.parser import parse
 from segnet.errors import ConfigError, ModelError, OutputError
 from segnet.labels import CAMVID, CAMVID12, PASCAL, SUN
 from segnet.models import checkpoint
@@ -116,7 +116,7 @@ def test_class_tables(
         (tmp_path / files[chosen][0]).write_text(files[chosen][1])
         chosen = str(tmp_path / files[chosen][0])
     weights, _ = caffe_files(tmp_path, classes)
-    run(weights, labels=chosen)
+    run(weights, classes=chosen)
     labels = checkpoint.load(tmp_path / "net.safetensors").labels
     assert labels.names == names
     assert ("note: the names of the 2 classes are not known" in capsys.readouterr().out) == (names[0] == "class0")
@@ -139,19 +139,19 @@ def test_a_damaged_class_table_is_refused(tmp_path: Path, content: str, told: st
     weights, _ = caffe_files(tmp_path, 2)
     (tmp_path / "data.yaml").write_text(content)
     with pytest.raises(ConfigError, match=f"data.yaml: {told}"):
-        run(weights, labels=str(tmp_path / "data.yaml"))
+        run(weights, classes=str(tmp_path / "data.yaml"))
     assert not (tmp_path / "net.safetensors").exists()
 
 
 def test_a_class_table_that_does_not_fit_is_refused(tmp_path: Path):
     weights, _ = caffe_files(tmp_path, 2)
     with pytest.raises(ModelError, match="the network has 2 classes but the class table 11"):
-        run(weights, labels="camvid")
+        run(weights, classes="camvid")
     with pytest.raises(ConfigError, match="nowhere: there is no such file or table; known are camvid, camvid12, sun"):
-        run(weights, labels="nowhere")
+        run(weights, classes="nowhere")
     (tmp_path / "names.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match=r"names\.txt: is no class table"):
-        run(weights, labels=str(tmp_path / "names.txt"))
+        run(weights, classes=str(tmp_path / "names.txt"))
     assert not (tmp_path / "net.safetensors").exists()
 
 
@@ -170,8 +170,8 @@ def test_vgg_becomes_weights_of_an_encoder(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_an_encoder_has_no_classes(tmp_path: Path):
-    with pytest.raises(ConfigError, match="is an encoder, which has no classes; leave --labels out"):
-        run(vgg_file(tmp_path), labels="camvid")
+    with pytest.raises(ConfigError, match="is an encoder, which has no classes; leave --classes out"):
+        run(vgg_file(tmp_path), classes="camvid")
 
 
 def test_files_of_two_nets_are_refused_and_nothing_is_written(tmp_path: Path):
@@ -202,11 +202,11 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path):
 
 
 def test_flags_reach_the_command(tmp_path: Path):
-    words = ["a.caffemodel", "--net", "a.prototxt", "--out", "a.safetensors", "--labels", "sun"]
+    words = ["a.caffemodel", "--net", "a.prototxt", "--out", "a.safetensors", "--classes", "sun"]
     positional, flags = parse("convert", run, words)
     assert positional == ["a.caffemodel"]
-    assert flags == {"net": Path("a.prototxt"), "out": Path("a.safetensors"), "labels": "sun"}
+    assert flags == {"net": Path("a.prototxt"), "out": Path("a.safetensors"), "classes": "sun"}
     positional, flags = parse("convert", run, words[:1])
-    assert flags == {"net": None, "out": None, "labels": None}
+    assert flags == {"net": None, "out": None, "classes": None}
     run(str(caffe_files(tmp_path)[0]))  # as the command line hands it over
     assert (tmp_path / "net.safetensors").is_file()

@@ -107,9 +107,9 @@ def test_points_are_paired_one_to_one_if_that_is_asked_for(
     camvid_root: Path, camvid: Source, model_file: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.json"
-    words = (str(camvid_root), "--model", str(model_file), "--boundary", "--matching", "--json", str(out))
+    words = (str(camvid_root), "--model", str(model_file), "--boundary", "--one-to-one", "--json", str(out))
     assert leave(*words, "--device", "cpu") == 0
-    meter = BoundaryMeter(camvid.labels, BoundaryConfig(matching=True))
+    meter = BoundaryMeter(camvid.labels, BoundaryConfig(one_to_one=True))
     evaluate(open_runtime(str(model_file), device="cpu"), camvid.dataset("val"), observe=meter.add)
     assert json.loads(out.read_text())["boundary"] == json.loads(json.dumps(meter.scores.to_dict()))
 
@@ -158,40 +158,40 @@ def test_samples_alone_score_the_mean(camvid_root: Path, camvid: Source, bayesia
 
 def test_size_is_the_size_that_is_scored(camvid_root: Path, model_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
-    words = (str(camvid_root), "--model", str(model_file), "--json", str(out), "--size", "24", "32")
+    words = (str(camvid_root), "--model", str(model_file), "--json", str(out), "--resize", "24", "32")
     assert leave(*words) == 0
     assert 0 < json.loads(out.read_text())["pixels"] <= 3 * 24 * 32
 
 
-@pytest.mark.parametrize("words", [("--longest", "20"), ("--scale", "1.5"), ("--flip",)], ids=str)
+@pytest.mark.parametrize("words", [("--max-size", "20"), ("--image-scale", "1.5"), ("--tta-flip",)], ids=str)
 def test_what_is_scored_is_what_predict_writes(
     camvid_root: Path, model_file: Path, tmp_path: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     chosen = ("--model", str(model_file), *words)
     assert leave(str(camvid_root), *chosen, "--json", str(tmp_path / "evaluated.json")) == 0
-    told = "labeled at another size than their own, as 'segnet predict' does" in capsys.readouterr().out
+    told = "predicted at another size than their own, as 'segnet predict' does" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="0"):
         main(["predict", str(camvid_root / "val"), *chosen, "--save", "mask", "--out", str(tmp_path)])
     with pytest.raises(SystemExit, match="0"):
         main(["score", str(tmp_path / "mask"), str(camvid_root), "--json", str(tmp_path / "s.json")])
     evaluated, scored = (json.loads((tmp_path / name).read_text()) for name in ("evaluated.json", "s.json"))
     assert evaluated["confusion"] == scored["confusion"]
-    assert told == ("labeled" in evaluated) == ("--flip" not in words)
+    assert told == ("inference" in evaluated) == ("--tta-flip" not in words)
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--longest", "-1"), "longest=-1 is not possible; give pixels; for any size --longest 0, or None"),
+        (("--max-size", "-1"), "=-1 is not possible; give pixels; for any size --"),
         (("--model", "TWO"), "knows 2 classes but"),
         (("--model", "nowhere.safetensors"), "nowhere.safetensors"),
         (("--split", "test"), "has no split 'test'; it has train, val"),
         (("--device", "gpu"), "device 'gpu' cannot be used"),
-        (("--precision", "int4"), "invalid choice: 'int4'"),
-        (("--size", "0", "32"), "size (0, 32) is not possible"),
+        (("--precision", "int4"), "'int4' is unknown; choose from auto, float32, bf16"),
+        (("--resize", "0", "32"), "size (0, 32) is not possible"),
         (("--samples", "8"), "toy was made without dropout"),
         (("--calibration", "--measure", "variance"), "gives no variance as it is used here, but entropy"),
-        (("--matching",), "--matching pairs boundary points; add --boundary"),
+        (("--one-to-one",), "--one-to-one matches boundary points; add --boundary"),
         (("--plot", "a.png"), "--plot draws the calibration; add --calibration"),
         (("--plot", "a.bmp", "--calibration"), "--plot a.bmp has another ending than .png, .svg or .pdf"),
     ],
@@ -224,11 +224,21 @@ def test_json_that_cannot_be_written_is_told(
     assert "cannot be written as a file" in capsys.readouterr().err
 
 
-def test_spoiled_images_are_scored_too(
+def test_corrupted_images_are_scored_too(
     camvid_root: Path, camvid: Source, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out.json"
-    words = ("--model", str(model_file), "--corrupt", "gray,half", "--json", str(out), "--device", "cpu", "--boundary")
+    words = (
+        "--model",
+        str(model_file),
+        "--corruptions",
+        "gray,half",
+        "--json",
+        str(out),
+        "--device",
+        "cpu",
+        "--boundary",
+    )
     assert leave(str(camvid_root), *words) == 0
     told, kept = capsys.readouterr().out, json.loads(out.read_text())
     assert list(kept["corrupted"]) == ["gray", "half"]
@@ -249,25 +259,25 @@ def test_what_is_resized_is_told_of_the_images_that_were(
     camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out.json"
-    words = ("--model", str(model_file), "--corrupt", "double,half", "--longest", "64", "--json", str(out))
+    words = ("--model", str(model_file), "--corruptions", "double,half", "--max-size", "64", "--json", str(out))
     assert leave(str(camvid_root), *words) == 0
     told, kept = capsys.readouterr().out, json.loads(out.read_text())
-    assert "labeled" not in kept
+    assert "inference" not in kept
     assert "another size" not in told
     assert kept["corrupted"]["double"]["resized"] == kept["images"]
     assert "resized" not in kept["corrupted"]["half"]
-    tiles = ("--tile", "128", "--overlap", "16", "--scale", "5")
+    tiles = ("--tile", "128", "--overlap", "16", "--image-scale", "5")
     assert leave(str(camvid_root), "--model", str(model_file), *tiles, "--json", str(out)) == 0
     images = kept["images"]
-    assert json.loads(out.read_text())["labeled"] == {
-        "resized": images, "tiled": images, "scale": 5.0, "tile": 128, "overlap": 16, "memory": 2.0,
+    assert json.loads(out.read_text())["inference"] == {
+        "resized": images, "tiled": images, "image_scale": 5.0, "tile": 128, "overlap": 16, "memory": 2.0,
     }  # fmt: skip
 
 
 def test_a_corruption_that_does_not_exist_is_told_before_anything_is_scored(
     camvid_root: Path, model_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert leave(str(camvid_root), "--model", str(model_file), "--corrupt", "fog") == 2
+    assert leave(str(camvid_root), "--model", str(model_file), "--corruptions", "fog") == 2
     told = capsys.readouterr()
-    assert "there is no corruption 'fog'; known are gray, night" in told.err
+    assert "'fog' is unknown; choose from gray, night" in told.err
     assert "mIoU" not in told.out

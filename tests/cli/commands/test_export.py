@@ -78,7 +78,7 @@ def test_the_table_names_every_image_and_the_exporters_are_silent(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--format", "tflite"), "invalid choice: 'tflite'"),
+        (("--format", "tflite"), "'tflite' is unknown; choose from onnx"),
         (("--format", "executorch"), "executorch takes images of one size; give it, as in --size 360 480"),
         (("--half", "--format", "torch"), "torch cannot keep filters in float16 here; leave --half out"),
         (("--samples", "4"), "samples are averaged as probabilities; add --output probabilities or --output mask"),

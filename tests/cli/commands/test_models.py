@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -56,8 +57,9 @@ def test_a_pipe_gets_whole_names_in_less_than_80_columns(
     assert set(list_models()) <= set(starts)
 
 
-def test_json_holds_exact_numbers(capsys: pytest.CaptureFixture[str]) -> None:
-    told = json.loads(printed(capsys, "--json"))
+def test_json_holds_exact_numbers(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    printed(capsys, "--json", str(tmp_path / "models.json"))
+    told = json.loads((tmp_path / "models.json").read_text())
     assert told["size"] == [360, 480]
     models = {model["name"]: model for model in told["models"]}
     assert list(models) == list_models()

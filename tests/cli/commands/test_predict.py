@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from segnet.cli.commands.predict import run
+from segnet.cli.flags import ModelFlags
 from segnet.cli.main import main
 from segnet.data.synthetic.scenes import render_scene
 from segnet.errors import DataError, OutputError
@@ -118,8 +119,14 @@ def test_samples_that_say_nothing_are_refused_before_anything_is_written(
 def test_opacity_0_shows_the_image_and_1_the_colors(model_file: Path, tmp_path: Path) -> None:
     source = image_file(tmp_path / "a.png")
     for opacity in (0.0, 1.0):
-        look = OverlayStyle(opacity=opacity)
-        run(str(source), model=str(model_file), out=tmp_path / f"{opacity}", save=["overlay", "color"], look=look)
+        style = OverlayStyle(opacity=opacity)
+        run(
+            str(source),
+            model=ModelFlags(model=str(model_file)),
+            out=tmp_path / f"{opacity}",
+            save=("overlay", "color"),
+            style=style,
+        )
     clear, full = (np.array(Image.open(tmp_path / f"{opacity}/overlay/a.png"))[:24, :32] for opacity in (0.0, 1.0))
     image, color = np.array(Image.open(source)), np.array(Image.open(tmp_path / "1.0/color/a.png"))
     for mixed, pure in ((clear, image), (full, color)):
@@ -191,7 +198,7 @@ def test_a_wrong_model_leaves_no_output_folder(tmp_path: Path) -> None:
 
 
 def test_longest_is_a_number_of_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert leave(image_file(tmp_path / "a.png"), "--longest", "-1", "--out", tmp_path / "out") == 2
+    assert leave(image_file(tmp_path / "a.png"), "--max-size", "-1", "--out", tmp_path / "out") == 2
     assert "longest=-1 is not possible" in capsys.readouterr().err
 
 
@@ -278,28 +285,28 @@ def test_timing_tells_four_figures(model_file: Path, tmp_path: Path, capsys: pyt
     source = image_file(tmp_path / "a.png")
     assert leave(source, "--model", model_file, "--out", tmp_path / "out", "--timing") == 0
     told = capsys.readouterr().out
-    assert all(word in told for word in ("imports ", "model ", "label and write ", "images/s"))
+    assert all(word in told for word in ("imports ", "model ", "prediction and writing ", "images/s"))
 
 
-def test_a_look_changes_what_is_seen_and_no_number(model_file: Path, tmp_path: Path) -> None:
+def test_a_style_changes_what_is_seen_and_no_number(model_file: Path, tmp_path: Path) -> None:
     source = image_file(tmp_path / "a.png", size=(64, 96))
     shown = CAMVID.names[
         int(np.bincount(Predictor.load(model_file)(np.array(Image.open(source))).mask.ravel()).argmax())
     ]
     words = (source, "--model", model_file, "--save", "mask,overlay,color,side")
-    flags = ("--palette", "colorblind", "--classes", f"{shown},Fence", "--legend", "none", "--lines", 0)
+    flags = ("--palette", "colorblind", "--show-classes", f"{shown},Fence", "--legend", "none", "--outline-width", 0)
     assert leave(*words, "--out", tmp_path / "plain") == 0
-    assert leave(*words, "--out", tmp_path / "look", *flags) == 0
+    assert leave(*words, "--out", tmp_path / "style", *flags) == 0
     mask = indices(tmp_path / "plain/mask/a.png")
-    np.testing.assert_array_equal(indices(tmp_path / "look/mask/a.png"), mask)
-    palette = np.array(Image.open(tmp_path / "look/mask/a.png").getpalette()).reshape(-1, 3)
+    np.testing.assert_array_equal(indices(tmp_path / "style/mask/a.png"), mask)
+    palette = np.array(Image.open(tmp_path / "style/mask/a.png").getpalette()).reshape(-1, 3)
     np.testing.assert_array_equal(palette[:11], CAMVID.colorblind().colors)
-    image, overlay = np.array(Image.open(source)), np.array(Image.open(tmp_path / "look/overlay/a.png"))
+    image, overlay = np.array(Image.open(source)), np.array(Image.open(tmp_path / "style/overlay/a.png"))
     assert overlay.shape == image.shape  # no legend
     hidden = ~np.isin(mask, [CAMVID.names.index(name) for name in (shown, "Fence")])
     np.testing.assert_array_equal((overlay == image).all(axis=2), hidden)
-    np.testing.assert_array_equal((np.array(Image.open(tmp_path / "look/color/a.png")) == 0).all(axis=2), hidden)
-    np.testing.assert_array_equal(np.array(Image.open(tmp_path / "look/side/a.png")), np.hstack([image, overlay]))
+    np.testing.assert_array_equal((np.array(Image.open(tmp_path / "style/color/a.png")) == 0).all(axis=2), hidden)
+    np.testing.assert_array_equal(np.array(Image.open(tmp_path / "style/side/a.png")), np.hstack([image, overlay]))
 
 
 @pytest.mark.parametrize(
@@ -317,9 +324,9 @@ def test_the_legend_stands_where_it_was_asked_for(
 
 LOOKS = [
     ("--opacity", "1.5", "opacity=1.5 is not possible; give 0 (image alone) to 1 (colors alone)"),
-    ("--lines", "-1", "lines=-1 is not possible; give pixels, 0 (no lines) to 100"),
+    ("--outline-width", "-1", "outline_width=-1 is not possible; give pixels, 0 (no lines) to 100"),
     ("--legend", "above", "'above'"),
-    ("--classes", "Car,Rode", "there is no class 'Rode'; did you mean 'Road'? known are Sky, Building"),
+    ("--show-classes", "Car,Rode", "there is no class 'Rode'; did you mean 'Road'? known are Sky, Building"),
 ]
 
 

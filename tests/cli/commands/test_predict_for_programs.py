@@ -64,7 +64,7 @@ def test_no_image_is_left_out_because_it_is_large(model_file: Path, tmp_path: Pa
     """One that would be read in parts is held in memory for the records."""
     source = images(tmp_path / "in", 1)
     Image.fromarray(render_scene(1, size=(600, 800))[0]).save(source / "large.png")
-    words = ("--model", model_file, "--save", "mask", "--scale", 1, "--overlap", 16, "--memory", 0.04)
+    words = ("--model", model_file, "--save", "mask", "--image-scale", 1, "--overlap", 16, "--memory", 0.04)
     assert leave(source, *words, "--out", tmp_path / "parts") == 0
     assert leave(source, *words, "--out", tmp_path / "whole", "--records", tmp_path / "a.jsonl") == 0
     assert [line["name"] for line in lines(tmp_path / "a.jsonl")] == ["0", "large"]
@@ -77,7 +77,7 @@ def test_an_image_too_wide_for_the_memory_does_not_stop_the_others(
 ) -> None:
     source = images(tmp_path / "in", 1)
     Image.fromarray(np.zeros((500, 4000, 3), dtype=np.uint8)).save(source / "-wide.png")
-    words = ("--model", model_file, "--save", "mask", "--scale", 1, "--overlap", 32, "--memory", 0.01)
+    words = ("--model", model_file, "--save", "mask", "--image-scale", 1, "--overlap", 32, "--memory", 0.01)
     assert leave(source, *words, "--out", tmp_path / "out") == 2
     assert "-wide.png: memory=0.01 GB is too little for an image 4000 pixels wide" in caplog.text
     assert "1 of 2 images labeled" in capsys.readouterr().out
@@ -112,17 +112,17 @@ class Masks(FileRuntime):
         return [np.zeros((len(image), *image.shape[2:]), dtype=np.uint8)]
 
 
-def test_a_model_of_masks_alone_gives_records_without_confidence(
+def test_a_model_of_class_indices_only_gives_records_without_confidence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     runtime = Masks(Path("toy.onnx"), ModelInfo(name="toy", labels=CAMVID, output="mask"))
-    monkeypatch.setattr("segnet.inference.predictor.open_runtime", lambda *_, **__: runtime)
+    monkeypatch.setattr("segnet.runtimes.protocol.open_runtime", lambda *_, **__: runtime)
     source = images(tmp_path / "in", 2)
     with caplog.at_level("INFO"):
-        assert predict.run(str(source), out=tmp_path / "out", records=tmp_path / "a.jsonl", save=["mask"]) == 0
+        assert predict.run(str(source), out=tmp_path / "out", records=tmp_path / "a.jsonl", save=("mask",)) == 0
     assert [line["confidence"] for line in lines(tmp_path / "a.jsonl")] == [None, None]
     assert [record.message for record in caplog.records] == [
-        "segnet: this model gives masks alone, so the records have no confidence"
+        "segnet: this model outputs class indices only, so the records have no confidence"
     ]
 
 

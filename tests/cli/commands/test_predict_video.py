@@ -43,7 +43,7 @@ def test_a_video_becomes_an_overlay_movie(model_file: Path, tmp_path: Path, caps
 
 def test_out_names_the_movie_and_flags_choose_frames(model_file: Path, tmp_path: Path) -> None:
     source, out = write_clip(tmp_path / "clip.mp4", 12), tmp_path / "short.webm"
-    words = ("--save", "side", "--start", "0.08", "--end", "0.4", "--every", "2", "--smooth", "0.8", "--flicker")
+    words = ("--save", "side", "--start", "0.08", "--end", "0.4", "--every", "2", "--smoothing", "0.8", "--flicker")
     assert leave(source, "--model", model_file, "--out", out, *words) == 0
     found = decoded(out)
     assert [round(1000 * time) for time, _ in found] == [0, 80, 160, 240]
@@ -62,7 +62,18 @@ def test_masks_of_a_video_are_numbers_and_frames_are_images(model_file: Path, tm
 
 def test_flags_of_the_look_reach_frames_and_movies(model_file: Path, tmp_path: Path) -> None:
     source = write_clip(tmp_path / "clip.mp4", 2)
-    words = (source, "--model", model_file, "--classes", "Fence", "--opacity", "1", "--lines", "0", "--legend")
+    words = (
+        source,
+        "--model",
+        model_file,
+        "--show-classes",
+        "Fence",
+        "--opacity",
+        "1",
+        "--outline-width",
+        "0",
+        "--legend",
+    )
     assert leave(*words, "none", "--out", tmp_path / "a", "--frames") == 0
     assert leave(*words, "below", "--out", tmp_path / "b.mp4") == 0
     image, fence = decoded(source)[0][1], CAMVID.names.index("Fence")
@@ -174,7 +185,7 @@ def test_a_source_that_brings_nothing_is_told_in_a_line(
         (["--frames"], "is one movie"),
         (["IMAGE"], "is one movie"),
         (["--codec", "h264"], "cannot hold h264"),
-        (["--smooth", "1"], "smooth=1.0 is not possible"),
+        (["--smoothing", "1"], "smoothing=1.0 is not possible"),
         (["--show"], "show needs"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from segnet.cli.commands.recalibrate import run
-from segnet.cli.main import parse
+from segnet.cli.parser import parse
 from segnet.data.layouts import Source
 from segnet.errors import SegNetError
 from segnet.labels import ClassTable
@@ -48,7 +48,7 @@ def test_labels_and_provenance_are_kept_and_scores_are_not(
     old: Path, camvid_root: Path, tmp_path: Path, five_labels: ClassTable
 ) -> None:
     out = tmp_path / "new" / "mine.safetensors"
-    words = ("--split", "val", "--batch", "2", "--size", "24", "32", "--device", "cpu")
+    words = ("--split", "val", "--batch", "2", "--resize", "24", "32", "--device", "cpu")
     call(str(old), str(camvid_root), "--out", str(out), *words)
     kept = checkpoint.load(out)
     assert kept.labels == five_labels
@@ -56,7 +56,7 @@ def test_labels_and_provenance_are_kept_and_scores_are_not(
     assert kept.provenance == {
         "data": "elsewhere",
         "epoch": 3,
-        "recalibrated": {"data": str(camvid_root), "split": "val", "images": 3, "batch": 2, "size": [24, 32]},
+        "recalibrated": {"data": str(camvid_root), "split": "val", "images": 3, "batch": 2, "resize": [24, 32]},
     }
 
 
@@ -64,7 +64,7 @@ def test_a_bundled_model_is_written_to_the_current_folder(
     camvid_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    call("segnet_basic", str(camvid_root), "--size", "24", "32")
+    call("segnet_basic", str(camvid_root), "--resize", "24", "32")
     assert [path.name for path in tmp_path.iterdir()] == ["segnet_basic-recalibrated.safetensors"]
 
 
@@ -75,8 +75,8 @@ def test_a_bundled_model_is_written_to_the_current_folder(
         (("OLD", "nowhere"), "nowhere: there is no such data set"),
         (("OLD", "DATA", "--split", "test"), "has no split 'test'; it has train, val"),
         (("OLD", "DATA", "--batch", "0"), "batch=0 is not possible"),
-        (("OLD", "DATA", "--size", "0", "32"), "size (0, 32) is not possible"),
-        (("OLD", "DATA", "--size", "1", "1", "--batch", "1"), "encoder.stages.0.0.bn would see a single value"),
+        (("OLD", "DATA", "--resize", "0", "32"), "size (0, 32) is not possible"),
+        (("OLD", "DATA", "--resize", "1", "1", "--batch", "1"), "encoder.stages.0.0.bn would see a single value"),
         (("OLD", "DATA", "--device", "gpu"), "device 'gpu' cannot be used"),
         (("OLD", "DATA", "--out", "folder"), "folder is no name for a model file"),
         (("OLD", "DATA", "--out", "OLD/new.safetensors"), "new.safetensors cannot be written"),

@@ -55,7 +55,7 @@ def test_truth_against_itself_is_one_everywhere(camvid_root: Path, camvid: Sourc
     if way == "colors":
         folder = write(tmp_path / "found", truths(camvid), colors=True)
     if way == "a folder of label maps alone":
-        truth, words = camvid_root / "valannot", ["--labels", "camvid", "--void", "11"]
+        truth, words = camvid_root / "valannot", ["--classes", "camvid", "--ignore-index", "11"]
     kept = scored(tmp_path / "scores.json", folder, truth, "--boundary", *words)
     for name in ("global_accuracy", "class_average", "miou", "frequency_weighted_iou"):
         assert kept[name] == 1.0
@@ -134,19 +134,19 @@ def test_points_are_paired_one_to_one_if_that_is_asked_for(
     folder = write(tmp_path / "p", {name: np.roll(mask, 1, axis=0) for name, mask in masks.items()})
     near = scored(tmp_path / "near.json", folder, camvid_root, "--boundary")["boundary"]
     capsys.readouterr()
-    paired = scored(tmp_path / "paired.json", folder, camvid_root, "--boundary", "--matching")["boundary"]
+    paired = scored(tmp_path / "paired.json", folder, camvid_root, "--boundary", "--one-to-one")["boundary"]
     assert "of the diagonal, one to one; mean" in capsys.readouterr().out
-    meter = BoundaryMeter(camvid.labels, BoundaryConfig(matching=True))
+    meter = BoundaryMeter(camvid.labels, BoundaryConfig(one_to_one=True))
     for name, mask in masks.items():
         meter.add(name, np.roll(mask, 1, axis=0), mask)
     assert paired == json.loads(json.dumps(meter.scores.to_dict()))
     assert paired["bf_paper"] <= near["bf_paper"]
-    assert (paired["settings"]["matching"], near["settings"]["matching"]) == (True, False)
+    assert (paired["settings"]["one_to_one"], near["settings"]["one_to_one"]) == (True, False)
 
 
 def test_a_folder_of_label_maps_has_no_split(camvid_root: Path, camvid: Source, tmp_path: Path) -> None:
     truth = write(tmp_path / "t", truths(camvid))
-    assert scored(tmp_path / "a.json", truth, truth, "--labels", "camvid")["split"] is None
+    assert scored(tmp_path / "a.json", truth, truth, "--classes", "camvid")["split"] is None
     assert scored(tmp_path / "b.json", truth, camvid_root)["split"] == "val"
 
 
@@ -179,9 +179,9 @@ def test_the_page_shows_the_worst_images_with_their_images(camvid_root: Path, ca
         tmp_path / "scores.json",
         found,
         camvid_root / "valannot",
-        "--labels",
+        "--classes",
         "camvid",
-        "--void",
+        "--ignore-index",
         "11",
         "--html",
         str(page),
@@ -196,11 +196,11 @@ def test_the_page_shows_the_worst_images_with_their_images(camvid_root: Path, ca
         (("FOUND", "nowhere"), "nowhere: there is no such data set"),
         (("FOUND", "ROOT", "--split", "test"), "has no split 'test'; it has train, val"),
         (("FOUND", "FOUND"), "label maps alone do not say which classes they mean"),
-        (("FOUND", "FOUND", "--labels", "nowhere"), "nowhere: there is no such file or table"),
-        (("FOUND", "ROOT", "--void", "70000", "--partial"), "void value 70000 is not possible"),
+        (("FOUND", "FOUND", "--classes", "nowhere"), "nowhere: there is no such file or table"),
+        (("FOUND", "ROOT", "--ignore-index", "70000", "--partial"), "void value 70000 is not possible"),
         (("FOUND", "ROOT", "--workers", "-1"), "neither may be negative"),
-        (("FOUND", "ROOT", "--encoding", "guess"), "invalid choice: 'guess'"),
-        (("FOUND", "ROOT", "--matching"), "--matching pairs boundary points; add --boundary"),
+        (("FOUND", "ROOT", "--encoding", "guess"), "'guess' is unknown; choose from auto, numbers, colors"),
+        (("FOUND", "ROOT", "--one-to-one"), "--one-to-one matches boundary points; add --boundary"),
         (("FOUND", "IMAGE"), "is one image; give the folder that holds all masks, or a data set"),
         (("nowhere", "ROOT"), "nowhere: there is no such folder"),
         (("FOUND", "ROOT", "--partial", "--encoding", "colors"), "color (0, 0, 1) on"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from segnet.cli.commands.temperature import run
-from segnet.cli.main import parse
+from segnet.cli.parser import parse
 from segnet.data.layouts import Source
 from segnet.errors import SegNetError
 from segnet.labels import CAMVID
@@ -41,7 +41,7 @@ def test_a_new_file_beside_the_old_one_has_the_divided_last_layer(
         torch.testing.assert_close(other[name], wanted, msg=name)
     assert capsys.readouterr().out.splitlines() == [
         f"temperature {found.value:.3f}: NLL {found.nll_before:.4f} -> {found.nll_after:.4f} on {found.pixels} pixels",
-        "this is the end of what is tried, 0.25 to 8: its probabilities say little of these images",
+        "this is the end of the tried range, 0.25 to 8; the probabilities fit these images badly",
         str(new),
     ]
     kept = checkpoint.load(new)
@@ -55,7 +55,7 @@ def test_a_bundled_model_is_written_to_the_current_folder(
     camvid_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    call("segnet_basic", str(camvid_root), "--size", "24", "32")
+    call("segnet_basic", str(camvid_root), "--resize", "24", "32")
     assert [path.name for path in tmp_path.iterdir()] == ["segnet_basic-temperature.safetensors"]
 
 

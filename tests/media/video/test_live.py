@@ -86,7 +86,7 @@ def test_a_live_movie_holds_what_was_labeled_and_latency_is_told(tmp_path: Path)
 def test_a_stream_that_breaks_off_is_connected_to_again_and_then_given_up(tmp_path: Path) -> None:
     data = write_clip(tmp_path / "a.ts", 4).read_bytes()
     with serving(streams(data, times=2)) as address:
-        config = VideoConfig(patience=0.05)
+        config = VideoConfig(reconnect_timeout=0.05)
         tally = segment_video(predictor(), f"{address}/live", tmp_path / "b.mp4", config=config)
     assert tally.reconnects == 1
     assert 6 <= tally.frames + tally.dropped <= 8  # a break takes along what the decoder kept

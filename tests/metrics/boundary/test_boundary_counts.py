@@ -18,7 +18,7 @@ from segnet.metrics.boundary.counts import BoundaryConfig, boundary_counts
 from segnet.metrics.boundary.outlines import bits_of, outlines
 
 IGNORED = BoundaryConfig(ignored_regions="ignored")
-ONE_TO_ONE = BoundaryConfig(matching=True)
+ONE_TO_ONE = BoundaryConfig(one_to_one=True)
 
 sizes = st.tuples(st.integers(1, 8), st.integers(1, 8))
 pixels = st.sampled_from([0, 1, 2, IGNORE_INDEX])
@@ -53,14 +53,14 @@ def test_counts_equal_loops_over_all_pairs_of_points(masks, tolerance, void):
 @settings(max_examples=60, deadline=None)
 def test_matching_finds_as_many_pairs_as_a_search_by_hand(masks, tolerance):
     predicted, truth = masks
-    counts = boundary_counts(predicted, truth, 3, BoundaryConfig(tolerance=tolerance, matching=True))
+    counts = boundary_counts(predicted, truth, 3, BoundaryConfig(tolerance=tolerance, one_to_one=True))
     for index, row in enumerate(counts.tolist()):
         found, true = by_loops.outline(predicted, index), by_loops.outline(truth, index)
         pairs = by_loops.most_pairs(found, true, tolerance * float(np.hypot(*truth.shape)))
         assert row == [pairs, len(found), pairs, len(true)]
 
 
-@given(pairs, st.sampled_from([BoundaryConfig(tolerance=0.2), BoundaryConfig(tolerance=0.2, matching=True)]))
+@given(pairs, st.sampled_from([BoundaryConfig(tolerance=0.2), BoundaryConfig(tolerance=0.2, one_to_one=True)]))
 @settings(max_examples=60, deadline=None)
 def test_to_swap_prediction_and_truth_swaps_the_sides_and_to_transpose_changes_nothing(masks, config):
     predicted, truth = masks
@@ -73,7 +73,7 @@ def test_to_swap_prediction_and_truth_swaps_the_sides_and_to_transpose_changes_n
 @settings(max_examples=60, deadline=None)
 def test_one_to_one_never_finds_more_and_a_wider_tolerance_never_less(masks):
     free, wide = (boundary_counts(*masks, 3, BoundaryConfig(tolerance=tolerance)) for tolerance in (0.15, 0.3))
-    alone = boundary_counts(*masks, 3, BoundaryConfig(tolerance=0.15, matching=True))
+    alone = boundary_counts(*masks, 3, BoundaryConfig(tolerance=0.15, one_to_one=True))
     assert (alone <= free).all()
     assert (free <= wide).all()
 
@@ -178,8 +178,8 @@ def test_other_numbers_than_bytes_are_refused(kinds: tuple[type, type]):
         ({"radii": (2, float("inf"))}, "tolerance or radius of inf is not possible"),
         ({"ignored_regions": "class"}, "ignored_regions='class' is not known; give 'border' or 'ignored'"),
         (
-            {"ignored_regions": "ignored", "matching": True},
-            "matching has no single answer with ignored_regions='ignored'",
+            {"ignored_regions": "ignored", "one_to_one": True},
+            "one_to_one has no single answer with ignored_regions='ignored'",
         ),
     ],
 )

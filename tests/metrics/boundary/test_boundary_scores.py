@@ -98,7 +98,7 @@ def test_a_class_that_is_never_predicted_has_no_precision_and_an_f1_of_0():
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
 @pytest.mark.parametrize(
-    "config", [WIDE, BoundaryConfig(), BoundaryConfig(ignored_regions="ignored"), BoundaryConfig(matching=True)]
+    "config", [WIDE, BoundaryConfig(), BoundaryConfig(ignored_regions="ignored"), BoundaryConfig(one_to_one=True)]
 )
 def test_truth_against_itself_is_one(convention, config: BoundaryConfig):
     truths = [(name, predicted, predicted) for name, predicted, _ in map(image, range(5))]
@@ -234,7 +234,7 @@ def test_scores_go_to_json_with_nothing_in_place_of_nan():
     edge = flat.copy()
     edge[:, 4:] = 1
     table = json.loads(json.dumps(scores_of([("a", edge, edge), ("b", flat, flat)]).to_dict(), allow_nan=False))
-    assert table["settings"] == {"tolerance": 0.1, "ignored_regions": "border", "matching": False, "radii": [1, 3]}
+    assert table["settings"] == {"tolerance": 0.1, "ignored_regions": "border", "one_to_one": False, "radii": [1, 3]}
     assert (table["images"], table["bf_paper"], table["bf_script"]) == (2, 1.0, 1.0)
     assert table["left_out_paper"] == table["left_out_script"] == ["b"]
     assert table["per_class"]["sky"] == {"bf_paper": 1, "bf_script": 1, "precision": 1, "recall": 1, "images": 1}

@@ -1,4 +1,4 @@
-"""segnet benchmark: how fast models are, how much memory they take, and how good they are."""
+"""segnet benchmark: measures latency, memory and scores of models."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +16,6 @@ from segnet.errors import ConfigError
 
 if TYPE_CHECKING:
     from segnet.benchmark.measure import Candidate, Measured
-    from segnet.cli.console import ProgressBar
 
 __all__ = ["run"]
 
@@ -27,10 +27,10 @@ _SIZE = re.compile(r"(\d+)x(\d+)")
 
 def run(
     *model: str,
-    sizes: list[str] = ["360x480"],  # noqa: B006
-    precision: list[Literal["float32", "bf16"]] = ["float32"],  # noqa: B006
+    sizes: tuple[str, ...] = ("360x480",),
+    precision: tuple[Literal["float32", "bf16"], ...] = ("float32",),
     compiled: bool = False,
-    rivals: list[Rival] = [],  # noqa: B006
+    baselines: tuple[Rival, ...] = (),
     rounds: int = 5,
     images: int = 4,
     threads: int = 0,
@@ -42,37 +42,39 @@ def run(
     json: Path | None = None,
     plot: Path | None = None,
 ) -> None:
-    """Time models by turns, each in a process of its own, from an image in memory to its mask.
+    """Measure latency and memory of models by turns, each in a process of its own, from an image to its mask.
 
     Args:
-        *model: model files of any kind, bundled models, or names of models, whose weights are then random; none takes
-            the bundled segnet_light.
-        sizes: of the image, each HEIGHTxWIDTH.
-        precision: for models in PyTorch and OpenVINO; a file that was exported in another keeps it.
-        compiled: torch.compile models in PyTorch as well.
-        rivals: textbook (the first named model as it is usually written), textbook_compiled, textbook_onnx (its own
-            export in ONNX Runtime), unet_vgg16, segformer_b0 (of segmentation_models_pytorch), all with random weights.
-        rounds: how many turns each has.
-        images: per turn.
-        threads: for each; 0: as many as its library takes.
-        limit: seconds that the images of each may take in all; a slow model has fewer, but one at least.
-        verify: first check that exported files predict the same classes here as where they were exported, on packaged
-            reference images, in float32 or as they are quantized.
-        data: labeled images to score the models on as well: a folder, a pair list, a data.yaml.
-        split: of the data: train, val or test.
-        score_limit: seconds; a model that would take longer for the data has no score here.
-        json: write all figures, with machine and versions, to this file.
-        plot: draw mIoU against latency, or latency alone, into this image (.png, .svg).
+        *model: Model files of any kind, bundled models, or names of models with random weights. Default: the bundled
+            segnet_light.
+        sizes: Sizes of the image in pixels, each HEIGHTxWIDTH, with commas between.
+        precision: Precision of models in PyTorch and OpenVINO; an exported file keeps its own.
+        compiled: Measure PyTorch models also after torch.compile.
+        baselines: Baselines with random weights: textbook is the usual implementation of the first named model,
+            textbook_compiled the same after torch.compile, textbook_onnx its export in ONNX Runtime; unet_vgg16 and
+            segformer_b0 come from segmentation_models_pytorch. Default: none.
+        rounds: Number of turns of each model. Raise it on a busy machine.
+        images: Number of images per turn.
+        threads: Number of CPU threads. Default: 0, the choice of the runtime. Lower it to leave cores to other
+            programs.
+        limit: Maximum time in seconds for the images of each model. A slow model runs fewer images, but at least one.
+        verify: Check first, on packaged reference images, that exported files predict the same classes here as where
+            they were exported.
+        data: Labeled images to score the models on: a folder, a pair list or a data.yaml. Default: no scores.
+        split: Split of the data set: train, val or test.
+        score_limit: Maximum time in seconds to score a model on --data. A slower model gets no score.
+        json: Path of a JSON file of all figures, with hardware and versions. Default: no file.
+        plot: Path of a figure of mIoU against latency, or of latency only (.png, .svg, .pdf). Default: no figure.
     """
     from segnet.benchmark.measure import measure
 
     _verify([name for name in dict.fromkeys(model) if not _in_torch(name)], threads, always=verify)
-    candidates = _candidates(model or ("segnet_light",), sizes, precision, rivals, compiled=compiled)
+    candidates = _candidates(model or ("segnet_light",), sizes, precision, baselines, compiled=compiled)
     rows = measure(candidates, rounds=rounds, images=images, threads=threads, limit=limit)
     own = [candidate for candidate in candidates if candidate.rival is None]
     scores = {} if data is None else _scores(own, data, split, threads=threads, limit=score_limit)
     _print(rows, scores)
-    _explain(rows, asked=rounds * images, limit=limit)
+    _print_missing(rows, asked=rounds * images, limit=limit)
     if json is not None:
         settings = {"data": data, "split": split, "rounds": rounds, "images": images, "threads": threads}
         _write(json, rows, scores, **settings, limit=limit, score_limit=score_limit)
@@ -83,27 +85,33 @@ def run(
 
 
 def _candidates(
-    models: tuple[str, ...], sizes: list[str], precisions: list[Any], rivals: list[Any], *, compiled: bool
+    models: Sequence[str],
+    sizes: Sequence[str],
+    precisions: Sequence[str],
+    baselines: Sequence[Rival],
+    *,
+    compiled: bool,
 ) -> list[Candidate]:
-    """Every combination that makes sense, each once."""
+    """Every combination that can run, each once."""
     from segnet.benchmark.measure import Candidate
 
     copied = Path(models[0]).stem
-    _check_rivals(copied, rivals)
-    found = []
+    _check_baselines(copied, baselines)
+    candidates = []
     for size in map(_size, sizes):
         for name in models:
             in_torch = _in_torch(name)
             kinds = precisions if in_torch or name.endswith(".xml") else ["float32"]
-            found += [Candidate(model=name, precision=kind, size=size) for kind in kinds]
+            candidates += [Candidate(model=name, precision=kind, size=size) for kind in kinds]
             if compiled and in_torch:
-                found += [Candidate(model=name, precision=kind, size=size, compiled=True) for kind in kinds]
-        found += [Candidate(model=copied, rival=rival, size=size) for rival in rivals]
-    return found
+                candidates += [Candidate(model=name, precision=kind, size=size, compiled=True) for kind in kinds]
+        candidates += [Candidate(model=copied, rival=baseline, size=size) for baseline in baselines]
+    return candidates
 
 
-def _check_rivals(copied: str, rivals: list[Any]) -> None:
-    if any(rival.startswith("textbook") for rival in rivals):
+def _check_baselines(copied: str, baselines: Sequence[Rival]) -> None:
+    """Refuse a reference implementation of a model that has none, before anything runs."""
+    if any(baseline.startswith("textbook") for baseline in baselines):
         from segnet.benchmark.baselines import copied_config
 
         copied_config(copied)
@@ -133,42 +141,39 @@ def _size(text: str) -> tuple[int, int]:
 
 
 class _TooLongError(Exception):
-    """Scoring would take longer than it may."""
+    """Scoring would take longer than its limit."""
 
 
 def _scores(
     candidates: list[Candidate], data: str, split: str, *, threads: int, limit: float
 ) -> dict[tuple[str, str], float]:
-    """mIoU by model and precision, at the data's own size; without those that would take longer than the limit."""
-    from segnet.cli.console import ProgressBar
+    """mIoU by model and precision, at the data's own size; models that exceed the limit are left out."""
     from segnet.data.layouts import open_source
     from segnet.inference.evaluation import check_same_classes, evaluate
     from segnet.runtimes.protocol import open_runtime
+    from segnet.system.progress import progress_bar
 
-    source, found = open_source(data), {}
+    source, scores = open_source(data), {}
     for name, precision in dict.fromkeys(candidate.kind for candidate in candidates):
         runtime = open_runtime(name, precision=precision, threads=threads)
         dataset = source.dataset(split, channels=runtime.info.channels)
         check_same_classes(runtime.info.labels, dataset.labels, model=name, data=data)
-        bar = ProgressBar(f"{name} on {split}")
-        bar.start(total=len(dataset))
         try:
-            progress = partial(_advance, bar, limit, time.perf_counter())
-            found[name, precision] = evaluate(runtime, dataset, workers=1, progress=progress).miou
+            with progress_bar(f"{name} on {split}", len(dataset)) as progress:
+                limited = partial(_advance, progress, limit, time.perf_counter())
+                scores[name, precision] = evaluate(runtime, dataset, workers=1, progress=limited).miou
         except _TooLongError as error:
             log.warning("%s in %s has no score: %s", name, precision, error)
-        finally:
-            bar.stop()
-    return found
+    return scores
 
 
-def _advance(bar: ProgressBar, limit: float, started: float, done: int, total: int) -> None:
-    """Go on, unless the images so far, once they have taken a tenth of the limit, show that it is too short."""
-    bar.advance()
-    taken = time.perf_counter() - started
-    if taken > limit / 10 and taken / done * total > limit:
+def _advance(progress: Callable[[int, int], None], limit: float, started: float, done: int, total: int) -> None:
+    """Report progress; stop where the images so far, after a tenth of the limit, show that it is too short."""
+    progress(done, total)
+    seconds = time.perf_counter() - started
+    if seconds > limit / 10 and seconds / done * total > limit:
         raise _TooLongError(
-            f"{total} images would take {taken / done * total:.0f} s, longer than --score-limit {limit:g}; "
+            f"{total} images would take {seconds / done * total:.0f} s, longer than --score-limit {limit:g}; "
             "give a larger one, or score the model by 'segnet evaluate'"
         )
 
@@ -198,17 +203,17 @@ def _print(rows: list[Measured], scores: dict[tuple[str, str], float]) -> None:
             _shown(miou, ".4f"),
         )
     Console(width=None if Console().is_terminal else 120).print(table)
-    print("peak: share of what a matrix product in the same precision does here; MB: growth of the resident memory")
+    print("peak: share of the speed of a matrix product in the same precision; MB: growth of the resident memory")
 
 
-def _explain(rows: list[Measured], *, asked: int, limit: float) -> None:
-    """Tell what is missing in the table, and why."""
+def _print_missing(rows: list[Measured], *, asked: int, limit: float) -> None:
+    """Print what is missing in the table, and why."""
     for reason in dict.fromkeys(row.no_peak for row in rows if row.no_peak):
         print(f"no peak: {reason}")
     for row in rows:
         if row.timed < asked:
             name = f"{row.candidate.label} in {row.candidate.precision}"
-            print(f"{name}: {row.timed} of {asked} images in {limit:g} s; --limit gives it more")
+            print(f"{name}: {row.timed} of {asked} images in {limit:g} s; raise --limit for more")
 
 
 def _shown(value: float | None, form: str) -> str:
@@ -220,6 +225,6 @@ def _write(path: Path, rows: list[Measured], scores: dict[tuple[str, str], float
     from segnet.system.hardware import about
 
     table = [{**row.to_dict(), "miou": None if row.candidate.rival else scores.get(row.candidate.kind)} for row in rows]
-    told = {**about("segnet", "torch", "onnxruntime", "openvino"), **settings, "rows": table}
+    figures = {**about("segnet", "torch", "onnxruntime", "openvino"), **settings, "rows": table}
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

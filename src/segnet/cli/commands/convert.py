@@ -1,4 +1,4 @@
-"""segnet convert: a model of Caffe's becomes one of ours."""
+"""segnet convert: converts models of Caffe to model files."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _LICENCE = (
 )
 
 
-def run(weights: Path, /, *, net: Path | None = None, out: Path | None = None, labels: str | None = None) -> None:
-    """Convert Caffe's SegNet (.caffemodel, .prototxt) to a model file, or Caffe's VGG to weights of an encoder.
+def run(weights: Path, /, *, net: Path | None = None, out: Path | None = None, classes: str | None = None) -> None:
+    """Convert a SegNet model of Caffe to a model file, or a VGG model of Caffe to weights of an encoder.
 
     Args:
-        weights: the .caffemodel.
-        net: the .prototxt that belongs to it; left out, the description inside the .caffemodel is used.
-        out: the file to write; left out, it is named as the .caffemodel is, with .safetensors at the end.
-        labels: the class table: camvid, camvid12, sun, pascal, a data.yaml, or a file of one name per line; left out,
-            it is chosen by the number of classes.
+        weights: Weights of Caffe (.caffemodel).
+        net: Network description of Caffe (.prototxt). Default: the description inside the weights.
+        out: Path of the new model file. Default: WEIGHTS with the suffix .safetensors.
+        classes: Class table: camvid, camvid12, sun, pascal, a data.yaml, or a file of one name per line. Default: the
+            table with this number of classes.
     """
     from segnet.caffe import conversion
     from segnet.caffe.files import read_description, read_weights
@@ -38,45 +38,45 @@ def run(weights: Path, /, *, net: Path | None = None, out: Path | None = None, l
     if out.suffix != ".safetensors":
         raise ConfigError(f"--out {out} has another ending than .safetensors; give a name that ends so")
     blobs = read_weights(weights)
-    described = blobs if net is None else read_description(net)
-    if conversion.is_segnet(described):
-        _save(conversion.convert(blobs, described, name=f"{weights.stem}-caffe"), weights, net, out, labels)
-    elif labels is not None:
-        raise ConfigError(f"{weights} is an encoder, which has no classes; leave --labels out")
+    description = blobs if net is None else read_description(net)
+    if conversion.is_segnet(description):
+        _save(conversion.convert(blobs, description, name=f"{weights.stem}-caffe"), weights, net, out, classes)
+    elif classes is not None:
+        raise ConfigError(f"{weights} is an encoder, which has no classes; leave --classes out")
     else:
         _save_encoder(blobs, out)
 
 
-def _save(found: Conversion, weights: Path, net: Path | None, out: Path, labels: str | None) -> None:
+def _save(converted: Conversion, weights: Path, net: Path | None, out: Path, classes: str | None) -> None:
     from segnet.models import checkpoint
 
-    config = found.model.config
-    table, note = _labels(labels, config.classes)
+    config = converted.model.config
+    table, note = _class_table(classes, config.classes)
     provenance = {
         "converted_from": "Caffe",
         "weights": weights.name,
         "net": "inside the weights" if net is None else net.name,
-        "batch_norm": _batch_norm(found),
+        "batch_norm": _batch_norm(converted),
         "licence": _LICENCE,
     }
-    checkpoint.save(found.model, table, out, provenance=provenance)
-    parameters = sum(parameter.numel() for parameter in found.model.parameters())
+    checkpoint.save(converted.model, table, out, provenance=provenance)
+    parameters = sum(parameter.numel() for parameter in converted.model.parameters())
     print(f"{out}: {config.name}, {config.classes} classes, {parameters:,} parameters")
     print(f"batch norm: {provenance['batch_norm']}")
-    for line in (*note, *found.notes):
+    for line in (*note, *converted.notes):
         print(f"note: {line}")
-    if found.batch_norm == "unfolded":
+    if converted.batch_norm == "unfolded":
         print(f"warning: the statistics are missing and the masks wrong until you run: segnet recalibrate {out} DATA")
     print(f"licence: {_LICENCE}")
 
 
-def _batch_norm(found: Conversion) -> str:
-    told = {
+def _batch_norm(converted: Conversion) -> str:
+    words = {
         "folded": "folded, the statistics are in scale and shift",
         "unfolded": "a snapshot of the solver; the statistics are missing",
         "absorbed": "absorbed by the convolutions",
     }
-    return f"{told[found.batch_norm]} ({found.reason})"
+    return f"{words[converted.batch_norm]} ({converted.reason})"
 
 
 def _save_encoder(blobs: Net, out: Path) -> None:
@@ -88,8 +88,8 @@ def _save_encoder(blobs: Net, out: Path) -> None:
     print(f"use it with: segnet train DATA --model segnet --encoder-weights {out}")
 
 
-def _labels(chosen: str | None, classes: int) -> tuple[ClassTable, tuple[str, ...]]:
-    """The class table, and a note if it was made up."""
+def _class_table(chosen: str | None, classes: int) -> tuple[ClassTable, tuple[str, ...]]:
+    """The class table, and a note if its names are not known."""
     from segnet.data.class_tables import TABLES, open_labels
     from segnet.labels import SUN, ClassTable
 
@@ -100,5 +100,5 @@ def _labels(chosen: str | None, classes: int) -> tuple[ClassTable, tuple[str, ..
     for table in tables.values():
         if table.classes == classes:
             return table, ()
-    made_up = ClassTable.numbered(classes)
-    return made_up, (f"the names of the {classes} classes are not known; give them with --labels FILE",)
+    numbered = ClassTable.numbered(classes)
+    return numbered, (f"the names of the {classes} classes are not known; give them with --classes FILE",)

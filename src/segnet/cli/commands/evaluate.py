@@ -1,216 +1,146 @@
-"""segnet evaluate: scores of a model on labeled images."""
+"""segnet evaluate: scores a model on labeled images."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from segnet.cli.flags import DataFlags, ModelFlags, ResizeFlags
 from segnet.errors import ConfigError
 from segnet.inference.tiling import TileConfig
 from segnet.inference.tta import TTAConfig
 
 if TYPE_CHECKING:
-    from segnet.data.dataset import SegmentationDataset
     from segnet.inference.predictor import Predictor
-    from segnet.metrics.boundary.scores import BoundaryMeter
-    from segnet.metrics.calibration.scores import CalibrationMeter
-    from segnet.metrics.confusion import Scores
+    from segnet.scoring.evaluation import DatasetScores
 
-__all__ = ["run"]
+__all__ = ["Corruption", "run"]
+
+Corruption = Literal["gray", "night", "rain", "blur", "noise", "jpeg", "half", "double", "all"]
 
 
 def run(
     data: str,
     /,
     *,
-    model: str = "segnet_light",
-    split: str = "val",
-    size: tuple[int, int] | None = None,
+    model: ModelFlags = ModelFlags(),  # noqa: B008
+    data_flags: DataFlags = DataFlags(),  # noqa: B008
     boundary: bool = False,
-    matching: bool = False,
-    corrupt: list[str] = [],  # noqa: B006
-    longest: int | None = None,
-    scale: float | None = None,
+    one_to_one: bool = False,
+    corruptions: tuple[Corruption, ...] = (),
+    resize: ResizeFlags = ResizeFlags(),  # noqa: B008
     tiles: TileConfig = TileConfig(),  # noqa: B008
-    average: TTAConfig = TTAConfig(),  # noqa: B008
-    samples: int = 0,
-    seed: int = 0,
+    tta: TTAConfig = TTAConfig(),  # noqa: B008
     calibration: bool = False,
     measure: Literal["variance", "entropy", "mutual_information"] | None = None,
     plot: Path | None = None,
     json: Path | None = None,
-    device: str = "auto",
-    precision: Literal["auto", "float32", "bf16"] = "float32",
-    threads: int = 0,
-    verify: bool = False,
 ) -> None:
-    """Score a model on labeled images: global accuracy, class average, mIoU and IoU per class.
+    """Evaluate a model on labeled images: global accuracy, class average, mIoU and IoU per class.
 
     Args:
-        data: a folder, a pair list (train.txt), a data.yaml, or "synthetic".
-        model: a model file (.safetensors, or what "segnet export" wrote: .onnx, .xml, .pte, .tflite, .pt2), or the name
-            of a bundled model ("segnet models" lists them).
-        split: train, val or test.
-        size: resize images and masks to HEIGHT WIDTH first; the published figures are at the images' own size.
-        boundary: measure boundaries too: boundary F1 as in the paper, and mIoU within 2, 4, 8 and 16 pixels of them.
-        matching: pair boundary points one to one, as the paper's figures do; needs SciPy, and takes much longer.
-        corrupt: score again on spoiled images: gray, night, rain, blur, noise, jpeg, half, double, or all of them.
-        longest: images with a longer side, in pixels, are labeled at this size and the result enlarged, as "segnet
-            predict" does; 0: never; by default the size of the images that the model learned from, or 1024 if it
-            does not say that.
-        scale: label images at this multiple of their own size instead.
-        tiles: of what is too large for the memory.
-        average: over views of each image.
-        samples: label each image so many times with dropout, 40 for instance, and score the mean; 0: dropout is off.
-        seed: decides what is dropped.
-        calibration: measure too whether probabilities are true (ECE, NLL, Brier) and whether uncertainty tells where
-            the labeling is wrong (accuracy of the least uncertain pixels, AUROC, PAvPU).
-        measure: of uncertainty: variance, entropy or mutual_information; by default the variance of the samples, and
-            without samples the entropy.
-        plot: draw the calibration into this file (.png, .svg, .pdf).
-        json: write all figures, the confusion matrix too, to this file.
-        device: auto, cpu, cuda or mps.
-        precision: bf16 is faster where the processor has bfloat16 arithmetic, and a little less exact; auto finds out.
-        threads: how many to compute with; 0: as many as the library takes.
-        verify: first check that an exported file predicts the same classes here as where it was exported, on packaged
-            reference images; an INT8 file is checked at its first use on a machine in any case, with a warning.
+        data: Labeled images: a folder, a pair list (train.txt), a data.yaml, or "synthetic".
+        model: the model.
+        data_flags: which images.
+        boundary: Measure boundary F1 as in the paper, and mIoU within 2, 4, 8 and 16 pixels of true boundaries.
+        one_to_one: Match boundary points one to one with --boundary, as the paper's figures do. It needs SciPy and
+            takes some thirty times as long.
+        corruptions: Corrupted copies of the images that are scored, too. Default: none. Give all to measure the
+            robustness of the model.
+        resize: working size.
+        tiles: tiles.
+        tta: test-time augmentation.
+        calibration: Measure confidence calibration (ECE, NLL, Brier) and how well uncertainty finds errors (AUROC,
+            PAvPU, accuracy of the most certain pixels).
+        measure: Measure of uncertainty. Default: the variance of --samples, or the entropy without samples.
+        plot: Path of a figure of the calibration (.png, .svg, .pdf). Default: no figure.
+        json: Path of a JSON file of all figures, the confusion matrix included. Default: no file.
     """
+    if one_to_one and not boundary:
+        raise ConfigError("--one-to-one matches boundary points; add --boundary")
+    if plot is not None and not calibration:
+        raise ConfigError("--plot draws the calibration; add --calibration")
+
     from segnet.data.corruptions import CORRUPTIONS
     from segnet.data.layouts import open_source
     from segnet.inference.evaluation import check_same_classes
     from segnet.inference.predictor import Predictor
     from segnet.metrics.boundary.counts import BoundaryConfig
-    from segnet.metrics.boundary.scores import BoundaryMeter
-    from segnet.metrics.calibration.plot import draw, require_drawable
-    from segnet.metrics.calibration.scores import CalibrationMeter
+    from segnet.metrics.calibration.plot import require_drawable
+    from segnet.scoring.evaluation import evaluate_predictor
     from segnet.system.files import write_json
+    from segnet.system.progress import progress_bar
 
-    if matching and not boundary:
-        raise ConfigError("--matching pairs boundary points; add --boundary")
     if plot is not None:
-        if not calibration:
-            raise ConfigError("--plot draws the calibration; add --calibration")
         require_drawable(plot)
-    corruptions = list(CORRUPTIONS) if corrupt == ["all"] else corrupt
-    predictor = Predictor.load(
-        model,
-        device=device,
-        precision=precision,
-        threads=threads,
-        samples=samples,
-        seed=seed,
-        verify="always" if verify else "first_use",
-        uncertainty=calibration,
-        measure=measure,
-        longest="model" if longest is None else longest or None,
-        scale=scale,
-        tiles=tiles,
-        average=average,
-    )
-    info = predictor.runtime.info
-    weigher = CalibrationMeter(predictor.measure) if predictor.measure else None
-    source = open_source(data)
-    name = Path(model).name
-    datasets = {
-        kind: source.dataset(split, size=size, channels=info.channels, corruption=kind) for kind in (None, *corruptions)
-    }
-    check_same_classes(info.labels, source.labels, model=model, data=data)
-    found = {
-        kind: _score(
-            predictor,
-            dataset,
-            f"{name} on {kind or split}",
-            boundary=BoundaryMeter(dataset.labels, BoundaryConfig(matching=matching)) if boundary else None,
-            calibration=None if kind else weigher,
-        )
-        for kind, dataset in datasets.items()
-    }
-    scores, meter, labeled = found[None]
-    images = len(datasets[None])
-    rows = {kind or "as they are": _means(scored, bounds) for kind, (scored, bounds, _) in found.items()}
-    figures = {"model": name, "data": data, "split": split, "images": images}
-    if average != TTAConfig():
-        figures["average"] = asdict(average)
-    if labeled:
-        given = {"longest": predictor.longest} if scale is None else {"scale": scale}
-        figures["labeled"] = {**labeled, **given, **asdict(tiles)}
-    figures |= scores.to_dict()
-    if meter is not None:
-        figures["boundary"] = meter.scores.to_dict()
-    if weigher is not None:
-        figures["calibration"] = {"samples": info.samples, "seed": seed, **weigher.scores.to_dict()}
-    if corruptions:
-        figures["corrupted"] = {kind: {**rows[kind], **found[kind][2]} for kind in corruptions}
+    predictor = Predictor(
+        model.open(), uncertainty=calibration, measure=measure,
+        longest=resize.longest, scale=resize.image_scale, tiles=tiles, average=tta,
+    )  # fmt: skip
+    source, name, split = open_source(data), Path(model.model).name, data_flags.split
+    kinds = [None, *(CORRUPTIONS if "all" in corruptions else corruptions)]
+    datasets = {kind: data_flags.open(source, channels=predictor.channels, corruption=kind) for kind in kinds}
+    check_same_classes(predictor.labels, source.labels, model=model.model, data=data)
+    results: dict[str | None, DatasetScores] = {}
+    for kind, dataset in datasets.items():
+        with progress_bar(f"{name} on {kind or split}", len(dataset)) as progress:
+            results[kind] = evaluate_predictor(
+                predictor, dataset, boundary=BoundaryConfig(one_to_one=one_to_one) if boundary else None,
+                calibration=calibration and kind is None, progress=progress,
+            )  # fmt: skip
     if json is not None:  # before anything is printed, so that `segnet evaluate ... | head` leaves the file
-        write_json(json, figures)
-    if plot is not None and weigher is not None:
-        told = f"{info.samples} samples" if info.samples else "no samples"
-        draw(weigher.scores, plot, title=f"{name} on {split}, {images} images, {told}")
-    if resized := labeled.get("resized"):
-        print(
-            f"{resized} images were labeled at another size than their own, as 'segnet predict' does, and scored at "
-            "their own; --scale 1 labels all at their own"
-        )
-    heading = f"{name} on {source.root} ({source.layout}), split {split}, {images} images"
-    _print(heading, scores, meter, weigher, rows if corruptions else None)
+        origin = {"model": name, "data": data, "split": split}
+        write_json(json, {**origin, **_figures(results, predictor, model, tiles, tta)})
+    _draw(plot, results[None], f"{name} on {split}", model.sampling.samples)
+    _print(f"{name} on {source.root} ({source.layout}), split {split}", results)
 
 
-def _score(
+def _figures(
+    results: Mapping[str | None, DatasetScores],
     predictor: Predictor,
-    dataset: SegmentationDataset,
-    heading: str,
-    *,
-    boundary: BoundaryMeter | None,
-    calibration: CalibrationMeter | None,
-) -> tuple[Scores, BoundaryMeter | None, dict[str, int]]:
-    """With a progress bar; and how many images were resized or cut into tiles, where some were."""
-    from segnet.cli.console import ProgressBar
-    from segnet.inference.evaluation import evaluate
-    from segnet.inference.predictor_runtime import PredictorRuntime
-
-    runtime = PredictorRuntime(predictor)
-    bar = ProgressBar(heading)
-    bar.start(total=len(dataset))
-    try:
-        scores = evaluate(
-            runtime,
-            dataset,
-            workers=1,
-            progress=lambda done, total: bar.advance(),
-            observe=boundary.add if boundary else None,
-            calibration=calibration,
-        )
-    finally:
-        bar.stop()
-    counts = {"resized": runtime.resized, "tiled": runtime.tiled}
-    return scores, boundary, counts if any(counts.values()) else {}
+    model: ModelFlags,
+    tiles: TileConfig,
+    tta: TTAConfig,
+) -> dict[str, Any]:
+    """What the JSON file holds besides model and data."""
+    clean = results[None]
+    figures: dict[str, Any] = {"images": clean.images}
+    if tta != TTAConfig():
+        figures["tta"] = asdict(tta)
+    if clean.size_counts:
+        size = {"max_size": predictor.longest} if predictor.scale is None else {"image_scale": predictor.scale}
+        figures["inference"] = {**clean.size_counts, **size, **asdict(tiles)}
+    figures |= clean.to_dict()
+    if clean.calibration is not None:
+        sampling = {"samples": predictor.runtime.info.samples, "seed": model.sampling.seed}
+        figures["calibration"] = {**sampling, **clean.calibration.to_dict()}
+    corrupted = {kind: {**result.means, **result.size_counts} for kind, result in results.items() if kind}
+    return {**figures, "corrupted": corrupted} if corrupted else figures
 
 
-def _means(scores: Scores, meter: BoundaryMeter | None) -> dict[str, float]:
-    """What a line of the robustness table says."""
-    means = {
-        "global_accuracy": scores.global_accuracy,
-        "class_average": scores.class_average,
-        "miou": scores.miou,
-    }
-    return means if meter is None else {**means, "boundary_f1": meter.scores.bf("paper")}
+def _draw(plot: Path | None, result: DatasetScores, title: str, samples: int) -> None:
+    from segnet.metrics.calibration.plot import draw
+
+    if plot is not None and result.calibration is not None:
+        drawn = f"{samples} samples" if samples else "no samples"
+        draw(result.calibration, plot, title=f"{title}, {result.images} images, {drawn}")
 
 
-def _print(
-    heading: str,
-    scores: Scores,
-    meter: BoundaryMeter | None,
-    weigher: CalibrationMeter | None,
-    rows: Mapping[str, Mapping[str, float]] | None,
-) -> None:
+def _print(heading: str, results: Mapping[str | None, DatasetScores]) -> None:
     from segnet.cli.console import print_boundary_scores, print_calibration, print_robustness, print_scores
 
-    print_scores(scores, heading)
-    if meter is not None:
-        print_boundary_scores(meter.scores)
-    if weigher is not None:
-        print_calibration(weigher.scores)
-    if rows is not None:
-        print_robustness(rows)
+    clean = results[None]
+    if clean.resized:
+        print(
+            f"{clean.resized} images were predicted at another size than their own, as 'segnet predict' does, and "
+            "scored at their own; --image-scale 1 predicts all at their own"
+        )
+    print_scores(clean.scores, f"{heading}, {clean.images} images")
+    if clean.boundary is not None:
+        print_boundary_scores(clean.boundary)
+    if clean.calibration is not None:
+        print_calibration(clean.calibration)
+    if len(results) > 1:
+        print_robustness({kind or "as they are": result.means for kind, result in results.items()})

@@ -1,4 +1,4 @@
-"""segnet export: a model as a file for another program, checked there."""
+"""segnet export: writes a model for another runtime, and checks the file there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-_CALIBRATED = 32
+_CALIBRATION_IMAGES = 32
 
 
 def run(
@@ -33,20 +33,22 @@ def run(
     max_drop: float = 0.01,
     config: ExportConfig = ExportConfig(),  # noqa: B008
 ) -> None:
-    """Write a model for another program, run the file there, and compare it with PyTorch; or write nothing.
+    """Export a model to a file for another runtime, run the file there, and compare its output with PyTorch.
+
+    Nothing is written if the comparison fails.
 
     Args:
-        model: a .safetensors model file, or the name of a bundled model ("segnet models" lists them).
-        format: onnx (.onnx), openvino (.xml and .bin), executorch (.pte), litert (.tflite), coreml (.mlpackage, a
-            folder), aoti (.pt2, compiled for this processor) or torch (.pt2, a program of torch.export).
-        out: the file to write, with the format's suffix; by default MODEL with that suffix, beside MODEL, or here for a
-            bundled one.
-        int8: compute in INT8 (onnx, openvino and executorch); needs --calibrate.
-        calibrate: labeled images: a folder, a pair list, a data.yaml. Ranges are measured on 32 of train, and the
-            finished file is scored on val.
-        max_drop: how much mIoU INT8 may lose against float32; beyond it, convolutions stay in float32 or nothing is
-            written.
-        config: what the file takes and gives.
+        model: Model file (.safetensors), or name of a bundled model ("segnet models" lists them).
+        format: Format of the exported file: onnx (.onnx), openvino (.xml and .bin), executorch (.pte), litert
+            (.tflite), coreml (.mlpackage, a folder), aoti (.pt2, compiled for this processor) or torch (.pt2, a program
+            of torch.export).
+        out: Path of the exported file, with the suffix of the format. Default: MODEL with that suffix, beside MODEL, or
+            in the current folder for a bundled model.
+        int8: Quantize to INT8 with --calibrate, for ONNX, OpenVINO and ExecuTorch. The file is smaller and faster.
+        calibrate: Labeled images for --int8: a folder, a pair list or a data.yaml. Default: none. Ranges are measured
+            on 32 training images, and the finished file is scored on val.
+        max_drop: Largest loss of mIoU by INT8. Beyond it, convolutions stay in float32 or nothing is written.
+        config: input and output of the file.
     """
     from segnet.exporting.export import export, export_format
     from segnet.models import checkpoint
@@ -76,23 +78,21 @@ def _export_int8(
     calibrate: str,
     max_drop: float,
 ) -> None:
-    from segnet.cli.console import ProgressBar
     from segnet.data.dataset import collate
     from segnet.data.layouts import open_source
     from segnet.exporting.int8.export import Calibration, export_int8
     from segnet.inference.evaluation import check_same_classes
+    from segnet.system.progress import progress_bar
 
     source = open_source(calibrate)
     check_same_classes(kept.labels, source.labels, model=str(kept.path), data=calibrate)
     channels = kept.model.config.in_channels
     train, val = (source.dataset(split, size=config.size, channels=channels) for split in ("train", "val"))
-    chosen = range(0, len(train), max(1, len(train) // _CALIBRATED))[:_CALIBRATED]
+    chosen = range(0, len(train), max(1, len(train) // _CALIBRATION_IMAGES))[:_CALIBRATION_IMAGES]
     images = [collate([train[index]])["image"].numpy() for index in chosen]
     calibration = Calibration(images=images, data=val, max_drop=max_drop)
-    bar = ProgressBar(f"{out.name} on val, float32 and INT8")
-    bar.start(total=2 * len(val))
-    try:
-        report, found = export_int8(
+    with progress_bar(f"{out.name} on val, float32 and INT8", 2 * len(val)) as progress:
+        report, quantized = export_int8(
             kept.model,
             kept.labels,
             out,
@@ -100,15 +100,13 @@ def _export_int8(
             config=config,
             calibration=calibration,
             provenance=kept.provenance,
-            progress=lambda done, total: bar.advance(),
+            progress=progress,
         )
-    finally:
-        bar.stop()
     _print(report)
-    _print_drop(found)
+    _print_drop(quantized)
 
 
-def _print_drop(found: Quantized[Any]) -> None:
+def _print_drop(quantized: Quantized[Any]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -116,13 +114,15 @@ def _print_drop(found: Quantized[Any]) -> None:
     table = Table("IoU", "float32", "INT8", box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
-    rows = zip(found.scores.labels.names, found.reference.iou.tolist(), found.scores.iou.tolist(), strict=True)
+    rows = zip(
+        quantized.scores.labels.names, quantized.reference.iou.tolist(), quantized.scores.iou.tolist(), strict=True
+    )
     for name, before, after in rows:
         table.add_row(escape(name), f"{before:.4f}", f"{after:.4f}")
     Console().print(table)
     print(
-        f"mIoU {found.reference.miou:.4f} in float32, {found.scores.miou:.4f} in INT8, both in this file's program; "
-        f"{len(found.kept)} convolutions stayed in float32"
+        f"mIoU {quantized.reference.miou:.4f} in float32, {quantized.scores.miou:.4f} in INT8, both in this file's "
+        f"program; {len(quantized.kept)} convolutions stayed in float32"
     )
 
 
@@ -142,12 +142,12 @@ def _print_comparisons(report: Report) -> None:
     from rich.table import Table
 
     sampled = report.info.samples is not None
-    told = ("in PyTorch", "spread", "distance") if sampled else ("mean difference", "99.9 %", "largest")
-    table = Table("image", "size", "same class", *told, box=None, pad_edge=False)
+    columns = ("in PyTorch", "spread", "distance") if sampled else ("mean difference", "99.9 %", "largest")
+    table = Table("image", "size", "same class", *columns, box=None, pad_edge=False)
     for column in table.columns[2:]:
         column.justify = "right"
     for one in report.comparisons:
-        numbers = _chances(one) if sampled else _differences(one)
+        numbers = _sampled_figures(one) if sampled else _differences(one)
         table.add_row(one.image, "x".join(map(str, one.shape)), f"{one.agreement:.3%}", *numbers)
     Console(width=None if sys.stdout.isatty() else 1000).print(table)
     seconds = report.seconds
@@ -161,6 +161,6 @@ def _differences(one: Comparison) -> list[str]:
     return ["" if number is None else f"{number:.1e}" for number in (one.mean, one.p999, one.largest)]
 
 
-def _chances(one: Comparison) -> list[str]:
+def _sampled_figures(one: Comparison) -> list[str]:
     factors = ["" if number is None else f"{number:.2f}" for number in (one.spread, one.excess)]
     return [f"{one.repeat:.3%}", *factors]

@@ -1,11 +1,13 @@
-"""segnet models: what can be created, what it costs, and what comes with the package."""
+"""segnet models: lists the models, their costs, the bundled weights and the encoders."""
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from segnet.system.files import write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -13,22 +15,21 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 _SIZE = (360, 480)  # the paper's images
-_UNDER = "segnet"
+_DECODER = "segnet"
 _SCORES = ("global_accuracy", "class_average", "miou")
 
 
-def run(*, json: bool = False) -> None:
-    """List the models by name: what they cost, which come with weights, and the encoders to put them on.
+def run(*, json: Path | None = None) -> None:
+    """List the models with parameters, multiply-accumulates and memory, the bundled weights, and the encoders.
 
     Args:
-        json: print the same for programs, with exact numbers.
+        json: Path of a JSON file of the same figures, with exact numbers. Default: no file.
     """
-    bundled = {name: _about(name) for name in _bundled_names()}
+    bundled = {name: _describe(name) for name in _bundled_names()}
     models, encoders = _models(bundled), _encoders()
-    if json:
-        _print_json({"size": list(_SIZE), "models": models, "encoders": encoders})
-    else:
-        _print_tables(models, bundled, encoders)
+    if json is not None:
+        write_json(json, {"size": list(_SIZE), "models": models, "encoders": encoders})
+    _print_tables(models, bundled, encoders)
 
 
 def _models(bundled: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -49,8 +50,8 @@ def _encoders() -> list[dict[str, Any]]:
     from segnet.models.zoo import create_model, list_encoders
 
     with torch.device("meta"):
-        configs = {name: create_model(_UNDER, encoder=name).config for name in list_encoders()}
-    return [{"name": name, "under": _UNDER, **asdict(cost_of(config, _SIZE))} for name, config in configs.items()]
+        configs = {name: create_model(_DECODER, encoder=name).config for name in list_encoders()}
+    return [{"name": name, "under": _DECODER, **asdict(cost_of(config, _SIZE))} for name, config in configs.items()]
 
 
 def _bundled_names() -> list[str]:
@@ -59,18 +60,14 @@ def _bundled_names() -> list[str]:
     return list(checkpoint.bundled_models())
 
 
-def _about(name: str) -> dict[str, Any]:
-    """What a bundled model's file tells of its scores, and of the images they were measured on."""
+def _describe(name: str) -> dict[str, Any]:
+    """The scores of a bundled model, and the data they were measured on."""
     from segnet.models import checkpoint
 
     kept = checkpoint.load(name)
     scores = {score: kept.scores[score] for score in _SCORES if score in kept.scores}
-    told = {key: kept.provenance.get(key) for key in ("data", "split")}
-    return {"bundled": True, "scores": scores or None, **told}
-
-
-def _print_json(values: dict[str, Any]) -> None:
-    print(json.dumps(values, indent=2))
+    data = {key: kept.provenance.get(key) for key in ("data", "split")}
+    return {"bundled": True, "scores": scores or None, **data}
 
 
 def _print_tables(
@@ -82,11 +79,11 @@ def _print_tables(
     console = Console(width=None if sys.stdout.isatty() else 1000)
     console.print(_cost_table("model", models))
     console.print(f"for an image of {_SIZE[1]}x{_SIZE[0]}: GMAC, 10^9 multiply-accumulates; codes and maps,")
-    console.print("what the encoder keeps for the decoder (1 MB is 10^6 bytes)\n")
+    console.print("the pooling codes and skip connections (1 MB is 10^6 bytes)\n")
     console.print(_score_table(bundled))
-    console.print(f"\nAny model can be put on another encoder (--encoder NAME); {_UNDER} on these:\n")
+    console.print(f"\nAny model can be put on another encoder (--encoder NAME); {_DECODER} on these:\n")
     console.print(_cost_table("encoder", encoders))
-    console.print("timm/NAME, such as timm/resnet18: any model of timm that returns its maps", markup=False)
+    console.print("timm/NAME, such as timm/resnet18: any model of timm with feature maps", markup=False)
 
 
 def _cost_table(title: str, rows: list[dict[str, Any]]) -> Table:
@@ -107,11 +104,11 @@ def _score_table(bundled: dict[str, dict[str, Any]]) -> Table:
 
     table = _table("bundled weights", "mIoU", "class average", "global accuracy", "measured on")
     table.columns[-1].justify = "left"
-    for name, about in bundled.items():
-        scores = about["scores"] or {}
+    for name, model in bundled.items():
+        scores = model["scores"] or {}
         figures = [f"{scores[key]:.4f}" if key in scores else "" for key in reversed(_SCORES)]
-        place = ", ".join(str(about[key]) for key in ("data", "split") if about[key])
-        table.add_row(name, *figures, escape(place))
+        data = ", ".join(str(model[key]) for key in ("data", "split") if model[key])
+        table.add_row(name, *figures, escape(data))
     return table
 
 

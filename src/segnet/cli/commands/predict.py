@@ -1,4 +1,4 @@
-"""segnet predict: images in, labeled images out."""
+"""segnet predict: predicts masks, overlays and records of images and videos."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from segnet.cli.flags import ModelFlags, ResizeFlags
 from segnet.inference.tiling import TileConfig
 from segnet.inference.tta import TTAConfig
 from segnet.media.video.settings import VideoConfig
@@ -15,9 +16,10 @@ from segnet.media.video.sources import VideoSource, find_videos
 from segnet.visualization.style import OverlayStyle
 
 if TYPE_CHECKING:
-    from segnet.inference.predictor import Predictor
     from segnet.labels import ClassTable
     from segnet.results.images import Tally
+    from segnet.results.jobs import Job
+    from segnet.runtimes.model_info import ModelInfo
 
 __all__ = ["run"]
 
@@ -25,70 +27,107 @@ log = logging.getLogger("segnet")
 
 _SAMPLE = Path(__file__).parents[2] / "data" / "sample" / "street.jpg"
 
+Kind = Literal["mask", "overlay", "color", "confidence", "uncertainty", "side", "coco", "polygons"]
+
 
 def run(
     *source: str,
-    model: str = "segnet_light",
-    out: Path = Path("predictions"),
-    save: list[Literal["mask", "overlay", "color", "confidence", "uncertainty", "side", "coco", "polygons"]]
-    | None = None,
-    records: Path | None = None,
-    samples: int = 0,
-    seed: int = 0,
-    measure: Literal["variance", "entropy", "mutual_information"] | None = None,
-    look: OverlayStyle = OverlayStyle(),  # noqa: B008
-    longest: int | None = None,
-    scale: float | None = None,
+    model: ModelFlags = ModelFlags(),  # noqa: B008
+    resize: ResizeFlags = ResizeFlags(),  # noqa: B008
     tiles: TileConfig = TileConfig(),  # noqa: B008
-    average: TTAConfig = TTAConfig(),  # noqa: B008
-    device: str = "auto",
-    precision: Literal["auto", "float32", "bf16"] = "float32",
-    threads: int = 0,
-    verify: bool = False,
-    timing: bool = False,
+    out: Path = Path("predictions"),
+    save: tuple[Kind, ...] | None = None,
+    records: Path | None = None,
     json: Path | None = None,
+    measure: Literal["variance", "entropy", "mutual_information"] | None = None,
+    style: OverlayStyle = OverlayStyle(),  # noqa: B008
     video: VideoConfig = VideoConfig(),  # noqa: B008
+    tta: TTAConfig = TTAConfig(),  # noqa: B008
+    timing: bool = False,
 ) -> int:
-    """Label images and videos; for each kind of result a folder in OUT, with their names and sub-folders.
+    """Predict masks of images and videos. OUT gets one folder per kind of result, with the names of the images.
 
     Args:
-        *source: images, folders, or globs; a video, numbered images as frames/%06d.jpg, a camera's number, a
-            stream's address, a named pipe, or - for standard input; none takes the packaged sample image.
-        model: a model file (.safetensors, or what "segnet export" wrote: .onnx, .xml, .pte, .tflite, .pt2), or the name
-            of a bundled model ("segnet models" lists them).
-        out: where the results go; for one video also the name of a movie: .mp4, .m4v, .mov, .mkv, .webm or .gif.
-        save: what to write: mask (palette PNG of class numbers), overlay (with legend), color, side (the image beside
-            its overlay), confidence and uncertainty (each as a gray PNG of 16 bits, and in colors with a scale); of a
-            video overlay, color and side are movies; coco and polygons (a COCO file of all images and frames, with
-            run lengths or polygons); by default mask,overlay, and of a video overlay.
-        records: a file, .jsonl or .csv, that gets a line for each image and frame as it is labeled: the share of
-            each class, the confidence, the time.
-        samples: label each image so many times with dropout, 40 for instance, and take the mean; 0: dropout is off.
-        seed: decides what is dropped.
-        measure: of uncertainty: variance, entropy or mutual_information; by default the variance of the samples, and
-            without samples the entropy.
-        look: of overlays and colors.
-        longest: images with a longer side, in pixels, are labeled at this size and the result enlarged; 0: never; by
-            default the size of the images that the model learned from, or 1024 if it does not say that.
-        scale: label images at this multiple of their own size instead.
-        tiles: of what is too large for the memory.
-        average: over views of each image.
-        device: auto, cpu, cuda or mps.
-        precision: bf16 is faster where the processor has bfloat16 arithmetic, and a little less exact; auto finds out.
-        threads: how many to compute with; 0: as many as the library takes.
-        verify: first check that an exported file predicts the same classes here as where it was exported, on packaged
-            reference images; an INT8 file is checked at its first use on a machine in any case, with a warning.
-        timing: tell how long starting, loading, labeling and writing took.
-        json: write the figures of videos, and the mean shares of the classes in images, to this file.
-        video: of videos and live sources.
+        *source: Images, folders or globs; or videos, numbered images (frames/%06d.jpg), the number of a camera, the
+            address of a stream, a named pipe, or - for standard input. Default: the packaged sample image.
+        model: the model.
+        resize: working size.
+        tiles: tiles.
+        out: Folder of the results; for one video also the name of a video file: .mp4, .m4v, .mov, .mkv, .webm or .gif.
+        save: Kinds of results. mask is a palette PNG of class indices, overlay has a legend, side is the image beside
+            its overlay, confidence and uncertainty are 16-bit PNGs and colored images, coco and polygons are COCO
+            files. overlay, color and side of a video are video files. Default: mask,overlay for images, overlay for
+            videos.
+        records: Path of a .jsonl or .csv file that gets one line per image and frame: class shares, confidence, time.
+            Default: no file.
+        json: Path of a JSON file of the figures of videos and the mean class shares of images. Default: no file.
+        measure: Measure of uncertainty. Default: the variance of --samples, or the entropy without samples.
+        style: colors and outlines.
+        video: videos and live sources.
+        tta: test-time augmentation.
+        timing: Print the time of start, loading, and prediction with writing.
     """
     started = time.perf_counter()
 
+    from segnet.results.videos import VideoOutput, is_movie, predict_videos
+
+    images, videos = _split_sources(source or (str(_SAMPLE),), animations=is_movie(out))
+    jobs = _checked_jobs(images, videos, out=out, save=save, records=records, video=video)
+    kinds = save or ("mask", "overlay")
+
+    from segnet.inference.predictor import Predictor
+    from segnet.results.images import Tally, predict_images
+    from segnet.results.output import Output, lists
+
+    imported = time.perf_counter()
+    runtime = model.open()
+    predictor = Predictor(
+        runtime, confidence="confidence" in kinds or (records is not None and _has_confidence(runtime.info)),
+        uncertainty="uncertainty" in kinds, measure=measure,
+        longest=resize.longest, scale=resize.image_scale, tiles=tiles, average=tta,
+    )  # fmt: skip
+    loaded = time.perf_counter()
+    style.require_known_classes(predictor.labels)
+    output = Output(out, kinds, style, predictor.labels, predictor.measure, whole=records is not None)
+    tally = Tally()
+    try:
+        with lists(output, records) as add:
+            if jobs:
+                predict_images(predictor, jobs, output, tally, each=add)
+            if videos:
+                frames = VideoOutput(
+                    out=out, kinds=save or ("overlay",), look=style, config=video, write=output.numbers().write,
+                    each=add,
+                )  # fmt: skip
+                tally.failures += predict_videos(predictor, videos, frames, tally.videos)
+    finally:
+        _report(tally, predictor.labels, json)
+    if timing:
+        count = len(jobs) + sum(figures["frames"] for figures in tally.videos)
+        _print_timing(started, imported, loaded, images=count)
+    return 2 if tally.failures else 0
+
+
+def _split_sources(words: Sequence[str], *, animations: bool) -> tuple[list[str], list[VideoSource]]:
+    """The sources of images, and the videos that the other sources stand for."""
+    sources = [(word, find_videos(word, animations=animations)) for word in words]
+    return [word for word, videos in sources if not videos], [video for _, videos in sources for video in videos]
+
+
+def _checked_jobs(
+    images: list[str],
+    videos: list[VideoSource],
+    *,
+    out: Path,
+    save: tuple[Kind, ...] | None,
+    records: Path | None,
+    video: VideoConfig,
+) -> list[Job]:
+    """The images; an error if results cannot be written, before the model is loaded."""
     from segnet.results.jobs import find_jobs, require_writable
     from segnet.results.records import require_record_file
-    from segnet.results.videos import VideoOutput, is_movie, predict_videos, require_fitting
+    from segnet.results.videos import is_movie, require_fitting
 
-    images, videos = _sorted_out(source or (str(_SAMPLE),), animations=is_movie(out))
     jobs = find_jobs(images, out=out)
     if videos:
         require_fitting(videos, out=out, kinds=save or ["overlay"], config=video, images=len(jobs))
@@ -96,73 +135,26 @@ def run(
     if records is not None:
         require_record_file(records)
         require_writable(records.parent, flag="--records")
-    kinds = save or ["mask", "overlay"]
+    return jobs
 
-    from segnet.inference.predictor import Predictor
-    from segnet.results.images import Tally, predict_images
-    from segnet.results.output import Output, lists
 
-    imported = time.perf_counter()
-    predictor = Predictor.load(
-        model,
-        device=device,
-        precision=precision,
-        threads=threads,
-        samples=samples,
-        seed=seed,
-        verify="always" if verify else "first_use",
-        confidence="confidence" in kinds,
-        uncertainty="uncertainty" in kinds,
-        measure=measure,
-        longest="model" if longest is None else longest or None,
-        scale=scale,
-        tiles=tiles,
-        average=average,
+def _has_confidence(info: ModelInfo) -> bool:
+    """Whether a model outputs probabilities; a message if it does not."""
+    if info.output == "mask":
+        log.info("segnet: this model outputs class indices only, so the records have no confidence")
+    return info.output != "mask"
+
+
+def _print_timing(started: float, imported: float, loaded: float, *, images: int) -> None:
+    seconds = time.perf_counter() - loaded
+    print(
+        f"imports {imported - started:.2f} s, model {loaded - imported:.2f} s, "
+        f"prediction and writing {seconds:.2f} s ({images / seconds:.2f} images/s)"
     )
-    loaded = time.perf_counter()
-    look.require_known_classes(predictor.labels)
-    if records is not None:
-        _ask_confidence(predictor)
-    output = Output(out, tuple(kinds), look, predictor.labels, predictor.measure, whole=records is not None)
-    tally = Tally()
-    try:
-        with lists(output, records) as add:
-            if jobs:
-                predict_images(predictor, jobs, output, tally, each=add)
-            if videos:
-                write = output.numbers().write
-                frames = VideoOutput(
-                    out=out, kinds=tuple(save or ["overlay"]), look=look, config=video, write=write, each=add
-                )
-                tally.failures += predict_videos(predictor, videos, frames, tally.videos)
-    finally:
-        _tell(tally, predictor.labels, json)
-    finished = time.perf_counter()
-    if timing:
-        rate = (len(jobs) + sum(told["frames"] for told in tally.videos)) / (finished - loaded)
-        print(
-            f"imports {imported - started:.2f} s, model {loaded - imported:.2f} s, "
-            f"label and write {finished - loaded:.2f} s ({rate:.2f} images/s)"
-        )
-    return 2 if tally.failures else 0
 
 
-def _sorted_out(words: Sequence[str], *, animations: bool) -> tuple[list[str], list[VideoSource]]:
-    """Words for images, and the videos that the others stand for."""
-    found = [(word, find_videos(word, animations=animations)) for word in words]
-    return [word for word, videos in found if not videos], [video for _, videos in found for video in videos]
-
-
-def _ask_confidence(predictor: Predictor) -> None:
-    """Of any model but one that gives masks alone."""
-    if predictor.runtime.info.output == "mask":
-        log.info("segnet: this model gives masks alone, so the records have no confidence")
-    else:
-        predictor.confidence = True
-
-
-def _tell(tally: Tally, labels: ClassTable, file: Path | None) -> None:
-    """What could not be read, or only in part; and all figures to the file that was asked for."""
+def _report(tally: Tally, labels: ClassTable, file: Path | None) -> None:
+    """Print what could not be read, and write all figures to the JSON file."""
     from segnet.system.files import write_json
 
     for failure in tally.failures:

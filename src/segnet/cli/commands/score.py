@@ -1,4 +1,4 @@
-"""segnet score: scores of label maps that any program wrote."""
+"""segnet score: scores predicted masks of any tool."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from segnet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from segnet.metrics.boundary.scores import BoundaryMeter
+    from segnet.metrics.boundary.scores import BoundaryScores
     from segnet.metrics.confusion import Scores
-    from segnet.scoring.counting import Worst
     from segnet.scoring.pairs import Pairing
 
 __all__ = ["run"]
@@ -22,112 +21,91 @@ def run(
     /,
     *,
     split: str = "val",
-    labels: str | None = None,
+    classes: str | None = None,
     ignore_index: tuple[int, ...] = (),
     encoding: Literal["auto", "numbers", "colors"] = "auto",
     partial: bool = False,
     boundary: bool = False,
-    matching: bool = False,
+    one_to_one: bool = False,
     json: Path | None = None,
     html: Path | None = None,
     worst: int = 12,
     workers: int = 1,
 ) -> None:
-    """Score label maps that any program wrote: the figures of "segnet evaluate", without a model.
+    """Score predicted masks of any tool: the figures of "segnet evaluate", without a model.
 
     Args:
-        predicted: a folder of label maps, named as the images are.
-        truth: a folder, a pair list (train.txt), a data.yaml, or "synthetic", as for "segnet evaluate"; or a folder of
-            label maps alone, with --labels.
-        split: train, val or test.
-        labels: the class table: camvid, camvid12, sun, pascal, a data.yaml, or a file of one name per line; left out,
-            the data set's own.
-        ignore_index: Mask values that are ignored. Default: those of the data set, or 255.
-        encoding: what the label maps hold: class numbers, or colors of the class table; auto takes color files for
-            colors, gray and palette files for numbers.
-        partial: score the images that have a prediction; otherwise each must have one.
-        boundary: measure boundaries too: boundary F1 as in the paper, and mIoU within 2, 4, 8 and 16 pixels of them.
-        matching: pair boundary points one to one, as the paper's figures do; needs SciPy, and takes much longer.
-        json: write all figures, the confusion matrix too, to this file.
-        html: write a page with the worst images to this file.
-        worst: how many of the worst images the page shows.
-        workers: processes that read the files.
+        predicted: Folder of predicted masks, named as the images are.
+        truth: Labeled images: a folder, a pair list (train.txt), a data.yaml, or "synthetic"; or a folder of masks
+            only, with --classes.
+        split: Split of the data set: train, val or test.
+        classes: Class table: camvid, camvid12, sun, pascal, a data.yaml, or a file of one name per line. Default: that
+            of the data set.
+        ignore_index: Mask values that are ignored, with commas between. Default: those of the data set, or 255.
+        encoding: Encoding of the predicted masks: class indices or colors of the class table. auto takes color files
+            for colors, gray and palette files for indices.
+        partial: Score only the images that have a prediction, instead of requiring one for each.
+        boundary: Measure boundary F1 as in the paper, and mIoU within 2, 4, 8 and 16 pixels of true boundaries.
+        one_to_one: Match boundary points one to one with --boundary, as the paper's figures do. It needs SciPy and
+            takes some thirty times as long.
+        json: Path of a JSON file of all figures, the confusion matrix included. Default: no file.
+        html: Path of an HTML page with the scores and the worst images. Default: no page.
+        worst: Number of images on the page, those with the lowest mIoU.
+        workers: Number of processes that read the files. Raise it for large data sets.
     """
     if workers < 0 or worst < 0:
         raise ConfigError(f"workers={workers} and worst={worst}: neither may be negative; give 0 or more")
-    if matching and not boundary:
-        raise ConfigError("--matching pairs boundary points; add --boundary")
+    if one_to_one and not boundary:
+        raise ConfigError("--one-to-one matches boundary points; add --boundary")
     from segnet.data.class_tables import open_labels
     from segnet.metrics.boundary.counts import BoundaryConfig
     from segnet.metrics.boundary.scores import BoundaryMeter
-    from segnet.scoring.counting import Worst
+    from segnet.scoring.counting import Worst, score_all
     from segnet.scoring.page import write_sheet
     from segnet.scoring.pairs import open_truth, pair_up
     from segnet.system.files import write_json
+    from segnet.system.progress import progress_bar
 
-    table = None if labels is None else open_labels(labels)
-    found = open_truth(truth, split=split, labels=table, ignore_index=ignore_index, encoding=encoding)
-    pairing = pair_up(Path(predicted), found, encoding=encoding, partial=partial)
+    table = None if classes is None else open_labels(classes)
+    truths = open_truth(truth, split=split, labels=table, ignore_index=ignore_index, encoding=encoding)
+    pairing = pair_up(Path(predicted), truths, encoding=encoding, partial=partial)
     kept = Worst(worst if html is not None else 0)
-    meter = BoundaryMeter(pairing.labels, BoundaryConfig(matching=matching)) if boundary else None
-    scores = _score(pairing, kept, meter, workers=workers)
-    against = f"{found.description}, {_images(pairing)}"
+    meter = BoundaryMeter(pairing.labels, BoundaryConfig(one_to_one=one_to_one)) if boundary else None
+    with progress_bar("scoring", len(pairing.pairs)) as progress:
+        scores = score_all(pairing, worst=kept, boundary=meter, workers=workers, progress=progress)
+    boundaries = None if meter is None else meter.scores
+    against = f"{truths.description}, {_images(pairing)}"
     if json is not None:  # before anything is printed, so that `segnet score ... | head` leaves the files
-        given = {"predicted": str(predicted), "truth": truth, "split": found.split}
-        write_json(json, {**given, **_figures(pairing, scores, meter)})
+        origin = {"predicted": str(predicted), "truth": truth, "split": truths.split}
+        write_json(json, {**origin, **_figures(pairing, scores, boundaries)})
     if html is not None:
-        bf = None if meter is None else meter.scores.bf("paper")
-        lead = f"scored against {against}"
         write_sheet(
-            html, title=str(predicted), lead=lead, scores=scores, pairing=pairing, worst=kept.images, boundary=bf
-        )
-    _print(f"{predicted} against {against}", scores, meter)
+            html, title=str(predicted), lead=f"scored against {against}", scores=scores, pairing=pairing,
+            worst=kept.images, boundary=None if boundaries is None else boundaries.bf("paper"),
+        )  # fmt: skip
+    _print(f"{predicted} against {against}", scores, boundaries)
 
 
 def _images(pairing: Pairing) -> str:
-    """How many were scored."""
+    """How many images were scored, in words."""
     paired = len(pairing.pairs)
-    told = f"{paired} of {paired + len(pairing.missing)} images" if pairing.missing else f"{paired} images"
-    return f"{told}, {len(pairing.superfluous)} without truth left out" if pairing.superfluous else told
+    count = f"{paired} of {paired + len(pairing.missing)} images" if pairing.missing else f"{paired} images"
+    return f"{count}, {len(pairing.superfluous)} without truth left out" if pairing.superfluous else count
 
 
-def _score(pairing: Pairing, worst: Worst, meter: BoundaryMeter | None, *, workers: int) -> Scores:
-    """With a progress bar."""
-    import numpy as np
-
-    from segnet.cli.console import ProgressBar
-    from segnet.metrics.confusion import Scores
-    from segnet.scoring.counting import score_pairs
-
-    classes = pairing.labels.classes
-    scores = Scores(np.zeros((classes, classes), dtype=np.int64), pairing.labels)
-    bar = ProgressBar("scoring")
-    bar.start(total=len(pairing.pairs))
-    try:
-        for image in score_pairs(pairing, workers=workers):
-            scores += image.scores
-            worst.add(image)
-            if meter is not None:
-                meter.add(image.pair.name, image.predicted, image.truth)
-            bar.advance()
-    finally:
-        bar.stop()
-    return scores
-
-
-def _figures(pairing: Pairing, scores: Scores, meter: BoundaryMeter | None) -> dict[str, Any]:
+def _figures(pairing: Pairing, scores: Scores, boundary: BoundaryScores | None) -> dict[str, Any]:
     return {
         "images": len(pairing.pairs),
         "missing": list(pairing.missing),
         "superfluous": list(pairing.superfluous),
         **scores.to_dict(),
-        **({} if meter is None else {"boundary": meter.scores.to_dict()}),
+        **({} if boundary is None else {"boundary": boundary.to_dict()}),
     }
 
 
-def _print(heading: str, scores: Scores, meter: BoundaryMeter | None) -> None:
+def _print(heading: str, scores: Scores, boundary: BoundaryScores | None) -> None:
     from segnet.cli.console import print_boundary_scores, print_scores
 
     print_scores(scores, heading)
-    if meter is not None:
-        print_boundary_scores(meter.scores)
+    if boundary is not None:
+        print_boundary_scores(boundary)

@@ -1,10 +1,14 @@
-"""segnet temperature: make a model's probabilities mean what they say."""
+"""segnet temperature: calibrates a model's probabilities by temperature scaling."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from segnet.errors import ConfigError
+from segnet.cli.flags import DataFlags, SamplingFlags, model_file_beside
+
+if TYPE_CHECKING:
+    from segnet.training.temperature import Temperature
 
 __all__ = ["run"]
 
@@ -15,86 +19,68 @@ def run(
     /,
     *,
     out: Path | None = None,
-    split: str = "val",
-    samples: int = 0,
-    seed: int = 0,
-    size: tuple[int, int] | None = None,
-    longest: int | None = None,
+    data_flags: DataFlags = DataFlags(),  # noqa: B008
+    sampling: SamplingFlags = SamplingFlags(),  # noqa: B008
+    max_size: int | None = None,
     device: str = "auto",
 ) -> None:
-    """Fit the temperature that makes a model's probabilities truest, and write the model with it to another file.
+    """Calibrate a model's probabilities by temperature scaling, and write the model to another file.
 
-    The masks stay as they are, but for a few pixels where a mean decides, over samples or views for instance. Whatever
-    is done with the new file, exporting too, has the temperature.
+    Masks stay as they are, except for a few pixels where a mean over samples, tiles or resized pixels decides. Every
+    use of the new file has the temperature, and so has every file that is exported from it.
 
     Args:
-        model: a model file, or the name of a bundled model ("segnet models" lists them).
-        data: a folder, a pair list (train.txt), a data.yaml, or "synthetic".
-        out: the new model file; by default MODEL-temperature.safetensors, beside MODEL, or here for a bundled one.
-        split: train, val or test; one that the model was not trained on.
-        samples: fit it for so many samples with dropout, as "segnet predict --samples" draws them; 0: dropout is off.
-        seed: decides what is dropped.
-        size: resize images and masks to HEIGHT WIDTH first.
-        longest: images with a longer side, in pixels, are labeled at this size, as "segnet predict" does; 0: never;
-            by default the size of the images that the model learned from, or 1024 if it does not say that.
-        device: auto, cpu, cuda or mps.
+        model: Model file (.safetensors), or name of a bundled model ("segnet models" lists them).
+        data: Labeled images: a folder, a pair list (train.txt), a data.yaml, or "synthetic".
+        out: Path of the new model file. Default: MODEL-temperature.safetensors, beside MODEL, or in the current folder
+            for a bundled model.
+        data_flags: which images; none that the model was trained on.
+        sampling: Monte-Carlo dropout, as "segnet predict" will draw it.
+        max_size: Longest side of an image in pixels. A larger image is resized for the model and its probabilities are
+            upsampled. Default: the size of the training images, or 1024 if the model file does not hold it. Set 0 to
+            keep every image at its own size.
+        device: Device of computation: auto, cpu, cuda, cuda:N or mps. auto takes a GPU if there is one.
     """
-    if out is not None and out.suffix != ".safetensors":
-        raise ConfigError(f"{out} is no name for a model file; give --out a name that ends in .safetensors")
-    if samples < 0 or samples == 1 or seed < 0:
-        raise ConfigError(f"samples={samples} with seed={seed} is not possible; give 2 or more samples, or 0 for none")
+    out = model_file_beside(model, out, ending="temperature")
 
-    from segnet.cli.console import ProgressBar
     from segnet.data.layouts import open_source
     from segnet.inference.evaluation import check_same_classes
     from segnet.models import checkpoint
     from segnet.runtimes.model_info import ModelInfo
-    from segnet.training.temperature import TRIED, fit_temperature, scale_logits
+    from segnet.system.progress import progress_bar
+    from segnet.training.temperature import fit_temperature, save_scaled
 
     kept = checkpoint.load(model)
-    dataset = open_source(data).dataset(split, size=size, channels=kept.model.config.in_channels)
-    if longest is None:
-        longest = ModelInfo(name=model, labels=kept.labels, provenance=kept.provenance).longest
+    dataset = data_flags.open(open_source(data), channels=kept.model.config.in_channels)
     check_same_classes(kept.labels, dataset.labels, model=model, data=data)
-    bar = ProgressBar(f"{kept.path.stem} on {split}")
-    bar.start(total=len(dataset))
-    try:
-        found = fit_temperature(
+    if max_size is None:
+        max_size = ModelInfo(name=model, labels=kept.labels, provenance=kept.provenance).longest
+    with progress_bar(f"{kept.path.stem} on {data_flags.split}", len(dataset)) as progress:
+        temperature = fit_temperature(
             kept.model,
             dataset,
-            samples=samples,
-            seed=seed,
-            longest=longest or None,
+            samples=sampling.samples,
+            seed=sampling.seed,
+            longest=max_size or None,
             device=device,
             workers=1,
-            progress=lambda done, total: bar.advance(),
+            progress=progress,
         )
-    finally:
-        bar.stop()
-    scale_logits(kept.model, found.value)
-    earlier = kept.provenance.get("temperature", {}).get("value", 1.0)
-    about = {
-        "value": found.value * earlier,
-        "data": data,
-        "split": split,
-        "images": len(dataset),
-        "samples": samples,
-        "longest": longest,
-        "nll_before": found.nll_before,
-        "nll_after": found.nll_after,
-    }
+    _print(temperature)
+    fitted_on = {
+        "data": data, "split": data_flags.split, "images": len(dataset), "samples": sampling.samples,
+        "max_size": max_size,
+    }  # fmt: skip
+    print(save_scaled(kept, temperature, out, fitted_on=fitted_on))
+
+
+def _print(temperature: Temperature) -> None:
+    from segnet.training.temperature import TRIED
+
     print(
-        f"temperature {found.value:.3f}: NLL {found.nll_before:.4f} -> {found.nll_after:.4f} on {found.pixels} pixels"
+        f"temperature {temperature.value:.3f}: NLL {temperature.nll_before:.4f} -> {temperature.nll_after:.4f} on "
+        f"{temperature.pixels} pixels"
     )
-    if found.value in TRIED:
+    if temperature.value in TRIED:
         low, high = TRIED
-        print(f"this is the end of what is tried, {low:g} to {high:g}: its probabilities say little of these images")
-    print(
-        checkpoint.save(
-            kept.model,
-            kept.labels,
-            out or Path(model).with_name(f"{kept.path.stem}-temperature.safetensors"),
-            provenance={**kept.provenance, "temperature": about},
-            scores=kept.scores,
-        )
-    )
+        print(f"this is the end of the tried range, {low:g} to {high:g}; the probabilities fit these images badly")

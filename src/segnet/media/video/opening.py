@@ -34,7 +34,7 @@ class Video:
         self._live: LiveSource | None = None
         self._clip: Clip | None = None
         if config.live or source.kind not in {"file", "images"}:
-            self._live = LiveSource(source, channels=channels, patience=config.patience)
+            self._live = LiveSource(source, channels=channels, patience=config.reconnect_timeout)
         else:
             self._clip = open_clip(Path(source.word), rate=config.rate)
 

@@ -16,32 +16,34 @@ Codec = Literal["auto", "h264", "vp9", "av1"]
 
 @dataclass(frozen=True, kw_only=True)
 class VideoConfig:
-    """Settings of a video or a live source.
+    """How a video or a live source is read and predicted.
 
     Attributes:
-        start: seconds of a video to pass over.
-        end: second of a video, or of a live source, to stop at.
-        every: label each so manieth frame of a video.
-        smooth: of a video: weight of the frames before, 0 to below 1, where they agree with the new one; 0: none.
-        flicker: of a video: also measure how many pixels change their class along the motion.
-        codec: of movies: h264, vp9 or av1; auto takes H.264, and VP9 for .webm.
-        frames: write a video's frames as images, not as a movie.
-        rate: frames a second of an image sequence (frames/%06d.jpg).
-        live: take a video file for a camera: frames come in its own time, and those that are late are dropped.
-        patience: seconds to go on trying when a live source stops, before giving up.
-        show: show a video in a window while it is labeled.
+        start: Start time in a video in seconds. Raise it to skip the beginning.
+        end: End time in a video or a live source in seconds. Default: its end.
+        every: Step between predicted frames of a video; N predicts every Nth frame. Raise it to save time.
+        smoothing: Weight of the earlier frames of a video where they agree with the new one, from 0 to below 1. Set
+            0.8 for instance if masks flicker.
+        flicker: Measure also the share of pixels in a video that change their class along the motion.
+        codec: Codec of written videos. auto takes H.264, and VP9 for .webm.
+        frames: Write the frames of a video as images instead of a video file.
+        rate: Frame rate of an image sequence (frames/%06d.jpg) in frames per second.
+        live: Read a video file like a camera: frames come in real time, and late frames are dropped.
+        reconnect_timeout: Time in seconds for which a lost live source is reconnected before the run ends. Raise it
+            for unstable networks.
+        show: Show the overlay of a video in a window during prediction.
     """
 
     start: float = 0.0
     end: float | None = None
     every: int = 1
-    smooth: float = 0.0
+    smoothing: float = 0.0
     flicker: bool = False
     codec: Codec = "auto"
     frames: bool = False
     rate: float = 25.0
     live: bool = False
-    patience: float = 10.0
+    reconnect_timeout: float = 10.0
     show: bool = False
 
     def __post_init__(self) -> None:
@@ -49,9 +51,9 @@ class VideoConfig:
             raise ConfigError(f"start={self.start} and end={self.end} are not possible; give seconds, end after start")
         if self.every < 1:
             raise ConfigError(f"every={self.every} is not possible; give 1 for each frame, 2 for each second one")
-        if not 0 <= self.smooth < 1:
-            raise ConfigError(f"smooth={self.smooth} is not possible; give 0 (off) to below 1, 0.8 for instance")
+        if not 0 <= self.smoothing < 1:
+            raise ConfigError(f"smoothing={self.smoothing} is not possible; give 0 (off) to below 1, 0.8 for instance")
         if not 0 < self.rate <= 1000:
             raise ConfigError(f"rate={self.rate} is not possible; give frames a second, above 0 and at most 1000")
-        if not 0 <= self.patience < math.inf:
-            raise ConfigError(f"patience={self.patience} is not possible; give seconds, 0 or more")
+        if not 0 <= self.reconnect_timeout < math.inf:
+            raise ConfigError(f"reconnect_timeout={self.reconnect_timeout} is not possible; give seconds, 0 or more")

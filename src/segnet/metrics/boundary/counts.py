@@ -40,7 +40,7 @@ class BoundaryConfig:
 
     tolerance: float = 0.0075
     ignored_regions: Literal["border", "ignored"] = "border"
-    matching: bool = False
+    one_to_one: bool = False
     radii: tuple[float, ...] = (2, 4, 8, 16)
 
     def __post_init__(self) -> None:
@@ -49,9 +49,9 @@ class BoundaryConfig:
                 raise ConfigError(f"a tolerance or radius of {value} is not possible; give 0 or more")
         if self.ignored_regions not in ("border", "ignored"):
             raise ConfigError(f"ignored_regions={self.ignored_regions!r} is not known; give 'border' or 'ignored'")
-        if self.matching and self.ignored_regions == "ignored":
+        if self.one_to_one and self.ignored_regions == "ignored":
             raise ConfigError(
-                "matching has no single answer with ignored_regions='ignored'; use it with ignored_regions='border'"
+                "one_to_one has no single answer with ignored_regions='ignored'; use it with ignored_regions='border'"
             )
 
 
@@ -77,7 +77,7 @@ def boundary_counts(
     """
     _check(predicted, truth, classes)
     radius = config.tolerance * math.hypot(*truth.shape)
-    hits_of = _one_to_one if config.matching else _near
+    hits_of = _one_to_one if config.one_to_one else _near
     counted = _away_from_ignored(truth) if config.ignored_regions == "ignored" else np.ones(truth.shape, dtype=bool)
     parts = []
     for values in groups(range(classes)):

@@ -1,0 +1,189 @@
+"""Groups of flags that several commands share, and the headings under which help shows flags.
+
+A flag has one name, one meaning and one heading in all commands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from segnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from segnet.data.dataset import SegmentationDataset
+    from segnet.data.layouts import Source
+    from segnet.runtimes.protocol import Runtime
+
+__all__ = [
+    "HEADINGS",
+    "DataFlags",
+    "ModelFlags",
+    "Precision",
+    "ResizeFlags",
+    "SamplingFlags",
+    "group_of",
+    "model_file_beside",
+]
+
+Precision = Literal["auto", "float32", "bf16"]
+
+_GROUPS = {
+    "input": ("data", "split", "resize", "classes", "ignore_index", "encoding", "partial", "calibrate"),
+    "model": (
+        "model", "in_channels", "encoder", "encoder_weights", "weights", "freeze_encoder", "dropout", "samples",
+        "verify", "net", "format", "int8", "max_drop", "size", "resize_to", "half",
+    ),
+    "size and tiles": ("max_size", "image_scale", "tile", "overlap", "memory"),
+    "output": (
+        "out", "save", "records", "json", "html", "worst", "plot", "measure", "output", "loggers", "save_every",
+        "resume",
+    ),
+    "style": ("opacity", "legend", "outline_width", "show_classes", "palette"),
+    "video": (
+        "start", "end", "every", "smoothing", "flicker", "codec", "frames", "rate", "live", "reconnect_timeout", "show",
+    ),
+    "test-time augmentation": ("tta_flip", "tta_scales"),
+    "metrics": ("boundary", "one_to_one", "corruptions", "calibration", "monitor", "validate_every"),
+    "optimization": (
+        "epochs", "batch", "accumulate", "lr", "encoder_lr", "optimizer", "weight_decay", "schedule", "warmup", "ema",
+        "clip", "loss", "loss_divisor", "class_weights", "label_smoothing", "unfreeze_at", "batch_norm", "patience",
+        "overfit", "find_lr",
+    ),
+    "augmentation": ("crop", "crop_area", "crop_stretch", "flip", "color", "gray", "blur", "noise", "mix"),
+    "runtime": (
+        "device", "precision", "threads", "seed", "workers", "devices", "nodes", "strategy", "compile", "save_memory",
+        "timing",
+    ),
+    "benchmark": ("sizes", "compiled", "baselines", "rounds", "images", "limit", "score_limit"),
+}  # fmt: skip
+
+_HEADINGS = {name: heading for heading, names in _GROUPS.items() for name in names}
+
+
+HEADINGS = tuple(_GROUPS)
+"""All headings, in the order in which help shows them."""
+
+
+def group_of(name: str) -> str:
+    """The heading of a flag.
+
+    Raises:
+        KeyError: the flag has no place in ``_GROUPS``.
+    """
+    return _HEADINGS[name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingFlags:
+    """Monte-Carlo dropout.
+
+    Attributes:
+        samples: Number of Monte-Carlo dropout samples per image, whose probabilities are averaged. Default: 0, no
+            dropout. Set 40 to measure the uncertainty of a Bayesian model.
+        seed: Random seed of Monte-Carlo dropout. Change it to draw other samples.
+    """
+
+    samples: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.samples < 0 or self.samples == 1 or self.seed < 0:
+            raise ConfigError(
+                f"samples={self.samples} with seed={self.seed} is not possible; give 2 or more samples, or 0 for no "
+                "dropout, and a seed of 0 or more"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFlags:
+    """Which model runs, and how.
+
+    Attributes:
+        model: Model file (.safetensors, .onnx, .xml, .pte, .tflite, .pt2) or name of a bundled model ("segnet models"
+            lists them).
+        sampling: Monte-Carlo dropout.
+        device: Device of PyTorch models: auto, cpu, cuda, cuda:N or mps. auto takes a GPU if there is one.
+        precision: Precision of computation. bf16 is faster on processors with bfloat16 arithmetic, and slightly less
+            exact. auto measures which is faster.
+        threads: Number of CPU threads. Default: 0, the choice of the runtime. Lower it to leave cores to other
+            programs.
+        verify: Check first, on packaged reference images, that an exported file predicts the same classes here as
+            where it was exported. An INT8 file is checked at its first use in any case, with a warning.
+    """
+
+    model: str = "segnet_light"
+    sampling: SamplingFlags = SamplingFlags()
+    device: str = "auto"
+    precision: Precision = "float32"
+    threads: int = 0
+    verify: bool = False
+
+    def open(self) -> Runtime:
+        """The runtime of the model.
+
+        Raises:
+            SegNetError: see ``open_runtime``.
+        """
+        from segnet.runtimes.protocol import open_runtime
+        from segnet.runtimes.verification import apply_verification
+
+        runtime = open_runtime(
+            self.model, device=self.device, precision=self.precision, threads=self.threads,
+            samples=self.sampling.samples, seed=self.sampling.seed,
+        )  # fmt: skip
+        apply_verification(runtime, "always" if self.verify else "first_use")
+        return runtime
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResizeFlags:
+    """The size at which the model sees an image.
+
+    Attributes:
+        max_size: Longest side of an image in pixels. A larger image is resized for the model and its probabilities
+            are upsampled. Default: the size of the training images, or 1024 if the model file does not hold it. Set 0
+            to keep every image at its own size.
+        image_scale: Factor by which images are resized for the model, instead of --max-size. Default: none. Set 1 to
+            keep every image at its own size, or above 1 to find smaller objects.
+    """
+
+    max_size: int | None = None
+    image_scale: float | None = None
+
+    @property
+    def longest(self) -> int | Literal["model"] | None:
+        """The longest side as ``Predictor`` takes it."""
+        return "model" if self.max_size is None else self.max_size or None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFlags:
+    """Which labeled images of a data set are read.
+
+    Attributes:
+        split: Split of the data set: train, val or test.
+        resize: Size in pixels to which images and masks are resized first. Default: their own size. Set it if a batch
+            holds images of several sizes, or to compare with figures at another size.
+    """
+
+    split: str = "val"
+    resize: tuple[int, int] | None = None
+
+    def open(self, source: Source, *, channels: int, corruption: str | None = None) -> SegmentationDataset:
+        """The images and masks of the split, corrupted if that is asked for."""
+        return source.dataset(self.split, size=self.resize, channels=channels, corruption=corruption)
+
+
+def model_file_beside(model: str, out: Path | None, *, ending: str) -> Path:
+    """The path of a new model file: ``out``, or ``MODEL-ENDING.safetensors`` beside the model.
+
+    Raises:
+        ConfigError: ``out`` does not end in .safetensors.
+    """
+    if out is None:
+        return Path(model).with_name(f"{Path(model).name.removesuffix('.safetensors')}-{ending}.safetensors")
+    if out.suffix != ".safetensors":
+        raise ConfigError(f"{out} is no name for a model file; give --out a name that ends in .safetensors")
+    return out

@@ -1,0 +1,150 @@
+"""Reads the command line and the ``--config`` file of a command; the command line wins."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NoReturn
+
+from segnet.cli.signature import Command, Flag
+from segnet.errors import ConfigError
+
+__all__ = ["parse"]
+
+
+def parse(name: str, run: Callable[..., Any], words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
+    """Arguments for ``run`` from the command line and the ``--config`` file.
+
+    Returns:
+        The positional arguments, and the keyword-only ones by name.
+
+    Raises:
+        ConfigError: a word or a key of the file is unknown, or its value is not possible.
+    """
+    command = Command.of(name, run)
+    file = vars(_config_parser(name).parse_known_args(words)[0]).get("config")
+    in_file = {} if file is None else _read_file(file, command)
+    given, rest = _parser(command, in_file).parse_known_args(words)
+    if rest:
+        hint = _near([flag.option for flag in command.flags.values()], rest[0].partition("=")[0])
+        raise ConfigError(f"unrecognized arguments: {' '.join(rest)}; {hint or f'see segnet {name} --help'}")
+    values = {
+        **in_file,
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in vars(given).items()},
+    }
+    positional: list[Any] = []
+    for argument in command.arguments:
+        positional += values.get(argument.name, []) if argument.several else [values[argument.name]]
+    parameters = inspect.signature(run).parameters.values()
+    keywords = [parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    return positional, {item.name: _filled(item.name, item.default, values) for item in keywords}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises instead of printing the usage and leaving."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see {self.prog} --help")
+
+
+def _config_parser(name: str) -> argparse.ArgumentParser:
+    parser = _Parser(prog=f"segnet {name}", add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    parser.add_argument("--config", metavar="FILE", help="Read flags from a YAML file. The command line wins over it.")
+    return parser
+
+
+def _parser(command: Command, in_file: Mapping[str, Any]) -> argparse.ArgumentParser:
+    """The parser of a command; an argument that the file holds may be left out."""
+    parser = _Parser(
+        prog=f"segnet {command.name}",
+        usage=command.usage,
+        description=command.summary,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        parents=[_config_parser(command.name)],
+    )
+    groups = {heading: parser.add_argument_group(heading) for heading in dict.fromkeys(("input", *command.groups))}
+    for argument in command.arguments:
+        nargs = "*" if argument.several else "?" if argument.name in in_file else None
+        groups["input"].add_argument(
+            argument.name, nargs=nargs, metavar=argument.name.upper(), help=_escape(argument.help)
+        )
+    for heading, flags in command.groups.items():
+        for flag in flags:
+            groups[heading].add_argument(flag.option, help=_escape(flag.full_help), **_reading(flag))
+    return parser
+
+
+def _reading(flag: Flag) -> dict[str, Any]:
+    """How argparse reads the values of a flag."""
+    if flag.form == "switch":
+        return {"action": "store_true"}
+    read = flag.read_list if flag.form == "list" else flag.read
+
+    def convert(word: str) -> Any:
+        try:
+            return read(word)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    values = flag.values
+    return {
+        "type": convert,
+        "metavar": values if len(values) > 1 else values[0],
+        "nargs": 2 if len(values) > 1 else None,
+    }
+
+
+def _read_file(file: str, command: Command) -> dict[str, Any]:
+    """The values of a YAML file by name; a key may have dashes inside, as the flag has."""
+    import yaml
+
+    path = Path(file)
+    if not path.is_file():
+        raise ConfigError(f"{file}: there is no such settings file; give a YAML file of flags")
+    try:
+        table = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: is not a YAML file ({' '.join(str(error).split())})") from error
+    if not isinstance(table or {}, dict):
+        raise ConfigError(f"{file}: holds {table!r}; give one flag a line, such as epochs: 30")
+    keys = {str(key).replace("-", "_"): value for key, value in (table or {}).items()}
+    return {key: _read_key(file, command, key, value) for key, value in keys.items()}
+
+
+def _read_key(file: str, command: Command, key: str, value: Any) -> Any:
+    for argument in command.arguments:
+        if argument.name == key and argument.several:
+            raise ConfigError(f"{file}: {key} belongs on the command line, not in the --config file")
+        if argument.name == key:
+            return str(value)
+    if key not in command.flags:
+        hint = _near(list(command.flags), key) or f"see segnet {command.name} --help"
+        raise ConfigError(f"{file}: segnet {command.name} has no flag {key!r}; {hint}")
+    try:
+        return command.flags[key].read_yaml(value)
+    except ValueError as error:
+        raise ConfigError(f"{file}: {key}: {error}") from None
+
+
+def _filled(name: str, default: Any, values: Mapping[str, Any]) -> Any:
+    """The value of a parameter; a dataclass is its default with the fields that were given."""
+    if not is_dataclass(default) or isinstance(default, type):
+        return values.get(name, default)
+    return replace(default, **{
+        field.name: _filled(field.name, getattr(default, field.name), values) for field in fields(default)
+    })  # fmt: skip
+
+
+def _near(known: Sequence[str], word: str) -> str:
+    """A hint at the nearest of the known words; empty if there is none."""
+    near = get_close_matches(word, known, n=1, cutoff=0.8)
+    return f"did you mean {near[0]}?" if near and word not in known else ""
+
+
+def _escape(text: str) -> str:
+    return text.replace("%", "%%")
