@@ -22,7 +22,7 @@ from segnet.errors import ConfigError, MissingPackageError
 from segnet.exporting.coreml import write_coreml
 from segnet.exporting.half import halve_filters
 from segnet.runtimes.model_info import KEY, ModelInfo
-from segnet.runtimes.silence import quiet
+from segnet.runtimes.output_suppression import suppress_output
 
 __all__ = ["FORMATS", "OPSET", "Format", "to_onnx", "to_openvino", "write_onnx", "write_openvino"]
 
@@ -63,7 +63,7 @@ class Format:
         """
         for package in self.packages:
             try:
-                with quiet():
+                with suppress_output():
                     import_module(package)
             except ImportError as error:
                 raise MissingPackageError(package.partition(".")[0], self.extra) from error
@@ -84,7 +84,7 @@ def _versions(*names: str) -> Iterator[tuple[str, str]]:
 def to_onnx(program: ExportedProgram, info: ModelInfo) -> Any:
     """A ``ModelProto``: input ``image``, the output named as what it is, free axes batch, height, width."""
     axes = {0: "batch"} | ({2: "height", 3: "width"} if info.size is None else {})
-    with quiet(), torch.no_grad():
+    with suppress_output(), torch.no_grad():
         made = torch.onnx.export(
             program,
             dynamo=True,
@@ -164,7 +164,7 @@ def _openvino(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
 
 def _torch(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
     program.example_inputs = None  # they would lie in the file as a pickle
-    with quiet():
+    with suppress_output():
         torch.export.save(program, path, extra_files={KEY: info.to_json()})
 
 
@@ -173,7 +173,7 @@ def _aoti(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
     from torch._inductor.exc import InductorError, InvalidCxxCompiler
 
     try:
-        with quiet():
+        with suppress_output():
             aoti_compile_and_package(program, package_path=str(path))
     except (InvalidCxxCompiler, InductorError) as error:
         raise ConfigError(
@@ -186,7 +186,7 @@ def _aoti(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
 
 
 def _executorch(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
-    with quiet():
+    with suppress_output():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
@@ -199,7 +199,7 @@ def _executorch(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
 
 
 def _litert(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
-    with quiet():
+    with suppress_output():
         import litert_torch
 
         height, width = info.size or (0, 0)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from segnet.data.dataset import SegmentationDataset, worker_error
 from segnet.errors import ConfigError, DataError, ModelError, SegNetError
+from segnet.inference.resizing import ResizePolicy
 from segnet.labels import IGNORE_INDEX
 from segnet.metrics.calibration.counts import SMALLEST
 from segnet.models.decoders import Skip
@@ -60,7 +61,7 @@ def fit_temperature(
     *,
     samples: int = 0,
     seed: int = 0,
-    longest: int | None = None,
+    max_size: int | None = None,
     device: str | torch.device = "auto",
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -73,18 +74,17 @@ def fit_temperature(
         samples: to draw of each image with dropout; each one's logits are divided, and the mean of their
             probabilities counts. 0: dropout is off.
         seed: decides what is dropped.
-        longest: images with a longer side, in pixels, are labeled at this size and their probabilities enlarged, as
-            ``Predictor`` does; None: all at their own.
+        max_size: longest side in pixels at which images are segmented, their probabilities being upsampled as
+            ``Predictor`` does; None: all at their own size.
         device: where to compute; ``auto`` takes a GPU if there is one.
         workers: processes that read images meanwhile; see ``evaluate``.
         progress: called with (images done, all images) after every image.
 
     Raises:
-        ConfigError: samples of a network without dropout, or the longer side is below 1.
+        ConfigError: samples of a network without dropout, or ``max_size`` is below 1.
         DataError: a file cannot be read, or no pixel has a class.
     """
-    if longest is not None and longest < 1:
-        raise ConfigError(f"longest={longest} is not possible; give pixels; for any size --longest 0, or None")
+    policy = ResizePolicy(max_size=max_size)
     device = pick_device(device)
     folded = model.folded().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     sampler = Sampler(folded, seed=seed) if samples else None
@@ -95,7 +95,7 @@ def fit_temperature(
             for done, sample in enumerate(loader, start=1):
                 image = sample["image"][None].to(device, memory_format=torch.channels_last)
                 truth = sample["mask"].to(device)
-                image = _reduced(image, longest)
+                image = _resize(image, policy)
                 drawn = iter([folded(image)]) if sampler is None else sampler.logits(image, samples)
                 total += _nll(drawn, truth).cpu()
                 pixels += int((truth != IGNORE_INDEX).sum())
@@ -138,13 +138,10 @@ def _last_layers(model: SegNet) -> list[nn.Conv2d]:
     return layers
 
 
-def _reduced(image: Tensor, longest: int | None) -> Tensor:
-    height, width = image.shape[2:]
-    if longest is None or max(height, width) <= longest:
-        return image
-    scale = longest / max(height, width)
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    return F.interpolate(image, size, mode="bilinear", antialias=True)
+def _resize(image: Tensor, policy: ResizePolicy) -> Tensor:
+    """The image batch (1, C, H, W) at its working size."""
+    size = policy.working_size(image.shape[2], image.shape[3])
+    return image if size == image.shape[2:] else F.interpolate(image, size, mode="bilinear", antialias=True)
 
 
 def _nll(drawn: Iterator[Tensor], truth: Tensor) -> Tensor:

@@ -18,9 +18,9 @@ from segnet.cli.main import main
 from segnet.data.synthetic.scenes import render_scene
 from segnet.inference.predictor import Predictor
 from segnet.labels import CAMVID
+from segnet.runtimes.base import FileRuntime
+from segnet.runtimes.base import Image as Batch
 from segnet.runtimes.model_info import ModelInfo
-from segnet.runtimes.protocol import FileRuntime
-from segnet.runtimes.protocol import Image as Batch
 from video_clips import feed_and_interrupt, write_clip
 
 # pycocotools' decoder, built for an earlier NumPy
@@ -108,7 +108,7 @@ def test_uncertainty_is_told_if_it_was_asked_for(model_file: Path, tmp_path: Pat
 class Masks(FileRuntime):
     """A file that gives nothing but classes."""
 
-    def run(self, image: Batch) -> list[np.ndarray]:
+    def forward(self, image: Batch) -> list[np.ndarray]:
         return [np.zeros((len(image), *image.shape[2:]), dtype=np.uint8)]
 
 

@@ -43,7 +43,7 @@ def test_a_video_becomes_an_overlay_movie(model_file: Path, tmp_path: Path, caps
 
 def test_out_names_the_movie_and_flags_choose_frames(model_file: Path, tmp_path: Path) -> None:
     source, out = write_clip(tmp_path / "clip.mp4", 12), tmp_path / "short.webm"
-    words = ("--save", "side", "--start", "0.08", "--end", "0.4", "--every", "2", "--smooth", "0.8", "--flicker")
+    words = ("--save", "side", "--start", "0.08", "--end", "0.4", "--every", "2", "--smoothing", "0.8", "--flicker")
     assert leave(source, "--model", model_file, "--out", out, *words) == 0
     found = decoded(out)
     assert [round(1000 * time) for time, _ in found] == [0, 80, 160, 240]
@@ -174,7 +174,7 @@ def test_a_source_that_brings_nothing_is_told_in_a_line(
         (["--frames"], "is one movie"),
         (["IMAGE"], "is one movie"),
         (["--codec", "h264"], "cannot hold h264"),
-        (["--smooth", "1"], "smooth=1.0 is not possible"),
+        (["--smoothing", "1"], "smoothing=1.0 is not possible"),
         (["--show"], "show needs"),
     ],
 )

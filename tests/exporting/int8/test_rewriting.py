@@ -11,8 +11,8 @@ from segnet.errors import ConfigError
 from segnet.exporting.int8.calibration import measured_ranges, quantize
 from segnet.exporting.int8.graph import convolutions, find_groups
 from segnet.exporting.int8.rewriting import rewritten
-from segnet.runtimes.onnx import session
-from segnet.runtimes.protocol import Image
+from segnet.runtimes.base import Image
+from segnet.runtimes.onnx import open_session
 
 
 def output(model: ModelProto, image: Image, name: str | None = None) -> Any:
@@ -20,7 +20,7 @@ def output(model: ModelProto, image: Image, name: str | None = None) -> Any:
     copy.CopyFrom(model)
     if name is not None:
         copy.graph.output.append(helper.make_empty_tensor_value_info(name))
-    return session(copy.SerializeToString()).run([name or copy.graph.output[0].name], {"image": image})[0]
+    return open_session(copy.SerializeToString()).run([name or copy.graph.output[0].name], {"image": image})[0]
 
 
 def makers(model: ModelProto) -> dict[str, Any]:

@@ -97,17 +97,17 @@ def _scores(candidates: list[Candidate], data: str, split: str, threads: int) ->
     from segnet.cli.console import ProgressBar
     from segnet.data.layouts import open_source
     from segnet.inference.evaluation import check_same_classes, evaluate
-    from segnet.runtimes.protocol import open_runtime
+    from segnet.inference.predictor import Predictor
 
     source, found = open_source(data), {}
     for name, precision in dict.fromkeys(candidate.kind for candidate in candidates):
-        runtime = open_runtime(name, precision=precision, threads=threads)
-        dataset = source.dataset(split, channels=runtime.info.channels)
-        check_same_classes(runtime.info.labels, dataset.labels, model=name, data=data)
+        predictor = Predictor.load(name, precision=precision, threads=threads, max_size=None, tiles=None)
+        dataset = source.dataset(split, channels=predictor.channels)
+        check_same_classes(predictor.labels, dataset.labels, model=name, data=data)
         bar = ProgressBar(f"{name} on {split}")
         bar.start(total=len(dataset))
         try:
-            scores = evaluate(runtime, dataset, workers=1, progress=partial(_advance, bar))
+            scores = evaluate(predictor, dataset, workers=1, progress=partial(_advance, bar))
         finally:
             bar.stop()
         found[name, precision] = scores.miou

@@ -12,6 +12,9 @@ from segnet.inference.tiling import TileConfig
 from segnet.inference.tta import TTAConfig
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from segnet.data.dataset import SegmentationDataset
     from segnet.inference.predictor import Predictor
     from segnet.metrics.boundary.scores import BoundaryMeter
@@ -100,10 +103,10 @@ def run(
         seed=seed,
         uncertainty=calibration,
         measure=measure,
-        longest="model" if longest is None else longest or None,
-        scale=scale,
+        max_size="model" if longest is None else longest or None,
+        image_scale=scale,
         tiles=tiles,
-        average=average,
+        tta=average,
     )
     info = predictor.runtime.info
     weigher = CalibrationMeter(predictor.measure) if predictor.measure else None
@@ -130,7 +133,7 @@ def run(
     if average != TTAConfig():
         figures["average"] = asdict(average)
     if labeled:
-        given = {"longest": predictor.longest} if scale is None else {"scale": scale}
+        given = {"max_size": predictor.resize.max_size} if scale is None else {"image_scale": scale}
         figures["labeled"] = {**labeled, **given, **asdict(tiles)}
     figures |= scores.to_dict()
     if meter is not None:
@@ -164,23 +167,29 @@ def _score(
     """With a progress bar; and how many images were resized or cut into tiles, where some were."""
     from segnet.cli.console import ProgressBar
     from segnet.inference.evaluation import evaluate
-    from segnet.inference.predictor_runtime import PredictorRuntime
 
-    runtime = PredictorRuntime(predictor)
+    counts = {"resized": 0, "tiled": 0}
+
+    def observe(name: str, predicted: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
+        working_size = predictor.working_size(*truth.shape)
+        counts["resized"] += working_size != truth.shape
+        counts["tiled"] += predictor.needs_tiles(*working_size)
+        if boundary is not None:
+            boundary.add(name, predicted, truth)
+
     bar = ProgressBar(heading)
     bar.start(total=len(dataset))
     try:
         scores = evaluate(
-            runtime,
+            predictor,
             dataset,
             workers=1,
             progress=lambda done, total: bar.advance(),
-            observe=boundary.add if boundary else None,
+            observe=observe,
             calibration=calibration,
         )
     finally:
         bar.stop()
-    counts = {"resized": runtime.resized, "tiled": runtime.tiled}
     return scores, boundary, counts if any(counts.values()) else {}
 
 

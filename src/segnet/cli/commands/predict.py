@@ -110,10 +110,10 @@ def run(
         confidence="confidence" in kinds,
         uncertainty="uncertainty" in kinds,
         measure=measure,
-        longest="model" if longest is None else longest or None,
-        scale=scale,
+        max_size="model" if longest is None else longest or None,
+        image_scale=scale,
         tiles=tiles,
-        average=average,
+        tta=average,
     )
     loaded = time.perf_counter()
     look.require_known_classes(predictor.labels)
@@ -151,7 +151,7 @@ def _sorted_out(words: Sequence[str], *, animations: bool) -> tuple[list[str], l
 
 def _ask_confidence(predictor: Predictor) -> None:
     """Of any model but one that gives masks alone."""
-    if predictor.runtime.info.output == "mask":
+    if not predictor.runtime.gives_probabilities:
         log.info("segnet: this model gives masks alone, so the records have no confidence")
     else:
         predictor.confidence = True

@@ -54,7 +54,7 @@ def run(
     kept = checkpoint.load(model)
     dataset = open_source(data).dataset(split, size=size, channels=kept.model.config.in_channels)
     if longest is None:
-        longest = ModelInfo(name=model, labels=kept.labels, provenance=kept.provenance).longest
+        longest = ModelInfo(name=model, labels=kept.labels, provenance=kept.provenance).max_size
     check_same_classes(kept.labels, dataset.labels, model=model, data=data)
     bar = ProgressBar(f"{kept.path.stem} on {split}")
     bar.start(total=len(dataset))
@@ -64,7 +64,7 @@ def run(
             dataset,
             samples=samples,
             seed=seed,
-            longest=longest or None,
+            max_size=longest or None,
             device=device,
             workers=1,
             progress=lambda done, total: bar.advance(),

@@ -22,7 +22,8 @@ class VideoConfig:
         start: seconds of a video to pass over.
         end: second of a video, or of a live source, to stop at.
         every: label each so manieth frame of a video.
-        smooth: of a video: weight of the frames before, 0 to below 1, where they agree with the new one; 0: none.
+        smoothing: temporal smoothing of a video: weight of the previous frames, 0 (off) to below 1; 0.8 removes most
+            flicker.
         flicker: of a video: also measure how many pixels change their class along the motion.
         codec: of movies: h264, vp9 or av1; auto takes H.264, and VP9 for .webm.
         frames: write a video's frames as images, not as a movie.
@@ -35,7 +36,7 @@ class VideoConfig:
     start: float = 0.0
     end: float | None = None
     every: int = 1
-    smooth: float = 0.0
+    smoothing: float = 0.0
     flicker: bool = False
     codec: Codec = "auto"
     frames: bool = False
@@ -49,8 +50,8 @@ class VideoConfig:
             raise ConfigError(f"start={self.start} and end={self.end} are not possible; give seconds, end after start")
         if self.every < 1:
             raise ConfigError(f"every={self.every} is not possible; give 1 for each frame, 2 for each second one")
-        if not 0 <= self.smooth < 1:
-            raise ConfigError(f"smooth={self.smooth} is not possible; give 0 (off) to below 1, 0.8 for instance")
+        if not 0 <= self.smoothing < 1:
+            raise ConfigError(f"smoothing={self.smoothing} is not possible; give 0 (off) to below 1, 0.8 for instance")
         if not 0 < self.rate <= 1000:
             raise ConfigError(f"rate={self.rate} is not possible; give frames a second, above 0 and at most 1000")
         if not 0 <= self.patience < math.inf:
