@@ -108,9 +108,7 @@ def test_a_legend_of_all_classes_stands_below(
     np.testing.assert_array_equal(pixels(files["overlay"])[400:], legend)
     assert pixels(files["side"]).shape[0] > 400
     assert pixels(files["color"]).shape == (400, 270, 3)
-    predict_large(
-        predictor_of(narrow, five_labels), path, {"color": files["color"]}, look=OverlayStyle(legend="below")
-    )
+    predict_large(predictor_of(narrow, five_labels), path, {"color": files["color"]}, look=OverlayStyle(legend="below"))
     np.testing.assert_array_equal(pixels(files["color"])[400:], legend)
 
 

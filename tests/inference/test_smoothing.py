@@ -174,6 +174,6 @@ def test_each_tile_is_blended_with_the_tile_at_the_same_position() -> None:
 def test_nothing_is_blended_into_the_first_frame_in_tiles() -> None:
     image = np.random.default_rng(1).integers(0, 256, (96, 200, 3), dtype=np.uint8)
     predictor = Predictor(Brightness(), confidence=True, tiles=TileConfig(tile=96, overlap=16))
-    steady = with_smoothing(predictor, 0.9)
-    np.testing.assert_array_equal(steady(image).confidence, predictor(image).confidence)
-    np.testing.assert_allclose(steady(image).confidence, predictor(image).confidence, atol=1e-6)
+    smoothed = with_smoothing(predictor, 0.9)
+    np.testing.assert_array_equal(smoothed(image).confidence, predictor(image).confidence)
+    np.testing.assert_allclose(smoothed(image).confidence, predictor(image).confidence, atol=1e-6)

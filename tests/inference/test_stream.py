@@ -37,40 +37,42 @@ def test_the_images_of_a_folder_come_in_order_with_their_names(tmp_path: Path) -
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(noise(len(name))).save(tmp_path / name)
     found = list(stream(predictor(confidence=True), tmp_path))
-    assert [labeled.name for labeled in found] == ["a", "b/10", "b/2"]
-    assert [labeled.source for labeled in found] == [str(tmp_path / name) for name in ("a.jpg", "b/10.png", "b/2.png")]
-    for labeled in found:
-        own = predictor(confidence=True)(np.array(Image.open(labeled.source)))
-        np.testing.assert_array_equal(labeled.mask, own.mask)
-        np.testing.assert_array_equal(labeled.confidence, own.confidence)
-        assert (labeled.number, labeled.time, labeled.uncertainty) == (None, None, None)
+    assert [segmented.name for segmented in found] == ["a", "b/10", "b/2"]
+    assert [segmented.source for segmented in found] == [
+        str(tmp_path / name) for name in ("a.jpg", "b/10.png", "b/2.png")
+    ]
+    for segmented in found:
+        own = predictor(confidence=True)(np.array(Image.open(segmented.source)))
+        np.testing.assert_array_equal(segmented.mask, own.mask)
+        np.testing.assert_array_equal(segmented.confidence, own.confidence)
+        assert (segmented.number, segmented.time, segmented.uncertainty) == (None, None, None)
 
 
 def test_a_video_comes_with_names_numbers_and_times(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", 4)
     found = list(stream(predictor(), path, config=VideoConfig(every=2)))
-    assert [labeled.name for labeled in found] == ["a/000000", "a/000001"]
-    assert [labeled.number for labeled in found] == [0, 1]
-    assert [labeled.time for labeled in found] == [0, Fraction(2, 25)]
-    assert {labeled.source for labeled in found} == {str(path)}
+    assert [segmented.name for segmented in found] == ["a/000000", "a/000001"]
+    assert [segmented.number for segmented in found] == [0, 1]
+    assert [segmented.time for segmented in found] == [0, Fraction(2, 25)]
+    assert {segmented.source for segmented in found} == {str(path)}
 
 
 def test_the_videos_of_a_glob_follow_each_other(tmp_path: Path) -> None:
     write_clip(tmp_path / "a.mp4", 2), write_clip(tmp_path / "b.mp4", 1)
-    found = [labeled.name for labeled in stream(predictor(), tmp_path / "*.mp4")]
+    found = [segmented.name for segmented in stream(predictor(), tmp_path / "*.mp4")]
     assert found == ["a/000000", "a/000001", "b/000000"]
 
 
 def test_frames_of_a_program_may_have_any_size() -> None:
     frames = [noise(0), noise(1, (9, 5)), noise(2)]
     found = list(stream(predictor(), (frame for frame in frames)))
-    assert [labeled.mask.shape for labeled in found] == [(6, 8), (9, 5), (6, 8)]
-    assert [(labeled.name, labeled.number, labeled.source) for labeled in found] == [
+    assert [segmented.mask.shape for segmented in found] == [(6, 8), (9, 5), (6, 8)]
+    assert [(segmented.name, segmented.number, segmented.source) for segmented in found] == [
         ("000000", 0, ""), ("000001", 1, ""), ("000002", 2, "")
     ]  # fmt: skip
-    for frame, labeled in zip(frames, found, strict=True):
-        np.testing.assert_array_equal(labeled.image, frame)
-        np.testing.assert_array_equal(labeled.mask, predictor()(frame).mask)
+    for frame, segmented in zip(frames, found, strict=True):
+        np.testing.assert_array_equal(segmented.image, frame)
+        np.testing.assert_array_equal(segmented.mask, predictor()(frame).mask)
 
 
 def test_opencvs_order_and_pillows_images_give_the_same_as_rgb() -> None:
@@ -85,14 +87,14 @@ def test_opencvs_order_and_pillows_images_give_the_same_as_rgb() -> None:
 
 
 def test_an_array_of_many_images_is_a_stream() -> None:
-    assert [labeled.mask.shape for labeled in stream(predictor(), np.zeros((2, 4, 5, 3), dtype=np.uint8))] == [
+    assert [segmented.mask.shape for segmented in stream(predictor(), np.zeros((2, 4, 5, 3), dtype=np.uint8))] == [
         (4, 5)
     ] * 2
 
 
 def test_a_gray_model_takes_pillows_images_as_gray() -> None:
-    (labeled,) = stream(Predictor(Brightness(channels=1)), [Image.new("RGB", (3, 2), (0, 255, 0))])
-    np.testing.assert_array_equal(labeled.image, np.full((2, 3, 1), 150))
+    (segmented,) = stream(Predictor(Brightness(channels=1)), [Image.new("RGB", (3, 2), (0, 255, 0))])
+    np.testing.assert_array_equal(segmented.image, np.full((2, 3, 1), 150))
 
 
 def test_pillows_images_are_those_that_reading_their_files_gives(tmp_path: Path) -> None:
@@ -112,21 +114,21 @@ def test_frames_of_a_program_can_be_smoothed_and_skipped() -> None:
     smoothed = SmoothedRuntime(Brightness(), 0.8)
     found = list(stream(predictor(confidence=True), frames, config=VideoConfig(smoothing=0.8, every=2)))
     assert len(found) == 3
-    for frame, labeled in zip(frames[::2], found, strict=True):
+    for frame, segmented in zip(frames[::2], found, strict=True):
         output = smoothed.run(frame.transpose(2, 0, 1)[None] / np.float32(255))
         assert output.probabilities is not None
         own = output.probabilities.max(axis=1)[0]
-        np.testing.assert_allclose(labeled.confidence, own, rtol=1e-6)
-        np.testing.assert_array_equal(labeled.image, frame)
+        np.testing.assert_allclose(segmented.confidence, own, rtol=1e-6)
+        np.testing.assert_array_equal(segmented.image, frame)
     assert np.abs(found[2].confidence - predictor(confidence=True)(frames[4]).confidence).max() > 0.01
 
 
 def test_smoothing_keeps_the_predictors_settings(tmp_path: Path) -> None:
     config, frames = VideoConfig(smoothing=0.5), [noise(0, (40, 60))]
-    (labeled,) = stream(predictor(max_size=6, uncertainty=True), frames, config=config)
+    (segmented,) = stream(predictor(max_size=6, uncertainty=True), frames, config=config)
     own = predictor(max_size=6, uncertainty=True)(frames[0])
-    np.testing.assert_array_equal(labeled.mask, own.mask)
-    np.testing.assert_array_equal(labeled.uncertainty, own.uncertainty)
+    np.testing.assert_array_equal(segmented.mask, own.mask)
+    np.testing.assert_array_equal(segmented.uncertainty, own.uncertainty)
 
 
 def test_a_stream_of_images_that_is_left_early_ends_its_threads(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ from segnet.visualization.style import OverlayStyle
 from video_clips import Brightness, border, clip_images, decoded, noise, predictor, write_clip
 
 
-def widths(labeled: Iterator[SegmentedFrame]) -> list[int]:
-    return [int((frame.prediction.mask[24] == 1).sum()) for frame in labeled]
+def widths(segmented: Iterator[SegmentedFrame]) -> list[int]:
+    return [int((frame.prediction.mask[24] == 1).sum()) for frame in segmented]
 
 
 def test_a_stream_gives_each_frames_own_prediction_with_its_time(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_several_videos_and_each_frame_at_once(tmp_path: Path) -> None:
         files,
         config=VideoConfig(),
         report=report,
-        each=lambda labeled: seen.append(labeled.number),
+        each=lambda segmented: seen.append(segmented.number),
     )
     assert [len(decoded(path)) for path in files.values()] == [4, 4]
     assert seen == [0, 1, 2, 3]
