@@ -22,8 +22,8 @@ class VideoConfig:
         start: seconds of a video to pass over.
         end: second of a video, or of a live source, to stop at.
         every: label each so manieth frame of a video.
-        smoothing: temporal smoothing of a video: weight of the previous frames, 0 (off) to below 1; 0.8 removes most
-            flicker.
+        smoothing: temporal smoothing of a video: weight of the previous frames, 0 (off) to below 1; 0.8 about halves
+            the flicker.
         flicker: of a video: also measure how many pixels change their class along the motion.
         codec: of movies: h264, vp9 or av1; auto takes H.264, and VP9 for .webm.
         frames: write a video's frames as images, not as a movie.
