@@ -24,11 +24,11 @@ from scipy.ndimage import distance_transform_edt
 
 from segnet.data.layouts import open_source
 from segnet.inference.evaluation import evaluate
+from segnet.inference.predictor import Predictor
 from segnet.labels import ClassTable
 from segnet.metrics.boundary.counts import BoundaryConfig, boundary_counts
 from segnet.metrics.boundary.outlines import Bits, Mask, bits_of, outlines, spread
 from segnet.metrics.boundary.scores import BoundaryMeter, BoundaryScores
-from segnet.runtimes.protocol import open_runtime
 from segnet.system.hardware import about
 
 TOLERANCE = BoundaryConfig().tolerance
@@ -73,10 +73,10 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def predictions(model: str, data: str, split: str) -> tuple[list[Image], ClassTable]:
-    runtime = open_runtime(model, device="cpu", precision="float32", threads=1)
+    predictor = Predictor.load(model, device="cpu", threads=1, max_size=None, tiles=None)
     dataset = open_source(data).dataset(split)
     images: list[Image] = []
-    evaluate(runtime, dataset, observe=lambda *image: images.append(image))
+    evaluate(predictor, dataset, observe=lambda *image: images.append(image))
     return images, dataset.labels
 
 

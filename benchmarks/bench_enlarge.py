@@ -24,12 +24,14 @@ from PIL import Image
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.layouts import open_dataset
 from segnet.inference.evaluation import evaluate
-from segnet.inference.prediction import argmax, joined
-from segnet.inference.predictor import as_batch
-from segnet.inference.resizing import Enlarger
+from segnet.inference.prediction import concatenate_rows
+from segnet.inference.predictor import Predictor, as_batch
+from segnet.inference.upsampling import Upsampler
 from segnet.media.images.reading import read_image
 from segnet.metrics.boundary.scores import BoundaryMeter
-from segnet.runtimes.protocol import Runtime, open_runtime
+from segnet.metrics.uncertainty import Measure
+from segnet.runtimes.base import Output, Runtime, argmax
+from segnet.runtimes.load import open_runtime
 from segnet.system.files import write_json
 from segnet.system.hardware import about
 
@@ -46,7 +48,7 @@ def main() -> None:
     parser.add_argument("camvid")
     data = open_dataset(parser.parse_args().camvid, split="val")
     image = read_image(data.samples[len(data) // 2].image)
-    probabilities = open_runtime("segnet_light").probabilities(as_batch(image))[0]
+    probabilities = probabilities_of(open_runtime("segnet_light"), as_batch(image))
     figures = {
         **about("segnet", "torch", "numpy", "pillow"),
         "threads": torch.get_num_threads(),
@@ -57,9 +59,17 @@ def main() -> None:
     print(json.dumps(figures, indent=2))
 
 
+def probabilities_of(runtime: Runtime, batch: np.ndarray) -> np.ndarray:
+    """Of the only image of a batch, (classes, H, W)."""
+    probabilities = runtime.run(batch, probabilities=True).probabilities
+    assert probabilities is not None
+    return probabilities[0]
+
+
 def ours(probabilities: np.ndarray, size: Size) -> Mask:
-    inside = (probabilities.shape[1], probabilities.shape[2])
-    return joined(list(Enlarger(inside, size, classes=len(probabilities), confidence=False).add(probabilities))).mask
+    working_size = (probabilities.shape[1], probabilities.shape[2])
+    upsampler = Upsampler(working_size, size, classes=len(probabilities), confidence=False)
+    return concatenate_rows(list(upsampler.add(probabilities))).mask
 
 
 def everywhere(probabilities: np.ndarray, size: Size) -> Mask:
@@ -95,23 +105,25 @@ def milliseconds(work: Callable[[], object]) -> float:
 
 
 class Reduced(Runtime):
-    """A runtime that sees images made smaller, and brings their labeling back."""
+    """A runtime that downscales images, and upsamples its prediction."""
 
     def __init__(self, runtime: Runtime, longest: int, way: Callable[[np.ndarray, Size], Mask]) -> None:
         self.info, self.runtime, self.longest, self.way = runtime.info, runtime, longest, way
 
-    def mask(self, image: np.ndarray) -> Mask:
-        height, width = image.shape[2:]
+    def run(self, batch: np.ndarray, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
+        self.require(probabilities=probabilities, measure=measure)
+        height, width = batch.shape[2:]
         scale = self.longest / max(height, width)
-        small = F.interpolate(torch.from_numpy(image), scale_factor=scale, mode="bilinear", antialias=True)
-        return self.way(self.runtime.probabilities(small.numpy())[0], (height, width))[None]
+        small = F.interpolate(torch.from_numpy(batch), scale_factor=scale, mode="bilinear", antialias=True)
+        return Output(self.way(probabilities_of(self.runtime, small.numpy()), (height, width))[None])
 
 
 def change(data: SegmentationDataset, longest: int) -> dict[str, object]:
     found: dict[str, object] = {"longest": longest}
     for way in (ours, nearest):
         boundary = BoundaryMeter(data.labels)
-        scores = evaluate(Reduced(open_runtime("segnet_light"), longest, way), data, observe=boundary.add)
+        predictor = Predictor(Reduced(open_runtime("segnet_light"), longest, way), max_size=None, tiles=None)
+        scores = evaluate(predictor, data, observe=boundary.add)
         bf = boundary.scores.to_dict()["bf_paper"]
         found[way.__name__] = {"miou": round(scores.miou, 4), "bf": round(bf, 4)}
     return found

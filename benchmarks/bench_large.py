@@ -27,10 +27,10 @@ from segnet.data.synthetic.scenes import render_scene
 from segnet.inference.evaluation import evaluate
 from segnet.inference.predictor import Predictor
 from segnet.inference.tiling import TileConfig
-from segnet.inference.tta import TTAConfig, averaged
+from segnet.inference.tta import TTAConfig
 from segnet.media.images.png import PngWriter
 from segnet.media.images.reading import read_image, read_mask
-from segnet.runtimes.protocol import open_runtime
+from segnet.runtimes.load import open_runtime
 from segnet.system.hardware import about
 
 RESULT = Path(__file__).parent / "results" / "large.json"
@@ -89,10 +89,10 @@ def tiles(model: str, camvid: str) -> list[dict[str, object]]:
     samples = open_dataset(camvid, split="val").samples[::6][:16]
     image = _patchwork([read_image(sample.image) for sample in samples])
     truth = _patchwork([read_mask(sample.mask) for sample in samples])
-    whole = Predictor.load(model, tiles=None)(image).mask
+    whole = Predictor.load(model, max_size=None, tiles=None)(image).mask
     rows = [{"tile": None, "right": _right(whole, truth)}]
     for side, overlap in TILES:
-        predictor = Predictor.load(model, tiles=TileConfig(tile=side, overlap=overlap))
+        predictor = Predictor.load(model, max_size=None, tiles=TileConfig(tile=side, overlap=overlap))
         mask = predictor(image).mask
         elsewhere = predictor(image[SHIFT[0] :, SHIFT[1] :]).mask
         rows.append(
@@ -121,7 +121,7 @@ def views(model: str, camvid: str) -> dict[str, dict[str, float]]:
     runtime, found = open_runtime(model), {}
     for name, config in VIEWS.items():
         start = time.perf_counter()
-        scores = evaluate(averaged(runtime, config), data)
+        scores = evaluate(Predictor(runtime, max_size=None, tiles=None, tta=config), data)
         seconds = (time.perf_counter() - start) / len(data)
         found[name] = {"miou": round(scores.miou, 4), "ms": round(1000 * seconds, 1)}
     return found

@@ -64,13 +64,13 @@ def folder(images: int, rounds: int) -> dict[str, object]:
         for seed in range(images):
             write_image(source / f"{seed:03}.png", render_scene(seed)[0])
         jobs = find_jobs([str(source)])
-        images = [read_image(job.image) for job in jobs]
+        loaded = [read_image(job.image) for job in jobs]
         output = Output(out, ("mask", "overlay"), OverlayStyle(), predictor.labels)
-        predictor(images[0])
+        predictor(loaded[0])
         bare, whole = [], []
         for _ in range(rounds):
             start = time.perf_counter()
-            for image in images:
+            for image in loaded:
                 predictor(image)
             bare.append(images / (time.perf_counter() - start))
             start = time.perf_counter()

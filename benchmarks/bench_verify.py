@@ -11,7 +11,8 @@ import time
 from statistics import median
 from typing import cast
 
-from segnet.runtimes.protocol import FileRuntime, open_runtime
+from segnet.runtimes.base import FileRuntime
+from segnet.runtimes.load import open_runtime
 from segnet.runtimes.verification import verify
 from segnet.system.hardware import about
 

@@ -1,6 +1,6 @@
 """What a video costs beside its model: rate, latency, memory, and how steady it becomes.
 
-python benchmarks/bench_video.py CLIP [--model segnet_basic] [--longest 480] [--frames 60] [--camvid FOLDER]
+python benchmarks/bench_video.py CLIP [--model segnet_basic] [--max-size 480] [--frames 60] [--camvid FOLDER]
 
 Rate: `segment_video` reads the clip, labels it and writes an overlay as H.264 with its sound; the rival runs the same
 model in the same process over the same frames, already in memory. Both take turns; the best round of each counts.
@@ -27,10 +27,10 @@ import numpy as np
 
 from segnet.data.layouts import open_dataset
 from segnet.inference.predictor import Predictor
-from segnet.inference.smoothing import SmoothRuntime
+from segnet.inference.smoothing import SmoothedRuntime
 from segnet.inference.stream import stream
 from segnet.inference.video import segment_video, write_video
-from segnet.inference.video_report import VideoTally
+from segnet.inference.video_report import VideoReport
 from segnet.media.video.opening import open_video
 from segnet.media.video.reading import open_clip
 from segnet.media.video.settings import VideoConfig
@@ -47,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clip", type=Path)
     parser.add_argument("--model", default="segnet_basic")
-    parser.add_argument("--longest", type=int, default=0, help="side at which frames are labeled; 0: their own")
+    parser.add_argument("--max-size", type=int, default=0, help="side at which frames are labeled; 0: their own")
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--camvid", type=Path)
@@ -58,11 +58,11 @@ def main() -> None:
     if arguments.memory_of:
         print(peak_mb(arguments.clip, arguments.model, arguments.memory_of))
         return
-    predictor = Predictor.load(arguments.model, longest=arguments.longest or None)
+    predictor = Predictor.load(arguments.model, max_size=arguments.max_size or None)
     parts = arguments.parts.split(",")
     figures = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     figures |= {**about("segnet", "torch", "numpy", "pillow", "av"), "clip": describe(arguments.clip)}
-    name = predictor.runtime.info.name + (f" at {arguments.longest}" if arguments.longest else "")
+    name = predictor.runtime.info.name + (f" at {arguments.max_size}" if arguments.max_size else "")
     if "rate" in parts:
         figures.setdefault("rate", {})[name] = rate(predictor, arguments.clip, arguments.frames, arguments.rounds)
     if "latency" in parts:
@@ -105,7 +105,7 @@ def rate(predictor: Predictor, clip: Path, frames: int, rounds: int) -> dict[str
 
 def latency(predictor: Predictor, clip: Path) -> dict[str, float]:
     """From the moment that a frame is there to its prediction, against one run of the model on the same frames."""
-    config, tally = VideoConfig(live=True), VideoTally()
+    config, report = VideoConfig(live=True), VideoReport()
     taken = []
     for labeled in stream(predictor, clip, config=VideoConfig(every=25)):
         start = time.perf_counter()
@@ -113,15 +113,15 @@ def latency(predictor: Predictor, clip: Path) -> dict[str, float]:
         taken.append((time.perf_counter() - start) * 1000)
     with tempfile.TemporaryDirectory() as out:
         video = open_video(clip, config)
-        write_video(predictor, video, {"overlay": Path(out) / "out.mp4"}, config=config, tally=tally)
+        write_video(predictor, video, {"overlay": Path(out) / "out.mp4"}, config=config, report=report)
     model = float(np.median(taken))
     return {
         "model_ms": round(model, 1),
-        "latency_ms": round(tally.latency_ms(50) or 0, 1),
-        "latency_p95_ms": round(tally.latency_ms(95) or 0, 1),
-        "more_than_model_ms": round((tally.latency_ms(50) or 0) - model, 1),
-        "labeled": tally.frames,
-        "dropped": tally.dropped,
+        "latency_ms": round(report.latency_ms(50) or 0, 1),
+        "latency_p95_ms": round(report.latency_ms(95) or 0, 1),
+        "more_than_model_ms": round((report.latency_ms(50) or 0) - model, 1),
+        "labeled": report.frames,
+        "dropped": report.dropped,
     }
 
 
@@ -136,7 +136,7 @@ def memory(clip: Path, model: str) -> dict[str, float]:
 
 def peak_mb(clip: Path, model: str, count: int) -> float:
     """Of a process that labels the clip's first images, half as wide, over and over."""
-    predictor = Predictor.load(model, longest=128)
+    predictor = Predictor.load(model, max_size=128)
     images = [frame.image[::2, ::2].copy() for frame in open_clip(clip).read(end=1.0)]
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "in.mkv"
@@ -148,7 +148,7 @@ def peak_mb(clip: Path, model: str, count: int) -> float:
 
 
 def flicker(model: str, clip: Path) -> dict[str, float]:
-    predictor = Predictor.load(model, longest=480)
+    predictor = Predictor.load(model, max_size=480)
     found = {}
     with tempfile.TemporaryDirectory() as out:
         for smooth in (0.0, SMOOTH):
@@ -182,14 +182,14 @@ def moving_window(
     noise, alone, steadied = np.random.default_rng(0), [], []
     for image, mask in pairs:
         width = image.shape[2] - 6 * frames
-        smooth = SmoothRuntime(predictor.runtime, SMOOTH)
+        smooth = SmoothedRuntime(predictor.runtime, SMOOTH)
         for frame in range(frames):
             cut = image[:, :, speed * frame :][:, :, :width]
             noisy = np.clip(cut + noise.normal(0, 8, cut.shape), 0, 255).round()
             batch = (noisy / 255).astype(np.float32)[None]
-            blended = smooth.mask(batch)[0]
+            blended = smooth.run(batch).mask[0]
         truth = mask[:, speed * (frames - 1) :][:, :width]
-        alone.append(score_mask(predictor.runtime.mask(batch)[0], truth, predictor.labels))
+        alone.append(score_mask(predictor.runtime.run(batch).mask[0], truth, predictor.labels))
         steadied.append(score_mask(blended, truth, predictor.labels))
     return {name: round(reduce(add, found).miou, 4) for name, found in (("alone", alone), ("smooth", steadied))}
 

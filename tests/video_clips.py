@@ -16,11 +16,11 @@ from typing import Any
 import av
 import numpy as np
 
-from segnet.inference.prediction import argmax
 from segnet.inference.predictor import Predictor
 from segnet.labels import ClassTable
+from segnet.metrics.uncertainty import Measure
+from segnet.runtimes.base import Image, Output, Runtime
 from segnet.runtimes.model_info import ModelInfo
-from segnet.runtimes.protocol import Image, Runtime
 
 SIZE = (48, 64)
 
@@ -31,12 +31,10 @@ class Brightness(Runtime):
     def __init__(self, channels: int = 3) -> None:
         self.info = ModelInfo(name="brightness", labels=ClassTable.from_names(["dark", "bright"]), channels=channels)
 
-    def mask(self, image: Image) -> np.ndarray:
-        return argmax(self.probabilities(image))
-
-    def probabilities(self, image: Image) -> np.ndarray:
-        bright = image.mean(axis=1, keepdims=True, dtype=np.float32)
-        return np.concatenate([1 - bright, bright], axis=1)
+    def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
+        self.require(probabilities=probabilities, measure=measure)
+        bright = batch.mean(axis=1, keepdims=True, dtype=np.float32)
+        return Output.from_probabilities(np.concatenate([1 - bright, bright], axis=1), measure)
 
 
 def predictor(**settings: Any) -> Predictor:

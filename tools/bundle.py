@@ -11,8 +11,8 @@ from pathlib import Path
 
 from segnet.data.layouts import open_source
 from segnet.inference.evaluation import check_same_classes, evaluate
+from segnet.inference.predictor import Predictor
 from segnet.models import checkpoint
-from segnet.runtimes.pytorch import TorchRuntime
 
 WEIGHTS = Path(__file__).parents[1] / "src" / "segnet" / "models" / "weights"
 LARGEST_BYTES = 4 * 2**20
@@ -33,7 +33,7 @@ def main() -> None:
     provenance = {**kept.provenance, "settings": settings, "terms": arguments.terms}
     with tempfile.TemporaryDirectory() as folder:
         halved = checkpoint.save(kept.model, kept.labels, Path(folder) / "halved.safetensors", half=True)
-        scores = evaluate(TorchRuntime(checkpoint.load(halved).model, device="cpu"), data)
+        scores = evaluate(Predictor.load(halved, device="cpu", max_size=None, tiles=None), data)
     path = WEIGHTS / f"{arguments.name}.safetensors"
     checkpoint.save(kept.model, kept.labels, path, provenance=provenance, scores=scores.to_dict(), half=True)
     size = path.stat().st_size

@@ -1,4 +1,4 @@
-"""SegNet: label every pixel of an image; max-pooling positions, two bits each, are all the decoder keeps.
+"""SegNet for PyTorch: semantic segmentation with 2-bit max-pooling indices.
 
     >>> import segnet
     >>> predictor = segnet.Predictor.load("segnet_light")

@@ -18,8 +18,8 @@ from segnet.exporting.programs import ExportConfig
 from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import create_model
+from segnet.runtimes.load import open_runtime
 from segnet.runtimes.model_info import KEY, ModelInfo
-from segnet.runtimes.protocol import open_runtime
 
 SIZE = (17, 22)
 LABELS = ClassTable.from_names(["sky", "Straße", "<tree>"])

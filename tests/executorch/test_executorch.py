@@ -15,7 +15,7 @@ from segnet.exporting.programs import ExportConfig
 from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
 from segnet.runtimes.executorch import ExecuTorchRuntime
-from segnet.runtimes.protocol import open_runtime
+from segnet.runtimes.load import open_runtime
 from segnet.runtimes.verification import verify
 
 
@@ -47,11 +47,11 @@ def test_a_file_says_what_it_is(path: Path) -> None:
 
 def test_another_size_is_told(path: Path) -> None:
     with pytest.raises(ShapeError, match="exported for images of 17x22, not 8x8"):
-        ExecuTorchRuntime(path).mask(np.zeros((1, 3, 8, 8), dtype=np.float32))
+        ExecuTorchRuntime(path).run(np.zeros((1, 3, 8, 8), dtype=np.float32))
 
 
 def test_nothing_is_printed(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    ExecuTorchRuntime(path).mask(np.zeros((1, 3, 17, 22), dtype=np.float32))
+    ExecuTorchRuntime(path).run(np.zeros((1, 3, 17, 22), dtype=np.float32))
     assert capfd.readouterr() == ("", "")
 
 
@@ -68,7 +68,7 @@ def test_a_file_stays_usable_when_it_is_gone_from_the_disk(path: Path, tmp_path:
     copied = Path(shutil.copy(path, tmp_path / "copied.pte"))
     runtime = ExecuTorchRuntime(copied)
     copied.unlink()
-    assert runtime.mask(np.zeros((1, 3, 17, 22), dtype=np.float32)).shape == (1, 17, 22)
+    assert runtime.run(np.zeros((1, 3, 17, 22), dtype=np.float32)).mask.shape == (1, 17, 22)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")  # ExecuTorch's own

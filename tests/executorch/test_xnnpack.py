@@ -19,12 +19,11 @@ from segnet.exporting.int8.export import Calibration, export_int8
 from segnet.exporting.int8.gate import Quantized, sensitivities
 from segnet.exporting.int8.xnnpack import CalibratedProgram
 from segnet.exporting.programs import ExportConfig, make_program
-from segnet.inference.prediction import argmax
 from segnet.labels import ClassTable
 from segnet.media.images.writing import write_image, write_mask
 from segnet.models.segnet import SegNet
+from segnet.runtimes.base import Image, argmax
 from segnet.runtimes.executorch import ExecuTorchRuntime
-from segnet.runtimes.protocol import Image
 
 SIZE = (17, 22)
 LABELS = ClassTable.from_names(["sky", "house", "road"])
@@ -158,7 +157,7 @@ def test_a_file_gives_what_the_rounded_program_gives(
 ) -> None:
     runtime = ExecuTorchRuntime(exported[0].path)
     for image, logits in zip(images, calibrated.outputs(calibrated.rounded(()), images), strict=True):
-        assert (runtime.mask(image) == argmax(logits)).mean() > 0.9
+        assert (runtime.run(image).mask == argmax(logits)).mean() > 0.9
 
 
 def test_convolutions_and_rounding_are_xnnpacks(exported: tuple[Report, Quantized[Any]]) -> None:

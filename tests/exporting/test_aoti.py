@@ -30,7 +30,9 @@ def test_a_compiled_file_gives_pytorchs_mask_and_says_what_it_is(
     runtime, image = ProgramRuntime(path), torch.rand(2, 3, 17, 23)
     with torch.no_grad():
         expected = model(image).softmax(dim=1)
-    torch.testing.assert_close(torch.from_numpy(runtime.probabilities(image.numpy())), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        torch.from_numpy(runtime.run(image.numpy(), probabilities=True).probabilities), expected, rtol=1e-4, atol=1e-4
+    )
     assert verify(runtime).pixels == 3 * 17 * 23
     assert (runtime.info.name, runtime.info.labels) == ("toy", five_labels)
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from segnet.errors import ModelError
 from segnet.exporting.comparison import Tolerance, compare, images, require_close
 from segnet.labels import ClassTable
+from segnet.runtimes.base import FileRuntime, Image
 from segnet.runtimes.model_info import ModelInfo
-from segnet.runtimes.protocol import FileRuntime, Image
 
 LABELS = ClassTable.from_names(["a", "b", "c"])
 
@@ -24,7 +24,7 @@ class Changed(FileRuntime):
         super().__init__(Path("changed.onnx"), ModelInfo(name="changed", labels=LABELS))
         self.change = change
 
-    def run(self, image: Image) -> list[np.ndarray]:
+    def forward(self, image: Image) -> list[np.ndarray]:
         return [self.change(image.copy())]
 
 

@@ -22,7 +22,7 @@ from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.models.zoo import create_model
-from segnet.runtimes.protocol import open_runtime
+from segnet.runtimes.load import open_runtime
 from segnet.runtimes.verification import verify
 
 FILES = {"onnx": "toy.onnx", "openvino": "toy.xml", "torch": "toy.pt2"}
@@ -89,11 +89,11 @@ def test_what_is_around_the_network_is_in_the_file(
     report = export(shallow, five_labels, tmp_path / FILES[kind], format=kind, config=config)
     runtime = open_runtime(report.path)
     image = np.random.default_rng(0).random((2, 3, 13, 41), dtype=np.float32)
-    mask = runtime.mask(image)
+    mask = runtime.run(image).mask
     assert (mask.shape, mask.dtype) == ((2, 13, 41), np.uint8)
     assert verify(runtime).passed
     if output == "probabilities":
-        np.testing.assert_allclose(runtime.probabilities(image).sum(axis=1), 1.0, rtol=1e-5)
+        np.testing.assert_allclose(runtime.run(image, probabilities=True).probabilities.sum(axis=1), 1.0, rtol=1e-5)
 
 
 def test_a_file_of_one_size_is_checked_at_that_size(shallow: SegNet, five_labels: ClassTable, tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ from segnet.labels import ClassTable
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.runtimes.load import open_runtime
 from segnet.runtimes.model_info import ModelInfo
-from segnet.runtimes.protocol import open_runtime
 
 # What TensorRT 8.5 reads (onnx-tensorrt, docs/operators.md), as far as our files have it. Later versions read more, and
 # TensorRT 10.0 up to opset 20.

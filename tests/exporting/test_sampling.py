@@ -26,8 +26,9 @@ from segnet.models.encoders import EncoderConfig
 from segnet.models.mc_dropout import dropouts
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.models.zoo import create_model
+from segnet.runtimes.base import FileRuntime, Image
+from segnet.runtimes.load import open_runtime
 from segnet.runtimes.model_info import ModelInfo
-from segnet.runtimes.protocol import FileRuntime, Image, open_runtime
 
 SAMPLES = 4
 SIZE = (24, 32)
@@ -78,7 +79,7 @@ def test_every_run_and_every_image_of_a_batch_is_drawn_anew(
     np.testing.assert_allclose(first.sum(axis=1), 1.0, rtol=1e-5)
     assert np.mean(first != again) > 0.9
     assert np.mean(first[0] != first[1]) > 0.9
-    np.testing.assert_allclose(runtime.probabilities(twice).sum(axis=1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(runtime.run(twice, probabilities=True).probabilities.sum(axis=1), 1.0, rtol=1e-5)
 
 
 def test_a_predictor_takes_the_files_own_uncertainty(exported: Callable[[str], Path]) -> None:
@@ -153,7 +154,7 @@ class Sampler(FileRuntime):
         self.network, self.seed = Pipeline(kept_on(model), config).eval(), seed
 
     @torch.no_grad()
-    def run(self, image: Image) -> list[np.ndarray]:
+    def forward(self, image: Image) -> list[np.ndarray]:
         if self.seed is not None:
             torch.manual_seed(self.seed)
         return [output.numpy() for output in self.network(torch.from_numpy(image))]
@@ -162,7 +163,7 @@ class Sampler(FileRuntime):
 class SameMasks(Sampler):
     """All samples of a run are one, as where a program takes random nodes that look alike for the same."""
 
-    def run(self, image: Image) -> list[np.ndarray]:
+    def forward(self, image: Image) -> list[np.ndarray]:
         with torch.no_grad():
             one = self.network.logits(torch.from_numpy(image)).softmax(dim=1)
         return [one.numpy(), np.zeros((len(image), *image.shape[2:]), dtype=np.float32)]
@@ -212,7 +213,7 @@ def test_another_shape_does_not_pass() -> None:
 
 def test_the_check_leaves_the_callers_generator_and_the_network_alone() -> None:
     class Still(Sampler):
-        def run(self, image: Image) -> list[np.ndarray]:
+        def forward(self, image: Image) -> list[np.ndarray]:
             number = np.float32(np.random.default_rng().random())
             return [np.full((1, 5, *SIZE), number), np.full((1, *SIZE), number)]
 

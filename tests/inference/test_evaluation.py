@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +14,28 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from segnet.cli.main import main
 from segnet.data.dataset import Sample, SegmentationDataset
-from segnet.errors import DataError, ModelError, ShapeError
+from segnet.data.layouts import Source
+from segnet.errors import ConfigError, DataError, ModelError, ShapeError
 from segnet.inference.evaluation import check_same_classes, evaluate
+from segnet.inference.predictor import Predictor
+from segnet.inference.tta import TTAConfig
 from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.metrics.calibration.scores import CalibrationMeter
-from segnet.models.segnet import SegNet
+from segnet.metrics.uncertainty import Measure
+from segnet.models import checkpoint
+from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.runtimes.base import FileRuntime
 from segnet.runtimes.model_info import ModelInfo
-from segnet.runtimes.protocol import FileRuntime
+from segnet.runtimes.pytorch import TorchRuntime
 
 LABELS = ClassTable.from_names(["black", "dark", "light"])
 
 
 @pytest.fixture
 def shades(tmp_path: Path) -> SegmentationDataset:
-    """Gray images whose brightness is 100 times the class; sizes differ, some truth is void."""
+    """Gray images whose brightness is 100 times the class; sizes differ, some truth is ignored."""
     samples = []
     for number, shape in enumerate([(4, 6), (5, 3), (1, 1)]):
         mask = np.random.default_rng(number).integers(0, 3, shape).astype(np.uint8)
@@ -61,7 +70,7 @@ def says_dark(image: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_model_that_knows_scores_one_on_images_of_any_size(shades: SegmentationDataset, workers: int):
+def test_a_perfect_model_scores_one_on_images_of_any_size(shades: SegmentationDataset, workers: int):
     scores = evaluate(Saying(knows), shades, workers=workers)
     assert scores.global_accuracy == scores.miou == 1.0
     assert scores.counts.sum() == sum((shades.read_classes(index) != IGNORE_INDEX).sum() for index in range(3))
@@ -75,13 +84,13 @@ def test_counts_are_summed_over_all_images(shades: SegmentationDataset):
     assert scores.counts.sum() == (every != IGNORE_INDEX).sum()
 
 
-def test_progress_is_told_after_every_image(shades: SegmentationDataset):
-    told: list[tuple[int, int]] = []
-    evaluate(Saying(says_dark), shades, workers=0, progress=lambda done, every: told.append((done, every)))
-    assert told == [(1, 3), (2, 3), (3, 3)]
+def test_progress_is_reported_after_every_image(shades: SegmentationDataset):
+    reported: list[tuple[int, int]] = []
+    evaluate(Saying(says_dark), shades, workers=0, progress=lambda done, every: reported.append((done, every)))
+    assert reported == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_every_image_is_shown_to_the_observer_with_what_is_predicted_and_true(shades: SegmentationDataset):
+def test_the_observer_sees_each_predicted_and_true_mask(shades: SegmentationDataset):
     seen: list[tuple[str, np.ndarray, np.ndarray]] = []
     evaluate(Saying(says_dark), shades, observe=lambda *image: seen.append(image))
     assert [name for name, _, _ in seen] == ["0", "1", "2"]
@@ -102,18 +111,83 @@ def test_a_network_is_calibrated_by_the_entropy_of_its_softmax(shades: Segmentat
     assert meter.scores.ece == pytest.approx(1 - confidence, abs=1e-6)
 
 
-class MasksAlone(FileRuntime):
-    """A file that draws samples, of which it gives the mask and the variance."""
+class ClassIndices(FileRuntime):
+    """A file that draws samples, and outputs their mask and variance."""
 
-    def run(self, image: np.ndarray) -> list[np.ndarray]:
+    def forward(self, image: np.ndarray) -> list[np.ndarray]:
         size = (len(image), *image.shape[2:])
         return [np.zeros(size, dtype=np.uint8), np.zeros(size, dtype=np.float32)]
 
 
-def test_masks_alone_cannot_be_calibrated(shades: SegmentationDataset):
-    runtime = MasksAlone(Path("a.onnx"), ModelInfo(name="a", labels=LABELS, output="mask", samples=4))
-    with pytest.raises(ModelError, match="a: gives masks alone; export it with --output probabilities"):
-        evaluate(runtime, shades, calibration=CalibrationMeter("variance"))
+def test_class_indices_have_no_calibration(shades: SegmentationDataset):
+    runtime = ClassIndices(Path("a.onnx"), ModelInfo(name="a", labels=LABELS, output="mask", samples=4))
+    with pytest.raises(ModelError, match=r"a\.onnx: outputs class indices only; export it with --output probabilities"):
+        evaluate(Predictor(runtime, uncertainty=True), shades, calibration=CalibrationMeter("variance"))
+
+
+@pytest.fixture
+def runtime(narrow_config: SegNetConfig) -> TorchRuntime:
+    config = replace(narrow_config, classes=3, dropout=0.5)
+    return TorchRuntime(SegNet(config).eval(), LABELS, device="cpu", samples=2)
+
+
+@pytest.mark.parametrize("measure", ["variance", "entropy"])
+def test_the_calibration_counts_the_predictors_uncertainty(
+    shades: SegmentationDataset, runtime: TorchRuntime, measure: Measure
+):
+    meter, expected = CalibrationMeter(measure), CalibrationMeter(measure)
+    predictor = Predictor(runtime, uncertainty=True, measure=measure, image_scale=2)
+    scores = evaluate(predictor, shades, calibration=meter)
+    for index in range(len(shades)):
+        image, truth = shades.read(index)
+        planes = predictor.predict_planes(image)
+        expected.add(planes[:3], truth, planes[3])
+    assert meter.scores.to_dict() == expected.scores.to_dict()
+    np.testing.assert_array_equal(scores.counts, evaluate(predictor, shades).counts)
+
+
+def test_a_predictor_of_another_measure_is_refused(shades: SegmentationDataset, runtime: TorchRuntime):
+    with pytest.raises(ConfigError, match="load it with uncertainty=True, measure='mutual_information'"):
+        evaluate(Predictor(runtime, uncertainty=True), shades, calibration=CalibrationMeter("mutual_information"))
+
+
+def test_a_predictor_without_uncertainty_is_calibrated_by_the_entropy(
+    shades: SegmentationDataset, runtime: TorchRuntime
+):
+    plain, asked = CalibrationMeter("entropy"), CalibrationMeter("entropy")
+    evaluate(Predictor(runtime), shades, calibration=plain)
+    evaluate(Predictor(runtime, uncertainty=True, measure="entropy"), shades, calibration=asked)
+    assert plain.scores.to_dict() == asked.scores.to_dict()
+
+
+def test_a_predictor_is_scored_as_it_predicts(shades: SegmentationDataset, runtime: TorchRuntime):
+    predictor, seen = Predictor(runtime, max_size=3, tta=TTAConfig(tta_flip=True)), {}
+    evaluate(predictor, shades, observe=lambda name, predicted, truth: seen.setdefault(name, predicted))
+    for index, sample in enumerate(shades.samples):
+        np.testing.assert_array_equal(seen[sample.name], predictor(shades.read(index)[0]).mask)
+
+
+def test_python_and_the_command_score_the_same_on_images_larger_than_the_training_images(
+    camvid_root: Path, camvid: Source, narrow_config: SegNetConfig, tmp_path: Path
+):
+    model = SegNet(replace(narrow_config, classes=11))
+    path = checkpoint.save(model, camvid.labels, tmp_path / "a.safetensors", provenance={"longest": 40})
+    with pytest.raises(SystemExit) as left:
+        main(
+            ["evaluate", str(camvid_root), "--model", str(path), "--json", str(tmp_path / "a.json"), "--device", "cpu"]
+        )
+    assert not left.value.code
+    command = json.loads((tmp_path / "a.json").read_text())
+    predictor, data = Predictor.load(path, device="cpu"), camvid.dataset("val")
+    height, width = data.read(0)[1].shape
+    assert max(predictor.working_size(height, width)) == 40 < max(height, width)
+    counts = evaluate(predictor, data).counts
+    assert command["confusion"] == counts.tolist()
+    own_size = evaluate(Predictor.load(path, device="cpu", max_size=None), data).counts
+    assert counts.tolist() != own_size.tolist()
+    np.testing.assert_array_equal(
+        evaluate(checkpoint.load(path).model, data, device="cpu").counts.sum(), own_size.sum()
+    )
 
 
 class Watched(nn.Module):
@@ -150,13 +224,13 @@ def test_statistics_of_the_norms_are_left_alone(camvid, narrow: SegNet):
     assert 0 < scores.counts.sum() <= 3 * 24 * 32
 
 
-def test_a_model_of_more_classes_than_the_data_is_refused_where_it_matters(shades: SegmentationDataset):
+def test_a_model_of_more_classes_than_the_data_is_refused(shades: SegmentationDataset):
     with pytest.raises(DataError, match="the prediction holds values from 4 to 4"):
         evaluate(Saying(lambda image: torch.eye(5)[4].view(1, 5, 1, 1).expand(1, 5, *image.shape[2:])), shades)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_file_that_cannot_be_read_is_told_in_one_line(shades: SegmentationDataset, workers: int):
+def test_a_file_that_cannot_be_read_is_an_error_of_one_line(shades: SegmentationDataset, workers: int):
     path = shades.samples[1].image
     path.write_bytes(b"a text")
     with pytest.raises(DataError) as caught:

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from segnet.errors import ConfigError, DataError, OutputError
-from segnet.inference.large_images import predict_large, wants_parts
-from segnet.inference.prediction import joined
+from segnet.inference.large_images import needs_strips, predict_large
+from segnet.inference.prediction import concatenate_rows
 from segnet.inference.predictor import Predictor
 from segnet.inference.tiling import Rows, TileConfig
 from segnet.labels import ClassTable
@@ -23,7 +23,7 @@ KINDS = ("mask", "overlay", "color", "side", "confidence", "uncertainty")
 
 
 @pytest.fixture
-def image(tmp_path: Path) -> Path:
+def path(tmp_path: Path) -> Path:
     rng = np.random.default_rng(5)
     coarse = rng.integers(0, 256, (12, 9, 3), dtype=np.uint8)
     path = tmp_path / "big.png"
@@ -57,7 +57,7 @@ def pixels(path: Path) -> np.ndarray:
         return np.array(image)
 
 
-@pytest.mark.parametrize("settings", [{}, {"longest": 200}, {"scale": 1.3}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"max_size": 200}, {"image_scale": 1.3}], ids=str)
 def test_files_are_those_of_the_whole_image(
     tmp_path: Path, path: Path, narrow: SegNet, five_labels: ClassTable, settings: dict[str, object]
 ) -> None:
@@ -68,9 +68,9 @@ def test_files_are_those_of_the_whole_image(
     shares = predict_large(predictor, path, files, look=look, progress=lambda done, total: rows.append((done, total)))  # type: ignore[arg-type]
     assert rows[-1] == (400, 400)
     image = read_image(path)
-    inside = predictor.working_size(400, 270)  # brought there by libvips, whose pixels differ by 1 from Pillow's
-    small = ImageRows(path, size=inside).read(inside[0])
-    whole = joined([rows.prediction for rows in predictor.predict_rows(InMemory(small), (400, 270))])
+    working_size = predictor.working_size(400, 270)  # resized by libvips, whose pixels differ by 1 from Pillow's
+    small = ImageRows(path, size=working_size).read(working_size[0])
+    whole = concatenate_rows([rows.prediction for rows in predictor.predict_rows(InMemory(small), (400, 270))])
     mask = pixels(files["mask"])
     np.testing.assert_array_equal(mask, whole.mask)
     np.testing.assert_allclose(shares, visualize.class_shares(mask, five_labels), atol=1e-9)
@@ -86,10 +86,10 @@ def test_files_are_those_of_the_whole_image(
         assert np.abs(numbers - values).max() < 2e-5
 
 
-def test_lines_do_not_stop_where_parts_do(
+def test_outlines_continue_across_strips(
     tmp_path: Path, path: Path, narrow: SegNet, five_labels: ClassTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("segnet.inference.large_images._AT_ONCE", 270 * 7)  # seven rows
+    monkeypatch.setattr("segnet.inference.large_images._PIXELS_PER_STRIP", 270 * 7)  # seven rows
     predictor = predictor_of(narrow, five_labels)
     for lines in (1, 4, 20):
         predict_large(
@@ -101,18 +101,16 @@ def test_lines_do_not_stop_where_parts_do(
 
 
 def test_a_legend_of_all_classes_stands_below(
-    tmp_path: Path, image: Path, narrow: SegNet, five_labels: ClassTable
+    tmp_path: Path, path: Path, narrow: SegNet, five_labels: ClassTable
 ) -> None:
     files = {kind: tmp_path / f"{kind}.png" for kind in ("overlay", "side", "color")}
-    predict_large(predictor_of(narrow, five_labels), image, files)  # type: ignore[arg-type]
+    predict_large(predictor_of(narrow, five_labels), path, files)  # type: ignore[arg-type]
     legend = visualize.class_names(400, 270, five_labels)
     assert legend.shape[1] == 270
     np.testing.assert_array_equal(pixels(files["overlay"])[400:], legend)
     assert pixels(files["side"]).shape[0] > 400
     assert pixels(files["color"]).shape == (400, 270, 3)
-    predict_large(
-        predictor_of(narrow, five_labels), image, {"color": files["color"]}, look=OverlayStyle(legend="below")
-    )
+    predict_large(predictor_of(narrow, five_labels), path, {"color": files["color"]}, look=OverlayStyle(legend="below"))
     np.testing.assert_array_equal(pixels(files["color"])[400:], legend)
 
 
@@ -127,25 +125,25 @@ def test_a_damaged_image_leaves_no_file(tmp_path: Path, narrow: SegNet, five_lab
     assert list(out.iterdir()) == []
 
 
-def test_a_file_that_cannot_be_written_is_told(
-    tmp_path: Path, image: Path, narrow: SegNet, five_labels: ClassTable
+def test_a_file_that_cannot_be_written_is_an_error(
+    tmp_path: Path, path: Path, narrow: SegNet, five_labels: ClassTable
 ) -> None:
     (tmp_path / "mask.png").mkdir()
     with pytest.raises(OutputError, match=r"mask.png is a folder"):
-        predict_large(predictor_of(narrow, five_labels), image, {"mask": tmp_path / "mask.png"})
+        predict_large(predictor_of(narrow, five_labels), path, {"mask": tmp_path / "mask.png"})
 
 
-def test_what_the_predictor_does_not_give_is_told(
-    tmp_path: Path, image: Path, narrow: SegNet, five_labels: ClassTable
+def test_what_the_predictor_does_not_compute_is_an_error(
+    tmp_path: Path, path: Path, narrow: SegNet, five_labels: ClassTable
 ) -> None:
     for kind in ("confidence", "uncertainty"):
         predictor = predictor_of(narrow, five_labels, confidence=False, uncertainty=False)
-        with pytest.raises(ConfigError, match=f"gives no {kind}; make it with {kind}=True"):
-            predict_large(predictor, image, {kind: tmp_path / "x.png"})  # type: ignore[dict-item]
+        with pytest.raises(ConfigError, match=f"computes no {kind}; load it with {kind}=True"):
+            predict_large(predictor, path, {kind: tmp_path / "x.png"})  # type: ignore[dict-item]
         assert not (tmp_path / "x.png").exists()
 
 
-def test_images_beyond_the_memory_want_parts() -> None:
-    assert not wants_parts(3000, 4000, memory=2.0)
-    assert wants_parts(20_000, 20_000, memory=2.0)
-    assert not wants_parts(20_000, 20_000, memory=32.0)
+def test_images_larger_than_memory_need_strips() -> None:
+    assert not needs_strips(3000, 4000, memory=2.0)
+    assert needs_strips(20_000, 20_000, memory=2.0)
+    assert not needs_strips(20_000, 20_000, memory=32.0)

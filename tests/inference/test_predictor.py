@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +19,8 @@ from segnet.models import checkpoint
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.runtimes.base import FileRuntime, Image, Output, argmax
 from segnet.runtimes.model_info import ModelInfo
-from segnet.runtimes.protocol import FileRuntime, Image
 from segnet.runtimes.pytorch import TorchRuntime
 
 
@@ -68,7 +69,7 @@ def test_a_gray_model_takes_one_channel() -> None:
     )
     predictor = predictor_of(model, ClassTable.from_names(["a", "b"]))
     assert predictor(np.zeros((7, 5, 1), np.uint8)).mask.shape == (7, 5)
-    with pytest.raises(ShapeError, match=r"wants uint8 \(H, W, 1\)"):
+    with pytest.raises(ShapeError, match=r"takes uint8 \(H, W, 1\)"):
         predictor(np.zeros((7, 5, 3), np.uint8))
 
 
@@ -86,7 +87,7 @@ def test_a_gray_model_takes_one_channel() -> None:
     ids=lambda a: f"{a.dtype}-{a.shape}",
 )
 def test_another_dtype_or_shape_is_a_shape_error(narrow: SegNet, five_labels: ClassTable, wrong: np.ndarray) -> None:
-    with pytest.raises(ShapeError, match=r"this model wants uint8 \(H, W, 3\)"):
+    with pytest.raises(ShapeError, match=r"this model takes uint8 \(H, W, 3\)"):
         predictor_of(narrow, five_labels)(wrong)
 
 
@@ -111,19 +112,22 @@ def test_a_predictor_is_loaded_from_a_model_file(
         Predictor.load(tmp_path / "nowhere.safetensors")
 
 
-def test_a_longer_image_is_labeled_reduced_and_enlarged_to_its_own_size(
+def test_a_larger_image_is_downscaled_and_its_probabilities_are_upsampled(
     narrow: SegNet, five_labels: ClassTable, image: np.ndarray
 ) -> None:
     large = np.repeat(np.repeat(image, 4, axis=0), 4, axis=1)  # 84x120
-    prediction = predictor_of(narrow, five_labels, longest=30, confidence=True)(large)
+    prediction = predictor_of(narrow, five_labels, max_size=30, confidence=True)(large)
     assert prediction.confidence is not None
     assert prediction.mask.shape == prediction.confidence.shape == (84, 120)
     inside = np.asarray(Pillow.fromarray(large).resize((30, 21), Pillow.Resampling.BILINEAR))
-    probabilities = torch.from_numpy(TorchRuntime(narrow, device="cpu").probabilities(as_batch(inside)))
+    probabilities = torch.from_numpy(
+        TorchRuntime(narrow, device="cpu").run(as_batch(inside), probabilities=True).probabilities
+    )
+    assert prediction.working_size == (21, 30)
     confidence, mask = F.interpolate(probabilities, (84, 120), mode="bilinear")[0].max(dim=0)
     np.testing.assert_array_equal(prediction.mask, mask)
     np.testing.assert_allclose(prediction.confidence, confidence, atol=1e-6)
-    small = predictor_of(narrow, five_labels, longest=30)(image)
+    small = predictor_of(narrow, five_labels, max_size=30)(image)
     plain = predictor_of(narrow, five_labels)(image)
     assert np.array_equal(small.mask, plain.mask)  # not longer, hence untouched
     assert (predictor_of(narrow, five_labels)(large).mask.shape) == (84, 120)
@@ -138,12 +142,13 @@ def test_uncertainty_comes_with_the_mask_of_the_mean(
     bayesian: SegNet, five_labels: ClassTable, image: np.ndarray, tmp_path: Path
 ) -> None:
     path = checkpoint.save(bayesian, five_labels, tmp_path / "a.safetensors")
-    wanted = TorchRuntime(bayesian, device="cpu", samples=4, seed=2).estimate(as_batch(image), "mutual_information")
+    wanted = TorchRuntime(bayesian, device="cpu", samples=4, seed=2).run(as_batch(image), measure="mutual_information")
     found = Predictor.load(
         path, device="cpu", samples=4, seed=2, confidence=True, uncertainty=True, measure="mutual_information"
     )(image)
     assert found.uncertainty is not None
     assert wanted.probabilities is not None
+    assert wanted.uncertainty is not None
     np.testing.assert_array_equal(found.mask, wanted.mask[0])
     np.testing.assert_array_equal(found.confidence, wanted.probabilities.max(axis=1)[0])
     np.testing.assert_array_equal(found.uncertainty, wanted.uncertainty[0])
@@ -164,11 +169,11 @@ def test_the_measure_is_variance_of_samples_and_entropy_without(
         predictor_of(bayesian, five_labels, uncertainty=True, measure="variance")
 
 
-def test_uncertainty_of_a_longer_image_is_enlarged(
+def test_uncertainty_of_a_larger_image_is_upsampled(
     bayesian: SegNet, five_labels: ClassTable, image: np.ndarray
 ) -> None:
     large = np.repeat(np.repeat(image, 4, axis=0), 4, axis=1)
-    found = predictor_of(bayesian, five_labels, uncertainty=True, longest=30)(large).uncertainty
+    found = predictor_of(bayesian, five_labels, uncertainty=True, max_size=30)(large).uncertainty
     assert found is not None
     assert (found.shape, found.dtype) == ((84, 120), np.float32)
     inside = np.asarray(Pillow.fromarray(large).resize((30, 21), Pillow.Resampling.BILINEAR))
@@ -179,20 +184,20 @@ def test_uncertainty_of_a_longer_image_is_enlarged(
 
 
 class Masks(FileRuntime):
-    """A file that draws samples and gives the mask of their mean, and their variance."""
+    """A file that draws samples and outputs the mask of their mean, and their variance."""
 
-    def run(self, image: Image) -> list[np.ndarray]:
+    def forward(self, image: Image) -> list[np.ndarray]:
         size = (len(image), *image.shape[2:])
         return [np.ones(size, np.uint8), np.full(size, 0.5, np.float32)]
 
 
-def test_a_file_of_masks_gives_uncertainty_but_no_confidence(five_labels: ClassTable, image: np.ndarray) -> None:
+def test_a_file_of_class_indices_has_uncertainty_but_no_confidence(five_labels: ClassTable, image: np.ndarray) -> None:
     runtime = Masks(Path("toy.onnx"), ModelInfo(name="toy", labels=five_labels, output="mask", samples=4))
     found = Predictor(runtime, uncertainty=True)(image)
     assert found.uncertainty is not None
     assert (found.mask.min(), found.uncertainty.max()) == (1, 0.5)
-    with pytest.raises(ModelError, match="toy: gives masks alone; export with --output probabilities"):
-        Predictor(runtime, confidence=True, uncertainty=True)(image)
+    with pytest.raises(ModelError, match=r"toy.onnx: outputs class indices only; export it with --output"):
+        Predictor(runtime, confidence=True, uncertainty=True)
 
 
 @pytest.fixture
@@ -218,18 +223,13 @@ def test_images_are_cut_when_they_would_take_more_memory_than_allowed(
     narrow: SegNet, five_labels: ClassTable, wide: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, ...]] = []
-    inner = TorchRuntime.mask, TorchRuntime.probabilities
+    inner = TorchRuntime.run
 
-    def mask(self: TorchRuntime, image: Image) -> np.ndarray:
-        seen.append(image.shape)
-        return inner[0](self, image)
+    def run(self: TorchRuntime, batch: Image, **options: Any) -> Output:
+        seen.append(batch.shape)
+        return inner(self, batch, **options)
 
-    def probabilities(self: TorchRuntime, image: Image) -> np.ndarray:
-        seen.append(image.shape)
-        return inner[1](self, image)
-
-    monkeypatch.setattr(TorchRuntime, "mask", mask)
-    monkeypatch.setattr(TorchRuntime, "probabilities", probabilities)
+    monkeypatch.setattr(TorchRuntime, "run", run)
     predictor_of(narrow, five_labels)(wide)
     assert seen == [(1, 3, 300, 420)]
     seen.clear()
@@ -237,15 +237,17 @@ def test_images_are_cut_when_they_would_take_more_memory_than_allowed(
     assert len(seen) > 1
     assert max(height * width for _, _, height, width in seen) * (1200 + 16 * 5) < 0.1e9
     seen.clear()
-    predictor_of(narrow, five_labels, tiles=TileConfig(memory=0.1, overlap=32), longest=100)(wide)
+    predictor_of(narrow, five_labels, tiles=TileConfig(memory=0.1, overlap=32), max_size=100)(wide)
     assert seen == [(1, 3, 71, 100)]
 
 
-def test_a_file_of_one_size_labels_larger_images_in_tiles_of_it(five_labels: ClassTable, wide: np.ndarray) -> None:
+def test_a_file_with_a_fixed_input_size_segments_larger_images_in_tiles_of_it(
+    five_labels: ClassTable, wide: np.ndarray
+) -> None:
     class Fixed(Masks):
-        def run(self, image: Image) -> list[np.ndarray]:
+        def forward(self, image: Image) -> list[np.ndarray]:
             assert image.shape == (1, 3, 128, 160)
-            return super().run(image)
+            return super().forward(image)
 
     info = ModelInfo(name="toy", labels=five_labels, output="mask", samples=4, size=(128, 160))
     found = Predictor(Fixed(Path("toy.onnx"), info), uncertainty=True)(wide)
@@ -257,42 +259,106 @@ def test_a_file_of_one_size_labels_larger_images_in_tiles_of_it(five_labels: Cla
         Predictor(Fixed(Path("toy.onnx"), info))(wide[:100])
 
 
-def test_an_image_is_not_made_smaller_than_a_file_of_one_size_takes(five_labels: ClassTable) -> None:
+def test_an_image_is_not_downscaled_below_a_fixed_input_size(five_labels: ClassTable) -> None:
     info = ModelInfo(name="toy", labels=five_labels, output="mask", samples=4, size=(480, 640))
-    predictor = Predictor(Masks(Path("toy.onnx"), info), longest=480)
+    predictor = Predictor(Masks(Path("toy.onnx"), info), max_size=480)
     assert predictor.working_size(480, 640) == (480, 640)
     assert predictor.working_size(1080, 1920) == (480, 853)
     found = predictor(np.zeros((700, 700, 3), np.uint8)).mask
     assert found.shape == (700, 700)
-    assert (found == 1).all()  # enlarged of masks alone
+    assert (found == 1).all()  # upsampled from class indices
 
 
-def test_too_little_memory_is_told_as_it_was_given(narrow: SegNet, five_labels: ClassTable, wide: np.ndarray) -> None:
-    average = TTAConfig(tta_scales=(1.0, 2.0))
-    predictor = predictor_of(narrow, five_labels, tiles=TileConfig(memory=0.05), average=average)
+def test_too_little_memory_is_an_error_with_the_given_value(
+    narrow: SegNet, five_labels: ClassTable, wide: np.ndarray
+) -> None:
+    tta = TTAConfig(tta_scales=(1.0, 2.0))
+    predictor = predictor_of(narrow, five_labels, tiles=TileConfig(memory=0.05), tta=tta)
     with pytest.raises(ConfigError, match=r"memory=0\.05 GB is too little for an image 420 pixels wide"):
         predictor(wide)
 
 
-def test_scale_wins_over_longest(narrow: SegNet, five_labels: ClassTable, image: np.ndarray) -> None:
-    predictor = predictor_of(narrow, five_labels, longest=10, scale=2.0)
+def test_image_scale_overrides_max_size(narrow: SegNet, five_labels: ClassTable, image: np.ndarray) -> None:
+    predictor = predictor_of(narrow, five_labels, max_size=10, image_scale=2.0)
     assert predictor.working_size(21, 30) == (42, 60)
     assert predictor(image).mask.shape == (21, 30)
-    assert predictor_of(narrow, five_labels, scale=0.001).working_size(21, 30) == (1, 1)
+    assert predictor_of(narrow, five_labels, image_scale=0.001).working_size(21, 30) == (1, 1)
     for scale in (0.0, -1.0, float("nan"), 20.0):
         with pytest.raises(ConfigError, match=r"give a number from 0\.001 to 16"):
-            predictor_of(narrow, five_labels, scale=scale)
+            predictor_of(narrow, five_labels, image_scale=scale)
 
 
-def test_longest_can_be_what_the_model_learned_from(narrow: SegNet, five_labels: ClassTable) -> None:
-    for provenance, longest in (({"longest": 320}, 320), ({}, 1024), ({"longest": "?"}, 1024)):
+def test_by_default_the_working_size_is_that_of_the_training_images(narrow: SegNet, five_labels: ClassTable) -> None:
+    for provenance, size in (({"longest": 320}, 320), ({}, 1024)):
         runtime = TorchRuntime(narrow, five_labels, device="cpu", provenance=provenance)
-        assert Predictor(runtime, longest="model").longest == longest
-    assert Predictor.load("segnet_light", longest="model").longest == 480
+        assert Predictor(runtime).resize.max_size == Predictor(runtime, max_size="model").resize.max_size == size
+        assert Predictor(runtime, max_size=None).working_size(3000, 2000) == (3000, 2000)
+    assert Predictor.load("segnet_light").working_size(720, 960) == (360, 480)
 
 
-def test_views_are_averaged(narrow: SegNet, five_labels: ClassTable, image: np.ndarray) -> None:
-    average = TTAConfig(tta_flip=True)
-    one, other = (predictor_of(narrow, five_labels, average=average)(view) for view in (image, image[:, ::-1]))
+def test_copies_of_an_image_are_averaged(narrow: SegNet, five_labels: ClassTable, image: np.ndarray) -> None:
+    tta = TTAConfig(tta_flip=True)
+    one, other = (predictor_of(narrow, five_labels, tta=tta)(copied) for copied in (image, image[:, ::-1]))
     assert (one.mask == other.mask[:, ::-1]).mean() > 0.99
     assert (one.mask != predictor_of(narrow, five_labels)(image).mask).any()
+
+
+SETTINGS = (
+    {},
+    {"max_size": 20},
+    {"image_scale": 1.7},
+    {"tiles": TileConfig(tile=160, overlap=32)},
+    {"tiles": TileConfig(tile=160, overlap=32), "image_scale": 0.8},
+)
+
+
+@pytest.fixture
+def tall() -> np.ndarray:
+    return np.random.default_rng(2).integers(0, 256, (250, 210, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_planes_are_what_the_prediction_is_made_of(
+    narrow: SegNet, five_labels: ClassTable, tall: np.ndarray, settings: dict[str, object]
+) -> None:
+    predictor = predictor_of(narrow, five_labels, confidence=True, uncertainty=True, **settings)
+    prediction, planes = predictor(tall), predictor.predict_planes(tall)
+    assert planes.shape == (6, 250, 210)
+    np.testing.assert_array_equal(argmax(planes[None, :5])[0], prediction.mask)
+    np.testing.assert_array_equal(planes[:5].max(axis=0), prediction.confidence)
+    np.testing.assert_allclose(planes[:5].sum(axis=0), 1, atol=1e-5)
+    np.testing.assert_array_equal(planes[5], prediction.uncertainty)
+    assert prediction.working_size is not None
+    assert (prediction.working_size == (250, 210)) == ("max_size" not in settings and "image_scale" not in settings)
+    assert predictor.needs_tiles(*prediction.working_size) == ("tiles" in settings)
+
+
+def test_class_indices_become_planes_of_zero_and_one(five_labels: ClassTable, tall: np.ndarray) -> None:
+    runtime = Masks(Path("toy.onnx"), ModelInfo(name="toy", labels=five_labels, output="mask", samples=4))
+    planes = Predictor(runtime, max_size=50, uncertainty=True).predict_planes(tall)
+    assert planes.shape == (6, 250, 210)
+    assert (planes[1] == 1).all()
+    assert (planes[[0, 2, 3, 4]] == 0).all()
+    np.testing.assert_allclose(planes[5], 0.5)
+
+
+def test_the_start_of_each_image_is_marked_once(narrow: SegNet, five_labels: ClassTable, tall: np.ndarray) -> None:
+    started: list[None] = []
+
+    class Remembering(TorchRuntime):
+        def start_image(self) -> None:
+            started.append(None)
+
+    for settings in SETTINGS:
+        predictor = Predictor(Remembering(narrow, five_labels, device="cpu"), **settings)  # type: ignore[arg-type]
+        started.clear()
+        predictor(tall)
+        predictor.predict_planes(tall)
+        assert len(started) == 2
+
+
+def test_planes_of_anything_but_an_image_are_refused(narrow: SegNet, five_labels: ClassTable, tall: np.ndarray) -> None:
+    predictor = predictor_of(narrow, five_labels)
+    for wrong in (tall[..., :1], tall.astype(np.float32)):
+        with pytest.raises(ShapeError, match=r"this model takes uint8 \(H, W, 3\)"):
+            predictor.predict_planes(wrong)

@@ -1,92 +1,39 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
 
-from segnet.inference.prediction import Prediction, joined
-from segnet.inference.resizing import Enlarger, interpolated
+from segnet.errors import ConfigError
+from segnet.inference.resizing import ResizePolicy
 
-SIZES = (
-    ((5, 7), (5, 7)),
-    ((5, 7), (20, 28)),
-    ((5, 7), (13, 40)),
-    ((13, 40), (5, 7)),
-    ((1, 1), (4, 6)),
-    ((1, 9), (1, 20)),
-    ((9, 1), (3, 3)),
-    ((5, 7), (5, 20)),
-    ((12, 7), (4, 30)),
+
+@pytest.mark.parametrize(
+    ("policy", "size", "working_size"),
+    [
+        (ResizePolicy(), (3000, 2000), (3000, 2000)),
+        (ResizePolicy(max_size=480), (360, 480), (360, 480)),
+        (ResizePolicy(max_size=480), (720, 960), (360, 480)),
+        (ResizePolicy(max_size=480), (1920, 1080), (480, 270)),
+        (ResizePolicy(max_size=480), (1, 4000), (1, 480)),
+        (ResizePolicy(image_scale=0.5), (721, 960), (360, 480)),
+        (ResizePolicy(max_size=10, image_scale=2.0), (21, 30), (42, 60)),
+        (ResizePolicy(image_scale=0.001), (21, 30), (1, 1)),
+        (ResizePolicy(max_size=480, min_size=(480, 640)), (1080, 1920), (480, 853)),
+        (ResizePolicy(max_size=480, min_size=(480, 640)), (480, 640), (480, 640)),
+        (ResizePolicy(max_size=480, min_size=(480, 640)), (300, 900), (300, 900)),
+    ],
+    ids=str,
 )
+def test_the_working_size(policy: ResizePolicy, size: tuple[int, int], working_size: tuple[int, int]) -> None:
+    assert policy.working_size(*size) == working_size
 
 
-def scene(size: tuple[int, int], classes: int = 6) -> torch.Tensor:
-    """Probabilities with regions of one class and noise between them."""
-    generator = torch.Generator().manual_seed(size[0] * 100 + size[1])
-    coarse = torch.rand(1, classes, 1 + size[0] // 3, 1 + size[1] // 3, generator=generator)
-    noise = torch.rand(1, classes, *size, generator=generator)
-    return (8 * F.interpolate(coarse, size) + noise).softmax(dim=1)[0]
+@pytest.mark.parametrize("max_size", [0, -1])
+def test_a_size_below_one_pixel_is_refused(max_size: int) -> None:
+    with pytest.raises(ConfigError, match=f"max_size={max_size} is not possible; give pixels"):
+        ResizePolicy(max_size=max_size)
 
 
-def enlarged(planes: torch.Tensor, size: tuple[int, int], *, parts: int = 1, classes: int = 6) -> Prediction:
-    found = Enlarger(tuple(planes.shape[1:]), size, classes=classes, confidence=True)  # type: ignore[arg-type]
-    bands = np.array_split(planes.numpy(), parts, axis=1)
-    return joined([part for band in bands for part in found.add(band)])
-
-
-@pytest.mark.parametrize(("inside", "size"), SIZES, ids=str)
-def test_the_class_is_decided_after_interpolation(inside: tuple[int, int], size: tuple[int, int]) -> None:
-    planes = torch.cat([scene(inside), torch.rand(1, *inside, generator=torch.Generator().manual_seed(1))])
-    wanted = F.interpolate(planes[None], size, mode="bilinear")[0]
-    confidence, mask = wanted[:6].max(dim=0)
-    found = enlarged(planes, size)
-    assert found.mask.dtype == np.uint8
-    assert found.confidence is not None
-    assert found.uncertainty is not None
-    assert found.confidence.dtype == found.uncertainty.dtype == np.float32
-    np.testing.assert_array_equal(found.mask, mask)
-    np.testing.assert_allclose(found.confidence, confidence, atol=1e-6)
-    np.testing.assert_allclose(found.uncertainty, wanted[6], atol=1e-6)
-    everywhere = interpolated(planes.numpy(), size)
-    np.testing.assert_allclose(everywhere, wanted, atol=1e-6)
-    np.testing.assert_array_equal(everywhere[:6].max(axis=0), found.confidence)  # to the last bit
-    np.testing.assert_array_equal(everywhere[6], found.uncertainty)
-
-
-@pytest.mark.parametrize("size", [(60, 30), (23, 31), (7, 5)], ids=str)
-@pytest.mark.parametrize("parts", [2, 3, 7])
-def test_rows_that_come_in_parts_give_the_same(size: tuple[int, int], parts: int) -> None:
-    planes = torch.cat([scene((23, 14)), torch.rand(1, 23, 14, generator=torch.Generator().manual_seed(1))])
-    whole, found = enlarged(planes, size), enlarged(planes, size, parts=parts)
-    for kind in ("mask", "confidence", "uncertainty"):
-        np.testing.assert_array_equal(getattr(found, kind), getattr(whole, kind))
-
-
-def test_little_is_handed_out_and_interpolated_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    planes = scene((23, 14))
-    whole = enlarged(planes, (60, 30))
-    monkeypatch.setattr("segnet.inference.resizing._AT_ONCE", 70)
-    monkeypatch.setattr("segnet.inference.resizing._HELD", 14 * 6 * 7)  # seven rows
-    monkeypatch.setattr("segnet.inference.resizing._INTERPOLATED", 50)
-    found = list(Enlarger((23, 14), (60, 30), classes=6, confidence=True).add(planes.numpy()))
-    assert {len(part.mask) for part in found} <= {1, 2}
-    np.testing.assert_array_equal(joined(found).mask, whole.mask)
-    np.testing.assert_array_equal(joined(found).confidence, whole.confidence)
-
-
-def test_a_slanted_outline_becomes_a_line_and_not_a_stair() -> None:
-    rows, columns = torch.meshgrid(torch.arange(12.0), torch.arange(12.0), indexing="ij")
-    right = torch.sigmoid(2 * (columns - 0.5 * rows - 3.0))
-    mask = enlarged(torch.stack([1 - right, right]), (96, 96), classes=2).mask
-    middles = (torch.arange(96.0) + 0.5) / 8 - 0.5
-    edge = (np.argmax(mask[16:80], axis=1) + 0.5) / 8 - 0.5
-    assert np.abs(edge - (0.5 * middles[16:80].numpy() + 3.0)).max() < 0.2  # nearest neighbor: 0.7
-
-
-def test_of_one_pixel_or_one_class_everything_is_that_class() -> None:
-    for planes in (torch.tensor([0.2, 0.8]).reshape(2, 1, 1), torch.stack([torch.zeros(3, 4), torch.ones(3, 4)])):
-        found = enlarged(planes, (30, 50), classes=2)
-        assert (found.mask == 1).all()
-        assert found.confidence is not None
-        assert np.ptp(found.confidence) == 0
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), 20.0])
+def test_a_scale_out_of_range_is_refused(scale: float) -> None:
+    with pytest.raises(ConfigError, match=r"give a number from 0\.001 to 16"):
+        ResizePolicy(image_scale=scale)

@@ -1,17 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from segnet.errors import ModelError
-from segnet.inference.prediction import argmax
 from segnet.inference.predictor import Predictor
-from segnet.inference.smoothing import SmoothRuntime
+from segnet.inference.smoothing import SmoothedRuntime
 from segnet.inference.tiling import TileConfig
-from segnet.inference.video import steadied
+from segnet.inference.video import with_smoothing
 from segnet.metrics.flicker import FlickerMeter, find_motion, move
-from segnet.runtimes.model_info import ModelInfo
-from segnet.runtimes.protocol import Estimate
+from segnet.runtimes.base import Runtime, argmax
 from video_clips import Brightness
 
 RANDOM = np.random.default_rng(0)
@@ -22,6 +22,12 @@ def street(size: tuple[int, int] = (48, 64)) -> np.ndarray:
     rows, columns = np.linspace(0, 3, size[0]), np.linspace(0, 5, size[1])
     light = 0.5 + 0.25 * np.sin(rows)[:, None] + 0.25 * np.cos(columns)
     return np.repeat(light[None, None], 3, axis=1).astype(np.float32)
+
+
+def probabilities_of(runtime: Runtime, batch: np.ndarray) -> np.ndarray:
+    found = runtime.run(batch, probabilities=True).probabilities
+    assert found is not None
+    return found
 
 
 def naive(frames: list[np.ndarray], smooth: float) -> np.ndarray:
@@ -42,77 +48,68 @@ def test_probabilities_are_blended_by_the_formula() -> None:
     noise = 0.03 * RANDOM.standard_normal((4, 1, 3, 18, 20))
     frames = [np.clip(street((18, 20)) + noise[number], 0, 1).astype(np.float32) for number in range(4)]
     frames[2][..., 3:5, 3:5] = 1 - frames[2][..., 3:5, 3:5]
-    smooth = SmoothRuntime(Brightness(), 0.7)
+    smooth = SmoothedRuntime(Brightness(), 0.7)
     for frame in frames:
-        blended = smooth.probabilities(frame)
-    expected = naive([Brightness().probabilities(frame) for frame in frames], 0.7)
+        blended = probabilities_of(smooth, frame)
+    expected = naive([probabilities_of(Brightness(), frame) for frame in frames], 0.7)
     np.testing.assert_allclose(blended, expected, atol=1e-6)
     np.testing.assert_allclose(blended.sum(axis=1), 1, atol=1e-6)
 
 
-def test_what_is_unsure_stays_as_it_was_and_a_sure_change_is_followed_at_once() -> None:
+def test_uncertain_pixels_are_smoothed_and_a_certain_change_is_followed_at_once() -> None:
     before, after = street(), street()
-    before[..., 10, 10], after[..., 10, 10] = 0.55, 0.45  # unsure: would flip
+    before[..., 10, 10], after[..., 10, 10] = 0.55, 0.45  # uncertain: would flip
     before[..., 20, 20], after[..., 20, 20] = 0.98, 0.02  # something has moved
-    smooth = SmoothRuntime(Brightness(), 0.8)
-    assert smooth.mask(before)[0, 10, 10] == smooth.mask(after)[0, 10, 10] == 1
-    assert smooth.mask(after)[0, 20, 20] == 0
+    smooth = SmoothedRuntime(Brightness(), 0.8)
+    assert smooth.run(before).mask[0, 10, 10] == smooth.run(after).mask[0, 10, 10] == 1
+    assert smooth.run(after).mask[0, 20, 20] == 0
 
 
-def test_smooth_0_is_the_model_itself() -> None:
-    smooth = SmoothRuntime(Brightness(), 0.0)
+def test_smoothing_0_is_the_model_itself() -> None:
+    smooth = SmoothedRuntime(Brightness(), 0.0)
     for _ in range(3):
         frame = RANDOM.random((1, 3, 6, 8), dtype=np.float32)
-        np.testing.assert_array_equal(smooth.probabilities(frame), Brightness().probabilities(frame))
+        np.testing.assert_array_equal(probabilities_of(smooth, frame), probabilities_of(Brightness(), frame))
 
 
 @pytest.mark.parametrize("cut", [1 - street(), np.zeros_like(street()), street((24, 32))], ids=["cut", "black", "size"])
 def test_a_scene_cut_and_another_size_start_anew(cut: np.ndarray) -> None:
-    smooth = SmoothRuntime(Brightness(), 0.9)
-    smooth.probabilities(street())
-    np.testing.assert_array_equal(smooth.probabilities(cut), Brightness().probabilities(cut))
+    smooth = SmoothedRuntime(Brightness(), 0.9)
+    probabilities_of(smooth, street())
+    np.testing.assert_array_equal(probabilities_of(smooth, cut), probabilities_of(Brightness(), cut))
 
 
-def test_reset_forgets_and_even_images_are_one_scene() -> None:
+def test_images_without_contrast_of_like_brightness_are_one_scene() -> None:
     even = np.full((1, 3, 8, 8), 0.5, dtype=np.float32)
-    smooth = SmoothRuntime(Brightness(), 0.5)
-    smooth.probabilities(even)
-    assert smooth.probabilities(even + 0.05).mean(axis=(2, 3))[0, 1] == pytest.approx(0.525, abs=0.001)
-    smooth.reset()
-    assert smooth.probabilities(even + 0.05).mean(axis=(2, 3))[0, 1] == pytest.approx(0.55, abs=0.001)
+    smooth = SmoothedRuntime(Brightness(), 0.5)
+    probabilities_of(smooth, even)
+    assert probabilities_of(smooth, even + 0.05).mean(axis=(2, 3))[0, 1] == pytest.approx(0.525, abs=0.001)
 
 
 def test_a_movement_of_the_camera_is_no_cut() -> None:
     wide = street((48, 80))
-    smooth = SmoothRuntime(Brightness(), 0.5)
-    smooth.probabilities(wide[..., :64])
+    smooth = SmoothedRuntime(Brightness(), 0.5)
+    probabilities_of(smooth, wide[..., :64])
     moved = wide[..., 3:67]
-    assert np.abs(smooth.probabilities(moved) - Brightness().probabilities(moved)).max() > 0.01
+    assert np.abs(probabilities_of(smooth, moved) - probabilities_of(Brightness(), moved)).max() > 0.01
 
 
-def test_estimates_are_blended_and_keep_the_frames_own_uncertainty() -> None:
+def test_outputs_are_blended_and_keep_the_frames_own_uncertainty() -> None:
     first, second = street(), np.clip(street() + 0.1, 0, 1)
-    smooth, alike = SmoothRuntime(Brightness(), 0.6), SmoothRuntime(Brightness(), 0.6)
-    smooth.estimate(first), alike.probabilities(first)
-    found, blended = smooth.estimate(second), alike.probabilities(second)
-    np.testing.assert_array_equal(found.probabilities, blended)
-    np.testing.assert_array_equal(found.mask, argmax(blended))
-    np.testing.assert_array_equal(found.uncertainty, Brightness().estimate(second).uncertainty)
+    smooth, alike = SmoothedRuntime(Brightness(), 0.6), SmoothedRuntime(Brightness(), 0.6)
+    smooth.run(first, measure="entropy"), alike.run(first)
+    output, blended = smooth.run(second, measure="entropy"), probabilities_of(alike, second)
+    np.testing.assert_array_equal(output.probabilities, blended)
+    np.testing.assert_array_equal(output.mask, argmax(blended))
+    np.testing.assert_array_equal(output.uncertainty, Brightness().run(second, measure="entropy").uncertainty)
     assert smooth.measures == Brightness().measures
 
 
-def test_a_model_of_masks_alone_cannot_be_smoothed() -> None:
-    class MasksAlone(Brightness):
-        info = ModelInfo(name="masks", labels=Brightness().info.labels)
-
-        def probabilities(self, image: np.ndarray) -> np.ndarray:
-            raise ModelError("gives masks alone")
-
-        def estimate(self, image: np.ndarray, measure: object = None) -> Estimate:
-            return Estimate(self.mask(image), None, np.zeros((1, 48, 64), dtype=np.float32))
-
-    with pytest.raises(ModelError, match="gives masks alone"):
-        SmoothRuntime(MasksAlone(), 0.5).estimate(street())
+def test_a_model_that_outputs_class_indices_only_cannot_be_smoothed() -> None:
+    runtime = Brightness()
+    runtime.info = replace(runtime.info, output="mask")
+    with pytest.raises(ModelError, match="brightness: outputs class indices only"):
+        SmoothedRuntime(runtime, 0.5)
 
 
 def test_flicker_is_the_mean_share_of_changed_pixels() -> None:
@@ -159,24 +156,24 @@ def test_a_large_mask_moves_as_far_as_the_reduced_image_says() -> None:
     np.testing.assert_array_equal(moved[:, :-10], mask[:, 6:-4])
 
 
-def test_each_tile_is_blended_with_that_of_the_same_place() -> None:
+def test_each_tile_is_blended_with_the_tile_at_the_same_position() -> None:
     first = (street(), 1 - street())
     second = tuple(np.clip(tile + 0.05, 0, 1) for tile in first)
-    smooth = SmoothRuntime(Brightness(), 0.5)
+    smooth = SmoothedRuntime(Brightness(), 0.5)
     found = []
     for tiles in (first, second):
-        smooth.next_image()
-        found.append([smooth.probabilities(tile) for tile in tiles])
-    for place in range(2):
-        alone = SmoothRuntime(Brightness(), 0.5)
-        np.testing.assert_array_equal(found[0][place], alone.probabilities(first[place]))
-        np.testing.assert_array_equal(found[1][place], alone.probabilities(second[place]))
-        assert np.abs(found[1][place] - Brightness().probabilities(second[place])).max() > 0.01
+        smooth.start_image()
+        found.append([probabilities_of(smooth, part) for part in tiles])
+    for tile in range(2):
+        alone = SmoothedRuntime(Brightness(), 0.5)
+        np.testing.assert_array_equal(found[0][tile], probabilities_of(alone, first[tile]))
+        np.testing.assert_array_equal(found[1][tile], probabilities_of(alone, second[tile]))
+        assert np.abs(found[1][tile] - probabilities_of(Brightness(), second[tile])).max() > 0.01
 
 
 def test_nothing_is_blended_into_the_first_frame_in_tiles() -> None:
     image = np.random.default_rng(1).integers(0, 256, (96, 200, 3), dtype=np.uint8)
     predictor = Predictor(Brightness(), confidence=True, tiles=TileConfig(tile=96, overlap=16))
-    steady = steadied(predictor, 0.9)
-    np.testing.assert_array_equal(steady(image).confidence, predictor(image).confidence)
-    np.testing.assert_allclose(steady(image).confidence, predictor(image).confidence, atol=1e-6)
+    smoothed = with_smoothing(predictor, 0.9)
+    np.testing.assert_array_equal(smoothed(image).confidence, predictor(image).confidence)
+    np.testing.assert_allclose(smoothed(image).confidence, predictor(image).confidence, atol=1e-6)

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segnet.errors import ConfigError
-from segnet.inference.tiling import Span, TileConfig, blended, fits, spans, tile_size
+from segnet.inference.tiling import Span, TileConfig, blend_tiles, fits, spans, tile_size
 
 
 class Array:
-    """An image in memory, which tells how much of it was read at once."""
+    """An image in memory, which knows how much of it was read."""
 
     def __init__(self, image: np.ndarray) -> None:
         self.image, self.next = image, 0
@@ -76,7 +76,7 @@ def test_what_depends_on_the_pixel_alone_comes_back(height: int, width: int, ove
     image = np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
     tile = 2 * overlap + 64 + 32 * steps
     down, across = (spans(length, tile=tile, overlap=overlap) for length in (height, width))
-    tops, images, planes = zip(*blended(Array(image), values, np.copy, down, across), strict=True)
+    tops, images, planes = zip(*blend_tiles(Array(image), values, np.copy, down, across), strict=True)
     assert list(tops) == [span.start for span in down]
     np.testing.assert_array_equal(np.concatenate(images), image)
     np.testing.assert_allclose(np.concatenate(planes, axis=1), values(image), atol=1e-3)
@@ -89,10 +89,10 @@ def test_overlaps_go_over_from_one_tile_to_the_next_without_a_step() -> None:
     assert len(across) == 2
     numbers = iter(range(2))
 
-    def label(tile: np.ndarray) -> np.ndarray:
+    def predict(tile: np.ndarray) -> np.ndarray:
         return np.full((1, *tile.shape[:2]), next(numbers), dtype=np.float32)
 
-    ((_, _, planes),) = blended(Array(image), label, np.copy, [Span(0, 32)], across)
+    ((_, _, planes),) = blend_tiles(Array(image), predict, np.copy, [Span(0, 32)], across)
     row = planes[0, 5]
     assert row[: across[1].start].max() == 0
     assert row[across[0].stop :].min() == 1
@@ -106,7 +106,7 @@ def test_overlaps_go_over_from_one_tile_to_the_next_without_a_step() -> None:
 def test_only_the_rows_of_a_band_are_read_ahead() -> None:
     image = Array(np.zeros((640, 64, 3), dtype=np.uint8))
     down = spans(640, tile=160, overlap=32)
-    for (_, rows, planes), span in zip(blended(image, values, np.copy, down, [Span(0, 64)]), down, strict=True):
+    for (_, rows, planes), span in zip(blend_tiles(image, values, np.copy, down, [Span(0, 64)]), down, strict=True):
         assert image.next == span.stop
         assert len(rows) == planes.shape[1]
 
@@ -127,7 +127,7 @@ def test_the_memory_decides_what_fits_and_how_large_tiles_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"tile": 200, "overlap": 100}, "at least two overlaps"),
         ({"tile": -1}, "tile=-1"),
@@ -136,11 +136,11 @@ def test_the_memory_decides_what_fits_and_how_large_tiles_are() -> None:
         ({"memory": float("nan")}, "give gigabytes"),
     ],
 )
-def test_impossible_settings_are_refused(settings: dict[str, float], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_impossible_settings_are_refused(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         TileConfig(**settings)  # type: ignore[arg-type]
 
 
-def test_too_little_memory_for_the_width_is_told() -> None:
+def test_too_little_memory_for_the_width_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r"memory=0.01 GB is too little for an image 20000 pixels wide"):
         tile_size(20_000, 11, TileConfig(memory=0.01))

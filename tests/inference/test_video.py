@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,18 +14,20 @@ from segnet.inference.prediction import SegmentedFrame
 from segnet.inference.predictor import Predictor
 from segnet.inference.stream import stream
 from segnet.inference.video import draw, segment_video, write_video
-from segnet.inference.video_report import VideoTally
+from segnet.inference.video_report import VideoReport
 from segnet.media.video.library import import_av
 from segnet.media.video.opening import open_video
 from segnet.media.video.settings import VideoConfig
+from segnet.metrics.uncertainty import Measure
+from segnet.runtimes.base import Image, Output
 from segnet.system.queues import Background, ahead
 from segnet.visualization import overlay as visualize
 from segnet.visualization.style import OverlayStyle
 from video_clips import Brightness, border, clip_images, decoded, noise, predictor, write_clip
 
 
-def widths(labeled: Iterator[SegmentedFrame]) -> list[int]:
-    return [int((frame.prediction.mask[24] == 1).sum()) for frame in labeled]
+def widths(segmented: Iterator[SegmentedFrame]) -> list[int]:
+    return [int((frame.prediction.mask[24] == 1).sum()) for frame in segmented]
 
 
 def test_a_stream_gives_each_frames_own_prediction_with_its_time(tmp_path: Path) -> None:
@@ -45,9 +48,9 @@ def test_a_stream_that_is_left_early_ends_its_thread(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("view", "width"), [("overlay", 64), ("color", 64), ("side", 128)])
-def test_a_movie_shows_what_was_asked_for(view: str, width: int, tmp_path: Path) -> None:
+def test_a_video_shows_what_was_asked_for(view: str, width: int, tmp_path: Path) -> None:
     source = write_clip(tmp_path / "a.mp4", 6, sound="aac", aspect=Fraction(4, 3))
-    tally = segment_video(predictor(), source, tmp_path / "b.mp4", view=view)
+    report = segment_video(predictor(), source, tmp_path / "b.mp4", view=view)
     found = decoded(tmp_path / "b.mp4")
     assert [time for time, _ in found] == [Fraction(number, 25) for number in range(6)]
     labels = predictor().labels
@@ -57,13 +60,13 @@ def test_a_movie_shows_what_was_asked_for(view: str, width: int, tmp_path: Path)
         wanted = {"overlay": over, "color": visualize.colorize(mask, labels), "side": np.hstack([image, over])}[view]
         assert shown.shape == (48, width, 3)
         assert np.abs(shown.astype(int) - wanted).mean() < 12  # thin lines lose some color
-    assert (tally.frames, tally.troubles, tally.files) == (6, [], [tmp_path / "b.mp4"])
+    assert (report.frames, report.troubles, report.files) == (6, [], [tmp_path / "b.mp4"])
     with import_av().open(str(tmp_path / "b.mp4")) as container:
         assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
         assert container.streams.audio
 
 
-def test_a_movie_has_the_look_that_was_asked_for(tmp_path: Path) -> None:
+def test_a_video_has_the_look_that_was_asked_for(tmp_path: Path) -> None:
     look = OverlayStyle(show_classes=("bright",), palette="colorblind", opacity=1, outline_width=0)
     segment_video(predictor(), write_clip(tmp_path / "a.mp4", 3), tmp_path / "b.mp4", look=look)
     safe = predictor().labels.colorblind().colors[1]
@@ -72,7 +75,7 @@ def test_a_movie_has_the_look_that_was_asked_for(tmp_path: Path) -> None:
         assert np.abs(shown.astype(int) - wanted).mean() < 12
 
 
-def test_a_legend_below_a_movie_is_the_same_below_every_frame(tmp_path: Path) -> None:
+def test_a_legend_below_a_video_is_the_same_below_every_frame(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "a.mp4", 3)
     segment_video(predictor(), source, tmp_path / "b.mp4", look=OverlayStyle(legend="below"))
     shown = [image for _, image in decoded(tmp_path / "b.mp4")]
@@ -87,67 +90,67 @@ def test_a_legend_below_a_movie_is_the_same_below_every_frame(tmp_path: Path) ->
     assert all((legend[:48, :64] == frame).all() for legend, frame in zip(frames, plain, strict=True))
 
 
-def test_a_look_with_an_unknown_class_is_refused_before_the_movie_begins(tmp_path: Path) -> None:
+def test_a_look_with_an_unknown_class_is_refused_before_the_video_begins(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "a.mp4", 2)
     with pytest.raises(ConfigError, match="there is no class 'brigth'; did you mean 'bright'"):
         segment_video(predictor(), source, tmp_path / "b.mp4", look=OverlayStyle(show_classes=("brigth",)))
     assert not (tmp_path / "b.mp4").exists()
 
 
-def test_the_tally_holds_shares_and_flicker(tmp_path: Path) -> None:
-    tally = segment_video(predictor(), write_clip(tmp_path / "a.mp4", 6), tmp_path / "b.mp4")
+def test_the_report_has_shares_and_flicker(tmp_path: Path) -> None:
+    report = segment_video(predictor(), write_clip(tmp_path / "a.mp4", 6), tmp_path / "b.mp4")
     bright = np.mean([8, 10, 12, 14, 16, 18]) / 64
-    assert tally.mean_shares(predictor().labels) == pytest.approx({"dark": 1 - bright, "bright": bright})
-    assert tally.flicker.share == pytest.approx(2 / 64)
-    assert tally.rate > 0
-    assert tally.latency_ms(50) is None
+    assert report.mean_shares(predictor().labels) == pytest.approx({"dark": 1 - bright, "bright": bright})
+    assert report.flicker.share == pytest.approx(2 / 64)
+    assert report.rate > 0
+    assert report.latency_ms(50) is None
 
 
-def test_several_movies_and_each_frame_at_once(tmp_path: Path) -> None:
+def test_several_videos_and_each_frame_at_once(tmp_path: Path) -> None:
     video = open_video(write_clip(tmp_path / "a.mp4", 4), VideoConfig())
-    movies, seen = {"overlay": tmp_path / "o.mp4", "side": tmp_path / "s.webm"}, []
-    tally = VideoTally()
+    files, seen = {"overlay": tmp_path / "o.mp4", "side": tmp_path / "s.webm"}, []
+    report = VideoReport()
     write_video(
         predictor(),
         video,
-        movies,
+        files,
         config=VideoConfig(),
-        tally=tally,
-        each=lambda labeled: seen.append(labeled.number),
+        report=report,
+        each=lambda segmented: seen.append(segmented.number),
     )
-    assert [len(decoded(path)) for path in movies.values()] == [4, 4]
+    assert [len(decoded(path)) for path in files.values()] == [4, 4]
     assert seen == [0, 1, 2, 3]
     assert video.expected == 4
 
 
-def test_watch_ends_the_labeling_and_the_movie_is_whole(tmp_path: Path) -> None:
+def test_a_callback_ends_the_video_and_the_file_is_complete(tmp_path: Path) -> None:
     video = open_video(write_clip(tmp_path / "a.mp4", 12), VideoConfig())
-    tally = VideoTally()
+    report = VideoReport()
     watched = iter([True, True, False])
     write_video(
         predictor(),
         video,
         {"overlay": tmp_path / "b.mp4"},
         config=VideoConfig(),
-        tally=tally,
-        watch=lambda _: next(watched),
+        report=report,
+        go_on=lambda _: next(watched),
     )
-    assert (tally.frames, len(decoded(tmp_path / "b.mp4"))) == (3, 3)
+    assert (report.frames, len(decoded(tmp_path / "b.mp4"))) == (3, 3)
 
 
 class Interrupted(Brightness):
-    """Somebody presses Ctrl-C while the fifth frame is labeled."""
+    """Somebody presses Ctrl-C during inference on the fifth frame."""
 
     calls = 0
 
-    def mask(self, image: np.ndarray) -> np.ndarray:
+    def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
         self.calls += 1
         if self.calls == 5:
             raise KeyboardInterrupt
-        return super().mask(image)
+        return super().run(batch, probabilities=probabilities, measure=measure)
 
 
-def test_ctrl_c_ends_the_movie_where_it_is(tmp_path: Path) -> None:
+def test_ctrl_c_ends_the_video_where_it_is(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "a.mp4", 12, sound="aac")
     with pytest.raises(KeyboardInterrupt):
         segment_video(Predictor(Interrupted()), source, tmp_path / "b.mp4")
@@ -155,21 +158,21 @@ def test_ctrl_c_ends_the_movie_where_it_is(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", "b.mp4"}
 
 
-def test_a_cut_off_video_gives_a_playable_movie(tmp_path: Path) -> None:
+def test_a_cut_off_video_gives_a_playable_video(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", noise(12), sound="aac", options={"movflags": "+faststart"})
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
-    tally = segment_video(predictor(), path, tmp_path / "b.mp4")
-    assert 4 <= tally.frames == len(decoded(tmp_path / "b.mp4")) < 12
-    assert any("is cut off" in trouble for trouble in tally.troubles)
+    report = segment_video(predictor(), path, tmp_path / "b.mp4")
+    assert 4 <= report.frames == len(decoded(tmp_path / "b.mp4")) < 12
+    assert any("is cut off" in trouble for trouble in report.troubles)
 
 
-def test_a_change_of_size_keeps_the_movies_first_size(tmp_path: Path) -> None:
+def test_a_change_of_size_keeps_the_videos_first_size(tmp_path: Path) -> None:
     first, second = write_clip(tmp_path / "a.ts", 4), write_clip(tmp_path / "b.ts", clip_images(4, (24, 32)))
     first.write_bytes(first.read_bytes() + second.read_bytes())
-    tally = segment_video(predictor(), first, tmp_path / "c.mp4")
+    report = segment_video(predictor(), first, tmp_path / "c.mp4")
     assert {shown.shape for _, shown in decoded(tmp_path / "c.mp4")} == {(48, 64, 3)}
-    assert tally.frames == 8
-    assert "changes from 64x48 to 32x24" in tally.troubles[0]
+    assert report.frames == 8
+    assert "changes from 64x48 to 32x24" in report.troubles[0]
 
 
 def test_an_animation_becomes_an_animation(tmp_path: Path) -> None:
@@ -178,7 +181,7 @@ def test_an_animation_becomes_an_animation(tmp_path: Path) -> None:
     assert [time for time, _ in decoded(tmp_path / "b.gif")] == [0, Fraction(1, 10), Fraction(3, 10), Fraction(2, 5)]
 
 
-def test_no_frame_leaves_no_movie(tmp_path: Path) -> None:
+def test_no_frame_leaves_no_video(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "a.mp4", 4)
     with pytest.raises(DataError, match="holds no frame"):
         segment_video(predictor(), source, tmp_path / "b.mp4", config=VideoConfig(start=5))
@@ -186,25 +189,23 @@ def test_no_frame_leaves_no_movie(tmp_path: Path) -> None:
 
 
 def test_smoothing_needs_probabilities(tmp_path: Path) -> None:
-    class MasksAlone(Brightness):
-        def probabilities(self, image: np.ndarray) -> np.ndarray:
-            raise ModelError("gives masks alone")
-
+    runtime = Brightness()
+    runtime.info = replace(runtime.info, output="mask")
     source = write_clip(tmp_path / "a.mp4", 2)
-    with pytest.raises(ModelError, match="gives masks alone"):
-        list(stream(Predictor(MasksAlone()), source, config=VideoConfig(smoothing=0.5)))
+    with pytest.raises(ModelError, match="outputs class indices only"):
+        list(stream(Predictor(runtime), source, config=VideoConfig(smoothing=0.5)))
 
 
-def test_smoothing_keeps_what_else_the_predictor_gives(tmp_path: Path) -> None:
+def test_smoothing_keeps_the_predictors_other_results(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "a.mp4", 3)
-    asked = predictor(confidence=True, uncertainty=True, longest=32)
+    asked = predictor(confidence=True, uncertainty=True, max_size=32)
     for frame in stream(asked, source, config=VideoConfig(smoothing=0.5)):
         assert frame.prediction.mask.shape == (48, 64)
         assert frame.prediction.confidence is not None
         assert frame.prediction.uncertainty is not None
 
 
-def test_a_gray_model_gets_gray_frames_and_a_colored_movie(tmp_path: Path) -> None:
+def test_a_gray_model_gets_gray_frames_and_a_colored_video(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "a.mp4", 3)
     gray = Predictor(Brightness(channels=1))
     segment_video(gray, source, tmp_path / "b.mp4", view="side")
@@ -265,7 +266,7 @@ def test_without_pyav_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"start": -1.0}, "start=-1.0"),
         ({"start": 2.0, "end": 1.0}, "end=1.0"),
@@ -275,6 +276,6 @@ def test_without_pyav_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch)
         ({"reconnect_timeout": -1.0}, "reconnect_timeout=-1.0"),
     ],
 )
-def test_settings_out_of_range_are_refused(settings: dict[str, float], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_settings_out_of_range_are_refused(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         VideoConfig(**settings)

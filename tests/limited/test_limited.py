@@ -28,7 +28,7 @@ import sys
 import numpy as np
 import torch
 from segnet.runtimes.pytorch import load_checkpoint
-np.save(sys.argv[2], load_checkpoint("segnet_light", device="cpu").probabilities(np.load(sys.argv[1])))
+np.save(sys.argv[2], load_checkpoint("segnet_light", device="cpu").run(np.load(sys.argv[1]), probabilities=True).probabilities)
 print(torch.backends.cpu.get_cpu_capability())
 """
 
@@ -72,6 +72,9 @@ def test_a_bundled_model_predicts_what_it_predicts_without_limits(tmp_path: Path
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
     if done.stdout.strip() == torch.backends.cpu.get_cpu_capability():
         pytest.skip("this processor has no more than the limit allows")
-    found, free = load_checkpoint("segnet_light", device="cpu").probabilities(image), np.load(tmp_path / "free.npy")
+    found, free = (
+        load_checkpoint("segnet_light", device="cpu").run(image, probabilities=True).probabilities,
+        np.load(tmp_path / "free.npy"),
+    )
     np.testing.assert_allclose(found, free, atol=1e-3)
     assert (found.argmax(1) == free.argmax(1)).mean() > 0.999

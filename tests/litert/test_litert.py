@@ -15,7 +15,7 @@ from segnet.exporting.programs import ExportConfig
 from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
 from segnet.runtimes.litert import LiteRtRuntime
-from segnet.runtimes.protocol import open_runtime
+from segnet.runtimes.load import open_runtime
 from segnet.runtimes.verification import verify
 
 LABELS = ClassTable.from_names(["sky", "Straße", "<tree>"])
@@ -56,7 +56,7 @@ def test_sizes_that_the_converter_gets_wrong_are_refused(path: Path, toy: SegNet
 def test_a_damaged_file_is_told(damage: Callable[[bytes], bytes], path: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.tflite"
     broken.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ModelError, match=r"broken.tflite: does not say which classes it knows") as told:
+    with pytest.raises(ModelError, match=r"broken.tflite: has no readable metadata") as told:
         LiteRtRuntime(broken)
     assert "\n" not in str(told.value)
 

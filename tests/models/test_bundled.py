@@ -16,18 +16,18 @@ from segnet.labels import CAMVID
 from segnet.metrics.confusion import Scores, confusion
 from segnet.models import checkpoint
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BUNDLED = checkpoint.bundled_models()
 
 
-def test_three_are_bundled_and_the_quick_one_is_taken_unasked() -> None:
+def test_three_models_are_bundled_and_the_fastest_is_the_default() -> None:
     assert sorted(BUNDLED) == ["bayesian_segnet_basic", "segnet_basic", "segnet_light"]
     for command in (predict, evaluate):
         assert inspect.signature(command.run).parameters["model"].default == "segnet_light"
 
 
 @pytest.mark.parametrize("name", BUNDLED)
-def test_the_model_card_tells_the_file_and_its_scores(name: str) -> None:
+def test_the_model_card_has_the_checksum_and_the_scores(name: str) -> None:
     card = (ROOT / "docs" / "models" / f"{name}.md").read_text(encoding="utf-8")
     scores = checkpoint.load(name).scores
     assert hashlib.sha256(BUNDLED[name].read_bytes()).hexdigest() in card
@@ -36,7 +36,7 @@ def test_the_model_card_tells_the_file_and_its_scores(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BUNDLED)
-def test_a_bundled_model_is_small_and_tells_where_it_comes_from(name: str) -> None:
+def test_a_bundled_model_is_small_and_has_its_provenance(name: str) -> None:
     assert BUNDLED[name].stat().st_size <= 4 * 2**20
     kept = checkpoint.load(name)
     assert kept.model.config.name == name
@@ -46,8 +46,8 @@ def test_a_bundled_model_is_small_and_tells_where_it_comes_from(name: str) -> No
 
 
 @pytest.mark.parametrize("name", BUNDLED)
-def test_a_bundled_model_labels_the_packaged_street_sensibly(name: str) -> None:
-    """They were trained on photographs alone; a drawn street is enough like one for the large classes to be found."""
+def test_a_bundled_model_segments_the_packaged_street_plausibly(name: str) -> None:
+    """They were trained on photographs only; a rendered street is similar enough to find the large classes."""
     image, truth = render_scene(SAMPLE_SEED)
     mask = Predictor.load(name, device="cpu")(image).mask
     counts = confusion(torch.from_numpy(mask), torch.from_numpy(truth), CAMVID.classes)

@@ -44,7 +44,7 @@ def test_other_programs_find_plain_json() -> None:
     assert found["samples"] == 16
 
 
-def test_files_of_before_samples_draw_none() -> None:
+def test_files_without_samples_draw_none() -> None:
     found = json.loads(FULL.to_json())
     del found["samples"]
     assert ModelInfo.from_json(json.dumps(found), FILE).samples is None
@@ -57,12 +57,12 @@ def test_files_of_before_reference_predictions_keep_none() -> None:
 
 
 @pytest.mark.parametrize("text", [None, ""])
-def test_a_file_that_says_nothing_is_told(text: str | None) -> None:
-    with pytest.raises(ModelError, match=r"some/model.onnx: does not say which classes it knows; .*'segnet export'"):
+def test_missing_metadata_is_an_error(text: str | None) -> None:
+    with pytest.raises(ModelError, match=r"some/model.onnx: has no segnet metadata; .*'segnet export'"):
         ModelInfo.from_json(text, FILE)
 
 
-def test_another_version_is_told() -> None:
+def test_another_version_is_an_error() -> None:
     with pytest.raises(ModelError, match="was written by another version of segnet"):
         ModelInfo.from_json(table(version=2), FILE)
 
@@ -83,8 +83,8 @@ def test_another_version_is_told() -> None:
         table(surprise=1),
     ],
 )
-def test_damage_is_told(text: str) -> None:
-    with pytest.raises(ModelError, match=r"some/model.onnx: what the file says of itself is damaged"):
+def test_damage_is_an_error(text: str) -> None:
+    with pytest.raises(ModelError, match=r"some/model.onnx: its segnet metadata is damaged"):
         ModelInfo.from_json(text, FILE)
 
 
@@ -108,6 +108,13 @@ def test_damage_is_told(text: str) -> None:
         {"provenance": "mine"},
     ],
 )
-def test_values_that_cannot_be_are_told(changes: dict[str, Any]) -> None:
-    with pytest.raises(ModelError, match=r"some/model.onnx: what the file says of itself cannot be used"):
+def test_impossible_values_are_an_error(changes: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match=r"some/model.onnx: its segnet metadata has impossible values"):
         ModelInfo.from_json(table(**changes), FILE)
+
+
+@pytest.mark.parametrize(
+    ("provenance", "size"), [({"longest": 320}, 320), ({}, 1024), ({"longest": "?"}, 1024), ({"longest": 0}, 1024)]
+)
+def test_the_size_of_the_training_images_is_read_from_the_provenance(provenance: dict[str, Any], size: int) -> None:
+    assert ModelInfo(name="toy", labels=CAMVID, provenance=provenance).max_size == size

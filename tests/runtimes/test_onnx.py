@@ -11,8 +11,8 @@ import torch
 
 from segnet.errors import ConfigError, MissingPackageError, ModelError
 from segnet.models.segnet import SegNet
+from segnet.runtimes.load import open_runtime
 from segnet.runtimes.onnx import OnnxRuntime
-from segnet.runtimes.protocol import open_runtime
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +26,7 @@ def test_a_file_gives_pytorchs_logits(path: Path, toy: SegNet, image: np.ndarray
     np.testing.assert_allclose(OnnxRuntime(path).output(image), expected, atol=1e-4)
 
 
-def test_a_file_says_what_it_is(path: Path) -> None:
+def test_a_file_has_its_metadata(path: Path) -> None:
     info = open_runtime(path).info
     assert (info.name, info.output, info.size, info.batch) == ("toy", "logits", None, None)
     assert info.labels.names == ("sky", "Straße", "<tree>")
@@ -39,29 +39,29 @@ def test_channels_last_images_and_few_threads_are_taken(path: Path) -> None:
     np.testing.assert_array_equal(OnnxRuntime(path, device="cpu", threads=1).output(turned), plain)
 
 
-def test_another_device_is_told(path: Path) -> None:
-    with pytest.raises(ConfigError, match="device 'abacus' cannot be used by this ONNX Runtime"):
+def test_another_device_is_an_error(path: Path) -> None:
+    with pytest.raises(ConfigError, match="device 'abacus' is not available in this ONNX Runtime"):
         OnnxRuntime(path, device="abacus")
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-2000], lambda data: b"", lambda data: b"cut" * 99])
-def test_a_damaged_file_is_told(damage: Callable[[bytes], bytes], path: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_is_an_error(damage: Callable[[bytes], bytes], path: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ModelError, match=r"broken.onnx: ") as told:
+    with pytest.raises(ModelError, match=r"broken.onnx: ") as raised:
         OnnxRuntime(broken)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
-def test_a_file_of_another_program_is_told(path: Path, tmp_path: Path) -> None:
+def test_a_file_of_another_program_is_an_error(path: Path, tmp_path: Path) -> None:
     model = onnx.load(path)
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "foreign.onnx")
-    with pytest.raises(ModelError, match=r"foreign.onnx: does not say which classes it knows"):
+    with pytest.raises(ModelError, match=r"foreign.onnx: has no segnet metadata"):
         OnnxRuntime(tmp_path / "foreign.onnx")
 
 
-def test_a_missing_library_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_an_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingPackageError, match=r"onnxruntime is not installed; .*'segnet\[onnx\]'"):
         OnnxRuntime(path)

@@ -14,8 +14,8 @@ import torch
 from segnet.errors import ConfigError, MissingPackageError, ModelError
 from segnet.models.segnet import SegNet
 from segnet.runtimes import openvino as runtime
+from segnet.runtimes.load import open_runtime
 from segnet.runtimes.openvino import OpenVinoRuntime
-from segnet.runtimes.protocol import open_runtime
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +36,7 @@ def test_a_file_gives_pytorchs_logits(path: Path, toy: SegNet, image: np.ndarray
     np.testing.assert_allclose(OpenVinoRuntime(path).output(image), expected, atol=1e-4)
 
 
-def test_one_image_does_not_overwrite_the_one_before(path: Path) -> None:
+def test_one_image_does_not_overwrite_the_previous_one(path: Path) -> None:
     runtime, zeros = OpenVinoRuntime(path), np.zeros((1, 3, 8, 8), dtype=np.float32)
     first = runtime.output(zeros)
     kept = first.copy()
@@ -44,7 +44,7 @@ def test_one_image_does_not_overwrite_the_one_before(path: Path) -> None:
     np.testing.assert_array_equal(first, kept)
 
 
-def test_a_file_says_what_it_is(path: Path) -> None:
+def test_a_file_has_its_metadata(path: Path) -> None:
     info = open_runtime(path).info
     assert (info.name, info.output, info.size, info.batch) == ("toy", "logits", None, None)
     assert info.labels.names == ("sky", "Straße", "<tree>")
@@ -52,22 +52,22 @@ def test_a_file_says_what_it_is(path: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["auto", "bf16"])
-def test_other_precisions_label_nearly_the_same(precision: str, path: Path) -> None:
+def test_other_precisions_predict_nearly_the_same(precision: str, path: Path) -> None:
     image = np.random.default_rng(0).random((1, 3, 16, 24), dtype=np.float32)
-    rough = OpenVinoRuntime(path, device="cpu", precision=precision, threads=1).mask(image)
-    assert np.mean(rough == OpenVinoRuntime(path).mask(image)) > 0.8
+    rough = OpenVinoRuntime(path, device="cpu", precision=precision, threads=1).run(image).mask
+    assert np.mean(rough == OpenVinoRuntime(path).run(image).mask) > 0.8
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("settings", "message"),
     [
         ({"device": "abacus"}, "OpenVINO has no device 'abacus' here; choose one of .*CPU"),
         ({"precision": "int4"}, "precision 'int4' is unknown; choose auto, float32 or bf16"),
     ],
 )
-def test_what_there_is_not_is_told(words: dict[str, str], told: str, path: Path) -> None:
-    with pytest.raises(ConfigError, match=told):
-        OpenVinoRuntime(path, **words)
+def test_unavailable_devices_and_precisions_are_an_error(settings: dict[str, str], message: str, path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        OpenVinoRuntime(path, **settings)
 
 
 def opened_elsewhere(path: Path) -> str:
@@ -82,36 +82,36 @@ def opened_elsewhere(path: Path) -> str:
 
 @pytest.mark.parametrize("suffix", [".xml", ".bin"])
 @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b""])
-def test_a_damaged_file_is_told(damage: Callable[[bytes], bytes], suffix: str, copied: Path) -> None:
+def test_a_damaged_file_is_an_error(damage: Callable[[bytes], bytes], suffix: str, copied: Path) -> None:
     part = copied.with_suffix(suffix)
     part.write_bytes(damage(part.read_bytes()))
-    told = opened_elsewhere(copied).splitlines()
-    assert len(told) == 1
-    assert "copied.xml: OpenVINO cannot use it" in told[0]
+    lines = opened_elsewhere(copied).splitlines()
+    assert len(lines) == 1
+    assert "copied.xml: OpenVINO cannot use it" in lines[0]
 
 
-def test_missing_weights_are_told(copied: Path) -> None:
+def test_missing_weights_are_an_error(copied: Path) -> None:
     copied.with_suffix(".bin").unlink()
-    assert "its .bin must lie beside it, whole" in opened_elsewhere(copied)
+    assert "its complete .bin must lie beside it" in opened_elsewhere(copied)
 
 
-def test_a_file_of_another_program_is_told(path: Path, tmp_path: Path) -> None:
+def test_a_file_of_another_program_is_an_error(path: Path, tmp_path: Path) -> None:
     model = openvino.Core().read_model(path)
     del model.rt_info["segnet"]
     openvino.save_model(model, tmp_path / "foreign.xml")
-    with pytest.raises(ModelError, match=r"foreign.xml: does not say which classes it knows"):
+    with pytest.raises(ModelError, match=r"foreign.xml: has no segnet metadata"):
         OpenVinoRuntime(tmp_path / "foreign.xml")
 
 
-def test_a_missing_library_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_an_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "_core", runtime._core.__wrapped__)  # without what it remembers
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingPackageError, match=r"openvino is not installed; .*'segnet\[openvino\]'"):
         OpenVinoRuntime(path)
 
 
-def test_signals_are_heard_after_a_file_was_closed(path: Path) -> None:
-    """OpenVINO lends its thread a stack for signals, and would take it back in the thread that closes the last file."""
+def test_signals_are_handled_after_a_file_was_closed(path: Path) -> None:
+    """OpenVINO installs a signal stack in its thread, and would free it in the thread that closes the last file."""
     program = """
 import os, signal, sys, threading
 from pathlib import Path
@@ -119,7 +119,7 @@ import numpy as np
 from segnet.runtimes.openvino import OpenVinoRuntime
 signal.signal(signal.SIGUSR1, lambda *_: print("heard", flush=True))
 kept = [OpenVinoRuntime(Path(sys.argv[1]))]
-kept[0].mask(np.zeros((1, 3, 16, 16), dtype=np.float32))
+kept[0].run(np.zeros((1, 3, 16, 16), dtype=np.float32))
 closing = threading.Thread(target=kept.clear)
 closing.start()
 closing.join()

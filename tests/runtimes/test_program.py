@@ -10,7 +10,7 @@ import torch
 
 from segnet.errors import ConfigError, ModelError
 from segnet.models.segnet import SegNet
-from segnet.runtimes.protocol import open_runtime
+from segnet.runtimes.load import open_runtime
 from segnet.runtimes.pytorch import ProgramRuntime
 
 
@@ -32,7 +32,7 @@ def test_plain_pytorch_runs_it(path: Path, toy: SegNet) -> None:
         torch.testing.assert_close(torch.export.load(path).module()(image), toy(image), rtol=1e-4, atol=1e-4)
 
 
-def test_a_file_says_what_it_is_and_nothing_of_this_machine(path: Path) -> None:
+def test_a_file_has_its_metadata_and_nothing_of_this_machine(path: Path) -> None:
     info = open_runtime(path).info
     assert info.labels.names == ("sky", "Straße", "<tree>")
     assert (info.provenance, info.scores) == ({"licence": "mine"}, {"miou": 0.5})
@@ -40,7 +40,7 @@ def test_a_file_says_what_it_is_and_nothing_of_this_machine(path: Path) -> None:
         assert not any(str(Path(__file__).parents[2]).encode() in archive.read(name) for name in archive.namelist())
 
 
-def test_another_device_is_told(path: Path) -> None:
+def test_another_device_is_an_error(path: Path) -> None:
     with pytest.raises(ConfigError, match="was exported for the cpu, not for 'cuda'"):
         ProgramRuntime(path, device="cuda")
 
@@ -51,12 +51,12 @@ def flipped(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-2000], lambda data: b"", lambda data: b"cut" * 99, flipped])
-def test_a_damaged_file_is_told(damage: Callable[[bytes], bytes], path: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_is_an_error(damage: Callable[[bytes], bytes], path: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.pt2"
     broken.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ModelError, match=r"broken.pt2: is (no program of PyTorch's|damaged)") as told:
+    with pytest.raises(ModelError, match=r"broken.pt2: is (not a PyTorch program|damaged)") as raised:
         ProgramRuntime(broken)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 def rewritten(path: Path, to: Path, without: str) -> Path:
@@ -67,11 +67,11 @@ def rewritten(path: Path, to: Path, without: str) -> Path:
     return to
 
 
-def test_a_file_of_another_program_is_told_before_any_of_it_is_loaded(path: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"foreign.pt2: does not say which classes it knows"):
+def test_a_file_of_another_program_is_refused_before_any_of_it_is_loaded(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"foreign.pt2: has no segnet metadata"):
         ProgramRuntime(rewritten(path, tmp_path / "foreign.pt2", without="/extra/"))
 
 
-def test_a_file_without_its_network_is_told(path: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"hollow.pt2: PyTorch 2.* cannot use it .*; export it anew"):
+def test_a_file_without_its_network_is_an_error(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"hollow.pt2: PyTorch 2.* cannot use it .*; export it again"):
         ProgramRuntime(rewritten(path, tmp_path / "hollow.pt2", without="/models/"))

@@ -22,8 +22,9 @@ from segnet.errors import ModelError
 from segnet.labels import ClassTable
 from segnet.media.images.reading import read_image
 from segnet.runtimes import verification
+from segnet.runtimes.base import FileRuntime, Image, softmax
+from segnet.runtimes.load import open_runtime
 from segnet.runtimes.model_info import KEY, ModelInfo
-from segnet.runtimes.protocol import FileRuntime, Image, open_runtime, softmax
 from segnet.runtimes.verification import (
     apply_verification,
     record_reference,
@@ -144,7 +145,7 @@ def test_a_file_of_one_size_is_verified_at_that_size(size: Any, shape: list[int]
 
 def test_less_than_a_thousandth_of_the_pixels_may_differ(tmp_path: Path) -> None:
     runtime = exported_runtime(tmp_path)
-    masks = np.concatenate([runtime.mask(image) for image in reference_images(None, 3)])
+    masks = np.concatenate([runtime.run(image).mask for image in reference_images(None, 3)])
 
     def kept(changed: int) -> Brightest:
         other = masks.ravel().copy()

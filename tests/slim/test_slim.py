@@ -1,4 +1,4 @@
-"""Without torch, exported models label images as PyTorch does.
+"""Without PyTorch, exported models predict what PyTorch predicts.
 
 Run by ``tools/check.sh`` in an environment of its own, into whose folder ``files`` it puts the exported models and
 PyTorch's mask of the packaged image.
@@ -23,12 +23,12 @@ def segnet(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "segnet", *words], capture_output=True, text=True)
 
 
-def test_torch_is_not_here() -> None:
+def test_torch_is_not_installed() -> None:
     assert importlib.util.find_spec("torch") is None
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_predict_gives_the_mask_that_pytorch_gives(model: str, tmp_path: Path) -> None:
+def test_predict_writes_the_mask_that_pytorch_predicts(model: str, tmp_path: Path) -> None:
     done = segnet("predict", "--model", str(FILES / model), "--out", str(tmp_path), "--save", "mask,overlay,confidence")
     assert done.returncode == 0, done.stderr
     mask = np.asarray(Image.open(tmp_path / "mask" / "street.png"))
@@ -53,7 +53,7 @@ def test_an_exported_file_is_verified(model: str, tmp_path: Path) -> None:
     assert f"{model}: same classes as where it was exported in " in done.stderr
 
 
-def test_what_needs_torch_says_so() -> None:
+def test_commands_that_need_torch_name_the_remedy() -> None:
     done = segnet("predict")
     assert done.returncode == 2
     assert done.stderr.strip().startswith("segnet: torch is not installed; run: pip install 'segnet[torch]'")

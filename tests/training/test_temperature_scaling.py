@@ -13,7 +13,6 @@ from segnet.data.layouts import Source
 from segnet.errors import ConfigError, DataError, ModelError
 from segnet.inference.evaluation import evaluate
 from segnet.inference.predictor import Predictor
-from segnet.inference.predictor_runtime import PredictorRuntime
 from segnet.metrics.calibration.scores import CalibrationMeter
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
@@ -38,7 +37,9 @@ def measured(model: SegNet, data: Source, samples: int) -> tuple[float, np.ndarr
     """NLL by the meter that ``segnet evaluate`` uses, and the confusion matrix."""
     meter = CalibrationMeter("entropy")
     scores = evaluate(
-        TorchRuntime(model, data.labels, device="cpu", samples=samples), data.dataset("val"), calibration=meter
+        Predictor(TorchRuntime(model, data.labels, device="cpu", samples=samples)),
+        data.dataset("val"),
+        calibration=meter,
     )
     return meter.scores.nll, scores.counts
 
@@ -65,15 +66,15 @@ def test_the_likelihood_rises_as_it_says_and_is_the_highest_around(
 
 def test_larger_images_are_segmented_as_predict_segments_them(unsure: SegNet, camvid: Source) -> None:
     meter = CalibrationMeter("entropy")
-    predictor = Predictor(TorchRuntime(unsure, camvid.labels, device="cpu"), longest=32, uncertainty=True)
-    evaluate(PredictorRuntime(predictor), camvid.dataset("val"), calibration=meter)
-    found = fit_temperature(unsure, camvid.dataset("val"), longest=32, device="cpu")
+    predictor = Predictor(TorchRuntime(unsure, camvid.labels, device="cpu"), max_size=32, uncertainty=True)
+    evaluate(predictor, camvid.dataset("val"), calibration=meter)
+    found = fit_temperature(unsure, camvid.dataset("val"), max_size=32, device="cpu")
     assert found.nll_before == pytest.approx(meter.scores.nll, rel=0.01)  # reduced by another library
     own = fit_temperature(unsure, camvid.dataset("val"), device="cpu")
     assert abs(own.nll_before - meter.scores.nll) > 2 * abs(found.nll_before - meter.scores.nll)
-    assert fit_temperature(unsure, camvid.dataset("val"), longest=5000, device="cpu") == own
+    assert fit_temperature(unsure, camvid.dataset("val"), max_size=5000, device="cpu") == own
     with pytest.raises(ConfigError, match=r"max_size=0 is not possible"):
-        fit_temperature(unsure, camvid.dataset("val"), longest=0, device="cpu")
+        fit_temperature(unsure, camvid.dataset("val"), max_size=0, device="cpu")
 
 
 def test_what_has_the_best_temperature_keeps_it(unsure: SegNet, camvid: Source) -> None:

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import ModelError, SegNetError
-from segnet.inference.prediction import argmax
 from segnet.labels import ClassTable
+from segnet.metrics.uncertainty import Measure
+from segnet.runtimes.base import Image, Output, Runtime, argmax, softmax
+from segnet.runtimes.load import open_runtime
 from segnet.runtimes.model_info import ModelInfo
-from segnet.runtimes.protocol import Image, Runtime, open_runtime, softmax
 from segnet.system.hardware import seconds
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def serve(pipe: Any, candidate: Candidate, threads: int, limit: float) -> None:
         before = _resident_mb("VmRSS")
         runtime = _open(candidate, threads)
         image: Image = np.random.default_rng(0).random((1, runtime.info.channels, *candidate.size), dtype=np.float32)
-        run = partial(runtime.mask, image)
+        run = partial(runtime.run, image)
         timed(run, _WARM_UP, limit / 10)
         pipe.send("ready")
         while turn := pipe.recv():
@@ -164,15 +165,15 @@ class NetworkRuntime(Runtime):
 
     def __init__(self, info: ModelInfo, run: Any) -> None:
         self.info = info
-        self._run = run
+        self._logits = run
 
-    def mask(self, image: Image) -> NDArray[np.uint8]:
-        """Class of each pixel, (N, H, W)."""
-        return argmax(self._run(image))
-
-    def probabilities(self, image: Image) -> NDArray[np.float32]:
-        """Probability of each class, (N, classes, H, W)."""
-        return softmax(self._run(image))
+    def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
+        """See ``Runtime.run``."""
+        self.require(probabilities=probabilities, measure=measure)
+        logits = self._logits(batch)
+        if not probabilities and measure is None:
+            return Output(argmax(logits))
+        return Output.from_probabilities(softmax(logits), measure)
 
 
 def _rival(candidate: Candidate, threads: int) -> Runtime:
@@ -208,12 +209,12 @@ def _in_onnx_runtime(network: nn.Module, size: tuple[int, int], threads: int) ->
     """The textbook's own export, in ONNX Runtime."""
     import torch
 
-    from segnet.runtimes.onnx import session
-    from segnet.runtimes.silence import quiet
+    from segnet.runtimes.onnx import open_session
+    from segnet.runtimes.output_suppression import suppress_output
 
-    with quiet():
+    with suppress_output():
         program = torch.onnx.export(network, (torch.rand(1, 3, *size),), dynamo=True, external_data=False)
     assert program is not None
-    running = session(program.model_proto.SerializeToString(), threads=threads)
+    running = open_session(program.model_proto.SerializeToString(), threads=threads)
     name = running.get_inputs()[0].name
     return lambda image: running.run(None, {name: image})[0]

@@ -14,7 +14,7 @@ from segnet.errors import ConfigError
 if TYPE_CHECKING:
     from segnet.data.dataset import SegmentationDataset
     from segnet.data.layouts import Source
-    from segnet.runtimes.protocol import Runtime
+    from segnet.runtimes.base import Runtime
 
 __all__ = [
     "HEADINGS",
@@ -126,7 +126,7 @@ class ModelFlags:
         Raises:
             SegNetError: see ``open_runtime``.
         """
-        from segnet.runtimes.protocol import open_runtime
+        from segnet.runtimes.load import open_runtime
         from segnet.runtimes.verification import apply_verification
 
         runtime = open_runtime(
@@ -153,8 +153,8 @@ class ResizeFlags:
     image_scale: float | None = None
 
     @property
-    def longest(self) -> int | Literal["model"] | None:
-        """The longest side as ``Predictor`` takes it."""
+    def limit(self) -> int | Literal["model"] | None:
+        """The maximum size as ``Predictor`` takes it."""
         return "model" if self.max_size is None else self.max_size or None
 
 

@@ -89,26 +89,30 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
         """One sample: ``image`` float32 (C, H, W) in [0, 1], ``mask`` int64 (H, W), 255 where ignored, ``name``.
 
         Raises:
+            DataError: see ``read``.
+        """
+        image, mask = (torch.from_numpy(values) for values in self.read(index))
+        image = image.permute(2, 0, 1).float().div_(255)
+        return {"image": image, "mask": mask.long(), "name": self.samples[index].name}
+
+    def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """One sample as bytes: the image, uint8 (H, W, C), and its mask, uint8 (H, W) with void 255.
+
+        Raises:
             DataError: a file cannot be read, the sizes differ, or the mask holds a value that is no class.
         """
         sample = self.samples[index]
-        pixels = read_image(sample.image, channels=self.channels)
-        classes = self.read_classes(index)
-        if classes.shape != pixels.shape[:2]:
+        image = read_image(sample.image, channels=self.channels)
+        mask = self.read_classes(index)
+        if mask.shape != image.shape[:2]:
             raise DataError(
-                f"{sample.mask}: the mask is {classes.shape[1]}x{classes.shape[0]} pixels but its image "
-                f"{sample.image.name} is {pixels.shape[1]}x{pixels.shape[0]}; masks must have their image's size"
+                f"{sample.mask}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels but its image "
+                f"{sample.image.name} is {image.shape[1]}x{image.shape[0]}; masks must have their image's size"
             )
         if self.corruption is not None:
-            pixels = corrupt(pixels, self.corruption, key=sample.name)
-        image = torch.from_numpy(pixels).permute(2, 0, 1).float().div_(255)
-        mask = torch.from_numpy(classes)
-        size = self.size or (image.shape[1], image.shape[2])
-        if size != image.shape[1:]:
-            image = F.interpolate(image[None], size, mode="bilinear", antialias=True)[0].clamp_(0, 1)
-        if size != mask.shape:
-            mask = F.interpolate(mask[None, None], size, mode="nearest-exact")[0, 0]
-        return {"image": image, "mask": mask.long(), "name": sample.name}
+            image = corrupt(image, self.corruption, key=sample.name)
+        size = self.size or (image.shape[0], image.shape[1])
+        return _resize_image(image, size), _resize_mask(mask, size)
 
     def only(self, indices: Iterable[int]) -> SegmentationDataset:
         """The same data set with these samples alone; one may come more than once."""
@@ -128,6 +132,20 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
             DataError: the file cannot be read, or holds a value that is no class.
         """
         return self._masks.read(self.samples[index].mask)
+
+
+def _resize_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    if image.shape[:2] == size:
+        return image
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+    resized = F.interpolate(pixels, size, mode="bilinear", antialias=True)[0].round_().clamp_(0, 255)
+    return resized.byte().permute(1, 2, 0).contiguous().numpy()
+
+
+def _resize_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    if mask.shape == size:
+        return mask
+    return F.interpolate(torch.from_numpy(mask)[None, None], size, mode="nearest-exact")[0, 0].numpy()
 
 
 def collate(samples: list[dict[str, Tensor | str]]) -> Batch:

@@ -16,9 +16,8 @@ from torch import Tensor
 from segnet.errors import ModelError
 from segnet.exporting.comparison import Comparison
 from segnet.exporting.programs import Pipeline
-from segnet.inference.prediction import argmax
 from segnet.models.mc_dropout import dropouts
-from segnet.runtimes.protocol import FileRuntime, Image
+from segnet.runtimes.base import FileRuntime, Image, argmax
 
 __all__ = ["compare_samples"]
 

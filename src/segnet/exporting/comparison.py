@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
 from torch import nn
 
 from segnet.data.synthetic.scenes import render_scene
 from segnet.errors import ModelError
-from segnet.inference.prediction import argmax
 from segnet.media.images.reading import read_image
-from segnet.runtimes.protocol import FileRuntime, Image
+from segnet.media.images.resizing import resize_image
+from segnet.runtimes.base import FileRuntime, Image, argmax
 
 __all__ = ["Comparison", "Tolerance", "compare", "images", "require_close", "total_agreement"]
 
@@ -120,9 +119,7 @@ def images(size: tuple[int, int] | None, channels: int, *, tiny: bool = True) ->
 
 
 def _as_batch(pixels: NDArray[np.uint8], size: tuple[int, int] | None, channels: int) -> Image:
-    resized = PillowImage.fromarray(pixels)
-    if size is not None:
-        resized = resized.resize((size[1], size[0]), PillowImage.Resampling.BILINEAR)
+    resized = pixels if size is None else resize_image(pixels, size)
     image = np.asarray(resized, dtype=np.float32).transpose(2, 0, 1) / 255
     return np.ascontiguousarray(np.resize(image, (channels, *image.shape[1:]))[None])
 

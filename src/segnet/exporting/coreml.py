@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 
 from segnet.errors import ConfigError, ModelError
 from segnet.runtimes.model_info import KEY, ModelInfo
-from segnet.runtimes.silence import quiet
+from segnet.runtimes.output_suppression import suppress_output
 
 __all__ = ["require_sound", "write_coreml"]
 
@@ -27,7 +27,7 @@ def write_coreml(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
         ConfigError: coremltools cannot convert the network.
         ModelError: what was written is not what was meant.
     """
-    with quiet():
+    with suppress_output():
         model = _converted(program, info.output)
         model.user_defined_metadata[KEY] = info.to_json()
         model.user_defined_metadata["names"] = json.dumps(list(info.labels.names), ensure_ascii=False)
@@ -42,7 +42,7 @@ def require_sound(path: Path, info: ModelInfo, output_shape: tuple[int, ...]) ->
     Raises:
         ModelError: it does not.
     """
-    with quiet():
+    with suppress_output():
         import coremltools
 
         spec = coremltools.models.MLModel(str(path), skip_model_load=True).get_spec()

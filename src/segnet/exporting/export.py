@@ -25,8 +25,9 @@ from segnet.exporting.programs import ExportConfig, Pipeline, make_program
 from segnet.labels import ClassTable
 from segnet.models.mc_dropout import dropouts
 from segnet.models.segnet import SegNet
+from segnet.runtimes.base import FileRuntime
+from segnet.runtimes.load import open_runtime
 from segnet.runtimes.model_info import ModelInfo
-from segnet.runtimes.protocol import FileRuntime, open_runtime
 from segnet.runtimes.verification import record_reference, verify
 from segnet.system.files import replacing
 

@@ -22,7 +22,7 @@ from segnet.errors import ConfigError, MissingPackageError
 from segnet.exporting.coreml import write_coreml
 from segnet.exporting.half import halve_filters
 from segnet.runtimes.model_info import KEY, ModelInfo
-from segnet.runtimes.silence import quiet
+from segnet.runtimes.output_suppression import suppress_output
 from segnet.system.hardware import versions
 
 __all__ = ["FORMATS", "OPSET", "Format", "to_onnx", "to_openvino", "write_onnx", "write_openvino"]
@@ -66,7 +66,7 @@ class Format:
         """
         for package in self.packages:
             try:
-                with quiet():
+                with suppress_output():
                     import_module(package)
             except ImportError as error:
                 raise MissingPackageError(package.partition(".")[0], self.extra) from error
@@ -79,7 +79,7 @@ class Format:
 def to_onnx(program: ExportedProgram, info: ModelInfo) -> Any:
     """A ``ModelProto``: input ``image``, the output named as what it is, free axes batch, height, width."""
     axes = {0: "batch"} | ({2: "height", 3: "width"} if info.size is None else {})
-    with quiet(), torch.no_grad():
+    with suppress_output(), torch.no_grad():
         made = torch.onnx.export(
             program,
             dynamo=True,
@@ -163,7 +163,7 @@ def _openvino(model: Any, info: ModelInfo, path: Path) -> None:
 
 def _torch(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
     program.example_inputs = None  # they would lie in the file as a pickle
-    with quiet():
+    with suppress_output():
         torch.export.save(program, path, extra_files={KEY: info.to_json()})
 
 
@@ -172,7 +172,7 @@ def _make_aoti(program: ExportedProgram, info: ModelInfo) -> bytes:
     from torch._inductor.exc import InductorError, InvalidCxxCompiler
 
     try:
-        with quiet(), TemporaryDirectory(prefix="segnet-") as folder:
+        with suppress_output(), TemporaryDirectory(prefix="segnet-") as folder:
             return Path(aoti_compile_and_package(program, package_path=f"{folder}/model.pt2")).read_bytes()
     except (InvalidCxxCompiler, InductorError) as error:
         raise ConfigError(
@@ -189,7 +189,7 @@ def _aoti(package: bytes, info: ModelInfo, path: Path) -> None:
 
 
 def _executorch(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
-    with quiet():
+    with suppress_output():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
@@ -202,7 +202,7 @@ def _executorch(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
 
 
 def _make_litert(program: ExportedProgram, info: ModelInfo) -> bytes:
-    with quiet(), TemporaryDirectory(prefix="segnet-") as folder:
+    with suppress_output(), TemporaryDirectory(prefix="segnet-") as folder:
         import litert_torch
 
         height, width = info.size or (0, 0)

@@ -13,8 +13,8 @@ from torch.fx.experimental import _config
 from segnet.errors import ConfigError
 from segnet.exporting.sampling import computed_once, kept_on, mean_and_uncertainty
 from segnet.models.segnet import SegNet
-from segnet.runtimes.model_info import Output
-from segnet.runtimes.silence import quiet
+from segnet.runtimes.model_info import OutputKind
+from segnet.runtimes.output_suppression import suppress_output
 
 __all__ = ["ExportConfig", "Pipeline", "make_program"]
 
@@ -42,7 +42,7 @@ class ExportConfig:
         ConfigError: a side is below 1, or samples are too few or have no mean.
     """
 
-    output: Output = "logits"
+    output: OutputKind = "logits"
     size: tuple[int, int] | None = None
     resize_to: tuple[int, int] | None = None
     samples: int | None = None
@@ -115,7 +115,7 @@ def make_program(model: SegNet, config: ExportConfig, *, batch: int | None = Non
     free = torch.export.Dim.DYNAMIC
     shapes = ({} if batch else {0: free}) | ({2: free, 3: free} if config.size is None else {})
     # Otherwise the program is guarded by what the example happens to be, such as more than one pixel high.
-    with quiet(), torch.no_grad(), _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
+    with suppress_output(), torch.no_grad(), _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
         program = torch.export.export(pipeline, (image,), dynamic_shapes={"image": shapes})
         if config.samples is not None:
             program = computed_once(program)

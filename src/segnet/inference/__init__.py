@@ -1,1 +1,1 @@
-"""From an image to its prediction."""
+"""Inference: from images to predictions, and their scores."""

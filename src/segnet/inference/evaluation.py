@@ -9,23 +9,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
 from segnet.data.dataset import SegmentationDataset, worker_error
-from segnet.errors import ModelError, SegNetError
+from segnet.errors import ConfigError, ModelError, SegNetError
+from segnet.inference.predictor import Predictor
 from segnet.labels import ClassTable
 from segnet.metrics.confusion import Scores, confusion
+from segnet.runtimes.base import argmax
+from segnet.runtimes.pytorch import ModuleRuntime
 from segnet.system.devices import pick_device
 
 if TYPE_CHECKING:
     from segnet.metrics.calibration.scores import CalibrationMeter
-    from segnet.runtimes.protocol import Runtime
 
 __all__ = ["check_same_classes", "evaluate"]
 
 
 def evaluate(
-    model: nn.Module | Runtime,
+    model: Predictor | nn.Module,
     data: SegmentationDataset,
     *,
     device: str | torch.device = "auto",
@@ -34,39 +37,37 @@ def evaluate(
     observe: Callable[[str, NDArray[np.uint8], NDArray[np.uint8]], None] | None = None,
     calibration: CalibrationMeter | None = None,
 ) -> Scores:
-    """Label every image and count, at the size the dataset gives.
+    """Predict every image and compare with its mask, at the size that the dataset gives.
 
     Args:
-        model: a network, image (1, C, H, W) in [0, 1] to logits (1, classes, H, W), or a runtime. A network is moved to
-            the device and scored in evaluation mode; its mode is restored afterwards.
+        model: a predictor, with its own resizing, tiles and augmentation; or a network, image (1, C, H, W) in [0, 1] to
+            logits (1, classes, H, W), which gets each image at its own size. A network is moved to the device and
+            scored in evaluation mode; its mode is restored afterwards.
         data: images with masks.
-        device: where a network runs and its images go; ``auto`` takes a GPU if there is one.
-        workers: processes that read images meanwhile; with any, a script needs ``if __name__ == "__main__"`` on
-            systems that start processes anew.
+        device: of a network; ``auto`` takes a GPU if there is one. A predictor has its own.
+        workers: number of processes that read images in the background; with any, a script needs
+            ``if __name__ == "__main__"`` on systems that spawn processes.
         progress: called with (done, all) after every image.
-        observe: called with (name, predicted, truth) of every image, both uint8 (H, W) with void 255, for whatever
-            else is to be measured: ``BoundaryMeter.add``.
-        calibration: counts probabilities and uncertainty of every image too; of a network that is not a runtime, its
-            measure has to be the entropy.
+        observe: called with (name, predicted mask, true mask) of every image, both uint8 (H, W) with
+            ``IGNORE_INDEX``, for further metrics: ``BoundaryMeter.add``.
+        calibration: counts the probabilities and the uncertainty of every image, too. Its measure must be the
+            predictor's, or the entropy.
 
     Raises:
         DataError: an image or mask cannot be read.
-        ConfigError: the model cannot give the measure of ``calibration``.
-        ModelError: calibration is to be counted of a file that gives masks alone.
+        ConfigError: the predictor does not compute the measure of ``calibration``.
+        ModelError: ``calibration`` is given, and the model outputs class indices only.
     """
-    device = pick_device(device)
-    loader = torch.utils.data.DataLoader(data, batch_size=None, num_workers=workers)
     counts = torch.zeros(data.labels.classes, data.labels.classes, dtype=torch.int64)
-    with torch.inference_mode(), _evaluation_mode(model, device):
+    with torch.inference_mode(), _as_predictor(model, data, device) as predictor:
+        _require_measure(predictor, calibration)
+        loader = DataLoader(_Samples(data), batch_size=None, num_workers=workers)
         try:
-            for done, sample in enumerate(loader, start=1):
-                if calibration is None:
-                    predicted = _mask(model, sample["image"][None], device)
-                else:
-                    predicted = _weighed(model, sample["image"][None], sample["mask"], device, calibration)
-                counts += confusion(predicted, sample["mask"][None], data.labels.classes)
+            for done, (name, image, truth) in enumerate(loader, start=1):
+                predicted = _predict(predictor, image.numpy(), truth.numpy(), calibration)
+                counts += confusion(torch.from_numpy(predicted), truth, data.labels.classes)
                 if observe is not None:
-                    observe(sample["name"], _bytes(predicted[0]), _bytes(sample["mask"]))
+                    observe(name, predicted, truth.numpy())
                 if progress is not None:
                     progress(done, len(data))
         except SegNetError as error:
@@ -74,50 +75,72 @@ def evaluate(
     return Scores(counts.numpy(), data.labels)
 
 
-def _mask(model: nn.Module | Runtime, image: Tensor, device: torch.device) -> Tensor:
-    """Class of each pixel, on the CPU."""
-    if not isinstance(model, nn.Module):
-        return torch.from_numpy(model.mask(image.numpy())).long()
-    logits: Tensor = model(image.to(device, memory_format=torch.channels_last))
-    return logits.argmax(dim=1).cpu()
+class _Samples(Dataset[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]):
+    """Name, image and mask of each sample, as bytes."""
+
+    def __init__(self, data: SegmentationDataset) -> None:
+        self._data = data
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, index: int) -> tuple[str, NDArray[np.uint8], NDArray[np.uint8]]:
+        return self._data.samples[index].name, *self._data.read(index)
 
 
-def _weighed(
-    model: nn.Module | Runtime, image: Tensor, truth: Tensor, device: torch.device, calibration: CalibrationMeter
-) -> Tensor:
-    """Class of each pixel, on the CPU; the meter has counted the image."""
-    if isinstance(model, nn.Module):
-        logits: Tensor = model(image.to(device, memory_format=torch.channels_last))
-        probabilities = logits.float().softmax(dim=1).cpu()
-        calibration.add(probabilities[0].numpy(), _bytes(truth))
-        return probabilities.argmax(dim=1)
-    found = model.estimate(image.numpy(), calibration.measure)
-    if found.probabilities is None:
-        raise ModelError(f"{model.info.name}: gives masks alone; export it with --output probabilities to calibrate it")
-    calibration.add(found.probabilities[0], _bytes(truth), found.uncertainty[0])
-    return torch.from_numpy(found.mask).long()
+def _predict(
+    predictor: Predictor, image: NDArray[np.uint8], truth: NDArray[np.uint8], calibration: CalibrationMeter | None
+) -> NDArray[np.uint8]:
+    """Predicted mask; the meter has counted the image."""
+    if calibration is None:
+        return predictor(image).mask
+    planes = predictor.predict_planes(image)
+    probabilities = planes[: predictor.labels.classes]
+    uncertainty = planes[-1] if predictor.measure == calibration.measure else None
+    calibration.add(probabilities, truth, uncertainty)
+    predicted: NDArray[np.uint8] = argmax(probabilities[None])[0]
+    return predicted
 
 
-def _bytes(mask: Tensor) -> NDArray[np.uint8]:
-    """Classes, of which there are 255 at most."""
-    return mask.numpy().astype(np.uint8)
+def _require_measure(predictor: Predictor, calibration: CalibrationMeter | None) -> None:
+    if calibration is None:
+        return
+    if not predictor.runtime.gives_probabilities:
+        raise ModelError(
+            f"{predictor.runtime.name}: outputs class indices only; export it with --output probabilities to measure "
+            "its calibration"
+        )
+    if calibration.measure not in (predictor.measure, "entropy"):
+        raise ConfigError(
+            f"the calibration counts {calibration.measure}, and the predictor computes {predictor.measure or 'none'}; "
+            f"load it with uncertainty=True, measure={calibration.measure!r}"
+        )
 
 
 @contextmanager
-def _evaluation_mode(model: object, device: str | torch.device) -> Iterator[None]:
-    if not isinstance(model, nn.Module):
-        yield
+def _as_predictor(
+    model: Predictor | nn.Module, data: SegmentationDataset, device: str | torch.device
+) -> Iterator[Predictor]:
+    """The predictor itself; or one of the network at the images' own size, in evaluation mode meanwhile."""
+    if isinstance(model, Predictor):
+        yield model
         return
+    device = pick_device(device)
     was_training = model.training
     model.to(device).eval()
+    runtime = ModuleRuntime(model, data.labels, channels=data.channels, device=device)
     try:
-        yield
+        yield Predictor(runtime, max_size=None, tiles=None)
     finally:
         model.train(was_training)
 
 
 def check_same_classes(model_labels: ClassTable, data_labels: ClassTable, *, model: str, data: str) -> None:
-    """Refuse to score a model on classes that are not its own.
+    """Check that a model and a data set have the same classes.
+
+    Args:
+        model_labels, data_labels: the class tables.
+        model, data: names for the error message.
 
     Raises:
         ModelError: number or names of the classes differ.

@@ -1,4 +1,4 @@
-"""Images that are too large to be held in memory: read, labeled and written from top to bottom."""
+"""Images larger than memory: read, segmented and written in strips, from top to bottom."""
 
 from __future__ import annotations
 
@@ -22,24 +22,25 @@ from segnet.system.files import explained, replacing
 from segnet.visualization import overlay as visualize
 from segnet.visualization.style import OverlayStyle, View
 
-__all__ = ["Kind", "predict_large", "wants_parts"]
+__all__ = ["Kind", "needs_strips", "predict_large"]
 
 Kind = Literal["mask", "overlay", "color", "side", "confidence", "uncertainty"]
+"""Results that can be written in strips."""
 
-# Half for the image as Pillow and NumPy hold it, its overlay, mask and what encoding them takes; half for labeling.
+# Half for the image in Pillow and NumPy, its overlay and mask, and their encoding; half for inference.
 _BYTES_PER_PIXEL = 48
-_AT_ONCE = 4_000_000  # pixels that are drawn and written at a time
+_PIXELS_PER_STRIP = 4_000_000  # drawn and written together
 
 
-class _Part(NamedTuple):
-    """Rows of the image at its own size, and what the model says of them."""
+class _Strip(NamedTuple):
+    """Rows of the image at its own size, with their prediction."""
 
     image: NDArray[np.uint8]
     prediction: Prediction
 
 
-def wants_parts(height: int, width: int, *, memory: float) -> bool:
-    """Whether an image of this size, held in memory with its results, would take more than so many gigabytes."""
+def needs_strips(height: int, width: int, *, memory: float) -> bool:
+    """Whether an image of this height and width, with its results, takes more memory than this, in gigabytes."""
     return height * width * _BYTES_PER_PIXEL > memory * 1e9
 
 
@@ -51,13 +52,13 @@ def predict_large(
     look: OverlayStyle = OverlayStyle(),  # noqa: B008
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float64]:
-    """Label an image with memory for a few rows of tiles, whatever its height.
+    """Segment an image in memory for a few rows of tiles, whatever its height.
 
     Args:
-        predictor: the model; gives confidence and uncertainty if they are among ``files``.
-        image: PNG, JPEG, TIFF or whatever else libvips reads.
-        files: what to write, all as PNG: the kinds that "segnet predict --save" knows; legends tell no shares.
-        look: of what is for looking at.
+        predictor: the model; computes confidence and uncertainty if they are among ``files``.
+        image: PNG, JPEG, TIFF or another format that libvips reads.
+        files: output path of each kind, all PNG; legends show no class shares.
+        look: style of overlays.
         progress: called with (done, all) rows.
 
     Returns:
@@ -66,111 +67,112 @@ def predict_large(
     Raises:
         DataError: the image cannot be read; no file is left.
         OutputError: a file cannot be written; none is left.
-        ConfigError: the memory is too little for this width.
+        ConfigError: the memory is too little for this width, or the predictor does not compute one of ``files``.
         MissingPackageError: pyvips is not installed.
     """
     counts = np.zeros(predictor.labels.classes, dtype=np.int64)
-    whole = ImageRows(image, channels=predictor.channels)
-    height, width = whole.size
-    look = visualize.with_lines(look, whole.size, inside=predictor.working_size(height, width))
+    rows = ImageRows(image, channels=predictor.channels)
+    working_size = predictor.working_size(*rows.size)
+    look = visualize.with_lines(look, rows.size, inside=working_size)
     done = 0
     with ExitStack() as stack:
-        sheets = [stack.enter_context(_opened(kind, path, whole.size, predictor, look)) for kind, path in files.items()]
-        for part in _parts(predictor, whole):
-            counts += np.bincount(part.prediction.mask.ravel(), minlength=len(counts))
-            for add in sheets:
-                add(part)
-            done += len(part.image)
+        writers = [
+            stack.enter_context(_open_file(kind, path, rows.size, predictor, look)) for kind, path in files.items()
+        ]
+        for strip in _predict_strips(predictor, rows, working_size):
+            counts += np.bincount(strip.prediction.mask.ravel(), minlength=len(counts))
+            for write in writers:
+                write(strip)
+            done += len(strip.image)
             if progress is not None:
-                progress(done, height)
+                progress(done, rows.size[0])
     shares: NDArray[np.float64] = counts / counts.sum()
     return shares
 
 
-def _parts(predictor: Predictor, whole: ImageRows) -> Iterator[_Part]:
-    """The image from top to bottom with its labeling, at its own size."""
-    height, width = whole.size
-    inside = predictor.working_size(height, width)
-    small = ImageRows(whole.path, channels=predictor.channels, size=inside) if inside != whole.size else whole
-    for rows in predictor.predict_rows(small, whole.size):
-        image = whole.read(len(rows.prediction.mask)) if rows.image is None else rows.image
-        step = max(1, _AT_ONCE // width)
+def _predict_strips(predictor: Predictor, rows: ImageRows, working_size: tuple[int, int]) -> Iterator[_Strip]:
+    """The image from top to bottom with its prediction, at its own size."""
+    resized = working_size != rows.size
+    small = ImageRows(rows.path, channels=predictor.channels, size=working_size) if resized else rows
+    for part in predictor.predict_rows(small, rows.size):
+        image = rows.read(len(part.prediction.mask)) if part.image is None else part.image
+        step = max(1, _PIXELS_PER_STRIP // rows.size[1])
         for start in range(0, len(image), step):
             chosen = slice(start, start + step)
-            yield _Part(image[chosen], rows.prediction.part(chosen))
+            yield _Strip(image[chosen], part.prediction.rows(chosen))
 
 
 @contextmanager
-def _opened(
+def _open_file(
     kind: Kind, path: Path, size: tuple[int, int], predictor: Predictor, look: OverlayStyle
-) -> Iterator[Callable[[_Part], None]]:
-    """One file; gives what takes the parts in their order."""
+) -> Iterator[Callable[[_Strip], None]]:
+    """Open one file; yields the function that writes the next strip."""
     with (
         replacing(path) as temporary,
         temporary.open("wb") as file,
-        _sheet(kind, file, size, predictor, look) as add,
+        _encode(kind, file, size, predictor, look) as add,
     ):
 
-        def take(part: _Part) -> None:
+        def write(strip: _Strip) -> None:
             with explained(path):  # not the file that was opened last
-                add(part)
+                add(strip)
 
-        yield take
+        yield write
 
 
 @contextmanager
-def _sheet(
+def _encode(
     kind: Kind, file: BinaryIO, size: tuple[int, int], predictor: Predictor, look: OverlayStyle
-) -> Iterator[Callable[[_Part], None]]:
+) -> Iterator[Callable[[_Strip], None]]:
     labels, measure = predictor.labels, predictor.measure
     if kind == "mask":
         with PngWriter(file, size, palette=look.colored(labels).palette()) as png:
-            yield lambda part: png.add(part.prediction.mask)
+            yield lambda strip: png.add(strip.prediction.mask)
     elif kind == "confidence":
-        about = described_values(1.0, {"Title": kind, "Description": CONFIDENCE})
-        with PngWriter(file, size, bits=16, told=about) as png:
-            yield lambda part: png.add(stored_values(_given(part.prediction.confidence, kind), 1.0))
+        texts = described_values(1.0, {"Title": kind, "Description": CONFIDENCE})
+        with PngWriter(file, size, bits=16, told=texts) as png:
+            yield lambda strip: png.add(stored_values(_require(strip.prediction.confidence, kind), 1.0))
     elif kind == "uncertainty":
         if measure is None:
-            raise ConfigError("the predictor gives no uncertainty; make it with uncertainty=True")
+            raise ConfigError("the predictor computes no uncertainty; load it with uncertainty=True")
         top = largest(measure, labels.classes)
-        about = described_values(top, {"Title": kind, "Description": f"uncertainty: {described(measure)}"})
-        with PngWriter(file, size, bits=16, told=about) as png:
-            yield lambda part: png.add(stored_values(_given(part.prediction.uncertainty, kind), top))
+        texts = described_values(top, {"Title": kind, "Description": f"uncertainty: {described(measure)}"})
+        with PngWriter(file, size, bits=16, told=texts) as png:
+            yield lambda strip: png.add(stored_values(_require(strip.prediction.uncertainty, kind), top))
     else:
         width = 2 * size[1] if kind == "side" else size[1]
         drawing, legend = _Drawing(kind, labels, look), _legend(kind, (size[0], width), labels, look)
         with PngWriter(file, (size[0] + len(legend), width), channels=3) as png:
-            yield lambda part: png.add(drawing.add(part))
+            yield lambda strip: png.add(drawing.add(strip))
             png.add(drawing.rest())
             png.add(legend)
 
 
 def _legend(view: View, size: tuple[int, int], labels: ClassTable, look: OverlayStyle) -> NDArray[np.uint8]:
-    """The names of the classes; no row where none is wanted, or where the image is too narrow for it."""
+    """The legend with all class names; without rows if it is not requested, or wider than the image."""
     legend = visualize.class_names(*size, labels, look)
     return legend if look.has_legend(view) and legend.shape[1] == size[1] else legend[:0, : size[1]]
 
 
-def _given(values: NDArray[np.float32] | None, kind: str) -> NDArray[np.float32]:
+def _require(values: NDArray[np.float32] | None, kind: str) -> NDArray[np.float32]:
     if values is None:
-        raise ConfigError(f"the predictor gives no {kind}; make it with {kind}=True")
+        raise ConfigError(f"the predictor computes no {kind}; load it with {kind}=True")
     return values
 
 
 class _Drawing:
-    """What people look at, part by part, with lines that do not stop where a part does."""
+    """Draws strip by strip; outlines continue across the strips."""
 
     def __init__(self, view: View, labels: ClassTable, look: OverlayStyle) -> None:
         self._view, self._labels, self._look = view, labels, look
         self._reach = look.outline_width or 0
         self._image: NDArray[np.uint8] = np.zeros((0, 0, 3), dtype=np.uint8)
         self._mask: NDArray[np.uint8] = np.zeros((0, 0), dtype=np.uint8)
-        self._drawn = 0  # rows at the top that were handed out before
+        self._drawn = 0  # rows at the top that were returned before
 
-    def add(self, part: _Part) -> NDArray[np.uint8]:
-        """The rows that are finished now that these are known, too: uint8 (h, W, 3)."""
-        image, mask = part.image, part.prediction.mask
+    def add(self, strip: _Strip) -> NDArray[np.uint8]:
+        """Add a strip, and return the rows that it completes: uint8 (h, W, 3)."""
+        image, mask = strip.image, strip.prediction.mask
         self._image = np.concatenate([self._image.reshape(-1, *image.shape[1:]), image])
         self._mask = np.concatenate([self._mask.reshape(-1, *mask.shape[1:]), mask])
         rows = self._rows(max(self._drawn, len(self._mask) - self._reach))
@@ -180,7 +182,7 @@ class _Drawing:
         return rows
 
     def rest(self) -> NDArray[np.uint8]:
-        """The rows that waited for more below them."""
+        """The rows that waited for more rows below them: uint8 (h, W, 3)."""
         return self._rows(len(self._mask))
 
     def _rows(self, stop: int) -> NDArray[np.uint8]:

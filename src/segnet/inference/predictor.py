@@ -1,67 +1,59 @@
-"""From an image to its labeling."""
+"""From an image to its segmentation: resize, run the model in one piece or in tiles, and upsample."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, TypedDict, Unpack
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
 
-from segnet.errors import ConfigError, ModelError, ShapeError
-from segnet.inference.prediction import Planes, Prediction, SegmentedFrame, SegmentedRows, argmax, joined
-from segnet.inference.resizing import Enlarger, interpolated
-from segnet.inference.tiling import Rows, Span, TileConfig, blended, fits, spans, tile_size
-from segnet.inference.tta import TTAConfig, averaged
+from segnet.errors import ShapeError
+from segnet.inference.prediction import Planes, Prediction, SegmentedRows, concatenate_rows
+from segnet.inference.resizing import ResizePolicy
+from segnet.inference.tiling import Rows, Span, TileConfig, blend_tiles, fits, spans, tile_size
+from segnet.inference.tta import TTAConfig, with_tta
+from segnet.inference.upsampling import Upsampler, upsample
 from segnet.labels import ClassTable
+from segnet.media.images.resizing import resize_image
 from segnet.metrics.uncertainty import Measure, choose_measure
-from segnet.runtimes.protocol import Image, Runtime, open_runtime
+from segnet.runtimes.base import Image, Runtime
+from segnet.runtimes.load import open_runtime
 from segnet.runtimes.verification import Verification, Verify, apply_verification, verify
-
-if TYPE_CHECKING:
-    from segnet.media.video.settings import VideoConfig
 
 __all__ = ["Predictor", "as_batch"]
 
 
-class Settings(TypedDict, total=False):
-    """What a ``Predictor`` takes besides its runtime; see there."""
-
-    confidence: bool
-    uncertainty: bool
-    measure: Measure | None
-    longest: int | Literal["model"] | None
-    scale: float | None
-    tiles: TileConfig | None
-    average: TTAConfig
-
-
 class Predictor:
-    """A model ready to label images of any size.
+    """A model that segments images of any size.
 
     >>> predictor = Predictor.load("segnet_light")
     >>> predictor(image).mask.shape == image.shape[:2]
     True
 
     Args:
-        runtime: what labels an image batch.
-        confidence: whether to compute it too.
-        uncertainty: whether to compute it too.
-        measure: of uncertainty, see ``segnet.metrics.uncertainty``; None: the variance of samples, or without any the
-            entropy.
-        longest: images with a longer side, in pixels, are labeled at this size, and the probabilities enlarged to
-            the image's own before the class is decided; "model": the longer side of the images that the model
-            learned from, or 1024 if it does not say that; None labels every image at its own size.
-        scale: label each image at this multiple of its size instead, whatever ``longest`` says.
-        tiles: how to cut what would take too much memory; None: label everything in one piece.
-        average: whether to take the mean over the mirrored image and other sizes.
+        runtime: the model.
+        confidence: whether predictions have a confidence.
+        uncertainty: whether predictions have an uncertainty.
+        measure: of the uncertainty, see ``segnet.metrics.uncertainty``; None: variance if the model draws samples,
+            else entropy.
+        max_size: longest side in pixels at which images are segmented; larger ones are downscaled, and their
+            probabilities upsampled to the image's size before the class is chosen. "model": the longest side of the
+            training images, or 1024 if the model file has none. None: every image at its own size.
+        image_scale: segment each image at this multiple of its own size instead, whatever ``max_size`` is.
+        tiles: how to cut images that would take too much memory; None: segment every image in one piece.
+        tta: test-time augmentation: average over mirrored and resized copies of the image.
+
+    Attributes:
+        labels: the class table.
+        channels: of the images: 3 (RGB) or 1 (gray).
+        resize: ``max_size`` and ``image_scale`` as one policy.
 
     Raises:
-        ConfigError: the runtime cannot give this measure or these views, the scale is outside 0.001..16, or the longer
-            side is below 1.
+        ConfigError: the model cannot compute this measure or augmentation, or a size is out of range.
+        ModelError: confidence or augmentation is requested, and the model outputs class indices only.
     """
 
     def __init__(
@@ -71,25 +63,25 @@ class Predictor:
         confidence: bool = False,
         uncertainty: bool = False,
         measure: Measure | None = None,
-        longest: int | Literal["model"] | None = None,
-        scale: float | None = None,
+        max_size: int | Literal["model"] | None = "model",
+        image_scale: float | None = None,
         tiles: TileConfig | None = TileConfig(),  # noqa: B008
-        average: TTAConfig = TTAConfig(),  # noqa: B008
+        tta: TTAConfig = TTAConfig(),  # noqa: B008
     ) -> None:
-        self.runtime = averaged(runtime, average)
+        runtime.require(probabilities=confidence)
+        self.runtime = with_tta(runtime, tta)
         self._model = runtime
         self.labels: ClassTable = runtime.info.labels
         self.channels = runtime.info.channels
         self.confidence = confidence
-        self.measure = choose_measure(measure, self.runtime.measures, model=runtime.info.name) if uncertainty else None
-        self.longest = runtime.info.longest if longest == "model" else longest
-        if self.longest is not None and self.longest < 1:
-            raise ConfigError(f"longest={longest} is not possible; give pixels; for any size --longest 0, or None")
-        if scale is not None and not 0.001 <= scale <= 16:
-            raise ConfigError(f"scale={scale} is not possible; give a number from 0.001 to 16, 1 for the own size")
-        self.scale = scale
+        self.measure = choose_measure(measure, self.runtime.measures, model=runtime.name) if uncertainty else None
+        self.resize = ResizePolicy(
+            max_size=runtime.info.max_size if max_size == "model" else max_size,
+            image_scale=image_scale,
+            min_size=runtime.info.size,
+        )
         self.tiles = tiles
-        self._enlarged = max(1.0, *average.tta_scales) ** 2
+        self._largest_copy = max(1.0, *tta.tta_scales) ** 2  # pixels of the largest augmented copy, per pixel
 
     @classmethod
     def load(
@@ -102,25 +94,41 @@ class Predictor:
         samples: int = 0,
         seed: int = 0,
         verify: Verify = "first_use",
-        **settings: Unpack[Settings],
+        confidence: bool = False,
+        uncertainty: bool = False,
+        measure: Measure | None = None,
+        max_size: int | Literal["model"] | None = "model",
+        image_scale: float | None = None,
+        tiles: TileConfig | None = TileConfig(),  # noqa: B008
+        tta: TTAConfig = TTAConfig(),  # noqa: B008
     ) -> Self:
-        """A predictor of a model file of any kind, or of a bundled model by its name; see ``open_runtime``.
+        """Load a predictor from a model file of any format, or from a bundled model by its name.
 
         Args:
-            source, device, precision, threads, samples, seed: of ``open_runtime``.
-            verify: whether to compare the predictions of an exported file on reference images with those at its
-                export: ``first_use`` of an INT8 file on this machine, a difference being a warning; ``always``, a
-                difference being an error; or ``never``.
-            **settings: of the class.
+            source, device, precision, threads, samples, seed: see ``open_runtime``.
+            verify: compare the predictions of an exported file on reference images with those at its export:
+                ``first_use`` of an INT8 file on this machine (a difference is a warning), ``always`` (a difference is
+                an error) or ``never``.
+            confidence, uncertainty, measure, max_size, image_scale, tiles, tta: see the class.
 
         Raises:
-            ModelError: no such model, the file cannot be used, or it fails the verification.
-            ConfigError: no such device or precision, or the model gives no samples or no such measure or views.
+            ModelError: the model does not exist, the file cannot be used or fails the verification, or it outputs class
+                indices only, and confidence or augmentation is requested.
+            ConfigError: the device, precision, samples, measure, augmentation or a size is not possible.
             MissingPackageError: the library that runs such files is not installed.
         """
         runtime = open_runtime(source, device=device, precision=precision, threads=threads, samples=samples, seed=seed)
         apply_verification(runtime, verify)
-        return cls(runtime, **settings)
+        return cls(
+            runtime,
+            confidence=confidence,
+            uncertainty=uncertainty,
+            measure=measure,
+            max_size=max_size,
+            image_scale=image_scale,
+            tiles=tiles,
+            tta=tta,
+        )
 
     def verify(self) -> Verification:
         """Compare the classes that an exported file predicts here with those that it predicted at its export.
@@ -133,163 +141,144 @@ class Predictor:
         return verify(self._model)
 
     def __call__(self, image: NDArray[np.uint8]) -> Prediction:
-        """Label one image: uint8 (H, W, C), RGB.
-
-        Raises:
-            ShapeError: another dtype or number of channels.
-            ConfigError: the image cannot be cut into tiles that fit into the memory.
-        """
-        inside, size = self._inside(image), (image.shape[0], image.shape[1])
-        if self.in_tiles(*size):
-            parts = [rows.prediction for rows in self.predict_rows(_ArrayRows(inside), size)]
-        elif inside is image:
-            return self._whole(image)
-        else:
-            parts = list(self._enlarger(inside.shape[:2], size).add(self._planes(inside)))
-        return joined(parts)
-
-    def predict_planes(self, image: NDArray[np.uint8]) -> Planes:
-        """What a prediction is decided by, at the image's own size, all of it held at once.
+        """Segment one image.
 
         Args:
-            image: uint8 (H, W, C), RGB.
+            image: uint8 (H, W, C), RGB or gray.
 
         Returns:
-            The probability of each class, and after them the uncertainty if it was asked for: float32 (K, H, W).
+            The prediction at the image's own size.
 
         Raises:
             ShapeError: another dtype or number of channels.
             ConfigError: the image cannot be cut into tiles that fit into the memory.
         """
-        inside = self._inside(image)
-        cut = self._cut(*inside.shape[:2])
-        if cut is None:
-            planes = self._planes(inside)
+        size, image = self._start(image)
+        working_size = (image.shape[0], image.shape[1])
+        tiles = self._cut(*working_size)
+        if tiles is None and working_size == size:
+            return replace(self._predict_whole(image), working_size=working_size)
+        if tiles is None:
+            parts = list(self._upsampler(working_size, size).add(self._predict_planes(image)))
         else:
-            parts = [part for *_, part in blended(_ArrayRows(inside), self._planes, np.copy, *cut)]
-            planes = np.concatenate(parts, axis=1)
-        return planes if inside is image else interpolated(planes, image.shape[:2])
+            parts = [rows.prediction for rows in self._predict_tiles(_ArrayRows(image), size, tiles)]
+        return concatenate_rows(parts, working_size=working_size)
 
-    def predict_rows(self, rows: Rows, size: tuple[int, int] | None = None) -> Iterator[SegmentedRows]:
-        """Label an image that is read from top to bottom, without ever holding the whole of it.
+    def predict_planes(self, image: NDArray[np.uint8]) -> Planes:
+        """Predict the probabilities of one image, held in memory as a whole.
 
         Args:
-            rows: the image, of ``channels`` channels; it is labeled at its own size.
-            size: (height, width) of the labeling; None: of the image.
+            image: uint8 (H, W, C), RGB or gray.
+
+        Returns:
+            float32 (K, H, W) at the image's own size: the probability of each class, followed by the uncertainty if
+            it was requested. If the model outputs class indices only, the probability of its class is 1.
 
         Raises:
-            ConfigError: it cannot be cut into tiles that fit into the memory.
+            ShapeError: another dtype or number of channels.
+            ConfigError: the image cannot be cut into tiles that fit into the memory.
+        """
+        size, image = self._start(image)
+        tiles = self._cut(*image.shape[:2])
+        if tiles is None:
+            planes = self._predict_planes(image)
+        else:
+            bands = [band for *_, band in blend_tiles(_ArrayRows(image), self._predict_planes, np.copy, *tiles)]
+            planes = np.concatenate(bands, axis=1)
+        return planes if image.shape[:2] == size else upsample(planes, size)
+
+    def predict_rows(self, rows: Rows, size: tuple[int, int] | None = None) -> Iterator[SegmentedRows]:
+        """Segment an image that is read from top to bottom and never held as a whole.
+
+        Args:
+            rows: the image with ``channels`` channels, at its working size.
+            size: (height, width) of the prediction; None: the same size.
+
+        Yields:
+            Consecutive rows of the prediction.
+
+        Raises:
+            ConfigError: the image cannot be cut into tiles that fit into the memory.
         """
         height, width = rows.size
-        self.runtime.next_image()
-        enlarger = self._enlarger(rows.size, size or rows.size)
-        down, across = self._cut(height, width) or ([Span(0, height)], [Span(0, width)])
-        top = 0
-        for _, image, predictions in blended(rows, self._planes, enlarger.add, down, across):
-            for prediction in predictions:
-                yield SegmentedRows(top, image if size in (None, rows.size) else None, prediction)
-                top += len(prediction.mask)
-
-    def _enlarger(self, inside: tuple[int, int], size: tuple[int, int]) -> Enlarger:
-        return Enlarger(inside, size, classes=self.labels.classes, confidence=self.confidence)
+        self.runtime.start_image()
+        tiles = self._cut(height, width) or ([Span(0, height)], [Span(0, width)])
+        return self._predict_tiles(rows, size or rows.size, tiles)
 
     def working_size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) at which an image of this size is labeled."""
-        scale = self.scale
-        if scale is None:
-            scale = 1.0 if self.longest is None else min(1.0, self.longest / max(height, width))
-            if (size := self.runtime.info.size) is not None:  # no smaller than a file takes that takes one size
-                scale = min(1.0, max(scale, size[0] / height, size[1] / width))
-        return max(1, round(height * scale)), max(1, round(width * scale))
+        """(height, width) at which an image of this height and width is segmented."""
+        return self.resize.working_size(height, width)
 
-    def in_tiles(self, height: int, width: int) -> bool:
-        """Whether an image of this size is cut into tiles."""
-        return self._cut(*self.working_size(height, width)) is not None
+    def needs_tiles(self, height: int, width: int) -> bool:
+        """Whether an image of this working size is cut into tiles."""
+        return self._cut(height, width) is not None
 
-    def _inside(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The image at the size at which it is labeled."""
+    def _start(self, image: NDArray[np.uint8]) -> tuple[tuple[int, int], NDArray[np.uint8]]:
+        """The image's own size, and the image at its working size."""
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != self.channels or not image.size:
             raise ShapeError(
                 f"an image of shape {image.shape} and type {image.dtype} was given; "
-                f"this model wants uint8 (H, W, {self.channels})"
+                f"this model takes uint8 (H, W, {self.channels})"
             )
-        self.runtime.next_image()
-        return _resized(image, self.working_size(image.shape[0], image.shape[1]))
+        self.runtime.start_image()
+        size = (image.shape[0], image.shape[1])
+        return size, resize_image(image, self.working_size(*size))
 
     def _cut(self, height: int, width: int) -> tuple[list[Span], list[Span]] | None:
-        """The tiles down and across; None: the image is labeled in one piece."""
+        """The tiles of an image of this working size, vertically and horizontally; None: one piece."""
         if self.tiles is None:
             return None
-        info, tiles = self.runtime.info, self.tiles
-        if info.size is not None:
-            if (height, width) == info.size or height < info.size[0] or width < info.size[1]:
-                return None  # the runtime says what is wrong with an image that is too small
-            down, across = info.size
-            tiles = replace(tiles, tile=0, overlap=min(tiles.overlap, min(info.size) // 4))
+        fixed, tiles = self.runtime.info.size, self.tiles
+        if fixed is not None:
+            if (height, width) == fixed or height < fixed[0] or width < fixed[1]:
+                return None  # the runtime refuses an image that is too small
+            down, across = fixed
+            tiles = replace(tiles, tile=0, overlap=min(tiles.overlap, min(fixed) // 4))
         else:
             planes = self.labels.classes + (self.measure is not None)
-            if not tiles.tile and fits(height, width, planes, tiles, enlarged=self._enlarged):
+            if not tiles.tile and fits(height, width, planes, tiles, enlarged=self._largest_copy):
                 return None
-            down, across = tile_size(width, planes, tiles, enlarged=self._enlarged)
-        exact = info.size is not None
-        found = [
-            spans(length, tile=tile, overlap=tiles.overlap, exact=exact)
-            for length, tile in ((height, down), (width, across))
-        ]
-        return found[0], found[1]
+            down, across = tile_size(width, planes, tiles, enlarged=self._largest_copy)
+        exact = fixed is not None
+        return (
+            spans(height, tile=down, overlap=tiles.overlap, exact=exact),
+            spans(width, tile=across, overlap=tiles.overlap, exact=exact),
+        )
 
-    def _whole(self, image: NDArray[np.uint8]) -> Prediction:
-        """An image in one piece, at its own size."""
-        batch = as_batch(image)
-        if self.measure is None and not self.confidence:
-            return Prediction(self.runtime.mask(batch)[0])
-        if self.measure is None:
-            probabilities = self.runtime.probabilities(batch)
-            return Prediction(argmax(probabilities)[0], probabilities.max(axis=1)[0])
-        found = self.runtime.estimate(batch, self.measure)
-        confidence = None
-        if self.confidence:
-            if found.probabilities is None:
-                raise ModelError(f"{self.runtime.info.name}: gives masks alone; export with --output probabilities")
-            confidence = found.probabilities.max(axis=1)[0]
-        return Prediction(found.mask[0], confidence, found.uncertainty[0])
+    def _upsampler(self, working_size: tuple[int, int], size: tuple[int, int]) -> Upsampler:
+        return Upsampler(working_size, size, classes=self.labels.classes, confidence=self.confidence)
 
-    def _planes(self, image: NDArray[np.uint8]) -> Planes:
-        """What is blended of a tile: the probabilities of the classes, and the uncertainty if it was asked for.
+    def _predict_tiles(
+        self, rows: Rows, size: tuple[int, int], tiles: tuple[list[Span], list[Span]]
+    ) -> Iterator[SegmentedRows]:
+        upsampler, top = self._upsampler(rows.size, size), 0
+        for _, image, predictions in blend_tiles(rows, self._predict_planes, upsampler.add, *tiles):
+            for prediction in predictions:
+                yield SegmentedRows(top, image if size == rows.size else None, prediction)
+                top += len(prediction.mask)
 
-        Of a model that gives masks alone, 1 stands for its class and 0 for all others.
-        """
-        batch = as_batch(image)
-        if self.runtime.info.output == "mask" and not self.confidence:
-            if self.measure is None:
-                return _votes(self.runtime.mask(batch)[0], self.labels.classes)
-            found = self.runtime.estimate(batch, self.measure)
-            return np.concatenate([_votes(found.mask[0], self.labels.classes), found.uncertainty])
-        if self.measure is None:
-            planes: Planes = self.runtime.probabilities(batch)[0]
-            return planes
-        found = self.runtime.estimate(batch, self.measure)
-        probabilities = self.runtime.probabilities(batch) if found.probabilities is None else found.probabilities
-        return np.concatenate([probabilities[0], found.uncertainty])
+    def _predict_whole(self, image: NDArray[np.uint8]) -> Prediction:
+        """Prediction in one piece, at the working size."""
+        output = self.runtime.run(as_batch(image), probabilities=self.confidence, measure=self.measure)
+        return Prediction(
+            output.mask[0],
+            output.probabilities[0].max(axis=0) if self.confidence and output.probabilities is not None else None,
+            None if output.uncertainty is None else output.uncertainty[0],
+        )
 
-    def stream(
-        self,
-        source: str | Path | int | Iterable[NDArray[np.uint8] | Pillow.Image],
-        *,
-        order: Literal["rgb", "bgr"] = "rgb",
-        config: VideoConfig | None = None,
-    ) -> Generator[SegmentedFrame]:
-        """Label images, the frames of a video, or those that a program has, as they are asked for.
-
-        ``segnet.stream`` with this predictor; see there.
-        """
-        from segnet.inference.stream import stream
-
-        return stream(self, source, order=order, config=config)
+    def _predict_planes(self, image: NDArray[np.uint8]) -> Planes:
+        """Planes of an image or tile, at the working size."""
+        batch, probable = as_batch(image), self.runtime.gives_probabilities
+        output = self.runtime.run(batch, probabilities=probable, measure=self.measure)
+        if output.probabilities is None:
+            planes = _one_hot(output.mask[0], self.labels.classes)
+        else:
+            planes = output.probabilities[0]
+        return planes if output.uncertainty is None else np.concatenate([planes, output.uncertainty])
 
 
 class _ArrayRows(Rows):
-    """An image that is in memory."""
+    """An image in memory."""
 
     def __init__(self, image: NDArray[np.uint8]) -> None:
         self._image = image
@@ -304,21 +293,12 @@ class _ArrayRows(Rows):
         return self._image[self._next - rows : self._next]
 
 
-def _votes(mask: NDArray[np.uint8], classes: int) -> Planes:
-    votes: Planes = (mask == np.arange(classes, dtype=np.uint8)[:, None, None]).astype(np.float32)
-    return votes
+def _one_hot(mask: NDArray[np.uint8], classes: int) -> Planes:
+    planes: Planes = (mask == np.arange(classes, dtype=np.uint8)[:, None, None]).astype(np.float32)
+    return planes
 
 
 def as_batch(image: NDArray[np.uint8]) -> Image:
-    """uint8 (H, W, C) to float32 (1, C, H, W) in [0, 1]; channels stay innermost in memory."""
+    """An image as a batch: uint8 (H, W, C) to float32 (1, C, H, W) in [0, 1]; channels stay innermost in memory."""
     scaled: NDArray[np.float32] = np.divide(image, np.float32(255), dtype=np.float32)
     return scaled.transpose(2, 0, 1)[None]
-
-
-def _resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Bilinear, and smoothed where it becomes smaller, to (H, W)."""
-    if image.shape[:2] == size:
-        return image
-    way = (size[1], size[0])
-    planes = [Pillow.fromarray(image[..., c]).resize(way, Pillow.Resampling.BILINEAR) for c in range(image.shape[2])]
-    return np.stack([np.asarray(plane) for plane in planes], axis=2)

@@ -1,4 +1,4 @@
-"""Steady images: class probabilities that remember the frames before."""
+"""Temporal smoothing: class probabilities of a video are blended with those of the frames before."""
 
 from __future__ import annotations
 
@@ -7,106 +7,95 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.inference.prediction import argmax
 from segnet.metrics.uncertainty import Measure
-from segnet.runtimes.protocol import Estimate, Image, Runtime
+from segnet.runtimes.base import Image, Output, Runtime, argmax
 
-__all__ = ["SmoothRuntime"]
+__all__ = ["SmoothedRuntime"]
 
 _CELLS = 16
-# Thumbnails of frames that follow each other at 25/s correlate with 0.98 and more; of CamVid's images of different
-# drives, the middle pair does with 0.63, and one in a hundred with more than 0.84.
+# Thumbnails of consecutive frames at 25 frames/s correlate with 0.98 and more; those of CamVid images from different
+# drives have a median correlation of 0.63, and only one pair in a hundred exceeds 0.84.
 _SAME_SCENE = 0.9
 
 
 class _Memory(NamedTuple):
-    """Of the frame before, or of one tile of it: blended probabilities, and what the scene looked like."""
+    """The previous frame, or one tile of it: blended probabilities, and a thumbnail of the scene."""
 
     planes: NDArray[np.float32]
     scene: NDArray[np.float32]
 
 
-class SmoothRuntime(Runtime):
-    """A model whose probabilities are blended, pixel by pixel, with those of the frames before.
+class SmoothedRuntime(Runtime):
+    """A model whose probabilities are blended, pixel by pixel, with those of the previous frames.
 
-    The frames before have the weight ``smooth * (1 - d * d)``, where d is half the sum of the absolute differences of
-    both probabilities, 0 where they agree and 1 where each is sure of another class: what is unsure is steadied, and
-    the edge of what moves stays where the new frame sees it. A scene cut, a frame of another size and ``reset`` start
-    anew. Frames are taken one by one, in order; one object serves one video. Of frames that come in tiles, each tile is
-    blended with that of the same place, if ``next_image`` is called before each frame.
+    The previous frames have the weight ``smoothing * (1 - d * d)``, where d is half the sum of the absolute differences
+    of both probabilities: 0 where they agree, and 1 where each is certain of another class. Uncertain pixels are
+    smoothed, and the edges of moving objects stay where the new frame shows them. The memory is cleared at a scene
+    cut and at a frame of another size.
+
+    Frames are run one by one, in order; one object serves one video. If frames are cut into tiles, each tile is
+    blended with the tile at the same position, provided that ``start_image`` is called before each frame.
 
     Args:
         runtime: the model.
-        smooth: from 0, as the model itself, to below 1.
+        smoothing: weight, from 0 (no smoothing) to below 1.
+
+    Raises:
+        ModelError: the model outputs class indices only.
     """
 
-    def __init__(self, runtime: Runtime, smooth: float) -> None:
+    def __init__(self, runtime: Runtime, smoothing: float) -> None:
+        runtime.require(probabilities=True)
         self.info = runtime.info
         self._runtime = runtime
-        self._smooth = np.float32(smooth)
-        self._kept: list[_Memory] = []
-        self._place = 0
-        self._tiles = False
+        self._smoothing = np.float32(smoothing)
+        self._memories: list[_Memory] = []
+        self._tile = 0
+        self._tiled = False
+
+    @property
+    def name(self) -> str:
+        """Name of the model in error messages."""
+        return self._runtime.name
 
     @property
     def measures(self) -> tuple[Measure, ...]:
         """Those of the model."""
         return self._runtime.measures
 
-    def reset(self) -> None:
-        """Forget the frames before."""
-        self._kept = []
+    def start_image(self) -> None:
+        """Mark the start of a frame: the next batch is its first tile, or the whole of it."""
+        self._tile, self._tiled = 0, True
 
-    def next_image(self) -> None:
-        """The next that comes is the first tile of a frame, or the whole of it."""
-        self._place, self._tiles = 0, True
+    def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
+        """See ``Runtime.run``; N is 1. Mask and probabilities are smoothed, the uncertainty is the frame's own."""
+        output = self._runtime.run(batch, probabilities=True, measure=measure)
+        assert output.probabilities is not None
+        blended = self._blend(batch, output.probabilities)
+        return Output(argmax(blended), blended, output.uncertainty)
 
-    def mask(self, image: Image) -> NDArray[np.uint8]:
-        """Class of each pixel, (1, H, W)."""
-        return argmax(self.probabilities(image))
-
-    def probabilities(self, image: Image) -> NDArray[np.float32]:
-        """Blended probability of each class, (1, classes, H, W).
-
-        Raises:
-            ModelError: the model gives masks alone.
-        """
-        return self._blended(image, self._runtime.probabilities(image))
-
-    def estimate(self, image: Image, measure: Measure | None = None) -> Estimate:
-        """Mask and probabilities are blended; the uncertainty is that of the frame itself.
-
-        Raises:
-            ModelError: the model gives masks alone.
-            ConfigError: the measure is none of ``measures``.
-        """
-        found = self._runtime.estimate(image, measure)
-        alone = found.probabilities if found.probabilities is not None else self._runtime.probabilities(image)
-        blended = self._blended(image, alone)
-        return Estimate(argmax(blended), blended, found.uncertainty)
-
-    def _blended(self, image: Image, new: NDArray[np.float32]) -> NDArray[np.float32]:
-        scene = _thumbnail(image)
-        place = self._place
-        if self._tiles:
-            self._place += 1
-        last = self._kept[place] if place < len(self._kept) else None
+    def _blend(self, batch: Image, new: NDArray[np.float32]) -> NDArray[np.float32]:
+        scene = _thumbnail(batch)
+        tile = self._tile
+        if self._tiled:
+            self._tile += 1
+        last = self._memories[tile] if tile < len(self._memories) else None
         if last is not None and last.planes.shape == new.shape and _same_scene(last.scene, scene):
             step = last.planes - new
-            apart = np.abs(step).sum(axis=1, keepdims=True) * np.float32(0.5)
-            step *= self._smooth * (1 - np.minimum(apart * apart, 1))
+            distance = np.abs(step).sum(axis=1, keepdims=True) * np.float32(0.5)
+            step *= self._smoothing * (1 - np.minimum(distance * distance, 1))
             new = np.add(new, step, out=step)
-        self._kept[place : place + 1] = [_Memory(new, scene)]
+        self._memories[tile : tile + 1] = [_Memory(new, scene)]
         return new
 
 
-def _thumbnail(image: Image) -> NDArray[np.float32]:
+def _thumbnail(batch: Image) -> NDArray[np.float32]:
     """Gray means of at most 16x16 cells."""
-    _, _, height, width = image.shape
+    _, _, height, width = batch.shape
     rows, columns = (
         np.linspace(0, side, min(_CELLS, side), endpoint=False).astype(np.intp) for side in (height, width)
     )
-    gray = image[0].mean(axis=0, dtype=np.float32)
+    gray = batch[0].mean(axis=0, dtype=np.float32)
     sums = np.add.reduceat(np.add.reduceat(gray, rows, axis=0), columns, axis=1)
     areas = np.diff(rows, append=height)[:, None] * np.diff(columns, append=width)
     cells: NDArray[np.float32] = (sums / areas).astype(np.float32)
@@ -114,7 +103,7 @@ def _thumbnail(image: Image) -> NDArray[np.float32]:
 
 
 def _same_scene(before: NDArray[np.float32], after: NDArray[np.float32]) -> bool:
-    """Whether light and dark lie in the same places; two even images are compared by their brightness."""
+    """Whether the thumbnails correlate; two without contrast are compared by their brightness."""
     first, second = before - before.mean(), after - after.mean()
     spread = float(np.sqrt((first * first).mean() * (second * second).mean()))
     if spread < 1e-4:

@@ -1,4 +1,4 @@
-"""One call for all that can be labeled one by one: images, videos, cameras, and frames that a program has."""
+"""Streaming inference over images, videos, cameras, and frames from a program."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 from segnet.errors import ConfigError, ShapeError
 from segnet.inference.prediction import SegmentedFrame
 from segnet.inference.predictor import Predictor
-from segnet.inference.video import segment_frames, steadied
+from segnet.inference.video import segment_frames, with_smoothing
 from segnet.media.images.finding import find_images
 from segnet.media.images.reading import pixels_of, read_image
 from segnet.media.video.opening import Video, open_video
@@ -26,7 +26,7 @@ from segnet.system.threads import read_ahead
 __all__ = ["Order", "stream"]
 
 Order = Literal["rgb", "bgr"]
-"""Of the channels of an array: red first, as everywhere here, or blue first, as in OpenCV."""
+"""Channel order of an array: RGB, as everywhere in this package, or BGR, as in OpenCV."""
 
 
 def stream(
@@ -36,26 +36,26 @@ def stream(
     order: Order = "rgb",
     config: VideoConfig | None = None,
 ) -> Generator[SegmentedFrame]:
-    """Label images, the frames of a video, or those that a program has, one by one, as they are asked for.
+    """Segment images or video frames, one by one, when the next one is requested.
 
-    Files are read in threads, so that the model does not wait for them. Close the generator, or take all, to end it.
+    Files are read in background threads. Exhaust or close the generator to end them.
 
     Args:
         predictor: the model.
-        source: an image, a folder or a glob of images; a video (a .gif is one) or a glob of some,
-            ``frames/%06d.jpg``, a camera's number, a stream's address; or frames, in any number and of any sizes:
-            arrays uint8 (H, W, C) or Pillow's images, of which the pixels are those that reading their file gives.
-        order: of the channels of arrays; "bgr" for those of OpenCV. The frames that come out are RGB.
-        config: which frames of a video, and how steady; of frames that a program has ``every`` and ``smooth`` count, of
-            images nothing.
+        source: an image, a folder or a glob of images; a video (a .gif is one) or a glob of videos;
+            ``frames/%06d.jpg``; a camera's number; a stream's address; or an iterable of frames of any sizes: arrays
+            uint8 (H, W, C) or Pillow images, which are converted as if their file was read.
+        order: channel order of arrays; "bgr" for those of OpenCV. The resulting frames are RGB.
+        config: which frames of a video, and temporal smoothing. For frames from a program only ``every`` and
+            ``smoothing`` count; for images nothing.
 
     Raises:
-        DataError: there is no such image or video, or it cannot be read; of a video: not one frame of it; of an
-            image: values outside the range of its mode.
-        ConfigError: ``order`` or ``config`` do not fit the source, or it is one array or image, which ``predictor``
-            itself labels.
+        DataError: the image or video does not exist or cannot be read, or not one frame of a video can; or an image
+            has values outside the range of its mode.
+        ConfigError: ``order`` or ``config`` does not fit the source; or the source is one array or image, which
+            ``predictor`` itself takes.
         ShapeError: a frame is neither uint8 (H, W, C) nor an image.
-        ModelError: smoothing was asked of a model that gives masks alone.
+        ModelError: smoothing is requested, and the model outputs class indices only.
         MissingPackageError: PyAV, which reads videos, is not installed.
     """
     config = config or VideoConfig()
@@ -64,7 +64,7 @@ def stream(
     if isinstance(source, str | Path | int | Video):
         if order != "rgb":
             raise ConfigError(f"order={order!r} is for arrays, and {source} is read as RGB; leave order out")
-        yield from _read(predictor, source, config)
+        yield from _stream_files(predictor, source, config)
     elif isinstance(source, Image.Image) or (isinstance(source, np.ndarray) and source.ndim < 4):
         raise ConfigError("one image was given, and a stream takes many; call predictor(image), or stream([image])")
     elif not isinstance(source, Iterable):
@@ -73,11 +73,13 @@ def stream(
             f"{given} is no source; give a path, a camera's number, an address, or frames to iterate over"
         )
     else:
-        yield from _given(predictor, source, order, config)
+        yield from _stream_frames(predictor, source, order, config)
 
 
-def _read(predictor: Predictor, source: str | Path | int | Video, config: VideoConfig) -> Generator[SegmentedFrame]:
-    """Of files, cameras and addresses."""
+def _stream_files(
+    predictor: Predictor, source: str | Path | int | Video, config: VideoConfig
+) -> Generator[SegmentedFrame]:
+    """Frames of files, cameras and addresses."""
     if isinstance(source, Video):
         yield from segment_frames(predictor, source, config=config)
         return
@@ -86,29 +88,32 @@ def _read(predictor: Predictor, source: str | Path | int | Video, config: VideoC
         opened = open_video(video, config, channels=predictor.channels)
         yield from segment_frames(predictor, opened, config=config)
     if not videos:
-        yield from _images(predictor, str(source))
+        yield from _stream_images(predictor, str(source))
 
 
-def _images(predictor: Predictor, source: str) -> Generator[SegmentedFrame]:
+def _stream_images(predictor: Predictor, source: str) -> Generator[SegmentedFrame]:
     read = partial(read_image, channels=predictor.channels)
-    places = dict(find_images(source))
-    for path, decoded in read_ahead(places, read):
+    names = dict(find_images(source))
+    for path, decoded in read_ahead(names, read):
         image = decoded.result()
-        name = places[path].with_suffix("").as_posix()
+        name = names[path].with_suffix("").as_posix()
         yield SegmentedFrame(image, predictor(image), source=str(path), name=name)
 
 
-def _given(predictor: Predictor, frames: Iterable[Any], order: Order, config: VideoConfig) -> Generator[SegmentedFrame]:
+def _stream_frames(
+    predictor: Predictor, frames: Iterable[Any], order: Order, config: VideoConfig
+) -> Generator[SegmentedFrame]:
+    """Frames from a program."""
     if config.start or config.end is not None:
         raise ConfigError("start and end are seconds of a video, and frames of a program have no times; choose frames")
-    steady = steadied(predictor, config.smoothing)
+    smoothed = with_smoothing(predictor, config.smoothing)
     for number, frame in enumerate(islice(frames, 0, None, config.every)):
         image = _as_rgb(frame, number * config.every, order, predictor.channels)
-        yield SegmentedFrame(image, steady(image), name=f"{number:06}", number=number)
+        yield SegmentedFrame(image, smoothed(image), name=f"{number:06}", number=number)
 
 
 def _as_rgb(frame: Any, number: int, order: Order, channels: int) -> NDArray[np.uint8]:
-    """uint8 (H, W, C), as the model wants it."""
+    """A frame as the predictor takes it: uint8 (H, W, C)."""
     if isinstance(frame, Image.Image):
         return pixels_of(frame, channels=channels, name=f"frame {number}")
     if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != channels:

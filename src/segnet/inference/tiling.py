@@ -1,9 +1,9 @@
-"""Large images in parts: tiles that overlap, blended into one labeling row by row.
+"""Sliding-window inference: overlapping tiles of a large image, blended into one prediction from top to bottom.
 
-An image is cut into tiles of one size, spread evenly, whose corners lie on multiples of 32 pixels: so a pooling window
-is the same in its tile as in the whole image. Where tiles overlap their probabilities are averaged, each with the
-weight of a Gaussian around its middle (as nnU-Net does, Isensee et al. 2021), so that no seam is seen. Rows are handed
-out as soon as no further tile touches them; kept are the overlaps alone.
+An image is cut into evenly spaced tiles of one size. Their corners lie on multiples of 32 pixels, so that a pooling
+window is the same in the tile as in the whole image. Where tiles overlap, their probabilities are averaged with
+Gaussian weights around each tile's center (as in nnU-Net, Isensee et al. 2021), so that no seam is visible. Rows are
+yielded as soon as no further tile touches them; only the overlaps stay in memory.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from numpy.typing import NDArray
 from segnet.errors import ConfigError
 from segnet.inference.prediction import Planes
 
-__all__ = ["Rows", "Span", "TileConfig", "blended", "fits", "spans", "tile_size"]
+__all__ = ["Rows", "Span", "TileConfig", "blend_tiles", "fits", "spans", "tile_size"]
 
-Decided = TypeVar("Decided")
+Result = TypeVar("Result")
 
 _STEP = 32  # the largest total stride of the networks: five poolings
-# Float32 maps of a network at full size: two of 64 channels are alive at a time, and a library may copy both.
+# Float32 feature maps at full size: two of 64 channels are alive at a time, and a library may copy both.
 _BYTES_PER_PIXEL = 1200
-_BYTES_PER_CLASS = 16  # logits, their exponentials, probabilities, and the same times their weight
-_BYTES_PER_BLENDED = 6  # the sum, and the part of it that waits for the next row of tiles
-_SPREAD = 8  # of the Gaussian: its standard deviation is this fraction of the tile
+_BYTES_PER_CLASS = 16  # logits, their exponentials, probabilities, and their product with the weights
+_BYTES_PER_BLENDED = 6  # the weighted sum, and its rows that overlap the next tiles
+_SPREAD = 8  # standard deviations of the Gaussian per tile length
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,21 +80,21 @@ class Rows(Protocol):
 
 
 def fits(height: int, width: int, planes: int, config: TileConfig, *, enlarged: float = 1.0) -> bool:
-    """Whether an image of this size can be labeled in one piece; see ``tile_size``."""
+    """Whether an image of this height and width can be segmented in one piece; see ``tile_size``."""
     return enlarged * height * width * (_BYTES_PER_PIXEL + _BYTES_PER_CLASS * planes) <= config.memory * 1e9
 
 
 def tile_size(width: int, planes: int, config: TileConfig, *, enlarged: float = 1.0) -> tuple[int, int]:
-    """Longest height and width of a tile, in pixels, so that the memory is kept to.
+    """Largest (height, width) of a tile, in pixels, that fits the memory.
 
-    A third of it is for the tile, a third for the rows being blended, which are as wide as the image: tiles of
-    wide images are low and wide. The rest is for drawing, and for the gaps between what is freed and what is wanted.
+    A third of the memory is for the tile, and a third for the rows being blended, which are as wide as the image; so
+    tiles of wide images are low and wide. The rest is for drawing, and for fragmentation.
 
     Args:
         width: of the image, in pixels.
-        planes: how many are blended.
+        planes: number of planes that are blended.
         config: memory and overlap, or the tile itself.
-        enlarged: how many times as many pixels a tile has when it is labeled.
+        enlarged: pixels of the largest copy of a tile that test-time augmentation makes, per pixel of the tile.
 
     Raises:
         ConfigError: the memory is too little for the smallest tile.
@@ -106,28 +106,28 @@ def tile_size(width: int, planes: int, config: TileConfig, *, enlarged: float = 
     least = 2 * config.overlap + 2 * _STEP
     if height < least:
         raise ConfigError(
-            f"memory={config.memory:g} GB is too little for an image {width} pixels wide: rows of {height} pixels are "
-            f"possible, and overlap={config.overlap} wants {least}; give more memory, less overlap or a smaller scale"
+            f"memory={config.memory:g} GB is too little for an image {width} pixels wide: tiles of {height} "
+            f"rows fit, and overlap={config.overlap} needs {least}; give more memory, less overlap or a smaller scale"
         )
     return height // _STEP * _STEP, int(third / per_pixel / height) // _STEP * _STEP
 
 
 def spans(length: int, *, tile: int, overlap: int, exact: bool = False) -> list[Span]:
-    """Where tiles lie in one direction: few, evenly spread, the first at 0, the last ending at ``length``.
+    """Positions of tiles in one direction: as few as possible, evenly spaced, from 0 to ``length``.
 
     Args:
-        length: of the image in this direction.
-        tile: longest tile allowed; the last may be up to 31 pixels longer.
-        overlap: least number of pixels that neighbors share.
-        exact: every tile has just the length ``tile``, for models that take one size; the last may then start at no
-            multiple of 32.
+        length: of the image in this direction, in pixels.
+        tile: largest length of a tile; the last may be up to 31 pixels longer.
+        overlap: least overlap of neighbors, in pixels.
+        exact: every tile has exactly the length ``tile``, for models with a fixed input size; tiles may then start
+            anywhere, not only at multiples of 32.
     """
     if length <= tile:
         return [Span(0, length)]
     if exact:
         count = -(-(length - overlap) // (tile - overlap))
         return [Span(start, start + tile) for start in _even(length - tile, count, step=1)]
-    # What rounding down to multiples of 32 moves apart, the tiles' length makes up for.
+    # Rounding starts down to multiples of 32 moves tiles apart; a longer tile makes up for it.
     count = -(-(length - overlap) // (tile // _STEP * _STEP - overlap - _STEP))
     side = -(-(length + (count - 1) * overlap) // (count * _STEP)) * _STEP + _STEP
     starts = sorted(set(_even(length - side, count, step=_STEP)))
@@ -138,78 +138,78 @@ def _even(room: int, count: int, *, step: int) -> list[int]:
     return [number * room // max(count - 1, 1) // step * step for number in range(count)]
 
 
-def blended(
+def blend_tiles(
     rows: Rows,
-    label: Callable[[NDArray[np.uint8]], Planes],
-    decide: Callable[[Planes], Decided],
+    predict: Callable[[NDArray[np.uint8]], Planes],
+    finish: Callable[[Planes], Result],
     down: list[Span],
     across: list[Span],
-) -> Iterator[tuple[int, NDArray[np.uint8], Decided]]:
-    """Label tile by tile, and hand out finished rows from top to bottom.
+) -> Iterator[tuple[int, NDArray[np.uint8], Result]]:
+    """Predict tile by tile, and yield finished rows from top to bottom.
 
     Args:
         rows: the image.
-        label: gives the planes of a tile, uint8 (h, w, C) to float32 (K, h, w).
-        decide: what to hand out of finished planes, float32 (K, h, W), which are then forgotten.
-        down, across: of ``spans``, for the image's height and width.
+        predict: planes of a tile, uint8 (h, w, C) to float32 (K, h, w).
+        finish: result of finished planes, float32 (K, h, W), which are then released.
+        down, across: ``spans`` of the image's height and width.
 
     Yields:
-        The number of the first of some rows, these rows of the image, and what ``decide`` gave.
+        The number of the first row, these rows of the image, and the result of ``finish``.
     """
     image: NDArray[np.uint8] | None = None
-    above: Planes | None = None
-    shares_down, shares_across = _shares(down), _shares(across)
-    for band, share in zip(_with_next(down), shares_down, strict=True):
-        span, following = band
-        have = 0 if image is None else len(image)
-        new = rows.read(span.stop - span.start - have)
+    overlap: Planes | None = None
+    weights_down, weights_across = _weights(down), _weights(across)
+    for (span, stop), weights in zip(_finished_parts(down), weights_down, strict=True):
+        known = 0 if image is None else len(image)
+        new = rows.read(span.stop - span.start - known)
         image = new if image is None else np.concatenate([image, new])
-        planes = _band(image, label, across, shares_across)
-        planes *= share[:, None]
-        if above is not None:
-            planes[:, : above.shape[1]] += above
-        done = following - span.start
-        decided, above = decide(planes[:, :done]), planes[:, done:].copy()
-        del planes  # before the next are made
-        yield span.start, image[:done], decided
+        planes = _predict_band(image, predict, across, weights_across)
+        planes *= weights[:, None]
+        if overlap is not None:
+            planes[:, : overlap.shape[1]] += overlap
+        done = stop - span.start
+        result, overlap = finish(planes[:, :done]), planes[:, done:].copy()
+        del planes  # before the next ones are allocated
+        yield span.start, image[:done], result
         image = image[done:]
 
 
-def _band(
+def _predict_band(
     image: NDArray[np.uint8],
-    label: Callable[[NDArray[np.uint8]], Planes],
+    predict: Callable[[NDArray[np.uint8]], Planes],
     across: list[Span],
-    shares: list[Planes],
+    weights_across: list[NDArray[np.float32]],
 ) -> Planes:
-    """The planes of a row of tiles."""
+    """The blended planes of one row of tiles."""
     total: Planes | None = None
-    for span, share in zip(across, shares, strict=True):
-        planes = label(image[:, span.start : span.stop])
+    for span, weights in zip(across, weights_across, strict=True):
+        planes = predict(image[:, span.start : span.stop])
         if total is None:
             total = np.zeros((*planes.shape[:2], image.shape[1]), dtype=np.float32)
-        total[:, :, span.start : span.stop] += planes * share
+        total[:, :, span.start : span.stop] += planes * weights
     assert total is not None
     return total
 
 
-def _with_next(found: list[Span]) -> Iterator[tuple[Span, int]]:
-    """Each span, and where its finished part ends: where the next begins."""
-    yield from ((span, following.start) for span, following in pairwise(found))
-    yield found[-1], found[-1].stop
+def _finished_parts(tiles: list[Span]) -> Iterator[tuple[Span, int]]:
+    """Each span, and where its finished part ends: at the start of the next span."""
+    yield from ((span, following.start) for span, following in pairwise(tiles))
+    yield tiles[-1], tiles[-1].stop
 
 
-def _shares(found: list[Span]) -> list[NDArray[np.float32]]:
-    """The weight of each span's pixels; those of all spans that share a pixel sum to 1."""
-    total = np.zeros(found[-1].stop)
-    weights = [_gaussian(span.stop - span.start) for span in found]
-    for span, weight in zip(found, weights, strict=True):
-        total[span.start : span.stop] += weight
+def _weights(tiles: list[Span]) -> list[NDArray[np.float32]]:
+    """The weight of each tile's pixels; the weights of all tiles that share a pixel sum to 1."""
+    total = np.zeros(tiles[-1].stop)
+    gaussians = [_gaussian(span.stop - span.start) for span in tiles]
+    for span, gaussian in zip(tiles, gaussians, strict=True):
+        total[span.start : span.stop] += gaussian
     return [
-        (weight / total[span.start : span.stop]).astype(np.float32) for span, weight in zip(found, weights, strict=True)
+        (gaussian / total[span.start : span.stop]).astype(np.float32)
+        for span, gaussian in zip(tiles, gaussians, strict=True)
     ]
 
 
 def _gaussian(length: int) -> NDArray[Any]:
-    places = (np.arange(length) - (length - 1) / 2) / (length / _SPREAD)
-    weights: NDArray[Any] = np.exp(-0.5 * places**2)
-    return weights
+    distances = (np.arange(length) - (length - 1) / 2) / (length / _SPREAD)
+    gaussian: NDArray[Any] = np.exp(-0.5 * distances**2)
+    return gaussian

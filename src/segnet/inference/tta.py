@@ -1,4 +1,4 @@
-"""Test-time augmentation: the mean of what a model says of an image, its mirror image and other sizes of it."""
+"""Test-time augmentation (TTA): the mean of the probabilities of an image, its mirror image and resized copies."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
 
 from segnet.errors import ConfigError
-from segnet.inference.prediction import argmax
+from segnet.media.images.resizing import resize_planes
 from segnet.metrics.uncertainty import Measure
-from segnet.runtimes.protocol import Image, Runtime
+from segnet.runtimes.base import Image, Output, Runtime
 
-__all__ = ["TTAConfig", "TTARuntime", "averaged"]
+__all__ = ["TTAConfig", "TTARuntime", "with_tta"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +38,11 @@ class TTAConfig:
 
 
 class TTARuntime(Runtime):
-    """A runtime whose probabilities are the mean over several views of each image.
+    """A runtime whose probabilities are the mean over augmented copies of each image.
 
     Args:
-        runtime: labels the views, one after the other.
-        config: which views.
+        runtime: runs the copies, one after the other.
+        config: which copies.
     """
 
     def __init__(self, runtime: Runtime, config: TTAConfig) -> None:
@@ -52,57 +51,49 @@ class TTARuntime(Runtime):
         self._config = config
 
     @property
+    def name(self) -> str:
+        """Name of the model in error messages."""
+        return self._runtime.name
+
+    @property
     def measures(self) -> tuple[Measure, ...]:
-        """The entropy of the mean; the variance of samples differs from view to view."""
+        """The entropy of the mean; the variance of samples differs from copy to copy."""
         return ("entropy",)
 
-    def mask(self, image: Image) -> NDArray[np.uint8]:
-        """Class of each pixel, (N, H, W)."""
-        return argmax(self.probabilities(image))
-
-    def probabilities(self, image: Image) -> NDArray[np.float32]:
-        """Mean probability of each class, (N, classes, H, W).
-
-        Raises:
-            ModelError: the model gives masks alone.
-        """
-        size = (image.shape[2], image.shape[3])
+    def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
+        """See ``Runtime.run``."""
+        self.require(probabilities=probabilities, measure=measure)
+        size = (batch.shape[2], batch.shape[3])
         total: NDArray[np.float32] | None = None
         for scale in self._config.tta_scales:
-            view = _resized(image, (max(1, round(size[0] * scale)), max(1, round(size[1] * scale))))
-            found = self._runtime.probabilities(view)
+            copied = resize_planes(batch, (max(1, round(size[0] * scale)), max(1, round(size[1] * scale))))
+            mean = self._run_copy(copied)
             if self._config.tta_flip:
-                mirrored = self._runtime.probabilities(np.ascontiguousarray(view[..., ::-1]))
-                found = (found + mirrored[..., ::-1]) / np.float32(2)
-            found = _resized(found, size)
-            total = found if total is None else total + found
+                mirrored = self._run_copy(copied[..., ::-1].copy())  # PyTorch takes no negative strides
+                mean = (mean + mirrored[..., ::-1]) / np.float32(2)
+            mean = resize_planes(mean, size)
+            total = mean if total is None else total + mean
         assert total is not None
-        mean: NDArray[np.float32] = total / np.float32(len(self._config.tta_scales))
-        return mean
+        return Output.from_probabilities(total / np.float32(len(self._config.tta_scales)), measure)
+
+    def _run_copy(self, batch: Image) -> NDArray[np.float32]:
+        probabilities = self._runtime.run(batch, probabilities=True).probabilities
+        assert probabilities is not None
+        return probabilities
 
 
-def averaged(runtime: Runtime, config: TTAConfig) -> Runtime:
-    """The runtime itself where there is but one view.
+def with_tta(runtime: Runtime, config: TTAConfig) -> Runtime:
+    """A runtime with test-time augmentation; the same object if there is nothing to average.
 
     Raises:
-        ConfigError: other sizes are asked of a model that takes one, or views of a model that gives masks alone.
+        ModelError: the model outputs class indices only.
+        ConfigError: scales are requested of a model with a fixed input size.
     """
     if config == TTAConfig():
         return runtime
-    if runtime.info.output == "mask":
-        raise ConfigError(f"{runtime.info.name}: gives masks alone; export it with --output logits or probabilities")
+    runtime.require(probabilities=True)
     if runtime.info.size is not None and config.tta_scales != (1.0,):
         raise ConfigError(
-            f"{runtime.info.name}: takes images of one size; leave --tta-scales out, or export it without --size"
+            f"{runtime.name}: has a fixed input size; leave --tta-scales out, or export it without --size"
         )
     return TTARuntime(runtime, config)
-
-
-def _resized(batch: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Bilinear, and smoothed where it becomes smaller: (N, K, H, W) to (N, K, *size)."""
-    if batch.shape[2:] == size:
-        return batch
-    planes = batch.reshape(-1, *batch.shape[2:])
-    way = (size[1], size[0])
-    done = [np.asarray(Pillow.fromarray(plane).resize(way, Pillow.Resampling.BILINEAR)) for plane in planes]
-    return np.stack(done).reshape(*batch.shape[:2], *size)

@@ -1,4 +1,4 @@
-"""Decoding, model and encoding side by side: a source in, labeled frames or movies out."""
+"""Video inference: decoding, model and encoding run side by side; segmented frames or video files come out."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from segnet.inference.prediction import SegmentedFrame
 from segnet.inference.predictor import Predictor
-from segnet.inference.smoothing import SmoothRuntime
-from segnet.inference.video_report import VideoTally
+from segnet.inference.smoothing import SmoothedRuntime
+from segnet.inference.video_report import VideoReport
 from segnet.labels import ClassTable
 from segnet.media.video.live import LiveFrame
 from segnet.media.video.opening import Video, open_video
@@ -28,27 +28,27 @@ from segnet.system.queues import Background
 from segnet.visualization import overlay as visualize
 from segnet.visualization.style import OverlayStyle, View
 
-__all__ = ["draw", "segment_frames", "segment_video", "steadied", "write_video"]
+__all__ = ["draw", "segment_frames", "segment_video", "with_smoothing", "write_video"]
 
 
 def segment_frames(predictor: Predictor, video: Video, *, config: VideoConfig) -> Generator[SegmentedFrame]:
-    """Label the frames of an open video, one by one, as they are asked for.
+    """Segment the frames of an open video, one by one, when the next one is requested.
 
-    Reading goes on in a thread, so that the model does not wait for it.
+    Frames are read in a background thread.
 
     Args:
         predictor: the model.
         video: of ``open_video``.
-        config: how steady; that of the video.
+        config: that of the video; its temporal smoothing counts here.
 
     Raises:
         DataError: not one frame can be read.
-        ModelError: smoothing was asked of a model that gives masks alone.
+        ModelError: smoothing is requested, and the model outputs class indices only.
     """
-    steady = steadied(predictor, config.smoothing)
+    smoothed = with_smoothing(predictor, config.smoothing)
     with closing(video.frames()) as frames:
         for number, frame in enumerate(frames):
-            prediction = steady(frame.image)
+            prediction = smoothed(frame.image)
             yield SegmentedFrame(
                 frame.image,
                 prediction,
@@ -69,108 +69,124 @@ def segment_video(
     view: View = "overlay",
     config: VideoConfig | None = None,
     look: OverlayStyle | None = None,
-) -> VideoTally:
-    """Label a video or a live source into a movie, with its times, its shape of pixels and its sound.
+) -> VideoReport:
+    """Segment a video or a live source, and write the result as a video file with its timing, aspect and audio.
 
-    Ctrl-C ends the movie where it is, so that it can be played, and is raised again.
+    Ctrl-C finishes the file after the current frame, so that it can be played, and is raised again.
 
     Args:
         predictor: the model.
         source: a video file, ``frames/%06d.jpg``, a camera's number, or a stream's address.
         out: ending in .mp4, .m4v, .mov, .mkv, .webm or .gif.
-        view: what the movie shows.
-        config: which frames, how steady, which codec.
-        look: of overlays and colors.
+        view: what the video shows.
+        config: which frames, temporal smoothing, codec.
+        look: style of overlays.
+
+    Returns:
+        Figures of the video.
 
     Raises:
-        OutputError: the movie cannot be written.
-        ConfigError: the look names a class that the model does not know; see ``open_video`` and ``choose_codec``.
+        OutputError: the file cannot be written.
+        ConfigError: the style names a class that the model does not have; see ``open_video`` and ``choose_codec``.
         DataError, ModelError, MissingPackageError: see ``segnet.stream``.
     """
-    tally, config = VideoTally(), config or VideoConfig()
+    report, config = VideoReport(), config or VideoConfig()
     video = open_video(source, config, channels=predictor.channels)
-    write_video(predictor, video, {view: Path(out)}, config=config, tally=tally, look=look)
-    return tally
+    write_video(predictor, video, {view: Path(out)}, config=config, report=report, look=look)
+    return report
 
 
 def write_video(
     predictor: Predictor,
     video: Video,
-    movies: Mapping[View, Path],
+    files: Mapping[View, Path],
     *,
     config: VideoConfig,
-    tally: VideoTally,
+    report: VideoReport,
     look: OverlayStyle | None = None,
     each: Callable[[SegmentedFrame], Any] | None = None,
-    watch: Callable[[SegmentedFrame], bool] | None = None,
+    go_on: Callable[[SegmentedFrame], bool] | None = None,
 ) -> None:
-    """Label a video into a movie for each view; see ``segment_video``.
+    """Segment a video, and write one video file per view; see ``segment_video``.
 
     Args:
         predictor: the model.
         video: of ``open_video``.
-        movies: the file of each view; may be empty.
+        files: the file of each view; may be empty.
         config: that of the video.
-        tally: is kept up to date.
-        look: of overlays and colors.
-        each: called in a thread with each frame, such as to write it as an image.
-        watch: called with each frame after the model; False ends the labeling.
+        report: is updated with every frame.
+        look: style of overlays.
+        each: called in a background thread with each frame, to write it as an image for instance.
+        go_on: called with each frame after inference; False ends the video.
     """
-    for path in movies.values():
+    for path in files.values():
         choose_codec(path, config.codec)
-    look = look or OverlayStyle()
-    tally.flicker = FlickerMeter(motion=config.flicker)
+    report.flicker = FlickerMeter(motion=config.flicker)
     began = time.monotonic()
     interrupted = None
-    with ExitStack() as stack:
-        opened: dict[View, Movie] = {}
+    with _VideoFiles(files, video, predictor.labels, look or OverlayStyle()) as written:
 
-        def write(labeled: SegmentedFrame) -> None:
-            for view, path in movies.items():
-                image = draw(view, labeled, predictor.labels, look)
-                if view not in opened:
-                    form = replace(video.form, aspect=labeled.aspect)
-                    opened[view] = stack.enter_context(writing(path, image.shape[:2], form))
-                opened[view].add(image, labeled.time or Fraction(0))
+        def write(frame: SegmentedFrame) -> None:
+            written.add(frame)
             if each is not None:
-                each(labeled)
-            tally.add(labeled.image, labeled.mask, predictor.labels)
+                each(frame)
+            report.add(frame.image, frame.mask, predictor.labels)
 
         with Background(write) as writer:
             try:
-                for labeled in segment_frames(predictor, video, config=config):
-                    writer.put(labeled)
-                    tally.seconds = time.monotonic() - began
-                    if labeled.latency_ms is not None:
-                        tally.latencies_ms.append(labeled.latency_ms)
-                    video.account(tally)
-                    if watch is not None and not watch(labeled):
+                for frame in segment_frames(predictor, video, config=config):
+                    writer.put(frame)
+                    report.seconds = time.monotonic() - began
+                    if frame.latency_ms is not None:
+                        report.latencies_ms.append(frame.latency_ms)
+                    video.update_report(report)
+                    if go_on is not None and not go_on(frame):
                         break
-            except KeyboardInterrupt as error:  # first the movies get their end
+            except KeyboardInterrupt as error:  # first the files are finished
                 interrupted = error
-        video.account(tally)
-    tally.seconds = time.monotonic() - began
-    tally.files += movies.values()
+        video.update_report(report)
+    report.seconds = time.monotonic() - began
+    report.files += files.values()
     if interrupted is not None:
         raise interrupted
 
 
-def draw(
-    view: View, labeled: SegmentedFrame, labels: ClassTable, look: OverlayStyle | None = None
-) -> NDArray[np.uint8]:
-    """What a movie shows of a frame: uint8 (H, W, 3) RGB; ``side`` has twice the width.
+class _VideoFiles(ExitStack):
+    """One video file per view, opened with the first frame and closed with the context."""
 
-    With ``OverlayStyle.legend`` "below" it is higher by a legend of all shown classes, the same below every frame.
+    def __init__(self, paths: Mapping[View, Path], video: Video, labels: ClassTable, look: OverlayStyle) -> None:
+        super().__init__()
+        self._paths, self._video, self._labels, self._look = paths, video, labels, look
+        self._opened: dict[View, Movie] = {}
+
+    def add(self, frame: SegmentedFrame) -> None:
+        """Draw a frame and write it to each file."""
+        for view, path in self._paths.items():
+            image = draw(view, frame, self._labels, self._look)
+            if view not in self._opened:
+                form = replace(self._video.form, aspect=frame.aspect)
+                self._opened[view] = self.enter_context(writing(path, image.shape[:2], form))
+            self._opened[view].add(image, frame.time or Fraction(0))
+
+
+def draw(view: View, frame: SegmentedFrame, labels: ClassTable, look: OverlayStyle | None = None) -> NDArray[np.uint8]:
+    """Draw a frame as a video shows it: uint8 (H, W, 3) RGB; ``side`` has twice the width.
+
+    With ``OverlayStyle.legend`` "below", a legend of all shown classes is added below, the same for every frame.
     """
     look = look or OverlayStyle()
-    image = visualize.view(view, labeled.image, labeled.mask, labels, look)
+    image = visualize.view(view, frame.image, frame.mask, labels, look)
     return visualize.add_class_names(image, labels, look) if look.legend == "below" else image
 
 
-def steadied(predictor: Predictor, smooth: float) -> Predictor:
-    """The same, with a memory of the frames before, which have this weight; see ``SmoothRuntime``."""
-    if not smooth:
+def with_smoothing(predictor: Predictor, smoothing: float) -> Predictor:
+    """A copy of the predictor with temporal smoothing, for one video; the predictor itself if ``smoothing`` is 0.
+
+    Raises:
+        ModelError: the model outputs class indices only.
+    """
+    if not smoothing:
         return predictor
-    steady = copy(predictor)
-    steady.runtime = SmoothRuntime(predictor.runtime, smooth)
-    return steady
+    smoothed = copy(predictor)
+    smoothed.runtime = SmoothedRuntime(predictor.runtime, smoothing)
+    return smoothed

@@ -1,4 +1,4 @@
-"""What labeling a video has come to."""
+"""Figures of a video that is being segmented: frames, rate, latency, class shares, flicker."""
 
 from __future__ import annotations
 
@@ -11,48 +11,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.labels import ClassTable
+from segnet.media.video.report import SourceReport
 from segnet.metrics.flicker import FlickerMeter
 from segnet.visualization.overlay import class_shares
 
-__all__ = ["VideoTally"]
+__all__ = ["VideoReport"]
 
 _LATENCIES = 10_000
 
 
 @dataclass(kw_only=True)
-class VideoTally:
-    """What labeling a video has come to so far.
+class VideoReport(SourceReport):
+    """Figures of a video so far, updated frame by frame.
 
     Attributes:
-        frames: labeled and written.
-        seconds: since the labeling began.
-        dropped, reconnects: of a live source, see ``LiveSource``.
-        latencies_ms: of a live source, the last ten thousand.
-        shares: summed over the frames, see ``mean_shares``.
-        flicker: how unsteady the masks are.
-        troubles: sentences on what was wrong with the source.
-        files: the movies.
+        frames: number of frames that were segmented and written.
+        seconds: since the start.
+        latencies_ms: of a live source, in milliseconds, the last ten thousand.
+        shares: class shares summed over the frames, float64 (classes,); see ``mean_shares``.
+        flicker: how many pixels change their class from frame to frame.
+        files: the video files that were written.
     """
 
     frames: int = 0
     seconds: float = 0.0
-    dropped: int = 0
-    reconnects: int = 0
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES))
     shares: NDArray[np.float64] | float = 0.0
     flicker: FlickerMeter = field(default_factory=FlickerMeter)
-    troubles: list[str] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
 
     def add(self, image: NDArray[np.uint8], mask: NDArray[np.uint8], labels: ClassTable) -> None:
-        """Count one frame that was written."""
+        """Count one frame that was written: uint8 (H, W, C) and its mask, uint8 (H, W)."""
         self.flicker.add(image, mask)
         self.shares = self.shares + class_shares(mask, labels)
         self.frames += 1
 
     @property
     def rate(self) -> float:
-        """Frames a second, from the first to the last."""
+        """Frames per second, from the first to the last."""
         return self.frames / self.seconds if self.seconds else 0.0
 
     def to_dict(self, labels: ClassTable) -> dict[str, Any]:
@@ -72,10 +68,10 @@ class VideoTally:
         }
 
     def mean_shares(self, labels: ClassTable) -> dict[str, float]:
-        """The mean share of each class among the pixels, by its name."""
+        """Mean share of each class among the pixels, 0 to 1, by its name."""
         shares = np.broadcast_to(self.shares, labels.classes) / max(1, self.frames)
         return {name: float(share) for name, share in zip(labels.names, shares, strict=True)}
 
     def latency_ms(self, percentile: float) -> float | None:
-        """Of a live source: as many per cent of the frames were labeled within this time; else None."""
+        """Percentile of the latency in milliseconds; None without a live source."""
         return float(np.percentile(self.latencies_ms, percentile)) if self.latencies_ms else None

@@ -68,9 +68,7 @@ def label_all(
                             bar.start(total=len(jobs), done=done)
                     else:
                         labeled = _labeled(predictor, job, pixels)
-                        inside = predictor.working_size(*pixels.shape[:2])
-                        write = partial(output.write, inside=inside)
-                        waiting.append(writers.submit(write, job.place, pixels, labeled.prediction))
+                        waiting.append(writers.submit(output.write, job.place, pixels, labeled.prediction))
                         lists.put(labeled)
                         keep = min(_WRITES_AHEAD, int(memory * 1e9 / (_BYTES_PER_PIXEL * pixels.size)))
                 except DataError as error:

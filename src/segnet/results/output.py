@@ -12,7 +12,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.inference.large_images import Kind, predict_large, wants_parts
+from segnet.inference.large_images import Kind, needs_strips, predict_large
 from segnet.inference.prediction import Prediction, SegmentedFrame
 from segnet.inference.predictor import Predictor
 from segnet.labels import ClassTable
@@ -45,19 +45,16 @@ class Output:
         """The same without what is for looking at, of which a video makes movies."""
         return replace(self, kinds=tuple(kind for kind in self.kinds if kind not in VIEWS))
 
-    def write(
-        self, place: Path, image: NDArray[np.uint8], prediction: Prediction, *, inside: tuple[int, int] | None = None
-    ) -> NDArray[np.float64]:
+    def write(self, place: Path, image: NDArray[np.uint8], prediction: Prediction) -> NDArray[np.float64]:
         """Write what was asked for and return the class shares.
 
         Args:
             place: of the image among the others, without suffix.
             image: the image.
             prediction: of it.
-            inside: (height, width) at which it was labeled.
         """
         height, width = prediction.mask.shape
-        look = visualize.with_lines(self.look, (height, width), inside=inside)
+        look = visualize.with_lines(self.look, (height, width), inside=prediction.working_size)
         shares = visualize.class_shares(prediction.mask, self.labels)
         if "mask" in self.kinds:
             write_mask(self._path("mask", place), prediction.mask, look.colored(self.labels))
@@ -81,7 +78,7 @@ class Output:
         if self.whole or set(self.kinds) - set(get_args(Kind)) or find_spec("pyvips") is None:
             return False
         header = read_header(image)
-        return header is not None and readable_in_parts(header) and wants_parts(*header.size, memory=memory)
+        return header is not None and readable_in_parts(header) and needs_strips(*header.size, memory=memory)
 
     def write_in_parts(self, predictor: Predictor, place: Path, image: Path) -> NDArray[np.float64]:
         """Label an image that is too large to be held in memory, write what was asked for, and return the shares."""

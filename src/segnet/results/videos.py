@@ -17,7 +17,7 @@ from segnet.errors import ConfigError, DataError
 from segnet.inference.prediction import Prediction, SegmentedFrame
 from segnet.inference.predictor import Predictor
 from segnet.inference.video import draw, write_video
-from segnet.inference.video_report import VideoTally
+from segnet.inference.video_report import VideoReport
 from segnet.labels import ClassTable
 from segnet.media.images.writing import write_image
 from segnet.media.video.opening import open_video
@@ -128,7 +128,7 @@ def predict_videos(
     """
     failures = []
     for source in sources:
-        tally = VideoTally()
+        tally = VideoReport()
         try:
             _label(predictor, source, output, tally)
         except DataError as error:
@@ -141,7 +141,7 @@ def predict_videos(
     return failures
 
 
-def _label(predictor: Predictor, source: VideoSource, output: VideoOutput, tally: VideoTally) -> None:
+def _label(predictor: Predictor, source: VideoSource, output: VideoOutput, tally: VideoReport) -> None:
     video = open_video(source, output.config, channels=predictor.channels)
     bar = ProgressBar(source.name)
     with ExitStack() as stack:
@@ -160,21 +160,21 @@ def _label(predictor: Predictor, source: VideoSource, output: VideoOutput, tally
             video,
             output.movies(source.name),
             config=output.config,
-            tally=tally,
+            report=tally,
             look=output.look,
             each=partial(output.write_frame, predictor.labels),
-            watch=watch,
+            go_on=watch,
         )
 
 
-def _pace(tally: VideoTally) -> str:
+def _pace(tally: VideoReport) -> str:
     pace = f"{tally.rate:.1f} frames/s"
     if not tally.latencies_ms:
         return pace
     return f"{pace}, latency {tally.latencies_ms[-1]:.0f} ms, {tally.dropped} dropped"
 
 
-def _report(source: VideoSource, output: VideoOutput, tally: VideoTally, labels: ClassTable) -> None:
+def _report(source: VideoSource, output: VideoOutput, tally: VideoReport, labels: ClassTable) -> None:
     print_shares(tally.mean_shares(labels))
     print(f"{source.name}: {tally.frames} frames, {tally.rate:.2f} frames/s -> {output.out}")
     if (changed := tally.flicker.share) is not None:

@@ -1,1 +1,1 @@
-"""What labels an image batch: one protocol, and one file for each library that runs a model."""
+"""Runtimes: one interface, and one module for each library that runs a model."""

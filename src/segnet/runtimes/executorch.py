@@ -1,4 +1,4 @@
-"""ExecuTorch's files (.pte)."""
+"""ExecuTorch programs (.pte)."""
 
 from __future__ import annotations
 
@@ -10,56 +10,56 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import MissingPackageError, ModelError
+from segnet.runtimes.base import FileRuntime, Image
 from segnet.runtimes.model_info import KEY, ModelInfo
-from segnet.runtimes.protocol import FileRuntime, Image
-from segnet.runtimes.silence import quiet
+from segnet.runtimes.output_suppression import suppress_output
 
 __all__ = ["ExecuTorchRuntime"]
 
 
 class ExecuTorchRuntime(FileRuntime):
-    """A program of ExecuTorch, on the processor.
+    """An ExecuTorch program on the CPU.
 
     Args:
-        path: a .pte file that ``segnet export`` wrote.
+        path: a .pte file written by ``segnet export``.
 
     Raises:
         MissingPackageError: ExecuTorch is not installed.
-        ModelError: the file is damaged or says nothing of itself.
+        ModelError: the file is damaged or has no metadata.
     """
 
     def __init__(self, path: Path) -> None:
         try:
-            with quiet():
+            with suppress_output():
                 from executorch.runtime import Runtime
         except ImportError as error:
             raise MissingPackageError("executorch", "executorch") from error
         try:
-            with quiet():  # it reads the processor's files and tells of each
+            with suppress_output():  # it prints a line for each system file it reads
                 program = Runtime.get().load_program(path.read_bytes())
-                text = _description(program)
+                text = _read_metadata(program)
                 method = program.load_method("forward") if "forward" in program.method_names else None
         except RuntimeError as error:
             raise ModelError(
-                f"{path}: ExecuTorch cannot use it ({error}); it may be cut off or of another kind"
+                f"{path}: ExecuTorch cannot use it ({error}); it may be truncated or of another format"
             ) from error
         super().__init__(path, ModelInfo.from_json(text, path), backend=f"ExecuTorch {version('executorch')}")
         if method is None:
-            raise ModelError(f"{path}: holds no network; export the model anew")
-        self._program = program  # the method lives in it
+            raise ModelError(f"{path}: contains no network; export the model again")
+        self._program = program  # the method refers to it
         self._method = method
 
-    def run(self, image: Image) -> list[NDArray[Any]]:
-        """The file's one output."""
+    def forward(self, batch: Image) -> list[NDArray[Any]]:
+        """The file's only output."""
         import torch
 
-        result = self._method.execute([torch.from_numpy(np.ascontiguousarray(image))])[0]
-        # The output's memory is the program's, written over by the next image.
+        result = self._method.execute([torch.from_numpy(np.ascontiguousarray(batch))])[0]
+        # The program owns the output's memory and overwrites it at the next call.
         return [result.numpy().copy()]
 
 
-def _description(program: Any) -> str | None:
-    """What the method ``segnet`` returns, as text."""
+def _read_metadata(program: Any) -> str | None:
+    """The text that the method ``segnet`` returns; None without that method."""
     if KEY not in program.method_names:
         return None
     text: bytes = program.load_method(KEY).execute([])[0].numpy().tobytes()

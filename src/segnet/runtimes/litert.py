@@ -1,4 +1,4 @@
-"""LiteRT's files (.tflite); no torch needed."""
+"""LiteRT models (.tflite), without PyTorch."""
 
 from __future__ import annotations
 
@@ -11,57 +11,57 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import MissingPackageError, ModelError
+from segnet.runtimes.base import FileRuntime, Image
 from segnet.runtimes.model_info import KEY, ModelInfo
-from segnet.runtimes.protocol import FileRuntime, Image
-from segnet.runtimes.silence import quiet
+from segnet.runtimes.output_suppression import suppress_output
 
 __all__ = ["LiteRtRuntime"]
 
 
 class LiteRtRuntime(FileRuntime):
-    """An interpreter of LiteRT, on the processor.
+    """A LiteRT interpreter on the CPU.
 
     Args:
-        path: a .tflite file that ``segnet export`` wrote.
-        threads: 0: as many as LiteRT takes.
+        path: a .tflite file written by ``segnet export``.
+        threads: number of compute threads; 0: LiteRT's default.
 
     Raises:
         MissingPackageError: LiteRT is not installed.
-        ModelError: the file is damaged or says nothing of itself.
+        ModelError: the file is damaged or has no metadata.
     """
 
     def __init__(self, path: Path, *, threads: int = 0) -> None:
         try:
-            with quiet():
+            with suppress_output():
                 from ai_edge_litert.interpreter import Interpreter
         except ImportError as error:
             raise MissingPackageError("ai_edge_litert", "litert") from error
         backend = f"LiteRT {version('ai-edge-litert')}"
-        super().__init__(path, ModelInfo.from_json(_description(path), path), backend=backend)
+        super().__init__(path, ModelInfo.from_json(_read_metadata(path), path), backend=backend)
         try:
-            with quiet():
+            with suppress_output():
                 self._interpreter = Interpreter(model_content=path.read_bytes(), num_threads=threads or None)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
-            raise ModelError(f"{path}: LiteRT cannot use it ({reason}); export the model anew") from error
+            raise ModelError(f"{path}: LiteRT cannot use it ({reason}); export the model again") from error
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]
 
-    def run(self, image: Image) -> list[NDArray[Any]]:
-        """The file's one output."""
-        self._interpreter.set_tensor(self._input, np.ascontiguousarray(image))
+    def forward(self, batch: Image) -> list[NDArray[Any]]:
+        """The file's only output."""
+        self._interpreter.set_tensor(self._input, np.ascontiguousarray(batch))
         self._interpreter.invoke()
         result: NDArray[Any] = self._interpreter.get_tensor(self._output)
         return [result]
 
 
-def _description(path: Path) -> str | None:
-    """The file ``segnet.json`` of the archive that stands behind the network in the same file."""
+def _read_metadata(path: Path) -> str | None:
+    """``segnet.json`` of the zip archive that is appended to the network in the same file; None without it."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.read(f"{KEY}.json").decode() if f"{KEY}.json" in archive.namelist() else None
     except (zipfile.BadZipFile, UnicodeDecodeError) as error:
         raise ModelError(
-            f"{path}: does not say which classes it knows ({error}); it may be cut off or of another kind"
+            f"{path}: has no readable metadata ({error}); it may be truncated or of another format"
         ) from error

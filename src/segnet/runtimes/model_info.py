@@ -1,6 +1,6 @@
-"""What an exported model file says of itself, in JSON under the key ``segnet``: enough to label images with it.
+"""Metadata of an exported model file, as JSON under the key ``segnet``: all that inference needs.
 
-Read without torch. A checkpoint (``.safetensors``) says more; see ``checkpoint``.
+Reading it needs no PyTorch. A checkpoint (``.safetensors``) holds more; see ``segnet.models.checkpoint``.
 """
 
 from __future__ import annotations
@@ -14,33 +14,34 @@ from typing import Any, Literal, get_args
 from segnet.errors import ConfigError, ModelError
 from segnet.labels import ClassTable
 
-__all__ = ["KEY", "ModelInfo", "Output"]
+__all__ = ["KEY", "ModelInfo", "OutputKind"]
 
 KEY = "segnet"
 _VERSION = 1
-_LONGEST = 1024  # where the file does not tell
+_DEFAULT_MAX_SIZE = 1024  # if the size of the training images is unknown
 
-Output = Literal["logits", "probabilities", "mask"]
+OutputKind = Literal["logits", "probabilities", "mask"]
+"""Kind of a model's first output: logits, probabilities, or only the class index of each pixel."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    """What one has to know of a model to label images with it.
+    """Description of a model: all that inference needs to know.
 
     Attributes:
-        name: what the network is called.
+        name: of the network.
         labels: the class table.
-        channels: of the image: 3 for RGB, 1 for gray; always float32 (N, channels, H, W) in [0, 1].
-        output: what the file gives: ``logits`` or ``probabilities``, float32 (N, classes, H, W), or ``mask``, uint8
-            (N, H, W).
-        size: (H, W) that the file takes; None if it takes any.
-        batch: how many images at once; None if it takes any number.
-        precision: what it computes in: float32, bf16 or int8; with float16 the filters are kept so, and float32 is
-            computed in.
-        samples: how many the file draws of each image with dropout on; its second output is then ``uncertainty``,
-            float32 (N, H, W). None: dropout is off.
-        provenance: how it came to be.
-        scores: what the model scored; empty if never measured.
+        channels: of the input, float32 (N, channels, H, W) in [0, 1]: 3 for RGB, 1 for gray.
+        output: kind of the first output: ``logits`` or ``probabilities``, float32 (N, classes, H, W), or ``mask``,
+            uint8 (N, H, W).
+        size: fixed input size (H, W); None: any size.
+        batch: fixed batch size; None: any number of images.
+        precision: of the computation: float32, bf16 or int8; float16 stores the filters in float16 and computes in
+            float32.
+        samples: number of Monte-Carlo dropout samples per image; the second output is then ``uncertainty``, float32
+            (N, H, W). None: dropout is off.
+        provenance: data, settings and versions that the model was trained with.
+        scores: of the model on its validation data; empty if never measured.
         reference: predictions of the file on the packaged reference images, at its export; see
             ``runtimes.verification``. Empty if none are kept.
     """
@@ -48,7 +49,7 @@ class ModelInfo:
     name: str
     labels: ClassTable
     channels: int = 3
-    output: Output = "logits"
+    output: OutputKind = "logits"
     size: tuple[int, int] | None = None
     batch: int | None = None
     precision: str = "float32"
@@ -58,47 +59,51 @@ class ModelInfo:
     reference: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def longest(self) -> int:
-        """Longer side of the images that it learned from, in pixels; 1024 if it does not say that."""
-        found = self.provenance.get("longest")
-        return found if isinstance(found, int) and found > 0 else _LONGEST
+    def max_size(self) -> int:
+        """Longest side of the training images, in pixels; 1024 if unknown."""
+        size = self.provenance.get("longest")
+        return size if isinstance(size, int) and size > 0 else _DEFAULT_MAX_SIZE
 
     def to_json(self) -> str:
-        """The text that goes into the file."""
+        """The JSON text that is stored in the file."""
         table = {"version": _VERSION, **vars(self), "labels": self.labels.to_dict()}
         return json.dumps(table)
 
     @classmethod
     def from_json(cls, text: str | None, path: Path) -> ModelInfo:
-        """What ``to_json`` wrote.
+        """Read what ``to_json`` wrote.
+
+        Args:
+            text: the JSON text; None or empty if the file has none.
+            path: of the file, for error messages.
 
         Raises:
-            ModelError: there is nothing, or it is damaged or of another version; ``path`` is named.
+            ModelError: the text is missing, damaged or of another version.
         """
         if not text:
-            raise ModelError(f"{path}: does not say which classes it knows; give a file that 'segnet export' wrote")
+            raise ModelError(f"{path}: has no segnet metadata; give a file written by 'segnet export'")
         try:
             table = json.loads(text)
             if table.pop("version") != _VERSION:
-                raise ModelError(f"{path}: was written by another version of segnet; export the model anew")
+                raise ModelError(f"{path}: was written by another version of segnet; export the model again")
             labels = ClassTable.from_dict(table.pop("labels"))
             size = table.pop("size")
             info = cls(labels=labels, size=None if size is None else (size[0], size[1]), **table)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError, ConfigError) as error:
             if isinstance(error, ModelError):
                 raise
-            raise ModelError(f"{path}: what the file says of itself is damaged ({error}); export it anew") from error
-        if not info.is_possible():
-            raise ModelError(f"{path}: what the file says of itself cannot be used; export the model anew")
+            raise ModelError(f"{path}: its segnet metadata is damaged ({error}); export the model again") from error
+        if not info.is_valid():
+            raise ModelError(f"{path}: its segnet metadata has impossible values; export the model again")
         return info
 
-    def is_possible(self) -> bool:
-        """Whether each value is of its type and in its range."""
+    def is_valid(self) -> bool:
+        """Whether each value has its type and lies in its range."""
         counts = [number for number in (self.batch, self.samples) if number is not None]
         numbers = [self.channels, *counts, *(self.size or ())]
         return (
             all(type(number) is int and number >= 1 for number in numbers)
             and all(isinstance(text, str) for text in (self.name, self.precision))
-            and self.output in get_args(Output)
+            and self.output in get_args(OutputKind)
             and all(isinstance(table, dict) for table in (self.provenance, self.scores, self.reference))
         )

@@ -1,4 +1,4 @@
-"""ONNX files in ONNX Runtime; no torch needed."""
+"""ONNX files in ONNX Runtime, without PyTorch."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import ConfigError, MissingPackageError, ModelError
+from segnet.runtimes.base import FileRuntime, Image
 from segnet.runtimes.model_info import KEY, ModelInfo
-from segnet.runtimes.protocol import FileRuntime, Image
 
-__all__ = ["OnnxRuntime", "session"]
+__all__ = ["OnnxRuntime", "open_session"]
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "mps": "CoreMLExecutionProvider"}
 
 
 class OnnxRuntime(FileRuntime):
-    """A session of ONNX Runtime.
+    """An ONNX file in ONNX Runtime.
 
     Args:
-        path: an .onnx file that ``segnet export`` wrote.
+        path: an .onnx file written by ``segnet export``.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        threads: 0: as many as ONNX Runtime takes.
+        threads: number of compute threads; 0: ONNX Runtime's default.
 
     Raises:
         MissingPackageError: ONNX Runtime is not installed.
-        ModelError: the file is damaged or says nothing of itself.
+        ModelError: the file is damaged or has no metadata.
         ConfigError: this build of ONNX Runtime has no such device.
     """
 
@@ -37,18 +37,18 @@ class OnnxRuntime(FileRuntime):
         wanted = _PROVIDERS.get("cpu" if device == "auto" else device.partition(":")[0], "")
         if wanted not in available:
             raise ConfigError(
-                f"device {device!r} cannot be used by this ONNX Runtime, which has {', '.join(available)}; "
+                f"device {device!r} is not available in this ONNX Runtime, which has {', '.join(available)}; "
                 "choose cpu, or install a build for your device"
             )
         providers = list(dict.fromkeys([wanted, "CPUExecutionProvider"]))
         if device == "auto" and "CUDAExecutionProvider" in available:
             providers.insert(0, "CUDAExecutionProvider")
         try:
-            self._session = session(path.read_bytes(), threads=threads, providers=providers)
-        except Exception as error:  # ONNX Runtime raises classes of its own, without a common one
+            self._session = open_session(path.read_bytes(), threads=threads, providers=providers)
+        except Exception as error:  # the exceptions of ONNX Runtime have no common base class
             reason = str(error).partition("\n")[0]
             raise ModelError(
-                f"{path}: ONNX Runtime cannot use it ({reason}); it may be cut off or of another kind"
+                f"{path}: ONNX Runtime cannot use it ({reason}); it may be truncated or of another format"
             ) from error
         text = self._session.get_modelmeta().custom_metadata_map.get(KEY)
         device_used = self._session.get_providers()[0].removesuffix("ExecutionProvider")
@@ -56,19 +56,19 @@ class OnnxRuntime(FileRuntime):
         super().__init__(path, ModelInfo.from_json(text, path), backend=backend)
         self._input = self._session.get_inputs()[0].name
 
-    def run(self, image: Image) -> list[NDArray[Any]]:
+    def forward(self, batch: Image) -> list[NDArray[Any]]:
         """All outputs of the file."""
-        result: list[NDArray[Any]] = self._session.run(None, {self._input: np.ascontiguousarray(image)})
+        result: list[NDArray[Any]] = self._session.run(None, {self._input: np.ascontiguousarray(batch)})
         return result
 
 
-def session(data: bytes, *, threads: int = 0, providers: Sequence[str] = ("CPUExecutionProvider",)) -> Any:
-    """A session of ONNX Runtime, on the processor unless other providers are named.
+def open_session(data: bytes, *, threads: int = 0, providers: Sequence[str] = ("CPUExecutionProvider",)) -> Any:
+    """Open an inference session of ONNX Runtime, on the CPU by default.
 
     Args:
-        data: a file's content.
-        threads: 0: as many as ONNX Runtime takes.
-        providers: by ONNX Runtime's names, the first that can is taken.
+        data: content of an .onnx file.
+        threads: number of compute threads; 0: ONNX Runtime's default.
+        providers: execution providers of ONNX Runtime, in order of preference.
 
     Raises:
         MissingPackageError: ONNX Runtime is not installed.

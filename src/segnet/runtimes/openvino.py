@@ -1,4 +1,4 @@
-"""OpenVINO's files (.xml with .bin beside it); no torch needed."""
+"""OpenVINO models (.xml with .bin beside it), without PyTorch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import ConfigError, MissingPackageError, ModelError
+from segnet.runtimes.base import FileRuntime, Image
 from segnet.runtimes.model_info import KEY, ModelInfo
-from segnet.runtimes.protocol import FileRuntime, Image
 
 __all__ = ["OpenVinoRuntime"]
 
@@ -19,18 +19,18 @@ _PRECISIONS = {"float32": "f32", "bf16": "bf16"}
 
 
 class OpenVinoRuntime(FileRuntime):
-    """A compiled model of OpenVINO.
+    """An OpenVINO model, compiled for a device.
 
     Args:
-        path: an .xml file that ``segnet export`` wrote, its .bin beside it.
-        device: ``auto`` and ``cpu`` are the processor; otherwise OpenVINO's names, such as GPU or NPU.
-        precision: ``float32``, ``bf16``, or ``auto``, which leaves it to OpenVINO.
-        threads: 0: as many as OpenVINO takes.
+        path: an .xml file written by ``segnet export``, its .bin beside it.
+        device: ``auto`` and ``cpu`` are the CPU; otherwise a device name of OpenVINO, such as GPU or NPU.
+        precision: ``float32``, ``bf16``, or ``auto``: OpenVINO's choice.
+        threads: number of compute threads; 0: OpenVINO's default.
 
     Raises:
         MissingPackageError: OpenVINO is not installed.
-        ModelError: the files are damaged or say nothing of themselves.
-        ConfigError: no such device or precision here.
+        ModelError: the files are damaged or have no metadata.
+        ConfigError: the device or precision is not available.
     """
 
     def __init__(self, path: Path, *, device: str = "auto", precision: str = "float32", threads: int = 0) -> None:
@@ -53,17 +53,17 @@ class OpenVinoRuntime(FileRuntime):
         except RuntimeError as error:
             reason = str(error).strip().rpartition("\n")[2]
             raise ModelError(
-                f"{path}: OpenVINO cannot use it ({reason}); its .bin must lie beside it, whole"
+                f"{path}: OpenVINO cannot use it ({reason}); its complete .bin must lie beside it"
             ) from error
         text = str(model.get_rt_info([KEY]).value) if model.has_rt_info([KEY]) else None
         backend = f"OpenVINO {_version()} ({wanted}, {precision})"
         super().__init__(path, ModelInfo.from_json(text, path), backend=backend)
         self._request = compiled.create_infer_request()
 
-    def run(self, image: Image) -> list[NDArray[Any]]:
+    def forward(self, batch: Image) -> list[NDArray[Any]]:
         """All outputs of the file."""
-        self._request.infer([np.ascontiguousarray(image)])
-        # The request's buffers are written over by the next image.
+        self._request.infer([np.ascontiguousarray(batch)])
+        # The request overwrites its buffers at the next call.
         return [tensor.data.copy() for tensor in self._request.output_tensors]
 
 
@@ -75,15 +75,15 @@ def _version() -> str:
 
 @cache
 def _core() -> Any:
-    """OpenVINO itself, kept until the program ends.
+    """The OpenVINO core, kept until the program ends.
 
-    While it lives it lends the thread that made it a stack for signals. Closed with the last file, maybe in another
-    thread, it would take that away, and the next signal would kill the program.
+    The core installs a signal stack in the thread that creates it. If it were destroyed with the last model, perhaps
+    in another thread, the stack would be freed and the next signal would kill the program.
     """
     try:
         import openvino
     except ImportError as error:
         raise MissingPackageError("openvino", "openvino") from error
     core = openvino.Core()
-    core.set_property({"ENABLE_MMAP": False})  # a mapped file that is cut off meanwhile kills the process
+    core.set_property({"ENABLE_MMAP": False})  # a memory-mapped file that is truncated meanwhile kills the process
     return core

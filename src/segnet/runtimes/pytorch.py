@@ -1,4 +1,4 @@
-"""Models in PyTorch: networks, and programs that ``torch.export`` or AOTInductor made of them."""
+"""Models in PyTorch: networks, and programs exported by ``torch.export`` or AOTInductor."""
 
 from __future__ import annotations
 
@@ -11,42 +11,41 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from segnet.errors import ConfigError, ModelError
-from segnet.inference.prediction import argmax
 from segnet.labels import ClassTable
-from segnet.metrics.uncertainty import MEASURES, Measure, choose_measure
+from segnet.metrics.uncertainty import MEASURES, Measure
 from segnet.models import checkpoint
 from segnet.models.mc_dropout import Sampler
 from segnet.models.segnet import SegNet
+from segnet.runtimes.base import FileRuntime, Image, Output, Runtime, argmax
 from segnet.runtimes.model_info import KEY, ModelInfo
-from segnet.runtimes.moments import Moments
-from segnet.runtimes.protocol import Estimate, FileRuntime, Image, Runtime
-from segnet.runtimes.silence import quiet
+from segnet.runtimes.output_suppression import suppress_output
+from segnet.runtimes.running_moments import RunningMoments
 from segnet.system.devices import pick_device, pick_precision
 
-__all__ = ["ProgramRuntime", "TorchRuntime", "load_checkpoint"]
+__all__ = ["ModuleRuntime", "ProgramRuntime", "TorchRuntime", "load_checkpoint"]
 
 
 class TorchRuntime(Runtime):
-    """A network in PyTorch, made ready to run: batch norm folded into the convolutions, channels last.
+    """A network in PyTorch, prepared for inference: batch norm folded into the convolutions, channels last.
 
     Args:
-        model: the network; it stays as it is.
-        labels: its class table; made up if it is not given.
+        model: the network; it is copied, not changed.
+        labels: its class table; None: numbered classes.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``mps``.
-        precision: ``float32``; ``bf16``, faster where the processor has bfloat16 arithmetic and a little less exact; or
-            ``auto``, whichever is faster here.
-        compiled: whether ``torch.compile`` makes it faster; the first image of each size then takes long.
-        samples: how many to draw of each image with dropout; masks and probabilities are then those of their mean.
-            0: dropout is off.
-        seed: decides what is dropped, the same in every image of a size.
-        provenance: how the network came to be.
+        precision: ``float32``; ``bf16``, faster on processors with bfloat16 arithmetic and slightly less exact; or
+            ``auto``, whichever is faster on this hardware.
+        compiled: whether to use ``torch.compile``; the first image of each size then takes long.
+        samples: number of Monte-Carlo dropout samples per image, whose mean gives mask and probabilities; 0: dropout
+            is off.
+        seed: random seed of Monte-Carlo dropout; images of one size share their dropout masks.
+        provenance: data, settings and versions that the network was trained with.
 
     Raises:
-        ConfigError: no such device or precision, a single or negative number of samples, or samples of a network
-            without dropout.
+        ConfigError: the device or precision does not exist, the number of samples is 1 or negative, or the network has
+            no dropout to draw samples with.
     """
 
     def __init__(
@@ -86,7 +85,7 @@ class TorchRuntime(Runtime):
 
     @property
     def measures(self) -> tuple[Measure, ...]:
-        """All of them where samples are drawn, else the entropy."""
+        """All measures if samples are drawn, else only the entropy."""
         return MEASURES if self._sampler else ("entropy",)
 
     @torch.inference_mode()
@@ -98,39 +97,25 @@ class TorchRuntime(Runtime):
         return logits.float()
 
     @torch.inference_mode()
-    def mask(self, image: Image) -> NDArray[np.uint8]:
-        """Class of each pixel, (N, H, W)."""
+    def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
+        """See ``Runtime.run``; mask, probabilities and uncertainty come from the same samples."""
+        self.require(probabilities=probabilities, measure=measure)
         if self._sampler is not None:
-            return argmax(self.probabilities(image))
-        return _numpy(self.logits(torch.from_numpy(image)).argmax(dim=1).to(torch.uint8))
+            return self._run_samples(self._sampler, batch, measure)
+        return _output(self.logits(torch.from_numpy(batch)), probabilities=probabilities, measure=measure)
 
-    @torch.inference_mode()
-    def probabilities(self, image: Image) -> NDArray[np.float32]:
-        """Probability of each class, (N, classes, H, W); of samples their mean."""
-        if self._sampler is not None:
-            return np.stack([_numpy(drawn.mean) for drawn in self._moments(self._sampler, image, None)])
-        return _numpy(self.logits(torch.from_numpy(image)).softmax(dim=1))
+    def _run_samples(self, sampler: Sampler, batch: Image, measure: Measure | None) -> Output:
+        moments = list(self._moments(sampler, batch, measure))
+        probabilities = np.stack([_numpy(image.mean) for image in moments])
+        uncertainty = None if measure is None else np.stack([_numpy(image.uncertainty) for image in moments])
+        return Output(argmax(probabilities), probabilities, uncertainty)
 
-    @torch.inference_mode()
-    def estimate(self, image: Image, measure: Measure | None = None) -> Estimate:
-        """Mask, probabilities and uncertainty, all from the same samples.
-
-        Raises:
-            ConfigError: the measure is none of ``measures``.
-        """
-        if self._sampler is None:
-            return super().estimate(image, measure)
-        measure = choose_measure(measure, self.measures, model=self.info.name)
-        drawn = list(self._moments(self._sampler, image, measure))
-        probabilities = np.stack([_numpy(each.mean) for each in drawn])
-        return Estimate(argmax(probabilities), probabilities, np.stack([_numpy(each.uncertainty) for each in drawn]))
-
-    def _moments(self, sampler: Sampler, image: Image, measure: Measure | None) -> Iterator[Moments]:
-        """Of each image's samples."""
-        for number in range(len(image)):
-            single, moments = self._ready(torch.from_numpy(image[number : number + 1])), Moments(measure)
+    def _moments(self, sampler: Sampler, batch: Image, measure: Measure | None) -> Iterator[RunningMoments]:
+        """Moments of the samples of each image."""
+        for number in range(len(batch)):
+            image, moments = self._ready(torch.from_numpy(batch[number : number + 1])), RunningMoments(measure)
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                for logits in sampler.logits(single, self.info.samples or 0):
+                for logits in sampler.logits(image, self.info.samples or 0):
                     moments.add(logits.float().softmax(dim=1))
             yield moments
 
@@ -138,56 +123,79 @@ class TorchRuntime(Runtime):
         return image.to(self.device, memory_format=torch.channels_last, non_blocking=True)
 
 
-class ProgramRuntime(FileRuntime):
-    """A program that ``torch.export`` or AOTInductor made of a network, on the CPU.
-
-    Open only files that you trust: the compiled ones are machine code, and PyTorch unpickles parts of the others.
+class ModuleRuntime(Runtime):
+    """Any network in PyTorch as it is, for scoring during training; ``TorchRuntime`` is faster.
 
     Args:
-        path: a .pt2 file that ``segnet export`` wrote.
+        model: float32 (N, C, H, W) in [0, 1] to logits (N, classes, H, W), on the device and in evaluation mode.
+        labels: its class table.
+        channels: of the input.
+        device: where the model is.
+    """
+
+    def __init__(self, model: nn.Module, labels: ClassTable, *, channels: int, device: torch.device) -> None:
+        self.info = ModelInfo(name=type(model).__name__, labels=labels, channels=channels)
+        self._model = model
+        self._device = device
+
+    @torch.inference_mode()
+    def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
+        """See ``Runtime.run``."""
+        self.require(probabilities=probabilities, measure=measure)
+        logits: Tensor = self._model(torch.from_numpy(batch).to(self._device, memory_format=torch.channels_last))
+        return _output(logits.float(), probabilities=probabilities, measure=measure)
+
+
+class ProgramRuntime(FileRuntime):
+    """A program exported by ``torch.export`` or AOTInductor, on the CPU.
+
+    Open only trusted files: compiled programs are machine code, and PyTorch unpickles parts of the others.
+
+    Args:
+        path: a .pt2 file written by ``segnet export``.
         device: ``auto`` or ``cpu``.
 
     Raises:
-        ModelError: the file is damaged or says nothing of itself.
-        ConfigError: another device.
+        ModelError: the file is damaged or has no metadata.
+        ConfigError: another device is requested.
     """
 
     def __init__(self, path: Path, *, device: str = "auto") -> None:
         if device not in {"auto", "cpu"}:
             raise ConfigError(f"{path}: was exported for the cpu, not for {device!r}; choose --device cpu")
-        names, text = _archive(path)
+        names, text = _read_archive(path)
         super().__init__(path, ModelInfo.from_json(text, path), backend=f"PyTorch {torch.__version__}")
         compiled = any("/data/aotinductor/" in name for name in names)
         try:
-            with quiet():
+            with suppress_output():
                 self._program = _load_compiled(path) if compiled else torch.export.load(path).module()
-        except Exception as error:  # the loaders raise whatever their parts do, from KeyError to AssertionError
+        except Exception as error:  # the loaders raise anything, from KeyError to AssertionError
             reason = str(error).strip().partition("\n")[0]
             raise ModelError(
-                f"{path}: PyTorch {torch.__version__} cannot use it ({reason}); export it anew, on this machine"
+                f"{path}: PyTorch {torch.__version__} cannot use it ({reason}); export it again, on this computer"
             ) from error
 
     @torch.inference_mode()
-    def run(self, image: Image) -> list[NDArray[Any]]:
+    def forward(self, batch: Image) -> list[NDArray[Any]]:
         """All outputs of the file."""
-        given = self._program(torch.from_numpy(image))
-        return [_numpy(tensor) for tensor in (given if isinstance(given, tuple | list) else [given])]
+        outputs = self._program(torch.from_numpy(batch))
+        return [_numpy(tensor) for tensor in (outputs if isinstance(outputs, tuple | list) else [outputs])]
 
 
-def _archive(path: Path) -> tuple[list[str], str | None]:
-    """The names in a .pt2 file, and what it says of itself; every byte is checked, and nothing of it is run."""
+def _read_archive(path: Path) -> tuple[list[str], str | None]:
+    """The file names in a .pt2 archive and its metadata; every byte is checked, and no code is run."""
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
             names = archive.namelist()
-            told = [name for name in names if name.endswith(f"/extra/{KEY}")]
-            text = archive.read(told[0]).decode() if told and broken is None else None
+            metadata = [name for name in names if name.endswith(f"/extra/{KEY}")]
+            text = archive.read(metadata[0]).decode() if metadata and broken is None else None
     except (zipfile.BadZipFile, OSError, UnicodeDecodeError, EOFError, NotImplementedError, zlib.error) as error:
         raise ModelError(
-            f"{path}: is no program of PyTorch's ({error}); it may be cut off or of another kind"
+            f"{path}: is not a PyTorch program ({error}); it may be truncated or of another format"
         ) from error
     if broken is not None:
-        raise ModelError(f"{path}: is damaged ({broken}); export the model anew")
+        raise ModelError(f"{path}: is damaged ({broken}); export the model again")
     return names, text
 
 
@@ -208,30 +216,37 @@ def load_checkpoint(
     samples: int = 0,
     seed: int = 0,
 ) -> TorchRuntime:
-    """A ``.safetensors`` model file, or a bundled model by its name.
+    """Open a ``.safetensors`` model file, or a bundled model by its name.
 
     Args:
         source: path or name.
         device, precision, compiled, samples, seed: see ``TorchRuntime``.
-        threads: for all of PyTorch in this process; 0 leaves them.
+        threads: number of compute threads of PyTorch in this process; 0 keeps the current number.
 
     Raises:
-        ModelError: no such model, or the file cannot be used.
-        ConfigError: no such device or precision, or samples of a network without dropout.
+        ModelError: the model does not exist, or the file cannot be used.
+        ConfigError: the device or precision does not exist, or the network has no dropout to draw samples with.
     """
     if threads:
         torch.set_num_threads(threads)
-    kept = checkpoint.load(source)
+    loaded = checkpoint.load(source)
     return TorchRuntime(
-        kept.model,
-        kept.labels,
+        loaded.model,
+        loaded.labels,
         device=device,
         precision=precision,
         compiled=compiled,
         samples=samples,
         seed=seed,
-        provenance=kept.provenance,
+        provenance=loaded.provenance,
     )
+
+
+def _output(logits: Tensor, *, probabilities: bool, measure: Measure | None) -> Output:
+    """The output of a network without samples."""
+    if not probabilities and measure is None:
+        return Output(_numpy(logits.argmax(dim=1).to(torch.uint8)))
+    return Output.from_probabilities(_numpy(logits.softmax(dim=1)), measure)
 
 
 def _numpy(tensor: Tensor) -> NDArray[Any]:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from segnet.errors import ModelError, OutputError
 from segnet.media.images.reading import read_image
-from segnet.runtimes.protocol import FileRuntime, Image, Runtime
+from segnet.runtimes.base import FileRuntime, Image, Runtime
 from segnet.system.files import cache_dir, write_json
 from segnet.system.hardware import processor, processor_fingerprint
 
@@ -186,7 +186,7 @@ def _digest(array: NDArray[np.uint8]) -> str:
 def _reference_masks(runtime: FileRuntime) -> NDArray[np.uint8]:
     """Classes of the reference images, (images, H, W); of large masks every n-th row and column."""
     info = runtime.info
-    masks = np.concatenate([runtime.mask(image) for image in reference_images(info.size, info.channels)])
+    masks = np.concatenate([runtime.run(image).mask for image in reference_images(info.size, info.channels)])
     step = isqrt((masks[0].size - 1) // _KEPT_PIXELS) + 1
     return np.ascontiguousarray(masks[:, ::step, ::step])
 

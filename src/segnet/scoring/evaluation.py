@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from segnet.data.dataset import SegmentationDataset
 from segnet.inference.evaluation import evaluate
 from segnet.inference.predictor import Predictor
-from segnet.inference.predictor_runtime import PredictorRuntime
 from segnet.metrics.boundary.counts import BoundaryConfig
 from segnet.metrics.boundary.scores import BoundaryMeter, BoundaryScores
 from segnet.metrics.calibration.scores import CalibrationMeter, CalibrationScores
@@ -78,20 +80,22 @@ def evaluate_predictor(
     """
     outlines = None if boundary is None else BoundaryMeter(dataset.labels, boundary)
     confidences = CalibrationMeter(predictor.measure) if calibration and predictor.measure else None
-    runtime = PredictorRuntime(predictor)
-    scores = evaluate(
-        runtime,
-        dataset,
-        workers=1,
-        progress=progress,
-        observe=None if outlines is None else outlines.add,
-        calibration=confidences,
-    )
+    resized = tiled = 0
+
+    def observe(name: str, predicted: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
+        nonlocal resized, tiled
+        working_size = predictor.working_size(*truth.shape)
+        resized += working_size != truth.shape
+        tiled += predictor.needs_tiles(*working_size)
+        if outlines is not None:
+            outlines.add(name, predicted, truth)
+
+    scores = evaluate(predictor, dataset, workers=1, progress=progress, observe=observe, calibration=confidences)
     return DatasetScores(
         images=len(dataset),
         scores=scores,
         boundary=None if outlines is None else outlines.scores,
         calibration=None if confidences is None else confidences.scores,
-        resized=runtime.resized,
-        tiled=runtime.tiled,
+        resized=resized,
+        tiled=tiled,
     )

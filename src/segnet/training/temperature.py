@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from segnet.data.dataset import SegmentationDataset, worker_error
 from segnet.errors import ConfigError, DataError, ModelError, SegNetError
+from segnet.inference.resizing import ResizePolicy
 from segnet.labels import IGNORE_INDEX
 from segnet.metrics.calibration.counts import SMALLEST
 from segnet.models import checkpoint
@@ -64,7 +65,7 @@ def fit_temperature(
     *,
     samples: int = 0,
     seed: int = 0,
-    longest: int | None = None,
+    max_size: int | None = None,
     device: str | torch.device = "auto",
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -77,18 +78,17 @@ def fit_temperature(
         samples: Monte-Carlo dropout samples per image. The logits of each sample are divided, and their probabilities
             averaged. 0 turns dropout off.
         seed: Random seed of Monte-Carlo dropout.
-        longest: Maximum size (longest side) in pixels. Larger images are downscaled to it and their probabilities
+        max_size: Maximum size (longest side) in pixels. Larger images are downscaled to it and their probabilities
             upsampled, as ``Predictor`` does. None keeps the size of every image.
         device: Where the network runs; auto takes a GPU if there is one.
         workers: Processes that read images; see ``evaluate``.
         progress: Called with (images done, all images) after every image.
 
     Raises:
-        ConfigError: The network has no dropout to sample, or ``longest`` is below 1.
+        ConfigError: The network has no dropout to sample, or ``max_size`` is below 1.
         DataError: A file cannot be read, or every pixel is ignored.
     """
-    if longest is not None and longest < 1:
-        raise ConfigError(f"max_size={longest} is not possible; give pixels; for any size --max-size 0, or None")
+    policy = ResizePolicy(max_size=max_size)
     device = pick_device(device)
     folded = model.folded().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     sampler = Sampler(folded, seed=seed) if samples else None
@@ -99,7 +99,7 @@ def fit_temperature(
             for done, sample in enumerate(loader, start=1):
                 image = sample["image"][None].to(device, memory_format=torch.channels_last)
                 truth = sample["mask"].to(device)
-                image = _downscale(image, longest)
+                image = _resize(image, policy)
                 drawn = iter([folded(image)]) if sampler is None else sampler.logits(image, samples)
                 total += _nll(drawn, truth).cpu()
                 pixels += int((truth != IGNORE_INDEX).sum())
@@ -166,13 +166,10 @@ def _last_layers(model: SegNet) -> list[nn.Conv2d]:
     return layers
 
 
-def _downscale(image: Tensor, longest: int | None) -> Tensor:
-    height, width = image.shape[2:]
-    if longest is None or max(height, width) <= longest:
-        return image
-    scale = longest / max(height, width)
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    return F.interpolate(image, size, mode="bilinear", antialias=True)
+def _resize(image: Tensor, policy: ResizePolicy) -> Tensor:
+    """The image batch (1, C, H, W) at its working size."""
+    size = policy.working_size(image.shape[2], image.shape[3])
+    return image if size == image.shape[2:] else F.interpolate(image, size, mode="bilinear", antialias=True)
 
 
 def _nll(drawn: Iterator[Tensor], truth: Tensor) -> Tensor:

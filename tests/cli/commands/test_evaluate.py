@@ -11,12 +11,13 @@ from PIL import Image
 from segnet.cli.main import main
 from segnet.data.layouts import Source
 from segnet.inference.evaluation import evaluate
+from segnet.inference.predictor import Predictor
 from segnet.labels import CAMVID
 from segnet.metrics.boundary.counts import BoundaryConfig
 from segnet.metrics.boundary.scores import BoundaryMeter
 from segnet.metrics.calibration.scores import CalibrationMeter
 from segnet.models import checkpoint
-from segnet.runtimes.protocol import open_runtime
+from segnet.runtimes.load import open_runtime
 
 
 def leave(*words: str) -> int:
@@ -94,7 +95,7 @@ def test_boundary_figures_are_printed_and_kept_as_python_counts_them(
     told = capsys.readouterr().out
     kept = json.loads(out.read_text())["boundary"]
     meter = BoundaryMeter(CAMVID)
-    evaluate(open_runtime(str(model_file), device="cpu"), camvid.dataset("val"), observe=meter.add)
+    evaluate(Predictor.load(str(model_file), device="cpu"), camvid.dataset("val"), observe=meter.add)
     assert kept == json.loads(json.dumps(meter.scores.to_dict()))
     assert f"boundary F1 {kept['bf_paper']:.4f} (paper)   {kept['bf_script']:.4f} (script)" in told
     assert "  ".join(f"{band['radius']} px {band['miou']:.4f} " for band in kept["trimap"]).strip() in told
@@ -110,7 +111,7 @@ def test_points_are_paired_one_to_one_if_that_is_asked_for(
     words = (str(camvid_root), "--model", str(model_file), "--boundary", "--one-to-one", "--json", str(out))
     assert leave(*words, "--device", "cpu") == 0
     meter = BoundaryMeter(camvid.labels, BoundaryConfig(one_to_one=True))
-    evaluate(open_runtime(str(model_file), device="cpu"), camvid.dataset("val"), observe=meter.add)
+    evaluate(Predictor.load(str(model_file), device="cpu"), camvid.dataset("val"), observe=meter.add)
     assert json.loads(out.read_text())["boundary"] == json.loads(json.dumps(meter.scores.to_dict()))
 
 
@@ -129,8 +130,8 @@ def test_calibration_is_printed_kept_and_drawn_as_python_counts_it(
     told = capsys.readouterr().out
     kept = json.loads(out.read_text())
     meter = CalibrationMeter("variance")
-    runtime = open_runtime(str(bayesian_file), device="cpu", samples=3, seed=4)
-    scores = evaluate(runtime, camvid.dataset("val"), calibration=meter)
+    predictor = Predictor.load(str(bayesian_file), device="cpu", samples=3, seed=4, uncertainty=True)
+    scores = evaluate(predictor, camvid.dataset("val"), calibration=meter)
     wanted = {"samples": 3, "seed": 4, **meter.scores.to_dict()}
     assert kept["calibration"] == json.loads(json.dumps(wanted))
     assert kept["confusion"] == scores.counts.tolist()
@@ -149,7 +150,7 @@ def test_samples_alone_score_the_mean(camvid_root: Path, camvid: Source, bayesia
     runtime = open_runtime(str(bayesian_file), device="cpu", samples=3)
     data, counts = camvid.dataset("val"), np.zeros((11, 11), dtype=np.int64)
     for index in range(len(data)):
-        mean = runtime.probabilities(data[index]["image"][None].numpy())[0]
+        mean = runtime.run(data[index]["image"][None].numpy(), probabilities=True).probabilities[0]
         truth = data[index]["mask"].numpy()
         np.add.at(counts, (truth[truth != 255], mean.argmax(axis=0)[truth != 255]), 1)
     assert kept["confusion"] == counts.tolist()
@@ -182,7 +183,10 @@ def test_what_is_scored_is_what_predict_writes(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--max-size", "-1"), "=-1 is not possible; give pixels; for any size --"),
+        (
+            ("--max-size", "-1"),
+            "max_size=-1 is not possible; give pixels; to keep the image's size, None or --max-size 0",
+        ),
         (("--model", "TWO"), "knows 2 classes but"),
         (("--model", "nowhere.safetensors"), "nowhere.safetensors"),
         (("--split", "test"), "has no split 'test'; it has train, val"),
@@ -244,8 +248,8 @@ def test_corrupted_images_are_scored_too(
     assert list(kept["corrupted"]) == ["gray", "half"]
     for kind, means in kept["corrupted"].items():
         meter = BoundaryMeter(camvid.labels)
-        runtime = open_runtime(str(model_file), device="cpu", precision="float32", threads=0)
-        scores = evaluate(runtime, camvid.dataset("val", corruption=kind), observe=meter.add)
+        predictor = Predictor.load(str(model_file), device="cpu", precision="float32", threads=0)
+        scores = evaluate(predictor, camvid.dataset("val", corruption=kind), observe=meter.add)
         assert means["miou"] == pytest.approx(scores.miou)
         assert means["class_average"] == pytest.approx(scores.class_average)
         assert means["global_accuracy"] == pytest.approx(scores.global_accuracy)

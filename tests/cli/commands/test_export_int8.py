@@ -16,7 +16,7 @@ from segnet.exporting.int8.export import Calibration, export_int8
 from segnet.exporting.programs import ExportConfig
 from segnet.labels import CAMVID
 from segnet.models import checkpoint
-from segnet.runtimes.protocol import open_runtime
+from segnet.runtimes.load import open_runtime
 
 
 def leave(*words: str) -> int:
@@ -42,8 +42,8 @@ def test_an_int8_file_says_so_and_tells_what_it_scored(
     )
     assert f"{told['accuracy']['int8']['miou']:.4f} in INT8" in capsys.readouterr().out
     image = np.random.default_rng(0).random((1, 3, 37, 45), dtype=np.float32)
-    exact = open_runtime(model_file, device="cpu").probabilities(image)
-    rough = runtime.probabilities(image)
+    exact = open_runtime(model_file, device="cpu").run(image, probabilities=True).probabilities
+    rough = runtime.run(image, probabilities=True).probabilities
     assert rough.shape == exact.shape
     assert not np.array_equal(rough, exact)
     assert np.abs(rough - exact).mean() < 0.1

@@ -199,7 +199,7 @@ def test_a_wrong_model_leaves_no_output_folder(tmp_path: Path) -> None:
 
 def test_longest_is_a_number_of_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert leave(image_file(tmp_path / "a.png"), "--max-size", "-1", "--out", tmp_path / "out") == 2
-    assert "longest=-1 is not possible" in capsys.readouterr().err
+    assert "max_size=-1 is not possible" in capsys.readouterr().err
 
 
 def test_broken_images_are_told_at_the_end_and_the_others_written(

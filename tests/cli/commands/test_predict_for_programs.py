@@ -18,9 +18,9 @@ from segnet.cli.main import main
 from segnet.data.synthetic.scenes import render_scene
 from segnet.inference.predictor import Predictor
 from segnet.labels import CAMVID
+from segnet.runtimes.base import FileRuntime
+from segnet.runtimes.base import Image as Batch
 from segnet.runtimes.model_info import ModelInfo
-from segnet.runtimes.protocol import FileRuntime
-from segnet.runtimes.protocol import Image as Batch
 from video_clips import feed_and_interrupt, write_clip
 
 # pycocotools' decoder, built for an earlier NumPy
@@ -108,7 +108,7 @@ def test_uncertainty_is_told_if_it_was_asked_for(model_file: Path, tmp_path: Pat
 class Masks(FileRuntime):
     """A file that gives nothing but classes."""
 
-    def run(self, image: Batch) -> list[np.ndarray]:
+    def forward(self, image: Batch) -> list[np.ndarray]:
         return [np.zeros((len(image), *image.shape[2:]), dtype=np.uint8)]
 
 
@@ -116,7 +116,7 @@ def test_a_model_of_class_indices_only_gives_records_without_confidence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     runtime = Masks(Path("toy.onnx"), ModelInfo(name="toy", labels=CAMVID, output="mask"))
-    monkeypatch.setattr("segnet.runtimes.protocol.open_runtime", lambda *_, **__: runtime)
+    monkeypatch.setattr("segnet.runtimes.load.open_runtime", lambda *_, **__: runtime)
     source = images(tmp_path / "in", 2)
     with caplog.at_level("INFO"):
         assert predict.run(str(source), out=tmp_path / "out", records=tmp_path / "a.jsonl", save=("mask",)) == 0

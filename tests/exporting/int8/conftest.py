@@ -15,8 +15,8 @@ from segnet.labels import CAMVID
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.runtimes.base import Image
 from segnet.runtimes.model_info import ModelInfo
-from segnet.runtimes.protocol import Image
 
 
 @pytest.fixture(scope="session")

@@ -14,12 +14,12 @@ from segnet.exporting.formats import to_openvino, write_onnx, write_openvino
 from segnet.exporting.int8.calibration import CalibratedOnnx
 from segnet.exporting.int8.gate import sensitivities, within
 from segnet.exporting.int8.graph import convolutions
-from segnet.inference.prediction import argmax
 from segnet.labels import CAMVID
 from segnet.media.images.writing import write_image, write_mask
+from segnet.runtimes.base import Image, Runtime, argmax
+from segnet.runtimes.load import open_runtime
 from segnet.runtimes.model_info import ModelInfo
-from segnet.runtimes.onnx import session
-from segnet.runtimes.protocol import Image, Runtime, open_runtime
+from segnet.runtimes.onnx import open_session
 
 Finish = Callable[[ModelProto], Runtime]
 
@@ -58,7 +58,7 @@ def opened(model: ModelProto, path: Path) -> Runtime:
 
 
 def network_mask(network: ModelProto, image: Image) -> np.ndarray:
-    return argmax(session(network.SerializeToString()).run(None, {"image": image})[0])[0]
+    return argmax(open_session(network.SerializeToString()).run(None, {"image": image})[0])[0]
 
 
 def fragile(network: ModelProto, number: int) -> tuple[ModelProto, str]:

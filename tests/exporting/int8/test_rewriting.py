@@ -11,8 +11,8 @@ from segnet.errors import ConfigError
 from segnet.exporting.int8.calibration import measured_ranges, quantize
 from segnet.exporting.int8.graph import convolutions, find_groups
 from segnet.exporting.int8.rewriting import rewritten
-from segnet.runtimes.onnx import session
-from segnet.runtimes.protocol import Image
+from segnet.runtimes.base import Image
+from segnet.runtimes.onnx import open_session
 from segnet.system.hardware import why_emulated
 
 # Without an instruction for products of bytes, two of them are added up in 16 bits, which is too few for the largest.
@@ -24,7 +24,7 @@ def output(model: ModelProto, image: Image, name: str | None = None) -> Any:
     copy.CopyFrom(model)
     if name is not None:
         copy.graph.output.append(helper.make_empty_tensor_value_info(name))
-    return session(copy.SerializeToString()).run([name or copy.graph.output[0].name], {"image": image})[0]
+    return open_session(copy.SerializeToString()).run([name or copy.graph.output[0].name], {"image": image})[0]
 
 
 def in_openvino(model: ModelProto, image: Image) -> Any:

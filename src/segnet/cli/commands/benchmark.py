@@ -123,7 +123,7 @@ def _in_torch(model: str) -> bool:
 
 def _verify(files: list[str], threads: int, *, always: bool) -> None:
     """Exported files, before any is timed; unless ``always``, only INT8 files at their first use."""
-    from segnet.runtimes.protocol import open_runtime
+    from segnet.runtimes.load import open_runtime
     from segnet.runtimes.verification import apply_verification
 
     if always and not files:
@@ -150,18 +150,18 @@ def _scores(
     """mIoU by model and precision, at the data's own size; models that exceed the limit are left out."""
     from segnet.data.layouts import open_source
     from segnet.inference.evaluation import check_same_classes, evaluate
-    from segnet.runtimes.protocol import open_runtime
+    from segnet.inference.predictor import Predictor
     from segnet.system.progress import progress_bar
 
     source, scores = open_source(data), {}
     for name, precision in dict.fromkeys(candidate.kind for candidate in candidates):
-        runtime = open_runtime(name, precision=precision, threads=threads)
-        dataset = source.dataset(split, channels=runtime.info.channels)
-        check_same_classes(runtime.info.labels, dataset.labels, model=name, data=data)
+        predictor = Predictor.load(name, precision=precision, threads=threads, max_size=None, tiles=None)
+        dataset = source.dataset(split, channels=predictor.channels)
+        check_same_classes(predictor.labels, dataset.labels, model=name, data=data)
         try:
             with progress_bar(f"{name} on {split}", len(dataset)) as progress:
                 limited = partial(_advance, progress, limit, time.perf_counter())
-                scores[name, precision] = evaluate(runtime, dataset, workers=1, progress=limited).miou
+                scores[name, precision] = evaluate(predictor, dataset, workers=1, progress=limited).miou
         except _TooLongError as error:
             log.warning("%s in %s has no score: %s", name, precision, error)
     return scores

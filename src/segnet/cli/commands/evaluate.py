@@ -77,7 +77,7 @@ def run(
         require_drawable(plot)
     predictor = Predictor(
         model.open(), uncertainty=calibration, measure=measure,
-        longest=resize.longest, scale=resize.image_scale, tiles=tiles, average=tta,
+        max_size=resize.limit, image_scale=resize.image_scale, tiles=tiles, tta=tta,
     )  # fmt: skip
     source, name, split = open_source(data), Path(model.model).name, data_flags.split
     kinds = [None, *(CORRUPTIONS if "all" in corruptions else corruptions)]
@@ -110,7 +110,8 @@ def _figures(
     if tta != TTAConfig():
         figures["tta"] = asdict(tta)
     if clean.size_counts:
-        size = {"max_size": predictor.longest} if predictor.scale is None else {"image_scale": predictor.scale}
+        policy = predictor.resize
+        size = {"max_size": policy.max_size} if policy.image_scale is None else {"image_scale": policy.image_scale}
         figures["inference"] = {**clean.size_counts, **size, **asdict(tiles)}
     figures |= clean.to_dict()
     if clean.calibration is not None:

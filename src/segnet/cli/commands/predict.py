@@ -84,7 +84,7 @@ def run(
     predictor = Predictor(
         runtime, confidence="confidence" in kinds or (records is not None and _has_confidence(runtime.info)),
         uncertainty="uncertainty" in kinds, measure=measure,
-        longest=resize.longest, scale=resize.image_scale, tiles=tiles, average=tta,
+        max_size=resize.limit, image_scale=resize.image_scale, tiles=tiles, tta=tta,
     )  # fmt: skip
     loaded = time.perf_counter()
     style.require_known_classes(predictor.labels)

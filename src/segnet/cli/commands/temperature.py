@@ -54,14 +54,14 @@ def run(
     dataset = data_flags.open(open_source(data), channels=kept.model.config.in_channels)
     check_same_classes(kept.labels, dataset.labels, model=model, data=data)
     if max_size is None:
-        max_size = ModelInfo(name=model, labels=kept.labels, provenance=kept.provenance).longest
+        max_size = ModelInfo(name=model, labels=kept.labels, provenance=kept.provenance).max_size
     with progress_bar(f"{kept.path.stem} on {data_flags.split}", len(dataset)) as progress:
         temperature = fit_temperature(
             kept.model,
             dataset,
             samples=sampling.samples,
             seed=sampling.seed,
-            longest=max_size or None,
+            max_size=max_size or None,
             device=device,
             workers=1,
             progress=progress,

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from segnet.errors import ConfigError
 from segnet.exporting.int8.graph import convolutions, find_groups
 from segnet.exporting.int8.rewriting import Range, rewritten
-from segnet.runtimes.onnx import session
-from segnet.runtimes.protocol import Image
+from segnet.runtimes.base import Image
+from segnet.runtimes.onnx import open_session
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -47,7 +47,7 @@ class CalibratedOnnx:
 
     def outputs(self, model: ModelProto, images: Sequence[Image]) -> list[NDArray[Any]]:
         """What a network gives for each image."""
-        running = session(model.SerializeToString())
+        running = open_session(model.SerializeToString())
         name = running.get_inputs()[0].name
         return [running.run(None, {name: np.ascontiguousarray(image)})[0] for image in images]
 
@@ -77,7 +77,7 @@ def measured_ranges(model: ModelProto, images: Iterable[Image]) -> dict[str, Ran
         MissingPackageError: onnx or ONNX Runtime is not installed.
     """
     names = sorted(name for group in find_groups(model) for name in group.sources)
-    running = session(_with_extremes(model, names).SerializeToString())
+    running = open_session(_with_extremes(model, names).SerializeToString())
     input_name = running.get_inputs()[0].name
     found = [running.run(None, {input_name: np.ascontiguousarray(image)})[1:] for image in images]
     if not found:

@@ -22,8 +22,9 @@ from segnet.exporting.int8.xnnpack import CalibratedProgram
 from segnet.exporting.programs import ExportConfig, make_program
 from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
+from segnet.runtimes.base import Image, Runtime
+from segnet.runtimes.load import open_runtime
 from segnet.runtimes.model_info import ModelInfo
-from segnet.runtimes.protocol import Image, Runtime, open_runtime
 
 __all__ = ["INT8_FORMATS", "Calibration", "export_int8"]
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from segnet.data.dataset import SegmentationDataset
 from segnet.errors import ConfigError, ModelError
 from segnet.inference.evaluation import evaluate
+from segnet.inference.predictor import Predictor
 from segnet.metrics.confusion import Scores
-from segnet.runtimes.protocol import Image, Runtime
+from segnet.runtimes.base import Image, Runtime
 
 __all__ = ["Calibrated", "Quantized", "Try", "sensitivities", "within"]
 
@@ -121,11 +122,11 @@ def within(
     """
     if not 0.0 <= max_drop <= 1.0:
         raise ConfigError(f"max_drop={max_drop} is not possible; give a loss of mIoU from 0 to 1, such as 0.01")
-    reference = evaluate(finish(network.exact), data, progress=progress)
+    reference = _score(finish(network.exact), data, progress)
     tries: list[Try] = []
     for kept in _to_keep(network, images[:_JUDGED]):
         smaller = network.rounded(kept)
-        tries.append(Try(kept=kept, scores=evaluate(finish(smaller), data, progress=progress)))
+        tries.append(Try(kept=kept, scores=_score(finish(smaller), data, progress)))
         if reference.miou - tries[-1].scores.miou <= max_drop:
             return Quantized(model=smaller, reference=reference, tries=tuple(tries))
     raise ModelError(_complaint(reference, tries, max_drop, len(network.convolutions)))
@@ -140,6 +141,11 @@ def sensitivities(network: Calibrated[Model], images: Sequence[Image]) -> dict[s
         rough = network.outputs(network.rounded(others), images)
         found[name] = float(np.mean([_moved(a, b) for a, b in zip(exact, rough, strict=True)]))
     return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def _score(runtime: Runtime, data: SegmentationDataset, progress: Callable[[int, int], None] | None) -> Scores:
+    """Scores of a file, on each image in one piece and at its own size."""
+    return evaluate(Predictor(runtime, max_size=None, tiles=None), data, progress=progress)
 
 
 def _to_keep(network: Calibrated[Model], images: Sequence[Image]) -> Iterator[tuple[str, ...]]:

@@ -17,8 +17,8 @@ from torch.export import ExportedProgram
 from torch.fx import Graph, GraphModule, Node
 
 from segnet.errors import ConfigError, MissingPackageError, ShapeError
-from segnet.runtimes.protocol import Image
-from segnet.runtimes.silence import quiet
+from segnet.runtimes.base import Image
+from segnet.runtimes.output_suppression import suppress_output
 
 __all__ = ["CalibratedProgram"]
 
@@ -58,14 +58,14 @@ class CalibratedProgram:
         self._example = program.example_inputs[0]
         self._tool = _tool()
         _check(images, tuple(self._example[0].shape))
-        with quiet(), torch.no_grad():
+        with suppress_output(), torch.no_grad():
             self._observed: GraphModule = self._tool.prepare_pt2e(program.module(check_guards=False), _Rules())
             for image in images:
                 self._observed(torch.from_numpy(image))
 
     def rounded(self, keep: Collection[str]) -> ExportedProgram:
         """The network in INT8, but for the convolutions of these names."""
-        with quiet(), torch.no_grad():
+        with suppress_output(), torch.no_grad():
             network = deepcopy(self._observed)
             _leave_out(network, keep)
             return torch.export.export(self._tool.convert_pt2e(network), self._example)
@@ -114,7 +114,7 @@ class _Rules:
 
 def _tool() -> Any:
     try:
-        with quiet():
+        with suppress_output():
             from torchao.quantization.pt2e import quantize_pt2e
     except ImportError as error:
         raise MissingPackageError("torchao", "executorch") from error

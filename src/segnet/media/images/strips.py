@@ -104,7 +104,7 @@ def _opened(path: Path) -> Image:
         image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="error").autorot()
         if header is not None and header.mode == "I;16":  # libvips would divide by 256
             image = image.linear(1 / 257, 0.5).cast("uchar").copy(interpretation="b-w")
-        return image.colorspace("srgb")[:3].cast("uchar")
+        return image.colourspace("srgb")[:3].cast("uchar")
     except pyvips.Error as error:
         raise _damaged(path, error) from error
 

@@ -7,9 +7,9 @@ from contextlib import closing
 from pathlib import Path
 
 from segnet.errors import ConfigError
-from segnet.inference.video_report import VideoTally
 from segnet.media.video.live import LiveSource
 from segnet.media.video.reading import Clip, Frame, open_clip
+from segnet.media.video.report import SourceReport
 from segnet.media.video.settings import VideoConfig
 from segnet.media.video.sources import VideoSource, find_videos
 from segnet.media.video.writing import MovieFormat
@@ -77,13 +77,13 @@ class Video:
                 if frame.time >= self._config.start and number % self._config.every == 0:
                     yield frame
 
-    def account(self, tally: VideoTally) -> None:
-        """Bring the tally up to date with what is known of the source."""
+    def update_report(self, report: SourceReport) -> None:
+        """Bring the report up to date with the source."""
         if self._clip is not None:
-            tally.troubles = self._clip.troubles
+            report.troubles = self._clip.troubles
         elif self._live is not None:
-            tally.dropped, tally.reconnects = self._live.dropped, self._live.reconnects
-            tally.troubles = [self._live.lost] if self._live.lost else []
+            report.dropped, report.reconnects = self._live.dropped, self._live.reconnects
+            report.troubles = [self._live.lost] if self._live.lost else []
 
 
 def open_video(source: str | Path | int | VideoSource, config: VideoConfig, *, channels: int = 3) -> Video:

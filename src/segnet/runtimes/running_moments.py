@@ -1,4 +1,4 @@
-"""Mean and uncertainty of samples that are seen one after the other, in memory that does not grow with their number.
+"""Running mean and uncertainty of Monte-Carlo dropout samples, in memory independent of their number.
 
 Source: Welford, "Note on a method for calculating corrected sums of squares and products", 1962.
 """
@@ -10,25 +10,29 @@ from torch import Tensor
 
 from segnet.metrics.uncertainty import Measure
 
-__all__ = ["Moments"]
+__all__ = ["RunningMoments"]
 
 
-class Moments:
-    """Running mean of probabilities, and what one measure of uncertainty needs besides.
+class RunningMoments:
+    """Running mean of class probabilities, with the running sums that one measure of uncertainty needs.
 
     Args:
-        measure: see ``uncertainty``; None: the mean alone.
+        measure: see ``segnet.metrics.uncertainty``; None: mean only.
+
+    Attributes:
+        count: number of samples so far.
+        mean: float32 (classes, H, W), mean probabilities; a scalar 0 before the first sample.
     """
 
     def __init__(self, measure: Measure | None = None) -> None:
         self.measure = measure
         self.count = 0
-        self.mean = torch.zeros(())  # (classes, H, W) once there is a sample
-        self._scatter = torch.zeros(())  # (H, W): squared distances from the mean, the mean over the classes
-        self._entropy = torch.zeros(())  # (H, W): mean over the samples
+        self.mean = torch.zeros(())
+        self._scatter = torch.zeros(())  # (H, W): squared distances from the mean, averaged over the classes
+        self._entropy = torch.zeros(())  # (H, W): averaged over the samples
 
     def add(self, samples: Tensor) -> None:
-        """Probabilities (samples, classes, H, W)."""
+        """Add probabilities, float32 (samples, classes, H, W)."""
         for sample in samples:
             self.count += 1
             distance = sample - self.mean.to(sample)
@@ -40,7 +44,7 @@ class Moments:
 
     @property
     def uncertainty(self) -> Tensor:
-        """By the measure, (H, W), 0 or more."""
+        """Uncertainty by the measure: float32 (H, W), 0 or more."""
         if self.measure == "variance":
             return (self._scatter / self.count).clamp_min(0.0)
         return (_entropy(self.mean) - self._entropy.to(self.mean)).clamp_min(0.0)

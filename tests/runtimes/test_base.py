@@ -8,22 +8,22 @@ import pytest
 import torch
 
 from segnet.errors import ModelError, ShapeError
-from segnet.inference.prediction import argmax
 from segnet.labels import ClassTable
+from segnet.metrics.uncertainty import entropy
+from segnet.runtimes.base import FileRuntime, Image, argmax, softmax
 from segnet.runtimes.model_info import ModelInfo
-from segnet.runtimes.protocol import FileRuntime, Image, open_runtime, softmax
 
 LABELS = ClassTable.from_names(["red", "green", "blue"])
 
 
 class Brightest(FileRuntime):
-    """The image's own channels are the logits; keeps how many images came at once."""
+    """The image's own channels are the logits; records the batch sizes."""
 
     def __init__(self, **changes: Any) -> None:
         super().__init__(Path("brightest.onnx"), ModelInfo(name="brightest", labels=LABELS, **changes))
         self.batches: list[int] = []
 
-    def run(self, image: Image) -> list[np.ndarray]:
+    def forward(self, image: Image) -> list[np.ndarray]:
         self.batches.append(len(image))
         output = image.argmax(axis=1).astype(np.uint8) if self.info.output == "mask" else image
         return [output, image.max(axis=1)] if self.info.samples else [output]
@@ -46,21 +46,27 @@ def test_softmax_is_pytorchs_and_takes_large_numbers() -> None:
     np.testing.assert_allclose(softmax(logits), torch.from_numpy(logits).softmax(dim=1), atol=1e-6)
 
 
-def test_of_logits_come_mask_and_probabilities(image: Image) -> None:
+def test_logits_become_mask_and_probabilities(image: Image) -> None:
     runtime = Brightest()
-    np.testing.assert_array_equal(runtime.mask(image), image.argmax(axis=1))
-    np.testing.assert_allclose(runtime.probabilities(image).sum(axis=1), 1.0, rtol=1e-6)
+    assert runtime.gives_probabilities
+    assert runtime.run(image).probabilities is None
+    np.testing.assert_array_equal(runtime.run(image).mask, image.argmax(axis=1))
+    output = runtime.run(image, probabilities=True)
+    np.testing.assert_array_equal(output.mask, image.argmax(axis=1))
+    np.testing.assert_array_equal(output.probabilities, softmax(image))
+    assert output.uncertainty is None
 
 
 def test_probabilities_stay_as_they_are(image: Image) -> None:
-    np.testing.assert_array_equal(Brightest(output="probabilities").probabilities(image), image)
+    np.testing.assert_array_equal(Brightest(output="probabilities").run(image, probabilities=True).probabilities, image)
 
 
-def test_a_mask_stays_as_it_is_and_has_no_probabilities(image: Image) -> None:
+def test_class_indices_stay_as_they_are_without_probabilities(image: Image) -> None:
     runtime = Brightest(output="mask")
-    np.testing.assert_array_equal(runtime.mask(image), image.argmax(axis=1))
-    with pytest.raises(ModelError, match=r"brightest.onnx: gives masks alone; export with --output"):
-        runtime.probabilities(image)
+    assert not runtime.gives_probabilities
+    np.testing.assert_array_equal(runtime.run(image).mask, image.argmax(axis=1))
+    with pytest.raises(ModelError, match=r"brightest.onnx: outputs class indices only; export it with --output"):
+        runtime.run(image, probabilities=True)
 
 
 @pytest.mark.parametrize(("batch", "batches"), [(None, [4]), (1, [1, 1, 1, 1]), (2, [2, 2])])
@@ -76,24 +82,18 @@ def test_every_output_is_put_together_again(image: Image) -> None:
     np.testing.assert_array_equal(uncertainty, image.max(axis=1))
 
 
-def test_a_batch_that_cannot_be_cut_is_told(image: Image) -> None:
+def test_a_batch_that_cannot_be_divided_is_refused(image: Image) -> None:
     with pytest.raises(ShapeError, match=r"brightest.onnx: was exported for 3 images at once, and 4 were given"):
-        Brightest(batch=3).mask(image)
+        Brightest(batch=3).run(image)
 
 
-def test_another_size_is_told(image: Image) -> None:
-    assert Brightest(size=(5, 7)).mask(image).shape == (4, 5, 7)
+def test_another_size_is_refused(image: Image) -> None:
+    assert Brightest(size=(5, 7)).run(image).mask.shape == (4, 5, 7)
     with pytest.raises(ShapeError, match=r"exported for images of 6x7, not 5x7; .* or with --size 5 7"):
-        Brightest(size=(6, 7)).mask(image)
+        Brightest(size=(6, 7)).run(image)
 
 
-@pytest.mark.parametrize("name", ["a.onnx", "a.xml", "a.pte", "a.tflite", "a.pt2"])
-def test_a_missing_file_is_told(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=rf"{name}: there is no such file; 'segnet export' writes it"):
-        open_runtime(tmp_path / name)
-
-
-def test_a_bundled_name_is_a_network_of_pytorch() -> None:
-    runtime = open_runtime("segnet_basic", device="cpu")
-    assert runtime.info.labels.classes == 11
-    assert runtime.mask(np.zeros((1, 3, 9, 11), dtype=np.float32)).shape == (1, 9, 11)
+def test_the_entropy_is_that_of_the_probabilities(image: Image) -> None:
+    output = Brightest().run(image, measure="entropy")
+    assert output.probabilities is not None
+    np.testing.assert_array_equal(output.uncertainty, entropy(output.probabilities))

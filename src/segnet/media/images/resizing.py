@@ -1,0 +1,39 @@
+"""Bilinear resizing of images and of float planes."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+__all__ = ["resize_image", "resize_planes"]
+
+Number = TypeVar("Number", np.uint8, np.float32)
+
+
+def resize_planes(planes: NDArray[Number], size: tuple[int, int]) -> NDArray[Number]:
+    """Resize each plane by itself: bilinear, with antialiasing where it becomes smaller.
+
+    Args:
+        planes: uint8 or float32 (..., H, W).
+        size: new (height, width).
+
+    Returns:
+        The same dtype, (..., *size); the argument itself if the size does not change.
+    """
+    if planes.shape[-2:] == size:
+        return planes
+    flat = planes.reshape(-1, *planes.shape[-2:])
+    way = (size[1], size[0])
+    resized = [np.asarray(Image.fromarray(plane).resize(way, Image.Resampling.BILINEAR)) for plane in flat]
+    result: NDArray[Number] = np.stack(resized).reshape(*planes.shape[:-2], *size)
+    return result
+
+
+def resize_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resize an image, uint8 (H, W, C), to (*size, C) as ``resize_planes`` does; the channels stay innermost."""
+    if image.shape[:2] == size:
+        return image
+    return np.ascontiguousarray(np.moveaxis(resize_planes(np.moveaxis(image, 2, 0), size), 0, 2))

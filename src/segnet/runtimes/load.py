@@ -1,0 +1,84 @@
+"""Opens any model with the runtime that its suffix names; the only module that imports all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from segnet.errors import ConfigError, ModelError
+from segnet.runtimes.base import Runtime
+
+__all__ = ["open_runtime"]
+
+_EXPORTED = frozenset((".onnx", ".xml", ".pte", ".tflite", ".mlpackage", ".pt2"))
+
+
+def open_runtime(
+    source: str | Path,
+    *,
+    device: str = "auto",
+    precision: str = "float32",
+    threads: int = 0,
+    samples: int = 0,
+    seed: int = 0,
+) -> Runtime:
+    """Open a model file, or a bundled model by its name.
+
+    Args:
+        source: ``.onnx`` (ONNX Runtime), ``.xml`` (OpenVINO), ``.pte`` (ExecuTorch), ``.tflite`` (LiteRT),
+            ``.mlpackage`` (Core ML), ``.pt2`` (torch.export or AOTInductor); ``.safetensors`` or a bundled name
+            (PyTorch).
+        device: ``auto``, ``cpu``, ``cuda``, ``mps``, or a device name of OpenVINO.
+        precision: ``float32``, ``bf16`` or ``auto``; a file that was exported in another precision keeps it.
+        threads: number of compute threads; 0: the library's default.
+        samples: number of Monte-Carlo dropout samples per image, for a ``.safetensors`` or bundled model; 0: dropout
+            is off. A file that was exported with samples draws its own.
+        seed: random seed of Monte-Carlo dropout.
+
+    Raises:
+        ModelError: the file does not exist, or it cannot be used.
+        ConfigError: the device or precision does not exist, or the model has no dropout to draw samples with.
+        MissingPackageError: the library is not installed.
+    """
+    path = Path(source)
+    if path.suffix not in _EXPORTED:
+        from segnet.runtimes.pytorch import load_checkpoint
+
+        return load_checkpoint(source, device=device, precision=precision, threads=threads, samples=samples, seed=seed)
+    if samples:
+        raise ConfigError(
+            f"{source}: an exported file draws as many samples as it was exported with; leave samples out, and export "
+            f"it with --samples {samples}, or give the .safetensors file"
+        )
+    if path.suffix == ".mlpackage" and not path.is_dir():
+        raise ModelError(f"{source}: there is no such package, which is a folder; 'segnet export' writes it")
+    if path.suffix != ".mlpackage" and not path.is_file():
+        raise ModelError(f"{source}: there is no such file; 'segnet export' writes it")
+    return _open_exported(path, device=device, precision=precision, threads=threads)
+
+
+def _open_exported(path: Path, *, device: str, precision: str, threads: int) -> Runtime:
+    match path.suffix:
+        case ".onnx":
+            from segnet.runtimes.onnx import OnnxRuntime
+
+            return OnnxRuntime(path, device=device, threads=threads)
+        case ".xml":
+            from segnet.runtimes.openvino import OpenVinoRuntime
+
+            return OpenVinoRuntime(path, device=device, precision=precision, threads=threads)
+        case ".pte":
+            from segnet.runtimes.executorch import ExecuTorchRuntime
+
+            return ExecuTorchRuntime(path)
+        case ".tflite":
+            from segnet.runtimes.litert import LiteRtRuntime
+
+            return LiteRtRuntime(path, threads=threads)
+        case ".mlpackage":
+            from segnet.runtimes.coreml import CoreMlRuntime
+
+            return CoreMlRuntime(path)
+        case _:
+            from segnet.runtimes.pytorch import ProgramRuntime
+
+            return ProgramRuntime(path, device=device)

@@ -1,0 +1,23 @@
+"""Opening a model by its name or suffix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segnet.errors import ModelError
+from segnet.runtimes.load import open_runtime
+
+
+@pytest.mark.parametrize("name", ["a.onnx", "a.xml", "a.pte", "a.tflite", "a.pt2"])
+def test_a_missing_file_is_an_error(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=rf"{name}: there is no such file; 'segnet export' writes it"):
+        open_runtime(tmp_path / name)
+
+
+def test_a_bundled_name_is_a_network_of_pytorch() -> None:
+    runtime = open_runtime("segnet_basic", device="cpu")
+    assert runtime.info.labels.classes == 11
+    assert runtime.run(np.zeros((1, 3, 9, 11), dtype=np.float32)).mask.shape == (1, 9, 11)
