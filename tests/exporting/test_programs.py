@@ -21,8 +21,11 @@ def used(narrow: SegNet) -> SegNet:
     return narrow
 
 
-def test_one_program_takes_every_size_and_number(used: SegNet) -> None:
-    program = make_program(used, ExportConfig()).module()
+def test_one_program_takes_every_size_and_number_and_names_neither_folders_nor_batch_norm(used: SegNet) -> None:
+    made = make_program(used, ExportConfig())
+    assert not any("stack_trace" in node.meta for node in made.graph.nodes)
+    assert "batch_norm" not in str(made.graph)
+    program = made.module()
     assert used.training
     used.eval()
     with torch.no_grad():
@@ -37,12 +40,6 @@ def test_a_program_of_one_size_refuses_others(used: SegNet) -> None:
     for shape in [(1, 3, 9, 15), (2, 3, 9, 14)]:
         with pytest.raises(AssertionError, match="Guard failed"):
             program(torch.rand(shape))
-
-
-def test_a_program_names_no_folder_of_this_machine_and_no_batch_norm(used: SegNet) -> None:
-    program = make_program(used, ExportConfig())
-    assert not any("stack_trace" in node.meta for node in program.graph.nodes)
-    assert "batch_norm" not in str(program.graph)
 
 
 @pytest.mark.parametrize("resize_to", [None, (12, 16)])

@@ -33,14 +33,16 @@ from segnet.runtimes.model_info import ModelInfo
 SAMPLES = 4
 SIZE = (24, 32)
 CONFIG = ExportConfig(samples=SAMPLES, output="probabilities")
+TWO = ExportConfig(samples=2, output="probabilities", size=SIZE)
+"""The least that is drawn: the time that an export takes grows with the samples, and more where any size is taken."""
 NOTHING = 1e-12  # a probability that no draw comes below
 
 
-def make(probability: float, *, first: int = 1) -> SegNet:
-    """Two stages, dropout after the pooling of the ``first`` and in the decoder."""
+def make(probability: float, *, first: int = 1, stages: int = 2) -> SegNet:
+    """Two stages, dropout after the pooling of the ``first`` and in the decoder; or only the shallower of them."""
     torch.manual_seed(3)
-    encoder = EncoderConfig(widths=((4,), (6,)), dropout_after_pooling=(first,) if first else ())
-    decoder = DecoderConfig(widths=((4,), (4,)), dropout_stages=(2,))
+    encoder = EncoderConfig(widths=((4,), (6,))[:stages], dropout_after_pooling=(first,) if first else ())
+    decoder = DecoderConfig(widths=((4,),) * stages, dropout_stages=(2,) if stages == 2 else ())
     return SegNet(SegNetConfig(name="toy", encoder=encoder, decoder=decoder, dropout=probability, classes=5)).eval()
 
 
@@ -52,8 +54,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     @cache
     def written(suffix: str) -> Path:
         kind = {".onnx": "onnx", ".xml": "openvino", ".pt2": "torch"}[suffix]
-        config = replace(CONFIG, size=SIZE)
-        return export(make(0.5), labels, folder / f"toy{suffix}", format=kind, config=config).path
+        return export(make(0.5), labels, folder / f"toy{suffix}", format=kind, config=TWO).path
 
     return written
 
@@ -70,7 +71,7 @@ def test_every_run_and_every_image_of_a_batch_is_drawn_anew(
 ) -> None:
     runtime = open_runtime(exported(suffix), device="cpu")
     assert isinstance(runtime, FileRuntime)
-    assert runtime.info.samples == SAMPLES
+    assert runtime.info.samples == TWO.samples
     report = json.loads(runtime.path.with_name(f"{runtime.path.name}.report.json").read_text(encoding="utf-8"))
     assert report["reference"] == {"reason": "the file draws samples, so its classes differ from run to run"}
     (first, uncertainty), (again, _) = runtime.outputs(twice), runtime.outputs(twice)
@@ -100,9 +101,11 @@ def test_an_onnx_file_names_what_it_gives(exported: Callable[[str], Path]) -> No
     assert [len(output.shape) for output in outputs] == [4, 3]
 
 
-@pytest.mark.parametrize("output", ["probabilities", "mask"])
-def test_a_file_that_drops_nothing_gives_the_plain_networks_output(output: Any, tmp_path: Path) -> None:
-    model, config = make(NOTHING), replace(CONFIG, output=output)
+@pytest.mark.parametrize(("output", "size", "stages"), [("probabilities", None, 1), ("mask", (13, 18), 2)])
+def test_a_file_that_drops_nothing_gives_the_plain_networks_output(
+    output: Any, size: tuple[int, int] | None, stages: int, tmp_path: Path
+) -> None:
+    model, config = make(NOTHING, stages=stages), replace(TWO, output=output, size=size)
     path = export(model, ClassTable.numbered(5), tmp_path / "toy.onnx", config=config).path
     runtime, image = open_runtime(path, device="cpu"), torch.rand(2, 3, 13, 18)
     assert isinstance(runtime, FileRuntime)
@@ -113,12 +116,12 @@ def test_a_file_that_drops_nothing_gives_the_plain_networks_output(output: Any, 
     np.testing.assert_allclose(uncertainty, 0.0, atol=1e-6)
 
 
-@pytest.mark.parametrize("first", [0, 1, 2])
-def test_what_stands_before_the_first_dropout_is_computed_once(first: int) -> None:
-    counts = Counter(str(node.target) for node in make_program(make(0.5, first=first), CONFIG).graph.nodes)
-    shared = first or 3  # convolutions before it, of five
-    assert counts["aten.conv2d.default"] == shared + (5 - shared) * SAMPLES
-    assert counts["aten.rand_like.default"] == (2 if first else 1) * SAMPLES
+@pytest.mark.parametrize(("first", "config"), [(0, TWO), (1, CONFIG), (2, TWO)], ids=["0", "1-any size", "2"])
+def test_what_stands_before_the_first_dropout_is_computed_once(first: int, config: ExportConfig) -> None:
+    counts = Counter(str(node.target) for node in make_program(make(0.5, first=first), config).graph.nodes)
+    shared, samples = first or 3, config.samples or 0  # convolutions before it, of five
+    assert counts["aten.conv2d.default"] == shared + (5 - shared) * samples
+    assert counts["aten.rand_like.default"] == (2 if first else 1) * samples
 
 
 def test_operators_that_overwrite_their_input_are_counted_right() -> None:
@@ -129,7 +132,7 @@ def test_operators_that_overwrite_their_input_are_counted_right() -> None:
     model.decoder.dropouts[0].p = NOTHING
     image = torch.rand(2, 3, *SIZE)
     with torch.no_grad():
-        found, _ = make_program(model, CONFIG).module()(image)
+        found, _ = make_program(model, TWO).module()(image)
         torch.testing.assert_close(found, model(image).softmax(dim=1), rtol=1e-4, atol=1e-5)
 
 

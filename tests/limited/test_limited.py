@@ -28,7 +28,8 @@ import sys
 import numpy as np
 import torch
 from segnet.runtimes.pytorch import load_checkpoint
-np.save(sys.argv[2], load_checkpoint("segnet_light", device="cpu").run(np.load(sys.argv[1]), probabilities=True).probabilities)
+runtime = load_checkpoint("segnet_light", device="cpu")
+np.save(sys.argv[2], runtime.run(np.load(sys.argv[1]), probabilities=True).probabilities)
 print(torch.backends.cpu.get_cpu_capability())
 """
 

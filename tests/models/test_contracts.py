@@ -191,13 +191,15 @@ def one_of_each_graph() -> list[Case]:
 
 
 ONE_OF_EACH = one_of_each_graph()
-# Two stages show every kind of node; the time that an export takes grows much faster than their number.
-GRAPHS = [*ONE_OF_EACH, *(Case("segnet", body) for body in BODIES)]
-COMPILED = [*GRAPHS, Case("segnet", "vgg16"), Case("segnet", "squeezenet1_1")]
+# Two stages show every kind of node; the time that an export takes grows much faster than their number. SqueezeNet
+# cannot be made shallow: segnet_light, which has it, is exported for one size here, and for all by tools/check.sh.
+FIRE = Case("segnet_light")
+GRAPHS = [*(case for case in ONE_OF_EACH if case != FIRE), *(Case("segnet", body) for body in BODIES)]
+COMPILED = [*GRAPHS, Case("segnet", "vgg16"), FIRE]
 
 
-def shallow(case: Case) -> SegNet:
-    return filled(SegNet(thin(case.config(), stages=2), case.body()))
+def shallow(case: Case, stages: int = 2) -> SegNet:
+    return filled(SegNet(thin(case.config(), stages=stages), case.body()))
 
 
 def step(model: SegNet, *, classes: int) -> Tensor:
@@ -337,8 +339,10 @@ class TestEveryModel:
     @torch.no_grad()
     def test_gives_the_same_logits_as_compiled_code(self):
         torch._dynamo.reset()
-        model, image = shallow(Case("segnet_basic")), torch.rand(2, 3, 21, 18)
-        torch.testing.assert_close(torch.compile(model, fullgraph=True)(image), model(image), rtol=1e-4, atol=1e-4)
+        model, image = shallow(Case("segnet_basic"), stages=1), torch.rand(2, 3, 21, 18)
+        with torch._inductor.config.patch({"cpp.vec_isa_ok": True}):  # no programs to try the processor
+            found = torch.compile(model, fullgraph=True)(image)
+        torch.testing.assert_close(found, model(image), rtol=1e-4, atol=1e-4)
 
     @pytest.mark.parametrize("graph", GRAPHS, ids=str)
     @torch.no_grad()
@@ -349,19 +353,12 @@ class TestEveryModel:
             image = torch.rand(shape)
             torch.testing.assert_close(program(image), model(image), rtol=1e-4, atol=1e-4)
 
+    @pytest.mark.parametrize("row", [Case("segnet_basic"), Case("segnet", "squeezenet1_1"), FIRE], ids=str)
     @torch.no_grad()
-    def test_is_exported_with_fire_modules(self):
-        model, image = Case("segnet", "squeezenet1_1").network(), torch.rand(1, 3, 33, 47)
-        program = torch.export.export(model, (image,)).module()  # one size: SqueezeNet cannot be made shallow
+    def test_is_exported_at_its_full_depth(self, row: Case):
+        model, image = row.network(), torch.rand(2, 3, 33, 47)
+        program = torch.export.export(model, (image,)).module()
         torch.testing.assert_close(program(image), model(image), rtol=1e-4, atol=1e-4)
-
-    @torch.no_grad()
-    def test_is_exported_at_its_full_depth(self):
-        model = Case("segnet_basic").network()
-        program = exported(model)
-        for shape in [(1, 3, 17, 64), (3, 3, 47, 33)]:
-            image = torch.rand(shape)
-            torch.testing.assert_close(program(image), model(image), rtol=1e-4, atol=1e-4)
 
 
 def exported(model: SegNet) -> nn.Module:

@@ -1,4 +1,6 @@
-"""A small network, and the files that it is exported to, each made once."""
+"""A small network, and the files that it is exported to, all of one tracing: that they are right is for the tests here,
+and that ``segnet.export`` compares them for those of ``tests/exporting``.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,15 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from torch.export import ExportedProgram
 
-from segnet.exporting.export import export
+from segnet.exporting.formats import FORMATS, to_onnx, to_openvino, write_onnx, write_openvino
+from segnet.exporting.programs import ExportConfig, make_program
 from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
+from segnet.runtimes.model_info import ModelInfo
 
 NAMES = ["sky", "Straße", "<tree>"]
 
@@ -19,13 +25,27 @@ NAMES = ["sky", "Straße", "<tree>"]
 @pytest.fixture(scope="session")
 def exported(toy: SegNet, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
     """By format and suffix, the file; not to be changed."""
-    folder = tmp_path_factory.mktemp("exported")
+    folder, labels = tmp_path_factory.mktemp("exported"), ClassTable.from_names(NAMES)
+    info = ModelInfo(name="toy", labels=labels, provenance={"licence": "mine"}, scores={"miou": 0.5})
+
+    @cache
+    def program() -> ExportedProgram:
+        return make_program(toy, ExportConfig())
+
+    @cache
+    def proto() -> onnx.ModelProto:
+        return to_onnx(program(), info)
 
     @cache
     def make(kind: str, suffix: str) -> Path:
         path = folder / f"{kind}{suffix}"
-        labels = ClassTable.from_names(NAMES)
-        return export(toy, labels, path, format=kind, provenance={"licence": "mine"}, scores={"miou": 0.5}).path
+        if kind == "onnx":
+            write_onnx(proto(), info, path)
+        elif kind == "openvino":
+            write_openvino(to_openvino(proto()), info, path)
+        else:
+            FORMATS[kind].write(program(), info, path)
+        return path
 
     return make
 

@@ -10,6 +10,7 @@ import torch
 
 from segnet.errors import ConfigError, ModelError
 from segnet.models.segnet import SegNet
+from segnet.runtimes.base import FileRuntime
 from segnet.runtimes.load import open_runtime
 from segnet.runtimes.pytorch import ProgramRuntime
 
@@ -19,10 +20,17 @@ def path(exported: Callable[[str, str], Path]) -> Path:
     return exported("torch", ".pt2")
 
 
-def test_a_file_gives_pytorchs_logits(path: Path, toy: SegNet, image: np.ndarray) -> None:
+@pytest.fixture(scope="module")
+def opened(path: Path) -> FileRuntime:
+    """Opened once, since PyTorch reads its programs slowly."""
+    return open_runtime(path)
+
+
+def test_a_file_gives_pytorchs_logits(opened: FileRuntime, toy: SegNet, image: np.ndarray) -> None:
     with torch.no_grad():
         expected = toy(torch.from_numpy(image)).numpy()
-    np.testing.assert_allclose(ProgramRuntime(path).output(image), expected, atol=1e-4)
+    assert isinstance(opened, ProgramRuntime)
+    np.testing.assert_allclose(opened.output(image), expected, atol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning")  # PyTorch's own
@@ -32,8 +40,8 @@ def test_plain_pytorch_runs_it(path: Path, toy: SegNet) -> None:
         torch.testing.assert_close(torch.export.load(path).module()(image), toy(image), rtol=1e-4, atol=1e-4)
 
 
-def test_a_file_has_its_metadata_and_nothing_of_this_machine(path: Path) -> None:
-    info = open_runtime(path).info
+def test_a_file_has_its_metadata_and_nothing_of_this_machine(path: Path, opened: FileRuntime) -> None:
+    info = opened.info
     assert info.labels.names == ("sky", "Straße", "<tree>")
     assert (info.provenance, info.scores) == ({"licence": "mine"}, {"miou": 0.5})
     with zipfile.ZipFile(path) as archive:

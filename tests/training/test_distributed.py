@@ -174,9 +174,12 @@ def test_a_killed_process_ends_the_run_which_one_process_resumes(data: Path, tmp
     assert rows(tmp_path)[-1]["step"] == 2 * epochs
 
 
-def test_a_batch_that_cannot_be_divided_is_refused(data: Path, tmp_path: Path) -> None:
-    running = start(["segnet"], words(data, tmp_path, "--batch", 3, "--devices", 2))
-    _, told = running.communicate(timeout=120)
-    assert running.returncode == 2
+def test_a_batch_that_cannot_be_divided_is_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(words(data, tmp_path, "--batch", 3, "--devices", 2))
+    assert left.value.code == 2
+    told = capsys.readouterr().err
     assert "a batch of 3 cannot be divided among 2 processes; give a multiple of 2" in told
     assert not (tmp_path / "last.ckpt").exists()

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import io
 import json
 import re
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -11,21 +13,30 @@ from segnet.models import checkpoint
 from segnet.models.zoo import list_encoders, list_models
 
 
-def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    with pytest.raises(SystemExit) as left:
+def printed(*arguments: str) -> str:
+    out = io.StringIO()
+    with redirect_stdout(out), pytest.raises(SystemExit) as left:
         main(["models", *arguments])
     assert left.value.code == 0
-    return capsys.readouterr().out
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def listing() -> str:
+    """What a pipe gets, whatever the width of the terminal."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "40")
+        return printed()
 
 
 @pytest.fixture
-def rows(capsys: pytest.CaptureFixture[str]) -> dict[str, list[str]]:
+def rows(listing: str) -> dict[str, list[str]]:
     """First word of a line -> the words of the last such line."""
-    return {line.split()[0]: line.split() for line in printed(capsys).splitlines() if line}
+    return {line.split()[0]: line.split() for line in listing.splitlines() if line}
 
 
-def test_every_model_is_listed_with_what_it_costs(capsys: pytest.CaptureFixture[str]) -> None:
-    first = printed(capsys).split("\n\n")[0].splitlines()
+def test_every_model_is_listed_with_what_it_costs(listing: str) -> None:
+    first = listing.split("\n\n")[0].splitlines()
     rows = {line.split()[0]: line.split()[1:] for line in first}
     assert set(list_models()) <= set(rows)
     # The paper's nets at CamVid's eleven classes.
@@ -46,19 +57,16 @@ def test_every_encoder_is_listed(rows: dict[str, list[str]]) -> None:
     assert rows["vgg16_bn"][1:3] == ["29,449,355", "106.7"]
 
 
-def test_a_pipe_gets_whole_names_in_less_than_80_columns(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "40")
-    lines = printed(capsys).splitlines()
+def test_a_pipe_gets_whole_names_in_less_than_80_columns(listing: str) -> None:
+    lines = listing.splitlines()
     assert max(len(line.rstrip()) for line in lines) <= 80
     assert not any("…" in line or "..." in line for line in lines)
     starts = [re.split(r"\s", line)[0] for line in lines]
     assert set(list_models()) <= set(starts)
 
 
-def test_json_holds_exact_numbers(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    printed(capsys, "--json", str(tmp_path / "models.json"))
+def test_json_holds_exact_numbers(tmp_path: Path) -> None:
+    printed("--json", str(tmp_path / "models.json"))
     told = json.loads((tmp_path / "models.json").read_text())
     assert told["size"] == [360, 480]
     models = {model["name"]: model for model in told["models"]}
