@@ -19,6 +19,7 @@ FULL = ModelInfo(
     size=(37, 42),
     batch=2,
     precision="int8",
+    pair_limit=128,
     samples=16,
     provenance={"licence": "CC BY 4.0", "settings": {"lr": 0.1}},
     scores={"miou": 0.5},
@@ -54,6 +55,12 @@ def test_files_of_before_reference_predictions_keep_none() -> None:
     found = json.loads(FULL.to_json())
     del found["reference"]
     assert ModelInfo.from_json(json.dumps(found), FILE).reference == {}
+
+
+def test_files_of_before_the_limit_of_pairs_have_none() -> None:
+    found = json.loads(FULL.to_json())
+    del found["pair_limit"]
+    assert ModelInfo.from_json(json.dumps(found), FILE).pair_limit is None
 
 
 @pytest.mark.parametrize("text", [None, ""])
@@ -99,6 +106,7 @@ def test_damage_is_an_error(text: str) -> None:
         {"size": [0, 5]},
         {"batch": 0},
         {"batch": 1.5},
+        {"pair_limit": 0},
         {"samples": 0},
         {"samples": "16"},
         {"name": 1},

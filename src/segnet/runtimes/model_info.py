@@ -14,9 +14,11 @@ from typing import Any, Literal, get_args
 from segnet.errors import ConfigError, ModelError
 from segnet.labels import ClassTable
 
-__all__ = ["KEY", "ModelInfo", "OutputKind"]
+__all__ = ["KEY", "PAIR_LIMIT", "ModelInfo", "OutputKind"]
 
 KEY = "segnet"
+PAIR_LIMIT = 128
+"""What two INT8 weights of one sign may be in sum: 255 * 128 fits into 16 bits, 255 * 129 does not."""
 _VERSION = 1
 _DEFAULT_MAX_SIZE = 1024  # if the size of the training images is unknown
 
@@ -38,6 +40,8 @@ class ModelInfo:
         batch: fixed batch size; None: any number of images.
         precision: of the computation: float32, bf16 or int8; float16 stores the filters in float16 and computes in
             float32.
+        pair_limit: of an INT8 file whose convolutions overflow on no CPU: the largest sum of two weights of one output
+            channel and sign, see ``exporting.int8.saturation``. None: unknown, or not INT8.
         samples: number of Monte-Carlo dropout samples per image; the second output is then ``uncertainty``, float32
             (N, H, W). None: dropout is off.
         provenance: data, settings and versions that the model was trained with.
@@ -53,6 +57,7 @@ class ModelInfo:
     size: tuple[int, int] | None = None
     batch: int | None = None
     precision: str = "float32"
+    pair_limit: int | None = None
     samples: int | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
@@ -99,7 +104,7 @@ class ModelInfo:
 
     def is_valid(self) -> bool:
         """Whether each value has its type and lies in its range."""
-        counts = [number for number in (self.batch, self.samples) if number is not None]
+        counts = [number for number in (self.batch, self.pair_limit, self.samples) if number is not None]
         numbers = [self.channels, *counts, *(self.size or ())]
         return (
             all(type(number) is int and number >= 1 for number in numbers)

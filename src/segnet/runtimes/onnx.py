@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from segnet.errors import ConfigError, MissingPackageError, ModelError
 from segnet.runtimes.base import FileRuntime, Image
 from segnet.runtimes.model_info import KEY, ModelInfo
+from segnet.runtimes.overflow import may_overflow, warn_of_overflow
 
 __all__ = ["OnnxRuntime", "open_session"]
 
@@ -54,6 +55,9 @@ class OnnxRuntime(FileRuntime):
         device_used = self._session.get_providers()[0].removesuffix("ExecutionProvider")
         backend = f"ONNX Runtime {_library().__version__} ({device_used})"
         super().__init__(path, ModelInfo.from_json(text, path), backend=backend)
+        if may_overflow(self.info):
+            warn_of_overflow(path)
+            self._session = open_session(path.read_bytes(), threads=threads, providers=providers, wide=True)
         self._input = self._session.get_inputs()[0].name
 
     def forward(self, batch: Image) -> list[NDArray[Any]]:
@@ -62,13 +66,16 @@ class OnnxRuntime(FileRuntime):
         return result
 
 
-def open_session(data: bytes, *, threads: int = 0, providers: Sequence[str] = ("CPUExecutionProvider",)) -> Any:
+def open_session(
+    data: bytes, *, threads: int = 0, providers: Sequence[str] = ("CPUExecutionProvider",), wide: bool = False
+) -> Any:
     """Open an inference session of ONNX Runtime, on the CPU by default.
 
     Args:
         data: content of an .onnx file.
         threads: number of compute threads; 0: ONNX Runtime's default.
         providers: execution providers of ONNX Runtime, in order of preference.
+        wide: add INT8 products in 32 bits where they could overflow 16, on x86 processors without VNNI; slower there.
 
     Raises:
         MissingPackageError: ONNX Runtime is not installed.
@@ -77,6 +84,7 @@ def open_session(data: bytes, *, threads: int = 0, providers: Sequence[str] = ("
     options = library.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    options.add_session_config_entry("session.x64quantprecision", "1" if wide else "0")
     return library.InferenceSession(data, options, providers=list(providers))
 
 

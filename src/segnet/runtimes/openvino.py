@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from segnet.errors import ConfigError, MissingPackageError, ModelError
 from segnet.runtimes.base import FileRuntime, Image
 from segnet.runtimes.model_info import KEY, ModelInfo
+from segnet.runtimes.overflow import may_overflow, warn_of_overflow
 
 __all__ = ["OpenVinoRuntime"]
 
@@ -58,6 +59,8 @@ class OpenVinoRuntime(FileRuntime):
         text = str(model.get_rt_info([KEY]).value) if model.has_rt_info([KEY]) else None
         backend = f"OpenVINO {_version()} ({wanted}, {precision})"
         super().__init__(path, ModelInfo.from_json(text, path), backend=backend)
+        if may_overflow(self.info):
+            warn_of_overflow(path)
         self._request = compiled.create_infer_request()
 
     def forward(self, batch: Image) -> list[NDArray[Any]]:

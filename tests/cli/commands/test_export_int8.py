@@ -6,17 +6,21 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
+import openvino
 import pytest
 import torch
 
 from segnet.cli.main import main
 from segnet.data.layouts import Source
 from segnet.errors import ConfigError
-from segnet.exporting.int8.export import Calibration, export_int8
+from segnet.exporting.int8.export import Calibration, export_int8, rewriting
+from segnet.exporting.int8.saturation import pair_sums
 from segnet.exporting.programs import ExportConfig
 from segnet.labels import CAMVID
 from segnet.models import checkpoint
 from segnet.runtimes.load import open_runtime
+from segnet.runtimes.model_info import KEY, PAIR_LIMIT
 
 
 def leave(*words: str) -> int:
@@ -36,6 +40,7 @@ def test_an_int8_file_says_so_and_tells_what_it_scored(
     assert told["precision"] == "int8"
     runtime = open_runtime(out, device="cpu")
     assert runtime.info.precision == "int8"
+    assert runtime.info.pair_limit == PAIR_LIMIT
     assert runtime.info.scores["miou"] == told["accuracy"]["int8"]["miou"]
     assert told["accuracy"]["drop"] == pytest.approx(
         told["accuracy"]["float32"]["miou"] - told["accuracy"]["int8"]["miou"]
@@ -60,7 +65,9 @@ def test_a_file_that_loses_too_much_is_not_written(
 
     broken = calibration.rewritten
     monkeypatch.setattr(
-        calibration, "rewritten", lambda model, ranges, keep: broken(model, dict.fromkeys(ranges, (0.0, 1e-6)), keep)
+        calibration,
+        "rewritten",
+        lambda model, ranges, keep, means: broken(model, dict.fromkeys(ranges, (0.0, 1e-6)), keep, means=means),
     )
     out = tmp_path / "out" / "small.onnx"
     words = ("--int8", "--calibrate", str(camvid.root), "--max-drop", "0", "--out", str(out))
@@ -69,6 +76,74 @@ def test_a_file_that_loses_too_much_is_not_written(
     assert code == 2
     assert "INT8 loses more than 0.0 of mIoU: float32 has" in told
     assert not out.exists()
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("onnx", ".onnx"), ("openvino", ".xml")])
+def test_a_file_that_some_processors_compute_otherwise_is_not_written(
+    kind: str,
+    suffix: str,
+    model_file: Path,
+    camvid_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(rewriting, "fitting_scales", lambda filters: np.abs(filters).max(axis=(1, 2, 3)) / 127)
+    out = tmp_path / "out" / f"small{suffix}"
+    words = ("--format", kind, "--int8", "--calibrate", str(camvid_root), "--max-drop", "1", "--out", str(out))
+    assert leave("export", str(model_file), *words) == 2
+    assert "could overflow on processors without VNNI; 128 is the most" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.fixture(scope="module")
+def int8_files(model_file: Path, camvid: Source, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Of today, by suffix; not to be changed."""
+    folder, model = tmp_path_factory.mktemp("int8"), checkpoint.load(model_file).model
+    image = np.random.default_rng(0).random((1, 3, 24, 32), dtype=np.float32)
+    calibration = Calibration(images=[image], data=camvid.dataset("val"), max_drop=1.0)
+    files = {"onnx": folder / "new.onnx", "openvino": folder / "new.xml"}
+    for kind, path in files.items():
+        export_int8(model, CAMVID, path, format=kind, calibration=calibration)
+    return files
+
+
+def without_mark(kind: str, path: Path, to: Path) -> Path:
+    """The file as an older version wrote it: of the limit it says nothing."""
+    if kind == "onnx":
+        proto = onnx.load(path)
+        assert not any(each.can_overflow for each in pair_sums(proto))
+        about = next(each for each in proto.metadata_props if each.key == KEY)
+        about.value = without_limit(about.value)
+        onnx.save(proto, to.with_suffix(".onnx"))
+        return to.with_suffix(".onnx")
+    model = openvino.Core().read_model(path)
+    model.set_rt_info(without_limit(str(model.get_rt_info([KEY]).value)), [KEY])
+    openvino.save_model(model, to.with_suffix(".xml"), compress_to_fp16=False)
+    return to.with_suffix(".xml")
+
+
+def without_limit(text: str) -> str:
+    table = json.loads(text)
+    del table["pair_limit"]
+    return json.dumps(table)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "openvino"])
+def test_an_int8_file_of_an_older_version_is_told_once(
+    kind: str, int8_files: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    new, old = int8_files[kind], without_mark(kind, int8_files[kind], tmp_path / "old")
+    image = np.random.default_rng(1).random((1, 3, 24, 32), dtype=np.float32)
+    expected = open_runtime(new, device="cpu").probabilities(image)
+    assert not caplog.records
+    for _ in range(2):
+        np.testing.assert_allclose(open_runtime(old, device="cpu").probabilities(image), expected, atol=1e-5)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == (
+        f"{old}: is INT8 of an older version of segnet and may predict other classes on CPUs without VNNI; "
+        "export it anew with 'segnet export --int8'"
+    )
 
 
 @pytest.mark.parametrize("words", [("--int8",), ("--calibrate", "somewhere")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,20 @@ from segnet.runtimes.onnx import open_session
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-__all__ = ["CalibratedOnnx", "measured_ranges", "quantize"]
+__all__ = ["CalibratedOnnx", "Measured", "measured", "quantize"]
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What the maps of a network are like.
+
+    Attributes:
+        ranges: the smallest and the largest value of every map that is rounded.
+        means: of every map that a convolution reads, float64 (channels,).
+    """
+
+    ranges: dict[str, Range]
+    means: dict[str, NDArray[np.float64]]
 
 
 class CalibratedOnnx:
@@ -39,11 +53,11 @@ class CalibratedOnnx:
     def __init__(self, model: ModelProto, images: Iterable[Image]) -> None:
         self.exact = model
         self.convolutions = convolutions(model)
-        self._ranges = measured_ranges(model, images)
+        self._measured = measured(model, images)
 
     def rounded(self, keep: Collection[str]) -> ModelProto:
         """The network in INT8, but for the convolutions of these names."""
-        return rewritten(self.exact, self._ranges, keep)
+        return rewritten(self.exact, self._measured.ranges, keep, means=self._measured.means)
 
     def outputs(self, model: ModelProto, images: Sequence[Image]) -> list[NDArray[Any]]:
         """What a network gives for each image."""
@@ -66,36 +80,51 @@ def quantize(model: ModelProto, images: Iterable[Image], *, keep: Collection[str
         ConfigError: no image was given.
         MissingPackageError: onnx or ONNX Runtime is not installed.
     """
-    return rewritten(model, measured_ranges(model, images), keep)
+    found = measured(model, images)
+    return rewritten(model, found.ranges, keep, means=found.means)
 
 
-def measured_ranges(model: ModelProto, images: Iterable[Image]) -> dict[str, Range]:
-    """Of every map that some convolution reads: the smallest and the largest value, in the mean over the images.
+def measured(model: ModelProto, images: Iterable[Image]) -> Measured:
+    """Of every map that some convolution reads: smallest and largest value, and means, in the mean over the images.
 
     Raises:
         ConfigError: no image was given.
         MissingPackageError: onnx or ONNX Runtime is not installed.
     """
     names = sorted(name for group in find_groups(model) for name in group.sources)
-    running = open_session(_with_extremes(model, names).SerializeToString())
-    input_name = running.get_inputs()[0].name
-    found = [running.run(None, {input_name: np.ascontiguousarray(image)})[1:] for image in images]
+    inputs = sorted({node.input[0] for node in model.graph.node if node.name in set(convolutions(model))})
+    kinds = [(name, kind) for name in names for kind in ("ReduceMin", "ReduceMax")]
+    kinds += [(name, "GlobalAveragePool") for name in inputs]
+    running = open_session(_with_figures(model, kinds).SerializeToString())
+    input_name, outputs = running.get_inputs()[0].name, [_figure(*each) for each in kinds]
+    found = [running.run(outputs, {input_name: np.ascontiguousarray(image)}) for image in images]
     if not found:
         raise ConfigError("INT8 needs images to measure ranges on, and none was given; give some dozens")
-    means = np.mean(np.asarray(found, dtype=np.float64), axis=0).reshape(len(names), 2)
-    return {name: (float(low), float(high)) for name, (low, high) in zip(names, means, strict=True)}
+    figures = {key: np.mean([_over_batch(row[at]) for row in found], axis=0) for at, key in enumerate(kinds)}
+    ranges = {name: (float(figures[name, "ReduceMin"]), float(figures[name, "ReduceMax"])) for name in names}
+    return Measured(ranges, {name: figures[name, "GlobalAveragePool"] for name in inputs})
 
 
-def _with_extremes(model: ModelProto, names: Sequence[str]) -> ModelProto:
-    """The same network with two more outputs, numbers, per map."""
+def _over_batch(figure: NDArray[np.float32]) -> NDArray[np.float64]:
+    """A number as it is; of means (N, channels, 1, 1) those of the channels."""
+    exact = figure.astype(np.float64)
+    return exact.mean(axis=(0, 2, 3)) if exact.ndim else exact
+
+
+def _figure(name: str, kind: str) -> str:
+    return f"{name}_{kind}"
+
+
+def _with_figures(model: ModelProto, kinds: Sequence[tuple[str, str]]) -> ModelProto:
+    """The same network with more outputs: of each map what the operator gives."""
     from onnx import ModelProto, TensorProto
     from onnx.helper import make_node, make_tensor_value_info
 
     copy = ModelProto()
     copy.CopyFrom(model)
-    for name in names:
-        for kind in ("Min", "Max"):
-            output = f"{name}_{kind}"
-            copy.graph.node.append(make_node(f"Reduce{kind}", [name], [output], keepdims=0))
-            copy.graph.output.append(make_tensor_value_info(output, TensorProto.FLOAT, []))
+    for name, kind in kinds:
+        one_number: dict[str, Any] = {"keepdims": 0} if kind.startswith("Reduce") else {}
+        copy.graph.node.append(make_node(kind, [name], [_figure(name, kind)], **one_number))
+        shape = [] if one_number else [None, None, 1, 1]
+        copy.graph.output.append(make_tensor_value_info(_figure(name, kind), TensorProto.FLOAT, shape))
     return copy

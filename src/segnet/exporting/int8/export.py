@@ -18,13 +18,14 @@ from segnet.exporting.export import Report, deliver, described, export_format, r
 from segnet.exporting.formats import FORMATS, to_onnx, to_openvino, write_onnx, write_openvino
 from segnet.exporting.int8.calibration import CalibratedOnnx
 from segnet.exporting.int8.gate import Calibrated, Quantized, within
+from segnet.exporting.int8.saturation import require_no_overflow
 from segnet.exporting.int8.xnnpack import CalibratedProgram
 from segnet.exporting.programs import ExportConfig, make_program
 from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
 from segnet.runtimes.base import Image, Runtime
 from segnet.runtimes.load import open_runtime
-from segnet.runtimes.model_info import ModelInfo
+from segnet.runtimes.model_info import PAIR_LIMIT, ModelInfo
 
 __all__ = ["INT8_FORMATS", "Calibration", "export_int8"]
 
@@ -78,7 +79,8 @@ def export_int8(
     Raises:
         ConfigError: another format, or no image to calibrate with.
         ShapeError: ExecuTorch, and an image to calibrate with is not of ``config.size``.
-        ModelError: the class table does not fit, or too much mIoU is lost; what was tried is told.
+        ModelError: the class table does not fit, too much mIoU is lost (what was tried is told), or the file could
+            overflow on some processor.
         MissingPackageError: a library is not installed.
         OutputError: the files cannot be written.
     """
@@ -89,9 +91,8 @@ def export_int8(
         raise ConfigError("a file is either INT8 or of float16 filters; leave one of the two out")
     if config.samples is not None:
         raise ConfigError("a file that draws samples cannot be INT8 here; leave one of the two out")
-    if config.samples is not None:
-        raise ConfigError("a file in INT8 draws no samples here; leave one of the two out")
-    info = replace(described(model, labels, path, kind, config, provenance=provenance), precision="int8")
+    about = described(model, labels, path, kind, config, provenance=provenance)
+    info = replace(about, precision="int8", pair_limit=None if format == "executorch" else PAIR_LIMIT)
     network = _calibrated(make_program(model, config, batch=info.batch), info, format, calibration.images)
     write = _WRITE[format]
     with TemporaryDirectory(prefix="segnet-") as folder:
@@ -143,10 +144,16 @@ class _Finish:
 
 
 def _write_onnx(proto: Any, info: ModelInfo, path: Path) -> None:
+    """Raises ModelError if the finished file could overflow."""
+    import onnx
+
     write_onnx(deepcopy(proto), info, path)
+    require_no_overflow(onnx.load(path))
 
 
 def _write_openvino(proto: Any, info: ModelInfo, path: Path) -> None:
+    """Raises ModelError if the graph that the file is made from could overflow."""
+    require_no_overflow(proto)
     write_openvino(to_openvino(proto), info, path)
 
 

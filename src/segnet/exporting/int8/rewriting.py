@@ -6,18 +6,23 @@ and everything from there to the convolution, the comparisons that make the code
 convolution reads. General tools round each branch on a scale of its own, after which nothing equals its maximum.
 
 Maps are uint8, and some byte of them is exactly zero; filters are int8 with one scale per output channel, biases int32.
+A filter's rounding moves its output in the mean, as inputs are positive; its bias takes that back. No two weights of a
+channel are so large that a processor which sums pairs of products in 16 bits could overflow; see
+``saturation``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segnet.exporting.int8.graph import Graph, convolutions, find_groups
+from segnet.exporting.int8.saturation import fitting_scales
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -28,15 +33,22 @@ Range = tuple[float, float]
 """The smallest and the largest value of a map."""
 
 
-def rewritten(model: ModelProto, ranges: Mapping[str, Range], keep: Collection[str] = ()) -> ModelProto:
+def rewritten(
+    model: ModelProto,
+    ranges: Mapping[str, Range],
+    keep: Collection[str] = (),
+    *,
+    means: Mapping[str, NDArray[np.float64]] = MappingProxyType({}),
+) -> ModelProto:
     """The INT8 graph; the given one stays as it is.
 
     Args:
         model: the float32 graph.
         ranges: of every source in ``find_groups(model, keep)``.
         keep: names of convolutions that stay in float32.
+        means: of a convolution's input (channels,); what rounding its filters moves in the mean is taken off its bias.
     """
-    work = _Rewriting(model, ranges, keep)
+    work = _Rewriting(model, ranges, keep, means)
     for node in model.graph.node:
         work.take(node)
     return work.finished()
@@ -45,8 +57,14 @@ def rewritten(model: ModelProto, ranges: Mapping[str, Range], keep: Collection[s
 class _Rewriting:
     """Takes the float32 graph node by node, and builds the other."""
 
-    def __init__(self, model: ModelProto, ranges: Mapping[str, Range], keep: Collection[str]) -> None:
-        self.model = model
+    def __init__(
+        self,
+        model: ModelProto,
+        ranges: Mapping[str, Range],
+        keep: Collection[str],
+        means: Mapping[str, NDArray[np.float64]],
+    ) -> None:
+        self.model, self.means = model, means
         self.graph = Graph(model)
         self.codes = self.graph.codes()
         self.wanted = set(convolutions(model)) - set(keep)
@@ -138,14 +156,15 @@ class _Rewriting:
 
     def _convolve(self, node: NodeProto) -> None:
         """Filters and biases become whole numbers; the runtime sees that it may compute in them."""
-        step, name = self.grids[node.input[0]].scale, node.output[0]
+        step, name, mean = self.grids[node.input[0]].scale, node.output[0], self.means.get(node.input[0])
         node.input[0] = self._restored(node.input[0])
         filters, *biases = (self.graph.constants[each] for each in node.input[1:])
         scales = _filter_scales(filters, step, *biases)
         whole = np.rint(filters / scales[:, None, None, None]).astype(np.int8)
         node.input[1] = self._stored(f"{name}_filters", whole, scales)
         for bias in biases:
-            counts = np.rint(bias / (scales * step).astype(np.float64)).astype(np.int32)
+            lost = 0.0 if mean is None else _mean_loss(filters - whole * scales[:, None, None, None], mean)
+            counts = np.rint((bias + lost) / (scales * step).astype(np.float64)).astype(np.int32)
             node.input[2] = self._stored(f"{name}_biases", counts, scales * step)
         self.nodes.append(node)
 
@@ -225,10 +244,19 @@ class _Grid:
 
 def _filter_scales(filters: NDArray[np.float32], step: np.float32, *biases: NDArray[np.float32]) -> NDArray[np.float32]:
     """One per output channel; wide enough that a bias, counted in products of both scales, fits into 32 bits."""
-    scales: NDArray[np.float32] = np.maximum(np.abs(filters).max(axis=(1, 2, 3)) / 127, 1e-12).astype(np.float32)
+    scales = fitting_scales(filters)
     for bias in biases:
         scales = np.maximum(scales, np.abs(bias) / (step * np.float32(2**30)))
     return scales
+
+
+def _mean_loss(lost: NDArray[np.float32], mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What filters (outputs, inputs of a group, H, W) give of a map of these means, away from its border."""
+    taps = lost.sum(axis=(2, 3), dtype=np.float64)
+    groups = len(mean) // taps.shape[1]
+    by_group = taps.reshape(groups, -1, taps.shape[1]) * mean.reshape(groups, 1, -1)
+    moved: NDArray[np.float64] = by_group.sum(axis=2).reshape(-1)
+    return moved
 
 
 def _bytes(name: str) -> str:

@@ -1,0 +1,28 @@
+"""INT8 files of older versions, which some processors compute otherwise; see ``quantization.saturation``."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from pathlib import Path
+
+from segnet.runtimes.model_info import PAIR_LIMIT, ModelInfo
+
+__all__ = ["may_overflow", "warn_of_overflow"]
+
+log = logging.getLogger("segnet")
+
+
+def may_overflow(info: ModelInfo) -> bool:
+    """Whether a file for ONNX Runtime or OpenVINO is INT8 and does not say that its sums of products fit."""
+    return info.precision == "int8" and (info.pair_limit is None or info.pair_limit > PAIR_LIMIT)
+
+
+@cache  # a program that opens the file again has told it already
+def warn_of_overflow(path: Path) -> None:
+    """Log one line, once per file and process; on any processor, since a file travels."""
+    log.warning(
+        "%s: is INT8 of an older version of segnet and may predict other classes on CPUs without VNNI; "
+        "export it anew with 'segnet export --int8'",
+        path,
+    )
