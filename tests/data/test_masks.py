@@ -13,7 +13,7 @@ from segnet.data.class_tables import TABLES, open_labels
 from segnet.data.masks import LabelMapReader
 from segnet.errors import DataError
 from segnet.labels import CAMVID, IGNORE_INDEX, PASCAL, ClassTable
-from segnet.media.images.reading import read_label_map
+from segnet.media.images.reading import read_mask_file
 
 READER = LabelMapReader(labels=CAMVID, void=(11, IGNORE_INDEX), encoding="auto")
 
@@ -151,7 +151,7 @@ def test_colors_that_may_have_changed_are_refused(tmp_path: Path) -> None:
         READER.read(tmp_path / "map.jpg")
     Image.fromarray(classes().astype(np.uint16)).save(tmp_path / "map.png")
     with pytest.raises(DataError, match="has more than 8 bits a channel"):
-        read_label_map(tmp_path / "map.png", encoding="colors")
+        read_mask_file(tmp_path / "map.png", encoding="colors")
 
 
 def test_gray_can_be_taken_for_colors_if_that_is_said(tmp_path: Path) -> None:

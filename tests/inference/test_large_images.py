@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from segnet.errors import ConfigError, DataError, OutputError
-from segnet.inference.large_images import predict_large, wants_parts
+from segnet.inference.large_images import predict_large
 from segnet.inference.prediction import joined
 from segnet.inference.predictor import Predictor
 from segnet.inference.tiling import Rows, TileConfig
@@ -141,9 +141,3 @@ def test_what_the_predictor_does_not_give_is_told(
         with pytest.raises(ConfigError, match=f"gives no {kind}; make it with {kind}=True"):
             predict_large(predictor, image, {kind: tmp_path / "x.png"})  # type: ignore[dict-item]
         assert not (tmp_path / "x.png").exists()
-
-
-def test_images_beyond_the_memory_want_parts() -> None:
-    assert not wants_parts(3000, 4000, memory=2.0)
-    assert wants_parts(20_000, 20_000, memory=2.0)
-    assert not wants_parts(20_000, 20_000, memory=32.0)

@@ -13,8 +13,8 @@ import segnet
 from segnet.errors import ConfigError, DataError, ShapeError
 from segnet.inference.predictor import Predictor
 from segnet.inference.smoothing import SmoothRuntime
+from segnet.media.sources import find_videos
 from segnet.media.video.settings import VideoConfig
-from segnet.media.video.sources import find_videos
 from video_clips import Brightness, predictor, write_clip
 
 

@@ -23,7 +23,6 @@ __all__ = [
     "print_calibration",
     "print_robustness",
     "print_scores",
-    "print_shares",
 ]
 
 _SECONDS_BETWEEN_LINES = 30.0
@@ -85,15 +84,6 @@ class ProgressBar:
         finished = max(1, self._done - self._first)
         seconds = round((time.monotonic() - self._started) / finished * max(0, (self._total or 0) - self._done))
         return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-
-
-def print_shares(shares: Mapping[str, float]) -> None:
-    """The share of the pixels that each class has, the largest first."""
-    table = Table("class", "share of pixels", box=None)
-    table.columns[1].justify = "right"
-    for name in sorted(shares, key=lambda name: -shares[name]):
-        table.add_row(escape(name), f"{shares[name]:.1%}")
-    Console().print(table)
 
 
 def print_scores(scores: Scores, heading: str) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from segnet.errors import ConfigError, DataError
 from segnet.labels import IGNORE_INDEX, ClassTable, Color
-from segnet.media.images.reading import Encoding, read_label_map
+from segnet.media.images.reading import Encoding, read_mask_file
 
 __all__ = ["LabelMapReader"]
 
@@ -32,7 +32,7 @@ class LabelMapReader:
     Attributes:
         labels: the class table.
         void: numbers in the files that count for nothing, 0 to 65535.
-        encoding: what the pixels of the files are; see ``read_label_map``. Black is void among colors, unless it is
+        encoding: what the pixels of the files are; see ``read_mask_file``. Black is void among colors, unless it is
             the color of a class.
         remedy: what to do about a number that is no class, for the error.
 
@@ -56,7 +56,7 @@ class LabelMapReader:
             DataError: the file cannot be read, holds a number that is no class or a color of none; or its numbers and
                 the colors that it shows them in speak of different classes.
         """
-        stored = read_label_map(path, encoding=self.encoding)
+        stored = read_mask_file(path, encoding=self.encoding)
         if stored.values.ndim == 3:
             return self._of_colors(stored.values, path)
         if stored.palette is not None and self.encoding == "auto":

@@ -16,18 +16,16 @@ from segnet.inference.predictor import Predictor
 from segnet.labels import ClassTable
 from segnet.media.images.png import PngWriter
 from segnet.media.images.strips import ImageRows
-from segnet.media.images.writing import described_values, stored_values
+from segnet.media.images.writing import encode_values, value_metadata
 from segnet.metrics.uncertainty import CONFIDENCE, described, largest
 from segnet.system.files import explained, replacing
 from segnet.visualization import overlay as visualize
 from segnet.visualization.style import OverlayStyle, View
 
-__all__ = ["Kind", "predict_large", "wants_parts"]
+__all__ = ["Kind", "predict_large"]
 
 Kind = Literal["mask", "overlay", "color", "side", "confidence", "uncertainty"]
 
-# Half for the image as Pillow and NumPy hold it, its overlay, mask and what encoding them takes; half for labeling.
-_BYTES_PER_PIXEL = 48
 _AT_ONCE = 4_000_000  # pixels that are drawn and written at a time
 
 
@@ -36,11 +34,6 @@ class _Part(NamedTuple):
 
     image: NDArray[np.uint8]
     prediction: Prediction
-
-
-def wants_parts(height: int, width: int, *, memory: float) -> bool:
-    """Whether an image of this size, held in memory with its results, would take more than so many gigabytes."""
-    return height * width * _BYTES_PER_PIXEL > memory * 1e9
 
 
 def predict_large(
@@ -127,16 +120,16 @@ def _sheet(
         with PngWriter(file, size, palette=look.colored(labels).palette()) as png:
             yield lambda part: png.add(part.prediction.mask)
     elif kind == "confidence":
-        about = described_values(1.0, {"Title": kind, "Description": CONFIDENCE})
-        with PngWriter(file, size, bits=16, told=about) as png:
-            yield lambda part: png.add(stored_values(_given(part.prediction.confidence, kind), 1.0))
+        about = value_metadata(1.0, {"Title": kind, "Description": CONFIDENCE})
+        with PngWriter(file, size, bits=16, metadata=about) as png:
+            yield lambda part: png.add(encode_values(_given(part.prediction.confidence, kind), 1.0))
     elif kind == "uncertainty":
         if measure is None:
             raise ConfigError("the predictor gives no uncertainty; make it with uncertainty=True")
         top = largest(measure, labels.classes)
-        about = described_values(top, {"Title": kind, "Description": f"uncertainty: {described(measure)}"})
-        with PngWriter(file, size, bits=16, told=about) as png:
-            yield lambda part: png.add(stored_values(_given(part.prediction.uncertainty, kind), top))
+        about = value_metadata(top, {"Title": kind, "Description": f"uncertainty: {described(measure)}"})
+        with PngWriter(file, size, bits=16, metadata=about) as png:
+            yield lambda part: png.add(encode_values(_given(part.prediction.uncertainty, kind), top))
     else:
         width = 2 * size[1] if kind == "side" else size[1]
         drawing, legend = _Drawing(kind, labels, look), _legend(kind, (size[0], width), labels, look)

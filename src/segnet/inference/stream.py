@@ -16,11 +16,10 @@ from segnet.errors import ConfigError, ShapeError
 from segnet.inference.prediction import SegmentedFrame
 from segnet.inference.predictor import Predictor
 from segnet.inference.video import segment_frames, steadied
-from segnet.media.images.finding import find_images
 from segnet.media.images.reading import pixels_of, read_image
+from segnet.media.sources import find_images, find_videos
 from segnet.media.video.opening import Video, open_video
 from segnet.media.video.settings import VideoConfig
-from segnet.media.video.sources import find_videos
 from segnet.system.threads import read_ahead
 
 __all__ = ["Order", "stream"]

@@ -22,7 +22,7 @@ from segnet.labels import ClassTable
 from segnet.media.video.live import LiveFrame
 from segnet.media.video.opening import Video, open_video
 from segnet.media.video.settings import VideoConfig
-from segnet.media.video.writing import Movie, choose_codec, writing
+from segnet.media.video.writing import VideoWriter, choose_codec, open_video_writer
 from segnet.metrics.flicker import FlickerMeter
 from segnet.system.queues import Background
 from segnet.visualization import overlay as visualize
@@ -123,14 +123,14 @@ def write_video(
     began = time.monotonic()
     interrupted = None
     with ExitStack() as stack:
-        opened: dict[View, Movie] = {}
+        opened: dict[View, VideoWriter] = {}
 
         def write(labeled: SegmentedFrame) -> None:
             for view, path in movies.items():
                 image = draw(view, labeled, predictor.labels, look)
                 if view not in opened:
-                    form = replace(video.form, aspect=labeled.aspect)
-                    opened[view] = stack.enter_context(writing(path, image.shape[:2], form))
+                    form = replace(video.format, aspect=labeled.aspect)
+                    opened[view] = stack.enter_context(open_video_writer(path, image.shape[:2], form))
                 opened[view].add(image, labeled.time or Fraction(0))
             if each is not None:
                 each(labeled)

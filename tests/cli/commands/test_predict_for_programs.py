@@ -61,7 +61,7 @@ def test_images_get_a_line_each_in_order(model_file: Path, tmp_path: Path) -> No
 
 
 def test_no_image_is_left_out_because_it_is_large(model_file: Path, tmp_path: Path) -> None:
-    """One that would be read in parts is held in memory for the records."""
+    """One that would be read in strips is held in memory for the records."""
     source = images(tmp_path / "in", 1)
     Image.fromarray(render_scene(1, size=(600, 800))[0]).save(source / "large.png")
     words = ("--model", model_file, "--save", "mask", "--scale", 1, "--overlap", 16, "--memory", 0.04)
@@ -80,7 +80,7 @@ def test_an_image_too_wide_for_the_memory_does_not_stop_the_others(
     words = ("--model", model_file, "--save", "mask", "--scale", 1, "--overlap", 32, "--memory", 0.01)
     assert leave(source, *words, "--out", tmp_path / "out") == 2
     assert "-wide.png: memory=0.01 GB is too little for an image 4000 pixels wide" in caplog.text
-    assert "1 of 2 images labeled" in capsys.readouterr().out
+    assert "1 of 2 images predicted" in capsys.readouterr().out
 
 
 def test_frames_get_a_line_each_with_their_time(model_file: Path, tmp_path: Path) -> None:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Literal
 
 from segnet.inference.tiling import TileConfig
 from segnet.inference.tta import TTAConfig
+from segnet.media.sources import ImageFile, VideoSource, find_sources, is_video_file
 from segnet.media.video.settings import VideoConfig
-from segnet.media.video.sources import VideoSource, find_videos
 from segnet.visualization.style import OverlayStyle
 
 if TYPE_CHECKING:
     from segnet.inference.predictor import Predictor
     from segnet.labels import ClassTable
-    from segnet.results.images import Tally
+    from segnet.results.images import ImageReport
 
 __all__ = ["run"]
 
@@ -81,23 +81,22 @@ def run(
     """
     started = time.perf_counter()
 
-    from segnet.results.jobs import find_jobs, require_writable
+    from segnet.results.images import ImageReport, find_jobs, predict_images, require_writable
     from segnet.results.records import require_record_file
-    from segnet.results.videos import VideoOutput, is_movie, predict_videos, require_fitting
+    from segnet.results.videos import VideoOutput, predict_videos, require_fitting
 
-    images, videos = _sorted_out(source or (str(_SAMPLE),), animations=is_movie(out))
-    jobs = find_jobs(images, out=out)
+    images, videos = _find_sources(source or (str(_SAMPLE),), out=out)
+    jobs = find_jobs(images)
     if videos:
         require_fitting(videos, out=out, kinds=save or ["overlay"], config=video, images=len(jobs))
-    require_writable(out.parent if videos and is_movie(out) else out)
+    require_writable(out.parent if videos and is_video_file(out) else out)
     if records is not None:
         require_record_file(records)
         require_writable(records.parent, flag="--records")
     kinds = save or ["mask", "overlay"]
 
     from segnet.inference.predictor import Predictor
-    from segnet.results.images import Tally, predict_images
-    from segnet.results.output import Output, lists
+    from segnet.results.writer import ResultWriter, open_lists
 
     imported = time.perf_counter()
     predictor = Predictor.load(
@@ -119,34 +118,39 @@ def run(
     look.require_known_classes(predictor.labels)
     if records is not None:
         _ask_confidence(predictor)
-    output = Output(out, tuple(kinds), look, predictor.labels, predictor.measure, whole=records is not None)
-    tally = Tally()
+    writer = ResultWriter(out, tuple(kinds), look, predictor.labels, predictor.measure)
+    report = ImageReport()
     try:
-        with lists(output, records) as add:
+        with open_lists(out, kinds, look.colored(predictor.labels), records=records) as each:
             if jobs:
-                predict_images(predictor, jobs, output, tally, each=add)
+                predict_images(predictor, jobs, writer, report, each=each)
             if videos:
-                write = output.numbers().write
                 frames = VideoOutput(
-                    out=out, kinds=tuple(save or ["overlay"]), look=look, config=video, write=write, each=add
+                    out=out,
+                    kinds=tuple(save or ["overlay"]),
+                    style=look,
+                    config=video,
+                    write=writer.without_views().write,
+                    each=each,
                 )
-                tally.failures += predict_videos(predictor, videos, frames, tally.videos)
+                report.failures += predict_videos(predictor, videos, frames, report.videos)
     finally:
-        _tell(tally, predictor.labels, json)
+        _tell(report, predictor.labels, json)
     finished = time.perf_counter()
     if timing:
-        rate = (len(jobs) + sum(told["frames"] for told in tally.videos)) / (finished - loaded)
+        rate = (len(jobs) + sum(figures["frames"] for figures in report.videos)) / (finished - loaded)
         print(
             f"imports {imported - started:.2f} s, model {loaded - imported:.2f} s, "
             f"label and write {finished - loaded:.2f} s ({rate:.2f} images/s)"
         )
-    return 2 if tally.failures else 0
+    return 2 if report.failures else 0
 
 
-def _sorted_out(words: Sequence[str], *, animations: bool) -> tuple[list[str], list[VideoSource]]:
-    """Words for images, and the videos that the others stand for."""
-    found = [(word, find_videos(word, animations=animations)) for word in words]
-    return [word for word, videos in found if not videos], [video for _, videos in found for video in videos]
+def _find_sources(words: Sequence[str], *, out: Path) -> tuple[list[ImageFile], list[VideoSource]]:
+    """The images without results of an earlier run, and the videos; a .gif is a video if the output is one."""
+    found = [source for word in words for source in find_sources(word, animations=is_video_file(out), exclude=out)]
+    images = [source for source in found if isinstance(source, ImageFile)]
+    return images, [source for source in found if isinstance(source, VideoSource)]
 
 
 def _ask_confidence(predictor: Predictor) -> None:
@@ -157,17 +161,17 @@ def _ask_confidence(predictor: Predictor) -> None:
         predictor.confidence = True
 
 
-def _tell(tally: Tally, labels: ClassTable, file: Path | None) -> None:
+def _tell(report: ImageReport, labels: ClassTable, file: Path | None) -> None:
     """What could not be read, or only in part; and all figures to the file that was asked for."""
     from segnet.system.files import write_json
 
-    for failure in tally.failures:
+    for failure in report.failures:
         log.error("segnet: %s", failure)
     if file is not None:
         figures = {
-            "images": len(tally.shares),
-            "shares": tally.mean_shares(labels),
-            "videos": tally.videos,
-            "failures": tally.failures,
+            "images": len(report.shares),
+            "shares": report.mean_shares(labels),
+            "videos": report.videos,
+            "failures": report.failures,
         }
         write_json(file, figures)
