@@ -78,7 +78,7 @@ class Video:
                     yield frame
 
     def account(self, tally: VideoTally) -> None:
-        """Bring the tally up to date with what is known of the source."""
+        """Copy the losses and problems of the source to the report."""
         if self._clip is not None:
             tally.troubles = self._clip.troubles
         elif self._live is not None:

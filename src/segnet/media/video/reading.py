@@ -97,16 +97,16 @@ class ImageSequence(Clip):
 
         first = -(-_seconds(start) // self.tick)
         last = self.frames if end is None else min(self.frames, -(-_seconds(end) // self.tick))
-        numbers, found = range(int(first), int(last), every), False
+        numbers, empty = range(int(first), int(last), every), True
         for number, path in zip(numbers, numbered(self.path)[int(first) : int(last) : every], strict=False):
             try:
                 image = read_image(path, channels=channels)
             except DataError as error:
                 self.troubles.append(str(error))
             else:
-                found = True
+                empty = False
                 yield Frame(image, (number - first) * self.tick)
-        if not found:
+        if empty:
             raise DataError(f"{self.path}: no image of it can be read between {start} s and its end")
 
 
@@ -114,8 +114,8 @@ def numbered(pattern: Path) -> list[Path]:
     """The files of a pattern such as ``frames/%06d.jpg``, by their numbers."""
     written = re.split(r"%0?\d*d", pattern.name)
     name = re.compile(r"(\d+)".join(map(re.escape, written)))
-    found = [(match, path) for path in pattern.parent.iterdir() if (match := name.fullmatch(path.name))]
-    return [path for _, path in sorted((int(match[1]), path) for match, path in found)]
+    matches = [(match, path) for path in pattern.parent.iterdir() if (match := name.fullmatch(path.name))]
+    return [path for _, path in sorted((int(match[1]), path) for match, path in matches)]
 
 
 def open_clip(path: Path, *, rate: float = 25.0) -> Clip:
@@ -196,15 +196,15 @@ class FrameReader:
         begin = Fraction(container.start_time or 0, 10**6)
         if self._start:
             container.seek(int((begin + self._start) * 10**6))
-        found = -1
+        count = 0
         for frame in self._decode(container, stream):
             time = self._time(frame.pts) - begin
             if self._end is not None and time >= self._end:
                 break
             if time < self._start:
                 continue
-            found += 1
-            if found % self._every == 0:
+            count += 1
+            if (count - 1) % self._every == 0:
                 self._note_size(frame, time)
                 aspect = Fraction(stream.sample_aspect_ratio or 1)
                 turned = round(frame.rotation / 90) % 2
@@ -212,7 +212,7 @@ class FrameReader:
         else:
             self._note_shortage(stream)
         self._note_damage()
-        if found < 0:
+        if not count:
             self._raise_no_frame(begin)
 
     def _decode(self, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
