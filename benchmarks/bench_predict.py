@@ -64,13 +64,13 @@ def folder(images: int, rounds: int) -> dict[str, object]:
         for seed in range(images):
             write_image(source / f"{seed:03}.png", render_scene(seed)[0])
         jobs = find_jobs(find_images(source))
-        images = [read_image(job.image) for job in jobs]
+        arrays = [read_image(job.image) for job in jobs]
         writer = ResultWriter(out, ("mask", "overlay"), OverlayStyle(), predictor.labels)
-        predictor(images[0])
+        predictor(arrays[0])
         bare, whole = [], []
         for _ in range(rounds):
             start = time.perf_counter()
-            for image in images:
+            for image in arrays:
                 predictor(image)
             bare.append(images / (time.perf_counter() - start))
             start = time.perf_counter()

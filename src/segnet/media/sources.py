@@ -15,17 +15,9 @@ from urllib.parse import urlsplit
 from segnet.errors import DataError
 
 __all__ = [
-    "IMAGE_SUFFIXES",
-    "VIDEO_SUFFIXES",
-    "WRITABLE_VIDEO_SUFFIXES",
-    "ImageFile",
-    "VideoSource",
-    "find_images",
-    "find_images_below",
-    "find_sources",
-    "find_videos",
-    "is_video_file",
-]
+    "IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "WRITABLE_VIDEO_SUFFIXES", "ImageFile", "VideoSource",
+    "find_images", "find_images_below", "find_sources", "find_videos", "is_video_file",
+]  # fmt: skip
 
 IMAGE_SUFFIXES = frozenset(
     (

@@ -156,8 +156,9 @@ def segment_images(
     bar = ProgressBar("predicting")
     memory = math.inf if predictor.tiles is None else predictor.tiles.memory
     read = partial(_read, channels=predictor.channels, memory=memory if each is None else math.inf)
-    with ThreadPoolExecutor(max_workers=2) as threads, Background(each or _ignore) as lists:
-        writes = _Writes(threads, memory)
+    with ThreadPoolExecutor(max_workers=2) as threads, Background(each or (lambda _: None)) as lists:
+        pending: list[Future[NDArray[np.float64]]] = []
+        limit = _WRITES_AHEAD
         bar.start(total=len(jobs))
         try:
             for done, (job, image) in enumerate(read_ahead(jobs, read)):
@@ -167,13 +168,15 @@ def segment_images(
                             report.shares.append(_predict_in_strips(predictor, job, writer))
                     else:
                         frame = _predict(predictor, job, pixels)
-                        writes.submit(writer, job, frame, working_size=predictor.working_size(*pixels.shape[:2]))
+                        write = partial(writer.write, working_size=predictor.working_size(*pixels.shape[:2]))
+                        pending.append(threads.submit(write, job.name, pixels, frame.prediction))
                         lists.put(frame)
+                        limit = _writes_ahead(pixels.size, memory)
                 except DataError as error:
                     report.failures.append(str(error))
-                report.shares.extend(writes.wait())
+                report.shares.extend(_collect(pending, limit=limit))
                 bar.advance(job.image.name)
-            report.shares.extend(writes.wait(for_all=True))
+            report.shares.extend(_collect(pending, limit=0))
         finally:
             bar.stop()
 
@@ -227,33 +230,15 @@ def _predict_in_strips(predictor: Predictor, job: Job, writer: ResultWriter) -> 
         keep_freed_memory()
 
 
-class _Writes:
-    """Results that are being written in threads.
+def _writes_ahead(values: int, memory: float) -> int:
+    """How many images of so many values (pixel and channel) may wait to be written within ``memory`` gigabytes."""
+    return int(min(_WRITES_AHEAD, memory * 1e9 / (_BYTES_PER_VALUE * values)))
 
-    Args:
-        threads: that write.
-        memory: gigabytes; bounds how many images wait to be written.
-    """
 
-    def __init__(self, threads: ThreadPoolExecutor, memory: float) -> None:
-        self._threads = threads
-        self._memory = memory
-        self._limit = _WRITES_AHEAD
-        self._pending: list[Future[NDArray[np.float64]]] = []
-
-    def submit(self, writer: ResultWriter, job: Job, frame: SegmentedFrame, *, working_size: tuple[int, int]) -> None:
-        """Write the results of one image."""
-        write = partial(writer.write, job.name, frame.image, frame.prediction, working_size=working_size)
-        self._pending.append(self._threads.submit(write))
-        values = _BYTES_PER_VALUE * frame.image.size
-        self._limit = (
-            _WRITES_AHEAD if self._memory == math.inf else min(_WRITES_AHEAD, int(self._memory * 1e9 / values))
-        )
-
-    def wait(self, *, for_all: bool = False) -> Iterator[NDArray[np.float64]]:
-        """Class shares of the oldest images, until few enough are pending; raises what writing raised."""
-        while len(self._pending) > (0 if for_all else self._limit):
-            yield self._pending.pop(0).result()
+def _collect(pending: list[Future[NDArray[np.float64]]], *, limit: int) -> Iterator[NDArray[np.float64]]:
+    """Class shares of the oldest images, until no more than ``limit`` are pending; raises what writing raised."""
+    while len(pending) > limit:
+        yield pending.pop(0).result()
 
 
 @contextmanager
@@ -263,7 +248,3 @@ def _stopped(bar: ProgressBar, *, done: int, total: int) -> Iterator[None]:
         yield
     finally:
         bar.start(total=total, done=done)
-
-
-def _ignore(_: SegmentedFrame) -> None:
-    pass
