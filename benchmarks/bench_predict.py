@@ -22,9 +22,9 @@ from segnet.data.synthetic.scenes import render_scene
 from segnet.inference.predictor import Predictor
 from segnet.media.images.reading import read_image
 from segnet.media.images.writing import write_image
-from segnet.results.images import Tally, label_all
-from segnet.results.jobs import find_jobs
-from segnet.results.output import Output
+from segnet.media.sources import find_images
+from segnet.results.images import ImageReport, find_jobs, segment_images
+from segnet.results.writer import ResultWriter
 from segnet.system.allocator import keep_freed_memory
 from segnet.system.hardware import about
 from segnet.visualization.style import OverlayStyle
@@ -63,18 +63,18 @@ def folder(images: int, rounds: int) -> dict[str, object]:
         source, out = Path(root) / "in", Path(root) / "out"
         for seed in range(images):
             write_image(source / f"{seed:03}.png", render_scene(seed)[0])
-        jobs = find_jobs([str(source)])
-        loaded = [read_image(job.image) for job in jobs]
-        output = Output(out, ("mask", "overlay"), OverlayStyle(), predictor.labels)
-        predictor(loaded[0])
+        jobs = find_jobs(find_images(source))
+        arrays = [read_image(job.image) for job in jobs]
+        writer = ResultWriter(out, ("mask", "overlay"), OverlayStyle(), predictor.labels)
+        predictor(arrays[0])
         bare, whole = [], []
         for _ in range(rounds):
             start = time.perf_counter()
-            for image in loaded:
+            for image in arrays:
                 predictor(image)
             bare.append(images / (time.perf_counter() - start))
             start = time.perf_counter()
-            label_all(predictor, jobs, output, Tally(), each=lambda _: None)
+            segment_images(predictor, jobs, writer, ImageReport())
             whole.append(images / (time.perf_counter() - start))
     return {
         "images": images,

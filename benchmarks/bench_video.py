@@ -34,7 +34,7 @@ from segnet.inference.video_report import VideoReport
 from segnet.media.video.opening import open_video
 from segnet.media.video.reading import open_clip
 from segnet.media.video.settings import VideoConfig
-from segnet.media.video.writing import MovieFormat, writing
+from segnet.media.video.writing import VideoFormat, open_video_writer
 from segnet.metrics.confusion import score_mask
 from segnet.system.allocator import keep_freed_memory
 from segnet.system.hardware import about
@@ -140,7 +140,7 @@ def peak_mb(clip: Path, model: str, count: int) -> float:
     images = [frame.image[::2, ::2].copy() for frame in open_clip(clip).read(end=1.0)]
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "in.mkv"
-        with writing(source, images[0].shape[:2], MovieFormat()) as movie:
+        with open_video_writer(source, images[0].shape[:2], VideoFormat()) as movie:
             for number in range(count):
                 movie.add(images[number % len(images)], Fraction(number, 25))
         segment_video(predictor, source, Path(folder) / "out.mp4")

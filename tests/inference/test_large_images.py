@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from segnet.errors import ConfigError, DataError, OutputError
-from segnet.inference.large_images import needs_strips, predict_large
+from segnet.inference.large_images import predict_large
 from segnet.inference.prediction import concatenate_rows
 from segnet.inference.predictor import Predictor
 from segnet.inference.tiling import Rows, TileConfig
@@ -141,9 +141,3 @@ def test_what_the_predictor_does_not_compute_is_an_error(
         with pytest.raises(ConfigError, match=f"computes no {kind}; load it with {kind}=True"):
             predict_large(predictor, path, {kind: tmp_path / "x.png"})  # type: ignore[dict-item]
         assert not (tmp_path / "x.png").exists()
-
-
-def test_images_larger_than_memory_need_strips() -> None:
-    assert not needs_strips(3000, 4000, memory=2.0)
-    assert needs_strips(20_000, 20_000, memory=2.0)
-    assert not needs_strips(20_000, 20_000, memory=32.0)

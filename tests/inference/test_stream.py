@@ -13,8 +13,8 @@ from segnet.errors import ConfigError, DataError, ShapeError
 from segnet.inference.predictor import Predictor
 from segnet.inference.smoothing import SmoothedRuntime
 from segnet.inference.stream import stream
+from segnet.media.sources import find_videos
 from segnet.media.video.settings import VideoConfig
-from segnet.media.video.sources import find_videos
 from segnet.metrics.uncertainty import Measure
 from segnet.runtimes.base import Image as Batch
 from segnet.runtimes.base import Output

@@ -20,7 +20,7 @@ from segnet.media.video.opening import open_video
 from segnet.media.video.settings import VideoConfig
 from segnet.metrics.uncertainty import Measure
 from segnet.runtimes.base import Image, Output
-from segnet.system.queues import Background, ahead
+from segnet.system.queues import Background, prefetch
 from segnet.visualization import overlay as visualize
 from segnet.visualization.style import OverlayStyle
 from video_clips import Brightness, border, clip_images, decoded, noise, predictor, write_clip
@@ -239,7 +239,7 @@ def test_what_the_work_raises_comes_out(tmp_path: Path) -> None:
         yield 1
         raise DataError("of the items")
 
-    taken = ahead(items())
+    taken = prefetch(items())
     assert next(taken) == 1
     with pytest.raises(DataError, match="of the items"):
         next(taken)
@@ -253,7 +253,7 @@ def test_reading_ahead_is_bounded() -> None:
             made.append(number)
             yield number
 
-    taken = ahead(items())
+    taken = prefetch(items())
     assert [next(taken) for _ in range(3)] == [0, 1, 2]
     taken.close()
     assert len(made) <= 3 + 4 + 2

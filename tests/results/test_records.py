@@ -12,7 +12,7 @@ import pytest
 from segnet.errors import ConfigError, OutputError
 from segnet.inference.prediction import Prediction, SegmentedFrame
 from segnet.labels import ClassTable
-from segnet.results.records import RecordFile, record
+from segnet.results.records import RecordFile, make_record
 
 LABELS = ClassTable.from_names(["sky", "road", "a tree, or two"])
 
@@ -41,7 +41,7 @@ def write(path: Path, frames: int, *, error: type[BaseException] | None = None) 
 
 def test_a_line_says_what_the_pixels_say() -> None:
     labeled = frame(3)
-    found = record(labeled, LABELS)
+    found = make_record(labeled, LABELS)
     pixels = list(zip(labeled.mask.ravel().tolist(), labeled.confidence.ravel().tolist(), strict=True))
     for number, name in enumerate(LABELS.names[:2]):
         own = [sure for value, sure in pixels if value == number]
@@ -57,7 +57,7 @@ def test_a_line_says_what_the_pixels_say() -> None:
 
 
 def test_without_confidence_only_the_shares_are_known() -> None:
-    found = record(frame(confidence=False), LABELS)
+    found = make_record(frame(confidence=False), LABELS)
     assert found["confidence"] is None
     assert set(found["confidences"].values()) == {None}
     assert sum(found["shares"].values()) == pytest.approx(1)
@@ -66,7 +66,7 @@ def test_without_confidence_only_the_shares_are_known() -> None:
 def test_uncertainty_and_latency_are_told_if_they_are_known() -> None:
     image, mask = np.zeros((2, 2, 3), dtype=np.uint8), np.zeros((2, 2), dtype=np.uint8)
     unsure = np.array([[0, 0.25], [0.5, 0.25]], dtype=np.float32)
-    found = record(SegmentedFrame(image, Prediction(mask, None, unsure), latency_ms=41.25), LABELS)
+    found = make_record(SegmentedFrame(image, Prediction(mask, None, unsure), latency_ms=41.25), LABELS)
     assert (found["uncertainty"], found["latency_ms"]) == (0.25, 41.25)
 
 

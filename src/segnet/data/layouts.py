@@ -22,7 +22,7 @@ from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.synthetic.scenes import write_scenes
 from segnet.errors import ConfigError, DataError, OutputError
 from segnet.labels import CAMVID, IGNORE_INDEX, ClassTable
-from segnet.media.images.finding import IMAGE_SUFFIXES, images_below
+from segnet.media.sources import IMAGE_SUFFIXES, find_images_below
 from segnet.system.files import cache_dir
 
 __all__ = ["SPLITS", "Source", "holds_data_set", "open_dataset", "open_source"]
@@ -314,7 +314,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder")
     found: dict[str, Path] = {}
-    for path, place in images_below(folder):
+    for path, place in find_images_below(folder):
         stem = place.with_suffix("").as_posix()
         if stem in found:
             raise DataError(f"{path} and {found[stem].name} have the same name; keep one of them")

@@ -16,19 +16,17 @@ from segnet.inference.predictor import Predictor
 from segnet.labels import ClassTable
 from segnet.media.images.png import PngWriter
 from segnet.media.images.strips import ImageRows
-from segnet.media.images.writing import described_values, stored_values
+from segnet.media.images.writing import encode_values, value_metadata
 from segnet.metrics.uncertainty import CONFIDENCE, described, largest
 from segnet.system.files import explained, replacing
 from segnet.visualization import overlay as visualize
 from segnet.visualization.style import OverlayStyle, View
 
-__all__ = ["Kind", "needs_strips", "predict_large"]
+__all__ = ["Kind", "predict_large"]
 
 Kind = Literal["mask", "overlay", "color", "side", "confidence", "uncertainty"]
 """Results that can be written in strips."""
 
-# Half for the image in Pillow and NumPy, its overlay and mask, and their encoding; half for inference.
-_BYTES_PER_PIXEL = 48
 _PIXELS_PER_STRIP = 4_000_000  # drawn and written together
 
 
@@ -37,11 +35,6 @@ class _Strip(NamedTuple):
 
     image: NDArray[np.uint8]
     prediction: Prediction
-
-
-def needs_strips(height: int, width: int, *, memory: float) -> bool:
-    """Whether an image of this height and width, with its results, takes more memory than this, in gigabytes."""
-    return height * width * _BYTES_PER_PIXEL > memory * 1e9
 
 
 def predict_large(
@@ -129,16 +122,16 @@ def _encode(
         with PngWriter(file, size, palette=look.colored(labels).palette()) as png:
             yield lambda strip: png.add(strip.prediction.mask)
     elif kind == "confidence":
-        texts = described_values(1.0, {"Title": kind, "Description": CONFIDENCE})
-        with PngWriter(file, size, bits=16, told=texts) as png:
-            yield lambda strip: png.add(stored_values(_require(strip.prediction.confidence, kind), 1.0))
+        texts = value_metadata(1.0, {"Title": kind, "Description": CONFIDENCE})
+        with PngWriter(file, size, bits=16, metadata=texts) as png:
+            yield lambda strip: png.add(encode_values(_require(strip.prediction.confidence, kind), 1.0))
     elif kind == "uncertainty":
         if measure is None:
             raise ConfigError("the predictor computes no uncertainty; load it with uncertainty=True")
         top = largest(measure, labels.classes)
-        texts = described_values(top, {"Title": kind, "Description": f"uncertainty: {described(measure)}"})
-        with PngWriter(file, size, bits=16, told=texts) as png:
-            yield lambda strip: png.add(stored_values(_require(strip.prediction.uncertainty, kind), top))
+        texts = value_metadata(top, {"Title": kind, "Description": f"uncertainty: {described(measure)}"})
+        with PngWriter(file, size, bits=16, metadata=texts) as png:
+            yield lambda strip: png.add(encode_values(_require(strip.prediction.uncertainty, kind), top))
     else:
         width = 2 * size[1] if kind == "side" else size[1]
         drawing, legend = _Drawing(kind, labels, look), _legend(kind, (size[0], width), labels, look)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
-from functools import partial
+from collections.abc import Generator, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -16,11 +15,10 @@ from segnet.errors import ConfigError, ShapeError
 from segnet.inference.prediction import SegmentedFrame
 from segnet.inference.predictor import Predictor
 from segnet.inference.video import segment_frames, with_smoothing
-from segnet.media.images.finding import find_images
 from segnet.media.images.reading import pixels_of, read_image
+from segnet.media.sources import ImageFile, VideoSource, find_sources
 from segnet.media.video.opening import Video, open_video
 from segnet.media.video.settings import VideoConfig
-from segnet.media.video.sources import find_videos
 from segnet.system.threads import read_ahead
 
 __all__ = ["Order", "stream"]
@@ -83,21 +81,18 @@ def _stream_files(
     if isinstance(source, Video):
         yield from segment_frames(predictor, source, config=config)
         return
-    videos = find_videos(str(source), animations=True)
-    for video in videos:
+    found = find_sources(str(source), animations=True)
+    for video in (one for one in found if isinstance(one, VideoSource)):
         opened = open_video(video, config, channels=predictor.channels)
         yield from segment_frames(predictor, opened, config=config)
-    if not videos:
-        yield from _stream_images(predictor, str(source))
+    yield from _stream_images(predictor, [one for one in found if isinstance(one, ImageFile)])
 
 
-def _stream_images(predictor: Predictor, source: str) -> Generator[SegmentedFrame]:
-    read = partial(read_image, channels=predictor.channels)
-    names = dict(find_images(source))
-    for path, decoded in read_ahead(names, read):
+def _stream_images(predictor: Predictor, images: Sequence[ImageFile]) -> Generator[SegmentedFrame]:
+    for file, decoded in read_ahead(images, lambda file: read_image(file.path, channels=predictor.channels)):
         image = decoded.result()
-        name = names[path].with_suffix("").as_posix()
-        yield SegmentedFrame(image, predictor(image), source=str(path), name=name)
+        name = file.name.with_suffix("").as_posix()
+        yield SegmentedFrame(image, predictor(image), source=str(file.path), name=name)
 
 
 def _stream_frames(

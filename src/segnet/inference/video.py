@@ -22,7 +22,7 @@ from segnet.labels import ClassTable
 from segnet.media.video.live import LiveFrame
 from segnet.media.video.opening import Video, open_video
 from segnet.media.video.settings import VideoConfig
-from segnet.media.video.writing import Movie, choose_codec, writing
+from segnet.media.video.writing import VideoWriter, choose_codec, open_video_writer
 from segnet.metrics.flicker import FlickerMeter
 from segnet.system.queues import Background
 from segnet.visualization import overlay as visualize
@@ -157,15 +157,15 @@ class _VideoFiles(ExitStack):
     def __init__(self, paths: Mapping[View, Path], video: Video, labels: ClassTable, look: OverlayStyle) -> None:
         super().__init__()
         self._paths, self._video, self._labels, self._look = paths, video, labels, look
-        self._opened: dict[View, Movie] = {}
+        self._opened: dict[View, VideoWriter] = {}
 
     def add(self, frame: SegmentedFrame) -> None:
         """Draw a frame and write it to each file."""
         for view, path in self._paths.items():
             image = draw(view, frame, self._labels, self._look)
             if view not in self._opened:
-                form = replace(self._video.form, aspect=frame.aspect)
-                self._opened[view] = self.enter_context(writing(path, image.shape[:2], form))
+                form = replace(self._video.format, aspect=frame.aspect)
+                self._opened[view] = self.enter_context(open_video_writer(path, image.shape[:2], form))
             self._opened[view].add(image, frame.time or Fraction(0))
 
 

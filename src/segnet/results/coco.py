@@ -1,8 +1,8 @@
-"""Label maps as a COCO file: one annotation for each class of an image, as run lengths or as polygons.
+"""Masks as a COCO file: one annotation per class of an image, as run lengths or as polygons.
 
-The form is that of COCO-Stuff (https://cocodataset.org/#format-data): the regions of one class are one annotation,
+The format is that of COCO-Stuff (https://cocodataset.org/#format-data): the regions of one class are one annotation,
 ``iscrowd`` is 0, ``bbox`` is (x, y, width, height). Category k + 1 is class k, since COCO's tools take 0 for "not
-labeled". Polygons run along the edges of the pixels, so that pycocotools makes the very same mask of them.
+labeled". Polygons run along the edges of the pixels, so pycocotools decodes them to the same mask.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from segnet.system.files import explained, replacing, temporary_name
 __all__ = ["CocoFile", "Form", "polygons"]
 
 Form = Literal["rle", "polygons"]
-"""How an annotation says which pixels it means: compressed run lengths, or polygons."""
+"""Encoding of the pixels of an annotation: compressed run lengths, or polygons."""
 
-_STRIP = 16_000_000  # pixels; contourpy takes 24 bytes for each
+_STRIP = 16_000_000  # pixels; contourpy takes 24 bytes per pixel
 
 
 class CocoFile:
-    """A COCO file that grows image by image under another name, and gets its own at the end.
+    """A COCO file that grows image by image under a temporary name, and is renamed at the end.
 
         with CocoFile("coco.json", predictor.labels) as file:
-            for labeled in predictor.stream("drive.mp4"):
-                file.add(labeled)
+            for frame in predictor.stream("drive.mp4"):
+                file.add(frame)
 
-    Ctrl-C ends the file where it is, so that it can be read. Any other error, or no image at all, leaves nothing
-    behind, and an earlier file of this name as it was. What is held in memory does not grow.
+    Ctrl-C completes the file with the images so far. Any other error, or no image at all, leaves nothing behind, and
+    an earlier file of this name as it was. The memory does not grow.
 
     Args:
         path: of the file.
         labels: the classes, which become the categories.
-        form: of the annotations.
+        form: encoding of the annotations.
 
     Raises:
         MissingPackageError: pycocotools or, for polygons, contourpy is not installed.
@@ -80,34 +80,36 @@ class CocoFile:
             if self._images and (kind is None or issubclass(kind, KeyboardInterrupt)):
                 self._finish()
         finally:
-            with suppress(OSError):  # what is thrown away may well not fit on the disk
+            with suppress(OSError):  # what is discarded may not fit on the disk
                 self._open.close()
 
-    def add(self, labeled: SegmentedFrame) -> None:
-        """Write one image or frame and its annotations; pixels that are no class of the labels are left out.
+    def add(self, frame: SegmentedFrame) -> None:
+        """Write one image or frame and its annotations; pixels of no known class are left out.
 
-        What has neither name nor source is called by its place in the file, from ``000000.png`` on.
+        An image with neither name nor source is named by its index in the file, from ``000000.png`` on.
 
         Raises:
             OutputError: the disk is full, and the like.
         """
-        annotations = self._found(labeled.mask)
+        annotations = self._annotate(frame.mask)
         with explained(self.path):
             if not self._images:
-                about = {"description": f"labeled by segnet {version('segnet')}"}
-                self._file.write('{"info":' + _compact(about) + ',"licenses":[],"annotations":[')
+                info = {"description": f"predicted by segnet {version('segnet')}"}
+                self._file.write('{"info":' + _compact(info) + ',"licenses":[],"annotations":[')
             self._images += 1
-            self._image_table.write(("," if self._images > 1 else "") + "\n" + _compact(_image(labeled, self._images)))
+            self._image_table.write(
+                ("," if self._images > 1 else "") + "\n" + _compact(_describe_image(frame, self._images))
+            )
             for annotation in annotations:
                 self._annotations += 1
                 numbered = {"id": self._annotations, "image_id": self._images, **annotation}
                 self._file.write(("," if self._annotations > 1 else "") + "\n" + _compact(numbered))
 
-    def _found(self, mask: NDArray[np.uint8]) -> list[dict[str, Any]]:
-        """The annotations of one image, without their numbers."""
+    def _annotate(self, mask: NDArray[np.uint8]) -> list[dict[str, Any]]:
+        """The annotations of one image, without their ids."""
         tools = _import_pycocotools()
         columns = np.asfortranarray(mask)
-        found = []
+        annotations = []
         for value in np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[: self._labels.classes]).tolist():
             region = columns == value
             runs = tools.encode(region.view(np.uint8))
@@ -115,11 +117,13 @@ class CocoFile:
             if self._form == "polygons":
                 shape = polygons(region)
             area, box = int(tools.area(runs)), [int(side) for side in tools.toBbox(runs)]
-            found.append({"category_id": value + 1, "iscrowd": 0, "area": area, "bbox": box, "segmentation": shape})
-        return found
+            annotations.append(
+                {"category_id": value + 1, "iscrowd": 0, "area": area, "bbox": box, "segmentation": shape}
+            )
+        return annotations
 
     def _finish(self) -> None:
-        """The images and categories come behind the annotations; a JSON object has no order."""
+        """Write images and categories after the annotations; a JSON object has no order."""
         with replacing(self.path) as final:
             self._file.write('],\n"images":[')
             self._image_table.seek(0)
@@ -132,9 +136,9 @@ class CocoFile:
 def polygons(region: NDArray[np.bool_]) -> list[list[int]]:
     """Outlines of connected pixels (H, W), each as x0, y0, x1, y1, ... along the edges of the pixels.
 
-    Pixels that touch at a corner alone are not connected. A hole, which a COCO polygon has no words for, is reached
-    from the nearest corner of the outline by a seam of no width, there and back. Nothing is smoothed or left out. What
-    has more than 16 million pixels is cut into strips first.
+    Pixels that touch only at a corner are not connected. COCO polygons have no holes, so a hole is connected to the
+    nearest corner of the outline by a seam of zero width. Nothing is smoothed or left out. Regions of more than 16
+    million pixels are cut into strips first.
 
     Raises:
         MissingPackageError: contourpy is not installed.
@@ -144,15 +148,15 @@ def polygons(region: NDArray[np.bool_]) -> list[list[int]]:
         return []
     left, right = int(columns[0]), int(columns[-1]) + 1
     step = max(1, _STRIP // (right - left))
-    found = []
+    outlines = []
     for top in range(int(rows[0]), int(rows[-1]) + 1, step):
         strip = region[top : min(top + step, int(rows[-1]) + 1), left:right]
-        found += [_with_seams(rings) for rings in _regions(strip, np.array([left, top]))]
-    return [outline.ravel().tolist() for outline in found]
+        outlines += [_with_seams(rings) for rings in _regions(strip, np.array([left, top]))]
+    return [outline.ravel().tolist() for outline in outlines]
 
 
 def _regions(region: NDArray[np.bool_], offset_xy: NDArray[np.int64]) -> Iterator[list[NDArray[np.int64]]]:
-    """For each region its outer ring of corners (x, y), then those of its holes.
+    """For each region the corners (x, y) of its outer ring, then those of its holes.
 
     Between 0 and 1 contourpy's lines cross the edges of the pixels in their middle, cutting corners. Two neighbors on
     a line, one on an upright edge and one on a level one, give the corner between them.
@@ -185,23 +189,23 @@ def _with_seams(rings: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     outer, *holes = rings
     nearest = [int(((outer - hole[0]) ** 2).sum(axis=1).argmin()) for hole in holes]
     parts, start = [], 0
-    for place, index in sorted(zip(nearest, range(len(holes)), strict=True)):
-        parts += [outer[start : place + 1], holes[index], holes[index][:1]]
-        start = place
+    for corner, index in sorted(zip(nearest, range(len(holes)), strict=True)):
+        parts += [outer[start : corner + 1], holes[index], holes[index][:1]]
+        start = corner
     return np.concatenate([*parts, outer[start:]])
 
 
-def _image(labeled: SegmentedFrame, number: int) -> dict[str, Any]:
-    """Of a frame also its number and time."""
-    height, width = labeled.mask.shape
-    name = labeled.name or f"{number - 1:06}"
-    if labeled.number is None:
-        image = Path(labeled.source).name or f"{PurePosixPath(name).name}.png"
+def _describe_image(frame: SegmentedFrame, number: int) -> dict[str, Any]:
+    """The entry of an image; of a frame with its number and time."""
+    height, width = frame.mask.shape
+    name = frame.name or f"{number - 1:06}"
+    if frame.number is None:
+        image = Path(frame.source).name or f"{PurePosixPath(name).name}.png"
         file_name = str(PurePosixPath(name).with_name(image))
         return {"id": number, "file_name": file_name, "width": width, "height": height}
-    time = None if labeled.time is None else round(float(labeled.time), 6)
-    about = {"source": labeled.source, "frame": labeled.number, "time": time}
-    return {"id": number, "file_name": f"{name}.png", "width": width, "height": height, **about}
+    time = None if frame.time is None else round(float(frame.time), 6)
+    position = {"source": frame.source, "frame": frame.number, "time": time}
+    return {"id": number, "file_name": f"{name}.png", "width": width, "height": height, **position}
 
 
 def _categories(labels: ClassTable) -> list[dict[str, Any]]:

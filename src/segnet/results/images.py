@@ -1,10 +1,13 @@
-"""Images in, files out: reading, the model and writing side by side."""
+"""``segnet predict`` on images: reading, inference and writing run side by side."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,115 +15,235 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
-from segnet.errors import ConfigError, DataError, ShapeError
+from segnet.errors import ConfigError, DataError, OutputError, ShapeError
+from segnet.inference.large_images import predict_large
 from segnet.inference.prediction import SegmentedFrame
 from segnet.inference.predictor import Predictor
 from segnet.labels import ClassTable
-from segnet.media.images.reading import read_image
-from segnet.results.jobs import Job
-from segnet.results.output import Output
-from segnet.results.shares import print_shares
+from segnet.media.images.reading import read_header, read_image
+from segnet.media.images.strips import readable_in_strips
+from segnet.media.sources import ImageFile
+from segnet.results.writer import ResultWriter
+from segnet.system.allocator import keep_freed_memory, return_freed_memory
+from segnet.system.files import replacing
 from segnet.system.progress import ProgressBar
 from segnet.system.queues import Background
 from segnet.system.threads import read_ahead
 
-__all__ = ["Tally", "label_all", "predict_images"]
+__all__ = [
+    "ImageReport", "Job", "find_jobs", "predict_images", "print_shares", "require_writable", "segment_images",
+]  # fmt: skip
 
 _WRITES_AHEAD = 8  # fewer of large images
-_BYTES_PER_PIXEL = 8  # and channel: the image, its overlay, mask, and what encoding them takes
+_BYTES_PER_VALUE = 8  # pixel and channel: the image, its overlay and mask, and their encoding
+# Half for the image in Pillow and NumPy, its overlay and mask, and their encoding; half for inference.
+_BYTES_PER_PIXEL = 48
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to predict.
+
+    Attributes:
+        image: path of the file.
+        name: of its results in the folder of each kind, without suffix.
+    """
+
+    image: Path
+    name: Path
 
 
 @dataclass
-class Tally:
-    """What a run over many images came to."""
+class ImageReport:
+    """Figures of a run of ``segnet predict``.
+
+    Attributes:
+        shares: of each image, the share of each class: float64 (classes,).
+        failures: sentences on images and videos that could not be read, or only in part.
+        videos: figures of each video.
+    """
 
     shares: list[NDArray[np.float64]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     videos: list[dict[str, Any]] = field(default_factory=list)
 
     def mean_shares(self, labels: ClassTable) -> dict[str, float]:
-        """Of the images, by the names of the classes; empty if there is none."""
+        """The mean share of each class over the images, by class name; empty without images."""
         means = np.mean(self.shares, axis=0) if self.shares else ()
         return dict(zip(labels.names, map(float, means), strict=False))
 
 
-def label_all(
-    predictor: Predictor, jobs: list[Job], output: Output, tally: Tally, *, each: Callable[[SegmentedFrame], None]
+def find_jobs(images: Sequence[ImageFile]) -> list[Job]:
+    """Each image once; names that differ only in their suffix keep it.
+
+    Raises:
+        DataError: the results of two images would have the same name.
+    """
+    unique = dict.fromkeys(images)
+    uses = Counter(image.name.with_suffix("") for image in unique)
+    stems = [(image, image.name.with_suffix("")) for image in unique]
+    jobs = [Job(image.path, stem if uses[stem] == 1 else image.name) for image, stem in stems]
+    name, count = Counter(job.name for job in jobs).most_common(1)[0] if jobs else (Path(), 0)
+    if count > 1:
+        same = [str(job.image) for job in jobs if job.name == name]
+        raise DataError(f"{' and '.join(same[:2])} would be written to the same name; predict them in separate runs")
+    return jobs
+
+
+def require_writable(out: Path, *, flag: str = "--out") -> None:
+    """Check that files can be written into a folder, before the model runs; leaves no file and no folder behind.
+
+    Raises:
+        OutputError: nothing can be written there; the message names the flag.
+    """
+    missing = [folder for folder in (out, *out.parents) if not os.path.lexists(folder)]
+    probe = out / f".segnet-probe-{os.getpid()}"
+    try:
+        with replacing(probe) as temporary:
+            temporary.touch()
+        probe.unlink()
+    except OutputError as error:
+        reason = getattr(error.__cause__, "strerror", None) or error
+        raise OutputError(f"{out}: results cannot be written there ({reason}); give another {flag}") from error
+    finally:
+        for folder in missing:  # innermost first
+            with suppress(OSError):  # it could not be created, or another program writes into it by now
+                folder.rmdir()
+
+
+def predict_images(
+    predictor: Predictor,
+    jobs: list[Job],
+    writer: ResultWriter,
+    report: ImageReport,
+    *,
+    each: Callable[[SegmentedFrame], None] | None = None,
 ) -> None:
-    """Images are read and results written in threads while the model runs; one bad image does not stop the rest."""
-    bar = ProgressBar("labeling")
+    """``segment_images``, and print the mean class shares and the number of images, after an error too."""
+    try:
+        segment_images(predictor, jobs, writer, report, each=each)
+    finally:
+        if report.shares:
+            print_shares(report.mean_shares(predictor.labels))
+        print(f"{len(report.shares)} of {len(jobs)} images predicted -> {writer.root}")
+
+
+def segment_images(
+    predictor: Predictor,
+    jobs: list[Job],
+    writer: ResultWriter,
+    report: ImageReport,
+    *,
+    each: Callable[[SegmentedFrame], None] | None = None,
+) -> None:
+    """Read images and write results in threads while the model runs. An image that fails does not stop the others.
+
+    Args:
+        predictor: the model.
+        jobs: the images.
+        writer: of the results.
+        report: gets class shares and failures.
+        each: called with each image and its prediction, in order, in a thread. It needs images in one piece; without
+            it, images larger than the memory of ``predictor.tiles`` are streamed in strips.
+
+    Raises:
+        OutputError: a result cannot be written.
+    """
+    bar = ProgressBar("predicting")
     memory = math.inf if predictor.tiles is None else predictor.tiles.memory
-    read = partial(_read, output=output, channels=predictor.channels, memory=memory)
-    with ThreadPoolExecutor(max_workers=2) as writers, Background(each) as lists:
-        waiting: list[Future[NDArray[np.float64]]] = []
+    read = partial(_read, channels=predictor.channels, memory=memory if each is None else math.inf)
+    with ThreadPoolExecutor(max_workers=2) as threads, Background(each or (lambda _: None)) as lists:
+        pending: list[Future[NDArray[np.float64]]] = []
+        limit = _WRITES_AHEAD
         bar.start(total=len(jobs))
         try:
             for done, (job, image) in enumerate(read_ahead(jobs, read)):
-                keep = _WRITES_AHEAD
                 try:
-                    pixels = image.result()
-                    if pixels is None:
-                        bar.stop()
-                        try:
-                            tally.shares.append(_label_in_parts(predictor, job, output))
-                        finally:
-                            bar.start(total=len(jobs), done=done)
+                    if (pixels := image.result()) is None:
+                        with _stopped(bar, done=done, total=len(jobs)):
+                            report.shares.append(_predict_in_strips(predictor, job, writer))
                     else:
-                        labeled = _labeled(predictor, job, pixels)
-                        waiting.append(writers.submit(output.write, job.place, pixels, labeled.prediction))
-                        lists.put(labeled)
-                        keep = min(_WRITES_AHEAD, int(memory * 1e9 / (_BYTES_PER_PIXEL * pixels.size)))
+                        frame = _predict(predictor, job, pixels)
+                        pending.append(threads.submit(writer.write, job.name, pixels, frame.prediction))
+                        lists.put(frame)
+                        limit = _writes_ahead(pixels.size, memory)
                 except DataError as error:
-                    tally.failures.append(str(error))
-                tally.shares.extend(_finished(waiting, keep=keep))
+                    report.failures.append(str(error))
+                report.shares.extend(_collect(pending, limit=limit))
                 bar.advance(job.image.name)
-            tally.shares.extend(_finished(waiting, keep=0))
+            report.shares.extend(_collect(pending, limit=0))
         finally:
             bar.stop()
 
 
-def _label_in_parts(predictor: Predictor, job: Job, output: Output) -> NDArray[np.float64]:
-    try:
-        return output.write_in_parts(predictor, job.place, job.image)
-    except (ConfigError, ShapeError) as error:
-        raise DataError(f"{job.image}: {error}") from error
+def print_shares(shares: Mapping[str, float]) -> None:
+    """Print the share of the pixels of each class, the largest first."""
+    table = Table("class", "share of pixels", box=None)
+    table.columns[1].justify = "right"
+    for name in sorted(shares, key=lambda name: -shares[name]):
+        table.add_row(escape(name), f"{shares[name]:.1%}")
+    Console().print(table)
 
 
-def _labeled(predictor: Predictor, job: Job, pixels: NDArray[np.uint8]) -> SegmentedFrame:
-    """One image; that it does not suit model or memory is its own fault, and no reason to leave out the others."""
+def _read(job: Job, *, channels: int, memory: float) -> NDArray[np.uint8] | None:
+    """The image; None if it takes more than ``memory`` gigabytes with its results, and can be read in strips."""
+    if memory < math.inf and (header := read_header(job.image)) is not None:
+        height, width = header.size
+        if height * width * _BYTES_PER_PIXEL > memory * 1e9 and readable_in_strips(header):
+            return None
+    return read_image(job.image, channels=channels)
+
+
+def _predict(predictor: Predictor, job: Job, pixels: NDArray[np.uint8]) -> SegmentedFrame:
+    """Run inference on one image; an image that does not fit the model or the memory raises ``DataError``."""
     try:
         prediction = predictor(pixels)
     except (ConfigError, ShapeError) as error:
         raise DataError(f"{job.image}: {error}") from error
-    return SegmentedFrame(pixels, prediction, source=str(job.image), name=job.place.as_posix())
+    return SegmentedFrame(pixels, prediction, source=str(job.image), name=job.name.as_posix())
 
 
-def predict_images(
-    predictor: Predictor, jobs: list[Job], output: Output, tally: Tally, *, each: Callable[[SegmentedFrame], None]
-) -> None:
-    """As ``label_all``, and tell what came of it."""
+def _predict_in_strips(predictor: Predictor, job: Job, writer: ResultWriter) -> NDArray[np.float64]:
+    """Read, predict and write a large image in strips; returns the class shares."""
+    bar = ProgressBar(job.image.name)
+    done = 0
+
+    def advance(rows: int, total: int) -> None:
+        nonlocal done
+        if not done:
+            bar.start(total=total)
+        bar.advance(by=rows - done)
+        done = rows
+
+    return_freed_memory()  # memory is scarce now
     try:
-        label_all(predictor, jobs, output, tally, each=each)
+        return predict_large(predictor, job.image, writer.paths(job.name), look=writer.style, progress=advance)
+    except (ConfigError, ShapeError) as error:
+        raise DataError(f"{job.image}: {error}") from error
     finally:
-        _report(tally, predictor.labels, len(jobs), output.root)
+        bar.stop()
+        keep_freed_memory()
 
 
-def _read(job: Job, *, output: Output, channels: int, memory: float) -> NDArray[np.uint8] | None:
-    """The image; None if it is to be read in parts."""
-    if output.in_parts(job.image, memory=memory):
-        return None
-    return read_image(job.image, channels=channels)
+def _writes_ahead(values: int, memory: float) -> int:
+    """How many images of so many values (pixel and channel) may wait to be written within ``memory`` gigabytes."""
+    return int(min(_WRITES_AHEAD, memory * 1e9 / (_BYTES_PER_VALUE * values)))
 
 
-def _finished(waiting: list[Future[NDArray[np.float64]]], *, keep: int) -> Iterator[NDArray[np.float64]]:
-    """Results of the oldest writes, until no more than ``keep`` are under way."""
-    while len(waiting) > keep:
-        yield waiting.pop(0).result()
+def _collect(pending: list[Future[NDArray[np.float64]]], *, limit: int) -> Iterator[NDArray[np.float64]]:
+    """Class shares of the oldest images, until no more than ``limit`` are pending; raises what writing raised."""
+    while len(pending) > limit:
+        yield pending.pop(0).result()
 
 
-def _report(tally: Tally, labels: ClassTable, images: int, out: Path) -> None:
-    """The mean share of every class, and how many images were labeled."""
-    if tally.shares:
-        print_shares(tally.mean_shares(labels))
-    print(f"{len(tally.shares)} of {images} images labeled -> {out}")
+@contextmanager
+def _stopped(bar: ProgressBar, *, done: int, total: int) -> Iterator[None]:
+    bar.stop()
+    try:
+        yield
+    finally:
+        bar.start(total=total, done=done)

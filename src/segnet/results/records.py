@@ -1,7 +1,6 @@
-"""One line for each image or frame, for programs: class shares and confidence as JSON lines or CSV.
+"""Records: one line per image or frame with class shares and confidence, as JSON lines or CSV.
 
-The file grows while images are labeled: a line is there, whole, as soon as its image is done, and stays there
-whatever comes after it.
+The file grows during prediction: the line of an image is complete as soon as the image is, and stays after an error.
 """
 
 from __future__ import annotations
@@ -25,25 +24,25 @@ from segnet.labels import ClassTable
 from segnet.system.files import explained
 from segnet.visualization.overlay import class_shares
 
-__all__ = ["SUFFIXES", "RecordFile", "record", "require_record_file"]
+__all__ = ["SUFFIXES", "RecordFile", "make_record", "require_record_file"]
 
 SUFFIXES = (".jsonl", ".csv")
-"""JSON lines, and comma-separated values below a line of names."""
+"""JSON lines, and comma-separated values below a header line."""
 
 _DIGITS = 6
 
 
 class RecordFile:
-    """A file that gets a line for each image or frame, at once.
+    """A file that gets a line per image or frame, without buffering.
 
         with RecordFile("shares.jsonl", predictor.labels) as records:
-            for labeled in predictor.stream("drive.mp4"):
-                records.add(labeled)
+            for frame in predictor.stream("drive.mp4"):
+                records.add(frame)
 
-    An earlier file of this name is replaced when the first line is written, not before. Missing folders are made.
+    An earlier file of this name is replaced when the first line is written, not before. Missing folders are created.
 
     Args:
-        path: ending in .jsonl (one JSON object a line) or .csv.
+        path: ending in .jsonl (one JSON object per line) or .csv.
         labels: the classes.
 
     Raises:
@@ -66,23 +65,22 @@ class RecordFile:
         if self._file is not None:
             self._file.close()
 
-    def add(self, labeled: SegmentedFrame) -> None:
-        """Write the line of one image or frame, so that whoever reads the file sees it at once.
+    def add(self, frame: SegmentedFrame) -> None:
+        """Write the line of one image or frame; readers of the file see it immediately.
 
         Raises:
-            OutputError: the file cannot be written, or the disk is full; the lines before stay, and no part of this
-                one.
+            OutputError: the file cannot be written, or the disk is full; earlier lines stay, and no part of this one.
         """
-        found = record(labeled, self._labels)
+        values = make_record(frame, self._labels)
         with explained(self.path):
             if self.path.suffix.lower() == ".jsonl":
-                self._append(json.dumps(found, ensure_ascii=False) + "\n")
+                self._append(json.dumps(values, ensure_ascii=False) + "\n")
             else:
-                row = _flat(found)
+                row = _flatten(values)
                 self._append(("" if self._file else _csv_line(row)) + _csv_line(row.values()))
 
     def _append(self, text: str) -> None:
-        """All of the text or, of a file that can be shortened again, nothing."""
+        """Write all of the text or, if the file can be truncated, nothing."""
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("wb", buffering=0)
@@ -99,11 +97,11 @@ class RecordFile:
 
 
 def require_record_file(path: Path) -> None:
-    """Fail before anything is labeled, not after.
+    """Check the name of a record file before the model runs.
 
     Raises:
-        ConfigError: it ends in none of ``SUFFIXES``.
-        OutputError: it is a folder.
+        ConfigError: the name ends in none of ``SUFFIXES``.
+        OutputError: the path is a folder.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"records={path} has no known ending; give a name that ends in {' or '.join(SUFFIXES)}")
@@ -111,27 +109,27 @@ def require_record_file(path: Path) -> None:
         raise OutputError(f"{path} is a folder and cannot be written as a file; give the name of a file")
 
 
-def record(labeled: SegmentedFrame, labels: ClassTable) -> dict[str, Any]:
-    """What a line says of an image or frame.
+def make_record(frame: SegmentedFrame, labels: ClassTable) -> dict[str, Any]:
+    """The values of a line.
 
     ``source``, ``name``, ``time`` and ``latency_ms`` are those of ``SegmentedFrame``, ``frame`` is its number.
-    ``confidence`` and ``uncertainty`` are means over the pixels, None if they were not asked for; ``shares`` has the
-    share of each class by its name, and ``confidences`` the mean confidence of the pixels that were given to it, None
-    of a class that does not occur.
+    ``confidence`` and ``uncertainty`` are means over the pixels, None if they were not requested. ``shares`` has the
+    share of each class by its name, ``confidences`` the mean confidence of the pixels that were predicted as it, None
+    if there is no such pixel.
     """
-    height, width = labeled.mask.shape
+    height, width = frame.mask.shape
     return {
-        "source": labeled.source,
-        "name": labeled.name,
-        "frame": labeled.number,
-        "time": _rounded(labeled.time),
+        "source": frame.source,
+        "name": frame.name,
+        "frame": frame.number,
+        "time": _rounded(frame.time),
         "width": width,
         "height": height,
-        "confidence": _mean(labeled.confidence),
-        "uncertainty": _mean(labeled.uncertainty),
-        "latency_ms": _rounded(labeled.latency_ms),
-        "shares": _by_name(labels, class_shares(labeled.mask, labels)),
-        "confidences": _by_name(labels, _class_means(labeled.mask, labeled.confidence, labels.classes)),
+        "confidence": _mean(frame.confidence),
+        "uncertainty": _mean(frame.uncertainty),
+        "latency_ms": _rounded(frame.latency_ms),
+        "shares": _by_name(labels, class_shares(frame.mask, labels)),
+        "confidences": _by_name(labels, _class_means(frame.mask, frame.confidence, labels.classes)),
     }
 
 
@@ -144,7 +142,7 @@ def _rounded(value: float | Fraction | None) -> float | None:
 
 
 def _class_means(mask: NDArray[np.uint8], values: NDArray[np.float32] | None, classes: int) -> NDArray[np.float64]:
-    """NaN of a class that does not occur, and of all without values."""
+    """Mean value over the pixels of each class; NaN for a class without pixels, and for all without values."""
     if values is None:
         return np.full(classes, np.nan)
     counts = np.bincount(mask.ravel(), minlength=classes)[:classes]
@@ -157,11 +155,11 @@ def _by_name(labels: ClassTable, values: NDArray[np.float64]) -> dict[str, float
     return dict(zip(labels.names, rounded, strict=True))
 
 
-def _flat(found: Mapping[str, Any]) -> dict[str, Any]:
+def _flatten(values: Mapping[str, Any]) -> dict[str, Any]:
     """``{"shares": {"Road": 0.3}}`` becomes ``{"share_Road": 0.3}``."""
-    row = {key: value for key, value in found.items() if not isinstance(value, dict)}
+    row = {key: value for key, value in values.items() if not isinstance(value, dict)}
     for table in ("shares", "confidences"):
-        row |= {f"{table.removesuffix('s')}_{name}": value for name, value in found[table].items()}
+        row |= {f"{table.removesuffix('s')}_{name}": value for name, value in values[table].items()}
     return row
 
 

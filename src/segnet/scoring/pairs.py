@@ -12,8 +12,8 @@ from segnet.data.layouts import holds_data_set, open_source
 from segnet.data.masks import MaskReader
 from segnet.errors import ConfigError, DataError
 from segnet.labels import IGNORE_INDEX, ClassTable
-from segnet.media.images.finding import IMAGE_SUFFIXES, images_below
 from segnet.media.images.reading import Encoding
+from segnet.media.sources import IMAGE_SUFFIXES, find_images_below
 
 __all__ = ["Pair", "Pairing", "Truth", "open_truth", "pair_up"]
 
@@ -164,7 +164,7 @@ def _maps_in(folder: Path, *, nested: bool = True) -> dict[str, Path]:
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder; give the folder that holds the masks")
     found: dict[str, Path] = {}
-    for path, place in images_below(folder):
+    for path, place in find_images_below(folder):
         name = _name(place.with_suffix("").as_posix() if nested else place.stem)
         if name in found:
             raise DataError(

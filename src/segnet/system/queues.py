@@ -1,4 +1,4 @@
-"""Work that goes on in a thread beside the model's, with a queue between the two that bounds the memory."""
+"""Background threads that read or write while the model runs; a bounded queue limits the memory."""
 
 from __future__ import annotations
 
@@ -12,50 +12,29 @@ from threading import Event, Thread, get_native_id
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-__all__ = ["Background", "ahead"]
+__all__ = ["Background", "prefetch"]
 
 Item = TypeVar("Item")
 
-_AHEAD = 4
-_LOOK = 0.1  # seconds between looks at whether the other side has stopped
+_CAPACITY = 4
+_POLL_S = 0.1  # seconds between checks whether the other side has stopped
 
 
 @dataclass(frozen=True)
 class _End:
-    """Comes after the last item."""
+    """Marks the end of the queue."""
 
     error: BaseException | None = None
 
 
-def ahead(items: Generator[Item]) -> Generator[Item]:
-    """The items, each made in a thread while the caller still works on those before; at most four wait.
+def prefetch(items: Generator[Item]) -> Generator[Item]:
+    """The items, each produced in a thread while the caller works on earlier ones; at most four wait.
 
-    What the making raises comes out at its place. When the caller stops, ``items`` is closed and the thread ends.
+    An error in ``items`` is raised at its place. When the caller stops, ``items`` is closed and the thread ends.
     """
-    queue: Queue[Item | _End] = Queue(_AHEAD)
+    queue: Queue[Item | _End] = Queue(_CAPACITY)
     stopped = Event()
-
-    def put(item: Item | _End) -> None:
-        while not stopped.is_set():
-            try:
-                queue.put(item, timeout=_LOOK)
-                return
-            except Full:
-                continue
-
-    def fill() -> None:
-        try:
-            for item in items:
-                put(item)
-                if stopped.is_set():
-                    break
-            put(_End())
-        except BaseException as error:  # goes on in the caller's thread
-            put(_End(error))
-        finally:
-            items.close()
-
-    thread = Thread(target=fill, name="segnet-read", daemon=True)
+    thread = Thread(target=_fill, args=(queue, items, stopped), name="segnet-read", daemon=True)
     thread.start()
     try:
         while not isinstance(item := queue.get(), _End):
@@ -67,16 +46,38 @@ def ahead(items: Generator[Item]) -> Generator[Item]:
         thread.join()
 
 
-class Background(Generic[Item]):
-    """Hands items to ``work`` in a thread, one after the other; at most four wait.
+def _fill(queue: Queue[Item | _End], items: Generator[Item], stopped: Event) -> None:
+    try:
+        for item in items:
+            _put(queue, item, stopped)
+            if stopped.is_set():
+                break
+        _put(queue, _End(), stopped)
+    except BaseException as error:  # raised again in the caller's thread
+        _put(queue, _End(error), stopped)
+    finally:
+        items.close()
 
-    Leaving the block waits until all is done. What the work raises comes out of the next ``put``, or at the end; an
-    error or Ctrl-C in the block itself goes first.
+
+def _put(queue: Queue[Item | _End], item: Item | _End, stopped: Event) -> None:
+    while not stopped.is_set():
+        try:
+            queue.put(item, timeout=_POLL_S)
+            return
+        except Full:
+            continue
+
+
+class Background(Generic[Item]):
+    """Calls ``work`` with one item after the other in a thread; at most four wait.
+
+    The end of the block waits for all items. An error in the work is raised by the next ``put``, or at the end; an
+    error or Ctrl-C in the block itself takes precedence.
     """
 
     def __init__(self, work: Callable[[Item], None]) -> None:
         self._work = work
-        self._queue: Queue[Item | _End] = Queue(_AHEAD)
+        self._queue: Queue[Item | _End] = Queue(_CAPACITY)
         self._error: BaseException | None = None
         self._thread = Thread(target=self._run, name="segnet-write", daemon=True)
 
@@ -90,29 +91,29 @@ class Background(Generic[Item]):
         self._queue.put(_End())
         self._thread.join()
         if error is None:
-            self._complain()
+            self._raise_error()
 
     def put(self, item: Item) -> None:
-        """Wait for room, and leave the item there."""
-        self._complain()
+        """Add an item; waits while the queue is full."""
+        self._raise_error()
         self._queue.put(item)
 
-    def _complain(self) -> None:
+    def _raise_error(self) -> None:
         if self._error is not None:
             raise self._error
 
     def _run(self) -> None:
-        _stand_back()
+        _lower_priority()
         while not isinstance(item := self._queue.get(), _End):
             try:
-                if self._error is None:  # else: make room, so that nobody waits forever
+                if self._error is None:  # else drain the queue, so that ``put`` never waits forever
                     self._work(item)
-            except BaseException as error:  # goes on in the caller's thread
+            except BaseException as error:  # raised again in the caller's thread
                 self._error = error
 
 
-def _stand_back() -> None:
-    """Let this thread, and those that it starts, use the time that the model leaves; Linux alone has such threads."""
+def _lower_priority() -> None:
+    """Lower the priority of this thread and of its child threads below the model's; only Linux can."""
     if sys.platform == "linux":
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, get_native_id(), 10)

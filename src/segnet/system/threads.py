@@ -1,4 +1,4 @@
-"""Reading in threads while the model works."""
+"""Reads files in threads while the model runs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["read_ahead"]
 def read_ahead(
     items: Iterable[Item], read: Callable[[Item], Read], *, ahead: int = 4
 ) -> Iterator[tuple[Item, Future[Read]]]:
-    """Items in order, each with its reading under way in a thread while the caller works on the one before.
+    """Items in order with a future of their content, which is read in a thread while the caller works.
 
     Args:
         items: what to read.
-        read: called in a thread; what it raises comes out of the future's ``result()``.
-        ahead: how many may be read and not yet taken; bounds the memory.
+        read: called in a thread; its errors are raised by ``result()`` of the future.
+        ahead: number of items that are read before they are requested; bounds the memory.
     """
     with ThreadPoolExecutor(max_workers=2) as pool:
         waiting: list[tuple[Item, Future[Read]]] = []

@@ -188,7 +188,7 @@ def test_a_glob_that_covers_out_passes_over_earlier_results(
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         assert leave("**/*.png", "--model", model_file, "--out", "out") == 0
-        assert "1 of 1 images labeled" in capsys.readouterr().out
+        assert "1 of 1 images predicted" in capsys.readouterr().out
 
 
 def test_a_wrong_model_leaves_no_output_folder(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_the_table_holds_the_mean_shares_of_the_masks(
     figures = [float(text.rstrip("%")) for _, text in rows]
     assert figures == sorted(figures, reverse=True)
     assert "nan" not in told
-    assert f"2 of 2 images labeled -> {out}" in told
+    assert f"2 of 2 images predicted -> {out}" in told
 
 
 def test_timing_tells_four_figures(model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from pycocotools.coco import COCO
 from segnet.cli.commands import predict
 from segnet.cli.main import main
 from segnet.data.synthetic.scenes import render_scene
+from segnet.inference.large_images import predict_large
 from segnet.inference.predictor import Predictor
 from segnet.labels import CAMVID
 from segnet.runtimes.base import FileRuntime
@@ -60,15 +61,26 @@ def test_images_get_a_line_each_in_order(model_file: Path, tmp_path: Path) -> No
     assert {path.parent.name for path in out.rglob("*.png")} == {"mask"}  # no maps of confidence, which nobody wanted
 
 
-def test_no_image_is_left_out_because_it_is_large(model_file: Path, tmp_path: Path) -> None:
-    """One that would be read in parts is held in memory for the records."""
+def test_no_image_is_left_out_because_it_is_large(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image that would be read in strips is held in memory for the records."""
+    streamed = []
+
+    def spy(predictor: Predictor, image: Path, *arguments: object, **options: object) -> np.ndarray:
+        streamed.append(image.name)
+        return predict_large(predictor, image, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("segnet.results.images.predict_large", spy)
     source = images(tmp_path / "in", 1)
-    Image.fromarray(render_scene(1, size=(600, 800))[0]).save(source / "large.png")
+    Image.fromarray(np.tile(render_scene(1, size=(600, 400))[0], (4, 1, 1))).save(source / "large.png")
     words = ("--model", model_file, "--save", "mask", "--image-scale", 1, "--overlap", 16, "--memory", 0.04)
-    assert leave(source, *words, "--out", tmp_path / "parts") == 0
+    assert leave(source, *words, "--out", tmp_path / "strips") == 0
+    assert streamed == ["large.png"]
     assert leave(source, *words, "--out", tmp_path / "whole", "--records", tmp_path / "a.jsonl") == 0
+    assert streamed == ["large.png"]
     assert [line["name"] for line in lines(tmp_path / "a.jsonl")] == ["0", "large"]
-    one, other = (np.array(Image.open(tmp_path / out / "mask" / "large.png")) for out in ("parts", "whole"))
+    one, other = (np.array(Image.open(tmp_path / out / "mask" / "large.png")) for out in ("strips", "whole"))
     np.testing.assert_array_equal(one, other)
 
 
@@ -80,7 +92,7 @@ def test_an_image_too_wide_for_the_memory_does_not_stop_the_others(
     words = ("--model", model_file, "--save", "mask", "--image-scale", 1, "--overlap", 32, "--memory", 0.01)
     assert leave(source, *words, "--out", tmp_path / "out") == 2
     assert "-wide.png: memory=0.01 GB is too little for an image 4000 pixels wide" in caplog.text
-    assert "1 of 2 images labeled" in capsys.readouterr().out
+    assert "1 of 2 images predicted" in capsys.readouterr().out
 
 
 def test_frames_get_a_line_each_with_their_time(model_file: Path, tmp_path: Path) -> None:

@@ -25,7 +25,9 @@ def written(out: Path) -> set[str]:
     return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
 
 
-def test_a_video_becomes_an_overlay_movie(model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_video_becomes_an_overlay_video_file(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source, out = write_clip(tmp_path / "clip.mp4", 6), tmp_path / "out"
     assert leave(source, "--model", model_file, "--out", out, "--json", tmp_path / "told.json") == 0
     assert written(out) == {"overlay/clip.mp4"}
@@ -41,7 +43,7 @@ def test_a_video_becomes_an_overlay_movie(model_file: Path, tmp_path: Path, caps
     assert 0 <= video["flicker"] <= 1
 
 
-def test_out_names_the_movie_and_flags_choose_frames(model_file: Path, tmp_path: Path) -> None:
+def test_out_names_the_video_file_and_flags_choose_frames(model_file: Path, tmp_path: Path) -> None:
     source, out = write_clip(tmp_path / "clip.mp4", 12), tmp_path / "short.webm"
     words = ("--save", "side", "--start", "0.08", "--end", "0.4", "--every", "2", "--smoothing", "0.8", "--flicker")
     assert leave(source, "--model", model_file, "--out", out, *words) == 0
@@ -60,7 +62,7 @@ def test_masks_of_a_video_are_numbers_and_frames_are_images(model_file: Path, tm
     assert np.array(Image.open(out / "overlay/clip/000001.png")).shape == (48, 64, 3)
 
 
-def test_flags_of_the_look_reach_frames_and_movies(model_file: Path, tmp_path: Path) -> None:
+def test_flags_of_the_look_reach_frames_and_video_files(model_file: Path, tmp_path: Path) -> None:
     source = write_clip(tmp_path / "clip.mp4", 2)
     words = (
         source,
@@ -90,14 +92,14 @@ def test_images_and_videos_in_one_run(model_file: Path, tmp_path: Path) -> None:
     assert written(out) == {"mask/a.png", "overlay/a.png", "overlay/b.mp4", "overlay/c.mp4"}
 
 
-def test_numbered_images_become_a_movie(model_file: Path, tmp_path: Path) -> None:
+def test_numbered_images_become_a_video_file(model_file: Path, tmp_path: Path) -> None:
     for number, image in enumerate(clip_images(3)):
         Image.fromarray(image).save(tmp_path / f"{number:03}.png")
     assert leave(tmp_path / "%03d.png", "--rate", "10", "--model", model_file, "--out", tmp_path / "a.mp4") == 0
     assert [float(time) for time, _ in decoded(tmp_path / "a.mp4")] == pytest.approx([0, 0.1, 0.2])
 
 
-def test_a_gif_is_a_video_if_a_movie_is_wanted_and_else_an_image(model_file: Path, tmp_path: Path) -> None:
+def test_a_gif_is_a_video_if_a_video_file_is_written_and_else_an_image(model_file: Path, tmp_path: Path) -> None:
     source = write_clip(tmp_path / "a.gif", 3, codec="gif", times=[0, 100, 200])
     assert leave(source, "--model", model_file, "--out", tmp_path / "b.gif") == 0
     assert len(decoded(tmp_path / "b.gif")) == 3
@@ -162,8 +164,8 @@ def test_a_video_with_a_fault_is_labeled_told_in_a_line_and_code_2(
     [
         (["nowhere.mp4"], "nowhere.mp4 does not exist"),
         (["TEXT"], "cannot be read as a video"),
-        (["99"], "camera 99 brings no image"),
-        (["http://127.0.0.1:9/live"], "127.0.0.1_live brings no image (Connection refused)"),
+        (["99"], "camera 99 gives no frame"),
+        (["http://127.0.0.1:9/live"], "127.0.0.1_live gives no frame (Connection refused)"),
         (["CLIP", "--start", "9"], "holds no frame that can be read"),
     ],
 )
@@ -180,10 +182,10 @@ def test_a_source_that_brings_nothing_is_told_in_a_line(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--save", "overlay,color"], "is one movie"),
-        (["--save", "mask"], "is one movie"),
-        (["--frames"], "is one movie"),
-        (["IMAGE"], "is one movie"),
+        (["--save", "overlay,color"], "is one video file"),
+        (["--save", "mask"], "is one video file"),
+        (["--frames"], "is one video file"),
+        (["IMAGE"], "is one video file"),
         (["--codec", "h264"], "cannot hold h264"),
         (["--smoothing", "1"], "smoothing=1.0 is not possible"),
         (["--show"], "show needs"),
@@ -232,18 +234,18 @@ def test_a_full_disk_is_told_and_leaves_nothing(
 
 
 @pytest.mark.usefixtures("heard_ctrl_c")
-def test_ctrl_c_ends_a_live_movie_so_that_it_plays(
+def test_ctrl_c_ends_a_live_video_file_so_that_it_plays(
     model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pipe, out = tmp_path / "pipe", tmp_path / "out"
-    movie = out / "overlay" / "pipe.mp4"
+    video = out / "overlay" / "pipe.mp4"
     os.mkfifo(pipe)
     data = write_clip(tmp_path / "a.ts", 50).read_bytes()
 
-    feeder = feed_and_interrupt(pipe, data, once=out / "mask" / "pipe" / "000000.png", until=movie)
+    feeder = feed_and_interrupt(pipe, data, once=out / "mask" / "pipe" / "000000.png", until=video)
     assert leave(pipe, "--model", model_file, "--out", out, "--save", "mask,overlay") == 130
     feeder.join(10)
     told = capsys.readouterr()
     assert "segnet: interrupted" in told.err
     assert "frames/s" in told.out
-    assert decoded(movie)
+    assert decoded(video)

@@ -39,13 +39,13 @@ def test_what_was_written_is_read_again(image: np.ndarray, step: int) -> None:
     np.testing.assert_array_equal(np.asarray(written(deep, step=step, bits=16)), deep)
 
 
-def test_a_palette_and_words_are_kept(opened: np.ndarray) -> None:
+def test_palette_and_metadata_are_kept(image: np.ndarray) -> None:
     palette = np.random.default_rng(1).integers(0, 256, (256, 3), dtype=np.uint8)
-    image = written(opened[..., 0], step=50, palette=palette, told={"Title": "mask"})
-    assert image.mode == "P"
-    assert image.info["Title"] == "mask"
-    np.testing.assert_array_equal(np.asarray(image), opened[..., 0])
-    np.testing.assert_array_equal(np.array(image.getpalette()).reshape(-1, 3), palette)
+    opened = written(image[..., 0], step=50, palette=palette, metadata={"Title": "mask"})
+    assert opened.mode == "P"
+    assert opened.info["Title"] == "mask"
+    np.testing.assert_array_equal(np.asarray(opened), image[..., 0])
+    np.testing.assert_array_equal(np.array(opened.getpalette()).reshape(-1, 3), palette)
 
 
 def test_rows_that_do_not_fit_and_missing_ones_are_refused(image: np.ndarray) -> None:

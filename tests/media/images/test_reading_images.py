@@ -13,8 +13,7 @@ from PIL import Image, ImageOps
 
 from segnet.errors import ConfigError, DataError
 from segnet.labels import CAMVID
-from segnet.media.images.decoding import MAX_PIXELS
-from segnet.media.images.reading import pixels_of, read_image, read_mask
+from segnet.media.images.reading import MAX_PIXELS, pixels_of, read_image, read_mask
 from segnet.media.images.writing import write_mask
 
 COLORS = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [255, 255, 255], [0, 0, 255]]], dtype=np.uint8)
@@ -189,7 +188,7 @@ def test_truncated_images_are_refused(tmp_path: Path, name: str) -> None:
     content = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(content[: len(content) * 3 // 4])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # Pillow tells where a TIFF ends.
+        warnings.simplefilter("ignore", UserWarning)  # Pillow warns where a TIFF ends.
         with pytest.raises(DataError, match=r"a\.\w+ is (damaged \(.+\); copy or download it again|not an image)"):
             read_image(tmp_path / name)
 
@@ -238,7 +237,7 @@ def test_pillows_own_limit_neither_warns_nor_refuses(
     assert Image.MAX_IMAGE_PIXELS == 5
 
 
-def test_what_helps_with_a_large_image_is_told_whatever_is_installed(tmp_path: Path) -> None:
+def test_the_error_of_a_large_image_says_what_helps_whatever_is_installed(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(width=100_000, height=100_000, bits=8, kind=2, rows=b""))
     with pytest.raises(DataError, match=r"scale it down, or .* extra 'large' and does not go with --records, "):
         read_image(tmp_path / "a.png")
@@ -262,10 +261,10 @@ def test_an_image_of_pillow_stays_as_it_is() -> None:
     assert (image.mode, image.info["transparency"]) == ("P", 0)
 
 
-def test_an_image_of_pillow_that_cannot_be_converted_is_told_by_its_name() -> None:
+def test_an_image_of_pillow_that_cannot_be_converted_is_named() -> None:
     with pytest.raises(DataError, match=r"frame 3 holds values from 2 to 2; expected 0 to 1"):
         pixels_of(Image.new("F", (2, 2), 2.0), name="frame 3")
-    with pytest.raises(DataError, match=r"the image holds LAB colors, which cannot be turned to L"):
+    with pytest.raises(DataError, match=r"the image holds LAB colors, which cannot be converted to L"):
         pixels_of(Image.new("LAB", (2, 2)), channels=1)
     with pytest.raises(ConfigError, match="4 channels; use 3"):
         pixels_of(Image.new("RGB", (2, 2)), channels=4)
@@ -273,7 +272,7 @@ def test_an_image_of_pillow_that_cannot_be_converted_is_told_by_its_name() -> No
 
 def test_colors_without_a_way_to_gray_are_refused(tmp_path: Path) -> None:
     Image.new("LAB", (2, 2)).save(tmp_path / "a.tif")
-    with pytest.raises(DataError, match=r"a\.tif holds LAB colors, which cannot be turned to L; save it as RGB"):
+    with pytest.raises(DataError, match=r"a\.tif holds LAB colors, which cannot be converted to L; save it as RGB"):
         read_image(tmp_path / "a.tif", channels=1)
 
 
@@ -341,7 +340,7 @@ def test_color_masks_with_equal_channels_count_as_gray(tmp_path: Path, mode: str
 def test_masks_of_colors_or_fractions_are_refused(tmp_path: Path, mode: str) -> None:
     Image.fromarray(COLORS).convert(mode).save(tmp_path / "a.tif")
     with pytest.raises(
-        DataError, match=rf"a\.tif is not a mask: .*'{mode}'.*expected one class number per pixel.*turn"
+        DataError, match=rf"a\.tif is not a mask: .*'{mode}'.*expected one class index per pixel.*convert"
     ):
         read_mask(tmp_path / "a.tif")
 

@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 
 from segnet.errors import DataError, MissingPackageError
-from segnet.media.images.decoding import Header, read_header
-from segnet.media.images.reading import read_image
-from segnet.media.images.strips import ImageRows, readable_in_parts
+from segnet.media.images.reading import Header, read_header, read_image
+from segnet.media.images.strips import ImageRows, readable_in_strips
 
 
 @pytest.fixture
@@ -50,7 +49,7 @@ def of_kind(image: np.ndarray, mode: str) -> Image.Image:
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "I;16"])
 @pytest.mark.parametrize("channels", [3, 1])
-def test_kinds_of_pixels_that_are_read_in_parts_are_those_of_read_image(
+def test_modes_read_in_strips_have_the_pixels_of_read_image(
     tmp_path: Path, image: np.ndarray, mode: str, suffix: str, channels: int
 ) -> None:
     path = tmp_path / f"a{suffix}"
@@ -58,27 +57,27 @@ def test_kinds_of_pixels_that_are_read_in_parts_are_those_of_read_image(
     header = read_header(path)
     assert header is not None
     assert header.mode == mode
-    assert readable_in_parts(header)
+    assert readable_in_strips(header)
     found = all_of(ImageRows(path, channels=channels), step=64)
     np.testing.assert_array_equal(found, read_image(path, channels=channels))
 
 
 @pytest.mark.parametrize(("mode", "name"), [("F", "a.tif"), ("I", "a.tif"), ("CMYK", "a.tif"), ("CMYK", "a.jpg")])
-def test_kinds_that_would_become_other_pixels_are_refused(
+def test_modes_that_would_give_other_pixels_are_refused(
     tmp_path: Path, image: np.ndarray, mode: str, name: str
 ) -> None:
     of_kind(image, mode).save(tmp_path / name)
     header = read_header(tmp_path / name)
     assert header is not None
-    assert not readable_in_parts(header)
+    assert not readable_in_strips(header)
     with pytest.raises(DataError, match=rf"{name} holds pixels of the kind '{mode}', .* expected one of .*; save it"):
         ImageRows(tmp_path / name)
 
 
-def test_formats_that_take_the_whole_in_memory_are_not_read_in_parts() -> None:
-    assert readable_in_parts(Header("JPEG", (2, 2), "L"))
-    assert not readable_in_parts(Header("WEBP", (2, 2), "RGB"))
-    assert not readable_in_parts(Header("TIFF", (2, 2), "LAB"))
+def test_formats_that_need_the_whole_in_memory_are_not_read_in_strips() -> None:
+    assert readable_in_strips(Header("JPEG", (2, 2), "L"))
+    assert not readable_in_strips(Header("WEBP", (2, 2), "RGB"))
+    assert not readable_in_strips(Header("TIFF", (2, 2), "LAB"))
 
 
 def test_an_image_is_turned_upright(tmp_path: Path, image: np.ndarray) -> None:
@@ -103,17 +102,17 @@ def test_another_size_is_that_of_pillow(tmp_path: Path, size: tuple[int, int]) -
     assert np.abs(all_of(rows, step=20) - expected).max() <= 3
 
 
-def test_damage_is_told_with_the_name(tmp_path: Path, image: np.ndarray) -> None:
+def test_damage_is_reported_with_the_name(tmp_path: Path, image: np.ndarray) -> None:
     path = tmp_path / "cut.png"
     noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)
     path.write_bytes(path.read_bytes()[:50_000])
     rows = ImageRows(path)
-    with pytest.raises(DataError, match=r"cut.png cannot be read in parts \(.+\); copy or download it again"):
+    with pytest.raises(DataError, match=r"cut.png cannot be read in strips \(.+\); copy or download it again"):
         all_of(rows, step=50)
     text = tmp_path / "text.png"
     text.write_text("no image")
-    with pytest.raises(DataError, match=r"text.png cannot be read in parts"):
+    with pytest.raises(DataError, match=r"text.png cannot be read in strips"):
         ImageRows(text)
     with pytest.raises(DataError, match="does not exist"):
         ImageRows(tmp_path / "none.png")
@@ -129,7 +128,7 @@ def test_damage_in_the_middle_is_an_error_and_not_a_warning_besides(
     spoiled = bytearray(path.read_bytes())
     spoiled[len(spoiled) // 2 : len(spoiled) // 2 + 800] = bytes(800)
     path.write_bytes(spoiled)
-    with pytest.raises(DataError, match=rf"{name} cannot be read in parts"):
+    with pytest.raises(DataError, match=rf"{name} cannot be read in strips"):
         all_of(ImageRows(path), step=50)
     assert not caplog.records
 
@@ -137,7 +136,7 @@ def test_damage_in_the_middle_is_an_error_and_not_a_warning_besides(
 @pytest.mark.parametrize(
     ("error", "package"), [(ModuleNotFoundError, "pyvips"), (OSError("libvips.so.42 cannot be loaded"), "libvips")]
 )
-def test_a_missing_library_is_told_with_the_pip_line(
+def test_a_missing_library_is_reported_with_the_pip_line(
     error: Any, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = builtins.__import__

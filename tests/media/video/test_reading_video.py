@@ -29,7 +29,7 @@ def test_frames_come_in_order_with_their_times_and_colors(tmp_path: Path) -> Non
     colored = np.zeros((48, 64, 3), dtype=np.uint8)
     colored[:, :32], colored[:, 32:] = (220, 40, 30), (20, 60, 200)
     clip = open_clip(write_clip(tmp_path / "a.mp4", [colored] * 3))
-    assert (clip.frames, clip.rate, clip.sound) == (3, 25, False)
+    assert (clip.frames, clip.rate, clip.audio) == (3, 25, False)
     frames = list(clip.read())
     assert [frame.time for frame in frames] == [0, Fraction(1, 25), Fraction(2, 25)]
     assert all(np.abs(frame.image[:, 8:24].astype(int) - (220, 40, 30)).max() < 8 for frame in frames)
@@ -113,7 +113,7 @@ def test_a_video_that_was_cut_off_gives_the_frames_before(tmp_path: Path) -> Non
     assert any("is cut off: it holds" in trouble and "of the 12 frames" in trouble for trouble in clip.troubles)
 
 
-def test_damage_in_the_middle_is_told_and_the_rest_read(tmp_path: Path) -> None:
+def test_damage_in_the_middle_is_reported_and_the_rest_read(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", noise(12), options={"movflags": "+faststart"})
     data = bytearray(path.read_bytes())
     begin = data.find(b"mdat") + 4
@@ -128,7 +128,7 @@ def test_damage_in_the_middle_is_told_and_the_rest_read(tmp_path: Path) -> None:
     assert "is damaged" in clip.troubles[0]
 
 
-def test_a_change_of_size_is_told_and_each_frame_has_its_own(tmp_path: Path) -> None:
+def test_a_change_of_size_is_reported_and_each_frame_has_its_own(tmp_path: Path) -> None:
     first = write_clip(tmp_path / "a.ts", 4).read_bytes()
     second = write_clip(tmp_path / "b.ts", clip_images(4, (32, 48))).read_bytes()
     (tmp_path / "both.ts").write_bytes(first + second)
@@ -147,7 +147,7 @@ def no_frames(path: Path) -> None:
         container.start_encoding()
 
 
-def sound_alone(path: Path) -> None:
+def audio_only(path: Path) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=48000)
         container.mux(stream.encode(tone(0.1)))
@@ -172,10 +172,10 @@ def without_index(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
-        (no_frames, "holds no image"),
-        (sound_alone, "holds no image, at most sound"),
+        (no_frames, "has no video stream"),
+        (audio_only, "has no video stream, at most audio"),
         (text, "cannot be read as a video"),
         (image, "cannot be read as a video"),
         (playlist, "cannot be read as a video"),
@@ -183,15 +183,15 @@ def without_index(path: Path) -> None:
         (lambda path: None, "does not exist"),
     ],
 )
-def test_what_is_no_video_is_told(make: object, told: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_video_is_refused(make: object, message: str, tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     make(path)
-    with pytest.raises(DataError, match=told) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         list(open_clip(path).read())
     assert str(path) in str(caught.value)
 
 
-def test_missing_images_and_a_start_beyond_the_end_are_told(tmp_path: Path) -> None:
+def test_missing_images_and_a_start_beyond_the_end_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there are no such images"):
         open_clip(tmp_path / "%06d.jpg")
     clip = open_clip(write_clip(tmp_path / "a.mp4", 4))

@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 
 from segnet.errors import ConfigError, OutputError
+from segnet.media.sources import WRITABLE_VIDEO_SUFFIXES
 from segnet.media.video.settings import Codec
-from segnet.media.video.writing import MOVIE_SUFFIXES, MovieFormat, choose_codec, writing
+from segnet.media.video.writing import VideoFormat, choose_codec, open_video_writer
 from video_clips import border, clip_images, decoded, noise, write_clip
 
 
-def write(path: Path, images: list[np.ndarray], times: list[Fraction] | None = None, **form: object) -> Path:
-    with writing(path, images[0].shape[:2], MovieFormat(**form)) as movie:
+def write(path: Path, images: list[np.ndarray], times: list[Fraction] | None = None, **options: object) -> Path:
+    with open_video_writer(path, images[0].shape[:2], VideoFormat(**options)) as writer:
         for number, image in enumerate(images):
-            movie.add(image, times[number] if times else Fraction(number, 25))
+            writer.add(image, times[number] if times else Fraction(number, 25))
     return path
 
 
@@ -75,7 +76,7 @@ def test_an_image_of_another_size_is_scaled_and_a_time_that_goes_back_is_mended(
 
 
 def heard(path: Path) -> tuple[str, float, float]:
-    """Codec, first and last second of the sound."""
+    """Codec, first and last second of the audio."""
     with av.open(str(path)) as container:
         name = container.streams.audio[0].codec_context.name
         frames = list(container.decode(audio=0))
@@ -83,30 +84,30 @@ def heard(path: Path) -> tuple[str, float, float]:
 
 
 @pytest.mark.parametrize(("name", "codec"), [("b.mp4", "aac"), ("b.mkv", "aac"), ("b.webm", "opus")])
-def test_sound_is_kept_where_the_file_holds_it_and_else_encoded_anew(
+def test_audio_is_copied_where_the_file_can_hold_it_and_else_re_encoded(
     name: str, codec: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = write_clip(tmp_path / "a.mp4", 25, sound="aac")
     with caplog.at_level("INFO", "segnet"):
-        path = write(tmp_path / name, clip_images(25), sound=source)
+        path = write(tmp_path / name, clip_images(25), audio=source)
     found, first, last = heard(path)
     assert found == codec
     assert first == pytest.approx(0, abs=0.03)
     assert last == pytest.approx(1, abs=0.06)
-    assert ("encoded anew as opus" in caplog.text) == (codec == "opus")
+    assert ("re-encoded as opus" in caplog.text) == (codec == "opus")
 
 
-def test_sound_begins_and_ends_with_the_images(tmp_path: Path) -> None:
+def test_audio_begins_and_ends_with_the_frames(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "a.mp4", 50, sound="aac")
-    path = write(tmp_path / "b.mp4", clip_images(10), sound=source, start=1.0)
+    path = write(tmp_path / "b.mp4", clip_images(10), audio=source, start=1.0)
     assert heard(path)[1:] == pytest.approx((0, 0.4), abs=0.05)
 
 
-def test_a_gif_says_that_it_holds_no_sound(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_gif_reports_that_it_has_no_audio(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = write_clip(tmp_path / "a.mp4", 4, sound="aac")
     with caplog.at_level("INFO", "segnet"):
-        write(tmp_path / "b.gif", clip_images(4), sound=source)
-    assert "sound left out: gif cannot hold aac" in caplog.text
+        write(tmp_path / "b.gif", clip_images(4), audio=source)
+    assert "audio left out: gif cannot hold aac" in caplog.text
 
 
 def test_another_encoder_stands_in_and_says_so(
@@ -128,14 +129,14 @@ def test_a_codec_that_no_encoder_is_there_for_is_refused(tmp_path: Path, monkeyp
 
 
 def test_names_and_codecs_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"a\.avi cannot be written as a movie"):
+    with pytest.raises(ConfigError, match=r"a\.avi cannot be written as a video"):
         choose_codec(Path("a.avi"), "auto")
     with pytest.raises(ConfigError, match=r"a\.webm cannot hold h264"):
         choose_codec(Path("a.webm"), "h264")
-    assert {choose_codec(Path(f"a{suffix}"), "auto") for suffix in MOVIE_SUFFIXES} == {"h264", "vp9", "auto"}
+    assert {choose_codec(Path(f"a{suffix}"), "auto") for suffix in WRITABLE_VIDEO_SUFFIXES} == {"h264", "vp9", "auto"}
 
 
-def test_a_block_that_raises_leaves_the_old_movie(tmp_path: Path) -> None:
+def test_a_block_that_raises_leaves_the_old_video(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(b"old")
     with pytest.raises(TypeError, match="data type"):
@@ -157,13 +158,13 @@ def little_room() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
-def test_a_full_disk_is_told_and_leaves_nothing(name: str, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_nothing(name: str, tmp_path: Path) -> None:
     with little_room(), pytest.raises(OutputError, match=r"cannot be written \(File too large\)"):
         write(tmp_path / name, noise(30))
     assert not list(tmp_path.iterdir())
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cannot be written"):
         write(tmp_path / "file" / "a.mp4", clip_images(1))

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Literal
 from segnet.cli.flags import ModelFlags, ResizeFlags
 from segnet.inference.tiling import TileConfig
 from segnet.inference.tta import TTAConfig
+from segnet.media.sources import ImageFile, VideoSource, find_sources, is_video_file
 from segnet.media.video.settings import VideoConfig
-from segnet.media.video.sources import VideoSource, find_videos
 from segnet.visualization.style import OverlayStyle
 
 if TYPE_CHECKING:
     from segnet.labels import ClassTable
-    from segnet.results.images import Tally
-    from segnet.results.jobs import Job
-    from segnet.runtimes.model_info import ModelInfo
+    from segnet.results.images import ImageReport, Job
+    from segnet.runtimes.base import Runtime
 
 __all__ = ["run"]
 
@@ -69,53 +68,53 @@ def run(
     """
     started = time.perf_counter()
 
-    from segnet.results.videos import VideoOutput, is_movie, predict_videos
-
-    images, videos = _split_sources(source or (str(_SAMPLE),), animations=is_movie(out))
+    images, videos = _find_sources(source or (str(_SAMPLE),), out=out)
     jobs = _checked_jobs(images, videos, out=out, save=save, records=records, video=video)
     kinds = save or ("mask", "overlay")
 
     from segnet.inference.predictor import Predictor
-    from segnet.results.images import Tally, predict_images
-    from segnet.results.output import Output, lists
+    from segnet.results.images import ImageReport, predict_images
+    from segnet.results.writer import ResultWriter, open_lists
 
     imported = time.perf_counter()
     runtime = model.open()
     predictor = Predictor(
-        runtime, confidence="confidence" in kinds or (records is not None and _has_confidence(runtime.info)),
+        runtime, confidence="confidence" in kinds or (records is not None and _has_confidence(runtime)),
         uncertainty="uncertainty" in kinds, measure=measure,
         max_size=resize.limit, image_scale=resize.image_scale, tiles=tiles, tta=tta,
     )  # fmt: skip
     loaded = time.perf_counter()
     style.require_known_classes(predictor.labels)
-    output = Output(out, kinds, style, predictor.labels, predictor.measure, whole=records is not None)
-    tally = Tally()
+    writer = ResultWriter(out, kinds, style, predictor.labels, predictor.measure)
+    report = ImageReport()
     try:
-        with lists(output, records) as add:
+        with open_lists(out, kinds, style.colored(predictor.labels), records=records) as each:
             if jobs:
-                predict_images(predictor, jobs, output, tally, each=add)
+                predict_images(predictor, jobs, writer, report, each=each)
             if videos:
-                frames = VideoOutput(
-                    out=out, kinds=save or ("overlay",), look=style, config=video, write=output.numbers().write,
-                    each=add,
-                )  # fmt: skip
-                tally.failures += predict_videos(predictor, videos, frames, tally.videos)
+                from segnet.results.videos import VideoOutput, predict_videos
+
+                write = writer.without_views().write
+                shown = save or ("overlay",)
+                frames = VideoOutput(out=out, kinds=shown, style=style, config=video, write=write, each=each)
+                report.failures += predict_videos(predictor, videos, frames, report.videos)
     finally:
-        _report(tally, predictor.labels, json)
+        _report(report, predictor.labels, json)
     if timing:
-        count = len(jobs) + sum(figures["frames"] for figures in tally.videos)
+        count = len(jobs) + sum(figures["frames"] for figures in report.videos)
         _print_timing(started, imported, loaded, images=count)
-    return 2 if tally.failures else 0
+    return 2 if report.failures else 0
 
 
-def _split_sources(words: Sequence[str], *, animations: bool) -> tuple[list[str], list[VideoSource]]:
-    """The sources of images, and the videos that the other sources stand for."""
-    sources = [(word, find_videos(word, animations=animations)) for word in words]
-    return [word for word, videos in sources if not videos], [video for _, videos in sources for video in videos]
+def _find_sources(words: Sequence[str], *, out: Path) -> tuple[list[ImageFile], list[VideoSource]]:
+    """The images without results of an earlier run, and the videos; a .gif is a video if the output is one."""
+    found = [source for word in words for source in find_sources(word, animations=is_video_file(out), exclude=out)]
+    images = [source for source in found if isinstance(source, ImageFile)]
+    return images, [source for source in found if isinstance(source, VideoSource)]
 
 
 def _checked_jobs(
-    images: list[str],
+    images: list[ImageFile],
     videos: list[VideoSource],
     *,
     out: Path,
@@ -124,25 +123,27 @@ def _checked_jobs(
     video: VideoConfig,
 ) -> list[Job]:
     """The images; an error if results cannot be written, before the model is loaded."""
-    from segnet.results.jobs import find_jobs, require_writable
-    from segnet.results.records import require_record_file
-    from segnet.results.videos import is_movie, require_fitting
+    from segnet.results.images import find_jobs, require_writable
 
-    jobs = find_jobs(images, out=out)
+    jobs = find_jobs(images)
     if videos:
+        from segnet.results.videos import require_fitting
+
         require_fitting(videos, out=out, kinds=save or ["overlay"], config=video, images=len(jobs))
-    require_writable(out.parent if videos and is_movie(out) else out)
+    require_writable(out.parent if videos and is_video_file(out) else out)
     if records is not None:
+        from segnet.results.records import require_record_file
+
         require_record_file(records)
         require_writable(records.parent, flag="--records")
     return jobs
 
 
-def _has_confidence(info: ModelInfo) -> bool:
+def _has_confidence(runtime: Runtime) -> bool:
     """Whether a model outputs probabilities; a message if it does not."""
-    if info.output == "mask":
+    if not runtime.gives_probabilities:
         log.info("segnet: this model outputs class indices only, so the records have no confidence")
-    return info.output != "mask"
+    return runtime.gives_probabilities
 
 
 def _print_timing(started: float, imported: float, loaded: float, *, images: int) -> None:
@@ -153,17 +154,17 @@ def _print_timing(started: float, imported: float, loaded: float, *, images: int
     )
 
 
-def _report(tally: Tally, labels: ClassTable, file: Path | None) -> None:
+def _report(report: ImageReport, labels: ClassTable, file: Path | None) -> None:
     """Print what could not be read, and write all figures to the JSON file."""
     from segnet.system.files import write_json
 
-    for failure in tally.failures:
+    for failure in report.failures:
         log.error("segnet: %s", failure)
     if file is not None:
         figures = {
-            "images": len(tally.shares),
-            "shares": tally.mean_shares(labels),
-            "videos": tally.videos,
-            "failures": tally.failures,
+            "images": len(report.shares),
+            "shares": report.mean_shares(labels),
+            "videos": report.videos,
+            "failures": report.failures,
         }
         write_json(file, figures)

@@ -1,4 +1,4 @@
-"""PNG written from top to bottom, with memory for a few rows at a time (https://www.w3.org/TR/png-3/)."""
+"""Writes PNG from top to bottom, with memory for a few rows at a time (https://www.w3.org/TR/png-3/)."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _GRAY, _COLOR, _PALETTE = 0, 2, 3
 
 
 class PngWriter:
-    """A PNG that is written from top to bottom.
+    """A PNG file that is written from top to bottom.
 
     Args:
         file: to write to.
         size: (H, W).
         channels: 3 (RGB) or 1 (gray).
-        bits: of a channel: 8 (rows of uint8) or 16 (uint16).
-        palette: uint8 (256, 3); gray values are then indices of it.
-        told: keys and words that the file says of itself.
+        bits: per channel: 8 (rows of uint8) or 16 (uint16).
+        palette: uint8 (256, 3); gray values are then indices into it.
+        metadata: keys and texts of text chunks.
 
     Raises:
-        ShapeError: a block that uses it as a context is left without an error, and rows are missing.
+        ShapeError: the context ends without an error, and rows are missing.
     """
 
     def __init__(
@@ -41,27 +41,27 @@ class PngWriter:
         channels: int = 1,
         bits: int = 8,
         palette: NDArray[np.uint8] | None = None,
-        told: dict[str, str] | None = None,
+        metadata: dict[str, str] | None = None,
     ) -> None:
         self._file = file
         self._size = size
         self._shape = (size[1], channels)
         self._type = np.dtype(np.uint8 if bits == 8 else ">u2")
         self._left = size[0]
-        self._compressor = zlib.compressobj(1)  # as quick as Pillow's level 1, and a few per cent larger than level 6
+        self._compressor = zlib.compressobj(1)  # as fast as Pillow's level 1, and a few percent larger than level 6
         kind = _PALETTE if palette is not None else _COLOR if channels == 3 else _GRAY
         file.write(_SIGNATURE)
         self._chunk(b"IHDR", struct.pack(">IIBBBBB", size[1], size[0], bits, kind, 0, 0, 0))
         if palette is not None:
             self._chunk(b"PLTE", palette.tobytes())
-        for key, words in (told or {}).items():
-            self._chunk(b"tEXt", key.encode("latin-1") + b"\0" + words.encode("latin-1", "replace"))
+        for key, text in (metadata or {}).items():
+            self._chunk(b"tEXt", key.encode("latin-1") + b"\0" + text.encode("latin-1", "replace"))
 
     def add(self, rows: NDArray[Any]) -> None:
-        """The next rows, (h, W) or (h, W, channels).
+        """Write the next rows: uint8 or uint16 (h, W) or (h, W, channels).
 
         Raises:
-            ShapeError: they have another width or number of channels, or are more than are left.
+            ShapeError: another width or number of channels, or more rows than are left.
         """
         width, channels = self._shape
         if rows.shape[1:] not in ((width, channels), (width * channels,)) or len(rows) > self._left:

@@ -1,49 +1,80 @@
-"""The only reader of image files that are held in memory; ``rows`` reads those that are not.
+"""Reads image files into memory; ``strips`` reads images larger than memory.
 
-Images are RGB (or gray) in 0..255 as a viewer shows them, masks are class numbers as they are stored.
+Images are RGB or gray in 0..255, as a viewer shows them. Masks are class indices, as they are stored.
+
+``Image.open(formats=...)`` of Pillow is not used: it warns of more than ``Image.MAX_IMAGE_PIXELS`` (89 million), and
+refuses twice as many. This limit is one variable of the whole process, so a library cannot raise it for its own calls.
+``ImageFile.Parser`` calls ``Image.open``. The factories that Pillow's formats register check no limit.
 """
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from segnet.errors import ConfigError, DataError
-from segnet.media.images.decoding import Decoded, decode, upright
 
-__all__ = ["Encoding", "RawMask", "pixels_of", "read_image", "read_mask", "read_mask_file"]
+__all__ = [
+    "MAX_PIXELS", "Encoding", "Header", "RawMask",
+    "pixels_of", "read_header", "read_image", "read_mask", "read_mask_file",
+]  # fmt: skip
+
+MAX_PIXELS = 500_000_000
+"""Larger images are refused by their header: decoding one takes 2 GB of memory and more."""
 
 Encoding = Literal["auto", "numbers", "colors"]
-"""What the pixels of a label map are: class numbers, or colors; ``auto`` goes by the kind of the file."""
+"""What the pixels of a mask file are: class indices, or colors; ``auto`` decides by the kind of the file."""
 
-# Formats that give back the numbers that were put in.
+# Of the 40 that Pillow reads; others start a program (EPS: Ghostscript) or take minutes for a damaged file (DDS).
+# JPEG covers MPO. TGA is last, since it has no signature.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000", "TGA")
+
+# Lossless formats, which keep class indices.
 _MASK_FORMATS = frozenset(("PNG", "TIFF", "BMP", "GIF", "PPM", "TGA"))
+
+# What Pillow's decoders raise on damaged files (by experiment).
+_DAMAGE = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, RuntimeError,
+    struct.error, zlib.error,
+)  # fmt: skip
+
+_TRANSPOSES = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def read_image(path: Path, *, channels: int = 3) -> NDArray[np.uint8]:
     """The image as a viewer shows it: uint8 (H, W, channels), RGB for 3 channels, gray (ITU-R 601 luma) for 1.
 
-    Turned upright by its EXIF orientation; the first frame of an animation. Alpha is dropped, not blended: the stored
-    colors below it count. 16-bit gray is divided by 257, so that 65535 becomes 255; floating-point gray must
-    lie in [0, 1]. CMYK and YCbCr are converted without color profiles.
+    The EXIF orientation is applied; of an animation the first frame is read. Alpha is dropped, not blended. 16-bit
+    gray is divided by 257, so that 65535 becomes 255; floating-point gray must lie in [0, 1]. CMYK and YCbCr are
+    converted without color profiles.
 
     Raises:
         DataError: the file is missing, not an image, damaged, or larger than ``MAX_PIXELS``.
         ConfigError: ``channels`` is neither 1 nor 3.
     """
     _require_known(channels)
-    return _converted(decode(path).image, channels, str(path))
+    return _convert(_decode(path).image, channels, str(path))
 
 
 def pixels_of(image: Image.Image, *, channels: int = 3, name: str = "the image") -> NDArray[np.uint8]:
-    """The pixels of Pillow's image as ``read_image`` gives those of a file: uint8 (H, W, channels), upright.
+    """The pixels of a Pillow image as ``read_image`` reads those of a file: uint8 (H, W, channels), upright.
 
     Args:
-        image: of any mode; stays as it is.
+        image: of any mode; is not changed.
         channels: 3 (RGB) or 1 (gray).
         name: of the image, for errors.
 
@@ -53,28 +84,28 @@ def pixels_of(image: Image.Image, *, channels: int = 3, name: str = "the image")
     """
     _require_known(channels)
     image.load()
-    turned = upright(image)
-    return _converted(image.copy() if turned is image else turned, channels, name)
+    turned = _apply_orientation(image)
+    return _convert(image.copy() if turned is image else turned, channels, name)
 
 
 def read_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """The class numbers as they are stored: uint8 (H, W), or uint16 from a file with 16 bits per pixel.
+    """The class indices as they are stored: uint8 (H, W), or uint16 from a file with 16 bits per pixel.
 
-    The indices of a palette file (not its colors), or the values of a gray one, not stretched to 0..255 where they
-    have fewer bits. A color file whose channels are all equal counts as gray. Alpha is dropped.
+    These are the indices of a palette file (not its colors), or the values of a gray one, not stretched to 0..255
+    where they have fewer bits. A color file with equal channels counts as gray. Alpha is dropped.
 
     Raises:
         DataError: as ``read_image``, or the file holds colors or fractions, or is of a lossy format such as JPEG.
     """
-    return _numbers(_lossless(path), path)
+    return _class_indices(_decode_lossless(path), path)
 
 
 class RawMask(NamedTuple):
-    """What the file of a label map holds.
+    """The content of a mask file.
 
     Attributes:
-        values: class numbers, uint8 or uint16 (H, W), or colors, uint8 (H, W, 3).
-        palette: the colors of the numbers 0, 1, ..., uint8 (N, 3), if the file has some.
+        values: class indices, uint8 or uint16 (H, W), or colors, uint8 (H, W, 3).
+        palette: the colors of the indices 0, 1, ..., uint8 (N, 3), if the file has a palette.
     """
 
     values: NDArray[np.uint8] | NDArray[np.uint16]
@@ -82,27 +113,147 @@ class RawMask(NamedTuple):
 
 
 def read_mask_file(path: Path, *, encoding: Encoding = "auto") -> RawMask:
-    """The class numbers of a label map that any program wrote, or its colors.
+    """The class indices or the colors of a mask file from any program.
 
-    With ``auto``, a file in color (RGB, with alpha or without) holds colors, and a gray or palette file numbers,
-    whatever the values are.
+    With ``auto``, a file in color (RGB, with alpha or without) holds colors, and a gray or palette file class
+    indices, whatever the values are.
 
     Raises:
-        DataError: as ``read_mask``, or colors are wanted of a file with more than 8 bits a channel.
+        DataError: as ``read_mask``, or colors are requested from a file with more than 8 bits per channel.
     """
-    decoded = _lossless(path)
+    decoded = _decode_lossless(path)
     image = decoded.image
     if encoding == "numbers" or (encoding == "auto" and image.mode not in ("RGB", "RGBA")):
         palette = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3) if image.mode == "P" else None
-        return RawMask(_numbers(decoded, path), palette)
+        return RawMask(_class_indices(decoded, path), palette)
     if decoded.halved or image.mode[0] in "IF":
         raise DataError(f"{path} has more than 8 bits a channel; expected colors of 8 bits; save it as 8-bit RGB")
     image.info.pop("transparency", None)  # Pillow warns where a conversion drops it.
     return RawMask(np.array(image.convert("RGB")))
 
 
-def _lossless(path: Path) -> Decoded:
-    decoded = decode(path)
+class Header(NamedTuple):
+    """The header of an image file.
+
+    Attributes:
+        format: as Pillow names it: PNG, JPEG, TIFF, ...
+        size: (H, W) as stored, before the EXIF orientation is applied.
+        mode: kind of the pixels, as Pillow names it: RGB, L, CMYK, ...
+    """
+
+    format: str
+    size: tuple[int, int]
+    mode: str
+
+
+def read_header(path: Path) -> Header | None:
+    """Format, size and mode of an image file; None if it is no image or does not exist."""
+    try:
+        with path.open("rb") as file:
+            image = _identify(file)
+            return Header(image.format or "", (image.height, image.width), image.mode)
+    except _DAMAGE:
+        return None
+
+
+class _Decoded(NamedTuple):
+    """A decoded, upright image.
+
+    Attributes:
+        image: in the mode to which Pillow decodes it.
+        format: as Pillow names it.
+        maximum: the largest gray value the file can hold, which Pillow stretches to 255 or 65535; 0: not stretched.
+        halved: whether Pillow kept only the upper 8 of 16 bits.
+    """
+
+    image: Image.Image
+    format: str
+    maximum: int
+    halved: bool
+
+
+def _decode(path: Path) -> _Decoded:
+    """All pixels of an image file; raises ``DataError`` as ``read_image``."""
+    try:
+        with path.open("rb") as file:
+            return _load(file)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"{path} does not exist; expected an image; check the path") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path} is a folder; expected an image; give the path of a file") from error
+    except PermissionError as error:
+        raise DataError(f"{path} may not be read; give yourself the permission to read it") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            f"{path} is too large ({error}); at most {MAX_PIXELS:,} pixels are read at once; scale it down, or save it "
+            "as RGB in PNG, JPEG or TIFF and let 'segnet predict' read it in strips, which needs the extra 'large' and "
+            "does not go with --records, --save coco or --save polygons"
+        ) from error
+    except UnidentifiedImageError as error:
+        if not path.stat().st_size:
+            raise DataError(f"{path} is empty (0 bytes); expected an image; copy or download it again") from error
+        raise DataError(
+            f"{path} is not an image that can be read, whatever its name says; "
+            f"expected {', '.join(_FORMATS)}; convert it to PNG"
+        ) from error
+    except _DAMAGE as error:
+        raise DataError(f"{path} is damaged ({error}); copy or download it again") from error
+
+
+def _load(file: BinaryIO) -> _Decoded:
+    image = _identify(file)
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise Image.DecompressionBombError(f"{width} x {height} pixels")
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        # Allocated beforehand: otherwise Pillow checks its own limit once more for TIFF.
+        image.im = Image.new(image.mode, image._tile_size).im
+    codec, arguments = (image.tile[0][0], image.tile[0][3]) if image.tile else ("", "")
+    decoded = _Decoded(image, image.format or "", *_gray_range(codec, arguments))
+    image.load()
+    return decoded._replace(image=_apply_orientation(image))
+
+
+def _identify(file: BinaryIO) -> ImageFile.ImageFile:
+    """``Image.open(formats=_FORMATS)`` without Pillow's pixel limit."""
+    Image.preinit()  # the common formats
+    start = file.read(16)
+    for name in _FORMATS:
+        if name not in Image.OPEN:
+            Image.init()  # all formats, but AVIF only from Pillow 11.3 on
+        factory, accept = Image.OPEN.get(name, (None, None))
+        accepted = accept(start) if accept else True
+        if factory is None or not accepted or isinstance(accepted, str):  # a text: what Pillow lacks to read it
+            continue
+        try:
+            file.seek(0)
+            return factory(file, "")
+        except (SyntaxError, IndexError, TypeError, struct.error):
+            continue  # not of this format; Pillow's own loop catches the same errors
+    raise UnidentifiedImageError("no format fits")
+
+
+def _gray_range(codec: str, arguments: Any) -> tuple[int, bool]:
+    """Read from Pillow's decoder arguments how many gray values the file has, and whether colors have 16 bits."""
+    raw_mode = str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
+    if codec in ("ppm", "ppm_plain"):
+        return int(arguments[1]), False
+    maximum = {"L;2": 3, "L;4": 15}.get(raw_mode[:3], 0)
+    return maximum, ";16" in raw_mode and not raw_mode.startswith("I")
+
+
+def _apply_orientation(image: Image.Image) -> Image.Image:
+    """The image turned upright by its EXIF orientation; the argument itself if it is upright."""
+    try:
+        orientation = int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except _DAMAGE:
+        return image  # Viewers show an image with damaged EXIF as it is stored.
+    transpose = _TRANSPOSES.get(orientation)
+    return image if transpose is None else image.transpose(transpose)
+
+
+def _decode_lossless(path: Path) -> _Decoded:
+    decoded = _decode(path)
     if decoded.format not in _MASK_FORMATS or decoded.image.info.get("compression") in ("jpeg", "webp"):
         raise DataError(
             f"{path} is a {decoded.format} file, which may change class numbers while compressing; "
@@ -111,17 +262,17 @@ def _lossless(path: Path) -> Decoded:
     return decoded
 
 
-def _numbers(decoded: Decoded, path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def _class_indices(decoded: _Decoded, path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     mode, values = decoded.image.mode, np.array(decoded.image)
     if mode in ("1", "L", "P"):
-        return _unstretched(values, decoded.maximum, 255).astype(np.uint8)
+        return _unstretch(values, decoded.maximum, 255).astype(np.uint8)
     if mode.startswith("I") and values.min() >= 0 and values.max() <= 65535:
-        return _unstretched(values, decoded.maximum, 65535).astype(np.uint16)
+        return _unstretch(values, decoded.maximum, 65535).astype(np.uint16)
     if mode == "LA" or (mode in ("RGB", "RGBA") and not decoded.halved and _is_gray(values)):
         return np.ascontiguousarray(values[:, :, 0])
     raise DataError(
         f"{path} is not a mask: its pixels are of the kind {mode!r} (colors, fractions or large numbers); expected "
-        "one class number per pixel, as a gray or palette PNG; turn the colors into class numbers first"
+        "one class index per pixel, as a gray or palette PNG; convert the colors to class indices first"
     )
 
 
@@ -130,27 +281,27 @@ def _require_known(channels: int) -> None:
         raise ConfigError(f"images cannot be read with {channels} channels; use 3 (RGB) or 1 (gray)")
 
 
-def _converted(image: Image.Image, channels: int, name: str) -> NDArray[np.uint8]:
-    """RGB or gray in 8 bits; takes the note of a transparent color out of ``image``."""
-    image = _eight_bits(image, name)
+def _convert(image: Image.Image, channels: int, name: str) -> NDArray[np.uint8]:
+    """RGB or gray in 8 bits; removes the transparent color from ``image.info``."""
+    image = _to_eight_bits(image, name)
     image.info.pop("transparency", None)  # Pillow warns where a conversion drops it.
     mode = "RGB" if channels == 3 else "L"
     try:
         pixels = np.array(image if image.mode == mode else image.convert(mode))
     except ValueError as error:
         raise DataError(
-            f"{name} holds {image.mode} colors, which cannot be turned to {mode}; save it as RGB"
+            f"{name} holds {image.mode} colors, which cannot be converted to {mode}; save it as RGB"
         ) from error
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
-def _eight_bits(image: Image.Image, name: str) -> Image.Image:
-    """Pixels of 16 bits or more, brought to 0..255; every other image unchanged."""
+def _to_eight_bits(image: Image.Image, name: str) -> Image.Image:
+    """Pixels of 16 bits or more scaled to 0..255; every other image unchanged."""
     if not image.mode.startswith(("I", "F")):
         return image
     top = 1 if image.mode == "F" else 65535
     values = np.asarray(image)
-    if not (values.min() >= 0 and values.max() <= top):  # NaN comes here too.
+    if not (values.min() >= 0 and values.max() <= top):  # true for NaN
         raise DataError(
             f"{name} holds values from {values.min():g} to {values.max():g}; "
             f"expected 0 to {top} for pixels of the kind {image.mode!r}; save it with 8 bits per channel"
@@ -158,7 +309,7 @@ def _eight_bits(image: Image.Image, name: str) -> Image.Image:
     return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))
 
 
-def _unstretched(values: NDArray[Any], maximum: int, stretched: int) -> NDArray[Any]:
+def _unstretch(values: NDArray[Any], maximum: int, stretched: int) -> NDArray[Any]:
     """Undo Pillow's scaling of 0..maximum to 0..stretched."""
     return np.rint(values * (maximum / stretched)) if maximum else values
 

@@ -1,11 +1,12 @@
-"""Images too large to be held in memory, read from top to bottom.
+"""Reads images larger than memory in strips, from top to bottom.
 
-libvips reads them, by way of pyvips. Pillow, which reads and writes all others, holds the whole image in memory.
+libvips reads them, through pyvips. Pillow, which reads and writes all others, holds the whole image in memory.
 """
 
 from __future__ import annotations
 
 import logging
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -14,48 +15,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import DataError, MissingPackageError
-from segnet.media.images.decoding import Header, read_header
+from segnet.media.images.reading import Header, read_header
 
 if TYPE_CHECKING:
     from pyvips import Image
 
-__all__ = ["ImageRows", "readable_in_parts"]
+__all__ = ["ImageRows", "readable_in_strips"]
 
 _FORMATS = frozenset(("PNG", "JPEG", "TIFF"))
 
-# Of the others libvips makes other colors than Pillow: CMYK by a profile, fractions and 32 bits as black and white.
+# libvips converts other modes differently from Pillow: CMYK by a profile, fractions and 32 bits to black and white.
 _MODES = frozenset(("1", "L", "P", "LA", "RGB", "RGBA", "I;16"))
 
 
-def readable_in_parts(header: Header) -> bool:
-    """Whether ``ImageRows`` reads such an image in little memory, and gives the pixels of ``read_image``."""
-    return header.format in _FORMATS and header.mode in _MODES
+def readable_in_strips(header: Header) -> bool:
+    """Whether ``ImageRows`` reads such an image in little memory, with the pixels of ``read_image``; needs pyvips."""
+    return header.format in _FORMATS and header.mode in _MODES and find_spec("pyvips") is not None
 
 
 class ImageRows:
     """An image file that is read from top to bottom, with memory for a few rows at a time.
 
-    Upright, RGB or gray in 8 bits, and without alpha, as ``read_image`` gives it. What is stored in another order, such
-    as progressive JPEG or an image that has to be turned, takes memory for the whole.
+    Upright, RGB or gray in 8 bits, and without alpha, as ``read_image`` reads it. Files stored in another order, such
+    as progressive JPEG or rotated images, take memory for the whole image.
 
     Args:
-        path: PNG, JPEG, TIFF or whatever else libvips reads.
+        path: PNG, JPEG, TIFF or another format that libvips reads.
         channels: 3 (RGB) or 1 (gray).
-        size: (H, W) to bring it to, bilinear, and smoothed where it becomes smaller; None: its own.
+        size: (H, W) to which the image is resized, bilinear with antialiasing; None: its own size.
 
     Raises:
-        DataError: the file is missing, not an image, or damaged, or its pixels are of a kind, such as CMYK, that
-            would not become those of ``read_image``.
+        DataError: the file is missing, not an image, or damaged, or its mode, such as CMYK, would not give the pixels
+            of ``read_image``.
         MissingPackageError: pyvips or libvips is not installed.
     """
 
     def __init__(self, path: Path, *, channels: int = 3, size: tuple[int, int] | None = None) -> None:
         self.path = path
-        image = _opened(path)
+        image = _open_image(path)
         if size is not None and size != (image.height, image.width):
-            image = _brought_to(image, *size)
+            image = _resize(image, *size)
         self._image: Any = image
-        self._region: Any = None  # which remembers the rows that were read last
+        self._region: Any = None  # caches the rows that were read last
         self._channels = channels
         self._next = 0
 
@@ -65,7 +66,7 @@ class ImageRows:
         return self._image.height, self._image.width
 
     def read(self, rows: int) -> NDArray[np.uint8]:
-        """The next so many rows: uint8 (rows, W, channels).
+        """The next ``rows`` rows: uint8 (rows, W, channels).
 
         Raises:
             DataError: the file is damaged there.
@@ -77,27 +78,27 @@ class ImageRows:
         try:
             data = self._region.fetch(0, self._next, self._image.width, rows)
         except Error as error:
-            raise _damaged(self.path, error) from error
+            raise _damage_error(self.path, error) from error
         self._next += rows
         image = np.frombuffer(data, dtype=np.uint8).reshape(rows, self._image.width, 3)
-        return image if self._channels == 3 else _gray(image)
+        return image if self._channels == 3 else _to_gray(image)
 
 
-def _gray(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _to_gray(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """ITU-R 601 luma as Pillow computes it."""
     sums = np.dot(image, np.array([19595, 38470, 7471], dtype=np.uint32)) + 0x8000
     gray: NDArray[np.uint8] = (sums >> 16).astype(np.uint8)[..., None]
     return gray
 
 
-def _opened(path: Path) -> Image:
+def _open_image(path: Path) -> Image:
     pyvips = _import_pyvips()
     if not path.is_file():
         raise DataError(f"{path} does not exist; expected an image; check the path")
     header = read_header(path)
     if header is not None and header.mode not in _MODES:
         raise DataError(
-            f"{path} holds pixels of the kind {header.mode!r}, which cannot be read in parts; "
+            f"{path} holds pixels of the kind {header.mode!r}, which cannot be read in strips; "
             f"expected one of {', '.join(sorted(_MODES))}; save it as RGB"
         )
     try:
@@ -106,23 +107,23 @@ def _opened(path: Path) -> Image:
             image = image.linear(1 / 257, 0.5).cast("uchar").copy(interpretation="b-w")
         return image.colourspace("srgb")[:3].cast("uchar")
     except pyvips.Error as error:
-        raise _damaged(path, error) from error
+        raise _damage_error(path, error) from error
 
 
 def _import_pyvips() -> ModuleType:
-    logging.getLogger("pyvips").setLevel(logging.ERROR)  # libvips warns of damage that is raised as an error besides
+    logging.getLogger("pyvips").setLevel(logging.ERROR)  # libvips also warns of damage that it raises as an error
     try:
         import pyvips
     except ImportError as error:
         raise MissingPackageError("pyvips", "large") from error
-    except OSError as error:  # pyvips is there without the library
+    except OSError as error:  # pyvips is installed without the library
         raise MissingPackageError("libvips", "large") from error
     module: ModuleType = pyvips
     return module
 
 
-def _brought_to(image: Image, height: int, width: int) -> Any:
-    """Bilinear, with pixels as areas: their middles, not their corners, lie over each other."""
+def _resize(image: Image, height: int, width: int) -> Any:
+    """Bilinear, with pixels as areas: their centers are aligned, not their corners."""
     from pyvips import Interpolate
 
     down, across = height / image.height, width / image.width
@@ -138,6 +139,6 @@ def _brought_to(image: Image, height: int, width: int) -> Any:
     )
 
 
-def _damaged(path: Path, error: Exception) -> DataError:
+def _damage_error(path: Path, error: Exception) -> DataError:
     reason = " ".join(str(error).split())
-    return DataError(f"{path} cannot be read in parts ({reason}); copy or download it again, or convert it to PNG")
+    return DataError(f"{path} cannot be read in strips ({reason}); copy or download it again, or convert it to PNG")

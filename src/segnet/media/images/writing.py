@@ -1,4 +1,4 @@
-"""The only writer of image files that are held in memory; ``png`` writes those that are not."""
+"""Writes image files from memory; ``png`` writes images larger than memory row by row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from segnet.errors import DataError, OutputError
 from segnet.labels import ClassTable
 from segnet.system.files import replacing
 
-__all__ = ["described_values", "stored_values", "write_image", "write_mask", "write_values"]
+__all__ = ["encode_values", "value_metadata", "write_image", "write_mask", "write_values"]
 
 _WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {"compress_level": 1}),  # a quarter of level 6's time, 8 % more bytes
@@ -29,7 +29,7 @@ _WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def write_mask(path: Path, mask: NDArray[np.integer[Any]], labels: ClassTable) -> None:
-    """Write a mask (H, W) of values 0..255 as a PNG that keeps the numbers and shows the colors of the labels.
+    """Write a mask (H, W) of values 0..255 as a palette PNG of class indices in the colors of the labels.
 
     Raises:
         DataError: the mask is not two-dimensional, or holds a value outside 0..255.
@@ -60,40 +60,40 @@ def write_image(path: Path, image: NDArray[np.uint8]) -> None:
     _save(path, Image.fromarray(image[:, :, 0] if image.shape[2:] == (1,) else image))
 
 
-def write_values(path: Path, values: NDArray[np.float32], largest: float, told: Mapping[str, str]) -> None:
-    """Write numbers (H, W) from 0 to ``largest`` as a gray PNG of 16 bits, in which 65535 stands for ``largest``.
+def write_values(path: Path, values: NDArray[np.float32], largest: float, metadata: Mapping[str, str]) -> None:
+    """Write values, float32 (H, W), from 0 to ``largest`` as a 16-bit gray PNG, in which 65535 stands for ``largest``.
 
     Args:
         path: ending in .png.
-        values: rounded to a 65535th of ``largest``; beyond the range they become its ends.
+        values: rounded to a 65535th of ``largest``; clipped to the range.
         largest: above 0.
-        told: keys and words that the file says of itself (PNG's text chunks), and how to read the values.
+        metadata: keys and texts of PNG text chunks; how to decode the values is added.
 
     Raises:
         OutputError: the name does not end in .png, or the file cannot be written; then nothing is left behind.
     """
     if path.suffix.lower() != ".png":
         raise OutputError(f"{path} cannot hold values of 16 bits; give a name that ends in .png")
-    about = PngImagePlugin.PngInfo()
-    for key, words in described_values(largest, told).items():
-        about.add_text(key, words)
-    _save(path, Image.fromarray(stored_values(values, largest)), pnginfo=about)
+    chunks = PngImagePlugin.PngInfo()
+    for key, text in value_metadata(largest, metadata).items():
+        chunks.add_text(key, text)
+    _save(path, Image.fromarray(encode_values(values, largest)), pnginfo=chunks)
 
 
-def stored_values(values: NDArray[np.float32], largest: float) -> NDArray[np.uint16]:
-    """Numbers from 0 to ``largest`` as ``write_values`` stores them; beyond the range they become its ends."""
-    stored: NDArray[np.uint16] = np.rint(np.clip(values / largest, 0, 1) * 65535).astype(np.uint16)
-    return stored
+def encode_values(values: NDArray[np.float32], largest: float) -> NDArray[np.uint16]:
+    """Values from 0 to ``largest`` as ``write_values`` stores them: uint16 of the same shape, clipped to the range."""
+    encoded: NDArray[np.uint16] = np.rint(np.clip(values / largest, 0, 1) * 65535).astype(np.uint16)
+    return encoded
 
 
-def described_values(largest: float, told: Mapping[str, str]) -> dict[str, str]:
-    """What a file of such numbers says of itself: ``told``, and how to read them."""
-    return {**told, "largest": f"{largest:.9g}", "value": "stored / 65535 * largest"}
+def value_metadata(largest: float, metadata: Mapping[str, str]) -> dict[str, str]:
+    """The text chunks of a file of values: ``metadata``, and how to decode the values."""
+    return {**metadata, "largest": f"{largest:.9g}", "value": "stored / 65535 * largest"}
 
 
-def _save(path: Path, image: Image.Image, **more: Any) -> None:
-    name, options = _WRITERS[path.suffix.lower()]
+def _save(path: Path, image: Image.Image, **extra: Any) -> None:
+    format_name, options = _WRITERS[path.suffix.lower()]
     encoded = io.BytesIO()  # Pillow's own writing to a file hides the reason of a failure.
-    image.save(encoded, format=name, **options, **more)
+    image.save(encoded, format=format_name, **options, **extra)
     with replacing(path) as temporary:
         temporary.write_bytes(encoded.getbuffer())

@@ -1,1 +1,1 @@
-"""Video in, video out: files, cameras and streams, steady images, and how unsteady they are."""
+"""Video files, cameras and streams: open, read, show and write."""

@@ -1,4 +1,4 @@
-"""A clip's sound on its way into a movie."""
+"""Copies the audio of a video into the written video file."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from segnet.media.video.library import import_av
 if TYPE_CHECKING:
     from av.container import OutputContainer
 
-__all__ = ["Sound"]
+__all__ = ["AudioTrack"]
 
 _ENCODERS = ("aac", "libopus", "opus", "libvorbis", "mp3")
-_RATE = 48000  # what Opus takes, and every player
+_RATE = 48000  # accepted by Opus and by every player
 
 
-class Sound:
-    """Copies the first sound track of a file, packet by packet as the images go on; encodes it anew if it must.
+class AudioTrack:
+    """Copies the first audio stream of a file, packet by packet; re-encodes it if the output cannot hold its codec.
 
     Args:
         source: the file.
-        into: the movie; its streams must not have been written to.
-        start: second of ``source`` at which the movie begins.
+        into: the written video file, before its first packet.
+        start: second of ``source`` at which the written video begins.
 
     Attributes:
-        how: "copied", "encoded anew as ..." or "left out: ...".
+        status: "copied", "re-encoded as ..." or "left out: ...".
     """
 
     def __init__(self, source: Path, into: OutputContainer, *, start: float) -> None:
@@ -38,20 +38,20 @@ class Sound:
         self._from = self._input.streams.audio[0]
         begin = Fraction(self._input.start_time or 0, 10**6)
         self._shift = begin + Fraction(str(start))
-        self._to, self.how = self._new_stream(into)
+        self._to, self.status = self._new_stream(into)
         if start:
             self._input.seek(int(self._shift * 10**6))
-        self._packets = self._moved()
+        self._packets = self._shift_packets()
         self._next: tuple[Fraction, Any] | None = next(self._packets, None)
 
     def up_to(self, time: Fraction) -> None:
-        """Write what is heard before this time of the movie."""
+        """Write the audio before this time, in seconds, of the written video."""
         while self._next is not None and self._next[0] < time:
             self._into.mux(self._next[1])
             self._next = next(self._packets, None)
 
     def close(self) -> None:
-        """Write what an encoder still keeps, and close the file it came from."""
+        """Write what the encoder still holds, and close the source."""
         if self._to is not None and not self._copied and self._to.codec_context.is_open:
             self._into.mux(self._to.encode(None))
         self._packets.close()
@@ -59,16 +59,16 @@ class Sound:
 
     def _new_stream(self, into: OutputContainer) -> tuple[Any, str]:
         codec = self._from.codec_context.name
-        self._copied = _holds(into, codec)
+        self._copied = _can_hold(into, codec)
         if self._copied:
             return into.add_stream_from_template(self._from), "copied"
-        usable = [name for name in _ENCODERS if _holds(into, name.removeprefix("lib")) and _can_encode(name)]
+        usable = [name for name in _ENCODERS if _can_hold(into, name.removeprefix("lib")) and _can_encode(name)]
         if not usable:
-            return None, f"left out: {into.format.name} cannot hold {codec}, nor anything that this PyAV can write"
-        return into.add_stream(usable[0], rate=_RATE), f"encoded anew as {usable[0].removeprefix('lib')}"
+            return None, f"left out: {into.format.name} cannot hold {codec}, nor any codec that this PyAV can write"
+        return into.add_stream(usable[0], rate=_RATE), f"re-encoded as {usable[0].removeprefix('lib')}"
 
-    def _moved(self) -> Generator[tuple[Fraction, Any]]:
-        """Packets of the movie with their times; ends where the file cannot be read on."""
+    def _shift_packets(self) -> Generator[tuple[Fraction, Any]]:
+        """Packets of the written video with their times; ends where the source is damaged."""
         if self._to is None:
             return
         try:
@@ -95,7 +95,7 @@ class Sound:
                 yield time, self._to.encode(frame)
 
 
-def _holds(container: OutputContainer, codec: str) -> bool:
+def _can_hold(container: OutputContainer, codec: str) -> bool:
     return codec in container.supported_codecs
 
 

@@ -1,4 +1,4 @@
-"""PyAV, the one library that reads and writes video: imported when it is needed, and its errors in words."""
+"""PyAV, which reads and writes video: imported on first use, with readable errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["import_av", "reason"]
 
 
 def import_av() -> ModuleType:
-    """PyAV.
+    """Import PyAV.
 
     Raises:
         MissingPackageError: it is not installed.
@@ -23,5 +23,5 @@ def import_av() -> ModuleType:
 
 
 def reason(error: BaseException) -> str:
-    """What went wrong, without the error's number and the file's name."""
+    """The message of an error, without its number and file name."""
     return str(getattr(error, "strerror", None) or error).strip() or type(error).__name__

@@ -1,4 +1,4 @@
-"""Cameras and streams: always the newest frame, and a new connection when one is lost."""
+"""Cameras and streams: gives the newest frame, and reconnects when the connection is lost."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from threading import Condition, Event, Thread
 from typing import TYPE_CHECKING
 
 from segnet.errors import DataError
+from segnet.media.sources import VideoSource
 from segnet.media.video.library import import_av, reason
 from segnet.media.video.reading import Frame, pixels
-from segnet.media.video.sources import VideoSource
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -26,11 +26,11 @@ log = logging.getLogger("segnet")
 
 _TIMEOUT_S = 5.0
 _FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 8.0
-# A second of a stream tells what it is; FFmpeg would take five. RTSP over TCP: a lost packet spoils no image.
+_MAX_PAUSE_S = 8.0
+# FFmpeg detects the format of a stream from one second instead of five. RTSP over TCP: no lost packets.
 _OPTIONS = {"analyzeduration": "1000000", "rtsp_transport": "tcp"}
-# A frame that has waited longer is left for the next, if that comes soon: what this costs in rate it brings in latency,
-# and what is still to be written of the frames before gets done meanwhile.
+# An older frame is skipped for the next one if that comes soon: a lower frame rate buys a lower latency, and earlier
+# frames are written meanwhile.
 _FRESH_S = 0.01
 _NEXT_S = 0.045
 _CAMERAS = {"linux": ("/dev/video{}", "v4l2"), "darwin": ("{}", "avfoundation")}
@@ -38,30 +38,34 @@ _CAMERAS = {"linux": ("/dev/video{}", "v4l2"), "darwin": ("{}", "avfoundation")}
 
 @dataclass(frozen=True, eq=False)
 class LiveFrame(Frame):
-    """A frame with the moment, by ``time.monotonic``, at which it had come and was decoded."""
+    """A frame of a live source.
+
+    Attributes:
+        arrived: time at which it was decoded, in seconds of ``time.monotonic``.
+    """
 
     arrived: float = 0.0
 
 
 class LiveSource:
-    """Receives frames in a thread and keeps the newest; whoever is slower than the source misses some.
+    """Receives frames in a thread and keeps the newest; slow readers miss frames.
 
     Args:
-        source: a camera, a stream, a pipe, or a file that stands in for a camera.
+        source: a camera, a stream, a pipe, or a file that is read like a camera.
         channels: 3 (RGB) or 1 (gray).
-        patience: seconds of pauses between new connections after which a lost source is given up.
+        reconnect_timeout: seconds of pauses between reconnections after which a lost source ends.
 
     Attributes:
-        dropped: frames that came and were replaced by a newer one before anybody took them.
-        reconnects: how often the source was lost and came again.
-        lost: why the source ended before anybody asked it to; empty if a pipe or file came to its end.
+        dropped: frames that were replaced by a newer one before they were read.
+        reconnects: number of reconnections.
+        lost: why the source was lost; empty at the end of a pipe or file.
     """
 
-    def __init__(self, source: VideoSource, *, channels: int = 3, patience: float = 10.0) -> None:
+    def __init__(self, source: VideoSource, *, channels: int = 3, reconnect_timeout: float = 10.0) -> None:
         self._source = source
         self._channels = channels
-        self._patience = patience
-        self._news = Condition()
+        self._reconnect_timeout = reconnect_timeout
+        self._changed = Condition()
         self._newest: tuple[VideoFrame, float] | None = None
         self._stopped = Event()
         self._ended = False
@@ -70,7 +74,7 @@ class LiveSource:
         self.lost = ""
 
     def frames(self) -> Generator[LiveFrame]:
-        """The newest frame, each time that one is asked for; waits for one that has not been given yet.
+        """Yield the newest frame on each request; waits for a frame that was not yielded yet.
 
         Raises:
             DataError: the source cannot be opened, or its first connection brings no frame.
@@ -85,14 +89,14 @@ class LiveSource:
                 yield LiveFrame(pixels(frame, self._channels), Fraction(arrived - first), arrived=arrived)
         finally:
             self._stopped.set()
-            thread.join(0.5)  # one that waits for a pipe or a server ends after that, or with the program
+            thread.join(0.5)  # a thread that waits for a pipe or a server ends later, or with the program
 
     def _take(self) -> tuple[VideoFrame, float] | None:
-        with self._news:
+        with self._changed:
             while self._newest is None and not self._ended:
-                self._news.wait(_TIMEOUT_S)
+                self._changed.wait(_TIMEOUT_S)
             if self._newest is not None and not self._ended and time.monotonic() - self._newest[1] > _FRESH_S:
-                self._news.wait(_NEXT_S)
+                self._changed.wait(_NEXT_S)
             newest, self._newest = self._newest, None
         if newest is None and self._error is not None:
             raise self._error
@@ -100,53 +104,53 @@ class LiveSource:
 
     def _receive(self) -> None:
         try:
-            self._connect_again_and_again()
-        except BaseException as error:  # goes on in the thread that takes the frames
+            self._reconnect()
+        except BaseException as error:  # raised again in the thread that reads the frames
             self._error = error
         finally:
-            with self._news:
+            with self._changed:
                 self._ended = True
-                self._news.notify()
+                self._changed.notify()
 
-    def _connect_again_and_again(self) -> None:
-        ever, waited, pause = False, 0.0, _FIRST_PAUSE_S
+    def _reconnect(self) -> None:
+        connected, waited, pause = False, 0.0, _FIRST_PAUSE_S
         while True:
-            came, problem = self._connect()
-            if came:
-                self.reconnects += ever
-                ever, waited, pause = True, 0.0, _FIRST_PAUSE_S
-            if not ever:
-                raise DataError(f"{self._name} brings no image ({problem or 'it is empty'}); check it and try again")
+            received, problem = self._connect()
+            if received:
+                self.reconnects += connected
+                connected, waited, pause = True, 0.0, _FIRST_PAUSE_S
+            if not connected:
+                raise DataError(f"{self._name} gives no frame ({problem or 'it is empty'}); check it and try again")
             if not problem or self._stopped.is_set():
                 return
-            if waited >= self._patience:
-                self.lost = f"{self._name} was lost ({problem}) and did not come again within {waited:g} s"
+            if waited >= self._reconnect_timeout:
+                self.lost = f"{self._name} was lost ({problem}) and was not reconnected within {waited:g} s"
                 return
-            log.warning("%s is lost (%s); trying again in %g s", self._name, problem, pause)
+            log.warning("%s is lost (%s); reconnecting in %g s", self._name, problem, pause)
             self._stopped.wait(pause)
-            waited, pause = waited + pause, min(2 * pause, _LONGEST_PAUSE_S)
+            waited, pause = waited + pause, min(2 * pause, _MAX_PAUSE_S)
 
     def _connect(self) -> tuple[bool, str]:
-        """Receive until it ends: whether a frame came, and why it ended; nothing if that was to be expected."""
-        came = False
+        """Receive frames until the connection ends; returns whether a frame came, and why it ended ("" if expected)."""
+        received = False
         try:
             with _open(self._source) as container:
-                whole = self._source.kind in {"pipe", "file"} or bool(container.duration)
-                for frame in self._decoded(container):
-                    came = True
+                ends = self._source.kind in {"pipe", "file"} or bool(container.duration)
+                for frame in self._decode(container):
+                    received = True
                     self._offer(frame)
                     if self._stopped.is_set():
-                        return came, ""
+                        return received, ""
         except import_av().error.FFmpegError as error:
-            return came, reason(error)
-        return came, "" if whole else "it ended"
+            return received, reason(error)
+        return received, "" if ends else "it ended"
 
-    def _decoded(self, container: InputContainer) -> Iterator[VideoFrame]:
-        """Whole frames; those of a stream that was joined in its middle begin at its next key frame."""
+    def _decode(self, container: InputContainer) -> Iterator[VideoFrame]:
+        """Intact frames; a running stream begins at its next key frame."""
         if not container.streams.video:
-            raise DataError(f"{self._name} brings no image, at most sound or text; give another source")
+            raise DataError(f"{self._name} has no video stream, at most audio or text; give another source")
         stream, began = container.streams.video[0], time.monotonic()
-        stream.thread_type = "SLICE"  # threads over frames would hold some back
+        stream.thread_type = "SLICE"  # frame threads would delay frames
         for packet in container.demux(stream):
             try:
                 frames = packet.decode()
@@ -159,10 +163,10 @@ class LiveSource:
                     yield frame
 
     def _offer(self, frame: VideoFrame) -> None:
-        with self._news:
+        with self._changed:
             self.dropped += self._newest is not None
             self._newest = frame, time.monotonic()
-            self._news.notify()
+            self._changed.notify()
 
     @property
     def _name(self) -> str:
@@ -173,9 +177,11 @@ def _open(source: VideoSource) -> InputContainer:
     av = import_av()
     if source.kind == "camera":
         if sys.platform not in _CAMERAS:
-            raise DataError(f"camera {source.word}: cameras have numbers on Linux and macOS; give a stream's address")
-        place, kind = _CAMERAS[sys.platform]
-        return av.open(place.format(source.word), format=kind, timeout=_TIMEOUT_S)  # type: ignore[no-any-return]
+            raise DataError(
+                f"camera {source.word}: cameras have numbers on Linux and macOS only; give the address of a stream"
+            )
+        device, driver = _CAMERAS[sys.platform]
+        return av.open(device.format(source.word), format=driver, timeout=_TIMEOUT_S)  # type: ignore[no-any-return]
     options = _OPTIONS if source.word.startswith("rtsp") else {k: v for k, v in _OPTIONS.items() if k[:4] != "rtsp"}
     timeout = None if source.kind == "pipe" else _TIMEOUT_S
     return av.open(source.word, options=options, timeout=timeout)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""A video file, numbered images, a camera, a stream or a pipe: opened by one function, read in one way."""
+"""Opens video files, numbered images, cameras, streams and pipes, and reads them in one way."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from contextlib import closing
 from pathlib import Path
 
 from segnet.errors import ConfigError
+from segnet.media.sources import VideoSource, find_videos
 from segnet.media.video.live import LiveSource
 from segnet.media.video.reading import Clip, Frame, open_clip
 from segnet.media.video.report import SourceReport
 from segnet.media.video.settings import VideoConfig
-from segnet.media.video.sources import VideoSource, find_videos
-from segnet.media.video.writing import MovieFormat
-from segnet.system.queues import ahead
+from segnet.media.video.writing import VideoFormat
+from segnet.system.queues import prefetch
 
 __all__ = ["Video", "open_video"]
 
 
 class Video:
-    """A source that is ready to be read once; see ``open_video``.
+    """An open source, which can be read once; see ``open_video``.
 
     Args:
-        source: what it is.
-        config: which frames of it.
+        source: of the frames.
+        config: which frames are read.
         channels: 3 (RGB) or 1 (gray).
     """
 
@@ -34,42 +34,42 @@ class Video:
         self._live: LiveSource | None = None
         self._clip: Clip | None = None
         if config.live or source.kind not in {"file", "images"}:
-            self._live = LiveSource(source, channels=channels, patience=config.reconnect_timeout)
+            self._live = LiveSource(source, channels=channels, reconnect_timeout=config.reconnect_timeout)
         else:
             self._clip = open_clip(Path(source.word), rate=config.rate)
 
     @property
     def expected(self) -> int | None:
-        """About how many frames will come, if that is known."""
+        """Approximate number of frames; None if unknown."""
         config = self._config
-        known = self._clip and self._clip.expected(start=config.start, end=config.end, every=config.every)
-        return known or None
+        count = self._clip and self._clip.expected(start=config.start, end=config.end, every=config.every)
+        return count or None
 
     @property
-    def form(self) -> MovieFormat:
-        """What a movie of it is to be, but for the codec and the shape of a pixel."""
+    def format(self) -> VideoFormat:
+        """Format of a video written from this source; the aspect of pixels is set by its first frame."""
         config = self._config
         if self._clip is None:
-            return MovieFormat(codec=config.codec)
-        return MovieFormat(
+            return VideoFormat(codec=config.codec)
+        return VideoFormat(
             codec=config.codec,
             rate=self._clip.rate / config.every,
             tick=self._clip.tick,
-            sound=self._clip.path if self._clip.sound else None,
+            audio=self._clip.path if self._clip.audio else None,
             start=config.start,
         )
 
     def frames(self) -> Generator[Frame]:
-        """The frames that were asked for, read in a thread while the caller works on those before."""
+        """The requested frames, read in a thread while the caller works on earlier ones."""
         config = self._config
         if self._clip is not None:
-            yield from ahead(
+            yield from prefetch(
                 self._clip.read(start=config.start, end=config.end, every=config.every, channels=self._channels)
             )
         elif self._live is not None:
-            yield from self._newest(self._live)
+            yield from self._live_frames(self._live)
 
-    def _newest(self, live: LiveSource) -> Generator[Frame]:
+    def _live_frames(self, live: LiveSource) -> Generator[Frame]:
         with closing(live.frames()) as frames:
             for number, frame in enumerate(frames):
                 if self._config.end is not None and frame.time >= self._config.end:
@@ -87,16 +87,21 @@ class Video:
 
 
 def open_video(source: str | Path | int | VideoSource, config: VideoConfig, *, channels: int = 3) -> Video:
-    """A video file, numbered images, a camera by its number, a stream by its address, or a pipe; see ``find_videos``.
+    """Open a video file, numbered images, a camera by its number, a stream by its address, or a pipe.
+
+    Args:
+        source: see ``find_videos``.
+        config: which frames are read.
+        channels: 3 (RGB) or 1 (gray).
 
     Raises:
         DataError: there is no such video, or it cannot be read.
-        ConfigError: the word stands for several videos, or for none.
+        ConfigError: the source stands for several videos, or for none.
         MissingPackageError: PyAV is not installed.
     """
     if isinstance(source, VideoSource):
         return Video(source, config, channels=channels)
-    found = find_videos(str(source), animations=True)
-    if len(found) != 1:
-        raise ConfigError(f"{source} stands for {len(found)} videos; give one file, pattern, camera or address")
-    return Video(found[0], config, channels=channels)
+    videos = find_videos(str(source), animations=True)
+    if len(videos) != 1:
+        raise ConfigError(f"{source} stands for {len(videos)} videos; give one file, pattern, camera or address")
+    return Video(videos[0], config, channels=channels)

@@ -1,4 +1,4 @@
-"""Frames of a video file, or of images that are numbered, in order, upright and in RGB."""
+"""Reads the frames of a video file or of numbered images, in order, upright and in RGB."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-__all__ = ["Clip", "Frame", "FrameReader", "Sequence", "open_clip", "pixels"]
+__all__ = ["Clip", "Frame", "FrameReader", "ImageSequence", "open_clip", "pixels"]
 
 # Other formats are lists of further files and addresses, or images, or text drawn as images.
 _FORMATS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,obu,ivf,flv,ogg,gif,asf,mxf,dv,yuv4mpegpipe,wtv,m4v,webp"
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
-_HD = 720  # rows from which a video that does not say it has the colors of ITU-R BT.709, below of BT.601
+_HD = 720  # rows from which a video without color metadata is ITU-R BT.709, below BT.601
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """An image with its place in time.
+    """An image with its time.
 
     Attributes:
         image: uint8 (H, W, C), upright; RGB for 3 channels, gray for 1.
-        time: seconds since the first frame that was asked for, or since ``start``.
-        aspect: width of a pixel over its height.
+        time: seconds since the first requested frame, or since ``start``.
+        aspect: width of a pixel divided by its height.
     """
 
     image: NDArray[np.uint8]
@@ -45,16 +45,16 @@ class Frame:
 
 @dataclass(kw_only=True)
 class Clip:
-    """What a video says of itself before it is read, and after that what was wrong with it.
+    """Metadata of a video, and after reading its problems.
 
     Attributes:
-        path: the file, or the pattern of the images' names.
-        rate: frames a second on average.
-        tick: seconds; the time stamps are whole numbers of it.
-        frames: how many there should be; 0: not known.
-        seconds: how long it is; 0: not known.
-        sound: whether it has any.
-        troubles: sentences, filled while it is read.
+        path: the file, or the pattern of the image names.
+        rate: mean frames per second.
+        tick: unit of the time stamps in seconds.
+        frames: number of frames; 0: unknown.
+        seconds: duration; 0: unknown.
+        audio: whether there is an audio stream.
+        troubles: sentences on problems, added while reading.
     """
 
     path: Path
@@ -62,11 +62,11 @@ class Clip:
     tick: Fraction
     frames: int = 0
     seconds: float = 0.0
-    sound: bool = False
+    audio: bool = False
     troubles: list[str] = field(default_factory=list)
 
     def expected(self, *, start: float, end: float | None, every: int) -> int:
-        """About how many frames will be labeled; 0: not known."""
+        """Approximate number of frames; 0: unknown."""
         seconds = self.seconds or float(self.frames / self.rate)
         left = min(seconds, seconds if end is None else end) - start
         return max(0, round(left * self.rate / every))
@@ -74,39 +74,39 @@ class Clip:
     def read(
         self, *, start: float = 0.0, end: float | None = None, every: int = 1, channels: int = 3
     ) -> Generator[Frame]:
-        """The frames from ``start`` to before ``end``, each ``every``-th of them.
+        """Every ``every``-th frame from ``start`` to before ``end``, in seconds.
 
-        Damaged frames are left out, or are as far as the decoder could restore them; see ``troubles``.
+        Damaged frames are left out, or partly restored by the decoder; see ``troubles``.
 
         Raises:
-            DataError: there is not one frame.
+            DataError: there is no frame.
         """
         reader = FrameReader(self, start=start, end=end, every=every, channels=channels)
         with import_av().open(str(self.path), options={"format_whitelist": _FORMATS}) as container:
             yield from reader.frames(container)
 
 
-class Sequence(Clip):
-    """Images whose names differ in a number, as a video."""
+class ImageSequence(Clip):
+    """Numbered images, read as a video."""
 
     def read(
         self, *, start: float = 0.0, end: float | None = None, every: int = 1, channels: int = 3
     ) -> Generator[Frame]:
-        """As ``Clip.read``; the images are numbered in time without gaps, whatever their names say."""
+        """As ``Clip.read``; gaps in the numbers of the names are no gaps in time."""
         from segnet.media.images.reading import read_image
 
         first = -(-_seconds(start) // self.tick)
         last = self.frames if end is None else min(self.frames, -(-_seconds(end) // self.tick))
-        numbers, found = range(int(first), int(last), every), False
+        numbers, empty = range(int(first), int(last), every), True
         for number, path in zip(numbers, numbered(self.path)[int(first) : int(last) : every], strict=False):
             try:
                 image = read_image(path, channels=channels)
             except DataError as error:
                 self.troubles.append(str(error))
             else:
-                found = True
+                empty = False
                 yield Frame(image, (number - first) * self.tick)
-        if not found:
+        if empty:
             raise DataError(f"{self.path}: no image of it can be read between {start} s and its end")
 
 
@@ -114,19 +114,19 @@ def numbered(pattern: Path) -> list[Path]:
     """The files of a pattern such as ``frames/%06d.jpg``, by their numbers."""
     written = re.split(r"%0?\d*d", pattern.name)
     name = re.compile(r"(\d+)".join(map(re.escape, written)))
-    found = [(match, path) for path in pattern.parent.iterdir() if (match := name.fullmatch(path.name))]
-    return [path for _, path in sorted((int(match[1]), path) for match, path in found)]
+    matches = [(match, path) for path in pattern.parent.iterdir() if (match := name.fullmatch(path.name))]
+    return [path for _, path in sorted((int(match[1]), path) for match, path in matches)]
 
 
 def open_clip(path: Path, *, rate: float = 25.0) -> Clip:
-    """What the file, or the images of a pattern (``frames/%06d.jpg``), say of themselves.
+    """Open a video file, or the images of a pattern such as ``frames/%06d.jpg``, and read the metadata.
 
     Args:
         path: the file or pattern.
-        rate: frames a second of images; files have their own.
+        rate: frames per second of numbered images; files have their own.
 
     Raises:
-        DataError: there is no such file, it is no video, is damaged from its beginning, or holds sound alone.
+        DataError: there is no such file, it is no video, is damaged from its beginning, or holds audio only.
         MissingPackageError: PyAV is not installed.
     """
     if "%" in path.name:
@@ -148,12 +148,12 @@ def _open_sequence(pattern: Path, rate: float) -> Clip:
     if not pattern.parent.is_dir() or not (frames := len(numbered(pattern))):
         raise DataError(f"{pattern}: there are no such images; give the folder and pattern, as in frames/%06d.jpg")
     exact = Fraction(rate).limit_denominator(1001)
-    return Sequence(path=pattern, rate=exact, tick=1 / exact, frames=frames, seconds=frames / rate)
+    return ImageSequence(path=pattern, rate=exact, tick=1 / exact, frames=frames, seconds=frames / rate)
 
 
 def _describe(path: Path, container: InputContainer) -> Clip:
     if not container.streams.video:
-        raise DataError(f"{path} holds no image, at most sound or text; give a video")
+        raise DataError(f"{path} has no video stream, at most audio or text; give a video")
     stream = container.streams.video[0]
     tick = stream.time_base or Fraction(1, 90000)
     duration = container.duration or 0
@@ -163,15 +163,15 @@ def _describe(path: Path, container: InputContainer) -> Clip:
         tick=tick,
         frames=stream.frames,
         seconds=float(stream.duration * tick) if stream.duration else duration / 1e6,
-        sound=bool(container.streams.audio),
+        audio=bool(container.streams.audio),
     )
 
 
 class FrameReader:
-    """Decodes one video stream, and keeps account of what is wrong with it.
+    """Decodes one video stream, and records its problems.
 
     Args:
-        clip: takes the troubles.
+        clip: gets the problems.
         start, end, every, channels: see ``Clip.read``.
     """
 
@@ -186,25 +186,25 @@ class FrameReader:
         self._size: tuple[int, int] | None = None
 
     def frames(self, container: InputContainer) -> Iterator[Frame]:
-        """Those that were asked for.
+        """The requested frames.
 
         Raises:
-            DataError: there is not one.
+            DataError: there is none.
         """
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         begin = Fraction(container.start_time or 0, 10**6)
         if self._start:
             container.seek(int((begin + self._start) * 10**6))
-        found = -1
-        for frame in self._decoded(container, stream):
+        count = 0
+        for frame in self._decode(container, stream):
             time = self._time(frame.pts) - begin
             if self._end is not None and time >= self._end:
                 break
             if time < self._start:
                 continue
-            found += 1
-            if found % self._every == 0:
+            count += 1
+            if (count - 1) % self._every == 0:
                 self._note_size(frame, time)
                 aspect = Fraction(stream.sample_aspect_ratio or 1)
                 turned = round(frame.rotation / 90) % 2
@@ -212,10 +212,10 @@ class FrameReader:
         else:
             self._note_shortage(stream)
         self._note_damage()
-        if found < 0:
-            self._complain(begin)
+        if not count:
+            self._raise_no_frame(begin)
 
-    def _decoded(self, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    def _decode(self, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
         errors = import_av().error
         packets = self._packets_of(container, stream)
         for packet in packets:
@@ -231,7 +231,7 @@ class FrameReader:
                 yield frame
 
     def _packets_of(self, container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream] | None]:
-        """Up to the end or to where the file cannot be read on, and None: what the decoder still keeps."""
+        """Packets up to the end or to damage, then None, which flushes the decoder."""
         try:
             for packet in container.demux(stream):
                 if packet.size:
@@ -242,7 +242,7 @@ class FrameReader:
         yield None
 
     def _time(self, stamp: int | None) -> Fraction:
-        """Always later than the frame before, also where joined recordings begin to count anew."""
+        """Time of a frame; always later than the previous one, also where joined recordings restart at zero."""
         if stamp is None:
             time = Fraction(0) if self._last is None else self._last + 1 / self._clip.rate
         else:
@@ -258,16 +258,16 @@ class FrameReader:
             width, height = self._size or (0, 0)
             self._clip.troubles.append(
                 f"{self._clip.path}: the image changes from {width}x{height} to {frame.width}x{frame.height} at "
-                f"{float(time):.2f} s; a movie keeps its first size, to which later frames were scaled"
+                f"{float(time):.2f} s; the written video keeps its first size, to which later frames are resized"
             )
         self._size = frame.width, frame.height
 
     def _note_shortage(self, stream: VideoStream) -> None:
-        """Of a file that says how many frames it has; one that does not is told by its length."""
+        """Note that a file has fewer frames than its metadata says."""
         promised = stream.frames if not self._start else 0
         if promised > self._packets:
             self._clip.troubles.append(
-                f"{self._clip.path} is cut off: it holds {self._packets} of the {promised} frames it speaks of; "
+                f"{self._clip.path} is cut off: it holds {self._packets} of the {promised} frames in its metadata; "
                 "copy it again to have the rest"
             )
 
@@ -277,7 +277,7 @@ class FrameReader:
                 f"{self._clip.path} is damaged: {self._damaged} frames were left out or restored in part; copy it again"
             )
 
-    def _complain(self, begin: Fraction) -> None:
+    def _raise_no_frame(self, begin: Fraction) -> None:
         seconds = "" if self._last is None else f", which ends after {float(self._last - begin):.2f} s"
         asked = f" from {float(self._start)} s on" if self._start else ""
         raise DataError(
@@ -286,7 +286,7 @@ class FrameReader:
 
 
 def _seconds(number: float) -> Fraction:
-    """As it is written: 0.1 is a tenth, not the nearest binary fraction."""
+    """The decimal value as it is written: 0.1 is a tenth, not the nearest binary fraction."""
     return Fraction(str(number))
 
 
@@ -297,9 +297,9 @@ def pixels(frame: VideoFrame, channels: int = 3) -> NDArray[np.uint8]:
         ConfigError: ``channels`` is neither 1 nor 3.
     """
     if channels not in (1, 3):
-        raise ConfigError(f"video cannot be read with {channels} channels; take a model of 3 (RGB) or 1 (gray)")
+        raise ConfigError(f"video cannot be read with {channels} channels; use a model with 3 (RGB) or 1 (gray)")
     space = "ITU709" if frame.colorspace == _UNSPECIFIED and frame.height >= _HD else None
     plain = frame.reformat(format="rgb24" if channels == 3 else "gray", src_colorspace=space)
     image: NDArray[np.uint8] = np.asarray(plain.to_ndarray(), np.uint8).reshape(frame.height, frame.width, channels)
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+    quarter_turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image

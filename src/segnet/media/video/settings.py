@@ -11,7 +11,7 @@ from segnet.errors import ConfigError
 __all__ = ["Codec", "VideoConfig"]
 
 Codec = Literal["auto", "h264", "vp9", "av1"]
-"""How a movie's images are compressed; ``auto``: H.264, in .webm VP9."""
+"""Codec of a written video; ``auto``: H.264, in .webm VP9."""
 
 
 @dataclass(frozen=True, kw_only=True)

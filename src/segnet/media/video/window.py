@@ -11,10 +11,10 @@ __all__ = ["Window"]
 
 
 class Window:
-    """Opens at once; Escape, Q or the close button close it.
+    """A window that opens immediately; Escape, Q or the close button close it.
 
     Args:
-        title: what stands above it.
+        title: of the window.
 
     Attributes:
         closed: whether the user has closed it.
@@ -29,11 +29,9 @@ class Window:
 
             self._root = tkinter.Tk(className="segnet")
         except ImportError as error:
-            raise ConfigError(
-                "show needs Tk, which this Python came without; install python3-tk, or leave it out"
-            ) from error
+            raise ConfigError("show needs Tk, which this Python lacks; install python3-tk, or leave it out") from error
         except tkinter.TclError as error:
-            raise ConfigError(f"show needs a display ({error}); leave it out, and look at the movie") from error
+            raise ConfigError(f"show needs a display ({error}); leave it out, and play the written video") from error
         self._image = tkinter.PhotoImage
         self._root.title(title)
         self._label = tkinter.Label(self._root, borderwidth=0)
@@ -44,15 +42,15 @@ class Window:
         self._root.protocol("WM_DELETE_WINDOW", self._close)
 
     def show(self, image: NDArray[np.uint8]) -> None:
-        """Show uint8 (H, W, 3) RGB, and take notice of keys."""
+        """Show an image, uint8 (H, W, 3) RGB, and process key events."""
         height, width = image.shape[:2]
         shown = self._image(data=b"P6 %d %d 255 " % (width, height) + image.tobytes(), format="PPM")
         self._label.configure(image=shown)
-        self._shown = shown  # Tk itself does not keep it
+        self._shown = shown  # Tk keeps no reference
         self._root.update()
 
     def close(self) -> None:
-        """Take the window away."""
+        """Close the window."""
         if not self.closed:
             self._close()
 

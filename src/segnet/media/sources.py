@@ -1,0 +1,210 @@
+"""What a word on the command line stands for: images, a video file, numbered frames, a camera, a stream or a pipe."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, NoReturn
+from urllib.parse import urlsplit
+
+from segnet.errors import DataError
+
+__all__ = [
+    "IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "WRITABLE_VIDEO_SUFFIXES", "ImageFile", "VideoSource",
+    "find_images", "find_images_below", "find_sources", "find_videos", "is_video_file",
+]  # fmt: skip
+
+IMAGE_SUFFIXES = frozenset(
+    (
+        ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
+        ".tga", ".tif", ".tiff", ".webp",
+    )
+)  # fmt: skip
+"""Suffixes of images in folders and globs. ``read_image`` detects the format by the content, not by the name."""
+
+VIDEO_SUFFIXES = frozenset(
+    (
+        ".3gp", ".asf", ".avi", ".flv", ".h264", ".hevc", ".ivf", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
+        ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+    )
+)  # fmt: skip
+"""Suffixes of video files that are read."""
+
+WRITABLE_VIDEO_SUFFIXES = frozenset((".gif", ".m4v", ".mkv", ".mov", ".mp4", ".webm"))
+"""Suffixes of video files that are written."""
+
+_ADDRESS = re.compile(r"(rtsps?|https?|rtmps?|udp|tcp|srt|rtp)://", re.IGNORECASE)
+_NUMBERED = re.compile(r"%0?\d*d")
+
+
+class ImageFile(NamedTuple):
+    """An image file.
+
+    Attributes:
+        path: of the file.
+        name: path below the folder that was searched, or below the first wildcard of a glob, with suffix.
+    """
+
+    path: Path
+    name: Path
+
+
+@dataclass(frozen=True)
+class VideoSource:
+    """Where frames come from.
+
+    Attributes:
+        word: path, address or number.
+        kind: ``file``; ``images`` with numbers in their names; ``camera``; ``stream`` with an address; ``pipe``.
+        name: of the results, without suffix.
+    """
+
+    word: str
+    kind: Literal["file", "images", "camera", "stream", "pipe"]
+    name: str
+
+    @property
+    def shown(self) -> str:
+        """The path of a file or of images, else the name: an address may hold a password."""
+        return self.word if self.kind in {"file", "images"} else self.name
+
+
+def find_sources(
+    word: str, *, animations: bool = False, exclude: Path | None = None
+) -> list[ImageFile] | list[VideoSource]:
+    """The image files or the videos that a word stands for.
+
+    Args:
+        word: an image, a folder or a glob of images; or what ``find_videos`` accepts.
+        animations: whether a .gif is a video.
+        exclude: see ``find_images``.
+
+    Raises:
+        DataError: there is no such image or video; a folder cannot be read.
+    """
+    path = Path(word)
+    is_video = path.suffix.lower() in VIDEO_SUFFIXES or (animations and path.suffix.lower() == ".gif")
+    if word != "-" and (path.is_dir() or (path.is_file() and not is_video)):
+        return find_images(word, exclude=exclude)
+    return find_videos(word, animations=animations) or find_images(word, exclude=exclude)
+
+
+def find_images(source: str | Path, *, exclude: Path | None = None) -> list[ImageFile]:
+    """The images of a file name, a folder or a glob, sorted by name.
+
+    A folder is searched with its subfolders, linked ones too, for files whose suffix is in ``IMAGE_SUFFIXES``; names
+    that start with a dot are left out. A glob may contain ``**``. The folder ``in`` gives
+    ``ImageFile("in/a/1.png", "a/1.png")``.
+
+    Args:
+        source: the file, folder or glob.
+        exclude: a folder whose images are left out, unless ``source`` is one of them or a folder in it.
+
+    Raises:
+        DataError: the source does not exist or contains no image, or a folder cannot be read.
+    """
+    path = Path(source)
+    if path.is_dir():
+        images = find_images_below(path)
+        if exclude is not None and path.resolve().is_relative_to(exclude.resolve()):
+            exclude = None
+    elif path.exists():
+        return [ImageFile(path, Path(path.name))]
+    elif not glob.has_magic(str(source)):
+        raise DataError(f"{path} does not exist; expected an image, a folder or a glob; check the path")
+    else:
+        root = next(folder for folder in path.parents if not glob.has_magic(str(folder)))
+        images = _select_images(ImageFile(file, file.relative_to(root)) for file in _glob_files(str(source)))
+    if not images:
+        kinds = " ".join(sorted(IMAGE_SUFFIXES))
+        raise DataError(f"no image was found in {source}; looked for files ending in {kinds}; check the path")
+    if exclude is None:
+        return images
+    return [image for image in images if not image.path.resolve().is_relative_to(exclude.resolve())]
+
+
+def find_images_below(folder: Path) -> list[ImageFile]:
+    """As ``find_images`` of a folder, but a folder without images gives an empty list.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    return _select_images(ImageFile(file, file.relative_to(folder)) for file in _walk(folder))
+
+
+def find_videos(word: str, *, animations: bool = False) -> list[VideoSource]:
+    """The videos that a word stands for; none if it stands for images, or for nothing known.
+
+    Args:
+        word: a video file or a glob of video files, ``frames/%06d.jpg``, the number of a camera, an address such as
+            ``rtsp://...``, a named pipe, or ``-`` for standard input.
+        animations: whether a .gif is a video.
+
+    Raises:
+        DataError: a glob of videos matches no file.
+    """
+    path = Path(word)
+    if word == "-":
+        return [VideoSource("pipe:0", "pipe", "stdin")]
+    if _ADDRESS.match(word):
+        return [VideoSource(word, "stream", _stream_name(word))]
+    if path.exists():
+        if stat.S_ISFIFO(path.stat().st_mode):
+            return [VideoSource(word, "pipe", path.stem)]
+    elif word.isdigit():
+        return [VideoSource(word, "camera", f"camera{word}")]
+    elif _NUMBERED.search(path.name):
+        return [VideoSource(word, "images", path.parent.name or "images")]
+    if path.is_dir() or path.suffix.lower() not in VIDEO_SUFFIXES | ({".gif"} if animations else set()):
+        return []
+    if path.exists() or not glob.has_magic(word):
+        return [VideoSource(word, "file", path.stem)]
+    files = sorted(_glob_files(word), key=str)
+    if not files:
+        raise DataError(f"no video was found by {word}; check the path")
+    return [VideoSource(str(file), "file", file.stem) for file in files]
+
+
+def is_video_file(out: Path) -> bool:
+    """Whether an output path names a video file, not a folder."""
+    return out.suffix.lower() in WRITABLE_VIDEO_SUFFIXES and not out.is_dir()
+
+
+def _select_images(files: Iterator[ImageFile]) -> list[ImageFile]:
+    images = [file for file in files if file.path.suffix.lower() in IMAGE_SUFFIXES]
+    return sorted(images, key=lambda image: image.name)
+
+
+def _glob_files(pattern: str) -> list[Path]:
+    """Not by ``Path.glob``, which matches hidden files too."""
+    return [path for path in map(Path, glob.iglob(pattern, recursive=True)) if path.is_file()]  # noqa: PTH207
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """The files below the folder without hidden ones; each folder is entered once, by a link only if nothing else."""
+    entered, waiting = set(), [folder]
+    for start in waiting:  # It grows: links wait until all real folders were entered.
+        for here, folders, files in os.walk(start, onerror=_raise_unreadable):
+            real = os.path.realpath(here)
+            folders[:] = [] if real in entered else sorted(name for name in folders if not name.startswith("."))
+            waiting += [Path(here, name) for name in folders if Path(here, name).is_symlink()]
+            if real not in entered:
+                yield from (Path(here, name) for name in files if not name.startswith("."))
+            entered.add(real)
+
+
+def _raise_unreadable(error: OSError) -> NoReturn:
+    raise DataError(
+        f"{error.filename} cannot be searched for images ({error.strerror}); give yourself the permission to read it"
+    ) from error
+
+
+def _stream_name(address: str) -> str:
+    """A file name out of the address, without user and password."""
+    parts = urlsplit(address)
+    return re.sub(r"[^\w.-]+", "_", f"{parts.hostname or ''}{parts.path}").strip("_.") or "stream"

@@ -1,0 +1,132 @@
+"""Writes predictions: files of each image, and files that list all images and frames (records, COCO)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnet.inference.large_images import Kind
+from segnet.inference.prediction import Prediction, SegmentedFrame
+from segnet.labels import ClassTable
+from segnet.media.images.writing import write_image, write_mask, write_values
+from segnet.metrics.uncertainty import CONFIDENCE, Measure, described, largest
+from segnet.visualization import overlay as visualize
+from segnet.visualization.style import VIEWS, OverlayStyle
+
+__all__ = ["ResultWriter", "open_lists"]
+
+
+@dataclass(frozen=True)
+class ResultWriter:
+    """Writes masks, overlays and values of each image into one folder per kind.
+
+    Attributes:
+        root: folder of the results.
+        kinds: mask, overlay, color, side, confidence, uncertainty; others are ignored.
+        style: colors, outlines and legend.
+        labels: the classes.
+        measure: of uncertainty; None: no uncertainty is written.
+    """
+
+    root: Path
+    kinds: tuple[str, ...]
+    style: OverlayStyle
+    labels: ClassTable
+    measure: Measure | None = None
+
+    def without_views(self) -> ResultWriter:
+        """The writer of masks and values only; overlays of a video are video files."""
+        return replace(self, kinds=tuple(kind for kind in self.kinds if kind not in VIEWS))
+
+    def paths(self, name: Path) -> dict[Kind, Path]:
+        """The file of each kind of result of an image, by its name without suffix."""
+        return {kind: self._path(kind, name) for kind in get_args(Kind) if kind in self.kinds}
+
+    def write(
+        self,
+        name: Path,
+        image: NDArray[np.uint8],
+        prediction: Prediction,
+    ) -> NDArray[np.float64]:
+        """Write the requested kinds of results.
+
+        Args:
+            name: of the image, with subfolders and without suffix.
+            image: uint8 (H, W, C).
+            prediction: of the image.
+
+        Returns:
+            The share of each class: float64 (classes,).
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        style = visualize.with_lines(self.style, prediction.mask.shape, inside=prediction.working_size)
+        shares = visualize.class_shares(prediction.mask, self.labels)
+        if "mask" in self.kinds:
+            write_mask(self._path("mask", name), prediction.mask, style.colored(self.labels))
+        for view in (view for view in VIEWS if view in self.kinds):
+            rendered = visualize.view(view, image, prediction.mask, self.labels, style)
+            if style.has_legend(view):
+                rendered = visualize.add_legend(rendered, self.labels, shares, style)
+            write_image(self._path(view, name), rendered)
+        if "confidence" in self.kinds and prediction.confidence is not None:
+            self._write_values("confidence", name, prediction.confidence, largest=1.0, description=CONFIDENCE)
+        if prediction.uncertainty is not None and self.measure is not None:
+            top, description = largest(self.measure, self.labels.classes), f"uncertainty: {described(self.measure)}"
+            self._write_values("uncertainty", name, prediction.uncertainty, largest=top, description=description)
+        return shares
+
+    def _write_values(
+        self, kind: str, name: Path, values: NDArray[np.float32], *, largest: float, description: str
+    ) -> None:
+        """The values as 16-bit PNG, and in colors; the color scale of uncertainty ends at the image's largest value."""
+        write_values(self._path(kind, name), values, largest, {"Title": kind, "Description": description})
+        top = largest if kind == "confidence" else visualize.rounded_up(max(float(values.max()), 1e-6))
+        colors = visualize.color_map(values, largest=top, title=description)
+        write_image(self._path(f"{kind}_color", name), colors)
+
+    def _path(self, kind: str, name: Path) -> Path:
+        return self.root / kind / name.with_name(f"{name.name}.png")
+
+
+@contextmanager
+def open_lists(
+    root: Path, kinds: Sequence[str], labels: ClassTable, *, records: Path | None = None
+) -> Iterator[Callable[[SegmentedFrame], None] | None]:
+    """Open the files that list all images and frames: records, and COCO files in ``root``.
+
+    Args:
+        root: folder of ``coco.json`` and ``polygons.json``.
+        kinds: of results; coco and polygons are COCO files.
+        labels: the classes, in the colors of the COCO categories.
+        records: file of records, .jsonl or .csv; None: no file.
+
+    Yields:
+        The function that adds an image or frame to each file; None if there is no file.
+
+    Raises:
+        OutputError, MissingPackageError: see ``RecordFile`` and ``CocoFile``.
+    """
+    from segnet.results.coco import CocoFile, Form
+    from segnet.results.records import RecordFile
+
+    forms: dict[str, Form] = {"coco": "rle", "polygons": "polygons"}
+    with ExitStack() as stack:
+        files: list[RecordFile | CocoFile] = []
+        if records is not None:
+            files.append(stack.enter_context(RecordFile(records, labels)))
+        wanted = [CocoFile(root / f"{kind}.json", labels, form=forms[kind]) for kind in forms.keys() & set(kinds)]
+        files += [stack.enter_context(file) for file in wanted]
+
+        def add(frame: SegmentedFrame) -> None:
+            for file in files:
+                file.add(frame)
+
+        yield add if files else None

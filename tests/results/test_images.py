@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segnet.errors import DataError, OutputError
+from segnet.media.images.writing import write_image
+from segnet.media.sources import ImageFile
+from segnet.results.images import _read, find_jobs, require_writable
+
+
+@pytest.mark.parametrize("there", ["", "a", "a/b", "a/b/c"])
+def test_asking_whether_a_folder_can_be_written_leaves_what_was_there(tmp_path: Path, there: str) -> None:
+    (tmp_path / there).mkdir(parents=True, exist_ok=True)
+    before = sorted(tmp_path.rglob("*"))
+    require_writable(tmp_path / "a/b/c")
+    assert sorted(tmp_path.rglob("*")) == before
+    assert tmp_path.is_dir()
+
+
+def test_a_folder_that_cannot_be_made_leaves_none_of_the_others(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"cannot be written there \(File name too long\); give another --out"):
+        require_writable(tmp_path / "a/b" / ("c" * 300))
+    assert not list(tmp_path.iterdir())
+
+
+def images(*names: str, folder: str = "in") -> list[ImageFile]:
+    return [ImageFile(Path(folder, name), Path(name)) for name in names]
+
+
+def test_each_image_is_one_job_and_names_that_differ_in_their_suffix_keep_it() -> None:
+    jobs = find_jobs([*images("a.png", "a.jpg", "x/a.png"), *images("a.png")])
+    assert [job.name.as_posix() for job in jobs] == ["a.png", "a.jpg", "x/a"]
+    assert find_jobs([]) == []
+
+
+def test_results_of_one_name_are_refused() -> None:
+    with pytest.raises(DataError, match=r"x/a\.png and y/a\.png would be written to the same name; predict them"):
+        find_jobs([*images("a.png", "b.png", folder="x"), *images("a.png", folder="y")])
+
+
+def test_only_images_larger_than_the_memory_are_read_in_strips(tmp_path: Path) -> None:
+    pytest.importorskip("pyvips", exc_type=ImportError)
+    for name in ("a.png", "a.webp"):
+        write_image(tmp_path / name, np.zeros((300, 400, 3), dtype=np.uint8))
+    (job,) = find_jobs([ImageFile(tmp_path / "a.png", Path("a.png"))])
+    assert _read(job, channels=3, memory=0.005) is None  # 48 bytes per pixel are 5.76 MB
+    for memory in (0.006, float("inf")):
+        whole = _read(job, channels=3, memory=memory)
+        assert whole is not None
+        assert whole.shape == (300, 400, 3)
+    (webp,) = find_jobs([ImageFile(tmp_path / "a.webp", Path("a.webp"))])
+    assert _read(webp, channels=3, memory=0.005) is not None  # libvips holds the whole image, too
