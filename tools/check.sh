@@ -9,11 +9,13 @@ $install -e '.[dev]'
 .venv/bin/ruff check .
 .venv/bin/mypy
 .venv/bin/pytest
-# timm stands in a folder of its own: the torchvision that it wants has no build for every torch, and would then break
-# whatever else imports it.
+# The documentation site; a warning is an error.
+bash tools/build_docs.sh
+# timm is installed into a folder of its own: it needs torchvision, which has no build for every torch and would then
+# break the import of Lightning.
 $install --no-deps --upgrade --target .venv/timm timm torchvision
 PYTHONPATH=.venv/timm .venv/bin/pytest tests/timm
-# Exported models label images without torch.
+# Inference with exported models works without torch.
 slim=.venv/slim
 .venv/bin/segnet export segnet_light --format onnx --out "$slim/files/segnet_light.onnx"
 .venv/bin/segnet export segnet_light --format openvino --out "$slim/files/segnet_light.xml"
@@ -21,11 +23,11 @@ slim=.venv/slim
 python3 -m venv "$slim"
 "$slim/bin/pip" install --quiet --disable-pip-version-check -c constraints.txt -e '.[onnx,openvino]' pytest
 "$slim/bin/pytest" --confcutdir=tests/slim tests/slim
-# ExecuTorch wants an environment of its own. (LiteRT as well, and 1.2 GB: its tests, tests/litert, are run by hand.)
+# ExecuTorch is tested in an environment of its own. (LiteRT needs one too, of 1.2 GB: run tests/litert by hand.)
 python3 -m venv .venv/executorch
 .venv/executorch/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[executorch]' pytest
 .venv/executorch/bin/pytest tests/executorch
-# The examples label the packaged image as segnet predict does.
+# The examples predict the same mask of the packaged image as segnet predict.
 missing=$(for tool in node npm cmake g++; do command -v "$tool" >/dev/null || echo "$tool"; done)
 if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     apt-get -qq update && apt-get -qq install -y nodejs npm cmake g++ >/dev/null
