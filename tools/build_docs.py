@@ -1,4 +1,4 @@
-"""Build the documentation site into build/site; every warning is an error. tools/build_docs.sh prepares the environment.
+"""Build the documentation site into build/site; every warning is an error. Run by tools/build_docs.sh.
 
 Links from a page to a file of the repository outside docs/ lead to a copy of that file on the site; links to folders
 become plain text. The built pages must not load anything from another server.
@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -28,7 +29,7 @@ def copy_docs() -> None:
     shutil.copytree(DOCS, COPY)
     for page in DOCS.rglob("*.md"):
         text = page.read_text(encoding="utf-8")
-        replaced = _LINK.sub(lambda link: localize(page, link), text)
+        replaced = _LINK.sub(partial(localize, page), text)
         (COPY / page.relative_to(DOCS)).write_text(replaced, encoding="utf-8")
 
 
