@@ -1,4 +1,4 @@
-"""The documentation tells the truth: its commands parse, its snippets run, its links lead somewhere."""
+"""The documentation is true: its commands parse, its snippets run, its links have targets, its site has every page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from types import ModuleType
 
 import pytest
 import torch
+import yaml
 
+import segnet
 from segnet.cli import main as cli
 from segnet.cli.parser import parse
 
@@ -114,7 +116,7 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
             continue
         file, _, heading = link.partition("#")
         target = (page.parent / file).resolve() if file else page
-        assert target.exists(), f"{page.name} links to {link}, which is not there"
+        assert target.exists(), f"{page.name} links to {link}, which does not exist"
         if heading and target.suffix == ".md":
             assert heading in _headings(target), f"{page.name} links to {link}; there is no such heading"
 
@@ -126,6 +128,44 @@ def _headings(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", line).replace(" ", "-") for line in lines}
 
 
+def test_the_site_lists_every_page_once() -> None:
+    listed = _pages_of(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"])
+    assert sorted(listed) == sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
+
+
+def _pages_of(nav: list[dict[str, object]]) -> list[str]:
+    pages: list[str] = []
+    for entry in nav:
+        for target in entry.values():
+            pages += _pages_of(target) if isinstance(target, list) else [str(target)]
+    return pages
+
+
+def test_the_site_requests_no_fonts_from_outside() -> None:
+    assert yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["theme"]["font"] is False
+
+
+def test_site_links_to_copies_of_repository_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    build = _tool("build_docs", monkeypatch)
+    monkeypatch.setattr(build, "COPY", DOCS)
+    monkeypatch.setattr(build.shutil, "copyfile", lambda source, target: None)
+    monkeypatch.setattr(build.Path, "mkdir", lambda path, **settings: None)
+    page = DOCS / "how-to" / "train.md"
+
+    def localized(link: str) -> str:
+        return str(build.localize(page, build._LINK.fullmatch(link)))
+
+    assert localized("[recipe](../../recipes/modern.yaml)") == "[recipe](../repository/recipes/modern.yaml.txt)"
+    assert localized("[programs](../../benchmarks)") == "programs"
+    assert localized("[files](../reference/files.md)") == "[files](../reference/files.md)"
+    assert localized("[Optuna](https://optuna.org)") == "[Optuna](https://optuna.org)"
+
+
+def test_python_reference_documents_every_public_name_once() -> None:
+    text = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^::: segnet\.(\w+)$", text, re.MULTILINE)) == sorted(segnet.__all__)
+
+
 def test_the_index_leads_to_every_page() -> None:
     links = _LINK.findall((DOCS / "index.md").read_text(encoding="utf-8"))
     linked = {(DOCS / link.partition("#")[0]).resolve() for link in links}
@@ -135,10 +175,10 @@ def test_the_index_leads_to_every_page() -> None:
 def test_generated_reference_is_current(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in _tool("make_reference", monkeypatch).pages().items():
         written = (DOCS / "reference" / name).read_text(encoding="utf-8")
-        assert written == text, f"docs/reference/{name} is old; run: python tools/make_reference.py"
+        assert written == text, f"docs/reference/{name} is outdated; run: python tools/make_reference.py"
 
 
 def test_drawings_are_current(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, svg in _tool("draw_codes", monkeypatch).drawings().items():
         written = (DOCS / "explanation" / name).read_text(encoding="utf-8")
-        assert written == svg, f"docs/explanation/{name} is old; run: python tools/draw_codes.py"
+        assert written == svg, f"docs/explanation/{name} is outdated; run: python tools/draw_codes.py"

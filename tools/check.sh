@@ -75,6 +75,8 @@ begin environments
 .venv/bin/mypy
 # A thread for each process: the networks of the tests are small.
 OMP_NUM_THREADS=1 .venv/bin/pytest -n logical --maxprocesses 4 --dist worksteal
+# The documentation site; a warning is an error.
+bash tools/build_docs.sh
 finish environments
 begin without_torch
 begin other_encoders_and_executorch

@@ -149,7 +149,7 @@ def light_network() -> str:
     parts = [_text(170, 28, "encoder: SqueezeNet 1.1"), _text(574, 28, "decoder")]
     parts.append('<rect class="cell" x="40" y="42" width="260" height="34" rx="4"/>')
     parts.append('<rect class="cell" x="444" y="42" width="260" height="34" rx="4"/>')
-    parts.append(_text(170, 64, "convolution, stride 2") + _text(574, 64, "classes, doubled bilinearly"))
+    parts.append(_text(170, 64, "convolution, stride 2") + _text(574, 64, "classes, upsampled bilinearly"))
     channels = squeezenet_channels(2)
     for level, (deep, widths) in enumerate(zip(channels, reversed(decoder.widths), strict=True)):
         top, indent = 98 + 54 * level, 22 * (level + 1)

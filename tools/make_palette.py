@@ -3,9 +3,9 @@ docs/how-to/predict.md.
 
     python tools/make_palette.py
 
-Color by color, that of 33 x 33 x 33 which is farthest from its nearest among those already chosen, black (void) and
-white (lines, paper). The distance of two colors is the least that any of four kinds of sight makes of it: normal
-vision, and no cones for long, middle or short waves.
+Greedy choice from a grid of 33 x 33 x 33 colors: each new color is the one farthest from all chosen colors, from black
+(ignored pixels) and from white (outlines, paper). The distance of two colors is the smallest over four kinds of vision:
+normal, and without long-, middle- or short-wave cones.
 
 Sources: distances are Euclidean in OKLab (Ottosson 2020, https://bottosson.github.io/posts/oklab/), times 100; sight
 without one kind of cone is simulated in linear RGB as in Machado, Oliveira and Fernandes 2009, "A Physiologically-based
@@ -37,7 +37,7 @@ SIGHTS = {
         [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
     ),
 }
-# Without black, which is void.
+# Without black, which marks ignored pixels.
 OKABE_ITO = (
     (0, 114, 178), (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167),
 )  # fmt: skip

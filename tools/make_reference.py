@@ -1,4 +1,4 @@
-"""Write docs/reference/commands.md and docs/reference/python.md from signatures and docstrings.
+"""Write docs/reference/commands.md from the signatures and docstrings of the commands.
 
 python tools/make_reference.py
 """
@@ -6,12 +6,10 @@ python tools/make_reference.py
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import segnet
 from segnet.cli import main as cli
 from segnet.cli.signature import Command, Flag
 
@@ -26,7 +24,7 @@ _CONSTANTS = {
 
 def pages() -> dict[str, str]:
     """File name -> text of each generated page."""
-    return {"commands.md": commands(), "python.md": names()}
+    return {"commands.md": commands()}
 
 
 def commands() -> str:
@@ -39,25 +37,6 @@ def commands() -> str:
         "with `_` inside (`weight_decay: 0.01`). A flag on the command line wins over the file.\n"
     )
     return text + "".join(_command(name) for name in cli.COMMANDS)
-
-
-def names() -> str:
-    """The public names, one line each, and what they are called with."""
-    groups: dict[str, Callable[[object], bool]] = {"Functions": inspect.isfunction, "Classes": inspect.isclass}
-    text = (
-        f"{_NOTE}\n# Python\n\n"
-        "Everything here is reached as `segnet.NAME`. `help(segnet.NAME)` shows the whole docstring: shapes,\n"
-        "types, ranges and errors. Settings that can be wrong raise a subclass of `segnet.SegNetError`.\n"
-    )
-    for heading, belongs in groups.items():
-        found = [name for name in segnet.__all__ if belongs(getattr(segnet, name))]
-        text += f"\n## {heading}\n\n| name | meaning |\n|---|---|\n"
-        text += "".join(f"| `{name}` | {_summary(getattr(segnet, name))} |\n" for name in found)
-    text += "\n## Constants\n\n| name | meaning |\n|---|---|\n"
-    text += "".join(f"| `{name}` | {meaning} |\n" for name, meaning in _CONSTANTS.items())
-    text += "\n## Signatures\n\n```text\n"
-    found = [name for name in segnet.__all__ if inspect.isfunction(getattr(segnet, name))]
-    return text + "".join(f"{_signature(name, getattr(segnet, name))}\n" for name in found) + "```\n"
 
 
 def _command(name: str) -> str:

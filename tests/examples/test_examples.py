@@ -1,4 +1,4 @@
-"""The programs under ``examples`` label the packaged image as ``segnet predict`` does.
+"""The programs under ``examples`` predict the same mask of the packaged image as ``segnet predict``.
 
 Run by ``tools/check.sh`` where torch is missing; its folder ``files`` holds the exported models, the mask of
 ``segnet predict``, and what npm installed. A C++ compiler, CMake and node must be there.
@@ -52,7 +52,7 @@ class Program:
 
 
 def python(folder: Path) -> Program:
-    script = EXAMPLES / "python" / "label.py"
+    script = EXAMPLES / "python" / "predict.py"
     return Program(sys.executable, script, model=".onnx", image=".png", mask=".png", folder=folder)
 
 
@@ -63,11 +63,11 @@ def cpp(folder: Path) -> Program:
     for words in (["-S", EXAMPLES / "cpp", "-B", build, strict], ["--build", build]):
         done = subprocess.run(["cmake", *words], capture_output=True, text=True, env={**os.environ, "PATH": path})
         assert done.returncode == 0, done.stdout + done.stderr
-    return Program(build / "label", model=".xml", image=".ppm", mask=".pgm", folder=folder)
+    return Program(build / "predict", model=".xml", image=".ppm", mask=".pgm", folder=folder)
 
 
 def javascript(folder: Path) -> Program:
-    script = shutil.copy(EXAMPLES / "javascript" / "label.mjs", folder)
+    script = shutil.copy(EXAMPLES / "javascript" / "predict.mjs", folder)
     (folder / "node_modules").symlink_to(FILES / "javascript" / "node_modules")
     return Program("node", script, model=".onnx", image=".png", mask=".png", folder=folder)
 
@@ -95,7 +95,7 @@ def read(mask: Path) -> np.ndarray:
         return np.asarray(image)
 
 
-def test_the_mask_is_the_one_of_segnet_predict_and_its_shares_are_told(program: Program) -> None:
+def test_the_mask_is_the_one_of_segnet_predict_and_its_shares_are_printed(program: Program) -> None:
     shares = program.shares(program.image)
     mask = read(program.mask)
     expected = read(FILES / "torch" / "mask" / "street.png")
@@ -128,7 +128,7 @@ def test_every_error_is_one_line(program: Program, tmp_path: Path) -> None:
         "usage": (model,),
         "missing": (missing.with_suffix(model.suffix), image, mask),
         "missing.": (model, missing.with_suffix(image.suffix), mask),
-        "does not say which classes": (silent, image, mask),
+        "has no class names": (silent, image, mask),
         "": (model, cut, mask),
         "nowhere": (model, image, tmp_path / "nowhere" / mask.name),
     }
@@ -142,6 +142,6 @@ def test_every_error_is_one_line(program: Program, tmp_path: Path) -> None:
 
 
 def test_the_python_example_needs_nothing_of_this_package() -> None:
-    text = (EXAMPLES / "python" / "label.py").read_text(encoding="utf-8")
+    text = (EXAMPLES / "python" / "predict.py").read_text(encoding="utf-8")
     found = set(re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE))
     assert found == {"json", "sys", "numpy", "onnxruntime", "PIL"}

@@ -15,7 +15,7 @@ import torch
 from segnet.data.class_weights import ClassCounts, count_classes
 from segnet.data.dataset import SegmentationDataset
 from segnet.errors import ConfigError, DataError, ModelError
-from segnet.media.images.decoding import read_header
+from segnet.media.images.reading import read_header
 from segnet.models.segnet import SegNet
 from segnet.system.devices import pick_precision
 from segnet.training.batch_size import fit_batch

@@ -1,8 +1,8 @@
-// Labels an image with an OpenVINO file that `segnet export --format openvino` wrote.
+// Segments an image with an OpenVINO file of `segnet export --format openvino`.
 //
-//     pip install openvino      (brings headers, libraries and CMake files)
+//     pip install openvino      (includes headers, libraries and CMake files)
 //     cmake -S . -B build && cmake --build build
-//     build/label segnet_light.xml photo.ppm mask.pgm
+//     build/predict segnet_light.xml photo.ppm mask.pgm
 
 #include <algorithm>
 #include <cstdint>
@@ -22,7 +22,7 @@ struct Image {
     std::vector<std::uint8_t> pixels;  // (height, width, 3), RGB
 };
 
-// A number of a PPM header; lines that begin with # may stand before it.
+// A number of a PPM header; comment lines that begin with # may come before it.
 std::size_t read_number(std::istream& file) {
     while ((file >> std::ws).peek() == '#') file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
     std::size_t number = 0;
@@ -49,10 +49,10 @@ Image read_ppm(const std::string& path) {
     return image;
 }
 
-// The file says all of itself in JSON under `segnet`, and the names of its classes once more under `names`:
-// ["Sky", "Road"]. Taking what stands in quotes saves a JSON library; JSON's escapes (\" and \\) stay as they are.
+// The metadata has all information as JSON under `segnet`, and the class names under `names`: ["Sky", "Road"].
+// Reading the quoted strings needs no JSON library; JSON's escapes (\" and \\) are kept.
 std::vector<std::string> class_names(const ov::Model& model) {
-    if (!model.has_rt_info("names")) throw std::runtime_error("the model does not say which classes it knows");
+    if (!model.has_rt_info("names")) throw std::runtime_error("the model has no class names in its metadata");
     const auto list = model.get_rt_info<std::string>("names");
     const std::regex quoted(R"re("((?:[^"\\]|\\.)*)")re");
     std::vector<std::string> names;
@@ -61,7 +61,7 @@ std::vector<std::string> class_names(const ov::Model& model) {
     return names;
 }
 
-// The model takes float32 (N, 3, H, W) in [0, 1]; compiled like this it takes bytes (N, H, W, 3), as images have.
+// The model input is float32 (N, 3, H, W) in [0, 1]; the compiled model takes bytes (N, H, W, 3), as in images.
 ov::CompiledModel compile(const std::shared_ptr<ov::Model>& model) {
     ov::preprocess::PrePostProcessor steps(model);
     steps.input().tensor().set_element_type(ov::element::u8).set_layout("NHWC");
@@ -72,8 +72,8 @@ ov::CompiledModel compile(const std::shared_ptr<ov::Model>& model) {
                                     ov::hint::inference_precision(ov::element::f32));
 }
 
-// Class of each pixel, row by row.
-std::vector<std::uint8_t> label(ov::CompiledModel& compiled, Image& image) {
+// Class index of each pixel, row by row.
+std::vector<std::uint8_t> predict(ov::CompiledModel& compiled, Image& image) {
     auto request = compiled.create_infer_request();
     request.set_input_tensor(
         ov::Tensor(ov::element::u8, {1, image.height, image.width, 3}, image.pixels.data()));
@@ -92,7 +92,7 @@ std::vector<std::uint8_t> label(ov::CompiledModel& compiled, Image& image) {
     return mask;
 }
 
-// A gray image whose values are class numbers.
+// A gray image whose values are class indices.
 void write_pgm(const std::string& path, const std::vector<std::uint8_t>& mask, const Image& image) {
     std::ofstream file(path, std::ios::binary);
     file << "P5\n" << image.width << ' ' << image.height << "\n255\n";
@@ -110,17 +110,17 @@ void print_shares(const std::vector<std::uint8_t>& mask, const std::vector<std::
 }
 
 int main(int count, char** words) try {
-    if (count != 4) throw std::runtime_error("usage: label MODEL.xml IMAGE.ppm MASK.pgm");
+    if (count != 4) throw std::runtime_error("usage: predict MODEL.xml IMAGE.ppm MASK.pgm");
     const auto model = ov::Core().read_model(words[1]);
     const auto names = class_names(*model);
     auto image = read_ppm(words[2]);
     auto compiled = compile(model);
-    const auto mask = label(compiled, image);
+    const auto mask = predict(compiled, image);
     write_pgm(words[3], mask, image);
     print_shares(mask, names);
 } catch (const std::exception& error) {
-    std::string told = error.what();  // OpenVINO tells where in its sources first, and what last
-    told.erase(told.find_last_not_of(" \n") + 1);
-    std::fprintf(stderr, "label: %s\n", told.substr(told.rfind('\n') + 1).c_str());
+    std::string message = error.what();  // OpenVINO puts the place in its sources first, and the reason last
+    message.erase(message.find_last_not_of(" \n") + 1);
+    std::fprintf(stderr, "predict: %s\n", message.substr(message.rfind('\n') + 1).c_str());
     return 1;
 }

@@ -1,7 +1,7 @@
-// Labels an image with an ONNX file that `segnet export` wrote.
+// Segments an image with an ONNX file of `segnet export`.
 //
 //     npm install
-//     node label.mjs segnet_light.onnx photo.png mask.png
+//     node predict.mjs segnet_light.onnx photo.png mask.png
 //
 // onnxruntime-web computes in WebAssembly, here as in a browser; there `toTensor` takes the ImageData of a canvas.
 
@@ -9,15 +9,15 @@ import { readFileSync, writeFileSync } from "node:fs";
 import * as ort from "onnxruntime-web";
 import { PNG } from "pngjs";
 
-// onnxruntime-web does not show the metadata, but an ONNX file is a protobuf message, a row of fields. Field 14 of the
-// model, metadata_props, is there once per entry: a message of a key and a value.
+// onnxruntime-web does not expose the metadata, but an ONNX file is a protobuf message, a sequence of fields. Field 14 of
+// the model, metadata_props, occurs once per entry: a message of a key and a value.
 function metadata(file) {
   const entries = fields(file).filter(({ number }) => number === 14);
   const texts = (entry) => fields(entry.bytes).map(({ bytes }) => new TextDecoder().decode(bytes));
   return Object.fromEntries(entries.map(texts));
 }
 
-// The fields of a message that are bytes; the others are numbers here, and passed over.
+// The fields of a message that are bytes; the others are numbers here, and skipped.
 function fields(message) {
   const found = [];
   let at = 0;
@@ -61,7 +61,7 @@ function argmax({ data, dims: [, classes, height, width] }) {
 }
 
 function writeMask(path, mask, { width, height }) {
-  const png = new PNG({ width, height, colorType: 0, inputColorType: 0 }); // gray, its values are class numbers
+  const png = new PNG({ width, height, colorType: 0, inputColorType: 0 }); // gray, its values are class indices
   png.data = Buffer.from(mask);
   writeFileSync(path, PNG.sync.write(png, { colorType: 0, inputColorType: 0 }));
 }
@@ -76,21 +76,21 @@ function printShares(mask, names) {
 
 async function main(model, source, target) {
   const file = readFileSync(model);
-  const about = metadata(file).segnet;
-  if (!about) throw new Error(`${model}: does not say which classes it knows; give a file that 'segnet export' wrote`);
+  const info = metadata(file).segnet;
+  if (!info) throw new Error(`${model}: has no class names in its metadata; use a file of 'segnet export'`);
   const image = PNG.sync.read(readFileSync(source));
   const session = await ort.InferenceSession.create(file);
   const { logits } = await session.run({ image: toTensor(image) }, ["logits"]);
   const mask = argmax(logits);
   writeMask(target, mask, image);
-  printShares(mask, JSON.parse(about).labels.names);
+  printShares(mask, JSON.parse(info).labels.names);
 }
 
 try {
-  if (process.argv.length !== 5) throw new Error("usage: node label.mjs MODEL.onnx IMAGE.png MASK.png");
-  ort.env.logLevel = "fatal"; // what goes wrong is told once, below
+  if (process.argv.length !== 5) throw new Error("usage: node predict.mjs MODEL.onnx IMAGE.png MASK.png");
+  ort.env.logLevel = "fatal"; // errors are printed once, below
   await main(...process.argv.slice(2));
 } catch (error) {
-  console.error(`label.mjs: ${error.message.split("\n")[0]}`);
+  console.error(`predict.mjs: ${error.message.split("\n")[0]}`);
   process.exitCode = 1;
 }

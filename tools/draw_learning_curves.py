@@ -1,6 +1,6 @@
-"""Draw how runs went, from their metrics.csv, into one SVG.
+"""Plot the learning curves of several runs, from their metrics.csv, into one SVG.
 
-    python tools/draw_courses.py OUT.svg "from ImageNet=a/metrics.csv" "from nothing=b/metrics.csv"
+    python tools/draw_learning_curves.py OUT.svg "from ImageNet=a/metrics.csv" "from random weights=b/metrics.csv"
 
 Needs Matplotlib: pip install -c constraints.txt -e '.[plot]'
 """
@@ -18,12 +18,12 @@ COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"]
 
 
 def main() -> None:
-    out, *courses = sys.argv[1:]
+    out, *curves = sys.argv[1:]
     rcParams["svg.hashsalt"] = "segnet"  # the same file for the same figures
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.subplots()
-    for color, course in zip(COLORS, courses, strict=False):
-        label, _, path = course.partition("=")
+    for color, curve in zip(COLORS, curves, strict=False):
+        label, _, path = curve.partition("=")
         steps, values = read(Path(path))
         axes.plot(steps, values, color=color, marker="o", markersize=4)
         axes.annotate(f"{label}: {values[-1]:.3f}", (steps[-1], values[-1]), xytext=(-4, 8), ha="right",
