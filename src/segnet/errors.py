@@ -1,16 +1,19 @@
-"""The errors a user can mend. Everything else that goes wrong is a bug and keeps its traceback.
+"""Errors that a user can fix. Everything else that goes wrong is a bug and keeps its traceback.
 
 SegNetError            one sentence: what was given, what was expected, what to do (exit code 2)
 ├── ConfigError        a setting, a name or a flag that does not fit
 ├── DataError          an image, a mask or a data set that cannot be used
 ├── ModelError         a model file that is not ours, damaged or of another class count
-├── OutputError        a place that cannot be written
+├── OutputError        a file or folder that cannot be written
 ├── ShapeError         tensors whose shapes do not belong together
 ├── TrainingError      a run that cannot go on, such as a loss that is not finite
 └── MissingPackageError     an optional library that is not installed
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection
+from itertools import islice
 
 __all__ = [
     "ConfigError",
@@ -21,11 +24,12 @@ __all__ = [
     "SegNetError",
     "ShapeError",
     "TrainingError",
+    "list_names",
 ]
 
 
 class SegNetError(Exception):
-    """Something the user can mend; its text is one sentence that says what to do."""
+    """A user error; its text is one sentence that says what to do."""
 
 
 class ConfigError(SegNetError, ValueError):
@@ -65,3 +69,9 @@ class MissingPackageError(SegNetError, ImportError):
             f"{package} is not installed; run: pip install 'segnet[{extra}]', "
             f"or in a clone: pip install -c constraints.txt -e '.[{extra}]'"
         )
+
+
+def list_names(names: Collection[str], *, most: int = 5) -> str:
+    """The first names for a message, and how many more there are; "none" if there is none."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(islice(names, most)) or "none") + more

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from segnet.caffe.files import Layer, Net, open_blobs
 from segnet.caffe.layout import Layout, Unit, read_layout
-from segnet.errors import ConfigError, ModelError
+from segnet.errors import ConfigError, ModelError, list_names
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.models.zoo import MODELS
 from segnet.system.files import replacing
@@ -104,7 +104,7 @@ def convert_encoder(weights: Net) -> tuple[State, tuple[str, ...]]:
     if strange or not convs:
         raise ModelError(
             f"{weights.path}: has neither Upsample, as a SegNet has, nor VGG's layers alone (conv1_1, conv1_2, ..., "
-            f"fc8): {_few(strange or left_out)}; give a SegNet's .prototxt with --net, or a VGG"
+            f"fc8): {list_names(strange or left_out, most=12)}; give a SegNet's .prototxt with --net, or a VGG"
         )
     state: State = {}
     inputs, index, stage = 3, 0, "1"
@@ -147,8 +147,9 @@ def _check_names(layout: Layout, blobs: Blobs, weights: Net, net: Net, *, zeros:
     over = [name for name in blobs if name not in names and name not in zeros]
     if without or over:
         raise ModelError(
-            f"{net.path} and {weights.path} do not belong together: layers without weights are {_few(without)}; "
-            f"weights without a layer are {_few(over)}; give the description and the weights of the same net"
+            f"{net.path} and {weights.path} do not belong together: layers without weights are "
+            f"{list_names(without, most=12)}; weights without a layer are {list_names(over, most=12)}; "
+            "give the description and the weights of the same net"
         )
 
 
@@ -293,8 +294,3 @@ def _without_places(config: SegNetConfig) -> SegNetConfig:
         return config
     encoder = replace(config.encoder, dropout_before_pooling=(), dropout_after_pooling=())
     return replace(config, encoder=encoder, decoder=replace(config.decoder, dropout_stages=()))
-
-
-def _few(names: list[str] | tuple[str, ...]) -> str:
-    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
-    return (", ".join(names[:12]) or "none") + more

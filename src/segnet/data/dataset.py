@@ -96,7 +96,7 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
         return {"image": image, "mask": mask.long(), "name": self.samples[index].name}
 
     def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """One sample as bytes: the image, uint8 (H, W, C), and its mask, uint8 (H, W) with void 255.
+        """One sample as bytes: the image, uint8 (H, W, C), and its mask, uint8 (H, W), 255 where ignored.
 
         Raises:
             DataError: a file cannot be read, the sizes differ, or the mask holds a value that is no class.

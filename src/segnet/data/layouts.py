@@ -10,7 +10,7 @@ Layouts:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +20,7 @@ import yaml
 
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.synthetic.scenes import write_scenes
-from segnet.errors import ConfigError, DataError, OutputError
+from segnet.errors import ConfigError, DataError, OutputError, list_names
 from segnet.labels import CAMVID, IGNORE_INDEX, ClassTable
 from segnet.media.sources import IMAGE_SUFFIXES, find_images_below
 from segnet.system.files import cache_dir
@@ -302,8 +302,8 @@ def _pair_folders(images: Path, masks: Path) -> tuple[Sample, ...]:
     image_of, mask_of = _by_stem(images), _by_stem(masks)
     alone, orphan = sorted(set(image_of) - set(mask_of)), sorted(set(mask_of) - set(image_of))
     if alone or orphan:
-        details = [f"without mask: {_few(alone)}"] if alone else []
-        details += [f"mask without image: {_few(orphan)}"] if orphan else []
+        details = [f"without mask: {list_names(alone)}"] if alone else []
+        details += [f"mask without image: {list_names(orphan)}"] if orphan else []
         raise DataError(f"{images} and {masks} do not pair up by name; {'; '.join(details)}; add or remove files")
     if not image_of:
         raise DataError(f"{images}: holds no images; expected {', '.join(sorted(IMAGE_SUFFIXES))}")
@@ -347,8 +347,3 @@ def _resolve(written: Path, listed_in: Path) -> Path:
         if candidate.is_file():
             return candidate
     raise DataError(f"{listed_in}: names {written}, which is not there, nor is any end of that path beside the list")
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more

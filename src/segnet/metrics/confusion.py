@@ -19,7 +19,7 @@ from torch import Tensor
 from segnet.errors import ConfigError, DataError, ShapeError
 from segnet.labels import IGNORE_INDEX, ClassTable
 
-__all__ = ["CONVENTION", "Scores", "confusion", "score_mask"]
+__all__ = ["CONVENTION", "Scores", "confusion", "finite_or_none", "score_mask"]
 
 CONVENTION = (
     "one confusion matrix over the whole data set; ignored pixels out; classes that never occur out of the means"
@@ -170,17 +170,17 @@ class Scores:
             "convention": CONVENTION,
             "pixels": int(self.pixels.sum()),
             "unlabeled_pixels": self.unlabeled_pixels,
-            "global_accuracy": _plain(self.global_accuracy),
-            "class_average": _plain(self.class_average),
-            "miou": _plain(self.miou),
-            "frequency_weighted_iou": _plain(self.frequency_weighted_iou),
+            "global_accuracy": finite_or_none(self.global_accuracy),
+            "class_average": finite_or_none(self.class_average),
+            "miou": finite_or_none(self.miou),
+            "frequency_weighted_iou": finite_or_none(self.frequency_weighted_iou),
             "over_all_classes": {
-                "class_average": _plain(self.class_average_of_all),
-                "miou": _plain(self.miou_of_all),
+                "class_average": finite_or_none(self.class_average_of_all),
+                "miou": finite_or_none(self.miou_of_all),
             },
             "absent_classes": self.absent,
             "per_class": {
-                name: {"iou": _plain(iou), "accuracy": _plain(accuracy), "pixels": int(pixels)}
+                name: {"iou": finite_or_none(iou), "accuracy": finite_or_none(accuracy), "pixels": int(pixels)}
                 for name, iou, accuracy, pixels in table
             },
             "confusion": self.counts.tolist(),
@@ -205,5 +205,6 @@ def _mean(values: NDArray[np.float64]) -> float:
     return float(known.mean()) if known.size else float("nan")
 
 
-def _plain(value: float) -> float | None:
+def finite_or_none(value: float) -> float | None:
+    """The value for JSON, which has no NaN."""
     return None if np.isnan(value) else float(value)

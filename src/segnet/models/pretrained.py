@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from segnet.errors import ModelError
+from segnet.errors import ModelError, list_names
 from segnet.models.segnet import IMAGENET_MEAN, IMAGENET_STD
 
 __all__ = ["DOWNLOADS", "EncoderWeights", "LoadReport", "adapt_input_filters", "fill_encoder", "read_weights"]
@@ -119,7 +119,7 @@ def fill_encoder(encoder: nn.Module, weights: EncoderWeights) -> LoadReport:
         new[ours] = value
     if not new:
         raise ModelError(
-            f"{source}: no tensor fits; the file holds {_few(state)}, expected are names of torchvision's VGG or "
+            f"{source}: no tensor fits; the file holds {list_names(state)}, expected are names of torchvision's VGG or "
             "SqueezeNet such as features.0.weight"
         )
     encoder.load_state_dict(target | new)
@@ -130,7 +130,7 @@ def fill_encoder(encoder: nn.Module, weights: EncoderWeights) -> LoadReport:
     )
     log.info(
         "encoder weights %s: %d tensors loaded; skipped in the file: %s; not in the file: %s",
-        source, len(report.loaded), _few(report.skipped), _few(report.missing),
+        source, len(report.loaded), list_names(report.skipped), list_names(report.missing),
     )  # fmt: skip
     return report
 
@@ -220,12 +220,6 @@ def _encoder_names(encoder: nn.Module, state: Mapping[str, Tensor]) -> list[str]
         elif isinstance(module, nn.BatchNorm2d) and with_norm:
             names += [f"{name}.{kind}" for kind in _KINDS]
     return names
-
-
-def _few(names: object) -> str:
-    listed = list(names) if isinstance(names, Mapping | tuple | list) else []
-    shown = ", ".join(listed[:4]) or "nothing"
-    return f"{shown} and {len(listed) - 4} more" if len(listed) > 4 else shown
 
 
 def _first_line(error: Exception) -> str:

@@ -18,7 +18,7 @@ def may_overflow(info: ModelInfo) -> bool:
     return info.precision == "int8" and (info.pair_limit is None or info.pair_limit > PAIR_LIMIT)
 
 
-@cache  # a program that opens the file again has told it already
+@cache  # one warning per file and process
 def warn_of_overflow(path: Path) -> None:
     """Log one line, once per file and process; on any processor, since a file travels."""
     log.warning(

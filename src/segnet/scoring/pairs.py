@@ -10,7 +10,7 @@ from pathlib import Path
 
 from segnet.data.layouts import holds_data_set, open_source
 from segnet.data.masks import MaskReader
-from segnet.errors import ConfigError, DataError
+from segnet.errors import ConfigError, DataError, list_names
 from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.media.images.reading import Encoding
 from segnet.media.sources import IMAGE_SUFFIXES, find_images_below
@@ -18,7 +18,6 @@ from segnet.media.sources import IMAGE_SUFFIXES, find_images_below
 __all__ = ["Pair", "Pairing", "Truth", "open_truth", "pair_up"]
 
 _REMEDY = "correct the mask, or give other classes with --classes or other ignored values with --ignore-index"
-_FEW = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,13 +182,8 @@ def _name(name: str) -> str:
 
 
 def _mismatch(folder: Path, truth: Truth, missing: Sequence[str], superfluous: Sequence[str], *, found: bool) -> str:
-    details = [f"without prediction ({len(missing)} of {len(truth.masks)}): {_few(missing)}"] if missing else []
-    details += [f"predictions without truth ({len(superfluous)}): {_few(superfluous)}"] if superfluous else []
+    details = [f"without prediction ({len(missing)} of {len(truth.masks)}): {list_names(missing)}"] if missing else []
+    details += [f"predictions without truth ({len(superfluous)}): {list_names(superfluous)}"] if superfluous else []
     remedy = "give each prediction the name of its image"
     remedy += ", or score those that have a partner with --partial" if found else ""
     return f"{folder} and {truth.description} do not pair up by name; {'; '.join(details)}; {remedy}"
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
-    return ", ".join(names[:_FEW]) + more

@@ -31,7 +31,7 @@ _UNKNOWN_MEMORY = 8 * 2**30
 _INSTRUCTION_FIELDS = ("flags", "Features", "CPU implementer", "CPU part", "isa")  # x86, ARM, ARM, ARM, RISC-V
 
 # The instruction sets that decide how fast a network is, by Linux's names.
-_TOLD = (
+_REPORTED = (
     "avx", "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
     "amx_tile", "amx_int8", "amx_bf16", "amx_fp16", "asimd", "asimddp", "i8mm", "bf16", "sve", "sve2",
 )  # fmt: skip
@@ -77,7 +77,7 @@ class Peak:
 def about(*packages: str) -> dict[str, object]:
     """Processor, its instruction sets, cores, versions of installed packages, and the commit if this is a clone.
 
-    Switches that keep PyTorch or oneDNN from some of the instruction sets are told as well, where they are set.
+    Environment variables that limit the instruction sets of PyTorch or oneDNN are included where they are set.
     """
     limits = " ".join(f"{name}={os.environ[name]}" for name in _SWITCHES if name in os.environ)
     return {
@@ -135,7 +135,7 @@ def instruction_sets() -> list[str]:
     The switches ``ATEN_CPU_CAPABILITY`` and ``ONEDNN_MAX_CPU_ISA`` do not change them.
     """
     found = _flags()
-    return [name for name in _TOLD if name in found]
+    return [name for name in _REPORTED if name in found]
 
 
 def why_emulated(precision: str) -> str | None:

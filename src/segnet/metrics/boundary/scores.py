@@ -23,7 +23,7 @@ from segnet.errors import ConfigError
 from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.metrics.boundary.counts import BoundaryConfig, boundary_counts
 from segnet.metrics.boundary.outlines import Mask, near_border
-from segnet.metrics.confusion import Scores
+from segnet.metrics.confusion import Scores, finite_or_none
 
 __all__ = ["CONVENTIONS", "BoundaryMeter", "BoundaryScores", "Convention"]
 
@@ -127,14 +127,14 @@ class BoundaryScores:
         return {
             "settings": asdict(self.config),
             "images": len(self.names),
-            **{f"bf_{convention}": _plain(self.bf(convention)) for convention in CONVENTIONS},
+            **{f"bf_{convention}": finite_or_none(self.bf(convention)) for convention in CONVENTIONS},
             **{f"left_out_{convention}": self.left_out(convention) for convention in CONVENTIONS},
             "per_class": {
-                name: {**{key: _plain(values[index]) for key, values in by_class.items()}, "images": int(many)}
+                name: {**{key: finite_or_none(values[index]) for key, values in by_class.items()}, "images": int(many)}
                 for index, (name, many) in enumerate(zip(self.labels.names, images, strict=True))
             },
             "trimap": [
-                {"radius": radius, "pixels": int(scores.pixels.sum()), "miou": _plain(scores.miou)}
+                {"radius": radius, "pixels": int(scores.pixels.sum()), "miou": finite_or_none(scores.miou)}
                 for radius, scores in zip(self.config.radii, self.trimap, strict=True)
             ],
         }
@@ -202,7 +202,3 @@ def _mean(values: Values) -> float:
     """Of those that are known. The sum is rounded once, so that the order of the images changes nothing."""
     known = values[~np.isnan(values)]
     return math.fsum(known) / known.size if known.size else math.nan
-
-
-def _plain(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from segnet.errors import ConfigError
 from segnet.metrics.calibration.counts import BINS, UNIT, Counts, bin_edges, counts_of
+from segnet.metrics.confusion import finite_or_none
 from segnet.metrics.uncertainty import Measure, entropy
 
 __all__ = ["PERCENTILES", "CalibrationConfig", "CalibrationMeter", "CalibrationScores", "Pavpu"]
@@ -193,16 +194,18 @@ class CalibrationScores:
             "settings": asdict(self.config),
             "measure": self.measure,
             "pixels": self.pixels,
-            **{name: _plain(getattr(self, name)) for name in ("accuracy", "confidence", "ece", "nll", "brier")},
-            "auroc": _plain(self.auroc),
-            "accuracy_at_confidence_percentile": {str(key): _plain(found) for key, found in self.percentiles.items()},
-            "pavpu": {key: _plain(value) for key, value in asdict(self.pavpu).items()},
+            **{name: finite_or_none(getattr(self, name)) for name in ("accuracy", "confidence", "ece", "nll", "brier")},
+            "auroc": finite_or_none(self.auroc),
+            "accuracy_at_confidence_percentile": {
+                str(key): finite_or_none(found) for key, found in self.percentiles.items()
+            },
+            "pavpu": {key: finite_or_none(value) for key, value in asdict(self.pavpu).items()},
             "reliability": [
-                {"share": float(share), "confidence": _plain(confidence), "accuracy": _plain(accuracy)}
+                {"share": float(share), "confidence": finite_or_none(confidence), "accuracy": finite_or_none(accuracy)}
                 for share, confidence, accuracy in table
             ],
             "retained": [
-                {"share": round(float(share), 6), "accuracy": _plain(found)}
+                {"share": round(float(share), 6), "accuracy": finite_or_none(found)}
                 for share, found in zip(shares, self.retained(shares.tolist()), strict=True)
             ],
         }
@@ -257,7 +260,3 @@ class CalibrationMeter:
 
 def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else math.nan
-
-
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
