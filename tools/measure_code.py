@@ -3,8 +3,9 @@
 python tools/measure_code.py [--root DIR] [--json FILE] [--walks CLIP...]
 
 A walk runs one command and counts its stops: the modules of the package in which a function runs between the command
-line and the written file. The network counts as one stop (``models`` and ``ops``). Services (``system``), values
-(dataclasses that are only built) and what runs while a module is imported are no stops.
+line and the written file. The command line's own parts (parser, flags) count as one stop, and so does the network
+(``models`` and ``ops``). Services (``system``), values (errors, class table, model info, overlay style) and what runs
+while a module is imported are no stops.
 """
 
 from __future__ import annotations
@@ -179,8 +180,12 @@ def stops(root: Path, walk: str) -> list[str]:
 
 def _stop(module: str) -> str | None:
     room = ([*module.split("."), ""])[1]
-    if room in {"", "__main__", "system", "errors", "labels", "allocator", "devices", "files", "machine"}:
+    name = module.rpartition(".")[2]
+    values = {"errors", "labels", "model_info", "metadata", "look"} | ({"style"} if room == "visualization" else set())
+    if room in {"", "__main__", "system", "allocator", "devices", "files", "machine"} or name in values:
         return None
+    if room == "cli" and "commands" not in module:
+        return "cli"
     if room in {"models", "ops", "checkpoint"}:
         return "models"
     return module.removeprefix("segnet.")

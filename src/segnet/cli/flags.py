@@ -126,14 +126,17 @@ class ModelFlags:
         Raises:
             SegNetError: see ``open_runtime``.
         """
+        from segnet.runtimes.base import FileRuntime
         from segnet.runtimes.load import open_runtime
-        from segnet.runtimes.verification import apply_verification
 
         runtime = open_runtime(
             self.model, device=self.device, precision=self.precision, threads=self.threads,
             samples=self.sampling.samples, seed=self.sampling.seed,
         )  # fmt: skip
-        apply_verification(runtime, "always" if self.verify else "first_use")
+        if self.verify or isinstance(runtime, FileRuntime):
+            from segnet.runtimes.verification import apply_verification
+
+            apply_verification(runtime, "always" if self.verify else "first_use")
         return runtime
 
 

@@ -69,7 +69,7 @@ class Predictor:
         tta: TTAConfig = TTAConfig(),  # noqa: B008
     ) -> None:
         runtime.require(probabilities=confidence)
-        self.runtime = with_tta(runtime, tta)
+        self.runtime = runtime if tta == TTAConfig() else with_tta(runtime, tta)
         self._model = runtime
         self.labels: ClassTable = runtime.info.labels
         self.channels = runtime.info.channels
@@ -222,7 +222,8 @@ class Predictor:
             )
         self.runtime.start_image()
         size = (image.shape[0], image.shape[1])
-        return size, resize_image(image, self.working_size(*size))
+        working_size = self.working_size(*size)
+        return size, image if working_size == size else resize_image(image, working_size)
 
     def _cut(self, height: int, width: int) -> tuple[list[Span], list[Span]] | None:
         """The tiles of an image of this working size, vertically and horizontally; None: one piece."""
