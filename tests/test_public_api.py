@@ -61,6 +61,9 @@ def test_module_and_its_public_names_are_documented(module: str) -> None:
 
 
 def is_documented(home: ModuleType, name: str) -> bool:
-    """Constants and type aliases, which cannot carry a docstring at run time, count as documented."""
+    """Constants and type aliases, which cannot carry a docstring at run time, count as documented; so do other
+    libraries' names."""
     thing = getattr(home, name)
+    if not getattr(thing, "__module__", "segnet").startswith("segnet"):
+        return True
     return not (inspect.isclass(thing) or inspect.isfunction(thing)) or bool(thing.__doc__)
