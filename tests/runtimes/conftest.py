@@ -5,6 +5,7 @@ and that ``segnet.export`` compares them for those of ``tests/exporting``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +18,10 @@ from segnet.exporting.formats import FORMATS, to_onnx, to_openvino, write_onnx, 
 from segnet.exporting.programs import ExportConfig, make_program
 from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
+from segnet.runtimes.base import FileRuntime
+from segnet.runtimes.load import open_runtime
 from segnet.runtimes.model_info import ModelInfo
+from segnet.runtimes.verification import record_reference
 
 NAMES = ["sky", "Straße", "<tree>"]
 
@@ -39,13 +43,21 @@ def exported(toy: SegNet, tmp_path_factory: pytest.TempPathFactory) -> Callable[
     @cache
     def make(kind: str, suffix: str) -> Path:
         path = folder / f"{kind}{suffix}"
+        write(kind, info, path)
+        if kind != "aoti":  # with its predictions on the reference images, as segnet.export writes it
+            runtime = open_runtime(path, device="cpu")
+            assert isinstance(runtime, FileRuntime)
+            write(kind, replace(info, reference=record_reference(runtime)), path)
+        return path
+
+    def write(kind: str, info: ModelInfo, path: Path) -> None:
         if kind == "onnx":
             write_onnx(proto(), info, path)
         elif kind == "openvino":
             write_openvino(to_openvino(proto()), info, path)
         else:
-            FORMATS[kind].write(program(), info, path)
-        return path
+            kind_of = FORMATS[kind]
+            kind_of.write(kind_of.make(program(), info), info, path)
 
     return make
 

@@ -19,8 +19,10 @@ from onnx import numpy_helper
 import segnet
 from segnet.data.synthetic.scenes import render_scene
 from segnet.errors import ModelError
+from segnet.exporting.export import export
 from segnet.labels import ClassTable
 from segnet.media.images.reading import read_image
+from segnet.models.segnet import SegNet
 from segnet.runtimes import verification
 from segnet.runtimes.base import FileRuntime, Image, softmax
 from segnet.runtimes.load import open_runtime
@@ -45,7 +47,7 @@ class Brightest(FileRuntime):
         self.shift = shift
         self.runs = 0
 
-    def run(self, image: Image) -> list[np.ndarray]:
+    def forward(self, image: Image) -> list[np.ndarray]:
         self.runs += 1
         logits = image.copy()
         logits[:, 0] += self.shift
@@ -112,8 +114,8 @@ def test_an_exported_file_is_verified(kind: str, suffix: str, exported: Callable
     assert str(found).endswith(" % of the pixels of 3 reference images")
 
 
-def test_the_report_and_the_file_keep_the_same_predictions(exported: Callable[[str, str], Path]) -> None:
-    path = exported("onnx", ".onnx")
+def test_the_report_and_the_file_keep_the_same_predictions(toy: SegNet, tmp_path: Path) -> None:
+    path = export(toy, ClassTable.from_names(["a", "b", "c"]), tmp_path / "onnx.onnx").path
     runtime = open_runtime(path, device="cpu")
     report = json.loads(path.with_name(f"{path.name}.report.json").read_text(encoding="utf-8"))
     kept = report["reference"]

@@ -50,4 +50,4 @@ def test_without_a_filter_no_class_is_hidden() -> None:
 
 def test_the_colors_are_the_models_own_unless_asked_otherwise() -> None:
     assert OverlayStyle().colored(CAMVID) is CAMVID
-    assert OverlayStyle(palette="colourblind").colored(CAMVID) == CAMVID.colorblind()
+    assert OverlayStyle(palette="colorblind").colored(CAMVID) == CAMVID.colorblind()

@@ -32,7 +32,12 @@ def rewrite(path: Path, out: Path, *, precision: str = "float32", tampered: bool
     """The file with other metadata, with weights that were changed after the export, or without its predictions."""
     model = onnx.load(path)
     properties = {entry.key: entry.value for entry in model.metadata_props}
-    about = {**json.loads(properties[KEY]), "precision": precision, **({} if kept else {"reference": {}})}
+    about = {
+        **json.loads(properties[KEY]),
+        "precision": precision,
+        "pair_limit": 128,
+        **({} if kept else {"reference": {}}),
+    }
     onnx.helper.set_model_props(model, {**properties, KEY: json.dumps(about)})
     if tampered:
         last = [node for node in model.graph.node if node.op_type == "Conv"][-1]

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from segnet.errors import ModelError
+from segnet.exporting.int8 import rewriting
 from segnet.exporting.int8.calibration import quantize
-from segnet.exporting.int8.export import rewriting
 from segnet.exporting.int8.graph import convolutions
 from segnet.exporting.int8.saturation import fitting_scales, pair_sums, require_no_overflow
 from segnet.runtimes.base import Image
