@@ -29,7 +29,8 @@ from torch import Tensor, nn
 
 from segnet.data.synthetic.scenes import render_scene
 from segnet.exporting.formats import to_onnx
-from segnet.exporting.int8.calibration import quantize
+from segnet.exporting.int8.calibration import measure_maps
+from segnet.exporting.int8.rewriting import quantize_graph
 from segnet.exporting.programs import ExportConfig, make_program
 from segnet.labels import CAMVID
 from segnet.models.segnet import SegNet
@@ -90,7 +91,7 @@ def runners(threads: int) -> dict[str, Run]:
     images = [_as_batch(render_scene(seed, size=SIZE)[0]) for seed in range(4)]
     image = images[0]
     ours = to_onnx(make_program(model, ExportConfig()), info)
-    ours8 = quantize(ours, images)
+    ours8 = quantize_graph(ours, measure_maps(ours, images))
     theirs = textbook_onnx(textbook)
     folded = model.folded().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     channels_last = torch.from_numpy(image).contiguous(memory_format=torch.channels_last)
@@ -220,7 +221,7 @@ def peak() -> tuple[onnx.ModelProto, np.ndarray]:
     image = torch.rand(1, 1, height, width)
     program = torch.export.export(network, (image,))
     model = torch.onnx.export(program, dynamo=True, input_names=["image"]).model_proto
-    return quantize(model, [image.numpy()]), image.numpy()
+    return quantize_graph(model, measure_maps(model, [image.numpy()])), image.numpy()
 
 
 def _as_batch(pixels: np.ndarray) -> np.ndarray:

@@ -95,7 +95,7 @@ def test_a_network_that_cannot_be_converted_is_told(tmp_path: Path) -> None:
 def test_a_folder_of_another_kind_is_left_alone(toy: SegNet, tmp_path: Path) -> None:
     (tmp_path / "toy.mlpackage").mkdir()
     (tmp_path / "toy.mlpackage" / "mine.txt").write_text("mine")
-    with pytest.raises(OutputError, match="is no package of Core ML's"):
+    with pytest.raises(OutputError, match="is not a Core ML package"):
         export(toy, LABELS, tmp_path / "toy.mlpackage", format="coreml", config=ExportConfig(size=SIZE))
     assert [part.name for part in tmp_path.rglob("*")] == ["toy.mlpackage", "mine.txt"]
 

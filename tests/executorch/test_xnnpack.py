@@ -15,8 +15,8 @@ from torch.fx import Interpreter, Node
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.errors import ConfigError, MissingPackageError, ModelError, ShapeError
 from segnet.exporting.export import Report
-from segnet.exporting.int8.export import Calibration, export_int8
-from segnet.exporting.int8.gate import Quantized, sensitivities
+from segnet.exporting.int8.export import export_int8
+from segnet.exporting.int8.gate import Calibration, Quantized, sensitivities
 from segnet.exporting.int8.xnnpack import CalibratedProgram
 from segnet.exporting.programs import ExportConfig, make_program
 from segnet.labels import ClassTable
@@ -88,7 +88,7 @@ class Recorder(Interpreter):
 
 @pytest.fixture
 def recorded(calibrated: CalibratedProgram) -> Recorder:
-    recorder = Recorder(calibrated.rounded(()))
+    recorder = Recorder(calibrated.quantize(()))
     with torch.no_grad():
         recorder.run(torch.from_numpy(np.random.default_rng(1).random((1, 3, *SIZE), dtype=np.float32)))
     return recorder
@@ -122,13 +122,13 @@ def test_nothing_is_rounded_between_pooling_and_its_end(recorded: Recorder) -> N
 
 def test_a_convolution_that_is_kept_has_its_own_filters(calibrated: CalibratedProgram) -> None:
     kept = calibrated.convolutions[1]
-    nodes = {node.name: node for node in calibrated.rounded([kept]).graph.nodes}
+    nodes = {node.name: node for node in calibrated.quantize([kept]).graph.nodes}
     for name in calibrated.convolutions:
         assert ("dequantize" in str(nodes[name].args[1].target)) == (name != kept)
 
 
 def test_with_all_convolutions_kept_nothing_changes(calibrated: CalibratedProgram, images: list[Image]) -> None:
-    same = calibrated.rounded(calibrated.convolutions)
+    same = calibrated.quantize(calibrated.convolutions)
     assert not [node for node in same.graph.nodes if "quantize" in str(node.target)]
     for exact, found in zip(
         calibrated.outputs(calibrated.exact, images), calibrated.outputs(same, images), strict=True
@@ -156,7 +156,7 @@ def test_a_file_gives_what_the_rounded_program_gives(
     exported: tuple[Report, Quantized[Any]], calibrated: CalibratedProgram, images: list[Image]
 ) -> None:
     runtime = ExecuTorchRuntime(exported[0].path)
-    for image, logits in zip(images, calibrated.outputs(calibrated.rounded(()), images), strict=True):
+    for image, logits in zip(images, calibrated.outputs(calibrated.quantize(()), images), strict=True):
         assert (runtime.run(image).mask == argmax(logits)).mean() > 0.9
 
 

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segnet.exporting.float16 import halve_filters
 from segnet.exporting.formats import FORMATS, to_onnx, to_openvino, write_onnx, write_openvino
-from segnet.exporting.half import halve_filters
 from segnet.exporting.programs import ExportConfig, make_program
 from segnet.labels import ClassTable
 from segnet.models.decoders import DecoderConfig

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from segnet.errors import ConfigError, ModelError
-from segnet.exporting.chance import compare_samples
 from segnet.exporting.comparison import Tolerance, require_close
-from segnet.exporting.export import export, reference
+from segnet.exporting.export import export, reference_pipeline
 from segnet.exporting.programs import ExportConfig, Pipeline, make_program
+from segnet.exporting.sampled_checks import compare_samples
 from segnet.exporting.sampling import Drop, kept_on, mean_and_uncertainty
 from segnet.inference.predictor import Predictor
 from segnet.labels import ClassTable
@@ -174,7 +174,7 @@ class SameMasks(Sampler):
 
 def judge(runtime: FileRuntime, config: ExportConfig = CONFIG) -> None:
     image = np.random.default_rng(0).random((2, 3, *SIZE), dtype=np.float32)
-    require_close([compare_samples(runtime, reference(make(0.5), config), "noise", image)], Tolerance())
+    require_close([compare_samples(runtime, reference_pipeline(make(0.5), config), "noise", image)], Tolerance())
 
 
 @pytest.mark.parametrize("output", ["probabilities", "mask"])
@@ -220,7 +220,7 @@ def test_the_check_leaves_the_callers_generator_and_the_network_alone() -> None:
             number = np.float32(np.random.default_rng().random())
             return [np.full((1, 5, *SIZE), number), np.full((1, *SIZE), number)]
 
-    network, image = reference(make(0.5), CONFIG), np.zeros((1, 3, *SIZE), dtype=np.float32)
+    network, image = reference_pipeline(make(0.5), CONFIG), np.zeros((1, 3, *SIZE), dtype=np.float32)
     runtime, before = Still(make(0.5)), torch.get_rng_state()
     compare_samples(runtime, network, "noise", image)
     assert torch.equal(torch.get_rng_state(), before)

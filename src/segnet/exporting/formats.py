@@ -20,7 +20,7 @@ from torch.export import ExportedProgram
 
 from segnet.errors import ConfigError, MissingPackageError
 from segnet.exporting.coreml import write_coreml
-from segnet.exporting.half import halve_filters
+from segnet.exporting.float16 import halve_filters
 from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.output_suppression import suppress_output
 from segnet.system.hardware import versions

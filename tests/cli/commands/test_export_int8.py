@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,11 @@ import torch
 from segnet.cli.main import main
 from segnet.data.layouts import Source
 from segnet.errors import ConfigError
-from segnet.exporting.int8.export import Calibration, export_int8, rewriting
+from segnet.exporting.int8 import calibration as calibration_module
+from segnet.exporting.int8 import rewriting
+from segnet.exporting.int8.export import export_int8
+from segnet.exporting.int8.gate import Calibration
+from segnet.exporting.int8.rewriting import MapStatistics
 from segnet.exporting.int8.saturation import pair_sums
 from segnet.exporting.programs import ExportConfig
 from segnet.labels import CAMVID
@@ -61,14 +66,11 @@ def test_a_file_that_loses_too_much_is_not_written(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from segnet.exporting.int8.export import calibration
+    def clipped(model: onnx.ModelProto, statistics: MapStatistics, keep: tuple[str, ...]) -> onnx.ModelProto:
+        ranges = dict.fromkeys(statistics.ranges, (0.0, 1e-6))
+        return rewriting.quantize_graph(model, replace(statistics, ranges=ranges), keep)
 
-    broken = calibration.rewritten
-    monkeypatch.setattr(
-        calibration,
-        "rewritten",
-        lambda model, ranges, keep, means: broken(model, dict.fromkeys(ranges, (0.0, 1e-6)), keep, means=means),
-    )
+    monkeypatch.setattr(calibration_module, "quantize_graph", clipped)
     out = tmp_path / "out" / "small.onnx"
     words = ("--int8", "--calibrate", str(camvid.root), "--max-drop", "0", "--out", str(out))
     code = leave("export", str(model_file), *words)
@@ -135,10 +137,11 @@ def test_an_int8_file_of_an_older_version_is_told_once(
 ) -> None:
     new, old = int8_files[kind], without_mark(kind, int8_files[kind], tmp_path / "old")
     image = np.random.default_rng(1).random((1, 3, 24, 32), dtype=np.float32)
-    expected = open_runtime(new, device="cpu").probabilities(image)
+    expected = open_runtime(new, device="cpu").run(image, probabilities=True).probabilities
     assert not caplog.records
     for _ in range(2):
-        np.testing.assert_allclose(open_runtime(old, device="cpu").probabilities(image), expected, atol=1e-5)
+        found = open_runtime(old, device="cpu").run(image, probabilities=True).probabilities
+        np.testing.assert_allclose(found, expected, atol=1e-5)
     (line,) = [record.getMessage() for record in caplog.records]
     assert line == (
         f"{old}: is INT8 of an older version of segnet and may predict other classes on CPUs without VNNI; "
