@@ -285,8 +285,8 @@ def widest(filters: Image) -> Image:
 
 
 def version_of(command: str) -> str:
-    told = subprocess.run([command, "--version"], check=True, capture_output=True, text=True).stdout
-    return told.partition("\n")[0]
+    output = subprocess.run([command, "--version"], check=True, capture_output=True, text=True).stdout
+    return output.partition("\n")[0]
 
 
 if __name__ == "__main__":
