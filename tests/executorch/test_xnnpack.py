@@ -142,12 +142,12 @@ def test_sensitivities_name_every_convolution(calibrated: CalibratedProgram, ima
     assert min(found.values()) > 0.0
 
 
-def test_a_file_keeps_its_scores_and_tells_them(exported: tuple[Report, Quantized[Any]]) -> None:
+def test_a_file_keeps_its_scores_in_its_metadata(exported: tuple[Report, Quantized[Any]]) -> None:
     report, found = exported
     assert found.reference.miou > 0.999
     assert found.kept == ()
-    told = json.loads(report.path.with_name("toy.pte.report.json").read_text(encoding="utf-8"))
-    assert told["accuracy"]["int8"]["miou"] == found.scores.miou
+    table = json.loads(report.path.with_name("toy.pte.report.json").read_text(encoding="utf-8"))
+    assert table["accuracy"]["int8"]["miou"] == found.scores.miou
     info = ExecuTorchRuntime(report.path).info
     assert (info.precision, info.batch, info.provenance) == ("int8", 1, {"licence": "mine"})
 
@@ -167,7 +167,7 @@ def test_convolutions_and_rounding_are_xnnpacks(exported: tuple[Report, Quantize
     assert b"quantized_decomposed" not in content
 
 
-def test_a_loss_that_cannot_be_helped_is_told_and_nothing_is_written(
+def test_a_loss_that_cannot_be_helped_is_an_error_and_nothing_is_written(
     toy: SegNet, images: list[Image], data: SegmentationDataset, tmp_path: Path
 ) -> None:
     with pytest.raises(ModelError, match=r"float32 has 1\.0000, INT8 0\.\d+ with 0, 0\.\d+ with 1, 0\.\d+ with 2 of 5"):
@@ -182,17 +182,17 @@ def test_a_loss_that_cannot_be_helped_is_told_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_image_is_told(calibrated: CalibratedProgram) -> None:
+def test_no_image_is_refused(calibrated: CalibratedProgram) -> None:
     with pytest.raises(ConfigError, match="none was given"):
         CalibratedProgram(calibrated.exact, [])
 
 
-def test_an_image_of_another_size_is_told(calibrated: CalibratedProgram) -> None:
+def test_an_image_of_another_size_is_refused(calibrated: CalibratedProgram) -> None:
     with pytest.raises(ShapeError, match=r"\(1, 3, 8, 8\); give all of them \(1, 3, 17, 22\)"):
         CalibratedProgram(calibrated.exact, [np.zeros((1, 3, 8, 8), dtype=np.float32)])
 
 
-def test_a_missing_library_is_told(calibrated: CalibratedProgram, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_refused(calibrated: CalibratedProgram, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchao.quantization.pt2e", None)
     with pytest.raises(MissingPackageError, match=r"torchao is not installed; .*'segnet\[executorch\]'"):
         CalibratedProgram(calibrated.exact, [])

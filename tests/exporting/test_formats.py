@@ -68,10 +68,10 @@ def test_an_onnx_file_is_one_file_with_plain_names(proto: onnx.ModelProto, info:
     (image,), (logits,) = session.get_inputs(), session.get_outputs()
     assert (image.name, image.shape, image.type) == ("image", ["batch", 3, "height", "width"], "tensor(float)")
     assert (logits.name, logits.shape) == ("logits", ["batch", 5, "height", "width"])
-    told = session.get_modelmeta().custom_metadata_map
-    assert set(told) == {"segnet", "names"}
-    assert told["names"] == '["sky", "a car", "road", "Straße", "<x>"]'
-    assert json.loads(told["segnet"])["provenance"] == {"licence": "CC BY 4.0"}
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert set(metadata) == {"segnet", "names"}
+    assert metadata["names"] == '["sky", "a car", "road", "Straße", "<x>"]'
+    assert json.loads(metadata["segnet"])["provenance"] == {"licence": "CC BY 4.0"}
     assert str(Path(__file__).parents[2]).encode() not in (tmp_path / "model.onnx").read_bytes()
 
 

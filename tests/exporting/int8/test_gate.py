@@ -112,7 +112,7 @@ def test_the_most_sensitive_convolution_stays_in_float32(
     assert next(iter(sensitivities(calibrated, images))) == culprit
 
 
-def test_a_loss_that_cannot_be_helped_is_an_error_that_tells_what_was_tried(
+def test_a_loss_that_cannot_be_helped_is_an_error_that_lists_all_attempts(
     network: ModelProto, images: list[Image], data: SegmentationDataset, stage: Stage
 ) -> None:
     calibration = Calibration(images=images, data=data, max_drop=0.0)

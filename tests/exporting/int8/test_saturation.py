@@ -145,7 +145,7 @@ def test_what_can_overflow_is_named() -> None:
 def test_filters_that_are_no_constants_cannot_be_judged() -> None:
     model = int8_model(np.int8([[1, 2]]).reshape(1, 2, 1, 1))
     del model.graph.initializer[0]
-    with pytest.raises(ModelError, match="the filters of only are no constants"):
+    with pytest.raises(ModelError, match="the filters of only are not constant"):
         pair_sums(model)
 
 
