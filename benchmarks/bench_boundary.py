@@ -3,8 +3,8 @@
     python benchmarks/bench_boundary.py CamVid [--split val] [--model segnet_basic]
         [--out benchmarks/results/boundary.json]
 
-CPU time of one thread, the smallest of 3 rounds for the rivals, so that other programs on the machine matter little.
-The rival is one exact Euclidean distance transform of SciPy's per class, image and side, of the outlines that the
+CPU time of one thread, the smallest of 3 rounds for the baselines, so that other programs on the machine matter little.
+The baseline is one exact Euclidean distance transform of SciPy's per class, image and side, of the outlines that the
 package traces; that both count the same is asserted.
 """
 
@@ -35,7 +35,7 @@ TOLERANCE = BoundaryConfig().tolerance
 CHOICES = {
     "as the package does": BoundaryConfig(),
     "one to one": BoundaryConfig(one_to_one=True),
-    "points that touch void ignored": BoundaryConfig(ignored_regions="ignored"),
+    "points that touch ignored regions left out": BoundaryConfig(ignored_regions="ignored"),
     "tolerance 0.50 %": BoundaryConfig(tolerance=0.005),
     "tolerance 0.25 %": BoundaryConfig(tolerance=0.0025),
 }
@@ -55,7 +55,9 @@ def main() -> None:
         "model": arguments.model,
         "split": arguments.split,
         "images": len(images),
-        "choices": {name: told(scores_by(images, labels, count), default) for name, count in counters().items()},
+        "choices": {
+            name: describe_scores(scores_by(images, labels, count), default) for name, count in counters().items()
+        },
         "trimap": meter_of(images, labels).scores.to_dict()["trimap"],
         "cpu_ms_per_image": times(images, labels),
     }
@@ -132,7 +134,7 @@ def scores_by(images: list[Image], labels: ClassTable, count: Counter) -> Bounda
     return BoundaryScores(labels, BoundaryConfig(radii=()), tuple(name for name, _, _ in images), counts, none)
 
 
-def told(scores: BoundaryScores, default: BoundaryScores) -> dict[str, Any]:
+def describe_scores(scores: BoundaryScores, default: BoundaryScores) -> dict[str, Any]:
     """The two figures, and how far the images and classes lie from the default's, by the paper's convention."""
     images = scores.image_bf() - default.image_bf()
     classes = scores.class_bf() - default.class_bf()

@@ -1,8 +1,8 @@
-"""What INT8 brings: SegNet (VGG16) at 480x360 in PyTorch, ONNX Runtime and OpenVINO, against the textbook's form.
+"""What INT8 brings: SegNet (VGG16) at 480x360 in PyTorch, ONNX Runtime and OpenVINO, against a baseline.
 
 python benchmarks/bench_int8.py [--rounds 5] [--threads 2]
 
-The textbook's form is the same network with nn.MaxPool2d(return_indices=True) and nn.MaxUnpool2d, as most
+The reference implementation is the same network with nn.MaxPool2d(return_indices=True) and nn.MaxUnpool2d, as most
 implementations have it; its ONNX scatters through int64 indices. Its INT8 is made by each runtime's own tool, with what
 that tool does unasked: quantize_static (convolutions, per channel), and NNCF. Ours is segnet.quantization. The peak is
 a chain of large INT8 convolutions in OpenVINO. Weights are random: only time is measured. All take turns, and the best
@@ -29,7 +29,8 @@ from torch import Tensor, nn
 
 from segnet.data.synthetic.scenes import render_scene
 from segnet.exporting.formats import to_onnx
-from segnet.exporting.int8.calibration import quantize
+from segnet.exporting.int8.calibration import measure_maps
+from segnet.exporting.int8.rewriting import quantize_graph
 from segnet.exporting.programs import ExportConfig, make_program
 from segnet.labels import CAMVID
 from segnet.models.segnet import SegNet
@@ -44,7 +45,7 @@ PEAK = (4, 512, 45, 60)  # how many convolutions measure the peak; their channel
 Run = Callable[[], object]
 
 
-class Textbook(nn.Module):
+class ReferenceSegNet(nn.Module):
     """The same convolutions, with PyTorch's own pooling and unpooling between them."""
 
     def __init__(self, model: SegNet) -> None:
@@ -85,25 +86,25 @@ def main() -> None:
 
 def runners(threads: int) -> dict[str, Run]:
     model = create_model("segnet", classes=CAMVID.classes).eval()
-    textbook = Textbook(model).eval()
+    reference = ReferenceSegNet(model).eval()
     info = ModelInfo(name="segnet", labels=CAMVID)
     images = [_as_batch(render_scene(seed, size=SIZE)[0]) for seed in range(4)]
     image = images[0]
     ours = to_onnx(make_program(model, ExportConfig()), info)
-    ours8 = quantize(ours, images)
-    theirs = textbook_onnx(textbook)
+    ours8 = quantize_graph(ours, measure_maps(ours, images))
+    theirs = reference_onnx(reference)
     folded = model.folded().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     channels_last = torch.from_numpy(image).contiguous(memory_format=torch.channels_last)
     return {
-        "textbook, PyTorch": lambda: in_torch(textbook, torch.from_numpy(image)),
+        "reference, PyTorch": lambda: in_torch(reference, torch.from_numpy(image)),
         "ours, PyTorch": lambda: in_torch(folded, channels_last),
-        "textbook, ONNX Runtime": in_onnxruntime(theirs, image, threads),
+        "reference, ONNX Runtime": in_onnxruntime(theirs, image, threads),
         "ours, ONNX Runtime": in_onnxruntime(ours, image, threads),
-        "textbook, OpenVINO": in_openvino(theirs, image, threads),
+        "reference, OpenVINO": in_openvino(theirs, image, threads),
         "ours, OpenVINO": in_openvino(ours, image, threads),
-        "textbook, ONNX Runtime INT8": in_onnxruntime(textbook_static(theirs, images), image, threads),
+        "reference, ONNX Runtime INT8": in_onnxruntime(reference_static(theirs, images), image, threads),
         "ours, ONNX Runtime INT8": in_onnxruntime(ours8, image, threads),
-        "textbook, OpenVINO INT8": in_openvino(textbook_nncf(theirs, images), image, threads),
+        "reference, OpenVINO INT8": in_openvino(reference_nncf(theirs, images), image, threads),
         "ours, OpenVINO INT8": in_openvino(ours8, image, threads),
         "peak": in_openvino(*peak(), threads),
     }
@@ -126,8 +127,8 @@ def ratios(best: dict[str, float]) -> dict[str, float]:
     count, channels, height, width = PEAK
     rate, peak_rate = network / best["ours, OpenVINO INT8"], count * channels**2 * 9 * height * width / best["peak"]
     return {
-        "int8_against_textbook_pytorch": round(best["textbook, PyTorch"] / best["ours, OpenVINO INT8"], 2),
-        "int8_against_textbook_int8": round(best["textbook, OpenVINO INT8"] / best["ours, OpenVINO INT8"], 2),
+        "int8_against_reference_pytorch": round(best["reference, PyTorch"] / best["ours, OpenVINO INT8"], 2),
+        "int8_against_reference_int8": round(best["reference, OpenVINO INT8"] / best["ours, OpenVINO INT8"], 2),
         "int8_against_own_float32_openvino": round(best["ours, OpenVINO"] / best["ours, OpenVINO INT8"], 2),
         "int8_against_own_float32_onnxruntime": round(best["ours, ONNX Runtime"] / best["ours, ONNX Runtime INT8"], 2),
         "giga_multiplications": round(network / 1e9, 1),
@@ -172,13 +173,13 @@ def in_openvino(model: onnx.ModelProto | ov.Model, image: np.ndarray, threads: i
     return lambda: request.infer([image])
 
 
-def textbook_onnx(model: nn.Module) -> onnx.ModelProto:
+def reference_onnx(model: nn.Module) -> onnx.ModelProto:
     """Of this one size: any other form of it is slower."""
     program = torch.export.export(model, (torch.rand(1, 3, *SIZE),))
     return torch.onnx.export(program, dynamo=True, input_names=["image"], output_names=["logits"]).model_proto
 
 
-def textbook_static(model: onnx.ModelProto, images: list[np.ndarray]) -> onnx.ModelProto:
+def reference_static(model: onnx.ModelProto, images: list[np.ndarray]) -> onnx.ModelProto:
     """By ONNX Runtime's own tool, convolutions only, per channel."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
@@ -206,7 +207,7 @@ def textbook_static(model: onnx.ModelProto, images: list[np.ndarray]) -> onnx.Mo
         return onnx.load(after)
 
 
-def textbook_nncf(model: onnx.ModelProto, images: list[np.ndarray]) -> ov.Model:
+def reference_nncf(model: onnx.ModelProto, images: list[np.ndarray]) -> ov.Model:
     read = ov.Core().read_model(model.SerializeToString())
     return nncf.quantize(read, nncf.Dataset(images), subset_size=len(images))
 
@@ -220,7 +221,7 @@ def peak() -> tuple[onnx.ModelProto, np.ndarray]:
     image = torch.rand(1, 1, height, width)
     program = torch.export.export(network, (image,))
     model = torch.onnx.export(program, dynamo=True, input_names=["image"]).model_proto
-    return quantize(model, [image.numpy()]), image.numpy()
+    return quantize_graph(model, measure_maps(model, [image.numpy()])), image.numpy()
 
 
 def _as_batch(pixels: np.ndarray) -> np.ndarray:

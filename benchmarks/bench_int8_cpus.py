@@ -218,17 +218,18 @@ def images(options: Options) -> tuple[list[Image], list[Image]]:
 def write_files(name: str, folder: Path, calibration: Sequence[Image], options: Options) -> None:
     """old.onnx, new.onnx and, if ExecuTorch is asked for, program.pte."""
     from segnet.exporting.formats import to_onnx
-    from segnet.exporting.int8.calibration import quantize
-    from segnet.exporting.int8.export import rewriting
+    from segnet.exporting.int8 import rewriting
+    from segnet.exporting.int8.calibration import measure_maps
     from segnet.exporting.programs import ExportConfig, make_program
     from segnet.labels import CAMVID
     from segnet.runtimes.model_info import ModelInfo
 
     model, info = network(name, calibration), ModelInfo(name=name, labels=CAMVID)
     exact = to_onnx(make_program(model, ExportConfig()), info)
-    (folder / "new.onnx").write_bytes(quantize(exact, calibration).SerializeToString())
+    statistics = measure_maps(exact, calibration)
+    (folder / "new.onnx").write_bytes(rewriting.quantize_graph(exact, statistics).SerializeToString())
     with patch.object(rewriting, "fitting_scales", widest):
-        (folder / "old.onnx").write_bytes(quantize(exact, calibration).SerializeToString())
+        (folder / "old.onnx").write_bytes(rewriting.quantize_graph(exact, statistics).SerializeToString())
     if options.executorch_python:
         import torch
 
@@ -252,8 +253,8 @@ def write_program(folder: str) -> None:
     kept = torch.load(Path(folder) / "network.pt", weights_only=False)
     program = make_program(kept["model"], ExportConfig(size=kept["size"]), batch=1)
     info = ModelInfo(name="program", labels=CAMVID, size=kept["size"], batch=1, precision="int8")
-    rounded = CalibratedProgram(program, kept["images"]).rounded(())
-    FORMATS["executorch"].write(rounded, info, Path(folder) / "program.pte")
+    quantized = CalibratedProgram(program, kept["images"]).quantize(())
+    FORMATS["executorch"].write(quantized, info, Path(folder) / "program.pte")
 
 
 def network(name: str, calibration: Sequence[Image]) -> Any:
@@ -284,8 +285,8 @@ def widest(filters: Image) -> Image:
 
 
 def version_of(command: str) -> str:
-    told = subprocess.run([command, "--version"], check=True, capture_output=True, text=True).stdout
-    return told.partition("\n")[0]
+    output = subprocess.run([command, "--version"], check=True, capture_output=True, text=True).stdout
+    return output.partition("\n")[0]
 
 
 if __name__ == "__main__":

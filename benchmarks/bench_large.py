@@ -4,9 +4,9 @@ python benchmarks/bench_large.py CAMVID [--side 20000] [--parts memory,tiles,vie
 
 Memory: `segnet predict --scale 1` labels an image of SIDE x SIDE pixels, a patchwork of drawn street scenes; the peak
 is that of the whole process, Python and PyTorch included. Tiles: a patchwork of 16 validation images is labeled in
-one piece, in tiles, and in tiles again without its first rows and columns, so that the tiles lie elsewhere; told is the
-share of pixels whose class differs, and the share that is right. Views: mIoU on the validation images of the mean of
-several views of each, and the time.
+one piece, in tiles, and in tiles again without its first rows and columns, so that the tiles lie elsewhere; the result
+is the share of pixels whose class differs, and the share that is right. Views: mIoU on the validation images of the
+mean of several views of each, and the time.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     python benchmarks/bench_memory.py [--rounds 2]
     python benchmarks/bench_memory.py --table       # the tables of docs/explanation/memory.md, from the last figures
 
-The rival is the SegNet of the textbooks: `nn.MaxPool2d(return_indices=True)`, `nn.MaxUnpool2d`, and convolution, batch
-norm and ReLU as modules of their own. Two figures of one call in a fresh process that ran a small image before, both
-on top of the weights and the images:
+The baseline is the reference implementation: `nn.MaxPool2d(return_indices=True)`, `nn.MaxUnpool2d`, and convolution,
+batch norm and ReLU as modules of their own. Two figures of one call in a fresh process that ran a small image before,
+both on top of the weights and the images:
 
     tensors   bytes of all tensors alive after an operation, at the worst moment; exact, but blind to scratch memory
     resident  growth of the peak resident memory, in up to three settings of glibc: `exact` (whatever is freed goes back
@@ -37,7 +37,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bench_ops import KEEPING
-from segnet.benchmark.baselines import Textbook
+from segnet.benchmark.baselines import ReferenceSegNet
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.models.squeezenet import squeezenet_channels
 from segnet.models.zoo import MODELS, create_model
@@ -65,29 +65,29 @@ PUBLISHED: Mapping[str, int | None] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One thing that is measured.
+    """One measurement.
 
     Attributes:
         task: ``predict`` (one image) or ``train`` (four images: forward, loss, backward, step of plain SGD).
-        rival: ``textbook``, ``segnet``, or ``saving`` (segnet after ``save_memory()``).
+        baseline: ``reference``, ``segnet``, or ``saving`` (segnet after ``save_memory()``).
     """
 
     task: str
     model: str
-    rival: str
+    baseline: str
     layout: str
     precision: str = "float32"
 
 
 PREDICT = [
-    Case(task="predict", model=model, rival=rival, layout=layout)
+    Case(task="predict", model=model, baseline=baseline, layout=layout)
     for model in ("segnet", "segnet_basic")
-    for rival, layout in (("textbook", "contiguous"), ("segnet", "contiguous"), ("segnet", "channels_last"))
+    for baseline, layout in (("reference", "contiguous"), ("segnet", "contiguous"), ("segnet", "channels_last"))
 ]
 TRAIN = [
-    Case(task="train", model=model, rival=rival, layout=layout, precision=precision)
+    Case(task="train", model=model, baseline=baseline, layout=layout, precision=precision)
     for model, precision in (("segnet", "float32"), ("segnet_basic", "float32"), ("segnet", "bfloat16"))
-    for rival, layout in (("textbook", "contiguous"), ("segnet", "channels_last"), ("saving", "channels_last"))
+    for baseline, layout in (("reference", "contiguous"), ("segnet", "channels_last"), ("saving", "channels_last"))
 ]
 
 
@@ -188,13 +188,13 @@ def counted_bytes(config: SegNetConfig, size: tuple[int, int]) -> tuple[int, int
     return codes, maps
 
 
-# The rivals
+# The baselines
 
 
 def build(case: Case) -> nn.Module:
-    model: nn.Module = Textbook(MODELS[case.model]) if case.rival == "textbook" else create_model(case.model)
+    model: nn.Module = ReferenceSegNet(MODELS[case.model]) if case.baseline == "reference" else create_model(case.model)
     if isinstance(model, SegNet):
-        model.save_memory(case.rival == "saving")
+        model.save_memory(case.baseline == "saving")
         model = model.folded() if case.task == "predict" else model
     return model.train(case.task == "train").to(DEVICE, memory_format=LAYOUTS[case.layout])  # type: ignore[call-overload,no-any-return]
 
@@ -322,9 +322,21 @@ def tables(figures: Mapping[str, Any]) -> dict[str, str]:
     """By name: the Markdown tables of docs/explanation/memory.md."""
     return {
         "kept": kept_table(figures["kept"]),
-        "predict": peaks_table(figures["predict"]),
-        "train": peaks_table(figures["train"], figures["step_s"]),
+        "predict": peaks_table(renamed(figures["predict"])),
+        "train": peaks_table(renamed(figures["train"]), renamed(figures["step_s"])),
     }
+
+
+def renamed(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of an older file in the names of today: ``rival`` and ``textbook`` were ``baseline`` and ``reference``."""
+    keys, values = {"rival": "baseline"}, {"textbook": "reference"}
+    return [
+        {
+            keys.get(key, key): values.get(value, value) if isinstance(value, str) else value
+            for key, value in row.items()
+        }
+        for row in rows
+    ]
 
 
 def kept_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -344,22 +356,22 @@ def kept_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def peaks_table(rows: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, Any]] = ()) -> str:
-    """MB, and seconds of a step where they are given; in brackets the ratio to the textbook."""
+    """MB, and seconds of a step where they are given; in brackets the ratio to the reference implementation."""
     settings = list(rows[0]["resident"])
     seconds = {_identity(step): min(step["seconds"]) for step in steps}
     cells = []
     for row in rows:
-        book = next(other for other in rows if _group(other) == _group(row) and other["rival"] == "textbook")
+        reference = next(other for other in rows if _group(other) == _group(row) and other["baseline"] == "reference")
         numbers = [
-            _against(row["tensors"] / MB, book["tensors"] / MB),
-            *(_against(row["resident"][name] / MB, book["resident"][name] / MB) for name in settings),
-            _against((row["tensors"] + row["weights"]) / MB, (book["tensors"] + book["weights"]) / MB),
+            _against(row["tensors"] / MB, reference["tensors"] / MB),
+            *(_against(row["resident"][name] / MB, reference["resident"][name] / MB) for name in settings),
+            _against((row["tensors"] + row["weights"]) / MB, (reference["tensors"] + reference["weights"]) / MB),
         ]
         if _identity(row) in seconds:
-            numbers.append(_against(seconds[_identity(row)], seconds[_identity(book)]))
+            numbers.append(_against(seconds[_identity(row)], seconds[_identity(reference)]))
         elif steps:
             numbers.append("")
-        cells.append([f"`{row['model']}`, {row['precision']}", f"{row['rival']}, {row['layout']}", *numbers])
+        cells.append([f"`{row['model']}`, {row['precision']}", f"{row['baseline']}, {row['layout']}", *numbers])
     resident = [f"resident, {name}" for name in settings]
     heads = ["model", "who", "tensors", *resident, "tensors and weights", *(["step, s"] if steps else [])]
     return _table(heads, cells)

@@ -2,9 +2,10 @@
 
     python benchmarks/bench_ops.py [--threads 2] [--rounds 15] [--out benchmarks/results/ops.json]
 
-The rivals take turns, and the smallest time of each counts. With one thread CPU time is measured instead of wall time,
-which stays meaningful on a machine that others use. Each case runs in two memory modes: `returning`, as glibc comes,
-where big buffers go back to the kernel and are zeroed again at their next use, and `keeping`, as segnet sets it up.
+The candidates take turns, and the smallest time of each counts. With one thread CPU time is measured instead of wall
+time, which stays meaningful on a machine that others use. Each case runs in two memory modes: `returning`, as glibc
+comes, where big buffers go back to the kernel and are zeroed again at their next use, and `keeping`, as segnet sets it
+up.
 
 Tried, in ms for (1, 64, 360, 480) float32, contiguous / channels_last, two threads of an idle machine, memory kept:
 
@@ -92,16 +93,16 @@ def run_cases(threads: int, rounds: int) -> list[dict[str, Any]]:
 
 
 def interleaved(
-    rivals: list[Callable[[Tensor], Tensor]], x: Tensor, rounds: int, clock: Callable[[], float]
+    candidates: list[Callable[[Tensor], Tensor]], x: Tensor, rounds: int, clock: Callable[[], float]
 ) -> list[float]:
-    """The smallest time of each rival, forward and backward, in ms."""
+    """The smallest time of each candidate, forward and backward, in ms."""
     downstream = torch.randn_like(x).detach()
-    best = [float("inf")] * len(rivals)
+    best = [float("inf")] * len(candidates)
     for _ in range(rounds + 1):
-        for i, rival in enumerate(rivals):
+        for i, candidate in enumerate(candidates):
             x.grad = None
             start = clock()
-            rival(x).backward(downstream)
+            candidate(x).backward(downstream)
             best[i] = min(best[i], (clock() - start) * 1000)
     return best
 

@@ -2,8 +2,8 @@
 
 python benchmarks/bench_predict.py [--images 50] [--rounds 3]
 
-The folder run reads, labels and writes masks and overlays of drawn 480x360 scenes. The rival runs the same model, in
-the same process and with the same settings, over the same images already in memory. Both take turns; the best round
+The folder run segments synthetic 480x360 scenes and writes masks and overlays. The baseline runs the same model in the
+same process and with the same settings, over the same images in memory. Both take turns; the best round
 of each counts.
 """
 
@@ -52,8 +52,8 @@ def cold_start() -> dict[str, object]:
     with tempfile.TemporaryDirectory() as out:
         command = [sys.executable, "-m", "segnet", "predict", "--out", out, "--timing"]
         start = time.perf_counter()
-        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        return {"total_s": round(time.perf_counter() - start, 2), "parts": told.strip().splitlines()[-1]}
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return {"total_s": round(time.perf_counter() - start, 2), "parts": output.strip().splitlines()[-1]}
 
 
 def folder(images: int, rounds: int) -> dict[str, object]:

@@ -1,9 +1,9 @@
-"""Training on the CPU, in images a second: `segnet train` against the training loop of the textbooks.
+"""Training on the CPU, in images a second: `segnet train` against a plain PyTorch training loop.
 
     python benchmarks/bench_training.py [--models segnet,segnet_basic] [--explain segnet_basic] [--repetitions 2]
 
 `ours` is the real path: `segnet.training.run.train` with the settings of recipes/segnet_basic.yaml (Muon, averaged
-weights, clipping, augmentation) but for its crop, so that whole images are trained on. `textbook` has the same
+weights, clipping, augmentation) but for its crop, so that whole images are trained on. `reference` has the same
 layers as `nn.MaxPool2d(return_indices=True)` and `nn.MaxUnpool2d`, NCHW and float32, `F.cross_entropy` with weights,
 plain SGD, a plain `DataLoader`, and no augmentation. Both read the same drawn 360x480 PNG files with as many workers.
 
@@ -12,8 +12,8 @@ Of one model the gain is taken apart by changing one thing of `ours` at a time:
     float32     instead of the precision that `auto` takes
     contiguous  NCHW instead of channels_last
     returning   glibc as it comes instead of keeping freed memory
-    sgd         the textbook's SGD: no Muon, no averaged weights, no clipping
-    bare        the same, and no augmentation: the work of the textbook
+    sgd         plain SGD: no Muon, no averaged weights, no clipping
+    bare        the same, and no augmentation: the work of the reference
     processes   `--devices 2` with half the threads each, the same batch shared out
     local       the same, but each process with batch norm of its own images
 
@@ -43,7 +43,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 
-from segnet.benchmark.baselines import Textbook
+from segnet.benchmark.baselines import ReferenceSegNet
 from segnet.cli.commands import train as command
 from segnet.cli.parser import parse
 from segnet.data.augmentation import AugmentConfig
@@ -141,7 +141,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     # A few images that come again and again: a file that was read before is as fast as any other.
     write_scenes(folder / "data", train=2 * arguments.batch, val=1, size=SIZE)
     words = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
-    cases = [(model, name) for model in arguments.models for name in ("textbook", "ours")]
+    cases = [(model, name) for model in arguments.models for name in ("reference", "ours")]
     if arguments.explain in arguments.models:
         cases += [(arguments.explain, name) for name in OURS if name != "ours"]
     runs: dict[tuple[str, str], list[dict[str, Any]]] = {case: [] for case in cases}
@@ -159,8 +159,8 @@ def in_child(case: tuple[str, str], folder: Path, threads: int, words: list[str]
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=folder) as own:
         command = [sys.executable, __file__, "--case", *case, "--folder", own, *words]
-        told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment).stdout
-    times: dict[str, Any] = json.loads(told.strip().splitlines()[-1])
+        output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment).stdout
+    times: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
     print(*case, times, f"{time.perf_counter() - start:.0f} s in all", file=sys.stderr)
     return times
 
@@ -172,21 +172,21 @@ def row(case: tuple[str, str], runs: Mapping[tuple[str, str], list[dict[str, Any
         "model": case[0],
         "candidate": case[1],
         "images_per_s": round(median(rates[case]), 3),
-        "against_textbook": ratio(rates[case], rates[case[0], "textbook"]),
+        "against_reference": ratio(rates[case], rates[case[0], "reference"]),
         "against_ours": ratio(rates[case], rates[case[0], "ours"]),
         "loader_share": round(waits / steps, 4),
         "runs": runs[case],
     }
 
 
-def ratio(rates: list[float], rival: list[float]) -> float:
-    return round(median(mine / other for mine, other in zip(rates, rival, strict=True)), 3)
+def ratio(rates: list[float], baseline: list[float]) -> float:
+    return round(median(mine / other for mine, other in zip(rates, baseline, strict=True)), 3)
 
 
 def table(figures: Mapping[str, Any]) -> str:
-    lines = ["| model | candidate | images/s | against textbook | against ours | loader's wait |", "|---" * 6 + "|"]
+    lines = ["| model | candidate | images/s | against reference | against ours | loader's wait |", "|---" * 6 + "|"]
     for line in figures["rows"]:
-        numbers = f"{line['images_per_s']:.2f} | {line['against_textbook']:.2f} | {line['against_ours']:.2f}"
+        numbers = f"{line['images_per_s']:.2f} | {line['against_reference']:.2f} | {line['against_ours']:.2f}"
         precisions = ", ".join(sorted({times["precision"] for times in line["runs"]}))
         share = f"{line['loader_share']:.1%}"
         lines.append(f"| `{line['model']}` | {line['candidate']}, {precisions} | {numbers} | {share} |")
@@ -240,8 +240,8 @@ def run_case(arguments: argparse.Namespace) -> None:
     images = source.dataset("train")
     needed = arguments.batch * (arguments.warm_up + arguments.steps + AHEAD)
     data = images.only(index % len(images) for index in range(needed))
-    if name == "textbook":
-        train_textbook(model, data, clock, batch=arguments.batch, workers=arguments.workers)
+    if name == "reference":
+        train_reference(model, data, clock, batch=arguments.batch, workers=arguments.workers)
     config = replace(recipe(), batch=arguments.batch, workers=arguments.workers, **OURS[name].settings)
     train_ours(model, OURS[name], data, clock, config=config, val=source.dataset("val"), out=arguments.folder)
 
@@ -278,10 +278,10 @@ def to_contiguous(model: nn.Module) -> None:
     model.register_forward_pre_hook(lambda _, given: (given[0].contiguous(),))
 
 
-def train_textbook(name: str, data: SegmentationDataset, clock: Clock, *, batch: int, workers: int) -> None:
+def train_reference(name: str, data: SegmentationDataset, clock: Clock, *, batch: int, workers: int) -> None:
     config = replace(MODELS[name], classes=data.labels.classes)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (config.mean, config.std))
-    model = Textbook(config).train()
+    model = ReferenceSegNet(config).train()
     weight = torch.from_numpy(class_weights(count_classes(data), "median", data.labels))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     for batch_ in DataLoader(data, batch, shuffle=True, num_workers=workers, collate_fn=collate):

@@ -3,7 +3,7 @@
     python benchmarks/bench_uncertainty.py [--samples 8] [--rounds 5] [--out benchmarks/results/uncertainty.json]
 
 One drawn image of 360x480, random weights, dropout 0.5, batch norm folded, one sample at a time on either side. The
-rival runs the whole network for each sample, with PyTorch's own dropout. Both take turns; the medians of the rounds
+baseline runs the whole network for each sample, with PyTorch's own dropout. Both take turns; the medians of the rounds
 are compared. That both give the same where the same is dropped is a test (tests/models/test_sampler.py). ``several``
 draws as many together as the program does unasked.
 """
@@ -55,14 +55,14 @@ def measured(name: str, samples: int, rounds: int) -> dict[str, Any]:
     torch.manual_seed(0)
     network = create_model(name, dropout=0.5)
     image = torch.from_numpy(as_batch(render_scene(1, size=SIZE)[0])).contiguous(memory_format=torch.channels_last)
-    rival, sampler = dropping(network), Sampler(ready(network))
+    baseline, sampler = dropping(network), Sampler(ready(network))
     ways = {
-        "whole_network_s": lambda: [rival(image) for _ in range(samples)],
+        "whole_network_s": lambda: [baseline(image) for _ in range(samples)],
         "shared_s": lambda: drawn(sampler, image, samples, at_once=1),
         "several_s": lambda: drawn(sampler, image, samples),
     }
     taken: dict[str, list[float]] = {way: [] for way in ways}
-    rival(image)
+    baseline(image)
     drawn(sampler, image, 1)
     for _ in range(rounds):
         for way, run in ways.items():
@@ -94,7 +94,7 @@ def drawn(sampler: Sampler, image: Tensor, samples: int, at_once: int | None = N
 
 
 def by_multiplications(network: SegNet, samples: int) -> float:
-    """The gain if time went by multiply-accumulates alone, counted at a smaller size."""
+    """The gain if time went by multiply-accumulates only, counted at a smaller size."""
     sampler, image = Sampler(ready(network)), torch.rand(1, 3, 96, 128)
     one, two = counted(sampler, image, 1), counted(sampler, image, 2)
     return samples * one / (one + (samples - 1) * (two - one))

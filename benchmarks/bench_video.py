@@ -2,11 +2,11 @@
 
 python benchmarks/bench_video.py CLIP [--model segnet_basic] [--max-size 480] [--frames 60] [--camvid FOLDER]
 
-Rate: `segment_video` reads the clip, labels it and writes an overlay as H.264 with its sound; the rival runs the same
-model in the same process over the same frames, already in memory. Both take turns; the best round of each counts.
+Rate: `segment_video` reads the clip, segments it and writes an overlay as H.264 with its sound; the baseline runs the
+same model in the same process over the same frames, already in memory. Both take turns; the best round of each counts.
 Latency: the clip stands in for a camera. Memory: the peak of a process that labels 200 and 2,000 frames. Flicker: the
-share of pixels that change their class from frame to frame, without and with smoothing. CamVid: its labeled images
-as short videos, a window that moves over them with noise on top, scored at the last frame.
+share of pixels that change their class from frame to frame, without and with smoothing. CamVid: its labeled images as
+short videos, a window that moves over them with noise on top, scored at the last frame.
 """
 
 from __future__ import annotations
@@ -140,9 +140,9 @@ def peak_mb(clip: Path, model: str, count: int) -> float:
     images = [frame.image[::2, ::2].copy() for frame in open_clip(clip).read(end=1.0)]
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "in.mkv"
-        with open_video_writer(source, images[0].shape[:2], VideoFormat()) as movie:
+        with open_video_writer(source, images[0].shape[:2], VideoFormat()) as video:
             for number in range(count):
-                movie.add(images[number % len(images)], Fraction(number, 25))
+                video.add(images[number % len(images)], Fraction(number, 25))
         segment_video(predictor, source, Path(folder) / "out.mp4")
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
@@ -179,7 +179,7 @@ def moving_window(
     predictor: Predictor, pairs: list[tuple[np.ndarray, np.ndarray]], speed: int, frames: int
 ) -> dict[str, float]:
     """Of images (3, H, W) from 0 to 255 and masks (H, W)."""
-    noise, alone, steadied = np.random.default_rng(0), [], []
+    noise, single, steadied = np.random.default_rng(0), [], []
     for image, mask in pairs:
         width = image.shape[2] - 6 * frames
         smooth = SmoothedRuntime(predictor.runtime, SMOOTH)
@@ -189,9 +189,9 @@ def moving_window(
             batch = (noisy / 255).astype(np.float32)[None]
             blended = smooth.run(batch).mask[0]
         truth = mask[:, speed * (frames - 1) :][:, :width]
-        alone.append(score_mask(predictor.runtime.run(batch).mask[0], truth, predictor.labels))
+        single.append(score_mask(predictor.runtime.run(batch).mask[0], truth, predictor.labels))
         steadied.append(score_mask(blended, truth, predictor.labels))
-    return {name: round(reduce(add, found).miou, 4) for name, found in (("alone", alone), ("smooth", steadied))}
+    return {name: round(reduce(add, found).miou, 4) for name, found in (("single", single), ("smooth", steadied))}
 
 
 if __name__ == "__main__":

@@ -50,13 +50,13 @@ def test_encoders_hand_over_as_many_bytes_as_their_layers_say(bench: Any, name: 
 
 
 @pytest.mark.parametrize("name", ["segnet", "segnet_basic"])
-def test_the_textbook_computes_the_same(bench: Any, name: str) -> None:
-    ours, textbook = create_model(name).eval(), bench.Textbook(MODELS[name]).eval()
+def test_the_reference_implementation_computes_the_same(bench: Any, name: str) -> None:
+    ours, reference = create_model(name).eval(), bench.ReferenceSegNet(MODELS[name]).eval()
     with torch.no_grad():
-        for there, here in zip(textbook.parameters(), ours.parameters(), strict=True):
+        for there, here in zip(reference.parameters(), ours.parameters(), strict=True):
             there.copy_(here)
         image = torch.rand(1, 3, 45, 61)
-        torch.testing.assert_close(textbook((image - ours.mean) / ours.std), ours(image), atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(reference((image - ours.mean) / ours.std), ours(image), atol=1e-3, rtol=1e-3)
 
 
 def test_live_tensors_count_what_is_held_and_no_view_twice(bench: Any) -> None:

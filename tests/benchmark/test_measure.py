@@ -29,13 +29,13 @@ class Pipe:
 
     def __init__(self, *asked: tuple[int, float] | None) -> None:
         self.asked = list(asked)
-        self.told: list[Any] = []
+        self.sent: list[Any] = []
 
     def recv(self) -> tuple[int, float] | None:
         return self.asked.pop(0)
 
     def send(self, value: Any) -> None:
-        self.told.append(value)
+        self.sent.append(value)
 
 
 @pytest.fixture
@@ -44,9 +44,9 @@ def file(narrow: SegNet, five_labels: ClassTable, tmp_path: Path) -> str:
 
 
 def test_two_candidates_are_measured_by_turns(file: str):
-    rival = Candidate(model="segnet_basic", rival="textbook", size=SIZE)
-    rows = measure([Candidate(model=file, size=SIZE), rival], rounds=2, images=3, threads=1)
-    assert [row.candidate.rival for row in rows] == [None, "textbook"]
+    baseline = Candidate(model="segnet_basic", baseline="reference", size=SIZE)
+    rows = measure([Candidate(model=file, size=SIZE), baseline], rounds=2, images=3, threads=1)
+    assert [row.candidate.baseline for row in rows] == [None, "reference"]
     for row in rows:
         assert 0 < row.p50_ms <= row.p90_ms
         assert row.images_per_s == pytest.approx(1000 / row.p50_ms)
@@ -59,13 +59,13 @@ def test_two_candidates_are_measured_by_turns(file: str):
     assert set(rows[0].to_dict()) >= {"model", "precision", "size", "p50_ms", "share_of_peak"}
 
 
-def test_a_candidate_that_cannot_run_is_told(tmp_path: Path):
+def test_a_candidate_that_cannot_run_is_refused(tmp_path: Path):
     with pytest.raises(ModelError, match="nowhere: there is neither such a model file nor a model of that name"):
         measure([Candidate(model="nowhere", size=SIZE)], rounds=1, images=1)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"rounds": 0}, "give 1 or more"),
         ({"images": 0}, "give 1 or more"),
@@ -73,8 +73,8 @@ def test_a_candidate_that_cannot_run_is_told(tmp_path: Path):
         ({"limit": float("nan")}, "give seconds above 0"),
     ],
 )
-def test_no_rounds_and_no_time_are_refused(wrong: dict[str, Any], told: str):
-    with pytest.raises(ConfigError, match=told):
+def test_no_rounds_and_no_time_are_refused(wrong: dict[str, Any], message: str):
+    with pytest.raises(ConfigError, match=message):
         measure([], **wrong)
 
 
@@ -126,14 +126,14 @@ def test_percentiles_and_shares_are_of_the_seconds(monkeypatch: pytest.MonkeyPat
     [
         Candidate(model="segnet_basic", size=SIZE),
         Candidate(model="bilinear", precision="bf16", size=SIZE),
-        Candidate(model="segnet_basic", rival="textbook", size=SIZE),
+        Candidate(model="segnet_basic", baseline="reference", size=SIZE),
     ],
     ids=lambda candidate: candidate.label,
 )
 def test_a_process_answers_ready_then_seconds_then_what_is_known(candidate: Candidate):
     pipe = Pipe((2, 60.0), (1, 60.0), None)
     serve(pipe, candidate, 1, 60.0)
-    ready, two, one, known = pipe.told
+    ready, two, one, known = pipe.sent
     assert ready == "ready"
     assert [len(two), len(one)] == [2, 1]
     assert all(value > 0 for value in two + one)
@@ -141,25 +141,25 @@ def test_a_process_answers_ready_then_seconds_then_what_is_known(candidate: Cand
     assert known["channels"] == 3
 
 
-def test_a_textbook_rival_copies_a_network_of_ours():
+def test_the_reference_implementation_copies_a_network_of_ours():
     pipe = Pipe()
-    serve(pipe, Candidate(model="mine", rival="textbook", size=SIZE), 1, 60.0)
-    assert isinstance(pipe.told[0], ModelError)
-    assert "mine: a textbook rival copies one of segnet" in str(pipe.told[0])
+    serve(pipe, Candidate(model="mine", baseline="reference", size=SIZE), 1, 60.0)
+    assert isinstance(pipe.sent[0], ModelError)
+    assert "mine: the reference implementation exists for segnet" in str(pipe.sent[0])
 
 
-def test_a_textbook_copies_nothing_that_it_has_no_layers_for():
-    from segnet.benchmark.baselines import Textbook, copied_config
+def test_the_reference_implementation_refuses_networks_with_other_layers():
+    from segnet.benchmark.baselines import ReferenceSegNet, reference_config
 
     copied = {}
     for name in MODELS:
         with suppress(ConfigError):
-            copied[name] = copied_config(name)
+            copied[name] = reference_config(name)
     assert {"segnet", "segnet_basic", "segnet_pascal"} <= set(copied)
     assert not set(copied) & {"segnet_light", "bilinear", "fcn_basic", "segnet_basic_encoder_addition"}
     for config in copied.values():
         with torch.device("meta"):
-            logits = Textbook(config).eval()(torch.rand(1, 3, 9, 11))
+            logits = ReferenceSegNet(config).eval()(torch.rand(1, 3, 9, 11))
         assert logits.shape == (1, config.classes, 9, 11)
 
 
@@ -167,19 +167,19 @@ def test_labels_tell_candidates_apart():
     names = [
         Candidate(model="a/b.onnx").label,
         Candidate(model="segnet", compiled=True).label,
-        Candidate(model="segnet", rival="textbook_onnx").label,
-        Candidate(model="segnet", rival="unet_vgg16").label,
+        Candidate(model="segnet", baseline="reference_onnx").label,
+        Candidate(model="segnet", baseline="unet_vgg16").label,
     ]
-    assert names == ["b.onnx", "segnet compiled", "textbook_onnx segnet", "unet_vgg16"]
+    assert names == ["b.onnx", "segnet compiled", "reference_onnx segnet", "unet_vgg16"]
 
 
-def test_the_textbook_network_is_the_published_one(narrow: SegNet):
-    from segnet.benchmark.baselines import Textbook
+def test_the_reference_implementation_is_the_published_network(narrow: SegNet):
+    from segnet.benchmark.baselines import ReferenceSegNet
 
     config = MODELS["segnet_basic"]
-    ours, textbook = SegNet(config).eval(), Textbook(config).eval()
+    ours, reference = SegNet(config).eval(), ReferenceSegNet(config).eval()
     learned = [value for name, value in ours.state_dict().items() if name not in {"mean", "std"}]
-    textbook.load_state_dict(dict(zip(textbook.state_dict(), learned, strict=True)))
+    reference.load_state_dict(dict(zip(reference.state_dict(), learned, strict=True)))
     image = torch.rand(1, 3, 21, 18)
     with torch.no_grad():
-        np.testing.assert_allclose(textbook(image * 255).numpy(), ours(image).numpy(), rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(reference(image * 255).numpy(), ours(image).numpy(), rtol=1e-3, atol=1e-3)

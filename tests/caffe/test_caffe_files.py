@@ -96,7 +96,7 @@ def test_a_file_of_another_kind_is_no_weights(tmp_path: Path, content: bytes):
         read_weights(weights_file(tmp_path, content))
 
 
-def test_what_is_no_file_is_told(tmp_path: Path):
+def test_what_is_no_file_is_refused(tmp_path: Path):
     for path in (tmp_path, tmp_path / "nowhere.caffemodel"):
         with pytest.raises(ModelError, match=r"there is no such file; give the \.caffemodel"):
             read_weights(path)
@@ -107,7 +107,7 @@ def test_what_is_no_file_is_told(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "holds no layers"),
         (b"name: 'net'", "holds no layers"),
@@ -118,10 +118,10 @@ def test_what_is_no_file_is_told(tmp_path: Path):
         (b"#" * (1 << 20) + b"#", "has 1048577 bytes, more than a description needs"),
     ],
 )
-def test_a_file_of_another_kind_is_no_description(tmp_path: Path, content: bytes, told: str):
+def test_a_file_of_another_kind_is_no_description(tmp_path: Path, content: bytes, message: str):
     path = tmp_path / "net.prototxt"
     path.write_bytes(content)
-    with pytest.raises(ModelError, match=rf"net\.prototxt: {told}"):
+    with pytest.raises(ModelError, match=rf"net\.prototxt: {message}"):
         read_description(path)
 
 
@@ -130,7 +130,7 @@ def shaped(*sides: int, data: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (shaped(2, 3, data=5), r"the shape \(2, 3\) does not fit the 5 numbers"),
         (shaped(2, 3, data=7), r"the shape \(2, 3\) does not fit the 7 numbers"),
@@ -146,9 +146,9 @@ def shaped(*sides: int, data: int) -> bytes:
         (blob(np.array([1.0, -np.inf], np.float32)), "holds numbers that are not finite"),
     ],
 )
-def test_weights_that_lie_are_refused_when_they_are_opened(tmp_path: Path, content: bytes, told: str):
+def test_weights_that_lie_are_refused_when_they_are_opened(tmp_path: Path, content: bytes, message: str):
     layer = read_weights(weights_file(tmp_path, with_blob(content))).layers[0]
-    with pytest.raises(ModelError, match=rf"net\.caffemodel: layer 'conv1', weights 0.*{told}"):
+    with pytest.raises(ModelError, match=rf"net\.caffemodel: layer 'conv1', weights 0.*{message}"):
         open_blobs(layer)
 
 
@@ -238,8 +238,8 @@ def test_hostile_files_cost_little(tmp_path: Path, name: str):
     done = subprocess.run(
         [sys.executable, "-c", READ, str(path)], capture_output=True, text=True, check=True, preexec_fn=limit_time
     )
-    told, grown = done.stdout.strip().splitlines()
-    assert told.startswith("refused: ")
+    outcome, grown = done.stdout.strip().splitlines()
+    assert outcome.startswith("refused: ")
     assert int(grown) < 120_000  # KiB; the protobuf library takes 900,000 for the first
 
 
@@ -250,8 +250,8 @@ def test_hostile_texts_cost_little(tmp_path: Path, text: str):
     done = subprocess.run(
         [sys.executable, "-c", READ, str(path)], capture_output=True, text=True, check=True, preexec_fn=limit_time
     )
-    told, grown = done.stdout.strip().splitlines()
-    assert told.startswith("refused: ")
+    outcome, grown = done.stdout.strip().splitlines()
+    assert outcome.startswith("refused: ")
     assert int(grown) < 250_000
 
 

@@ -128,7 +128,7 @@ LEARN = vgg_text(TWO, 5, (12, 10), mode="")
         (vgg_text(TWO, 5, (12, 10), mode="LEARN"), 1.0, "unfolded", "the median scale of conv1_1_bn is"),
     ],
 )
-def test_kinds_of_batch_norm_are_told_apart(tmp_path: Path, text: str, scale: float, kind: str, reason: str):
+def test_kinds_of_batch_norm_are_distinguished(tmp_path: Path, text: str, scale: float, kind: str, reason: str):
     found = converted(tmp_path, text, random_weights(text, np.random.default_rng(0), scale=scale))
     assert (found.batch_norm, reason in found.reason) == (kind, True)
 
@@ -259,7 +259,7 @@ def numbers(*shape: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         (
             {"conv_classifier": None, "dense_softmax_inner_prod": [numbers(4, 5, 1, 1)]},
@@ -287,15 +287,15 @@ def numbers(*shape: int) -> np.ndarray:
         ),
     ],
 )
-def test_weights_that_do_not_fit_are_refused_with_their_names(tmp_path: Path, changes: dict, told: str):
+def test_weights_that_do_not_fit_are_refused_with_their_names(tmp_path: Path, changes: dict, message: str):
     weights = random_weights(BASIC, np.random.default_rng(0))
     (tmp_path / "net.prototxt").write_text(BASIC)
     bare = "".join(f'layer {{ name: "{name}" type: "{kind}" }}' for name, kind in [("more", "Other"), *_other(changes)])
     (tmp_path / "net.caffemodel").write_bytes(caffemodel(BASIC + bare, altered(weights, **changes)))
     blobs, net = read_weights(tmp_path / "net.caffemodel"), read_description(tmp_path / "net.prototxt")
-    with pytest.raises(ModelError, match=told) as caught:
+    with pytest.raises(ModelError, match=message) as caught:
         convert(blobs, net, name="x")
-    assert "net.caffemodel" in str(caught.value) or "takes" in told
+    assert "net.caffemodel" in str(caught.value) or "takes" in message
 
 
 def _other(changes: dict) -> list[tuple[str, str]]:
@@ -322,7 +322,7 @@ def test_widths_that_unpooling_cannot_have_are_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("transform", "told"),
+    ("transform", "message"),
     [
         ('mean_file: "mean.binaryproto"', "layer 'data' subtracts an image"),
         ("scale: 0.0", "layer 'data' has scale 0 and 1 means"),
@@ -332,10 +332,10 @@ def test_widths_that_unpooling_cannot_have_are_refused(tmp_path: Path):
         ("scale: 1e-45", "describes a net that cannot be built|has scale"),
     ],
 )
-def test_what_a_data_layer_cannot_do_to_the_image_is_refused(tmp_path: Path, transform: str, told: str):
+def test_what_a_data_layer_cannot_do_to_the_image_is_refused(tmp_path: Path, transform: str, message: str):
     blobs, _ = written(tmp_path, BASIC, random_weights(BASIC, np.random.default_rng(0)))
     (tmp_path / "net.prototxt").write_text(DATA % f"transform_param {{ {transform} }}" + BASIC)
-    with pytest.raises(ModelError, match=told):
+    with pytest.raises(ModelError, match=message):
         convert(blobs, read_description(tmp_path / "net.prototxt"), name="x")
 
 
@@ -407,23 +407,23 @@ def test_fully_connected_layers_are_never_opened(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("layers", "told"),
+    ("layers", "message"),
     [
-        ([("conv1", 4, [numbers(4, 3, 11, 11)]), ("fc6", 14, [numbers(3)])], "nor VGG's layers alone .*: conv1; give"),
-        ([("fc6", 14, [numbers(3)])], "nor VGG's layers alone .*: fc6; give"),
+        ([("conv1", 4, [numbers(4, 3, 11, 11)]), ("fc6", 14, [numbers(3)])], "nor only VGG's layers .*: conv1; give"),
+        ([("fc6", 14, [numbers(3)])], "nor only VGG's layers .*: fc6; give"),
         ([("conv1_1", 4, [numbers(4, 3, 5, 5)])], r"expected are filters \(4, 3, 3, 3\)"),
         ([("conv1_1", 4, [numbers(4, 3, 3, 3)]), ("conv1_2", 4, [numbers(4, 5, 3, 3)])], r"filters \(4, 4, 3, 3\)"),
         ([("relu1_1", 18, [])], "no layer holds weights"),
     ],
 )
 def test_what_is_neither_segnet_nor_vgg_is_refused(
-    tmp_path: Path, layers: list[tuple[str, int, list[np.ndarray]]], told: str
+    tmp_path: Path, layers: list[tuple[str, int, list[np.ndarray]]], message: str
 ):
-    with pytest.raises(ModelError, match=told):
+    with pytest.raises(ModelError, match=message):
         convert_encoder(vgg_file(tmp_path, layers))
 
 
-def test_an_encoder_that_cannot_be_written_is_told(tmp_path: Path):
+def test_an_encoder_that_cannot_be_written_is_refused(tmp_path: Path):
     state, _ = convert_encoder(vgg_file(tmp_path, vgg_layers(((4,),))))
     (tmp_path / "folder.safetensors").mkdir()
     with pytest.raises(OutputError, match="is a folder"):

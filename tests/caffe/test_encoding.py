@@ -45,7 +45,7 @@ def test_bytes_are_not_copied():
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"\x80", "a number that is cut off"),
         (b"\x08", "a number that is cut off"),
@@ -68,8 +68,8 @@ def test_bytes_are_not_copied():
         (field(5, b"\x80"), "a number that is cut off"),
     ],
 )
-def test_damage_is_refused_with_what_it_is(content: bytes, told: str):
-    with pytest.raises(ModelError, match=f"some.file: holds {told}.*give the whole .caffemodel"):
+def test_damage_is_refused_with_what_it_is(content: bytes, message: str):
+    with pytest.raises(ModelError, match=f"some.file: holds {message}.*give the whole .caffemodel"):
         read(content)
 
 
@@ -98,7 +98,7 @@ def test_text_is_read_as_protobuf_writes_it():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("layer {", "ends within a layer"),
         ("layer", "ends within a layer"),
@@ -119,8 +119,8 @@ def test_text_is_read_as_protobuf_writes_it():
         ("a {" * 100_000, "more than 20 brackets are open"),
     ],
 )
-def test_other_texts_are_refused_with_the_place(text: str, told: str):
-    with pytest.raises(ModelError, match=f"some.file: is no description of a net .*{told}"):
+def test_other_texts_are_refused_with_the_place(text: str, message: str):
+    with pytest.raises(ModelError, match=f"some.file: is no description of a net .*{message}"):
         parse_text(text, PATH)
 
 

@@ -64,7 +64,7 @@ ODD_DROP = 'layer { name: "odd" type: "Dropout" bottom: "conv1_1" top: "conv1_1"
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (changed(('"ReLU"', '"PReLU"')), "layer 'relu_conv1' has type 'PReLU'; a SegNet is made of LRN, Convolution"),
         (changed(("kernel_size: 7", "kernel_size: 4")), "layer 'conv1' does not keep the size"),
@@ -122,8 +122,8 @@ ODD_DROP = 'layer { name: "odd" type: "Dropout" bottom: "conv1_1" top: "conv1_1"
         (BASIC[: BASIC.index('layer {\n  bottom: "pool2"')], "ends where a layer of type Convolution belongs"),
     ],
 )
-def test_what_cannot_be_expressed_is_refused_with_the_layer_and_the_reason(tmp_path: Path, text: str, told: str):
+def test_what_cannot_be_expressed_is_refused_with_the_layer_and_the_reason(tmp_path: Path, text: str, message: str):
     (tmp_path / "net.prototxt").write_text(text)
-    with pytest.raises(ModelError, match=told) as caught:
+    with pytest.raises(ModelError, match=message) as caught:
         read_layout(read_description(tmp_path / "net.prototxt"))
     assert "net.prototxt" in str(caught.value)

@@ -47,9 +47,9 @@ def spec_of(path: Path) -> Any:
 
 
 def test_a_package_says_what_it_is(report: Report) -> None:
-    told = spec_of(report.path).description.metadata.userDefined
-    assert ModelInfo.from_json(told[KEY], report.path) == report.info
-    assert json.loads(told["names"]) == ["sky", "Straße", "<tree>"]
+    metadata = spec_of(report.path).description.metadata.userDefined
+    assert ModelInfo.from_json(metadata[KEY], report.path) == report.info
+    assert json.loads(metadata["names"]) == ["sky", "Straße", "<tree>"]
     assert sorted(part.name for part in report.path.iterdir()) == ["Data", "Manifest.json"]
 
 
@@ -61,15 +61,15 @@ def test_a_package_holds_known_operators_alone(report: Report) -> None:
 
 
 def test_a_report_says_that_nothing_was_compared(report: Report) -> None:
-    told = json.loads(report.path.with_name("toy.mlpackage.report.json").read_text(encoding="utf-8"))
-    assert (told["checked"], told["agreement"], told["images"]) == (False, None, [])
-    assert told["reference"] == {"reason": "this system cannot run the file"}
-    assert told["bytes"] == sum(part.stat().st_size for part in report.path.rglob("*") if part.is_file())
+    table = json.loads(report.path.with_name("toy.mlpackage.report.json").read_text(encoding="utf-8"))
+    assert (table["checked"], table["agreement"], table["images"]) == (False, None, [])
+    assert table["reference"] == {"reason": "this system cannot run the file"}
+    assert table["bytes"] == sum(part.stat().st_size for part in report.path.rglob("*") if part.is_file())
     assert report.agreement != report.agreement
 
 
 @pytest.mark.parametrize("wrong", [{"size": (16, 22)}, {"output": "probabilities"}, {"name": "other"}])
-def test_a_package_that_is_not_what_was_meant_is_told(report: Report, wrong: dict[str, Any]) -> None:
+def test_a_package_that_is_not_what_was_meant_is_refused(report: Report, wrong: dict[str, Any]) -> None:
     info = ModelInfo(**{**vars(report.info), **wrong})
     with pytest.raises(ModelError, match="please report it"):
         require_sound(report.path, info, (1, 3, *SIZE))
@@ -85,7 +85,7 @@ def test_a_mask_is_of_whole_numbers_and_takes_the_place_of_an_older_package(toy:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # coremltools leaves a folder open
-def test_a_network_that_cannot_be_converted_is_told(tmp_path: Path) -> None:
+def test_a_network_that_cannot_be_converted_is_refused(tmp_path: Path) -> None:
     model = create_model("fcn_basic", classes=3).eval()
     with pytest.raises(ConfigError, match=r"cannot convert this network \(pad must be non-negative .*--size 352 480"):
         export(model, LABELS, tmp_path / "fcn.mlpackage", format="coreml", config=ExportConfig(size=SIZE))
@@ -95,7 +95,7 @@ def test_a_network_that_cannot_be_converted_is_told(tmp_path: Path) -> None:
 def test_a_folder_of_another_kind_is_left_alone(toy: SegNet, tmp_path: Path) -> None:
     (tmp_path / "toy.mlpackage").mkdir()
     (tmp_path / "toy.mlpackage" / "mine.txt").write_text("mine")
-    with pytest.raises(OutputError, match="is no package of Core ML's"):
+    with pytest.raises(OutputError, match="is not a Core ML package"):
         export(toy, LABELS, tmp_path / "toy.mlpackage", format="coreml", config=ExportConfig(size=SIZE))
     assert [part.name for part in tmp_path.rglob("*")] == ["toy.mlpackage", "mine.txt"]
 
@@ -113,12 +113,12 @@ def test_a_package_is_not_run_here(report: Report) -> None:
         open_runtime(report.path)
 
 
-def test_a_package_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_package_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="there is no such package"):
         open_runtime(tmp_path / "any.mlpackage")
 
 
-def test_a_missing_library_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     monkeypatch.setitem(sys.modules, "coremltools", None)
     (tmp_path / "any.mlpackage").mkdir()

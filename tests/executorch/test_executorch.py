@@ -45,7 +45,7 @@ def test_a_file_says_what_it_is(path: Path) -> None:
     assert info.provenance == {"licence": "mine"}
 
 
-def test_another_size_is_told(path: Path) -> None:
+def test_another_size_is_refused(path: Path) -> None:
     with pytest.raises(ShapeError, match="exported for images of 17x22, not 8x8"):
         ExecuTorchRuntime(path).run(np.zeros((1, 3, 8, 8), dtype=np.float32))
 
@@ -56,12 +56,12 @@ def test_nothing_is_printed(path: Path, capfd: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-2000], lambda data: b"", lambda data: b"cut" * 99])
-def test_a_damaged_file_is_told(damage: Callable[[bytes], bytes], path: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused(damage: Callable[[bytes], bytes], path: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.pte"
     broken.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ModelError, match=r"broken.pte: ExecuTorch cannot use it") as told:
+    with pytest.raises(ModelError, match=r"broken.pte: ExecuTorch cannot use it") as error:
         ExecuTorchRuntime(broken)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_file_stays_usable_when_it_is_gone_from_the_disk(path: Path, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_file_stays_usable_when_it_is_gone_from_the_disk(path: Path, tmp_path:
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")  # ExecuTorch's own
 @pytest.mark.parametrize("method", ["forward", "segnet"])
-def test_a_file_of_another_program_is_told(method: str, tmp_path: Path) -> None:
+def test_a_file_of_another_program_is_refused(method: str, tmp_path: Path) -> None:
     from executorch import exir
 
     program = torch.export.export(torch.nn.ReLU(), (torch.rand(4),))
@@ -82,7 +82,7 @@ def test_a_file_of_another_program_is_told(method: str, tmp_path: Path) -> None:
         ExecuTorchRuntime(tmp_path / "foreign.pte")
 
 
-def test_a_missing_library_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "executorch.runtime", None)
     with pytest.raises(MissingPackageError, match=r"executorch is not installed; .*'segnet\[executorch\]'"):
         ExecuTorchRuntime(tmp_path / "any.pte")

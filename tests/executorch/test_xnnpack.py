@@ -15,8 +15,8 @@ from torch.fx import Interpreter, Node
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.errors import ConfigError, MissingPackageError, ModelError, ShapeError
 from segnet.exporting.export import Report
-from segnet.exporting.int8.export import Calibration, export_int8
-from segnet.exporting.int8.gate import Quantized, sensitivities
+from segnet.exporting.int8.export import export_int8
+from segnet.exporting.int8.gate import Calibration, Quantized, sensitivities
 from segnet.exporting.int8.xnnpack import CalibratedProgram
 from segnet.exporting.programs import ExportConfig, make_program
 from segnet.labels import ClassTable
@@ -88,7 +88,7 @@ class Recorder(Interpreter):
 
 @pytest.fixture
 def recorded(calibrated: CalibratedProgram) -> Recorder:
-    recorder = Recorder(calibrated.rounded(()))
+    recorder = Recorder(calibrated.quantize(()))
     with torch.no_grad():
         recorder.run(torch.from_numpy(np.random.default_rng(1).random((1, 3, *SIZE), dtype=np.float32)))
     return recorder
@@ -122,13 +122,13 @@ def test_nothing_is_rounded_between_pooling_and_its_end(recorded: Recorder) -> N
 
 def test_a_convolution_that_is_kept_has_its_own_filters(calibrated: CalibratedProgram) -> None:
     kept = calibrated.convolutions[1]
-    nodes = {node.name: node for node in calibrated.rounded([kept]).graph.nodes}
+    nodes = {node.name: node for node in calibrated.quantize([kept]).graph.nodes}
     for name in calibrated.convolutions:
         assert ("dequantize" in str(nodes[name].args[1].target)) == (name != kept)
 
 
 def test_with_all_convolutions_kept_nothing_changes(calibrated: CalibratedProgram, images: list[Image]) -> None:
-    same = calibrated.rounded(calibrated.convolutions)
+    same = calibrated.quantize(calibrated.convolutions)
     assert not [node for node in same.graph.nodes if "quantize" in str(node.target)]
     for exact, found in zip(
         calibrated.outputs(calibrated.exact, images), calibrated.outputs(same, images), strict=True
@@ -142,12 +142,12 @@ def test_sensitivities_name_every_convolution(calibrated: CalibratedProgram, ima
     assert min(found.values()) > 0.0
 
 
-def test_a_file_keeps_its_scores_and_tells_them(exported: tuple[Report, Quantized[Any]]) -> None:
+def test_a_file_keeps_its_scores_in_its_metadata(exported: tuple[Report, Quantized[Any]]) -> None:
     report, found = exported
     assert found.reference.miou > 0.999
     assert found.kept == ()
-    told = json.loads(report.path.with_name("toy.pte.report.json").read_text(encoding="utf-8"))
-    assert told["accuracy"]["int8"]["miou"] == found.scores.miou
+    table = json.loads(report.path.with_name("toy.pte.report.json").read_text(encoding="utf-8"))
+    assert table["accuracy"]["int8"]["miou"] == found.scores.miou
     info = ExecuTorchRuntime(report.path).info
     assert (info.precision, info.batch, info.provenance) == ("int8", 1, {"licence": "mine"})
 
@@ -156,7 +156,7 @@ def test_a_file_gives_what_the_rounded_program_gives(
     exported: tuple[Report, Quantized[Any]], calibrated: CalibratedProgram, images: list[Image]
 ) -> None:
     runtime = ExecuTorchRuntime(exported[0].path)
-    for image, logits in zip(images, calibrated.outputs(calibrated.rounded(()), images), strict=True):
+    for image, logits in zip(images, calibrated.outputs(calibrated.quantize(()), images), strict=True):
         assert (runtime.run(image).mask == argmax(logits)).mean() > 0.9
 
 
@@ -167,7 +167,7 @@ def test_convolutions_and_rounding_are_xnnpacks(exported: tuple[Report, Quantize
     assert b"quantized_decomposed" not in content
 
 
-def test_a_loss_that_cannot_be_helped_is_told_and_nothing_is_written(
+def test_a_loss_that_cannot_be_helped_is_an_error_and_nothing_is_written(
     toy: SegNet, images: list[Image], data: SegmentationDataset, tmp_path: Path
 ) -> None:
     with pytest.raises(ModelError, match=r"float32 has 1\.0000, INT8 0\.\d+ with 0, 0\.\d+ with 1, 0\.\d+ with 2 of 5"):
@@ -182,17 +182,17 @@ def test_a_loss_that_cannot_be_helped_is_told_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_image_is_told(calibrated: CalibratedProgram) -> None:
+def test_no_image_is_refused(calibrated: CalibratedProgram) -> None:
     with pytest.raises(ConfigError, match="none was given"):
         CalibratedProgram(calibrated.exact, [])
 
 
-def test_an_image_of_another_size_is_told(calibrated: CalibratedProgram) -> None:
+def test_an_image_of_another_size_is_refused(calibrated: CalibratedProgram) -> None:
     with pytest.raises(ShapeError, match=r"\(1, 3, 8, 8\); give all of them \(1, 3, 17, 22\)"):
         CalibratedProgram(calibrated.exact, [np.zeros((1, 3, 8, 8), dtype=np.float32)])
 
 
-def test_a_missing_library_is_told(calibrated: CalibratedProgram, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_refused(calibrated: CalibratedProgram, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchao.quantization.pt2e", None)
     with pytest.raises(MissingPackageError, match=r"torchao is not installed; .*'segnet\[executorch\]'"):
         CalibratedProgram(calibrated.exact, [])

@@ -41,9 +41,9 @@ def test_a_compiled_file_gives_pytorchs_mask_and_says_what_it_is(
     assert (runtime.info.name, runtime.info.labels) == ("toy", five_labels)
 
 
-def test_a_missing_compiler_is_told(model: SegNet, five_labels: ClassTable, tmp_path: Path) -> None:
+def test_a_missing_compiler_is_refused(model: SegNet, five_labels: ClassTable, tmp_path: Path) -> None:
     missing = torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)})
-    told = r"AOTInductor could not compile the model .* needs a C\+\+ compiler"
-    with missing, pytest.raises(ConfigError, match=told):
+    message = r"AOTInductor could not compile the model .* needs a C\+\+ compiler"
+    with missing, pytest.raises(ConfigError, match=message):
         export(model, five_labels, tmp_path / "toy.pt2", format="aoti", config=ExportConfig(size=(9, 8)))
     assert list(tmp_path.iterdir()) == []

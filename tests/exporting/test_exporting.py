@@ -128,7 +128,7 @@ def test_half_keeps_what_onnx_runtime_takes_and_gives_float32(tmp_path: Path, fi
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ({"format": "caffe"}, "format 'caffe' is unknown; choose one of onnx, openvino"),
         ({"format": "openvino"}, r"toy.onnx is no name for this format; give one that ends in \.xml"),
@@ -139,14 +139,14 @@ def test_half_keeps_what_onnx_runtime_takes_and_gives_float32(tmp_path: Path, fi
         ),
     ],
 )
-def test_what_does_not_fit_is_told(
-    words: dict[str, Any], told: str, shallow: SegNet, five_labels: ClassTable, tmp_path: Path
+def test_what_does_not_fit_is_refused(
+    words: dict[str, Any], message: str, shallow: SegNet, five_labels: ClassTable, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         export(shallow, five_labels, tmp_path / "toy.onnx", **words)
 
 
-def test_another_class_table_is_told(shallow: SegNet, tmp_path: Path) -> None:
+def test_another_class_table_is_refused(shallow: SegNet, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="the network has 5 classes but the class table 2"):
         export(shallow, ClassTable.from_names(["a", "b"]), tmp_path / "toy.onnx")
 
@@ -161,7 +161,7 @@ def test_another_class_table_is_told(shallow: SegNet, tmp_path: Path) -> None:
         ("litert", "litert_torch", "litert"),
     ],
 )
-def test_a_missing_library_is_told_first(
+def test_a_missing_library_is_an_error_before_work_begins(
     kind: str, package: str, extra: str, shallow: SegNet, five_labels: ClassTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
@@ -170,7 +170,7 @@ def test_a_missing_library_is_told_first(
         export(shallow, five_labels, out, format=kind, config=ExportConfig(size=(8, 8)))
 
 
-def test_a_place_that_cannot_be_written_is_told(shallow: SegNet, five_labels: ClassTable, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_refused(shallow: SegNet, five_labels: ClassTable, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"toy.onnx cannot be written"):
         export(shallow, five_labels, tmp_path / "file" / "toy.onnx")

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segnet.exporting.float16 import halve_filters
 from segnet.exporting.formats import FORMATS, to_onnx, to_openvino, write_onnx, write_openvino
-from segnet.exporting.half import halve_filters
 from segnet.exporting.programs import ExportConfig, make_program
 from segnet.labels import ClassTable
 from segnet.models.decoders import DecoderConfig
@@ -68,10 +68,10 @@ def test_an_onnx_file_is_one_file_with_plain_names(proto: onnx.ModelProto, info:
     (image,), (logits,) = session.get_inputs(), session.get_outputs()
     assert (image.name, image.shape, image.type) == ("image", ["batch", 3, "height", "width"], "tensor(float)")
     assert (logits.name, logits.shape) == ("logits", ["batch", 5, "height", "width"])
-    told = session.get_modelmeta().custom_metadata_map
-    assert set(told) == {"segnet", "names"}
-    assert told["names"] == '["sky", "a car", "road", "Straße", "<x>"]'
-    assert json.loads(told["segnet"])["provenance"] == {"licence": "CC BY 4.0"}
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert set(metadata) == {"segnet", "names"}
+    assert metadata["names"] == '["sky", "a car", "road", "Straße", "<x>"]'
+    assert json.loads(metadata["segnet"])["provenance"] == {"licence": "CC BY 4.0"}
     assert str(Path(__file__).parents[2]).encode() not in (tmp_path / "model.onnx").read_bytes()
 
 

@@ -67,6 +67,6 @@ def test_resizing_gives_the_network_the_working_size_and_the_caller_the_images(u
 
 
 @pytest.mark.parametrize("name", ["size", "resize_to"])
-def test_an_impossible_size_is_told(name: str) -> None:
+def test_an_impossible_size_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=rf"{name} \(0, 5\) is not possible; give HEIGHT WIDTH"):
         ExportConfig(**{name: (0, 5)})

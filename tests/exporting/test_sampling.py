@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from segnet.errors import ConfigError, ModelError
-from segnet.exporting.chance import compare_samples
 from segnet.exporting.comparison import Tolerance, require_close
-from segnet.exporting.export import export, reference
+from segnet.exporting.export import export, reference_pipeline
 from segnet.exporting.programs import ExportConfig, Pipeline, make_program
-from segnet.exporting.sampling import Drop, kept_on, mean_and_uncertainty
+from segnet.exporting.sampled_checks import compare_samples
+from segnet.exporting.sampling import AlwaysOnDropout, keep_dropout_on, mean_and_uncertainty
 from segnet.inference.predictor import Predictor
 from segnet.labels import ClassTable
 from segnet.metrics.uncertainty import largest
@@ -144,7 +144,7 @@ def test_the_mean_and_the_variance_are_numpys() -> None:
 
 
 def test_drop_keeps_the_mean_and_the_share() -> None:
-    found = Drop(0.3)(torch.ones(1, 1, 400, 500))
+    found = AlwaysOnDropout(0.3)(torch.ones(1, 1, 400, 500))
     assert float((found == 0).float().mean()) == pytest.approx(0.3, abs=0.01)
     assert float(found.mean()) == pytest.approx(1.0, abs=0.02)
 
@@ -154,7 +154,7 @@ class Sampler(FileRuntime):
 
     def __init__(self, model: SegNet, config: ExportConfig = CONFIG, *, seed: int | None = None) -> None:
         super().__init__(Path("toy.onnx"), ModelInfo(name="toy", labels=ClassTable.numbered(5), samples=config.samples))
-        self.network, self.seed = Pipeline(kept_on(model), config).eval(), seed
+        self.network, self.seed = Pipeline(keep_dropout_on(model), config).eval(), seed
 
     @torch.no_grad()
     def forward(self, image: Image) -> list[np.ndarray]:
@@ -174,7 +174,7 @@ class SameMasks(Sampler):
 
 def judge(runtime: FileRuntime, config: ExportConfig = CONFIG) -> None:
     image = np.random.default_rng(0).random((2, 3, *SIZE), dtype=np.float32)
-    require_close([compare_samples(runtime, reference(make(0.5), config), "noise", image)], Tolerance())
+    require_close([compare_samples(runtime, reference_pipeline(make(0.5), config), "noise", image)], Tolerance())
 
 
 @pytest.mark.parametrize("output", ["probabilities", "mask"])
@@ -220,7 +220,7 @@ def test_the_check_leaves_the_callers_generator_and_the_network_alone() -> None:
             number = np.float32(np.random.default_rng().random())
             return [np.full((1, 5, *SIZE), number), np.full((1, *SIZE), number)]
 
-    network, image = reference(make(0.5), CONFIG), np.zeros((1, 3, *SIZE), dtype=np.float32)
+    network, image = reference_pipeline(make(0.5), CONFIG), np.zeros((1, 3, *SIZE), dtype=np.float32)
     runtime, before = Still(make(0.5)), torch.get_rng_state()
     compare_samples(runtime, network, "noise", image)
     assert torch.equal(torch.get_rng_state(), before)
@@ -228,13 +228,13 @@ def test_the_check_leaves_the_callers_generator_and_the_network_alone() -> None:
 
 
 @pytest.mark.parametrize("format", ["executorch", "litert"])
-def test_formats_that_draw_nothing_are_told(format: str, tmp_path: Path) -> None:  # noqa: A002
+def test_formats_that_draw_nothing_are_refused(format: str, tmp_path: Path) -> None:  # noqa: A002
     config = replace(CONFIG, size=SIZE)
     with pytest.raises(ConfigError, match=f"{format} cannot draw samples here; leave --samples out, or choose one of"):
         export(make(0.5), ClassTable.numbered(5), tmp_path / "toy.pte", format=format, config=config)
 
 
-def test_a_network_without_dropout_is_told(tmp_path: Path) -> None:
+def test_a_network_without_dropout_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="toy has no dropout, so its samples would all be the same"):
         export(make(0.0), ClassTable.numbered(5), tmp_path / "toy.onnx", config=CONFIG)
 

@@ -53,22 +53,22 @@ def test_sizes_that_the_converter_gets_wrong_are_refused(path: Path, toy: SegNet
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-200], lambda data: b"", lambda data: b"cut" * 99])
-def test_a_damaged_file_is_told(damage: Callable[[bytes], bytes], path: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused(damage: Callable[[bytes], bytes], path: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.tflite"
     broken.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ModelError, match=r"broken.tflite: has no readable metadata") as told:
+    with pytest.raises(ModelError, match=r"broken.tflite: has no readable metadata") as error:
         LiteRtRuntime(broken)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
-def test_an_archive_without_a_network_is_told(path: Path, tmp_path: Path) -> None:
+def test_an_archive_without_a_network_is_refused(path: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(tmp_path / "hollow.tflite", "w") as new:
         new.writestr("segnet.json", old.read("segnet.json"))
     with pytest.raises(ModelError, match=r"hollow.tflite: LiteRT cannot use it"):
         LiteRtRuntime(tmp_path / "hollow.tflite")
 
 
-def test_a_missing_library_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     with pytest.raises(MissingPackageError, match=r"ai_edge_litert is not installed; .*'segnet\[litert\]'"):
         LiteRtRuntime(tmp_path / "any.tflite")

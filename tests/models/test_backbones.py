@@ -1,4 +1,4 @@
-"""Foreign encoders: what keeps to the contract gets index unpooling, what does not is told why."""
+"""Foreign encoders: what keeps to the contract gets index unpooling, what does not is refused with a reason."""
 
 from __future__ import annotations
 

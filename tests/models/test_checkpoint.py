@@ -229,8 +229,8 @@ def test_a_network_larger_than_its_file_is_refused_before_it_is_built(
     file: Path, part: str | None, change: dict[str, Any]
 ):
     rewrite(file, lambda header, _: (header["model"][part] if part else header["model"]).update(change))
-    told = ["describes more or wider", "must be odd", "cannot be built", "has shape", "is missing", "does not have"]
-    with pytest.raises(ModelError, match="|".join(told)):
+    message = ["describes more or wider", "must be odd", "cannot be built", "has shape", "is missing", "does not have"]
+    with pytest.raises(ModelError, match="|".join(message)):
         load(file)
 
 

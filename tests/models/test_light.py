@@ -81,7 +81,7 @@ def test_a_stride_is_for_squeezenet_alone() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"context": -1}, {"context": 4, "compress": True, "upsampling": "bilinear"}])
-def test_context_out_of_range_is_told(wrong: dict[str, object]) -> None:
+def test_context_out_of_range_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="context="):
         DecoderConfig(widths=((),), **wrong)  # type: ignore[arg-type]
 

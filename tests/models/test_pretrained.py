@@ -222,7 +222,7 @@ def test_code_in_a_file_is_never_run(tmp_path: Path, wrap):
     encoder = narrow_encoder()
     before = snapshot(encoder)
     source = saved(wrap(Trap(proof)), tmp_path / "vgg.pth")
-    with pytest.raises(ModelError, match="holds other things than tensors"):
+    with pytest.raises(ModelError, match="holds objects other than tensors"):
         load_encoder_weights(encoder, source)
     assert not proof.exists()
     assert same(encoder, before)

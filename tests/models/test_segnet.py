@@ -365,7 +365,7 @@ def test_config_survives_json(narrow_config: SegNetConfig):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"classes": 0}, "classes=0"),
         ({"classes": 256}, "classes=256"),
@@ -388,13 +388,13 @@ def test_config_survives_json(narrow_config: SegNetConfig):
         ({"decoder": DecoderConfig(widths=((4,),), dropout_stages=(0,))}, "stages are 1 to 1"),
     ],
 )
-def test_impossible_settings_are_refused(narrow_config: SegNetConfig, change: dict[str, object], told: str):
-    with pytest.raises(ConfigError, match=told):
+def test_impossible_settings_are_refused(narrow_config: SegNetConfig, change: dict[str, object], message: str):
+    with pytest.raises(ConfigError, match=message):
         SegNetConfig(**(vars(narrow_config) | change))
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"widths": ((4,),), "kernel": 2}, "must be odd"),
         ({"widths": ((4,),), "kernel": -1}, "must be odd"),
@@ -409,13 +409,13 @@ def test_impossible_settings_are_refused(narrow_config: SegNetConfig, change: di
         ({"kind": "squeezenet1_1", "widths": ((4,),)}, "described by widths"),
     ],
 )
-def test_an_impossible_encoder_is_refused(settings: dict[str, object], told: str):
-    with pytest.raises(ConfigError, match=told):
+def test_an_impossible_encoder_is_refused(settings: dict[str, object], message: str):
+    with pytest.raises(ConfigError, match=message):
         EncoderConfig(**settings)
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"widths": ()}, "needs stages"),
         ({"widths": ((6, 0),)}, "channels above 0"),
@@ -428,23 +428,23 @@ def test_an_impossible_encoder_is_refused(settings: dict[str, object], told: str
         ({"widths": ((4,),), "compress": True, "upsampling": "learned"}, "fits neither indices nor convolutions"),
     ],
 )
-def test_an_impossible_decoder_is_refused(settings: dict[str, object], told: str):
-    with pytest.raises(ConfigError, match=told):
+def test_an_impossible_decoder_is_refused(settings: dict[str, object], message: str):
+    with pytest.raises(ConfigError, match=message):
         DecoderConfig(**settings)
 
 
 @pytest.mark.parametrize(
-    ("widths", "told"),
+    ("widths", "message"),
     [
         (((8, 6), (6, 4), (4,), (4,)), "3 encoder stages need as many"),
         (((8, 7), (6, 4), (4,)), "encoder stage 2 ends in 6, decoder stage 2 begins with 7"),
     ],
 )
 def test_a_decoder_that_does_not_fit_its_encoder_is_refused(
-    narrow_config: SegNetConfig, widths: tuple[tuple[int, ...], ...], told: str
+    narrow_config: SegNetConfig, widths: tuple[tuple[int, ...], ...], message: str
 ):
     settings = vars(narrow_config) | {"decoder": DecoderConfig(widths=widths)}
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         SegNet(SegNetConfig(**settings))
 
 
@@ -460,7 +460,7 @@ def test_unknown_setting_is_refused(narrow_config: SegNetConfig):
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"name": "x"}, "not complete"),
         ({"name": "x", "encoder": {}, "decoder": {}}, "described by widths"),
@@ -472,6 +472,6 @@ def test_unknown_setting_is_refused(narrow_config: SegNetConfig):
         ({"name": "x", "encoder": {"stages": 3}}, "unknown model setting 'stages'"),
     ],
 )
-def test_settings_that_are_not_complete_are_refused(values: object, told: str):
-    with pytest.raises(ConfigError, match=told):
+def test_settings_that_are_not_complete_are_refused(values: object, message: str):
+    with pytest.raises(ConfigError, match=message):
         SegNetConfig.from_dict(values)

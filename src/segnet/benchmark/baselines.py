@@ -1,6 +1,7 @@
-"""Networks to compare with: SegNet as the textbooks write it, and others that an installed library builds.
+"""Baselines for speed and memory: SegNet's reference implementation, and networks of segmentation_models_pytorch.
 
-Their weights are random: they are here for speed and memory alone.
+The reference implementation pools with ``nn.MaxPool2d(return_indices=True)`` and unpools with ``nn.MaxUnpool2d``.
+All baselines have random weights.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from segnet.errors import ConfigError, MissingPackageError
 from segnet.models.segnet import SegNetConfig
 from segnet.models.zoo import MODELS
 
-__all__ = ["Textbook", "copied_config", "library_model"]
+__all__ = ["ReferenceSegNet", "library_model", "reference_config"]
 
 
-class Textbook(nn.Module):
-    """SegNet as it is usually written in PyTorch, with the layers of one of our configurations.
+class ReferenceSegNet(nn.Module):
+    """Reference implementation of SegNet in plain PyTorch, with the layers of one of our configurations.
 
-    Pooling with int64 indices; convolution, batch norm and ReLU as modules of their own; NCHW.
+    Pooling with int64 indices (``nn.MaxPool2d``, ``nn.MaxUnpool2d``); batch norm not folded; NCHW.
 
     Args:
-        config: see ``copied_config``; its dropout is left out.
+        config: see ``reference_config``; its dropout is left out.
     """
 
     def __init__(self, config: SegNetConfig) -> None:
@@ -37,7 +38,7 @@ class Textbook(nn.Module):
         self.classifier = nn.Conv2d(channels, config.classes, side, padding=side // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """From an image that is normalized already, (N, C, H, W), to logits (N, classes, H, W)."""
+        """Compute logits (N, classes, H, W) of a normalized image (N, C, H, W), both float32."""
         x = self.norm(x)
         kept = []
         for stage in self.encoder:
@@ -52,24 +53,24 @@ class Textbook(nn.Module):
         return logits
 
 
-def copied_config(name: str) -> SegNetConfig:
-    """The configuration of that name, if ``Textbook`` has all that it describes.
+def reference_config(name: str) -> SegNetConfig:
+    """The configuration of that name, if ``ReferenceSegNet`` has all its layers.
 
     Raises:
-        ConfigError: there is none, or it has more than stages of convolutions and index unpooling.
+        ConfigError: the name is unknown, or the network has more than convolution stages and index unpooling.
     """
     names = [known for known, config in MODELS.items() if _is_plain(config)]
     if name not in names:
-        raise ConfigError(f"{name}: a textbook rival copies one of {', '.join(names)}; name one of them first")
+        raise ConfigError(f"{name}: the reference implementation exists for {', '.join(names)}; name one of them first")
     return MODELS[name]
 
 
 def library_model(name: str, classes: int = 11) -> nn.Module:
-    """A network of segmentation_models_pytorch, its weights random.
+    """A network of segmentation_models_pytorch with random weights.
 
     Args:
         name: ``unet_vgg16`` or ``segformer_b0``.
-        classes: how many.
+        classes: number of classes.
 
     Raises:
         MissingPackageError: the library is not installed or does not work.
@@ -77,7 +78,7 @@ def library_model(name: str, classes: int = 11) -> nn.Module:
     try:
         import segmentation_models_pytorch as smp
     except (ImportError, RuntimeError) as error:  # a torchvision of another torch fails on import
-        raise MissingPackageError("segmentation_models_pytorch", "rivals") from error
+        raise MissingPackageError("segmentation_models_pytorch", "baselines") from error
     build = {"unet_vgg16": (smp.Unet, "vgg16"), "segformer_b0": (smp.Segformer, "mit_b0")}
     network, encoder = build[name]
     model: nn.Module = network(encoder, encoder_weights=None, classes=classes)

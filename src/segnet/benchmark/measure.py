@@ -1,7 +1,9 @@
-"""How fast models are: each in a process of its own, one round after the other, so that all share the machine's moods.
+"""Latency, memory and throughput of models, each in its own process.
+
+The models take turns in rounds, so that changes of the machine's load affect all of them.
 
 A candidate is a model file or a bundled model, or a name of ``segnet.models.zoo.MODELS`` with random weights, or one of
-the rivals. Timed is what a user waits for: from a float32 image in memory to the mask.
+the baselines. Timed is what a user waits for: from a float32 image in memory to the mask.
 """
 
 from __future__ import annotations
@@ -22,18 +24,18 @@ __all__ = ["Candidate", "Measured", "measure"]
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What came out.
+    """Measurements of one candidate.
 
     Attributes:
-        candidate: what was measured.
+        candidate: the measured model.
         p50_ms, p90_ms: of one image, from its pixels as float32 to the mask.
         images_per_s: at the median.
         memory_mb: how far the process's resident memory grew at most, model included; 1 MB is 10^6 bytes.
         file_mb: of the model file; None without one.
         gmacs: 10^9 multiply-accumulates of an image; None if they are not known.
         share_of_peak: of what a matrix product in the same precision does on this machine.
-        no_peak: why there is no such product to compare with; empty if there is one.
-        timed: how many images were; fewer than asked for where the time was up.
+        no_peak: the reason if there is no such product to compare with; else empty.
+        timed: number of timed images; fewer than requested if the time limit was reached.
     """
 
     candidate: Candidate
@@ -56,18 +58,18 @@ class Measured:
 def measure(
     candidates: Sequence[Candidate], *, rounds: int = 5, images: int = 4, threads: int = 0, limit: float = 20.0
 ) -> list[Measured]:
-    """Time candidates by turns, each in its own process.
+    """Measure candidates in turns, each in its own process.
 
     Args:
-        candidates: what to measure.
-        rounds: how often each has its turn.
-        images: per turn.
-        threads: for each; 0: as many as its library takes.
-        limit: seconds that the images of each may take in all; one is timed however long it takes.
+        candidates: the models to measure.
+        rounds: number of rounds.
+        images: number of images per model and round.
+        threads: number of threads per model; 0: the default of its library.
+        limit: seconds for all images of a model; at least one image is timed.
 
     Raises:
         ConfigError: ``rounds`` or ``images`` is below 1, or ``limit`` is not above 0.
-        SegNetError: a candidate cannot be run; its name is told.
+        SegNetError: a candidate cannot be run; the message names it.
     """
     if rounds < 1 or images < 1:
         raise ConfigError(f"rounds={rounds} and images={images}: give 1 or more")
@@ -91,7 +93,7 @@ def measure(
 
 
 def _turns(workers: Sequence[_Worker], rounds: int, images: int, limit: float) -> list[list[float]]:
-    """Seconds of each image, by worker; whose time is up has no more turns."""
+    """Seconds of each image, by worker; a worker that reached the limit is skipped."""
     seconds: list[list[float]] = [[] for _ in workers]
     for turn in range(rounds):
         for taken, worker in zip(seconds, workers, strict=True):
@@ -119,7 +121,7 @@ def _row(candidate: Candidate, seconds: list[float], end: dict[str, Any], peak: 
 
 
 def _gmacs(end: Mapping[str, Any], size: tuple[int, int]) -> float | None:
-    """Counted from the row of the network's name; None for a network that has none."""
+    """Multiply-accumulates of one image, 10^9; None for a network that is not in the zoo."""
     from segnet.models.cost import cost_of
     from segnet.models.zoo import MODELS
 
@@ -130,7 +132,7 @@ def _gmacs(end: Mapping[str, Any], size: tuple[int, int]) -> float | None:
 
 
 class _Worker:
-    """A candidate's process, seen from here."""
+    """Handle on the process of one candidate."""
 
     def __init__(self, candidate: Candidate, threads: int, limit: float) -> None:
         self.candidate = candidate
@@ -146,20 +148,20 @@ class _Worker:
         self._answer()
 
     def turn(self, images: int, limit: float) -> list[float]:
-        """Seconds of each image: of one at least, and of no more than ``limit`` seconds hold."""
+        """Seconds of each image; at least one image, and only as many as fit into ``limit`` seconds."""
         self._pipe.send((images, limit))
         taken: list[float] = self._answer()
         return taken
 
     def stop(self) -> dict[str, Any]:
-        """What else is known of the candidate; its process ends."""
+        """End the process, and return the memory and metadata of the candidate."""
         self._pipe.send(None)
         end: dict[str, Any] = self._answer()
         self._process.join()
         return end
 
     def kill(self) -> None:
-        """End the process whatever it does."""
+        """Kill the process if it is still running."""
         if self._process.is_alive():
             self._process.kill()
 
@@ -168,7 +170,7 @@ class _Worker:
             answer = self._pipe.recv()
         except (EOFError, ConnectionResetError) as error:
             raise ModelError(
-                f"{self.candidate.model}: its process ended while it was measured; there may be too little memory"
+                f"{self.candidate.model}: its process ended during the measurement; memory may be too small"
             ) from error
         if isinstance(answer, SegNetError):
             raise answer

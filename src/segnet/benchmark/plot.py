@@ -1,4 +1,4 @@
-"""The figure of a benchmark."""
+"""Plot of a benchmark: mIoU against latency, or bars of latency."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from segnet.benchmark.measure import Measured
 from segnet.errors import ConfigError, MissingPackageError
 from segnet.system.files import replacing
 
-__all__ = ["draw"]
+__all__ = ["plot_benchmark"]
 
 Scores = Mapping[tuple[str, str], float]
 
 
-def draw(rows: Sequence[Measured], scores: Scores, path: Path) -> None:
-    """mIoU against latency where scores are known, latency as bars where not.
+def plot_benchmark(rows: Sequence[Measured], scores: Scores, path: Path) -> None:
+    """Plot mIoU against latency if scores are known, otherwise latency as bars.
 
     Args:
-        rows: what was measured.
+        rows: the measurements.
         scores: mIoU by model and precision.
-        path: ending in .png, .svg or .pdf.
+        path: output path, ending in .png, .svg or .pdf.
 
     Raises:
         MissingPackageError: Matplotlib is not installed.
-        ConfigError: another ending.
+        ConfigError: the path has another suffix.
         OutputError: the file cannot be written.
     """
     try:
@@ -33,8 +33,8 @@ def draw(rows: Sequence[Measured], scores: Scores, path: Path) -> None:
     except ImportError as error:
         raise MissingPackageError("matplotlib", "plot") from error
     if path.suffix not in {".png", ".svg", ".pdf"}:
-        raise ConfigError(f"--plot {path} has another ending than .png, .svg or .pdf")
-    scored = [row for row in rows if not row.candidate.rival and row.candidate.kind in scores]
+        raise ConfigError(f"--plot {path} must end in .png, .svg or .pdf")
+    scored = [row for row in rows if not row.candidate.baseline and row.candidate.kind in scores]
     figure = Figure(figsize=(7, 4.5 if scored else 1.2 + 0.4 * len(rows)), layout="constrained")
     axes = figure.subplots()
     if scored:
@@ -50,23 +50,23 @@ def _points(axes: Any, rows: Sequence[Measured], scores: Scores) -> None:
     for row in rows:
         x, y = row.p50_ms, scores[row.candidate.kind]
         axes.scatter(x, y, color="#0072b2", zorder=3)
-        axes.annotate(_named(row), (x, y), xytext=(6, 4), textcoords="offset points", fontsize=8)
+        axes.annotate(_label(row), (x, y), xytext=(6, 4), textcoords="offset points", fontsize=8)
     axes.set(xscale="log", xlabel="latency of one image, ms (median)", ylabel="mIoU")
     axes.grid(alpha=0.3)
 
 
 def _bars(axes: Any, rows: Sequence[Measured]) -> None:
     places = range(len(rows))
-    colors = ["#d55e00" if row.candidate.rival else "#0072b2" for row in rows]
+    colors = ["#d55e00" if row.candidate.baseline else "#0072b2" for row in rows]
     bars = axes.barh(places, [row.p50_ms for row in rows], color=colors)
-    axes.set_yticks(places, [_named(row) for row in rows])
+    axes.set_yticks(places, [_label(row) for row in rows])
     axes.bar_label(bars, fmt="%.0f", padding=3, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("latency of one image, ms (median)")
 
 
-def _named(row: Measured) -> str:
-    """Name, and what tells it from others of the same name."""
+def _label(row: Measured) -> str:
+    """Label of a row: name, precision and size, as far as they are not the default."""
     candidate = row.candidate
     size = "" if candidate.size == (360, 480) else f" {candidate.size[0]}x{candidate.size[1]}"
     precision = "" if candidate.precision == "float32" else f" {candidate.precision}"

@@ -1,4 +1,4 @@
-"""A candidate in a process of its own: it is loaded, warmed up, and then timed whenever it is its turn."""
+"""The process that measures one candidate: it loads the model, warms up, and times it in every round."""
 
 from __future__ import annotations
 
@@ -22,54 +22,57 @@ from segnet.system.hardware import seconds
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Candidate", "Rival", "serve", "timed"]
+__all__ = ["Baseline", "Candidate", "serve", "timed"]
 
 _WARM_UP = 2
 
-Rival = Literal["textbook", "textbook_compiled", "textbook_onnx", "unet_vgg16", "segformer_b0"]
+Baseline = Literal["reference", "reference_compiled", "reference_onnx", "unet_vgg16", "segformer_b0"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """What is measured.
+    """A model to measure.
 
     Attributes:
         model: a model file, a bundled model, or a name of ``segnet.models.zoo.MODELS`` with random weights; for a
-            textbook rival the network that it copies.
-        rival: see ``Rival``; None for a model of ours.
+            reference implementation the network that it copies.
+        baseline: see ``Baseline``; None for a model of ours.
         precision: ``float32`` or ``bf16``; a file that was exported in another keeps it.
         compiled: whether ``torch.compile`` is used.
         size: (H, W) of the image.
     """
 
     model: str
-    rival: Rival | None = None
+    baseline: Baseline | None = None
     precision: str = "float32"
     compiled: bool = False
     size: tuple[int, int] = (360, 480)
 
     @property
     def label(self) -> str:
-        """What it is called in tables and plots."""
+        """Name in tables and plots."""
         name = Path(self.model).name
-        if self.rival is not None:
-            return f"{self.rival} {name}" if self.rival.startswith("textbook") else self.rival
+        if self.baseline is not None:
+            return f"{self.baseline} {name}" if self.baseline.startswith("reference") else self.baseline
         return f"{name} compiled" if self.compiled else name
 
     @property
     def kind(self) -> tuple[str, str]:
-        """What decides the scores: model and precision."""
+        """Model and precision, which together have one mIoU."""
         return self.model, self.precision
 
 
 def serve(pipe: Any, candidate: Candidate, threads: int, limit: float) -> None:
-    """Answer through the pipe: "ready"; for every (number of images, seconds) how long each took; last what is known.
+    """Measure a candidate on request, through a pipe.
+
+    The replies are "ready"; then, for every request (images, seconds), the seconds of each image; at the end a dict
+    with precision, network, classes, channels and memory.
 
     Args:
-        pipe: its messages are such pairs, and None when no more is asked.
-        candidate: to load and warm up.
-        threads: 0: as many as its library takes.
-        limit: seconds of all turns; a candidate that takes a good part of them for one image warms up with it alone.
+        pipe: receives requests, and None after the last.
+        candidate: the model to load and warm up.
+        threads: number of threads; 0: the default of its library.
+        limit: seconds for all rounds together. A model that takes a tenth of them per image warms up with one image.
     """
     from segnet.system.allocator import keep_freed_memory
 
@@ -90,7 +93,7 @@ def serve(pipe: Any, candidate: Candidate, threads: int, limit: float) -> None:
 
 
 def timed(run: Callable[[], object], times: int, limit: float) -> list[float]:
-    """Seconds of each call: of one at least, and of no more than are likely to end within ``limit`` seconds."""
+    """Seconds of each call; at least one call, and only as many as fit into ``limit`` seconds."""
     taken = [seconds(run)]
     while len(taken) < times and sum(taken) + min(taken) <= limit:
         taken.append(seconds(run))
@@ -110,7 +113,7 @@ def _known(runtime: Runtime, model: str, before: float | None) -> dict[str, Any]
 
 
 def _resident_mb(field: str) -> float | None:
-    """Of this process, now (VmRSS) or at most (VmHWM); None where the system does not tell."""
+    """Resident memory of this process, now (VmRSS) or at its peak (VmHWM); None except on Linux."""
     status = Path("/proc/self/status")
     if not status.is_file():
         return None
@@ -125,9 +128,9 @@ def _file_mb(model: str) -> float | None:
 
 
 def _open(candidate: Candidate, threads: int) -> Runtime:
-    """The candidate, ready to run."""
+    """Load a candidate."""
     name, suffix = candidate.model, Path(candidate.model).suffix
-    if candidate.rival is None and suffix and suffix != ".safetensors":
+    if candidate.baseline is None and suffix and suffix != ".safetensors":
         return open_runtime(name, precision=candidate.precision, threads=threads)
     import torch
 
@@ -138,8 +141,8 @@ def _open(candidate: Candidate, threads: int) -> Runtime:
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(0)
-    if candidate.rival is not None:
-        return _rival(candidate, threads)
+    if candidate.baseline is not None:
+        return _baseline(candidate, threads)
     if suffix or name in bundled_models():
         return load_checkpoint(name, precision=candidate.precision, compiled=candidate.compiled)
     if name not in MODELS:
@@ -156,11 +159,11 @@ def _random(candidate: Candidate) -> Runtime:
 
 
 class NetworkRuntime(Runtime):
-    """A network of another's, as a script runs it: NCHW, batch norm as it is; a function if it runs elsewhere.
+    """A baseline network as a runtime: float32, NCHW, batch norm not folded.
 
     Args:
-        info: what there is to know.
-        run: a float32 batch to logits, both in NumPy.
+        info: its metadata.
+        run: computes logits (N, classes, H, W) from a float32 batch (N, C, H, W), both in NumPy.
     """
 
     def __init__(self, info: ModelInfo, run: Any) -> None:
@@ -176,18 +179,18 @@ class NetworkRuntime(Runtime):
         return Output.from_probabilities(softmax(logits), measure)
 
 
-def _rival(candidate: Candidate, threads: int) -> Runtime:
-    from segnet.benchmark.baselines import Textbook, copied_config, library_model
+def _baseline(candidate: Candidate, threads: int) -> Runtime:
+    from segnet.benchmark.baselines import ReferenceSegNet, library_model, reference_config
 
     labels = ClassTable.numbered(11)
-    if candidate.rival in {"unet_vgg16", "segformer_b0"}:
-        info = ModelInfo(name=str(candidate.rival), labels=labels)
-        return NetworkRuntime(info, _eager(library_model(str(candidate.rival))))
-    network = Textbook(copied_config(candidate.model)).eval()
+    if candidate.baseline in {"unet_vgg16", "segformer_b0"}:
+        info = ModelInfo(name=str(candidate.baseline), labels=labels)
+        return NetworkRuntime(info, _eager(library_model(str(candidate.baseline))))
+    network = ReferenceSegNet(reference_config(candidate.model)).eval()
     info = ModelInfo(name=candidate.model, labels=labels)
-    if candidate.rival == "textbook_onnx":
+    if candidate.baseline == "reference_onnx":
         return NetworkRuntime(info, _in_onnx_runtime(network, candidate.size, threads))
-    return NetworkRuntime(info, _eager(network, compiled=candidate.rival == "textbook_compiled"))
+    return NetworkRuntime(info, _eager(network, compiled=candidate.baseline == "reference_compiled"))
 
 
 def _eager(network: nn.Module, *, compiled: bool = False) -> Any:
@@ -206,7 +209,7 @@ def _eager(network: nn.Module, *, compiled: bool = False) -> Any:
 
 
 def _in_onnx_runtime(network: nn.Module, size: tuple[int, int], threads: int) -> Any:
-    """The textbook's own export, in ONNX Runtime."""
+    """The network exported by ``torch.onnx``, in ONNX Runtime."""
     import torch
 
     from segnet.runtimes.onnx import open_session

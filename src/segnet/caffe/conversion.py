@@ -1,4 +1,4 @@
-"""Caffe's weights as ours: a SegNet becomes a model, a VGG the weights of an encoder.
+"""Conversion of Caffe weights: a SegNet becomes a model, a VGG the weights of an encoder.
 
 Sources: caffe-segnet (net.cpp, bn_layer.cpp), SegNet-Tutorial (Scripts/compute_bn_statistics.py, BN-absorber.py);
 VGG_ILSVRC_16_layers of Simonyan and Zisserman for the encoder.
@@ -46,8 +46,8 @@ class Conversion:
 
     Attributes:
         model: in evaluation mode.
-        batch_norm: what the file's were; see ``BatchNorm``.
-        reason: how that was found out.
+        batch_norm: how the file stores it; see ``BatchNorm``.
+        reason: how it was detected.
         notes: sentences for the user.
     """
 
@@ -63,12 +63,12 @@ def is_segnet(net: Net) -> bool:
 
 
 def convert(weights: Net, net: Net, *, name: str) -> Conversion:
-    """A SegNet from its weights and its description, matched by the names of layers.
+    """Convert a SegNet from its weights and its description, matched by layer names.
 
     Args:
-        weights: what ``caffe.read_weights`` gave.
-        net: what ``caffe.read_description`` gave, or ``weights`` again: files that Caffe wrote describe themselves.
-        name: of the network, if its layout is none of ``segnet.models.zoo.MODELS``.
+        weights: from ``caffe.read_weights``.
+        net: from ``caffe.read_description``, or ``weights`` again, since files that Caffe wrote contain the
+        description. name: of the network, if its layout is none of ``segnet.models.zoo.MODELS``.
 
     Raises:
         ModelError: the layout cannot be expressed, the two do not belong together, or the weights are damaged.
@@ -92,7 +92,9 @@ def convert(weights: Net, net: Net, *, name: str) -> Conversion:
 
 
 def convert_encoder(weights: Net) -> tuple[State, tuple[str, ...]]:
-    """A VGG of any depth: torchvision's names -> tensors, the first filters taking BGR; and what is left out (fc6...).
+    """Convert a VGG of any depth to torchvision's names; returns the tensors and the names left out (fc6...).
+
+    The first filters take BGR.
 
     Raises:
         ModelError: the layers are not those of a VGG.
@@ -103,7 +105,7 @@ def convert_encoder(weights: Net) -> tuple[State, tuple[str, ...]]:
     strange = [name for name in left_out if blobs[name].type != "InnerProduct" and not name.startswith("fc")]
     if strange or not convs:
         raise ModelError(
-            f"{weights.path}: has neither Upsample, as a SegNet has, nor VGG's layers alone (conv1_1, conv1_2, ..., "
+            f"{weights.path}: has neither Upsample, as a SegNet has, nor only VGG's layers (conv1_1, conv1_2, ..., "
             f"fc8): {list_names(strange or left_out, most=12)}; give a SegNet's .prototxt with --net, or a VGG"
         )
     state: State = {}
@@ -154,7 +156,7 @@ def _check_names(layout: Layout, blobs: Blobs, weights: Net, net: Net, *, zeros:
 
 
 def _batch_norm(layout: Layout, norms: list[Layer], *, absorbed: bool) -> tuple[BatchNorm, str, tuple[str, ...]]:
-    """What the scales and shifts are, how that was found out, and what to tell."""
+    """How scales and shifts are stored, how that was detected, and the note for the user."""
     if absorbed:
         return "absorbed", "there are none, or all are zero", ()
     described = [unit.norm for unit in layout.units if unit.norm]
@@ -213,8 +215,8 @@ def _named_units(layout: Layout) -> Iterator[tuple[str, Unit, int]]:
     )
     for part, stages, side in sides:
         for number, stage in enumerate(stages):
-            for place, unit in enumerate(stage.units):
-                yield f"{part}.stages.{number}.{place}", unit, side
+            for index, unit in enumerate(stage.units):
+                yield f"{part}.stages.{number}.{index}", unit, side
 
 
 def _tensors(name: str, weight: NDArray[Any], bias: NDArray[Any], scale: NDArray[Any], shift: NDArray[Any]) -> State:

@@ -2,7 +2,7 @@
 
 Not read with the protobuf library: it copies the whole file before anything can be counted, and makes 0.9 GB of 30 MB
 of empty messages (protobuf 7.36). Here the file stays where it is, bytes that nobody asks for are never touched (fc6
-of VGG alone has 411 MB), and the number of fields that are looked at is limited.
+of VGG has 411 MB), and the number of fields that are looked at is limited.
 
 Source: protobuf's encoding guide and text format specification.
 """
@@ -48,12 +48,12 @@ class Wire:
         Raises:
             ModelError: the bytes are no such message, or there is too much in it.
         """
-        found: Message = {}
+        message: Message = {}
         for number, wire, value in self._fields(data):
             if number in fields:
                 name, kind = fields[number]
-                found.setdefault(name, []).append(self._value(name, kind, wire, value))
-        return found
+                message.setdefault(name, []).append(self._value(name, kind, wire, value))
+        return message
 
     def _fields(self, data: memoryview) -> Iterator[tuple[int, int, Any]]:
         """Number, wire type and value of every field: an int, or the bytes."""
@@ -112,14 +112,14 @@ class Wire:
         return self._refuse(f"a field {name!r} of wire type {wire}")
 
     def _numbers(self, data: memoryview) -> list[int]:
-        found: list[int] = []
+        numbers: list[int] = []
         at = 0
         while at < len(data):
-            if len(found) == _MOST_NUMBERS:
+            if len(numbers) == _MOST_NUMBERS:
                 self._refuse(f"a list of more than {_MOST_NUMBERS} numbers")
             value, at = self._varint(data, at)
-            found.append(_signed(value))
-        return found
+            numbers.append(_signed(value))
+        return numbers
 
     def _text(self, value: memoryview) -> str:
         if len(value) > _LONGEST_TEXT:

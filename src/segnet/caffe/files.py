@@ -36,7 +36,7 @@ class Layer:
         type: Caffe's word, such as ``Convolution``; of old files only Convolution and InnerProduct are translated.
         bottoms, tops: names of what it takes and gives.
         settings: of its type, such as ``kernel_size``; what the file leaves out is not there.
-        conditional: whether it is there in training or in testing alone.
+        conditional: whether it exists only in training or only in testing.
         blobs: its weights, each a message that ``open_blobs`` opens.
     """
 
@@ -62,7 +62,9 @@ class Layer:
         """
         value = self.settings.get(key, [default])[-1]
         if type(value) is not int or value < 0:
-            raise ModelError(f"{self.where} has {key} {value!r}, where a whole number from 0 up belongs; mend the file")
+            raise ModelError(
+                f"{self.where} has {key} {value!r}, where a whole number from 0 up belongs; correct the file"
+            )
         return value
 
     def number(self, key: str, default: float) -> float:
@@ -82,7 +84,7 @@ class Layer:
         values = self.settings.get(key, [default])
         for value in values:
             if type(value) not in (int, float) or not abs(value) <= _LARGEST_NUMBER:
-                raise ModelError(f"{self.where} has {key} {value!r}, where a number belongs; mend the file")
+                raise ModelError(f"{self.where} has {key} {value!r}, where a number belongs; correct the file")
         return [float(value) for value in values]
 
     def word(self, key: str, default: str) -> str:
@@ -221,7 +223,7 @@ def _layer(message: Any, path: Path) -> Layer:
     settings: Message = {}
     for part in message.get(key, []):
         if not isinstance(part, dict):
-            raise ModelError(f"{path}: has {key} {part!r} where settings in brackets belong; mend the file")
+            raise ModelError(f"{path}: has {key} {part!r} where settings in brackets belong; correct the file")
         settings |= part
     return Layer(
         path=path,

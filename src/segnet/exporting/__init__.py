@@ -1,1 +1,1 @@
-"""From a network to a file that other programs run: one function per format, each file checked where it will run."""
+"""Export of a network to files for other runtimes; each file is checked in its own runtime."""

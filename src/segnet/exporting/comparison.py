@@ -1,4 +1,4 @@
-"""Whether an exported file gives in its own runtime what PyTorch gives in float32."""
+"""Comparison of an exported file, run in its own runtime, with PyTorch in float32."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _SCENE = (117, 163)
 
 @dataclass(frozen=True, kw_only=True)
 class Tolerance:
-    """How far a file may be from PyTorch in float32.
+    """Largest accepted difference of a file from PyTorch in float32.
 
-    Where the maxima of a window are equal but for rounding, another one may be remembered, and a value lands one pixel
-    further. Flat images are full of such windows, so numbers are judged on noise alone, and not by the largest
-    difference; on images it is the classes that count.
+    If two maxima of a pooling window are equal except for rounding, the file may pick the other one, and the value
+    moves by one pixel. Flat images have many such windows. Therefore numbers are compared on noise only, by quantiles;
+    on images, classes are compared.
 
     Attributes:
-        agreement: least share of the pixels, over all images, that get the same class.
-        median, p999: most by which half of the numbers, and 999 of 1000, may differ on noise, as a share of PyTorch's
-            largest number.
-        repeat, excess, spread: of files that draw samples, instead of all those above: by how much less than with
-            itself PyTorch may agree with the file, and the most that ``Comparison.excess`` and the factor from 1 of
-            ``Comparison.spread`` may be.
+        agreement: smallest share of pixels with the same class, over all images.
+        median, p999: largest median and 99.9 % quantile of the absolute difference on noise, as a share of PyTorch's
+            largest magnitude.
+        repeat, excess, spread: replace the fields above for files that draw samples: how far the agreement may be below
+            that of two PyTorch runs, the largest ``Comparison.excess``, and the largest factor between
+            ``Comparison.spread`` and 1.
     """
 
     agreement: float = 0.999
@@ -55,20 +55,20 @@ class Tolerance:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One image batch, as the file and as PyTorch see it.
+    """Difference of a file from PyTorch on one image batch.
 
     Attributes:
-        image: what it shows.
+        image: name of the image.
         shape: (N, C, H, W).
-        pixels: how many were labeled.
-        agreement: share of them with the same class.
-        largest, mean, median, p999: absolute difference of the outputs: the largest, the mean, and what half of them,
-            and 999 of 1000, do not exceed; None for masks.
+        pixels: number of compared pixels.
+        agreement: share of the pixels with the same class.
+        largest, mean, median, p999: absolute difference of the outputs: maximum, mean, median and 99.9 % quantile; None
+            for masks.
         scale: the largest magnitude of PyTorch's output; None for masks.
-        repeat: of files that draw samples: share of the pixels with the same class in two runs of PyTorch's.
-        excess: the same: squared distance of the file's mean from PyTorch's, over what chance makes of it: 1, give or
-            take; None for masks.
-        spread: the same: the file's uncertainty over PyTorch's, 1 give or take.
+        repeat: share of the pixels with the same class in two PyTorch runs; only for files that draw samples.
+        excess: squared distance of the mean from PyTorch's mean, divided by its expectation, so about 1; only for files
+            that draw samples and are no masks.
+        spread: uncertainty of the file divided by PyTorch's, so about 1; only for files that draw samples.
     """
 
     image: str
@@ -85,13 +85,13 @@ class Comparison:
     spread: float | None = None
 
     def is_near(self, tolerance: Tolerance) -> bool:
-        """Whether the numbers are within the tolerance; NaN is not, masks are."""
+        """Whether the numbers are within the tolerance. NaN is not; masks, which have no numbers, are."""
         if self.median is None or self.p999 is None or self.scale is None:
             return True
         return self.median <= tolerance.median * self.scale and self.p999 <= tolerance.p999 * self.scale
 
     def is_likely(self, tolerance: Tolerance) -> bool:
-        """Whether chance explains what samples differ by; NaN is not, files that draw none are."""
+        """Whether the samples have PyTorch's distribution. NaN does not; a file without samples does."""
         if self.spread is None:
             return True
         near = 1 / tolerance.spread <= self.spread <= tolerance.spread
@@ -103,19 +103,19 @@ class Comparison:
 
 
 def images(size: tuple[int, int] | None, channels: int, *, tiny: bool = True) -> Iterator[tuple[str, Image]]:
-    """Batches to compare on: noise, the packaged street scene, and a drawn one.
+    """Batches to compare on: noise, the packaged street scene, and a synthetic scene.
 
     Args:
-        size: of all of them; None: several, odd ones among them.
-        channels: of the images.
-        tiny: whether some have a side of one pixel; enlarged, they would be flat.
+        size: (H, W) of all images; None: several sizes, some of them odd.
+        channels: number of channels.
+        tiny: whether some images have a side of one pixel. Upsampled, such images would be flat.
     """
     generator = np.random.default_rng(0)
     shapes = [(1, *size)] if size else [*(_TINY if tiny else ()), *_NOISE]
     for number, height, width in shapes:
         yield NOISE, generator.random((number, channels, height, width), dtype=np.float32)
     yield "street scene", _as_batch(read_image(_SAMPLE), size, channels)
-    yield "drawn scene", _as_batch(render_scene(1, size=_SCENE)[0], size, channels)
+    yield "synthetic scene", _as_batch(render_scene(1, size=_SCENE)[0], size, channels)
 
 
 def _as_batch(pixels: NDArray[np.uint8], size: tuple[int, int] | None, channels: int) -> Image:
@@ -128,40 +128,42 @@ def compare(runtime: FileRuntime, network: nn.Module, name: str, image: Image) -
     """Run one batch through the file, and through the network in PyTorch.
 
     Raises:
-        ModelError: the file gives another shape.
+        ModelError: the output has another shape.
     """
     with torch.no_grad():
-        wanted: NDArray[Any] = network(torch.from_numpy(image)).numpy()
-    found = runtime.output(image)
-    if found.shape != wanted.shape:
-        raise ModelError(f"the exported file gives {found.shape} where PyTorch gives {wanted.shape}; please report it")
-    is_mask = wanted.ndim == 3
-    same = found == wanted if is_mask else argmax(found) == argmax(wanted)
+        expected: NDArray[Any] = network(torch.from_numpy(image)).numpy()
+    output = runtime.output(image)
+    if output.shape != expected.shape:
+        raise ModelError(
+            f"the exported file gives {output.shape} where PyTorch gives {expected.shape}; please report it"
+        )
+    is_mask = expected.ndim == 3
+    same = output == expected if is_mask else argmax(output) == argmax(expected)
     return Comparison(
         image=name,
         shape=image.shape,
         pixels=same.size,
         agreement=float(same.mean()),
-        **({} if is_mask else _differences(found, wanted)),
+        **({} if is_mask else _differences(output, expected)),
     )
 
 
-def _differences(found: NDArray[Any], wanted: NDArray[Any]) -> dict[str, float]:
-    difference = np.abs(found.astype(np.float64) - wanted)
+def _differences(output: NDArray[Any], expected: NDArray[Any]) -> dict[str, float]:
+    difference = np.abs(output.astype(np.float64) - expected)
     return {
         "largest": float(difference.max()),
         "mean": float(difference.mean()),
         "median": float(np.median(difference)),
         "p999": float(np.quantile(difference, 0.999, method="lower")),
-        "scale": float(np.abs(wanted).max()),
+        "scale": float(np.abs(expected).max()),
     }
 
 
 def require_close(comparisons: Sequence[Comparison], tolerance: Tolerance) -> None:
-    """Nothing, if all of it is within the tolerance.
+    """Refuse a file that is out of the tolerance.
 
     Raises:
-        ModelError: it is not; the figures are told.
+        ModelError: the file is out of the tolerance; the message has the figures.
     """
     agreement, least = total_agreement(comparisons), tolerance.agreement
     if comparisons[0].repeat is not None:

@@ -1,4 +1,4 @@
-"""Core ML's packages (.mlpackage). They run on macOS alone; what they say of themselves is checked on every system."""
+"""Core ML packages (.mlpackage). They run on macOS only; their metadata is checked on every system."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from segnet.runtimes.output_suppression import suppress_output
 
 __all__ = ["require_sound", "write_coreml"]
 
-# The converter's own: names of our modules, of use to PyTorch's developers alone.
+# The converter's own: names of our modules, useful only to PyTorch's developers.
 _LEFTOVER = "executorch_debug_handle_mapping.json"
 
 
@@ -25,10 +25,10 @@ def write_coreml(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
 
     Raises:
         ConfigError: coremltools cannot convert the network.
-        ModelError: what was written is not what was meant.
+        ModelError: the written package has another input, output or metadata.
     """
     with suppress_output():
-        model = _converted(program, info.output)
+        model = _convert(program, info.output)
         model.user_defined_metadata[KEY] = info.to_json()
         model.user_defined_metadata["names"] = json.dumps(list(info.labels.names), ensure_ascii=False)
         model.save(str(path))
@@ -37,30 +37,30 @@ def write_coreml(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
 
 
 def require_sound(path: Path, info: ModelInfo, output_shape: tuple[int, ...]) -> None:
-    """Nothing, if a package holds one network with the right input, output and description.
+    """Refuse a package that has another input, output or metadata than expected.
 
     Raises:
-        ModelError: it does not.
+        ModelError: the package differs.
     """
     with suppress_output():
         import coremltools
 
         spec = coremltools.models.MLModel(str(path), skip_model_load=True).get_spec()
-    wanted: dict[str, tuple[int, ...]] = {
+    expected: dict[str, tuple[int, ...]] = {
         "image": (1, info.channels, *(info.size or ())),
         info.output: output_shape,
     }
     features = (*spec.description.input, *spec.description.output)
-    found = {each.name: tuple(each.type.multiArrayType.shape) for each in features}
+    actual = {each.name: tuple(each.type.multiArrayType.shape) for each in features}
     kind = "INT32" if info.output == "mask" else "FLOAT32"
     kinds = [_dtype(each) for each in features]
-    if found != wanted or kinds != ["FLOAT32", kind]:
-        raise ModelError(f"{path}: takes and gives {found} of {kinds} where {wanted} was meant; please report it")
+    if actual != expected or kinds != ["FLOAT32", kind]:
+        raise ModelError(f"{path}: has input and output {actual} of {kinds}, expected {expected}; please report it")
     if spec.description.metadata.userDefined.get(KEY) != info.to_json():
-        raise ModelError(f"{path}: does not say what was written into it; please report it")
+        raise ModelError(f"{path}: its metadata is not what was written; please report it")
 
 
-def _converted(program: ExportedProgram, output: str) -> Any:
+def _convert(program: ExportedProgram, output: str) -> Any:
     import coremltools
 
     try:
@@ -86,7 +86,7 @@ def _in_core_operators(program: ExportedProgram) -> ExportedProgram:
 
 
 def _where(condition: Tensor, value: Tensor, other: float) -> Tensor:
-    """Unpooling's; of a ``where`` with a zero the converter stores a whole map of zeros, ten times the filters."""
+    """Decompose unpooling's ``where``: with a zero, the converter would store a map of zeros, ten times the filters."""
     return value * condition.to(value.dtype) if other == 0 else torch.where(condition, value, torch.tensor(other))
 
 

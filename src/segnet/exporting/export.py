@@ -1,4 +1,4 @@
-"""A network becomes a file of another program's, which is run there and compared before it gets its name."""
+"""Export to another runtime: the file is written to a temporary path, compared there with PyTorch, and then moved."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -18,10 +18,10 @@ from typing import Any, cast
 import torch
 
 from segnet.errors import ConfigError, ModelError, OutputError
-from segnet.exporting.chance import compare_samples
 from segnet.exporting.comparison import Comparison, Tolerance, compare, images, require_close, total_agreement
 from segnet.exporting.formats import FORMATS, Format
 from segnet.exporting.programs import ExportConfig, Pipeline, make_program
+from segnet.exporting.sampled_checks import compare_samples
 from segnet.labels import ClassTable
 from segnet.models.mc_dropout import dropouts
 from segnet.models.segnet import SegNet
@@ -31,10 +31,22 @@ from segnet.runtimes.model_info import ModelInfo
 from segnet.runtimes.verification import record_reference, verify
 from segnet.system.files import replacing
 
-__all__ = ["Report", "deliver", "described", "export", "export_format", "reference"]
+__all__ = [
+    "Report",
+    "compare_file",
+    "count_bytes",
+    "describe_file",
+    "export",
+    "export_format",
+    "open_file",
+    "reference_pipeline",
+    "round_seconds",
+    "stage_file",
+    "write_checked",
+]
 
 HALF_TOLERANCE = Tolerance(agreement=0.99, median=0.01, p999=0.25)
-"""For filters in float16: their rounding moves one pooled value in some hundred to another pixel."""
+"""For filters in float16: their rounding moves about one pooled value in a hundred to another pixel."""
 
 _HALF_FORMATS = ("onnx", "openvino")
 _SAMPLED_FORMATS = ("onnx", "openvino", "aoti", "torch")
@@ -42,17 +54,17 @@ _SAMPLED_FORMATS = ("onnx", "openvino", "aoti", "torch")
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What was exported, and how near it is to PyTorch; beside the file as FILE.report.json.
+    """Result of an export, with the comparison with PyTorch; written beside the file as FILE.report.json.
 
     Attributes:
         path: the file.
-        size_bytes: of the file and of what belongs to it.
-        seconds: how long ``export`` and ``check`` took.
+        size_bytes: size of the file and of all files that belong to it.
+        seconds: durations of ``export`` (for INT8 with calibration and scoring) and ``check`` (comparison).
         versions: of the libraries.
-        info: what the file says of itself.
-        tolerance: what it had to keep to.
+        info: metadata of the file.
         comparisons: one for each batch of images.
-        accuracy: what labeled images say of an INT8 file; empty for others.
+        tolerance: limits of the comparison; None for INT8, which is accepted by its scores.
+        accuracy: scores of float32 and INT8 on labeled images; empty for other files.
     """
 
     path: Path
@@ -60,13 +72,13 @@ class Report:
     seconds: Mapping[str, float]
     versions: Mapping[str, str]
     info: ModelInfo
-    tolerance: Tolerance
     comparisons: tuple[Comparison, ...]
+    tolerance: Tolerance | None = None
     accuracy: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def checked(self) -> bool:
-        """Whether the file was run and compared; a package of Core ML's can be on macOS alone."""
+        """Whether the file was run and compared; a Core ML package can be run on macOS only."""
         return bool(self.comparisons)
 
     @property
@@ -76,14 +88,14 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        about = json.loads(self.info.to_json())
+        info = json.loads(self.info.to_json())
         return {
             "file": self.path.name,
             "bytes": self.size_bytes,
-            **{key: about[key] for key in ("name", "output", "size", "batch", "precision", "samples")},
+            **{key: info[key] for key in ("name", "output", "size", "batch", "precision", "samples")},
             "seconds": dict(self.seconds),
             "versions": dict(self.versions),
-            "tolerance": asdict(self.tolerance),
+            "tolerance": asdict(self.tolerance) if self.tolerance else None,
             "checked": self.checked,
             "agreement": self.agreement if self.checked else None,
             **({"accuracy": dict(self.accuracy)} if self.accuracy else {}),
@@ -91,8 +103,13 @@ class Report:
             "images": [comparison.to_dict() for comparison in self.comparisons],
         }
 
+    def write(self, staged: Path) -> None:
+        """Write the report as JSON beside a staged file."""
+        text = json.dumps(self.to_dict(), indent=2) + "\n"
+        staged.with_name(f"{self.path.name}.report.json").write_text(text, encoding="utf-8")
+
     def _reference(self) -> dict[str, Any]:
-        """The predictions on the reference images, or the reason why there are none."""
+        """Predictions on the reference images, or the reason why there are none."""
         if self.info.reference:
             return dict(self.info.reference)
         if self.info.samples is not None:
@@ -110,50 +127,61 @@ def export(
     provenance: Mapping[str, Any] | None = None,
     scores: Mapping[str, Any] | None = None,
 ) -> Report:
-    """Write a network for another program, run the file there, and compare it with PyTorch; or write nothing.
+    """Write a network for another runtime, run the file there, and compare it with PyTorch.
+
+    If the comparison fails, nothing is written.
 
     >>> segnet.export(model, labels, "model.onnx").agreement
     1.0
 
     Args:
-        model: the network; it stays as it is.
-        labels: its class table; it goes into the file, as ``provenance`` and ``scores`` do.
-        path: where to, with the format's suffix; FILE.report.json is written beside it.
+        model: the network, unchanged.
+        labels: its class table; it is stored in the file, like ``provenance`` and ``scores``.
+        path: output path, with the format's suffix; FILE.report.json is written beside it.
         format: ``onnx``, ``openvino``, ``executorch``, ``litert``, ``coreml``, ``aoti`` or ``torch``.
-        config: what the file takes and gives.
-        provenance: how the network came to be.
-        scores: what it scored.
+        config: input and output of the file.
+        provenance: source and license of the network.
+        scores: scores of the network.
 
     Raises:
         ConfigError: the suffix is not the format's, or the format cannot do what ``config`` asks.
         MissingPackageError: a library is not installed.
-        ModelError: the class table does not fit, or the file does not give what PyTorch gives.
+        ModelError: the class table does not fit, or the file does not match PyTorch.
         OutputError: the files cannot be written.
     """
     path, kind = Path(path), export_format(format, config)
-    info = described(model, labels, path, kind, config, provenance=provenance, scores=scores)
-
-    @cache
-    def make() -> Any:
-        return kind.make(make_program(model, config, batch=info.batch), info)
+    info = describe_file(model, labels, path, kind, config, provenance=provenance, scores=scores)
 
     tolerance = HALF_TOLERANCE if config.half else Tolerance()
-    return deliver(
-        lambda about, staged: kind.write(make(), about, staged),
-        path,
-        reference(model, config),
-        info,
-        tolerance=tolerance,
-        versions=kind.versions(),
-        checked=kind.runs_here,
-    )
+    comparisons: tuple[Comparison, ...] = ()
+    with stage_file(path) as staged:
+        started = time.perf_counter()
+        write = partial(kind.write, kind.make(make_program(model, config, batch=info.batch), info))
+        write(info, staged)
+        written = time.perf_counter()
+        if kind.runs_here:
+            runtime = open_file(staged)
+            comparisons = compare_file(runtime, reference_pipeline(model, config))
+            require_close(comparisons, tolerance)
+            info = write_checked(write, info, staged, runtime)
+        report = Report(
+            path=path,
+            info=info,
+            size_bytes=count_bytes(staged),
+            seconds=round_seconds(export=written - started, check=time.perf_counter() - written),
+            versions=kind.versions(),
+            tolerance=tolerance,
+            comparisons=comparisons,
+        )
+        report.write(staged)
+    return report
 
 
 def export_format(name: str, config: ExportConfig) -> Format:
-    """The format of that name, if it can do what is asked.
+    """The format of that name, if it supports the configuration.
 
     Raises:
-        ConfigError: there is none, or it cannot.
+        ConfigError: the name is unknown, or the format does not support the configuration.
     """
     if name not in FORMATS:
         raise ConfigError(f"format {name!r} is unknown; choose one of {', '.join(FORMATS)}")
@@ -168,7 +196,7 @@ def export_format(name: str, config: ExportConfig) -> Format:
     return FORMATS[name]
 
 
-def described(
+def describe_file(
     model: SegNet,
     labels: ClassTable,
     path: Path,
@@ -178,10 +206,10 @@ def described(
     provenance: Mapping[str, Any] | None = None,
     scores: Mapping[str, Any] | None = None,
 ) -> ModelInfo:
-    """What a file will say of itself, once all that it needs is there.
+    """Metadata of a file to export, after checking that it can be written.
 
     Raises:
-        ConfigError: the suffix is not the format's, or samples are asked of a network that drops nothing.
+        ConfigError: the suffix is not the format's, or the network has no dropout to draw samples with.
         ModelError: the class table does not fit.
         MissingPackageError: a library is not installed.
     """
@@ -209,110 +237,101 @@ def described(
     )
 
 
-def reference(model: SegNet, config: ExportConfig) -> Pipeline:
-    """What a file is compared with: a copy of the network, float32, on the CPU, in evaluation mode."""
+def reference_pipeline(model: SegNet, config: ExportConfig) -> Pipeline:
+    """The network that a file is compared with: a copy in float32, on the CPU, in evaluation mode."""
     return Pipeline(deepcopy(model).to("cpu", torch.float32), config).eval()
 
 
-def deliver(
-    write: Callable[[ModelInfo, Path], None],
-    path: Path,
-    network: Pipeline,
-    info: ModelInfo,
-    *,
-    tolerance: Tolerance,
-    versions: Mapping[str, str],
-    accuracy: Mapping[str, Any] | None = None,
-    checked: bool = True,
-) -> Report:
-    """Have a file written out of sight, check it in its own runtime, and give it its name with its report beside it.
+def open_file(path: Path) -> FileRuntime:
+    """Open a written file in its own runtime, on the CPU."""
+    return cast("FileRuntime", open_runtime(path, device="cpu"))
+
+
+def compare_file(runtime: FileRuntime, pipeline: Pipeline) -> tuple[Comparison, ...]:
+    """Compare a file with PyTorch on noise, the packaged street scene and a synthetic scene.
 
     Args:
-        write: makes the file, and what belongs to it, with that metadata and under that name; called twice, since the
-            file's own predictions are part of its metadata.
-        path: the file's name in the end; its suffix says which runtime checks it.
-        network: what the file is to compute: float32, on the CPU, in evaluation mode.
-        info: what the file says of itself.
-        tolerance: what it has to keep to.
-        versions: for the report.
-        accuracy: for the report: what labeled images say of the file, if they were asked.
-        checked: whether this system can run the file; otherwise it is written unchecked, and the report says so.
+        runtime: the file.
+        pipeline: see ``reference_pipeline``.
 
     Raises:
-        ModelError: the file cannot be run, or is out of the tolerance.
-        OutputError: the files cannot be written.
+        ModelError: the file cannot be run, or its output has another shape.
     """
-    with _staging(path) as staged:
-        started = time.perf_counter()
-        write(info, staged)
-        written = time.perf_counter()
-        comparisons: tuple[Comparison, ...] = ()
-        if checked:
-            runtime = cast("FileRuntime", open_runtime(staged, device="cpu"))
-            comparisons = _compare(runtime, network)
-            require_close(comparisons, tolerance)
-            if info.samples is None:
-                info = replace(info, reference=record_reference(runtime))
-                _write_again(write, info, staged)
-        seconds = {"export": round(written - started, 2), "check": round(time.perf_counter() - written, 2)}
-        report = Report(
-            path=path,
-            size_bytes=sum(file.stat().st_size for file in staged.parent.rglob("*") if file.is_file()),
-            seconds=seconds,
-            versions=versions,
-            info=info,
-            tolerance=tolerance,
-            comparisons=comparisons,
-            accuracy=dict(accuracy or {}),
-        )
-        text = json.dumps(report.to_dict(), indent=2) + "\n"
-        staged.with_name(f"{path.name}.report.json").write_text(text, encoding="utf-8")
-    return report
-
-
-def _compare(runtime: FileRuntime, network: Pipeline) -> tuple[Comparison, ...]:
     info = runtime.info
-    # An image of one pixel has too few numbers for chance to even out.
-    batches = images(info.size, info.channels, tiny=network.takes_one_pixel and info.samples is None)
+    # An image of one pixel has too few numbers for a statistical comparison of samples.
+    batches = images(info.size, info.channels, tiny=pipeline.takes_one_pixel and info.samples is None)
     check = compare if info.samples is None else compare_samples
-    return tuple(check(runtime, network, name, image) for name, image in batches)
+    return tuple(check(runtime, pipeline, name, image) for name, image in batches)
 
 
-def _write_again(write: Callable[[ModelInfo, Path], None], info: ModelInfo, path: Path) -> None:
-    """Replace a file by one with other metadata, and make sure that it still predicts the same."""
+def write_checked(
+    write: Callable[[ModelInfo, Path], None], info: ModelInfo, path: Path, runtime: FileRuntime
+) -> ModelInfo:
+    """Write a checked network with its predictions on the reference images in its metadata, and verify the new file.
+
+    Args:
+        write: writes the network with that metadata to that path.
+        info: metadata of the file.
+        path: output path; an earlier file there is replaced.
+        runtime: the checked file. If it draws samples, its predictions vary, and nothing is written.
+
+    Returns:
+        the metadata with the predictions.
+
+    Raises:
+        ModelError: the new file does not give the same predictions.
+    """
+    if info.samples is not None:
+        return info
+    info = replace(info, reference=record_reference(runtime))
     if path.is_dir():
         shutil.rmtree(path)
     write(info, path)
-    verify(open_runtime(path, device="cpu"))
+    verify(open_file(path))
+    return info
+
+
+def count_bytes(staged: Path) -> int:
+    """Size of a staged file and of all files that belong to it."""
+    return sum(file.stat().st_size for file in staged.parent.rglob("*") if file.is_file())
+
+
+def round_seconds(**seconds: float) -> dict[str, float]:
+    """Durations for a report, to 10 ms."""
+    return {name: round(value, 2) for name, value in seconds.items()}
 
 
 @contextmanager
-def _staging(path: Path) -> Iterator[Path]:
-    """The name to write under, in a folder of its own beside ``path``; once the block is left, its files move there."""
+def stage_file(path: Path) -> Iterator[Path]:
+    """A path in a temporary folder beside ``path``; when the block ends without an error, its files move to ``path``.
+
+    Raises:
+        OutputError: the files cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".segnet-", dir=path.parent) as folder:
             yield Path(folder) / path.name
-            for made in sorted(Path(folder).iterdir()):
-                _move(made, path.with_name(made.name))
+            for staged in sorted(Path(folder).iterdir()):
+                _move(staged, path.with_name(staged.name))
     except OutputError:
         raise
     except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror or error}); choose another place") from error
+        raise OutputError(f"{path} cannot be written ({error.strerror or error}); choose another path") from error
 
 
-def _move(made: Path, to: Path) -> None:
-    if made.is_dir():
-        _move_folder(made, to)
+def _move(staged: Path, to: Path) -> None:
+    if staged.is_dir():
+        _move_folder(staged, to)
         return
     with replacing(to) as temporary:
-        made.replace(temporary)
+        staged.replace(temporary)
 
 
-def _move_folder(made: Path, to: Path) -> None:
-    """A package takes the place of one of its name, which goes with the folder that ``made`` stands in."""
+def _move_folder(staged: Path, to: Path) -> None:
+    """Move a Core ML package; an older package of that name is moved into the temporary folder and deleted with it."""
     if to.exists():
         if not (to / "Manifest.json").is_file():
-            raise OutputError(f"{to} is there and is no package of Core ML's; give another name")
-        to.replace(made.with_name(f".old-{made.name}"))
-    made.replace(to)
+            raise OutputError(f"{to} exists and is not a Core ML package; choose another name")
+        to.replace(staged.with_name(f".old-{staged.name}"))
+    staged.replace(to)

@@ -1,6 +1,7 @@
-"""One function per format: a program of ``torch.export`` becomes a file that says what it is.
+"""Export formats: each converts a program of ``torch.export`` and writes it with its metadata.
 
-An ONNX or OpenVINO model of other making, such as a quantized one, goes through ``write_onnx`` or ``write_openvino``.
+ONNX and OpenVINO models from other sources, such as quantized ones, are written by ``write_onnx`` or
+``write_openvino``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch.export import ExportedProgram
 
 from segnet.errors import ConfigError, MissingPackageError
 from segnet.exporting.coreml import write_coreml
-from segnet.exporting.half import halve_filters
+from segnet.exporting.float16 import halve_filters
 from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.output_suppression import suppress_output
 from segnet.system.hardware import versions
@@ -28,21 +29,21 @@ from segnet.system.hardware import versions
 __all__ = ["FORMATS", "OPSET", "Format", "to_onnx", "to_openvino", "write_onnx", "write_openvino"]
 
 OPSET = 20
-"""Of ONNX: what PyTorch 2.13 writes unasked, and the highest of TensorRT 10.0; ONNX Runtime has had it since 1.17."""
+"""ONNX opset: the default of PyTorch 2.13 and the highest of TensorRT 10.0; ONNX Runtime reads it since 1.17."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """A kind of file.
+    """A file format to export to.
 
     Attributes:
-        suffix: of its name.
-        make: converts a program to the content of a file, as far as it does not depend on the metadata.
-        write: writes that content with its metadata; may be called again, with other metadata.
-        packages: libraries that write and run it, by the name to import.
-        extra: what brings them.
-        fixed: whether size and batch must be known ahead.
-        system: the only one that runs such files, by the name that ``platform.system`` gives; empty: all.
+        suffix: of the file name.
+        make: converts a program to the content of a file, without metadata.
+        write: writes that content with metadata; may be called again, with other metadata.
+        packages: import names of the libraries that write and run it.
+        extra: the extra of this package that installs them.
+        fixed: whether the file has a fixed size and batch.
+        system: the only system that runs such files, as named by ``platform.system``; empty: all.
     """
 
     suffix: str
@@ -59,10 +60,10 @@ class Format:
         return self.system in {"", platform.system()}
 
     def require(self) -> None:
-        """Find out early that a library is missing.
+        """Check that the libraries are installed, before work begins.
 
         Raises:
-            MissingPackageError: one is not installed.
+            MissingPackageError: a library is not installed.
         """
         for package in self.packages:
             try:
@@ -72,12 +73,12 @@ class Format:
                 raise MissingPackageError(package.partition(".")[0], self.extra) from error
 
     def versions(self) -> dict[str, str]:
-        """Of PyTorch, of this package, and of the libraries that write and run such files."""
+        """Versions of PyTorch, of this package, and of the libraries that write and run such files."""
         return versions("segnet", "torch", *self.packages)
 
 
 def to_onnx(program: ExportedProgram, info: ModelInfo) -> Any:
-    """A ``ModelProto``: input ``image``, the output named as what it is, free axes batch, height, width."""
+    """Convert to a ``ModelProto``: input ``image``, output named by its kind, free axes batch, height, width."""
     axes = {0: "batch"} | ({2: "height", 3: "width"} if info.size is None else {})
     with suppress_output(), torch.no_grad():
         made = torch.onnx.export(
@@ -94,7 +95,7 @@ def to_onnx(program: ExportedProgram, info: ModelInfo) -> Any:
 
 
 def _as_pytorch_resizes(proto: Any) -> Any:
-    """The exporter takes a rule that differs from PyTorch's where a side of one pixel comes out."""
+    """Correct the exporter's coordinates, which differ from PyTorch's for outputs with a side of one pixel."""
     for node in proto.graph.node:
         for attribute in node.attribute:
             if attribute.s == b"pytorch_half_pixel":
@@ -103,7 +104,7 @@ def _as_pytorch_resizes(proto: Any) -> Any:
 
 
 def _with_random_nodes_apart(proto: Any) -> Any:
-    """OpenVINO takes random nodes that look alike for one; a lower end of next to nothing makes each another."""
+    """Give each random node its own tiny lower bound, since OpenVINO merges equal random nodes."""
     from onnx import helper
 
     drawn = [node for node in proto.graph.node if node.op_type == "RandomUniformLike"]
@@ -119,7 +120,7 @@ def write_onnx(proto: Any, info: ModelInfo, path: Path) -> None:
     import onnx
 
     for part in (proto.graph, *proto.graph.node, *proto.graph.initializer, *proto.graph.value_info):
-        del part.metadata_props[:]  # names of our modules, of use to PyTorch's developers alone
+        del part.metadata_props[:]  # names of our modules, useful only to PyTorch's developers
     for part in (*proto.graph.input, *proto.graph.output):
         del part.metadata_props[:]
     onnx.helper.set_model_props(proto, {KEY: info.to_json(), "names": _names(info)})
@@ -162,7 +163,7 @@ def _openvino(model: Any, info: ModelInfo, path: Path) -> None:
 
 
 def _torch(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
-    program.example_inputs = None  # they would lie in the file as a pickle
+    program.example_inputs = None  # they would be stored in the file as a pickle
     with suppress_output():
         torch.export.save(program, path, extra_files={KEY: info.to_json()})
 
@@ -193,7 +194,7 @@ def _executorch(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
-        # A .pte has no place for text; a method that returns its bytes is one.
+        # A .pte has no field for text, so a method returns its bytes.
         text = torch.frombuffer(bytearray(info.to_json().encode()), dtype=torch.uint8)
         lowered = to_edge_transform_and_lower(
             program, partitioner=[XnnpackPartitioner()], constant_methods={KEY: text}
@@ -214,7 +215,7 @@ def _make_litert(program: ExportedProgram, info: ModelInfo) -> bytes:
 
 def _litert(network: bytes, info: ModelInfo, path: Path) -> None:
     path.write_bytes(network)
-    # Where TensorFlow Lite has what belongs to a model: in a zip archive behind it.
+    # TensorFlow Lite appends the files that belong to a model as a zip archive.
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(f"{KEY}.json", info.to_json())
         archive.writestr("labels.txt", "\n".join(info.labels.names) + "\n")

@@ -1,4 +1,4 @@
-"""From a network to a program of ``torch.export``, which every format is made of."""
+"""Conversion of a network to a program of ``torch.export``, from which every format is written."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from torch.export import ExportedProgram
 from torch.fx.experimental import _config
 
 from segnet.errors import ConfigError
-from segnet.exporting.sampling import computed_once, kept_on, mean_and_uncertainty
+from segnet.exporting.sampling import keep_dropout_on, mean_and_uncertainty, merge_equal_nodes
 from segnet.models.segnet import SegNet
 from segnet.runtimes.model_info import OutputKind
 from segnet.runtimes.output_suppression import suppress_output
 
 __all__ = ["ExportConfig", "Pipeline", "make_program"]
 
-_EXAMPLE = (37, 42)  # sides of which one is odd at each of five halvings, so that no rounding is lost
-_BATCH = 2  # torch.export takes a batch of one for a constant
+_EXAMPLE = (37, 42)  # one side is odd at each of five halvings, so that the rounding stays in the program
+_BATCH = 2  # torch.export treats a batch of one as a constant
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """What an exported file takes and gives.
+    """Input and output of an exported file.
 
     Attributes:
         output: Output of the exported file: logits or probabilities, float32 (N, classes, H, W), or mask, uint8 (N, H,
@@ -59,10 +59,10 @@ class ExportConfig:
 
 
 class Pipeline(nn.Module):
-    """A network with what an exported file does before and after it.
+    """A network with the resizing and the output that an exported file has.
 
     Args:
-        model: the network; kept, not copied.
+        model: the network; not copied.
         config: see ``ExportConfig``.
     """
 
@@ -73,12 +73,12 @@ class Pipeline(nn.Module):
 
     @property
     def takes_one_pixel(self) -> bool:
-        """Whether the network itself labels images of one pixel; an encoder that is not ours may want more."""
+        """Whether the network accepts images of one pixel; a custom encoder may need more."""
         kind = self.model.config.encoder.kind
         return self.config.resize_to is None and kind != "custom" and not kind.startswith("timm/")
 
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """What ``config.output`` names; with ``config.samples``, and the uncertainty."""
+        """Compute the output of kind ``config.output``; with ``config.samples`` also the uncertainty (N, H, W)."""
         if self.config.samples is not None:
             samples = (self.logits(image).softmax(dim=1) for _ in range(self.config.samples))
             mean, uncertainty = mean_and_uncertainty(samples)
@@ -89,7 +89,7 @@ class Pipeline(nn.Module):
         return logits.softmax(dim=1) if self.config.output == "probabilities" else logits
 
     def logits(self, image: Tensor) -> Tensor:
-        """Float32 (N, classes, H, W), at the image's own size."""
+        """Compute logits, float32 (N, classes, H, W), at the size of the image."""
         if self.config.resize_to is None:
             logits: Tensor = self.model(image)
             return logits
@@ -102,23 +102,23 @@ def _as_mask(scores: Tensor) -> Tensor:
 
 
 def make_program(model: SegNet, config: ExportConfig, *, batch: int | None = None) -> ExportedProgram:
-    """The network as a graph of PyTorch's basic operators: batch norm folded, evaluation mode, float32, on the CPU.
+    """Convert a network to a graph of PyTorch's basic operators: batch norm folded, evaluation mode, float32, CPU.
 
     Args:
-        model: it stays as it is.
+        model: the network, unchanged.
         config: see ``ExportConfig``.
-        batch: how many images at once; None: any number.
+        batch: fixed batch size; None: any.
     """
     folded = model.folded().to("cpu", torch.float32)
-    pipeline = Pipeline(folded if config.samples is None else kept_on(folded), config)
+    pipeline = Pipeline(folded if config.samples is None else keep_dropout_on(folded), config)
     image = torch.rand(batch or _BATCH, model.config.in_channels, *(config.size or _EXAMPLE))
     free = torch.export.Dim.DYNAMIC
     shapes = ({} if batch else {0: free}) | ({2: free, 3: free} if config.size is None else {})
-    # Otherwise the program is guarded by what the example happens to be, such as more than one pixel high.
+    # Otherwise the program is guarded by properties of the example, such as a height above one pixel.
     with suppress_output(), torch.no_grad(), _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
         program = torch.export.export(pipeline, (image,), dynamic_shapes={"image": shapes})
         if config.samples is not None:
-            program = computed_once(program)
+            program = merge_equal_nodes(program)
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # names folders of this machine
+        node.meta.pop("stack_trace", None)  # contains local paths
     return program

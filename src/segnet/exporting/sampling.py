@@ -1,7 +1,7 @@
-"""Dropout that stays on in an exported program: the file itself draws what is dropped, anew for each sample.
+"""Monte-Carlo dropout in an exported program: the file draws its own random numbers for each sample.
 
 Source: Kendall, Badrinarayanan, Cipolla, "Bayesian SegNet" (arXiv:1511.02680), section 3: the mean of the softmax over
-samples is the prediction, their variance how uncertain it is.
+samples is the prediction, their variance the uncertainty.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from torch.fx.passes.dialect.common.cse_pass import CSEPass, get_CSE_banned_ops
 from segnet.models.mc_dropout import dropouts
 from segnet.models.segnet import SegNet
 
-__all__ = ["Drop", "computed_once", "kept_on", "mean_and_uncertainty"]
+__all__ = ["AlwaysOnDropout", "keep_dropout_on", "mean_and_uncertainty", "merge_equal_nodes"]
 
 
-class Drop(nn.Module):
-    """``nn.Dropout`` that is always on, in operators that no exporter takes for those of training.
+class AlwaysOnDropout(nn.Module):
+    """``nn.Dropout`` that is always on, in operators that no exporter removes as training operators.
 
     Args:
-        probability: of each number to become zero; the others are enlarged, so that the mean stays.
+        probability: probability of each number to become zero; the others are scaled so that the mean stays.
     """
 
     def __init__(self, probability: float) -> None:
@@ -33,25 +33,25 @@ class Drop(nn.Module):
         self.probability = probability
 
     def forward(self, x: Tensor) -> Tensor:
-        """The map with other numbers dropped at every call, and in every image of the batch."""
+        """Drop numbers of a map (N, C, H, W), with new random numbers for every call and image."""
         kept = (torch.rand_like(x) >= self.probability).to(x.dtype)
         return x * kept * (1.0 / (1.0 - self.probability))
 
 
-def kept_on(model: SegNet) -> SegNet:
-    """The same network, changed in place: what drops in training drops always."""
+def keep_dropout_on(model: SegNet) -> SegNet:
+    """Replace dropout by ``AlwaysOnDropout``, in place; returns the same network."""
     for name, part in dropouts(model).items():
-        model.set_submodule(name, Drop(part.p))
+        model.set_submodule(name, AlwaysOnDropout(part.p))
     for relu in model.modules():
         if isinstance(relu, nn.ReLU):
-            relu.inplace = False  # spares ``computed_once`` a second and slower tracing
+            relu.inplace = False  # saves ``merge_equal_nodes`` a second and slower tracing
     return model
 
 
 def mean_and_uncertainty(samples: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Of probabilities (N, classes, H, W), sample by sample: their mean, and (N, H, W) the mean variance of a class.
+    """Mean (N, classes, H, W) of samples of probabilities, and their variance averaged over the classes (N, H, W).
 
-    No more than two samples are in memory at once.
+    At most two samples are in memory at once.
     """
     total, squares, count = torch.zeros(()), torch.zeros(()), 0
     for sample in samples:
@@ -60,18 +60,18 @@ def mean_and_uncertainty(samples: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     return mean, (squares / count - (mean * mean).mean(dim=1)).clamp_min(0.0)
 
 
-def computed_once(program: ExportedProgram) -> ExportedProgram:
-    """The program without what it computes twice, such as all that stands before the first dropout of each sample.
+def merge_equal_nodes(program: ExportedProgram) -> ExportedProgram:
+    """Compute equal nodes once, such as the layers before the first dropout of each sample.
 
-    What is drawn at random stays as often as it is there.
+    Random nodes are not merged.
     """
-    if any(_overwrites(node) for node in program.graph.nodes):
-        program = program.run_decompositions({})  # in place of which come operators that give new maps
+    if any(_is_in_place(node) for node in program.graph.nodes):
+        program = program.run_decompositions({})  # replaces in-place operators by functional ones
     shared = CSEPass(banned_ops=get_CSE_banned_ops())(program.graph_module)
     assert shared is not None
     program.graph_module.graph = shared.graph_module.graph
     return program
 
 
-def _overwrites(node: Node) -> bool:
+def _is_in_place(node: Node) -> bool:
     return isinstance(node.target, OpOverload) and node.target._schema.is_mutable

@@ -1,4 +1,4 @@
-"""Foreign encoders: any module that returns a list of maps, and those of timm.
+"""Custom encoders: any module that returns a list of maps, and the models of timm.
 
 The contract: ``forward(x)`` takes a normalized image (N, C, H, W) of any size and returns its feature maps,
 shallowest first, each (N, C_i, H_i, W_i). Where a map is half as large as the one before it, the decoder unpools with
@@ -27,7 +27,7 @@ Size = tuple[int, int]
 
 
 class Backbone(nn.Module):
-    """A module that returns a list of maps, as an encoder.
+    """Encoder from a module that returns a list of maps.
 
     Args:
         body: see the contract above; its own weights are kept.
@@ -101,7 +101,7 @@ def timm_backbone(name: str, in_channels: int, *, pretrained: bool = False) -> n
 
 @torch.no_grad()
 def _probe(body: nn.Module, in_channels: int, size: Size) -> list[Tensor]:
-    """The maps of an empty image; the module is left as it was."""
+    """The maps of an empty image; the module is not changed."""
     modes = {module: module.training for module in body.modules()}
     first = next(body.parameters(), torch.zeros(1))
     image = torch.zeros(1, in_channels, *size, device=first.device, dtype=first.dtype)
@@ -121,7 +121,7 @@ def _probe(body: nn.Module, in_channels: int, size: Size) -> list[Tensor]:
 
 
 def _cover(pairs: Sequence[tuple[Size, Size]]) -> Callable[[Size], Size] | None:
-    """How much of a map the windows of its halving cover; None if it is not halved."""
+    """Size of the part of a map that the windows of its halving cover; None if it is not halved."""
     if all(deeper == ((size[0] + 1) // 2, (size[1] + 1) // 2) for size, deeper in pairs):
         return _whole
     if all(deeper == (size[0] // 2, size[1] // 2) for size, deeper in pairs):

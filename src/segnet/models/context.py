@@ -16,11 +16,13 @@ _DILATIONS = (1, 2, 4)
 
 
 class Context(nn.Module):
-    """Adds to each place of a map what stands around it and in the whole image; at first it adds nothing.
+    """Add context to each pixel of a map: dilated 3x3 convolutions and the mean of the whole image.
+
+    Initialized so that it adds zero.
 
     Args:
-        channels: of the map.
-        width: channels of the few in which the looking around is done.
+        channels: channels of the map.
+        width: channels inside the module.
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -37,11 +39,11 @@ class Context(nn.Module):
         nn.init.zeros_(norm.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, H, W), the same out."""
+        """Map (N, channels, H, W) to a map of the same shape."""
         seen: Tensor = self.reduce(x)
         for unit in self.around:
             seen = seen + unit(seen)
-        # Written out, since an exported program would be guarded by whether there is more than one place.
+        # expand_as instead of broadcasting: an exported program would be guarded by a size of more than one pixel.
         everywhere = self.everywhere(seen.mean((2, 3), keepdim=True)).expand_as(seen)
         added: Tensor = self.expand(seen + everywhere)
         return x + added

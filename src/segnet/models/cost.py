@@ -1,4 +1,4 @@
-"""What a network costs: its weights, its arithmetic, and what the decoder needs of the encoder.
+"""Cost of a network: weights, multiply-accumulates, and memory for codes and skip connections.
 
 All of it is counted on the meta device, where tensors have shapes and no memory.
 """
@@ -20,7 +20,7 @@ __all__ = ["Cost", "cost_of"]
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a network costs.
+    """Cost of a network.
 
     Attributes:
         parameters: how many numbers are learned.
@@ -36,7 +36,7 @@ class Cost:
 
 
 def cost_of(network: SegNet | SegNetConfig, size: tuple[int, int] = (360, 480)) -> Cost:
-    """Count what a network costs; no memory is taken, and a model stays as it is.
+    """Count the cost of a network, on the meta device; the model is not changed.
 
     >>> cost_of(MODELS["segnet"]).code_bytes
     1321216

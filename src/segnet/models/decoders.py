@@ -31,13 +31,13 @@ Addition = Literal["none", "pooled", "maps"]
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
-    """What stands behind the encoder, stage by stage, deepest first.
+    """Configuration of a decoder, stage by stage, deepest first.
 
     Attributes:
         widths: per stage, output channels of its convolutions; a stage may have none.
         kernel: side of their square filters.
         relu: whether a ReLU follows each batch norm (SegNet has it, SegNet-Basic has not).
-        depthwise: whether each filter sees its own channel alone (SegNet-Basic-SingleChannelDecoder).
+        depthwise: whether each filter sees only its own channel (SegNet-Basic-SingleChannelDecoder).
         upsampling: ``indices`` (unpooling with the codes), ``bilinear`` (fixed) or ``learned`` (8x8 transposed
             convolution that begins as bilinear interpolation).
         addition: which encoder maps are added after the convolutions: ``none``, ``pooled`` (what the pooling above
@@ -45,7 +45,7 @@ class DecoderConfig:
             the channels differ, a 1x1 convolution brings them to the decoder's.
         compress: whether the deepest map is brought to one channel per class before it is upsampled ("dimension
             reduction"); the last map is then the logits.
-        context: channels in which the deepest map looks around (see ``context``) before it is upsampled; 0: not at all.
+        context: channels of the context module (see ``context``) on the deepest map; 0: no such module.
         classifier_kernel: side of the filters that give the logits, unless ``compress``.
         dropout_stages: stages, counted as the encoder's, that end with dropout.
 
@@ -77,7 +77,7 @@ class DecoderConfig:
 
 
 class EncoderLike(Protocol):
-    """What a decoder has to know of its encoder (``Encoder`` and ``Backbone`` are such)."""
+    """Attributes of an encoder that a decoder needs (``Encoder`` and ``Backbone`` have them)."""
 
     channels: tuple[int, ...]
     pooled_channels: tuple[int, ...]
@@ -90,13 +90,13 @@ class Decoder(nn.Module):
 
     Args:
         config: see ``DecoderConfig``.
-        encoder: what stands before it.
+        encoder: the encoder before it.
         classes: for ``compress``.
         dropout: probability at the end of ``dropout_stages``.
 
     Attributes:
         out_channels: channels of the result.
-        skips: per stage, shallowest first, what the encoder is to keep of it for the addition.
+        skips: per stage, shallowest first, the skip connection of the encoder for the addition.
         save_memory: in training, keep only each stage's input and compute the rest again.
 
     Raises:
@@ -173,17 +173,17 @@ class LearnedUpsampling(nn.Module):
 
 
 class NoSkip(nn.Module):
-    """The decoder adds nothing here, and the encoder keeps nothing."""
+    """No skip connection in this stage."""
 
     def forward(self, before: Tensor, after: Tensor) -> None:
-        """None, whatever the maps are."""
+        """Return None."""
 
 
 class Skip(nn.Module):
-    """What the encoder keeps of a stage for the addition, brought to the decoder's channels at once.
+    """Skip connection of an encoder stage, projected to the decoder's channels.
 
     Args:
-        pooled: take what came out of the pooling above, not the map before the stage's own.
+        pooled: take the output of the pooling above, not the map before the stage's own pooling.
         in_channels, out_channels: of the map taken, and of the decoder where it is added.
     """
 
@@ -199,7 +199,7 @@ class Skip(nn.Module):
 
 
 def _entrance(config: DecoderConfig, encoder: EncoderLike, classes: int) -> tuple[nn.Module, int]:
-    """What brings the deepest map to the channels that the first stage wants, and these channels."""
+    """The module that brings the deepest map to the channels of the first stage, and these channels."""
     deepest, wanted = encoder.deepest_channels, encoder.channels[-1]
     if config.compress:
         return _projection(deepest, classes), classes

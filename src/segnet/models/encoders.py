@@ -1,4 +1,4 @@
-"""The encoder: convolutions and 2x2 max-pooling that remembers, in two bits a window, where its maximum was.
+"""The encoder: convolutions and 2x2 max-pooling with pooling codes: the position of each maximum, two bits a window.
 
 Sources: the authors' prototxt files (SegNet-Tutorial, Models/segnet_train.prototxt and
 Models/segnet_basic_train.prototxt; the dropout before the pooling from Example_Models/segnet_pascal.prototxt).
@@ -31,7 +31,7 @@ _MOST_STAGES = 16  # so many halvings leave one pixel of any image
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """What stands before the decoder.
+    """Configuration of an encoder.
 
     Attributes:
         kind: ``convolutions`` (described by ``widths`` and ``kernel``), ``squeezenet1_1``, ``timm/NAME``, or ``custom``
@@ -61,7 +61,7 @@ class EncoderConfig:
         check_stages("encoder", self.widths, self.kernel)
         if (self.kind == "convolutions") != bool(self.widths):
             raise ConfigError(
-                f"an encoder of kind {self.kind!r} with widths {self.widths}: stages of convolutions, and they alone, "
+                f"an encoder of kind {self.kind!r} with widths {self.widths}: only stages of convolutions "
                 "are described by widths"
             )
         if self.stem_stride not in ((1, 2) if self.kind == "squeezenet1_1" else (1,)):
@@ -74,7 +74,7 @@ class EncoderConfig:
 
 
 class Kept(NamedTuple):
-    """What the decoder gets to know of one encoder stage, and all that is kept of it.
+    """Outputs of one encoder stage for the decoder: pooling code, size and skip connection.
 
     Attributes:
         code: where the maxima of its pooling were (see ``ops``); None if the decoder does not use it.
@@ -156,7 +156,7 @@ class Encoder(nn.Module):
 
 
 def recomputed(module: nn.Module, run: Callable[..., T], *arguments: Any) -> T:
-    """``run(*arguments)``; if the module saves memory, what it computes on the way is not kept but computed again.
+    """Call ``run(*arguments)``, with activation checkpointing if the module saves memory.
 
     Same result and same gradients: dropout draws the same, batch-norm statistics count a batch once.
     """
@@ -167,7 +167,7 @@ def recomputed(module: nn.Module, run: Callable[..., T], *arguments: Any) -> T:
 
 
 def fitted(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, C, H, W) cut, or filled up with zeros, at the bottom and the right.
+    """Crop a map (N, C, H, W), or pad it with zeros, at the bottom and the right.
 
     A slice would leave an exported program with a size that it cannot prove; a negative pad does not.
     """
@@ -204,7 +204,7 @@ def conv_unit(
     stride: int = 1,
     dilation: int = 1,
 ) -> nn.Sequential:
-    """Convolution and, if asked, batch norm and ReLU; size kept (but for a stride), initialized as published."""
+    """Convolution with optional batch norm and ReLU, same padding, initialized as published."""
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     groups, padding = in_channels if depthwise else 1, dilation * (kernel // 2)
     conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, groups)
@@ -227,7 +227,7 @@ def he_init(conv: nn.Conv2d) -> nn.Conv2d:
 
 
 def check_stages(side: str, widths: Widths, kernel: int) -> None:
-    """Widths and kernel are possible, or ``ConfigError``."""
+    """Raise ``ConfigError`` if widths or kernel are not possible."""
     if len(widths) > _MOST_STAGES or any(width < 1 for stage in widths for width in stage):
         raise ConfigError(f"{side} widths {widths} are not possible; give 1 to {_MOST_STAGES} stages, channels above 0")
     if not 1 <= kernel <= _LARGEST_KERNEL or kernel % 2 == 0:
@@ -245,7 +245,7 @@ def _dropouts(probability: float, places: Sequence[int], stages: int) -> nn.Modu
 
 @contextmanager
 def _still(module: nn.Module) -> Any:
-    """Batch norm computes as in training, but its running statistics stay as they are."""
+    """Batch norm computes as in training, without updating its running statistics."""
     norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
     statistics = [dict(norm.named_buffers(recurse=False)) for norm in norms]
     for norm, tensors in zip(norms, statistics, strict=True):

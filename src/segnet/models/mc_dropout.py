@@ -1,8 +1,8 @@
-"""Dropout that stays on: samples of what a network says of one image.
+"""Monte-Carlo dropout: samples of a network's logits for one image, with dropout on.
 
-What stands before the first dropout is the same in every sample, so it is computed once, and the rest for several
-samples at once. Each sample draws with a generator of its own, so that what is dropped depends on the seed and the
-number of the sample alone, not on how many are computed together.
+The layers before the first dropout give the same in every sample, so they are computed once; the rest is computed for
+several samples at once. Each sample has its own random generator, so that it depends only on the seed and its number,
+not on how many samples are computed together.
 
 Source: Kendall, Badrinarayanan, Cipolla, "Bayesian SegNet" (arXiv:1511.02680), section 3.
 """
@@ -24,13 +24,13 @@ from segnet.models.segnet import SegNet
 __all__ = ["Sampler", "dropouts"]
 
 _BYTES_AT_ONCE = 2**30  # for the maps of the samples that are computed together
-_MAPS_AT_ONCE = 4  # so many of the largest are in memory while a step runs: in, out, and what it needs on the way
+_MAPS_AT_ONCE = 4  # maps of the largest size in memory while a step runs: input, output and temporary ones
 
 
 def dropouts(model: SegNet) -> dict[str, nn.Dropout]:
-    """By name, the places where the network drops in training; none if its probability is 0."""
-    found = {name: part for name, part in model.named_modules() if isinstance(part, nn.Dropout)}
-    return {name: part for name, part in found.items() if part.p > 0}
+    """Dropout layers of a network by name, without those of probability 0."""
+    layers = {name: part for name, part in model.named_modules() if isinstance(part, nn.Dropout)}
+    return {name: layer for name, layer in layers.items() if layer.p > 0}
 
 
 class Sampler:
@@ -42,25 +42,25 @@ class Sampler:
     Args:
         model: a network in evaluation mode with dropout; its dropouts are replaced, and drop only while a sample is
             drawn.
-        seed: decides, with the number of the sample, what is dropped.
+        seed: random seed; together with the number of a sample it determines the dropped numbers.
 
     Raises:
         ConfigError: the network has no dropout.
     """
 
     def __init__(self, model: SegNet, *, seed: int = 0) -> None:
-        places = dropouts(model)
-        if not places:
+        layers = dropouts(model)
+        if not layers:
             raise ConfigError(
                 f"{model.config.name} was made without dropout, so all its samples would be the same; leave samples "
                 "out, or train it with --dropout 0.5 (bayesian_segnet and bayesian_segnet_basic have it unasked)"
             )
         self.seed = seed
-        self._drawn = [_Drawn(place.p) for place in places.values()]
-        for name, drawn in zip(places, self._drawn, strict=True):
+        self._drawn = [_Drawn(layer.p) for layer in layers.values()]
+        for name, drawn in zip(layers, self._drawn, strict=True):
             model.set_submodule(name, drawn)
         steps = _steps(model)
-        first = next(place for place, (part, _) in enumerate(steps) if _drops(part))
+        first = next(index for index, (part, _) in enumerate(steps) if _drops(part))
         self._shared = [step for _, step in steps[:first]]
         self._sampled = [step for _, step in steps[first:]]
 
@@ -69,8 +69,8 @@ class Sampler:
 
         Args:
             image: (1, C, H, W), RGB in [0, 1].
-            samples: how many.
-            at_once: how many to compute together; None: one, and then as many as fit 1 GiB by the largest of its maps.
+            samples: number of samples.
+            at_once: number of samples computed together. None: one first, then as many as fit 1 GiB by its largest map.
 
         Yields:
             logits (up to ``at_once``, classes, H, W).
@@ -127,13 +127,13 @@ class _Drawn(nn.Module):
 
 
 class _State(NamedTuple):
-    """How far the walk through a network has come.
+    """State between two steps of the forward pass.
 
     Attributes:
-        image: what it began with.
-        before: what went into the encoder's present stage.
-        x: the map so far.
-        kept: of the encoder's stages so far, shallowest first.
+        image: the input.
+        before: the input of the current encoder stage.
+        x: the current map.
+        kept: codes and skip connections of the encoder stages so far, shallowest first.
     """
 
     image: Tensor
@@ -146,7 +146,7 @@ _Step = Callable[[_State], _State]
 
 
 def _steps(model: SegNet) -> list[tuple[nn.Module, _Step]]:
-    """The forward pass in steps, each with the module that it asks; the same as ``SegNet.forward`` in one go."""
+    """The forward pass of ``SegNet.forward`` as a list of steps, each with its module."""
     encoder, decoder = model.encoder, model.decoder
     steps: list[tuple[nn.Module, _Step]] = [(nn.Identity(), lambda s: s._replace(x=model.normalized(s.x)))]
     if isinstance(encoder, Encoder):
@@ -195,7 +195,7 @@ def _adding(index: int) -> tuple[nn.Module, _Step]:
 
 
 def _fanned(state: _State, index: int) -> Kept:
-    """What was kept of the encoder stage that the decoder's ``index``-th undoes, for as many samples as there are."""
+    """Code and skip connection for decoder stage ``index``, expanded to the number of samples."""
     entry = state.kept[-1 - index]
     if entry.code is None or len(entry.code) == len(state.x):
         return entry

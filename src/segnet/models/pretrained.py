@@ -37,10 +37,10 @@ DOWNLOADS = {
 }  # fmt: skip
 _ADDRESS = "https://download.pytorch.org/models/"
 
-# What a file's metadata says under "input" if it was trained in Caffe's manner.
+# Value of "input" in the metadata of a file that was trained in Caffe.
 _CAFFE_INPUT = re.compile(r"BGR, 0-255 minus (\d+(?:\.\d+)?) (\d+(?:\.\d+)?) (\d+(?:\.\d+)?)")
 
-# What the two readers raise on damaged files (found by feeding them some).
+# Errors of the two readers on damaged files (from experiments).
 _DAMAGE = (
     SafetensorError, OSError, EOFError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, struct.error,
 )  # fmt: skip
@@ -50,7 +50,7 @@ class EncoderWeights(NamedTuple):
     """A file's tensors, first filters in RGB order, and the normalization they were trained with.
 
     Attributes:
-        source: what the user gave.
+        source: file or name, as given by the user.
         state: name -> tensor.
         mean, std: of the image in [0, 1].
     """
@@ -94,11 +94,11 @@ def read_weights(source: str) -> EncoderWeights:
 
 
 def fill_encoder(encoder: nn.Module, weights: EncoderWeights) -> LoadReport:
-    """Copy weights into an encoder and say what was loaded, skipped and missing.
+    """Copy weights into an encoder, and log what was loaded, skipped and missing.
 
     Args:
         encoder: any encoder whose convolutions have the file's shapes; other input channels are adapted.
-        weights: what ``read_weights`` gave.
+        weights: from ``read_weights``.
 
     Raises:
         ModelError: the shapes do not fit; the encoder is then unchanged.
@@ -106,17 +106,7 @@ def fill_encoder(encoder: nn.Module, weights: EncoderWeights) -> LoadReport:
     source, state = weights.source, weights.state
     target = encoder.state_dict()
     pairs = dict(zip(_ordered_names(state), _encoder_names(encoder, state), strict=False))
-    new: dict[str, Tensor] = {}
-    for theirs, ours in pairs.items():
-        value = state[theirs]
-        if value.ndim == 4 and not new:
-            value = adapt_input_filters(value, target[ours].shape[1])
-        if value.shape != target[ours].shape or theirs.rpartition(".")[2] != ours.rpartition(".")[2]:
-            raise ModelError(
-                f"{source}: {theirs} of shape {tuple(value.shape)} stands where the encoder's {ours} of shape "
-                f"{tuple(target[ours].shape)} is wanted; give the whole weights of the same net"
-            )
-        new[ours] = value
+    new = _fit_tensors(weights, pairs, target)
     if not new:
         raise ModelError(
             f"{source}: no tensor fits; the file holds {list_names(state)}, expected are names of torchvision's VGG or "
@@ -133,6 +123,22 @@ def fill_encoder(encoder: nn.Module, weights: EncoderWeights) -> LoadReport:
         source, len(report.loaded), list_names(report.skipped), list_names(report.missing),
     )  # fmt: skip
     return report
+
+
+def _fit_tensors(weights: EncoderWeights, pairs: Mapping[str, str], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The file's tensors under the encoder's names, the first filters adapted to its input channels."""
+    new: dict[str, Tensor] = {}
+    for theirs, ours in pairs.items():
+        value = weights.state[theirs]
+        if value.ndim == 4 and not new:
+            value = adapt_input_filters(value, target[ours].shape[1])
+        if value.shape != target[ours].shape or theirs.rpartition(".")[2] != ours.rpartition(".")[2]:
+            raise ModelError(
+                f"{weights.source}: {theirs} of shape {tuple(value.shape)} stands where the encoder's {ours} of shape "
+                f"{tuple(target[ours].shape)} is wanted; give the whole weights of the same net"
+            )
+        new[ours] = value
+    return new
 
 
 def adapt_input_filters(weight: Tensor, channels: int) -> Tensor:
@@ -155,7 +161,7 @@ def adapt_input_filters(weight: Tensor, channels: int) -> Tensor:
 
 
 def _read_state(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
-    """Tensors, and what a .safetensors file says about them."""
+    """Tensors, and the metadata of a .safetensors file."""
     if not path.is_file():
         raise ModelError(f"{path}: there is no such file; give a file, or one of {', '.join(DOWNLOADS)} to download")
     try:
@@ -166,7 +172,7 @@ def _read_state(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise ModelError(
-            f"{path}: holds other things than tensors and was not opened; save a plain state_dict"
+            f"{path}: holds objects other than tensors and was not opened; save a plain state_dict"
         ) from error
     except _DAMAGE as error:
         raise ModelError(f"{path}: cannot be read as weights ({_first_line(error)}); it may be damaged") from error
@@ -202,12 +208,12 @@ _NAME = re.compile(rf"features\.(\d+)\.(?:({'|'.join(_PARTS[1:])})\.)?({'|'.join
 
 def _ordered_names(state: Mapping[str, Tensor]) -> list[str]:
     """``features.N[.part].kind`` in the order of N, part and kind."""
-    found = []
+    keys = []
     for name in state:
         if match := _NAME.fullmatch(name):
             number, part, kind = match.groups()
-            found.append((int(number), _PARTS.index(part or ""), _KINDS.index(kind), name))
-    return [name for *_, name in sorted(found)]
+            keys.append((int(number), _PARTS.index(part or ""), _KINDS.index(kind), name))
+    return [name for *_, name in sorted(keys)]
 
 
 def _encoder_names(encoder: nn.Module, state: Mapping[str, Tensor]) -> list[str]:

@@ -31,7 +31,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, kw_only=True)
 class SegNetConfig:
-    """Everything that decides the shape of a network; a checkpoint carries it.
+    """Architecture of a network; stored in its model file.
 
     Attributes:
         name: what the network is called.
@@ -139,12 +139,12 @@ class SegNet(nn.Module):
         return self.classified(self.decoder(x, kept), image)
 
     def normalized(self, image: Tensor) -> Tensor:
-        """What the encoder takes, of an image batch in [0, 1]."""
+        """Normalize an image batch in [0, 1] for the encoder."""
         x = (image - self.mean) / self.std
         return local_response_norm(x) if self.config.local_response_norm else x
 
     def classified(self, x: Tensor, image: Tensor) -> Tensor:
-        """Logits at the image's size, of what the decoder gives."""
+        """Logits at the size of the image, from the decoder's output."""
         logits: Tensor = self.classifier(x)
         if not self.encoder.full_resolution:
             logits = F.interpolate(logits, size=image.shape[2:], mode="bilinear", align_corners=False)
@@ -172,11 +172,11 @@ class SegNet(nn.Module):
 
     @property
     def encoder_stages(self) -> int:
-        """How many parts of the encoder can be frozen by themselves; a foreign backbone is one."""
+        """Number of encoder stages that can be frozen separately; a custom backbone counts as one."""
         return len(self._encoder_parts())
 
     def freeze_encoder(self, stages: int | None = None) -> None:
-        """Keep the encoder as it is: no gradients, and its batch norm stays in evaluation mode.
+        """Freeze the encoder: no gradients, and batch norm in evaluation mode.
 
         Args:
             stages: how many, from the shallowest on; the others learn. None: all.

@@ -1,4 +1,4 @@
-"""Frozen settings that come out of a file: every value is held to the type that its field declares."""
+"""Type checks for settings that are read from a file."""
 
 from __future__ import annotations
 

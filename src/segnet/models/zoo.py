@@ -114,7 +114,7 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def list_encoders() -> list[str]:
-    """Names of the encoders that any model can be built on; besides them ``timm/NAME``."""
+    """Names of the encoders for any model; ``timm/NAME`` works as well."""
     return list(ENCODERS)
 
 
@@ -143,7 +143,7 @@ def create_model(
         encoder_weights: a file with torchvision's names (.safetensors or .pth), such as "segnet convert" writes; a name
             such as ``"vgg16"`` to download torchvision's (hash checked); ``"imagenet"`` for those of the encoder's own
             name, or timm's.
-        freeze_encoder: train the decoder alone.
+        freeze_encoder: train only the decoder.
 
     Raises:
         ConfigError: a name is unknown, a value is out of range, or the encoder does not keep to the contract.

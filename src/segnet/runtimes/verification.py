@@ -100,7 +100,7 @@ def verify(runtime: Runtime) -> Verification:
     """Run the reference images through an exported file, and compare the classes with those at its export.
 
     Raises:
-        ModelError: fewer than 99.9 % of the pixels have the same class; or the model keeps no predictions.
+        ModelError: fewer than 99.9 % of the pixels have the same class; or the model stores no predictions.
     """
     if not isinstance(runtime, FileRuntime):
         raise ModelError(

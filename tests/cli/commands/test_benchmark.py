@@ -22,12 +22,12 @@ def leave(*words: str) -> int:
 
 def test_every_combination_that_can_run_is_measured_once():
     found = benchmark._candidates(
-        ("segnet_basic", "a.onnx", "b.xml"), ["24x32", "48x64"], ["float32", "bf16"], ["textbook"], compiled=True
+        ("segnet_basic", "a.onnx", "b.xml"), ["24x32", "48x64"], ["float32", "bf16"], ["reference"], compiled=True
     )
     assert len(found) == len(set(found)) == 2 * (4 + 1 + 2 + 1)
     assert {c.precision for c in found if c.model == "a.onnx"} == {"float32"}
     assert {c.model for c in found if c.compiled} == {"segnet_basic"}
-    assert {c.model for c in found if c.rival} == {"segnet_basic"}
+    assert {c.model for c in found if c.baseline} == {"segnet_basic"}
 
 
 @pytest.mark.parametrize("size", ["24", "24x0", "x24", "24X32", "-1x5"])
@@ -42,30 +42,30 @@ def test_a_table_scores_and_json_come_out(
     out = tmp_path / "out.json"
     words = ("--sizes", "24x32", "--rounds", "1", "--images", "1", "--threads", "1", "--data", str(camvid_root))
     assert leave(str(model_file), *words, "--json", str(out)) == 0
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     kept = json.loads(out.read_text())
     (row,) = kept["rows"]
     assert row["miou"] > 0
-    assert f"{row['miou']:.4f}" in told
-    assert f"{row['p50_ms']:.1f}" in told
+    assert f"{row['miou']:.4f}" in output
+    assert f"{row['p50_ms']:.1f}" in output
     assert kept["versions"]["torch"]
     assert (kept["split"], kept["rounds"], kept["threads"]) == ("val", 1, 1)
 
 
 def test_an_unknown_baseline_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert leave("--baselines", "unet") == 2
-    assert "'unet' is unknown; choose from textbook" in capsys.readouterr().err
+    assert "'unet' is unknown; choose from reference" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("rival", ["textbook", "textbook_compiled", "textbook_onnx"])
+@pytest.mark.parametrize("baseline", ["reference", "reference_compiled", "reference_onnx"])
 @pytest.mark.parametrize("model", [(), ("segnet_light",), ("exported/segnet_light.onnx", "segnet")])
-def test_a_network_that_no_textbook_has_is_refused_before_anything_runs(
-    model: tuple[str, ...], rival: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_network_without_a_reference_implementation_is_refused_before_anything_runs(
+    model: tuple[str, ...], baseline: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("segnet.benchmark.measure.measure", None)
-    assert leave(*model, "--rivals", rival) == 2
+    assert leave(*model, "--baselines", baseline) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "segnet_light: a textbook rival copies one of segnet, " in line
+    assert "segnet_light: the reference implementation exists for segnet, " in line
     assert "name one of them first" in line
 
 
@@ -74,15 +74,15 @@ def row(**changed: Any) -> Measured:
     return Measured(candidate=Candidate(model="a.onnx"), **{**known, "share_of_peak": None, "timed": 20, **changed})
 
 
-def test_the_table_tells_what_it_lacks(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_names_missing_figures(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [row(), row(share_of_peak=0.5), row(no_peak="int8 is emulated"), row(no_peak="int8 is emulated", timed=3)]
     benchmark._print(rows, {})
-    benchmark._explain(rows, asked=20, limit=10.0)
+    benchmark._print_missing(rows, asked=20, limit=10.0)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[-1] for line in lines[1:5]] == ["1000.00", "50%", "-", "-"]
     assert lines[-2:] == [
         "no peak: int8 is emulated",
-        "a.onnx in float32: 3 of 20 images in 10 s; --limit gives it more",
+        "a.onnx in float32: 3 of 20 images in 10 s; raise --limit for more",
     ]
 
 
@@ -97,20 +97,20 @@ def test_scores_that_would_take_too_long_are_left_out(
 
 @pytest.mark.parametrize("scored", [True, False])
 def test_the_plot_is_drawn_or_the_remedy_named(scored: bool, tmp_path: Path) -> None:
-    from segnet.benchmark.plot import draw
+    from segnet.benchmark.plot import plot_benchmark
 
     known = [("a", None, "float32", 10.0), ("a", None, "bf16", 5.0), ("b", None, "float32", 30.0)]
     rows = [
         Measured(
-            candidate=Candidate(model=name, rival=rival, precision=precision),
+            candidate=Candidate(model=name, baseline=baseline, precision=precision),
             p50_ms=time, p90_ms=time, images_per_s=1.0, memory_mb=None, file_mb=None, gmacs=None, share_of_peak=None,
         )
-        for name, rival, precision, time in [*known, ("a", "textbook", "float32", 90.0)]
+        for name, baseline, precision, time in [*known, ("a", "reference", "float32", 90.0)]
     ]  # fmt: skip
     scores = {("a", "float32"): 0.5, ("b", "float32"): 0.6} if scored else {}
-    draw(rows, scores, tmp_path / "plot.svg")
+    plot_benchmark(rows, scores, tmp_path / "plot.svg")
     assert "</svg>" in (drawn := (tmp_path / "plot.svg").read_text())
     assert drawn.count("<!-- a bf16 -->") == (0 if scored else 1)  # a bar of its own
     assert drawn.count("<!-- b -->") == 1
-    with pytest.raises(ConfigError, match="another ending"):
-        draw(rows, scores, tmp_path / "plot.txt")
+    with pytest.raises(ConfigError, match="must end in"):
+        plot_benchmark(rows, scores, tmp_path / "plot.txt")

@@ -81,9 +81,9 @@ def test_the_table_names_every_image_and_the_exporters_are_silent(
 ) -> None:
     out = tmp_path / "new" / "two.onnx"
     assert leave("export", str(two_class_file), "--out", str(out), "--output", "mask", "--size", "20", "31") == 0
-    told, asides = capfd.readouterr()
+    output, asides = capfd.readouterr()
     assert asides == f"exporting two to {out}, then comparing it with PyTorch\n"
-    lines = told.splitlines()
+    lines = output.splitlines()
     assert [line.split()[0] for line in lines] == ["image", "noise", "street", "drawn", f"{out}:"]
     assert all("1x3x20x31" in line and "100.000%" in line for line in lines[1:4])
     assert "of the pixels as in PyTorch" in lines[4]
@@ -91,7 +91,7 @@ def test_the_table_names_every_image_and_the_exporters_are_silent(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("--format", "tflite"), "'tflite' is unknown; choose from onnx"),
         (("--format", "executorch"), "executorch takes images of one size; give it, as in --size 360 480"),
@@ -104,12 +104,12 @@ def test_the_table_names_every_image_and_the_exporters_are_silent(
     ],
 )
 def test_what_a_user_can_mend_is_one_line(
-    words: tuple[str, ...], told: str, model_file: Path, capsys: pytest.CaptureFixture[str]
+    words: tuple[str, ...], message: str, model_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert leave("export", str(model_file), *words) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("segnet: ")
-    assert told in error
+    assert message in error
 
 
 def test_an_exported_file_is_no_model_to_export(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,11 @@ import torch
 from segnet.cli.main import main
 from segnet.data.layouts import Source
 from segnet.errors import ConfigError
-from segnet.exporting.int8.export import Calibration, export_int8, rewriting
+from segnet.exporting.int8 import calibration as calibration_module
+from segnet.exporting.int8 import rewriting
+from segnet.exporting.int8.export import export_int8
+from segnet.exporting.int8.gate import Calibration
+from segnet.exporting.int8.rewriting import MapStatistics
 from segnet.exporting.int8.saturation import pair_sums
 from segnet.exporting.programs import ExportConfig
 from segnet.labels import CAMVID
@@ -30,22 +35,22 @@ def leave(*words: str) -> int:
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("onnx", ".onnx"), ("openvino", ".xml")])
-def test_an_int8_file_says_so_and_tells_what_it_scored(
+def test_an_int8_file_has_its_precision_and_scores_in_its_metadata(
     kind: str, suffix: str, model_file: Path, camvid_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / f"small{suffix}"
     words = ("--format", kind, "--int8", "--calibrate", str(camvid_root), "--max-drop", "1", "--out", str(out))
     assert leave("export", str(model_file), *words) == 0
-    told = json.loads((tmp_path / f"{out.name}.report.json").read_text())
-    assert told["precision"] == "int8"
+    report = json.loads((tmp_path / f"{out.name}.report.json").read_text())
+    assert report["precision"] == "int8"
     runtime = open_runtime(out, device="cpu")
     assert runtime.info.precision == "int8"
     assert runtime.info.pair_limit == PAIR_LIMIT
-    assert runtime.info.scores["miou"] == told["accuracy"]["int8"]["miou"]
-    assert told["accuracy"]["drop"] == pytest.approx(
-        told["accuracy"]["float32"]["miou"] - told["accuracy"]["int8"]["miou"]
+    assert runtime.info.scores["miou"] == report["accuracy"]["int8"]["miou"]
+    assert report["accuracy"]["drop"] == pytest.approx(
+        report["accuracy"]["float32"]["miou"] - report["accuracy"]["int8"]["miou"]
     )
-    assert f"{told['accuracy']['int8']['miou']:.4f} in INT8" in capsys.readouterr().out
+    assert f"{report['accuracy']['int8']['miou']:.4f} in INT8" in capsys.readouterr().out
     image = np.random.default_rng(0).random((1, 3, 37, 45), dtype=np.float32)
     exact = open_runtime(model_file, device="cpu").run(image, probabilities=True).probabilities
     rough = runtime.run(image, probabilities=True).probabilities
@@ -61,20 +66,17 @@ def test_a_file_that_loses_too_much_is_not_written(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from segnet.exporting.int8.export import calibration
+    def clipped(model: onnx.ModelProto, statistics: MapStatistics, keep: tuple[str, ...]) -> onnx.ModelProto:
+        ranges = dict.fromkeys(statistics.ranges, (0.0, 1e-6))
+        return rewriting.quantize_graph(model, replace(statistics, ranges=ranges), keep)
 
-    broken = calibration.rewritten
-    monkeypatch.setattr(
-        calibration,
-        "rewritten",
-        lambda model, ranges, keep, means: broken(model, dict.fromkeys(ranges, (0.0, 1e-6)), keep, means=means),
-    )
+    monkeypatch.setattr(calibration_module, "quantize_graph", clipped)
     out = tmp_path / "out" / "small.onnx"
     words = ("--int8", "--calibrate", str(camvid.root), "--max-drop", "0", "--out", str(out))
     code = leave("export", str(model_file), *words)
-    told = capsys.readouterr().err
+    error = capsys.readouterr().err
     assert code == 2
-    assert "INT8 loses more than 0.0 of mIoU: float32 has" in told
+    assert "INT8 loses more than 0.0 of mIoU: float32 has" in error
     assert not out.exists()
 
 
@@ -130,15 +132,16 @@ def without_limit(text: str) -> str:
 
 
 @pytest.mark.parametrize("kind", ["onnx", "openvino"])
-def test_an_int8_file_of_an_older_version_is_told_once(
+def test_an_int8_file_of_an_older_version_is_warned_of_once(
     kind: str, int8_files: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     new, old = int8_files[kind], without_mark(kind, int8_files[kind], tmp_path / "old")
     image = np.random.default_rng(1).random((1, 3, 24, 32), dtype=np.float32)
-    expected = open_runtime(new, device="cpu").probabilities(image)
+    expected = open_runtime(new, device="cpu").run(image, probabilities=True).probabilities
     assert not caplog.records
     for _ in range(2):
-        np.testing.assert_allclose(open_runtime(old, device="cpu").probabilities(image), expected, atol=1e-5)
+        found = open_runtime(old, device="cpu").run(image, probabilities=True).probabilities
+        np.testing.assert_allclose(found, expected, atol=1e-5)
     (line,) = [record.getMessage() for record in caplog.records]
     assert line == (
         f"{old}: is INT8 of an older version of segnet and may predict other classes on CPUs without VNNI; "
@@ -153,7 +156,7 @@ def test_int8_and_its_images_go_together(words: tuple[str, ...], model_file: Pat
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"format": "torch"}, "torch cannot be INT8 here; choose one of onnx, openvino, executorch"),
         ({"config": ExportConfig(samples=2, output="mask")}, "a file that draws samples cannot be INT8 here"),
@@ -162,9 +165,9 @@ def test_int8_and_its_images_go_together(words: tuple[str, ...], model_file: Pat
     ],
 )
 def test_what_cannot_be_int8_is_refused(
-    options: dict[str, object], told: str, model_file: Path, camvid: Source
+    options: dict[str, object], message: str, model_file: Path, camvid: Source
 ) -> None:
     model = checkpoint.load(model_file).model
     calibration = Calibration(images=[torch.rand(1, 3, 24, 32).numpy()], data=camvid.dataset("val"))
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         export_int8(model, CAMVID, Path("a.onnx"), calibration=calibration, **options)

@@ -10,18 +10,18 @@ from onnx import ModelProto, numpy_helper
 
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.errors import ConfigError, ModelError
+from segnet.exporting.export import open_file
 from segnet.exporting.formats import to_openvino, write_onnx, write_openvino
 from segnet.exporting.int8.calibration import CalibratedOnnx
-from segnet.exporting.int8.gate import sensitivities, within
+from segnet.exporting.int8.gate import Calibration, quantize_within, sensitivities
 from segnet.exporting.int8.graph import convolutions
 from segnet.labels import CAMVID
 from segnet.media.images.writing import write_image, write_mask
-from segnet.runtimes.base import Image, Runtime, argmax
-from segnet.runtimes.load import open_runtime
+from segnet.runtimes.base import FileRuntime, Image, argmax
 from segnet.runtimes.model_info import ModelInfo
 from segnet.runtimes.onnx import open_session
 
-Finish = Callable[[ModelProto], Runtime]
+Stage = Callable[[ModelProto], FileRuntime]
 
 ALLOWED = 0.6
 """Much, since weights by chance leave no margin between the classes."""
@@ -44,17 +44,17 @@ def data(network: ModelProto, images: list[Image], tmp_path: Path) -> Segmentati
 
 
 @pytest.fixture
-def finish(tmp_path: Path) -> Finish:
+def stage(tmp_path: Path) -> Stage:
     return lambda model: opened(model, tmp_path / "made.onnx")
 
 
-def opened(model: ModelProto, path: Path) -> Runtime:
+def opened(model: ModelProto, path: Path) -> FileRuntime:
     info = ModelInfo(name="toy", labels=CAMVID)
     if path.suffix == ".onnx":
         write_onnx(model, info, path)
     else:
         write_openvino(to_openvino(model), info, path)
-    return open_runtime(path)
+    return open_file(path)
 
 
 def network_mask(network: ModelProto, image: Image) -> np.ndarray:
@@ -84,41 +84,40 @@ def test_a_sound_network_becomes_int8_as_a_whole(
     network: ModelProto, images: list[Image], data: SegmentationDataset, tmp_path: Path, suffix: str
 ) -> None:
     done: list[int] = []
-    found = within(
+    found = quantize_within(
         CalibratedOnnx(network, images),
-        images,
-        data,
-        finish=lambda model: opened(model, tmp_path / f"made{suffix}"),
-        max_drop=ALLOWED,
+        Calibration(images=images, data=data, max_drop=ALLOWED),
+        stage=lambda model: opened(model, tmp_path / f"made{suffix}"),
         progress=lambda now, of: done.append(now),
     )
     assert found.reference.miou > 0.999
     assert 0.0 < found.drop < ALLOWED
     assert found.kept == ()
     assert done == [1, 2, 3, 4] * 2
-    told = found.to_dict()
-    assert json.loads(json.dumps(told)) == told
-    assert told["int8"]["miou"] == found.scores.miou
-    assert list(told["float32"]["iou"]) == list(CAMVID.names)
+    table = found.to_dict()
+    assert json.loads(json.dumps(table)) == table
+    assert table["int8"]["miou"] == found.scores.miou
+    assert list(table["float32"]["iou"]) == list(CAMVID.names)
 
 
 def test_the_most_sensitive_convolution_stays_in_float32(
-    network: ModelProto, images: list[Image], data: SegmentationDataset, finish: Finish
+    network: ModelProto, images: list[Image], data: SegmentationDataset, stage: Stage
 ) -> None:
     model, culprit = fragile(network, number=1)
-    calibrated = CalibratedOnnx(model, images)
-    found = within(calibrated, images, data, finish=finish, max_drop=ALLOWED)
+    calibrated, calibration = CalibratedOnnx(model, images), Calibration(images=images, data=data, max_drop=ALLOWED)
+    found = quantize_within(calibrated, calibration, stage=stage)
     assert found.kept == (culprit,)
-    assert [len(one.kept) for one in found.tries] == [0, 1]
-    assert found.tries[0].scores.miou < found.tries[1].scores.miou - 0.1
+    assert [len(one.kept) for one in found.attempts] == [0, 1]
+    assert found.attempts[0].scores.miou < found.attempts[1].scores.miou - 0.1
     assert next(iter(sensitivities(calibrated, images))) == culprit
 
 
-def test_a_loss_that_cannot_be_helped_is_an_error_that_tells_what_was_tried(
-    network: ModelProto, images: list[Image], data: SegmentationDataset, finish: Finish
+def test_a_loss_that_cannot_be_helped_is_an_error_that_lists_all_attempts(
+    network: ModelProto, images: list[Image], data: SegmentationDataset, stage: Stage
 ) -> None:
+    calibration = Calibration(images=images, data=data, max_drop=0.0)
     with pytest.raises(ModelError, match=r"float32 has 1\.0000, INT8 0\.\d+ with 0, 0\.\d+ with 1, 0\.\d+ with 2 of 6"):
-        within(CalibratedOnnx(network, images), images, data, finish=finish, max_drop=0.0)
+        quantize_within(CalibratedOnnx(network, images), calibration, stage=stage)
 
 
 def test_sensitivities_name_every_convolution(network: ModelProto, images: list[Image]) -> None:
@@ -129,8 +128,6 @@ def test_sensitivities_name_every_convolution(network: ModelProto, images: list[
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])
-def test_a_drop_that_is_no_share_is_refused(
-    value: float, network: ModelProto, images: list[Image], data: SegmentationDataset, finish: Finish
-) -> None:
+def test_a_drop_that_is_no_share_is_refused(value: float, images: list[Image], data: SegmentationDataset) -> None:
     with pytest.raises(ConfigError, match="max_drop"):
-        within(CalibratedOnnx(network, images), images, data, finish=finish, max_drop=value)
+        Calibration(images=images, data=data, max_drop=value)

@@ -8,12 +8,17 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from segnet.errors import ConfigError
-from segnet.exporting.int8.calibration import measured, quantize
+from segnet.exporting.int8.calibration import measure_maps
 from segnet.exporting.int8.graph import convolutions, find_groups
-from segnet.exporting.int8.rewriting import rewritten
+from segnet.exporting.int8.rewriting import MapStatistics, quantize_graph
 from segnet.exporting.int8.saturation import fitting_scales
 from segnet.runtimes.base import Image
 from segnet.runtimes.onnx import open_session
+
+
+def quantized(model: ModelProto, images: list[Image]) -> ModelProto:
+    """All convolutions in INT8, with ranges of these images."""
+    return quantize_graph(model, measure_maps(model, images))
 
 
 def output(model: ModelProto, image: Image, name: str | None = None) -> Any:
@@ -69,7 +74,7 @@ def test_one_convolution_computes_with_rounded_numbers() -> None:
     coarse = np.rint(filters / scales) * scales
     lost = (filters - coarse).sum(axis=(2, 3)) @ image.mean(axis=(0, 2, 3))
     by_hand = one_convolution(coarse, bias + lost)
-    found = output(quantize(one_convolution(filters, bias), [image]), image)
+    found = output(quantized(one_convolution(filters, bias), [image]), image)
     wanted = output(by_hand, rounded(image, float(image.min()), float(image.max())))
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-2)
     assert np.abs(found - output(one_convolution(filters, bias), image)).max() > 1e-4
@@ -87,10 +92,12 @@ def test_rounding_filters_does_not_move_the_mean(groups: int) -> None:
     image = np.rint(random.uniform(0, 255, size=(2, 4, 32, 32))).astype(np.float32)
     image[0, 0, 0, :2] = 0, 255  # every value is exact in bytes
     exact = output(model, image).mean(axis=(0, 2, 3))
-    found = measured(model, [image])
+    measured = measure_maps(model, [image])
     shifts = [
-        np.abs(output(rewritten(model, found.ranges, means=means), image).mean(axis=(0, 2, 3)) - exact).max()
-        for means in (found.means, {})
+        np.abs(
+            output(quantize_graph(model, MapStatistics(measured.ranges, means)), image).mean(axis=(0, 2, 3)) - exact
+        ).max()
+        for means in (measured.means, {})
     ]
     assert shifts[0] < 0.1 * shifts[1]
 
@@ -98,11 +105,11 @@ def test_rounding_filters_does_not_move_the_mean(groups: int) -> None:
 def test_a_bias_survives_filters_of_nothing() -> None:
     image = np.full((1, 1, 4, 4), 0.5, np.float32)
     model = one_convolution(np.zeros((1, 1, 3, 3), np.float32), np.array([3.0], np.float32))
-    np.testing.assert_allclose(output(quantize(model, [image]), image), 3.0, rtol=1e-4)
+    np.testing.assert_allclose(output(quantized(model, [image]), image), 3.0, rtol=1e-4)
 
 
 def test_every_convolution_reads_whole_numbers(network: ModelProto, images: list[Image]) -> None:
-    model = quantize(network, images)
+    model = quantized(network, images)
     onnx.checker.check_model(model, full_check=True)
     made = makers(model)
     for node in model.graph.node:
@@ -112,12 +119,12 @@ def test_every_convolution_reads_whole_numbers(network: ModelProto, images: list
 
 def test_the_float_network_stays_as_it_is(network: ModelProto, images: list[Image]) -> None:
     before = network.SerializeToString(deterministic=True)
-    quantize(network, images)
+    quantized(network, images)
     assert network.SerializeToString(deterministic=True) == before
 
 
 def test_pooling_and_unpooling_move_bytes(network: ModelProto, images: list[Image]) -> None:
-    model = quantize(network, images)
+    model = quantized(network, images)
     kinds = {node.name: node for node in onnx.shape_inference.infer_shapes(model).graph.node}
     for kind in ("Max", "Resize", "Slice", "Greater"):
         nodes = [node for node in kinds.values() if node.op_type == kind]
@@ -129,7 +136,7 @@ def test_pooling_and_unpooling_move_bytes(network: ModelProto, images: list[Imag
 
 def test_codes_are_those_of_the_rounded_map(network: ModelProto, images: list[Image]) -> None:
     """The encoder's first pooling, against a loop over windows."""
-    model = quantize(network, images)
+    model = quantized(network, images)
     made = makers(model)
     pad = next(node for node in model.graph.node if node.op_type == "Pad")
     image = images[0][:, :, :5, :7]
@@ -147,7 +154,7 @@ def test_codes_are_those_of_the_rounded_map(network: ModelProto, images: list[Im
 @pytest.mark.parametrize("size", [(48, 64), (37, 42), (1, 1), (1, 9)])
 def test_int8_is_near_float32_on_any_size(network: ModelProto, images: list[Image], size: tuple[int, int]) -> None:
     image = np.ascontiguousarray(images[0][:, :, : size[0], : size[1]])
-    exact, rough = output(network, image), output(quantize(network, images), image)
+    exact, rough = output(network, image), output(quantized(network, images), image)
     assert exact.shape == rough.shape
     # A maximum that changes places moves a value, so the mean counts.
     assert np.abs(rough - exact).mean() < 0.2 * exact.std() + 0.1
@@ -155,12 +162,12 @@ def test_int8_is_near_float32_on_any_size(network: ModelProto, images: list[Imag
 
 def test_int8_in_openvino_is_near_float32(network: ModelProto, images: list[Image]) -> None:
     image = np.ascontiguousarray(images[1][:, :, :37, :42])
-    exact, rough = output(network, image), in_openvino(quantize(network, images), image)
+    exact, rough = output(network, image), in_openvino(quantized(network, images), image)
     assert np.abs(rough - exact).mean() < 0.2 * exact.std() + 0.1
 
 
 def test_onnx_runtime_and_openvino_agree(network: ModelProto, images: list[Image]) -> None:
-    model = quantize(network, images)
+    model = quantized(network, images)
     image = images[1][:, :, :37, :42]
     first, second = output(model, image), in_openvino(model, image)
     assert (first.argmax(1) == second.argmax(1)).mean() > 0.97
@@ -168,10 +175,10 @@ def test_onnx_runtime_and_openvino_agree(network: ModelProto, images: list[Image
 
 def test_what_is_kept_stays_in_float32(network: ModelProto, images: list[Image]) -> None:
     names = convolutions(network)
-    ranges = measured(network, images).ranges
-    model = rewritten(network, ranges, keep=names)
+    statistics = measure_maps(network, images)
+    model = quantize_graph(network, statistics, keep=names)
     np.testing.assert_array_equal(output(model, images[0]), output(network, images[0]))
-    partly = rewritten(network, ranges, keep=names[1:2])
+    partly = quantize_graph(network, statistics, keep=names[1:2])
     made = makers(partly)
     conv = next(node for node in partly.graph.node if node.name == names[1])
     assert conv.input[1] not in made
@@ -197,9 +204,9 @@ def test_maps_that_meet_before_a_convolution_share_a_scale() -> None:
     (group,) = find_groups(model)
     assert group.sources == {"a", "b"}
     image = np.array([[[[-1.0, 2.0], [3.0, 0.5]]]], np.float32)
-    np.testing.assert_allclose(output(quantize(model, [image]), image), output(model, image), atol=0.05)
+    np.testing.assert_allclose(output(quantized(model, [image]), image), output(model, image), atol=0.05)
 
 
 def test_no_images_is_an_error(network: ModelProto) -> None:
     with pytest.raises(ConfigError, match="needs images"):
-        quantize(network, [])
+        quantized(network, [])

@@ -20,8 +20,9 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from segnet.errors import ModelError
 from segnet.exporting.int8 import rewriting
-from segnet.exporting.int8.calibration import quantize
+from segnet.exporting.int8.calibration import measure_maps
 from segnet.exporting.int8.graph import convolutions
+from segnet.exporting.int8.rewriting import quantize_graph
 from segnet.exporting.int8.saturation import fitting_scales, pair_sums, require_no_overflow
 from segnet.runtimes.base import Image
 from segnet.runtimes.model_info import PAIR_LIMIT
@@ -104,7 +105,7 @@ def test_no_pair_of_any_filters_overflows_and_no_smaller_scale_would_do(filters:
 def test_a_quantized_network_passes_the_check(filters: NDArray[Any], bias: float) -> None:
     model = convolution(filters.astype(np.float32), np.full(len(filters), bias, np.float32))
     image = np.random.default_rng(0).random((1, filters.shape[1], 5, 5), dtype=np.float32)
-    (found,) = pair_sums(quantize(model, [image]))
+    (found,) = pair_sums(quantize_graph(model, measure_maps(model, [image])))
     assert found.name == "only"
     assert not found.can_overflow
 
@@ -144,7 +145,7 @@ def test_what_can_overflow_is_named() -> None:
 def test_filters_that_are_no_constants_cannot_be_judged() -> None:
     model = int8_model(np.int8([[1, 2]]).reshape(1, 2, 1, 1))
     del model.graph.initializer[0]
-    with pytest.raises(ModelError, match="the filters of only are no constants"):
+    with pytest.raises(ModelError, match="the filters of only are not constant"):
         pair_sums(model)
 
 
@@ -152,11 +153,11 @@ def test_every_convolution_of_a_network_is_judged(
     network: ModelProto, images: list[Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert pair_sums(network) == []
-    found = pair_sums(quantize(network, images))
+    found = pair_sums(quantize_graph(network, measure_maps(network, images)))
     assert [each.name for each in found] == convolutions(network)
     assert not any(each.can_overflow for each in found)
     monkeypatch.setattr(rewriting, "fitting_scales", widest)
-    assert all(each.can_overflow for each in pair_sums(quantize(network, images)))
+    assert all(each.can_overflow for each in pair_sums(quantize_graph(network, measure_maps(network, images))))
 
 
 def without_vnni(image: NDArray[np.uint8], filters: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -193,9 +194,9 @@ for name in ("new", "old"):
 def test_openvino_gives_the_same_without_vnni(
     network: ModelProto, images: list[Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    onnx.save(quantize(network, images), tmp_path / "new.onnx")
+    onnx.save(quantize_graph(network, measure_maps(network, images)), tmp_path / "new.onnx")
     monkeypatch.setattr(rewriting, "fitting_scales", widest)
-    onnx.save(quantize(network, images), tmp_path / "old.onnx")
+    onnx.save(quantize_graph(network, measure_maps(network, images)), tmp_path / "old.onnx")
     np.save(tmp_path / "image.npy", np.ascontiguousarray(images[1][:, :, :17, :22]))
     found: dict[str, list[NDArray[Any]]] = {"new": [], "old": []}
     for limit in ("ALL", "AVX2"):

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from segnet.benchmark.worker import Rival
+from segnet.benchmark.worker import Baseline
 from segnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def run(
     sizes: tuple[str, ...] = ("360x480",),
     precision: tuple[Literal["float32", "bf16"], ...] = ("float32",),
     compiled: bool = False,
-    baselines: tuple[Rival, ...] = (),
+    baselines: tuple[Baseline, ...] = (),
     rounds: int = 5,
     images: int = 4,
     threads: int = 0,
@@ -50,9 +50,10 @@ def run(
         sizes: Sizes of the image in pixels, each HEIGHTxWIDTH, with commas between.
         precision: Precision of models in PyTorch and OpenVINO; an exported file keeps its own.
         compiled: Measure PyTorch models also after torch.compile.
-        baselines: Baselines with random weights: textbook is the usual implementation of the first named model,
-            textbook_compiled the same after torch.compile, textbook_onnx its export in ONNX Runtime; unet_vgg16 and
-            segformer_b0 come from segmentation_models_pytorch. Default: none.
+        baselines: Baselines with random weights: reference is the reference implementation of the first named model
+            (nn.MaxPool2d(return_indices=True) + nn.MaxUnpool2d), reference_compiled the same after torch.compile,
+            reference_onnx its export in ONNX Runtime; unet_vgg16 and segformer_b0 come from
+            segmentation_models_pytorch. Default: none.
         rounds: Number of turns of each model. Raise it on a busy machine.
         images: Number of images per turn.
         threads: Number of CPU threads. Default: 0, the choice of the runtime. Lower it to leave cores to other
@@ -68,10 +69,10 @@ def run(
     """
     from segnet.benchmark.measure import measure
 
-    _verify([name for name in dict.fromkeys(model) if not _in_torch(name)], threads, always=verify)
     candidates = _candidates(model or ("segnet_light",), sizes, precision, baselines, compiled=compiled)
+    _verify([name for name in dict.fromkeys(model) if not _in_torch(name)], threads, always=verify)
     rows = measure(candidates, rounds=rounds, images=images, threads=threads, limit=limit)
-    own = [candidate for candidate in candidates if candidate.rival is None]
+    own = [candidate for candidate in candidates if candidate.baseline is None]
     scores = {} if data is None else _scores(own, data, split, threads=threads, limit=score_limit)
     _print(rows, scores)
     _print_missing(rows, asked=rounds * images, limit=limit)
@@ -79,16 +80,16 @@ def run(
         settings = {"data": data, "split": split, "rounds": rounds, "images": images, "threads": threads}
         _write(json, rows, scores, **settings, limit=limit, score_limit=score_limit)
     if plot is not None:
-        from segnet.benchmark.plot import draw
+        from segnet.benchmark.plot import plot_benchmark
 
-        draw(rows, scores, plot)
+        plot_benchmark(rows, scores, plot)
 
 
 def _candidates(
     models: Sequence[str],
     sizes: Sequence[str],
     precisions: Sequence[str],
-    baselines: Sequence[Rival],
+    baselines: Sequence[Baseline],
     *,
     compiled: bool,
 ) -> list[Candidate]:
@@ -105,16 +106,16 @@ def _candidates(
             candidates += [Candidate(model=name, precision=kind, size=size) for kind in kinds]
             if compiled and in_torch:
                 candidates += [Candidate(model=name, precision=kind, size=size, compiled=True) for kind in kinds]
-        candidates += [Candidate(model=copied, rival=baseline, size=size) for baseline in baselines]
+        candidates += [Candidate(model=copied, baseline=baseline, size=size) for baseline in baselines]
     return candidates
 
 
-def _check_baselines(copied: str, baselines: Sequence[Rival]) -> None:
+def _check_baselines(copied: str, baselines: Sequence[Baseline]) -> None:
     """Refuse a reference implementation of a model that has none, before anything runs."""
-    if any(baseline.startswith("textbook") for baseline in baselines):
-        from segnet.benchmark.baselines import copied_config
+    if any(baseline.startswith("reference") for baseline in baselines):
+        from segnet.benchmark.baselines import reference_config
 
-        copied_config(copied)
+        reference_config(copied)
 
 
 def _in_torch(model: str) -> bool:
@@ -189,7 +190,7 @@ def _print(rows: list[Measured], scores: dict[tuple[str, str], float]) -> None:
         column.justify = "right"
     for row in rows:
         candidate = row.candidate
-        miou = None if candidate.rival else scores.get(candidate.kind)
+        miou = None if candidate.baseline else scores.get(candidate.kind)
         table.add_row(
             candidate.label,
             f"{candidate.size[0]}x{candidate.size[1]}",
@@ -224,7 +225,9 @@ def _write(path: Path, rows: list[Measured], scores: dict[tuple[str, str], float
     from segnet.system.files import replacing
     from segnet.system.hardware import about
 
-    table = [{**row.to_dict(), "miou": None if row.candidate.rival else scores.get(row.candidate.kind)} for row in rows]
+    table = [
+        {**row.to_dict(), "miou": None if row.candidate.baseline else scores.get(row.candidate.kind)} for row in rows
+    ]
     figures = {**about("segnet", "torch", "onnxruntime", "openvino"), **settings, "rows": table}
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

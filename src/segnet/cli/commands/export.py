@@ -80,7 +80,8 @@ def _export_int8(
 ) -> None:
     from segnet.data.dataset import collate
     from segnet.data.layouts import open_source
-    from segnet.exporting.int8.export import Calibration, export_int8
+    from segnet.exporting.int8.export import export_int8
+    from segnet.exporting.int8.gate import Calibration
     from segnet.inference.evaluation import check_same_classes
     from segnet.system.progress import progress_bar
 

@@ -1,1 +1,1 @@
-"""INT8: ranges from images, a graph that computes in eight bits, and the gate that holds it to its scores."""
+"""INT8 export: calibration on images, quantization of the graph, and the gate that limits the loss of mIoU."""

@@ -1,53 +1,46 @@
-"""An INT8 file for ONNX Runtime, OpenVINO or ExecuTorch, held to its scores in the program that will run it."""
+"""INT8 export for ONNX Runtime, OpenVINO and ExecuTorch: the file must keep its mIoU in its own runtime."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from torch.export import ExportedProgram
 
-from segnet.data.dataset import SegmentationDataset
 from segnet.errors import ConfigError
-from segnet.exporting.comparison import Tolerance
-from segnet.exporting.export import Report, deliver, described, export_format, reference
-from segnet.exporting.formats import FORMATS, to_onnx, to_openvino, write_onnx, write_openvino
+from segnet.exporting.export import (
+    Report,
+    compare_file,
+    count_bytes,
+    describe_file,
+    export_format,
+    open_file,
+    reference_pipeline,
+    round_seconds,
+    stage_file,
+    write_checked,
+)
+from segnet.exporting.formats import FORMATS, Format, to_onnx, to_openvino, write_onnx, write_openvino
 from segnet.exporting.int8.calibration import CalibratedOnnx
-from segnet.exporting.int8.gate import Calibrated, Quantized, within
+from segnet.exporting.int8.gate import Calibrated, Calibration, Quantized, quantize_within
 from segnet.exporting.int8.saturation import require_no_overflow
 from segnet.exporting.int8.xnnpack import CalibratedProgram
 from segnet.exporting.programs import ExportConfig, make_program
 from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
-from segnet.runtimes.base import Image, Runtime
-from segnet.runtimes.load import open_runtime
+from segnet.runtimes.base import FileRuntime, Image
 from segnet.runtimes.model_info import PAIR_LIMIT, ModelInfo
 
-__all__ = ["INT8_FORMATS", "Calibration", "export_int8"]
+__all__ = ["INT8_FORMATS", "export_int8"]
 
 INT8_FORMATS = ("onnx", "openvino", "executorch")
-
-# The labeled images judge an INT8 file; how far its numbers are from PyTorch's is told and no more.
-_TOLERANCE = Tolerance(agreement=0.0, median=1e9, p999=1e9)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """What an INT8 network is measured on.
-
-    Attributes:
-        images: for the ranges of its maps, float32 (1, C, H, W); some dozens like those it will see.
-        data: labeled images, others than those, that judge it.
-        max_drop: how much mIoU it may lose, from 0 to 1.
-    """
-
-    images: Sequence[Image]
-    data: SegmentationDataset
-    max_drop: float = 0.01
 
 
 def export_int8(
@@ -61,64 +54,65 @@ def export_int8(
     provenance: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Report, Quantized[Any]]:
-    """Write a network in INT8 for another program, if it keeps its scores there; or write nothing.
+    """Write a network in INT8 for another runtime if it keeps its mIoU there; otherwise write nothing.
 
     Args:
-        model: the network; it stays as it is.
+        model: the network, unchanged.
         labels: its class table.
-        path: where to, with the format's suffix; FILE.report.json is written beside it.
+        path: output path, with the format's suffix; FILE.report.json is written beside it.
         format: ``onnx``, ``openvino`` or ``executorch``.
-        config: what the file takes and gives.
-        calibration: what it is measured on.
-        provenance: how the network came to be.
-        progress: called with (done, all) after every scored image of each try.
+        config: input and output of the file.
+        calibration: images to measure ranges on, and labeled images to score the file on.
+        provenance: source and license of the network, for the metadata.
+        progress: called with (done, all) after every scored image of each attempt.
 
     Returns:
-        the report, as ``export`` gives it, and what INT8 cost.
+        the report, as ``export`` gives it, and the scores of float32 and INT8.
 
     Raises:
         ConfigError: another format, or no image to calibrate with.
         ShapeError: ExecuTorch, and an image to calibrate with is not of ``config.size``.
-        ModelError: the class table does not fit, too much mIoU is lost (what was tried is told), or the file could
-            overflow on some processor.
+        ModelError: the class table does not fit, the file loses too much mIoU, or it could overflow on some processor.
         MissingPackageError: a library is not installed.
         OutputError: the files cannot be written.
     """
-    path, kind = Path(path), export_format(format, config)
-    if format not in INT8_FORMATS:
-        raise ConfigError(f"{format} cannot be INT8 here; choose one of {', '.join(INT8_FORMATS)}")
+    path, kind = Path(path), _int8_format(format, config)
+    info = describe_file(model, labels, path, kind, config, provenance=provenance)
+    info = replace(info, precision="int8", pair_limit=None if format == "executorch" else PAIR_LIMIT)
+    started = time.perf_counter()
+    network = _calibrate(make_program(model, config, batch=info.batch), info, format, calibration.images)
+    with TemporaryDirectory(prefix="segnet-") as folder:
+        stage = _Stage(_WRITE[format], info, Path(folder) / path.name)
+        quantized = quantize_within(network, calibration, stage=stage, progress=progress)
+        scored = time.perf_counter()
+        comparisons = compare_file(quantized.runtime, reference_pipeline(model, config))
+        write, info = partial(_WRITE[format], quantized.model), replace(info, scores=quantized.scores.to_dict())
+        with stage_file(path) as staged:
+            report = Report(
+                path=path,
+                info=write_checked(write, info, staged, quantized.runtime),
+                size_bytes=count_bytes(staged),
+                seconds=round_seconds(export=scored - started, check=time.perf_counter() - scored),
+                versions=kind.versions(),
+                comparisons=comparisons,
+                accuracy=quantized.to_dict(),
+            )
+            report.write(staged)
+    return report, quantized
+
+
+def _int8_format(name: str, config: ExportConfig) -> Format:
+    kind = export_format(name, config)
+    if name not in INT8_FORMATS:
+        raise ConfigError(f"{name} cannot be INT8 here; choose one of {', '.join(INT8_FORMATS)}")
     if config.half:
         raise ConfigError("a file is either INT8 or of float16 filters; leave one of the two out")
     if config.samples is not None:
         raise ConfigError("a file that draws samples cannot be INT8 here; leave one of the two out")
-    about = described(model, labels, path, kind, config, provenance=provenance)
-    info = replace(about, precision="int8", pair_limit=None if format == "executorch" else PAIR_LIMIT)
-    network = _calibrated(make_program(model, config, batch=info.batch), info, format, calibration.images)
-    write = _WRITE[format]
-    with TemporaryDirectory(prefix="segnet-") as folder:
-        finish = _Finish(write, info, Path(folder) / path.name)
-        found = within(
-            network,
-            calibration.images,
-            calibration.data,
-            finish=finish,
-            max_drop=calibration.max_drop,
-            progress=progress,
-        )
-    told = replace(info, scores=found.scores.to_dict())
-    report = deliver(
-        lambda about, staged: write(found.model, about, staged),
-        path,
-        reference(model, config),
-        told,
-        tolerance=_TOLERANCE,
-        versions=kind.versions(),
-        accuracy=found.to_dict(),
-    )
-    return report, found
+    return kind
 
 
-def _calibrated(
+def _calibrate(
     program: ExportedProgram,
     info: ModelInfo,
     format: str,  # noqa: A002
@@ -129,18 +123,17 @@ def _calibrated(
     return CalibratedOnnx(to_onnx(program, info), images)
 
 
-class _Finish:
-    """Writes a network as the file that it is to be, and opens that; each under a name of its own."""
+class _Stage:
+    """Writes each network to a numbered temporary file, and opens the file."""
 
     def __init__(self, write: Callable[[Any, ModelInfo, Path], None], info: ModelInfo, path: Path) -> None:
         self._write, self._info, self._path = write, info, path
-        self._made = 0
+        self._numbers = count(1)
 
-    def __call__(self, network: Any) -> Runtime:
-        self._made += 1
-        path = self._path.with_stem(f"{self._path.stem}-{self._made}")
+    def __call__(self, network: Any) -> FileRuntime:
+        path = self._path.with_stem(f"{self._path.stem}-{next(self._numbers)}")
         self._write(network, self._info, path)
-        return open_runtime(path, device="cpu")
+        return open_file(path)
 
 
 def _write_onnx(proto: Any, info: ModelInfo, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""INT8 held to its scores: the finished file is scored as float32 is, and what hurts most stays in float32."""
+"""The gate of INT8 export: the written file is scored, and the most sensitive convolutions stay in float32."""
 
 from __future__ import annotations
 
@@ -14,17 +14,43 @@ from segnet.errors import ConfigError, ModelError
 from segnet.inference.evaluation import evaluate
 from segnet.inference.predictor import Predictor
 from segnet.metrics.confusion import Scores
-from segnet.runtimes.base import Image, Runtime
+from segnet.runtimes.base import FileRuntime, Image, Runtime
 
-__all__ = ["Calibrated", "Quantized", "Try", "sensitivities", "within"]
+__all__ = ["Attempt", "Calibrated", "Calibration", "Quantized", "quantize_within", "sensitivities"]
 
-_JUDGED = 2  # images that decide which convolutions are the most sensitive
+_SENSITIVITY_IMAGES = 2  # enough to rank the convolutions
 
 Model = TypeVar("Model")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Images for INT8: some to measure ranges on, and labeled ones to score the file on.
+
+    Attributes:
+        images: for the ranges of the maps, float32 (1, C, H, W); some dozens like those that the network will see. The
+            first two also rank the convolutions by sensitivity.
+        data: labeled images that the files are scored on. None of ``images`` may be among them, or the scores are too
+            good.
+        max_drop: largest accepted loss of mIoU, from 0 to 1; 0.01 is one percentage point.
+
+    Raises:
+        ConfigError: ``max_drop`` is not a number from 0 to 1.
+    """
+
+    images: Sequence[Image]
+    data: SegmentationDataset
+    max_drop: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.max_drop <= 1.0:
+            raise ConfigError(
+                f"max_drop={self.max_drop} is not possible; give a loss of mIoU from 0 to 1, such as 0.01"
+            )
+
+
 class Calibrated(Protocol[Model]):
-    """A float32 network whose ranges are measured, so that any of its convolutions can become INT8."""
+    """A float32 network with measured ranges, so that any of its convolutions can become INT8."""
 
     @property
     def exact(self) -> Model:
@@ -32,22 +58,22 @@ class Calibrated(Protocol[Model]):
 
     @property
     def convolutions(self) -> Sequence[str]:
-        """Names of those that can become INT8, in the order they run."""
+        """Names of the convolutions that can become INT8, in the order they run."""
 
-    def rounded(self, keep: Collection[str]) -> Model:
-        """The network in INT8, but for the convolutions of these names."""
+    def quantize(self, keep: Collection[str]) -> Model:
+        """The network in INT8, except for the convolutions of these names."""
 
     def outputs(self, model: Model, images: Sequence[Image]) -> list[NDArray[Any]]:
-        """What a network, ``exact`` or ``rounded``, gives for each image."""
+        """Output of a network, ``exact`` or from ``quantize``, for each image."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Try:
-    """One file that was made and scored.
+class Attempt:
+    """One INT8 file that was written and scored.
 
     Attributes:
         kept: names of the convolutions that stayed in float32.
-        scores: of the file, run where it will run.
+        scores: of the file in its own runtime.
     """
 
     kept: tuple[str, ...]
@@ -56,91 +82,87 @@ class Try:
 
 @dataclass(frozen=True, kw_only=True)
 class Quantized(Generic[Model]):
-    """An INT8 network and what it cost.
+    """An INT8 network that passed the gate, with its file and its scores.
 
     Attributes:
         model: the network.
+        runtime: its staged file, opened, as it was scored.
         reference: scores of float32, in the same runtime on the same images.
-        tries: all that were scored; the last is the network's.
+        attempts: all files that were scored; the last is ``runtime``.
     """
 
     model: Model
+    runtime: FileRuntime
     reference: Scores
-    tries: tuple[Try, ...]
+    attempts: tuple[Attempt, ...]
 
     @property
     def scores(self) -> Scores:
-        """Of the INT8 network."""
-        return self.tries[-1].scores
+        """Scores of the INT8 network."""
+        return self.attempts[-1].scores
 
     @property
     def kept(self) -> tuple[str, ...]:
         """Names of the convolutions that stayed in float32."""
-        return self.tries[-1].kept
+        return self.attempts[-1].kept
 
     @property
     def drop(self) -> float:
-        """How much mIoU is lost; negative if INT8 is better."""
+        """Loss of mIoU from 0 to 1; negative if INT8 is better."""
         return self.reference.miou - self.scores.miou
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: mIoU and IoU per class before and after, and what was tried."""
+        """For JSON: mIoU and IoU per class in float32 and in INT8, and all attempts."""
         return {
             "float32": _table(self.reference),
             "int8": _table(self.scores),
             "drop": self.drop,
             "kept_in_float32": list(self.kept),
-            "tries": [{"kept": len(one.kept), "miou": one.scores.miou} for one in self.tries],
+            "attempts": [{"kept": len(one.kept), "miou": one.scores.miou} for one in self.attempts],
         }
 
 
-def within(
+def quantize_within(
     network: Calibrated[Model],
-    images: Sequence[Image],
-    data: SegmentationDataset,
+    calibration: Calibration,
     *,
-    finish: Callable[[Model], Runtime],
-    max_drop: float = 0.01,
+    stage: Callable[[Model], FileRuntime],
     progress: Callable[[int, int], None] | None = None,
 ) -> Quantized[Model]:
-    """An INT8 network that loses at most ``max_drop`` of mIoU against float32, both scored in the finished file.
+    """Quantize a network so that its file loses at most ``calibration.max_drop`` of mIoU against float32.
 
     First every convolution is INT8; then the most sensitive one stays in float32, then two, four, and so on up to half.
 
     Args:
         network: the float32 network with its ranges.
-        images: those that the ranges are of; the first tell how sensitive each convolution is. Not those of ``data``,
-            or the scores flatter.
-        data: labeled images that decide.
-        finish: writes a network as the file that it is to be, and opens that.
-        max_drop: as a difference of mIoU, 0.01 being one point of a hundred.
-        progress: called with (done, all) after every scored image of each try.
+        calibration: the images of those ranges, labeled images to score on, and the largest accepted loss.
+        stage: writes a network to a temporary file of its format, and opens the file.
+        progress: called with (done, all) after every scored image of each attempt.
 
     Raises:
-        ConfigError: ``max_drop`` is no number from 0 to 1.
-        ModelError: half of the convolutions in float32 are not enough; what was tried is told.
+        ModelError: the loss is too large even with half of the convolutions in float32; the message lists all attempts.
     """
-    if not 0.0 <= max_drop <= 1.0:
-        raise ConfigError(f"max_drop={max_drop} is not possible; give a loss of mIoU from 0 to 1, such as 0.01")
-    reference = _score(finish(network.exact), data, progress)
-    tries: list[Try] = []
-    for kept in _to_keep(network, images[:_JUDGED]):
-        smaller = network.rounded(kept)
-        tries.append(Try(kept=kept, scores=_score(finish(smaller), data, progress)))
-        if reference.miou - tries[-1].scores.miou <= max_drop:
-            return Quantized(model=smaller, reference=reference, tries=tuple(tries))
-    raise ModelError(_complaint(reference, tries, max_drop, len(network.convolutions)))
+    data, max_drop = calibration.data, calibration.max_drop
+    reference = _score(stage(network.exact), data, progress)
+    attempts: list[Attempt] = []
+    for kept in _to_keep(network, calibration.images[:_SENSITIVITY_IMAGES]):
+        model = network.quantize(kept)
+        runtime = stage(model)
+        attempts.append(Attempt(kept=kept, scores=_score(runtime, data, progress)))
+        if reference.miou - attempts[-1].scores.miou <= max_drop:
+            return Quantized(model=model, runtime=runtime, reference=reference, attempts=tuple(attempts))
+    raise ModelError(_complaint(reference, attempts, max_drop, len(network.convolutions)))
 
 
 def sensitivities(network: Calibrated[Model], images: Sequence[Image]) -> dict[str, float]:
-    """Of every convolution: how far the output moves if it alone is INT8, as a mean square; most sensitive first."""
+    """By convolution, the mean squared change of the output if only that one is INT8; most sensitive first."""
     exact = network.outputs(network.exact, images)
-    found = {}
+    changes = {}
     for name in network.convolutions:
         others = [other for other in network.convolutions if other != name]
-        rough = network.outputs(network.rounded(others), images)
-        found[name] = float(np.mean([_moved(a, b) for a, b in zip(exact, rough, strict=True)]))
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
+        rough = network.outputs(network.quantize(others), images)
+        changes[name] = float(np.mean([_change(a, b) for a, b in zip(exact, rough, strict=True)]))
+    return dict(sorted(changes.items(), key=lambda item: -item[1]))
 
 
 def _score(runtime: Runtime, data: SegmentationDataset, progress: Callable[[int, int], None] | None) -> Scores:
@@ -149,7 +171,7 @@ def _score(runtime: Runtime, data: SegmentationDataset, progress: Callable[[int,
 
 
 def _to_keep(network: Calibrated[Model], images: Sequence[Image]) -> Iterator[tuple[str, ...]]:
-    """Nothing, then the most sensitive convolutions, twice as many each time."""
+    """Names to keep in float32: none, then the most sensitive convolutions, twice as many each time."""
     yield ()
     order = list(sensitivities(network, images))
     count = 1
@@ -158,21 +180,21 @@ def _to_keep(network: Calibrated[Model], images: Sequence[Image]) -> Iterator[tu
         count *= 2
 
 
-def _moved(exact: NDArray[Any], rough: NDArray[Any]) -> float:
-    """Mean square of the difference; of masks, the share of other classes."""
+def _change(exact: NDArray[Any], rough: NDArray[Any]) -> float:
+    """Mean squared difference of two outputs; for masks, the share of pixels of another class."""
     if exact.dtype.kind != "f":
         return float(np.mean(exact != rough))
     return float(np.mean((exact.astype(np.float64) - rough) ** 2))
 
 
 def _table(scores: Scores) -> dict[str, Any]:
-    told = scores.to_dict()
-    return {"miou": told["miou"], "iou": {name: one["iou"] for name, one in told["per_class"].items()}}
+    table = scores.to_dict()
+    return {"miou": table["miou"], "iou": {name: row["iou"] for name, row in table["per_class"].items()}}
 
 
-def _complaint(reference: Scores, tries: Sequence[Try], max_drop: float, convolutions: int) -> str:
-    told = ", ".join(f"{one.scores.miou:.4f} with {len(one.kept)}" for one in tries)
+def _complaint(reference: Scores, attempts: Sequence[Attempt], max_drop: float, convolutions: int) -> str:
+    listed = ", ".join(f"{one.scores.miou:.4f} with {len(one.kept)}" for one in attempts)
     return (
-        f"INT8 loses more than {max_drop} of mIoU: float32 has {reference.miou:.4f}, INT8 {told} of {convolutions} "
+        f"INT8 loses more than {max_drop} of mIoU: float32 has {reference.miou:.4f}, INT8 {listed} of {convolutions} "
         "convolutions in float32; calibrate with more images like those it will see, or allow a larger --max-drop"
     )

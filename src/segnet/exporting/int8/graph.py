@@ -1,4 +1,4 @@
-"""What an ONNX graph does with its maps: which convolutions there are, and from where they pick what they read."""
+"""Analysis of an ONNX graph for INT8: its convolutions, and the maps that they pick their inputs from."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Group:
     """Maps that share one scale, since some convolution picks its input from all of them.
 
     Attributes:
-        sources: the maps, where they are made.
-        picked: what the operators between there and the convolutions give.
+        sources: the computed maps.
+        picked: outputs of the operators between the sources and the convolutions, which only move values.
     """
 
     sources: frozenset[str]
@@ -38,7 +38,7 @@ def convolutions(model: ModelProto) -> list[str]:
 
 
 def find_groups(model: ModelProto, keep: Collection[str] = ()) -> list[Group]:
-    """What is to be rounded so that every convolution, but those in ``keep``, reads bytes."""
+    """Groups of maps to quantize so that every convolution, except those in ``keep``, reads bytes."""
     graph = Graph(model)
     wanted = set(convolutions(model)) - set(keep)
     groups: list[Group] = []
@@ -53,12 +53,12 @@ def find_groups(model: ModelProto, keep: Collection[str] = ()) -> list[Group]:
 
 
 class Graph:
-    """Who makes what, who reads it, and which constants there are.
+    """Index of an ONNX graph.
 
     Attributes:
-        producers: by output.
-        users: by input.
-        constants: by name.
+        producers: node by output name.
+        users: nodes by input name.
+        constants: constant by name.
     """
 
     def __init__(self, model: ModelProto) -> None:
@@ -82,7 +82,7 @@ class Graph:
         return group
 
     def picked_inputs(self, node: NodeProto) -> list[str]:
-        """The maps whose values the operator hands on, beside zeros and padding; none if it computes."""
+        """The inputs whose values the operator only moves, apart from zeros and padding; empty if it computes."""
         if node.op_type in {"Slice", "MaxPool"} or (node.op_type == "Resize" and _mode(node) == "nearest"):
             return [node.input[0]]
         if node.op_type in {"Max", "Concat"} and not set(node.input) & set(self.constants):
@@ -94,7 +94,7 @@ class Graph:
         return [unpooled[0]] if unpooled else []
 
     def unpooled(self, node: NodeProto) -> tuple[str, str] | None:
-        """What it picks and the comparison that says where, if elsewhere it gives zero; else None."""
+        """For unpooling, the picked map and the comparison that selects its pixels; else None."""
         if node.op_type == "Where":
             truth, value, zero = node.input
             is_zero = zero in self.constants and not self.constants[zero].any()
@@ -106,16 +106,16 @@ class Graph:
         return None
 
     def is_truth(self, name: str) -> bool:
-        """Whether a comparison gives it."""
+        """Whether the map is the output of a comparison."""
         return name in self.producers and self.producers[name].op_type in {"Equal", "Greater"}
 
     def codes(self) -> set[str]:
-        """What is made of comparisons alone and read by comparisons alone: small whole numbers."""
+        """Names of pooling codes: small integers, computed only from comparisons and read only by comparisons."""
         kinds = {"Cast", "Add", "Max", "Mul", "Resize"}
-        found = {name for name, node in self.producers.items() if node.op_type in kinds}
-        while stray := {name for name in found if not self._is_code(name, found)}:
-            found -= stray
-        return found
+        codes = {name for name, node in self.producers.items() if node.op_type in kinds}
+        while others := {name for name in codes if not self._is_code(name, codes)}:
+            codes -= others
+        return codes
 
     def _is_code(self, name: str, codes: Collection[str]) -> bool:
         node = self.producers[name]

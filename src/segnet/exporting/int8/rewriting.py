@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,44 +26,47 @@ from segnet.exporting.int8.saturation import fitting_scales
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-__all__ = ["Range", "rewritten"]
+__all__ = ["MapStatistics", "Range", "quantize_graph"]
 
 Range = tuple[float, float]
 """The smallest and the largest value of a map."""
 
 
-def rewritten(
-    model: ModelProto,
-    ranges: Mapping[str, Range],
-    keep: Collection[str] = (),
-    *,
-    means: Mapping[str, NDArray[np.float64]] = MappingProxyType({}),
-) -> ModelProto:
-    """The INT8 graph; the given one stays as it is.
+@dataclass(frozen=True, eq=False)
+class MapStatistics:
+    """Statistics of a network's feature maps, measured on images.
+
+    Attributes:
+        ranges: the smallest and the largest value of every map that becomes bytes.
+        means: of every map that a convolution reads, float64 (channels,); a map without means keeps its bias as it is.
+    """
+
+    ranges: Mapping[str, Range]
+    means: Mapping[str, NDArray[np.float64]]
+
+
+def quantize_graph(model: ModelProto, statistics: MapStatistics, keep: Collection[str] = ()) -> ModelProto:
+    """Quantize the convolutions of an ONNX graph to INT8, in QuantizeLinear and DequantizeLinear.
+
+    ONNX Runtime and OpenVINO both read the graph and compute in INT8; inputs and outputs stay the same.
 
     Args:
-        model: the float32 graph.
-        ranges: of every source in ``find_groups(model, keep)``.
+        model: the float32 graph, unchanged; its only input is float32 (N, C, H, W), opset 13 or later.
+        statistics: ranges of every source in ``find_groups(model, keep)``. With the means of a convolution's input,
+            its bias makes up for the mean shift that rounding its filters causes.
         keep: names of convolutions that stay in float32.
-        means: of a convolution's input (channels,); what rounding its filters moves in the mean is taken off its bias.
     """
-    work = _Rewriting(model, ranges, keep, means)
+    work = _Rewriting(model, statistics, keep)
     for node in model.graph.node:
         work.take(node)
     return work.finished()
 
 
 class _Rewriting:
-    """Takes the float32 graph node by node, and builds the other."""
+    """Takes the float32 graph node by node, and builds the INT8 graph."""
 
-    def __init__(
-        self,
-        model: ModelProto,
-        ranges: Mapping[str, Range],
-        keep: Collection[str],
-        means: Mapping[str, NDArray[np.float64]],
-    ) -> None:
-        self.model, self.means = model, means
+    def __init__(self, model: ModelProto, statistics: MapStatistics, keep: Collection[str]) -> None:
+        self.model, self.means = model, statistics.means
         self.graph = Graph(model)
         self.codes = self.graph.codes()
         self.wanted = set(convolutions(model)) - set(keep)
@@ -76,13 +78,13 @@ class _Rewriting:
         self.restored: dict[str, str] = {}
         for group in find_groups(model, keep):
             self.picked |= group.picked
-            grid = _Grid.covering([ranges[name] for name in group.sources])
+            grid = _Grid.covering([statistics.ranges[name] for name in group.sources])
             self.grids |= dict.fromkeys(group.sources | group.picked, grid)
         for name in [each.name for each in model.graph.input if each.name in self.grids]:
             self._round(name)
 
     def take(self, node: NodeProto) -> None:
-        """Append what stands for this node."""
+        """Append the nodes that replace this one."""
         copy = type(node)()
         copy.CopyFrom(node)
         name = node.output[0]
@@ -104,7 +106,7 @@ class _Rewriting:
             self._round(name)
 
     def finished(self) -> ModelProto:
-        """The graph, without what nobody reads any more."""
+        """The INT8 graph, without nodes and constants that nothing reads."""
         from onnx.numpy_helper import from_array
 
         model = type(self.model)()
@@ -133,7 +135,7 @@ class _Rewriting:
         return name
 
     def _round(self, name: str) -> None:
-        """Give a map its bytes."""
+        """Quantize a map to bytes."""
         self._add("QuantizeLinear", [name, *self._grid_of(name)], _bytes(name))
         self.bytes.add(name)
 
@@ -145,7 +147,7 @@ class _Rewriting:
         return [self._constant(f"{name}_scale", scale), self._constant(f"{name}_zero", zero)]
 
     def _float(self, name: str) -> str:
-        """The name under which a map is found in float32; what is picked has its bytes only."""
+        """Name of a map in float32; a picked map exists in bytes only and is dequantized."""
         return self._restored(name) if name in self.picked & self.bytes else name
 
     def _restored(self, name: str) -> str:
@@ -155,7 +157,7 @@ class _Rewriting:
         return self.restored[name]
 
     def _convolve(self, node: NodeProto) -> None:
-        """Filters and biases become whole numbers; the runtime sees that it may compute in them."""
+        """Filters and biases become integers, which lets the runtime compute in INT8."""
         step, name, mean = self.grids[node.input[0]].scale, node.output[0], self.means.get(node.input[0])
         node.input[0] = self._restored(node.input[0])
         filters, *biases = (self.graph.constants[each] for each in node.input[1:])
@@ -173,7 +175,7 @@ class _Rewriting:
         return self._add("DequantizeLinear", inputs, f"{name}_restored", axis=0)
 
     def _pick(self, node: NodeProto) -> None:
-        """The same operator on bytes."""
+        """The same pooling or padding operator, on bytes."""
         name, zero = node.output[0], self.grids[node.output[0]].zero
         self.bytes.add(name)
         if unpooled := self.graph.unpooled(node):
@@ -204,7 +206,7 @@ class _Rewriting:
         return self._add("Cast", [name], to, to=TensorProto.UINT8)
 
     def _code(self, node: NodeProto) -> None:
-        """Codes are bytes of their own."""
+        """Pooling codes stay codes, as bytes."""
         if node.op_type == "Cast":
             self._cast(node.input[0], node.output[0])
             return
@@ -214,7 +216,7 @@ class _Rewriting:
         self.nodes.append(node)
 
     def _compare(self, node: NodeProto) -> None:
-        """Bytes of one scale are compared as such; a code, with whole numbers."""
+        """Bytes of one scale are compared directly; codes are compared as integers."""
         one_scale = len({self.grids.get(each) for each in node.input}) == 1
         if one_scale and self.bytes >= set(node.input):
             node.input[:] = [_bytes(each) for each in node.input]
@@ -230,7 +232,7 @@ class _Rewriting:
 
 @dataclass(frozen=True, eq=False)
 class _Grid:
-    """The numbers that bytes stand for: scale * (byte - zero). One object per group."""
+    """Scale and zero point of bytes: scale * (byte - zero). One object per group."""
 
     scale: np.float32
     zero: np.uint8
@@ -251,7 +253,7 @@ def _filter_scales(filters: NDArray[np.float32], step: np.float32, *biases: NDAr
 
 
 def _mean_loss(lost: NDArray[np.float32], mean: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What filters (outputs, inputs of a group, H, W) give of a map of these means, away from its border."""
+    """Mean output of filters (outputs, inputs of a group, H, W) on a map of these means, away from its border."""
     taps = lost.sum(axis=(2, 3), dtype=np.float64)
     groups = len(mean) // taps.shape[1]
     by_group = taps.reshape(groups, -1, taps.shape[1]) * mean.reshape(groups, 1, -1)

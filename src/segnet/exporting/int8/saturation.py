@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["PairSum", "fitting_scales", "pair_sums", "require_no_overflow"]
 
 _LARGEST = 127  # of one weight
-_NEXT_TO_NOTHING = 1e-12  # the scale of filters of zeros
+_SMALLEST_SCALE = 1e-12  # of filters of zeros
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,23 +56,23 @@ def pair_sums(model: ModelProto) -> list[PairSum]:
     their zero point, since programs multiply either; those in uint8, less 128, as programs make them signed.
 
     Raises:
-        ModelError: the filters of such a convolution are no constants, so that nothing can be said.
+        ModelError: the filters of such a convolution are not constant.
     """
     from onnx.numpy_helper import to_array
 
     constants = {constant.name: constant for constant in model.graph.initializer}
     makers = {name: node for node in model.graph.node for name in node.output}
-    found = []
+    pairs = []
     for node in _int8_convolutions(model, makers):
         stored, zero = makers[node.input[1]].input[0], list(makers[node.input[1]].input[2:3])
         if not constants.keys() >= {stored, *zero}:
-            raise ModelError(f"the filters of {node.name} are no constants, so whether INT8 overflows cannot be told")
-        found.append(_worst(node.name, to_array(constants[stored]), *(to_array(constants[each]) for each in zero)))
-    return found
+            raise ModelError(f"the filters of {node.name} are not constant, so it is unknown whether INT8 overflows")
+        pairs.append(_worst(node.name, to_array(constants[stored]), *(to_array(constants[each]) for each in zero)))
+    return pairs
 
 
 def require_no_overflow(model: ModelProto) -> None:
-    """Let no ONNX graph pass that some processor computes otherwise.
+    """Refuse an ONNX graph whose INT8 sums can overflow on some processor.
 
     Raises:
         ModelError: a convolution can overflow; the worst is named.
@@ -95,13 +95,13 @@ def fitting_scales(filters: NDArray[np.float32]) -> NDArray[np.float32]:
         float32 (outputs,); ``rint(filters / scale)`` is within [-127, 127] and ``PAIR_LIMIT``.
     """
     ends = _ends(filters.reshape(len(filters), -1))  # rounding keeps the order, so no other weight decides
-    largest = np.maximum(np.abs(ends).max(axis=1), np.float32(_NEXT_TO_NOTHING))
+    largest = np.maximum(np.abs(ends).max(axis=1), np.float32(_SMALLEST_SCALE))
     high: NDArray[np.float32] = largest * np.float32(2 / (PAIR_LIMIT - 1))  # fits, while a quarter of it never does
     low = high / 4
     while True:
         middle = (low + high) * np.float32(0.5)
         if not (unsure := (low < middle) & (middle < high)).any():
-            return np.fmax(high, np.float32(_NEXT_TO_NOTHING), out=high)
+            return np.fmax(high, np.float32(_SMALLEST_SCALE), out=high)
         fits = _fits(np.rint(ends / middle[:, None]))
         np.copyto(high, middle, where=unsure & fits)
         np.copyto(low, middle, where=unsure & ~fits)
@@ -113,7 +113,7 @@ def _fits(weights: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _ends(weights: NDArray[Any]) -> NDArray[Any]:
-    """Per row, the two smallest and the two largest; zeros beside them, as a channel may have one weight alone."""
+    """Per row, the two smallest and the two largest; zeros beside them, as a channel may have a single weight."""
     padded = np.pad(weights, ((0, 0), (0, 3)))
     return np.partition(padded, (0, 1, -2, -1), axis=1)[:, [0, 1, -2, -1]]
 

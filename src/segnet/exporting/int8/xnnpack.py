@@ -1,8 +1,8 @@
 """INT8 for ExecuTorch with XNNPACK, by PyTorch's own tool (PT2E): maps int8, filters int8 with a scale per channel.
 
-Convolutions alone are rounded. A map is rounded once, where it is made: pooling and unpooling only pick values, so what
-they pick is given the same scale, and to round it again for the next convolution changes nothing. Between the two they
-work in float32 on rounded values, and a code tells where the maximum of these is.
+Only convolutions are quantized. A map is rounded once, where it is computed: pooling and unpooling only pick values, so
+their outputs have the same scale, and rounding again for the next convolution changes nothing. In between, pooling and
+unpooling work in float32 on rounded values, and a code stores the position of their maximum.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _PICKED = {
 
 
 class CalibratedProgram:
-    """A program of ``torch.export`` with its ranges, for the gate.
+    """A program of ``torch.export`` with the ranges of its maps, as ``quantize_within`` takes it.
 
     Args:
-        program: the float32 network at one size; it stays as it is.
-        images: like those it will see, float32 (1, C, H, W) of that size; some dozens are enough.
+        program: the float32 network at one size, unchanged.
+        images: like those that the network will see, float32 (1, C, H, W) of that size; some dozens are enough.
 
     Attributes:
         exact: the float32 network.
-        convolutions: names of those that can become INT8, in the order they run.
+        convolutions: names of the convolutions that can become INT8, in the order they run.
 
     Raises:
         ConfigError: no image was given.
@@ -63,22 +63,22 @@ class CalibratedProgram:
             for image in images:
                 self._observed(torch.from_numpy(image))
 
-    def rounded(self, keep: Collection[str]) -> ExportedProgram:
-        """The network in INT8, but for the convolutions of these names."""
+    def quantize(self, keep: Collection[str]) -> ExportedProgram:
+        """The network in INT8, except for the convolutions of these names."""
         with suppress_output(), torch.no_grad():
             network = deepcopy(self._observed)
             _leave_out(network, keep)
             return torch.export.export(self._tool.convert_pt2e(network), self._example)
 
     def outputs(self, model: ExportedProgram, images: Sequence[Image]) -> list[NDArray[Any]]:
-        """What a network gives for each image."""
+        """Output of a network for each image."""
         network = model.module(check_guards=False)
         with torch.no_grad():
             return [network(torch.from_numpy(image)).numpy() for image in images]
 
 
 class _Rules:
-    """What PyTorch's tool asks for each map: XNNPACK's rules, for convolutions, and one scale for what is picked.
+    """Quantizer for PT2E: XNNPACK's rules for convolutions only, and one scale for maps that are picked from one.
 
     Sums and products, which XNNPACK's rules would round as well, make the codes: they stay as they are.
     """
@@ -94,7 +94,7 @@ class _Rules:
         return model
 
     def annotate(self, model: GraphModule) -> GraphModule:
-        """Say of every convolution how its input, filters and output are rounded."""
+        """Annotate every convolution with the quantization of its input, filters and output."""
         from torchao.quantization.pt2e.quantizer import SharedQuantizationSpec
 
         self._rules.annotate(model)
@@ -130,7 +130,7 @@ def _check(images: Sequence[Image], shape: tuple[int, ...]) -> None:
 
 
 def _leave_out(network: GraphModule, keep: Collection[str]) -> None:
-    """Take out the observers that no convolution needs but those of these names."""
+    """Remove the observers that only the convolutions of these names need."""
     rounded = [node for node in _convolutions(network.graph) if node.name not in keep]
     wanted = {observer for node in rounded for observer in _observers(node)}
     for node in network.graph.nodes:
@@ -149,7 +149,7 @@ def _is_observer(node: Node) -> bool:
 
 
 def _observers(convolution: Node) -> Iterator[Node]:
-    """Of its input, where it is read and where it is made, of its filters, and of its output."""
+    """Observers of a convolution: of its input (where read and where made), its filters and its output."""
     image, filters = convolution.all_input_nodes[:2]
     yield from (image, filters)
     yield from filter(_is_observer, [_source(image.all_input_nodes[0])])
@@ -158,7 +158,7 @@ def _observers(convolution: Node) -> Iterator[Node]:
 
 
 def _source(node: Node) -> Node:
-    """Where the values were made that pooling and unpooling picked this map from."""
+    """The node that computed the values which pooling and unpooling picked this map from."""
     if node.target is _aten.maximum.default:
         first, second = map(_source, node.all_input_nodes)
         return first if first is second else node

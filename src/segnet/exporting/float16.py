@@ -1,6 +1,6 @@
-"""An ONNX file at half the size: filters in float16, which are float32 again before anything is computed with them.
+"""ONNX files with filters stored in float16, at half the size; a cast to float32 stands before each convolution.
 
-ONNX Runtime does the casts once, while it opens the file, and computes as with a file of float32.
+ONNX Runtime does the casts once, when it opens the file, and computes in float32.
 """
 
 from __future__ import annotations
