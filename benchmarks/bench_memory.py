@@ -352,7 +352,7 @@ def kept_table(rows: Sequence[Mapping[str, Any]]) -> str:
         names = ", ".join(f"`{name}`" for name in models)
         ratio = f"{(codes + maps) / unit:.2f}"
         cells.append([names, _mb(codes), _mb(maps), _mb(indices + maps), ratio, said or "-"])
-    return _table(["model", "codes", "maps", "with int64 indices", "against `segnet_basic`", "paper"], cells)
+    return _table(["model", "codes", "maps", "with int64 indices", "relative to `segnet_basic`", "paper"], cells)
 
 
 def peaks_table(rows: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, Any]] = ()) -> str:
@@ -371,9 +371,10 @@ def peaks_table(rows: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, 
             numbers.append(_against(seconds[_identity(row)], seconds[_identity(reference)]))
         elif steps:
             numbers.append("")
-        cells.append([f"`{row['model']}`, {row['precision']}", f"{row['baseline']}, {row['layout']}", *numbers])
+        implementation = {"saving": "`--save-memory`"}.get(row["baseline"], row["baseline"])
+        cells.append([f"`{row['model']}`, {row['precision']}", f"{implementation}, {row['layout']}", *numbers])
     resident = [f"resident, {name}" for name in settings]
-    heads = ["model", "who", "tensors", *resident, "tensors and weights", *(["step, s"] if steps else [])]
+    heads = ["model", "implementation", "tensors", *resident, "tensors and weights", *(["step, s"] if steps else [])]
     return _table(heads, cells)
 
 

@@ -222,7 +222,7 @@ def _floors(root: Path) -> dict[str, int]:
 
 def _files(place: Path) -> list[Path]:
     found = [place] if place.is_file() else sorted(place.rglob("*"))
-    return [path for path in found if path.is_file() and path.suffix in TEXT]
+    return [path for path in found if path.is_file() and path.suffix in TEXT and ".egg-info" not in str(path)]
 
 
 def _lines(place: Path) -> int:

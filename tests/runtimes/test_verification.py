@@ -337,9 +337,9 @@ def test_weights_that_were_changed_are_noticed(exported: Callable[[str, str], Pa
         segnet.Predictor.load(tmp_path / "tampered.onnx", device="cpu", verify="always")
 
 
-def test_views_that_are_averaged_do_not_disturb(exported: Callable[[str, str], Path]) -> None:
-    views = segnet.TTAConfig(flip=True)
-    predictor = segnet.Predictor.load(exported("onnx", ".onnx"), device="cpu", average=views, verify="always")
+def test_verification_ignores_test_time_augmentation(exported: Callable[[str, str], Path]) -> None:
+    tta = segnet.TTAConfig(tta_flip=True)
+    predictor = segnet.Predictor.load(exported("onnx", ".onnx"), device="cpu", tta=tta, verify="always")
     assert predictor.verify().passed
 
 
