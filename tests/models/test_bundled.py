@@ -23,7 +23,7 @@ BUNDLED = checkpoint.bundled_models()
 def test_three_models_are_bundled_and_the_fastest_is_the_default() -> None:
     assert sorted(BUNDLED) == ["bayesian_segnet_basic", "segnet_basic", "segnet_light"]
     for command in (predict, evaluate):
-        assert inspect.signature(command.run).parameters["model"].default == "segnet_light"
+        assert inspect.signature(command.run).parameters["model"].default.model == "segnet_light"
 
 
 @pytest.mark.parametrize("name", BUNDLED)
