@@ -84,7 +84,7 @@ def test_the_table_names_every_image_and_the_exporters_are_silent(
     output, asides = capfd.readouterr()
     assert asides == f"exporting two to {out}, then comparing it with PyTorch\n"
     lines = output.splitlines()
-    assert [line.split()[0] for line in lines] == ["image", "noise", "street", "drawn", f"{out}:"]
+    assert [line.split()[0] for line in lines] == ["image", "noise", "street", "synthetic", f"{out}:"]
     assert all("1x3x20x31" in line and "100.000%" in line for line in lines[1:4])
     assert "of the pixels as in PyTorch" in lines[4]
     assert json.loads((tmp_path / "new" / "two.onnx.report.json").read_text())["output"] == "mask"
