@@ -51,17 +51,19 @@ less_capable_processors() {
 }
 
 # begin NAME runs the function NAME beside what follows; finish NAME waits for it and shows what it said.
-groups=""
+groups=" "
 begin() {
     set -m # a process group of its own, so that all of it can be ended
     "$1" >".venv/$1.log" 2>&1 &
     set +m
     echo $! >".venv/$1.pid"
-    groups="$groups $!"
+    groups="$groups$! "
 }
 finish() {
-    local code=0
-    wait "$(cat ".venv/$1.pid")" || code=$?
+    local code=0 group
+    group=$(cat ".venv/$1.pid")
+    wait "$group" || code=$?
+    groups="${groups/ $group / }"
     cat ".venv/$1.log"
     return $code
 }
