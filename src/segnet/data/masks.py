@@ -37,7 +37,7 @@ class MaskReader:
         remedy: what to do about a number that is no class, for the error.
 
     Raises:
-        ConfigError: an ignored value is none that a file can hold.
+        ConfigError: an ignored value is none that a file can hold, or there is one class only.
     """
 
     labels: ClassTable
@@ -46,6 +46,12 @@ class MaskReader:
     remedy: str = "correct the mask, or the class names and ignore_index"
 
     def __post_init__(self) -> None:
+        if self.labels.classes < 2:
+            name = self.labels.names[0]
+            raise ConfigError(
+                f"{name} is the only class, so any prediction would be right; name the background, too, as class 0 "
+                f"before {name}, and give its pixels 0 in the masks and those of {name} 1"
+            )
         if wrong := [value for value in self.ignore_index if not 0 <= value <= _LARGEST]:
             raise ConfigError(f"ignore_index={wrong[0]} is not possible; mask files hold 0 to {_LARGEST}")
 

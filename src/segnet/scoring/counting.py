@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from segnet.data.checks import require_two_classes
 from segnet.data.dataset import worker_error
 from segnet.errors import DataError, SegNetError
+from segnet.labels import IGNORE_INDEX
 from segnet.metrics.boundary.scores import BoundaryMeter
 from segnet.metrics.confusion import Scores, score_mask
 from segnet.metrics.extremes import Extremes
@@ -101,19 +103,31 @@ def score_all(
         progress: called with (pairs done, all pairs) after every pair.
 
     Raises:
-        DataError: see ``score_pairs``.
+        DataError: see ``score_pairs``; or ignored pixels leave one class only, in the truth or the predictions.
     """
-    classes = pairing.labels.classes
+    classes, ignored = pairing.labels.classes, 0
     scores = Scores(np.zeros((classes, classes), dtype=np.int64), pairing.labels)
     for done, image in enumerate(score_pairs(pairing, workers=workers), start=1):
         scores += image.scores
+        ignored += int((image.truth == IGNORE_INDEX).sum())
         if worst is not None:
             worst.add(image)
         if boundary is not None:
             boundary.add(image.pair.name, image.predicted, image.truth)
         if progress is not None:
             progress(done, len(pairing.pairs))
+    _check_classes(scores, ignored, pairing)
     return scores
+
+
+def _check_classes(scores: Scores, ignored: int, pairing: Pairing) -> None:
+    """Refuse black-and-white masks of 0 and 255, whose white is no class, on either side."""
+    first = pairing.pairs[0]
+    require_two_classes(scores.pixels, ignored, pairing.labels, masks=f"true masks, such as {first.truth}")
+    missed, predicted = scores.unlabeled_pixels, scores.counts.sum(axis=0)
+    if missed and np.count_nonzero(predicted) < 2:
+        masks = f"predicted masks, such as {first.predicted}"
+        require_two_classes(predicted, missed, pairing.labels, masks=masks)
 
 
 class _Read(TypedDict):

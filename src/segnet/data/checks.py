@@ -1,0 +1,66 @@
+"""Checks of true masks before anything is trained on them or scored against them."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnet.data.class_weights import ClassCounts, count_classes
+from segnet.data.dataset import SegmentationDataset
+from segnet.errors import DataError
+from segnet.labels import ClassTable
+
+__all__ = ["check_masks", "require_two_classes"]
+
+log = logging.getLogger("segnet")
+
+
+def check_masks(dataset: SegmentationDataset) -> ClassCounts:
+    """Refuse masks against which every prediction is right. This reads every mask, unless its counts are cached.
+
+    Masks of one class and no ignored pixel get a warning: a model can be wrong there, but only about one class.
+
+    Raises:
+        DataError: A mask cannot be used, all pixels are ignored, or ignored pixels leave one class only.
+    """
+    if not len(dataset):
+        raise DataError("the data set holds no images; there is nothing to train on or to score")
+    counts = count_classes(dataset)
+    require_two_classes(
+        counts.pixels, counts.ignored, dataset.labels, masks=f"masks, such as {dataset.samples[0].mask}"
+    )
+    if len(dataset.labels.names) == 2 and counts.two_tone:
+        log.warning(
+            "%d of %d masks, such as %s, hold class 0 (%s) and ignored pixels only; if they are black-and-white masks "
+            "of 0 and 255, save them as 0 and 1",
+            len(counts.two_tone), len(dataset), dataset.samples[counts.two_tone[0]].mask, dataset.labels.names[0],
+        )  # fmt: skip
+    return counts
+
+
+def require_two_classes(pixels: NDArray[np.int64], ignored: int, labels: ClassTable, *, masks: str) -> None:
+    """Refuse masks of which ignored pixels leave one class or none; warn of one class without ignored pixels.
+
+    Args:
+        pixels: Counted pixels of each class, (classes,).
+        ignored: Number of ignored pixels.
+        labels: Class table.
+        masks: What the masks are, for the message: "masks, such as a.png".
+
+    Raises:
+        DataError: There are too few classes.
+    """
+    present = np.flatnonzero(pixels).tolist()
+    if not present:
+        raise DataError(f"all {masks}, hold ignored pixels only; there is nothing to train on or to score")
+    if len(present) > 1:
+        return
+    only = f"class {present[0]} ({labels.names[present[0]]})"
+    if ignored:
+        raise DataError(
+            f"all {masks}, hold only ignored pixels and {only}, so there is nothing to tell apart; if they are "
+            "black-and-white masks of 0 and 255, save them as 0 and 1, else add images with a second class"
+        )
+    log.warning("all %s, hold %s only: scores say nothing about the other classes", masks, only)
