@@ -85,3 +85,38 @@ def test_a_data_set_of_one_class_is_refused(tmp_path: Path) -> None:
         open_source(tmp_path).dataset("train")
     with pytest.raises(ConfigError, match="person is the only class"):
         open_truth(str(tmp_path / "masks"), labels=ClassTable.from_names(["person"]))
+
+
+def oriented(path: Path, orientation: int, size: tuple[int, int] = (4, 4)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exif = Image.Exif()
+    if orientation != 1:
+        exif[274] = orientation
+    values = np.zeros(size, np.uint8)
+    values[0] = 1
+    Image.fromarray(values).save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "warned"), [(6, 1, True), (3, 1, True), (1, 8, True), (6, 6, False), (1, 1, False)]
+)
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+def test_an_orientation_of_one_side_gets_a_warning(
+    suffix: str, image: int, mask: int, warned: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = oriented(tmp_path / f"photo{suffix}", image), oriented(tmp_path / "mask.png", mask)
+    with caplog.at_level(logging.WARNING, logger="segnet"):
+        check_masks(SegmentationDataset([Sample(*paths, "photo")], TWO))
+    assert (f"{paths[0]} has EXIF orientation {image} and {paths[1]} has {mask}" in caplog.text) == warned
+
+
+def test_sizes_that_differ_by_the_orientation_name_it(tmp_path: Path) -> None:
+    paths = oriented(tmp_path / "a.jpg", 6, (4, 6)), oriented(tmp_path / "a.png", 1, (4, 6))
+    with pytest.raises(DataError, match=r"a\.jpg has EXIF orientation 6 and a\.png 1.*remove the orientation"):
+        SegmentationDataset([Sample(*paths, "a")], TWO).read(0)
+    for name, orientation in (("predicted", 1), ("truth", 5)):
+        oriented(tmp_path / name / "a.png", orientation, (4, 6))
+    truth = open_truth(str(tmp_path / "truth"), labels=TWO)
+    with pytest.raises(DataError, match=r"a\.png has EXIF orientation 1 and a\.png 5"):
+        score_all(pair_up(tmp_path / "predicted", truth))

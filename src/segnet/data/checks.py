@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,16 +13,21 @@ from segnet.data.class_weights import ClassCounts, count_classes
 from segnet.data.dataset import SegmentationDataset
 from segnet.errors import DataError
 from segnet.labels import ClassTable
+from segnet.media.images.reading import read_orientation
 
-__all__ = ["check_masks", "require_two_classes"]
+__all__ = ["check_masks", "require_two_classes", "warn_of_orientation"]
 
 log = logging.getLogger("segnet")
+
+_CHECKED = 10_000
+"""Pairs whose orientation is compared, evenly spread: some 0.2 ms each."""
 
 
 def check_masks(dataset: SegmentationDataset) -> ClassCounts:
     """Refuse masks against which every prediction is right. This reads every mask, unless its counts are cached.
 
-    Masks of one class and no ignored pixel get a warning: a model can be wrong there, but only about one class.
+    Masks of one class and no ignored pixel get a warning: a model can be wrong there, but only about one class. So do
+    images and masks of which only one side has an EXIF orientation.
 
     Raises:
         DataError: A mask cannot be used, all pixels are ignored, or ignored pixels leave one class only.
@@ -37,6 +44,7 @@ def check_masks(dataset: SegmentationDataset) -> ClassCounts:
             "of 0 and 255, save them as 0 and 1",
             len(counts.two_tone), len(dataset), dataset.samples[counts.two_tone[0]].mask, dataset.labels.names[0],
         )  # fmt: skip
+    warn_of_orientation([(sample.image, sample.mask) for sample in dataset.samples])
     return counts
 
 
@@ -64,3 +72,19 @@ def require_two_classes(pixels: NDArray[np.int64], ignored: int, labels: ClassTa
             "black-and-white masks of 0 and 255, save them as 0 and 1, else add images with a second class"
         )
     log.warning("all %s, hold %s only: scores say nothing about the other classes", masks, only)
+
+
+def warn_of_orientation(pairs: Sequence[tuple[Path, Path]]) -> None:
+    """Warn if the two files of a pair have different EXIF orientations, which are applied to both.
+
+    Programs that ignore orientation draw the mask for the pixels as they are stored.
+    """
+    for first, second in pairs[:: max(1, -(-len(pairs) // _CHECKED))]:
+        turned, other = read_orientation(first), read_orientation(second)
+        if turned != other:
+            log.warning(
+                "%s has EXIF orientation %d and %s has %d; each file is turned upright by its own, so check that the "
+                "two lie on each other, and remove the orientation if they do not; more pairs may be like this one",
+                first, turned, second, other,
+            )  # fmt: skip
+            return

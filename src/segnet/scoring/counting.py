@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from segnet.data.checks import require_two_classes
-from segnet.data.dataset import worker_error
+from segnet.data.checks import require_two_classes, warn_of_orientation
+from segnet.data.dataset import describe_mismatch, worker_error
 from segnet.errors import DataError, SegNetError
 from segnet.labels import IGNORE_INDEX
 from segnet.metrics.boundary.scores import BoundaryMeter
@@ -105,6 +105,7 @@ def score_all(
     Raises:
         DataError: see ``score_pairs``; or ignored pixels leave one class only, in the truth or the predictions.
     """
+    warn_of_orientation([(pair.image or pair.predicted, pair.truth) for pair in pairing.pairs])
     classes, ignored = pairing.labels.classes, 0
     scores = Scores(np.zeros((classes, classes), dtype=np.int64), pairing.labels)
     for done, image in enumerate(score_pairs(pairing, workers=workers), start=1):
@@ -150,6 +151,7 @@ class _Maps(Dataset[_Read]):
         if predicted.shape != truth.shape:
             raise DataError(
                 f"{pair.predicted} is {predicted.shape[1]}x{predicted.shape[0]} pixels but its truth {pair.truth} "
-                f"is {truth.shape[1]}x{truth.shape[0]}; write predictions at the size of the truth"
+                f"is {truth.shape[1]}x{truth.shape[0]}; write predictions at the size of the truth; "
+                f"{describe_mismatch(pair.predicted, pair.truth)}"
             )
         return {"predicted": torch.from_numpy(predicted), "truth": torch.from_numpy(truth)}
