@@ -67,6 +67,16 @@ def test_some_black_and_white_masks_among_others_are_named(tmp_path: Path, caplo
     assert caplog.text.count(f"1 of 2 masks, such as {tmp_path / '1.png'}, hold class 0") == 2
 
 
+@pytest.mark.parametrize("side", ["predicted", "truth"])
+def test_some_black_and_white_masks_are_named_by_score(
+    side: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("predicted", "truth"):
+        write_masks(tmp_path / name, [0, 1], [0, 255 if name == side else 1])
+    score_all(pair_up(tmp_path / "predicted", open_truth(str(tmp_path / "truth"), labels=TWO)))
+    assert f"1 of 4 masks, such as {tmp_path / side / '1.png'}, hold class 0" in caplog.text
+
+
 def test_masks_of_ignored_pixels_only_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="hold ignored pixels only"):
         check_masks(dataset(tmp_path, [255, 255]))
@@ -81,7 +91,7 @@ def test_a_data_set_of_one_class_is_refused(tmp_path: Path) -> None:
     for folder in ("images", "masks"):
         write_masks(tmp_path / folder, [0, 255])
     (tmp_path / "classes.txt").write_text("person\n")
-    with pytest.raises(ConfigError, match=r"person is the only class.*name the background"):
+    with pytest.raises(DataError, match=rf"{tmp_path}: person is the only class.*name the background"):
         open_source(tmp_path).dataset("train")
     with pytest.raises(ConfigError, match="person is the only class"):
         open_truth(str(tmp_path / "masks"), labels=ClassTable.from_names(["person"]))

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from segnet.data.class_weights import ClassCounts, count_classes
 from segnet.data.dataset import SegmentationDataset
 from segnet.errors import DataError
-from segnet.labels import ClassTable
+from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.media.images.reading import read_orientation
 
-__all__ = ["check_masks", "require_two_classes", "warn_of_orientation"]
+__all__ = ["check_masks", "is_two_tone", "require_two_classes", "warn_of_orientation", "warn_of_two_tone"]
 
 log = logging.getLogger("segnet")
 
@@ -38,12 +38,7 @@ def check_masks(dataset: SegmentationDataset) -> ClassCounts:
     require_two_classes(
         counts.pixels, counts.ignored, dataset.labels, masks=f"masks, such as {dataset.samples[0].mask}"
     )
-    if len(dataset.labels.names) == 2 and counts.two_tone:
-        log.warning(
-            "%d of %d masks, such as %s, hold class 0 (%s) and ignored pixels only; if they are black-and-white masks "
-            "of 0 and 255, save them as 0 and 1",
-            len(counts.two_tone), len(dataset), dataset.samples[counts.two_tone[0]].mask, dataset.labels.names[0],
-        )  # fmt: skip
+    warn_of_two_tone([dataset.samples[index].mask for index in counts.two_tone], len(dataset), dataset.labels)
     warn_of_orientation([(sample.image, sample.mask) for sample in dataset.samples])
     return counts
 
@@ -72,6 +67,21 @@ def require_two_classes(pixels: NDArray[np.int64], ignored: int, labels: ClassTa
             "black-and-white masks of 0 and 255, save them as 0 and 1, else add images with a second class"
         )
     log.warning("all %s, hold %s only: scores say nothing about the other classes", masks, only)
+
+
+def is_two_tone(mask: NDArray[np.uint8]) -> bool:
+    """Whether a mask holds class 0 and ignored pixels and nothing else, as a black-and-white mask of 0 and 255 does."""
+    return bool((mask == IGNORE_INDEX).any() and (mask == 0).any() and not (mask % IGNORE_INDEX).any())
+
+
+def warn_of_two_tone(masks: Sequence[Path], total: int, labels: ClassTable) -> None:
+    """Warn of such masks among ``total`` masks of two classes."""
+    if labels.classes == 2 and masks:
+        log.warning(
+            "%d of %d masks, such as %s, hold class 0 (%s) and ignored pixels only; if they are black-and-white masks "
+            "of 0 and 255, save them as 0 and 1",
+            len(masks), total, masks[0], labels.names[0],
+        )  # fmt: skip
 
 
 def warn_of_orientation(pairs: Sequence[tuple[Path, Path]]) -> None:

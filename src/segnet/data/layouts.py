@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from segnet.data.class_lists import read_class_list
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.description import read_description, read_text, resolve_written
+from segnet.data.masks import describe_one_class
 from segnet.data.splits import SPLITS, by_split, find_split_folders, looks_like_a_split, split_of
 from segnet.data.synthetic.scenes import write_scenes
 from segnet.errors import ConfigError, DataError, OutputError, list_names
@@ -65,8 +66,10 @@ class Source:
         """The samples of one split as tensors.
 
         Raises:
-            DataError: the data set has no such split.
+            DataError: the data set has no such split, or one class only.
         """
+        if self.labels.classes < 2:
+            raise DataError(f"{self.root}: {describe_one_class(self.labels)}")
         if split not in self.splits:
             raise DataError(f"{self.root}: has no split {split!r}; it has {', '.join(self.splits)}")
         return SegmentationDataset(

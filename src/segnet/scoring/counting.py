@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from segnet.data.checks import require_two_classes, warn_of_orientation
+from segnet.data.checks import is_two_tone, require_two_classes, warn_of_orientation, warn_of_two_tone
 from segnet.data.dataset import describe_mismatch, worker_error
 from segnet.errors import DataError, SegNetError
 from segnet.labels import IGNORE_INDEX
@@ -108,9 +109,12 @@ def score_all(
     warn_of_orientation([(pair.image or pair.predicted, pair.truth) for pair in pairing.pairs])
     classes, ignored = pairing.labels.classes, 0
     scores = Scores(np.zeros((classes, classes), dtype=np.int64), pairing.labels)
+    two_tone: list[Path] = []
     for done, image in enumerate(score_pairs(pairing, workers=workers), start=1):
         scores += image.scores
         ignored += int((image.truth == IGNORE_INDEX).sum())
+        sides = ((image.pair.truth, image.truth), (image.pair.predicted, image.predicted))
+        two_tone += [path for path, mask in sides if is_two_tone(mask)]
         if worst is not None:
             worst.add(image)
         if boundary is not None:
@@ -118,6 +122,7 @@ def score_all(
         if progress is not None:
             progress(done, len(pairing.pairs))
     _check_classes(scores, ignored, pairing)
+    warn_of_two_tone(two_tone, 2 * len(pairing.pairs), pairing.labels)
     return scores
 
 
