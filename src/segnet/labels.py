@@ -7,6 +7,7 @@ CamVid's eleven classes, their order and their colors are those of the authors' 
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ IGNORE_INDEX = 255
 """The value of a pixel that belongs to no class: left out of loss and scores."""
 
 Color = tuple[int, int, int]
+
+_LONGEST_NAME = 255
+_CONTROL = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, half characters, line and paragraph ends
 
 # 255 colors, each as far as can be from those before it, to readers with and without one of the three kinds of cones:
 # see tools/make_palette.py, which chose them.
@@ -55,7 +59,8 @@ class ClassTable:
         colors: one (red, green, blue) in 0..255 per class.
 
     Raises:
-        ConfigError: no or too many names, a name twice, or another number of colors.
+        ConfigError: no or too many names, a name twice, empty, longer than 255 characters or with control characters,
+            or another number of colors.
     """
 
     names: tuple[str, ...]
@@ -64,6 +69,8 @@ class ClassTable:
     def __post_init__(self) -> None:
         if not 1 <= len(self.names) <= IGNORE_INDEX:
             raise ConfigError(f"{len(self.names)} class names were given; 1 to {IGNORE_INDEX} are possible")
+        for name in self.names:
+            _check_name(name)
         twice = sorted(name for name, count in Counter(self.names).items() if count > 1)
         if twice:
             raise ConfigError(f"class name {twice[0]!r} stands twice in the list; give each class its own name")
@@ -83,15 +90,6 @@ class ClassTable:
         return cls.from_names([f"class{index}" for index in range(classes)])
 
     @classmethod
-    def from_lines(cls, text: str) -> ClassTable:
-        """ClassTable of a text with one name per line.
-
-        Raises:
-            ConfigError: see ``ClassTable``.
-        """
-        return cls.from_names([name for line in text.splitlines() if (name := line.strip())])
-
-    @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> ClassTable:
         """ClassTable as a ``data.yaml`` gives them: ``names``, a list or number: name, and optionally ``colors``.
 
@@ -100,12 +98,16 @@ class ClassTable:
         """
         names = settings.get("names")
         if isinstance(names, dict):
-            if set(names) != set(range(len(names))):
+            if set(names) != set(range(len(names))) or any(type(number) is not int for number in names):
                 raise ConfigError(f"the numbers in 'names' must be 0 to {len(names) - 1} without a gap")
             names = [names[index] for index in range(len(names))]
         if not isinstance(names, list):
             raise ConfigError("'names' must be a list of class names, or number: name")
-        names = [str(name) for name in names]
+        if wrong := [name for name in names if not isinstance(name, str)]:
+            raise ConfigError(
+                f"'names' holds {repr(wrong[0])[:40]}, which is no text: YAML reads yes, no, on, off, null and numbers "
+                "as values; quote it, such as 'no'"
+            )
         if "colors" in settings:
             return cls.from_dict({"names": names, "colors": settings["colors"]})
         return cls.from_names(names)
@@ -118,8 +120,8 @@ class ClassTable:
             ConfigError: ``names`` or ``colors`` is missing or is not a list of the right form.
         """
         try:
-            names = tuple(str(name) for name in table["names"])
-            colors = tuple((int(r), int(g), int(b)) for r, g, b in table["colors"])
+            names = tuple(table["names"])
+            colors = tuple((_whole(r), _whole(g), _whole(b)) for r, g, b in table["colors"])
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"a class table needs 'names' and 'colors' (three numbers each): {error}") from error
         return cls(names=names, colors=colors)
@@ -142,6 +144,23 @@ class ClassTable:
         table = np.zeros((256, 3), dtype=np.uint8)
         table[: self.classes] = self.colors
         return table
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not name.strip():
+        raise ConfigError(f"class name {repr(name)[:40]} is no text; give each class a name")
+    if len(name) > _LONGEST_NAME:
+        raise ConfigError(
+            f"class name {name[:40]!r}... has {len(name)} characters; at most {_LONGEST_NAME} are possible"
+        )
+    if any(unicodedata.category(character) in _CONTROL for character in name):
+        raise ConfigError(f"class name {name[:40]!a} holds a line break or control character; leave it out")
+
+
+def _whole(part: object) -> int:
+    if type(part) is not int:
+        raise ValueError(f"{repr(part)[:40]} is no whole number")
+    return part
 
 
 def _safe_colors(count: int) -> tuple[Color, ...]:

@@ -268,6 +268,108 @@ def test_a_split_without_its_masks_is_refused(tmp_path: Path):
         open_source(tmp_path)
 
 
+# Splits by other names.
+
+
+@pytest.mark.parametrize(
+    ("train", "val"),
+    [("training", "validation"), ("Train", "Val"), ("train", "valid"), ("train2017", "val2017"), ("train", "dev")],
+)
+@pytest.mark.parametrize("masks", ["masks", "annotations"])
+def test_other_spellings_are_splits(train: str, val: str, masks: str, tmp_path: Path):
+    pair(tmp_path, f"{train}/a", masks=masks)
+    pair(tmp_path, f"{val}/b", masks=masks)
+    text(tmp_path / "classes.txt", "sky\nroad")
+    source = open_source(tmp_path)
+    assert {split: names(source, split) for split in source.splits} == {"train": ["a"], "val": ["b"]}
+
+
+def test_images_and_masks_may_spell_a_split_differently(tmp_path: Path):
+    image(tmp_path / "images/validation/a.png")
+    image(tmp_path / "masks/val/a.png")
+    text(tmp_path / "classes.txt", "sky\nroad")
+    assert open_source(tmp_path).splits["val"][0].mask == tmp_path / "masks/val/a.png"
+
+
+@pytest.mark.parametrize(
+    "folder", ["trainset", "train_split", "my-val", "Testing set", "trainval", "holdout", "val.old"]
+)
+def test_a_folder_that_looks_like_a_split_is_named(folder: str, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    pair(tmp_path, f"{folder}/a")
+    text(tmp_path / "classes.txt", "sky\nroad")
+    with pytest.raises(DataError, match=f"images: the folder {folder} looks like a split.*rename it"):
+        open_source(tmp_path)
+    pair(tmp_path, "train/b")
+    assert names(open_source(tmp_path)) == ["b"]
+    assert f"the folder {folder} looks like a split" in caplog.text
+    assert "it is left out" in caplog.text
+
+
+@pytest.mark.parametrize("folder", ["valley", "developed", "day", "contest", "trainers"])
+def test_other_folders_are_no_splits(folder: str, tmp_path: Path):
+    pair(tmp_path, f"{folder}/a")
+    text(tmp_path / "classes.txt", "sky\nroad")
+    assert names(open_source(tmp_path), "val") == [f"{folder}/a"]
+
+
+def test_two_folders_of_one_split_are_refused(tmp_path: Path):
+    for folder in ("val", "validation"):
+        pair(tmp_path, f"{folder}/a")
+    text(tmp_path / "classes.txt", "sky\nroad")
+    with pytest.raises(DataError, match=r"images/val and validation are both the split val"):
+        open_source(tmp_path)
+
+
+def test_lists_may_spell_splits_differently(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    for name in ("a", "b"):
+        pair(tmp_path, name)
+    text(tmp_path / "training.txt", "images/a.png masks/a.png")
+    text(tmp_path / "validation.txt", "images/b.png masks/b.png")
+    source = open_source(tmp_path / "training.txt")
+    assert {split: names(source, split) for split in source.splits} == {"train": ["a"], "val": ["b"]}
+    open_source(text(tmp_path / "train_list.txt", "images/a.png masks/a.png"))
+    assert "train_list.txt: the name is none of train, val, test" in caplog.text
+
+
+# Lines of lists.
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "images/my photo.png\tmasks/my mask.png",
+        "images/my photo.png masks/my mask.png",
+        "images\\my photo.png\tmasks\\my mask.png",
+        "C:\\data\\images\\my photo.png C:\\data\\masks\\my mask.png",
+        '"images/my photo.png" "masks/my mask.png"',
+        "images/my photo.png \t masks/my mask.png\r",
+        "/far/away/images/my photo.png   masks/my mask.png",
+    ],
+)
+def test_paths_with_blanks_tabs_and_backslashes_are_read(line: str, tmp_path: Path):
+    image(tmp_path / "images/my photo.png")
+    image(tmp_path / "masks/my mask.png")
+    (sample,) = open_source(text(tmp_path / "train.txt", line)).splits["train"]
+    assert (sample.image, sample.mask) == (tmp_path / "images/my photo.png", tmp_path / "masks/my mask.png")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("images/a b.png masks/gone.png", "expected 'image mask'.*put one tab between"),
+        ("images/a.png\tmasks/gone.png", "names masks/gone.png, which is not there"),
+        ("images/a.png,masks/a.png", "expected 'image mask'"),
+        ("images/a.png\tmasks/a.png\t1", "expected 'image mask'"),
+        ("x" * 5000 + " masks/a.png", "is 5000 characters long"),
+        ("images/a.png masks/a\0.png", "holds a NUL character"),
+    ],
+)
+def test_a_wrong_line_is_refused_with_its_number(line: str, told: str, tmp_path: Path):
+    pair(tmp_path, "a")
+    with pytest.raises(DataError, match=rf"train\.txt, line 2: .*{told}"):
+        open_source(text(tmp_path / "train.txt", f"images/a.png masks/a.png\n{line}\n"))
+
+
 # data.yaml.
 
 
@@ -331,7 +433,7 @@ def test_data_yaml_with_named_masks_takes_none_beside_the_images(tmp_path: Path)
         ("", "needs at least the key 'names'"),
         ("just text", "needs at least the key 'names'"),
         ("images: images", "needs at least the key 'names'"),
-        ("{names: [a], nc: 1}", "unknown key 'nc'; known are colors, ignore_index"),
+        ("{names: [a], nx: 1}", "unknown key 'nx'; known are colors, ignore_index"),
         ("{names: [a], 5: 1, x: 2}", "unknown key 5"),
         ("{names: {0: a, 2: b}}", "must be 0 to 1 without a gap"),
         ("{names: {0: a, x: b}}", "must be 0 to 1 without a gap"),
@@ -348,7 +450,7 @@ def test_data_yaml_with_named_masks_takes_none_beside_the_images(tmp_path: Path)
         ("{names: [a], ignore_index: [70000]}", "'ignore_index' must be mask values"),
         ("{names: [a], ignore_index: [1.5]}", "'ignore_index' must be mask values"),
         ("{names: [a], path: 5}", "'path' must name one folder, got 5"),
-        ("{names: [a], train: [images]}", "'train' must name one folder"),
+        ("{names: [a], train: [[images]]}", "'train' must name one folder"),
         ("{names: [a], masks: null}", "'masks' must name one folder"),
         ("{names: [a], masks: nowhere}", "nowhere: there is no such folder"),
         ("{names: [a], path: nowhere}", "no folder masks or labels"),

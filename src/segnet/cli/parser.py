@@ -101,14 +101,14 @@ def _reading(flag: Flag) -> dict[str, Any]:
 
 def _read_file(file: str, command: Command) -> dict[str, Any]:
     """The values of a YAML file by name; a key may have dashes inside, as the flag has."""
-    import yaml
+    from segnet.system.yaml_files import load_yaml
 
     path = Path(file)
     if not path.is_file():
         raise ConfigError(f"{file}: there is no such settings file; give a YAML file of flags")
     try:
-        table = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        table = load_yaml(path.read_text(encoding="utf-8"))
+    except (ConfigError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: is not a YAML file ({' '.join(str(error).split())})") from error
     if not isinstance(table or {}, dict):
         raise ConfigError(f"{file}: holds {table!r}; give one flag a line, such as epochs: 30")

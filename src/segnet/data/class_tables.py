@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
-from segnet.errors import ConfigError
+from segnet.data.class_lists import read_class_list
+from segnet.data.description import read_class_settings, read_text
+from segnet.errors import ConfigError, DataError
 from segnet.labels import CAMVID, CAMVID12, PASCAL, SUN, ClassTable
+from segnet.system.files import path_fault
 
 __all__ = ["TABLES", "open_labels"]
 
@@ -25,16 +26,14 @@ def open_labels(chosen: str, tables: Mapping[str, ClassTable] = TABLES) -> Class
     if chosen in tables:
         return tables[chosen]
     path = Path(chosen)
-    if not path.is_file():
-        raise ConfigError(f"--classes {path}: there is no such file or table; known are {', '.join(tables)}")
+    if path_fault(chosen) or not path.is_file():
+        raise ConfigError(f"--classes {chosen[:200]}: there is no such file or table; known are {', '.join(tables)}")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
         if path.suffix not in {".yaml", ".yml"}:
-            return ClassTable.from_lines(text)
-        settings = yaml.safe_load(text)
-        return ClassTable.from_settings(settings if isinstance(settings, dict) else {})
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ConfigError) as error:
-        reason = " ".join(str(error).split())
+            return read_class_list(text)
+        return ClassTable.from_settings(read_class_settings(text))
+    except (DataError, ConfigError) as error:
         raise ConfigError(
-            f"--classes {path}: is no class table ({reason}); give a data.yaml with 'names', or one name per line"
+            f"--classes {path}: is no class table ({error}); give a data.yaml with 'names', or one name per line"
         ) from error

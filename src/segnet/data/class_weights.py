@@ -13,7 +13,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,10 +42,15 @@ class ClassCounts:
     Attributes:
         pixels: Pixels of each class, int64 (classes,).
         around: All pixels, ignored ones included, of the images that contain the class, int64 (classes,).
+        ignored: Number of ignored pixels.
+        two_tone: Indices of the masks that hold class 0 and ignored pixels and nothing else, as black-and-white masks
+            of 0 and 255 do.
     """
 
     pixels: NDArray[np.int64]
     around: NDArray[np.int64]
+    ignored: int = 0
+    two_tone: tuple[int, ...] = ()
 
     @property
     def frequency(self) -> NDArray[np.float64]:
@@ -68,7 +73,7 @@ def count_classes(dataset: SegmentationDataset) -> ClassCounts:
     counts = _count(dataset)
     try:
         with replacing(cache) as temporary:
-            temporary.write_text(json.dumps({"pixels": counts.pixels.tolist(), "around": counts.around.tolist()}))
+            temporary.write_text(json.dumps(_to_dict(counts)))
     except OutputError as error:
         log.warning("the class counts are not cached: %s; set SEGNET_CACHE to another folder", error)
     return counts
@@ -110,25 +115,40 @@ def class_weights(counts: ClassCounts, balance: str, labels: ClassTable) -> NDAr
     return (np.sqrt(weights) if balance == "sqrt_median" else weights).astype(np.float32)
 
 
+def _to_dict(counts: ClassCounts) -> dict[str, Any]:
+    return {
+        "pixels": counts.pixels.tolist(),
+        "around": counts.around.tolist(),
+        "ignored": counts.ignored,
+        "two_tone": list(counts.two_tone),
+    }
+
+
 def _read_counts(cache: Path, classes: int) -> ClassCounts | None:
     """Counts in the cache, or None if there are none or the file is damaged."""
     try:
         table = json.loads(cache.read_text())
         pixels, around = (np.array(table[key], dtype=np.int64) for key in ("pixels", "around"))
+        ignored, two_tone = int(table["ignored"]), tuple(map(int, table["two_tone"]))
     except (OSError, ValueError, TypeError, LookupError, OverflowError):
         return None
-    return ClassCounts(pixels, around) if pixels.shape == around.shape == (classes,) else None
+    return ClassCounts(pixels, around, ignored, two_tone) if pixels.shape == around.shape == (classes,) else None
 
 
 def _count(dataset: SegmentationDataset) -> ClassCounts:
     classes = dataset.labels.classes
     pixels, around = np.zeros(classes, dtype=np.int64), np.zeros(classes, dtype=np.int64)
+    ignored, two_tone = 0, []
     with ThreadPoolExecutor(2) as pool:
-        for mask in pool.map(dataset.read_classes, range(len(dataset))):
+        for index, mask in enumerate(pool.map(dataset.read_classes, range(len(dataset)))):
             counts = np.bincount(mask.ravel(), minlength=IGNORE_INDEX + 1)[:classes]
             pixels += counts
             around += np.where(counts > 0, mask.size, 0)
-    return ClassCounts(pixels, around)
+            left_out = int(mask.size - counts.sum())
+            ignored += left_out
+            if left_out and np.flatnonzero(counts).tolist() == [0]:
+                two_tone.append(index)
+    return ClassCounts(pixels, around, ignored, tuple(two_tone))
 
 
 def _fingerprint(dataset: SegmentationDataset) -> str:

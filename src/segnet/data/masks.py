@@ -17,7 +17,7 @@ from segnet.errors import ConfigError, DataError
 from segnet.labels import IGNORE_INDEX, ClassTable, Color
 from segnet.media.images.reading import Encoding, read_mask_file
 
-__all__ = ["MaskReader"]
+__all__ = ["MaskReader", "describe_one_class"]
 
 _LARGEST = 65535  # what a 16-bit file can hold
 _BLACK: Color = (0, 0, 0)
@@ -37,7 +37,7 @@ class MaskReader:
         remedy: what to do about a number that is no class, for the error.
 
     Raises:
-        ConfigError: an ignored value is none that a file can hold.
+        ConfigError: an ignored value is none that a file can hold, or there is one class only.
     """
 
     labels: ClassTable
@@ -46,6 +46,8 @@ class MaskReader:
     remedy: str = "correct the mask, or the class names and ignore_index"
 
     def __post_init__(self) -> None:
+        if self.labels.classes < 2:
+            raise ConfigError(describe_one_class(self.labels))
         if wrong := [value for value in self.ignore_index if not 0 <= value <= _LARGEST]:
             raise ConfigError(f"ignore_index={wrong[0]} is not possible; mask files hold 0 to {_LARGEST}")
 
@@ -157,6 +159,15 @@ class MaskReader:
                     f"{path}: number {number} is {details} in the class table, but has the color of {name} in the "
                     "file's palette; say what counts with --encoding numbers or --encoding colors"
                 )
+
+
+def describe_one_class(labels: ClassTable) -> str:
+    """Why one class is not enough, and what to do, for an error."""
+    name = labels.names[0]
+    return (
+        f"{name} is the only class, so any prediction would be right; name the background, too, as class 0 before "
+        f"{name}, and give its pixels 0 in the masks and those of {name} 1"
+    )
 
 
 def _packed(colors: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.int32]:

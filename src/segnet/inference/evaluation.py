@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from segnet.data.checks import check_masks
 from segnet.data.dataset import SegmentationDataset, worker_error
 from segnet.errors import ConfigError, ModelError, SegNetError
 from segnet.inference.predictor import Predictor
@@ -54,10 +55,11 @@ def evaluate(
             predictor's, or the entropy.
 
     Raises:
-        DataError: an image or mask cannot be read.
+        DataError: an image or mask cannot be read, or ignored pixels leave one class only.
         ConfigError: the predictor does not compute the measure of ``calibration``.
         ModelError: ``calibration`` is given, and the model outputs class indices only.
     """
+    check_masks(data)
     counts = torch.zeros(data.labels.classes, data.labels.classes, dtype=torch.int64)
     with torch.inference_mode(), _as_predictor(model, data, device) as predictor:
         _require_measure(predictor, calibration)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from segnet.data.dataset import worker_error
+from segnet.data.checks import is_two_tone, require_two_classes, warn_of_orientation, warn_of_two_tone
+from segnet.data.dataset import describe_mismatch, worker_error
 from segnet.errors import DataError, SegNetError
+from segnet.labels import IGNORE_INDEX
 from segnet.metrics.boundary.scores import BoundaryMeter
 from segnet.metrics.confusion import Scores, score_mask
 from segnet.metrics.extremes import Extremes
@@ -101,19 +104,36 @@ def score_all(
         progress: called with (pairs done, all pairs) after every pair.
 
     Raises:
-        DataError: see ``score_pairs``.
+        DataError: see ``score_pairs``; or ignored pixels leave one class only, in the truth or the predictions.
     """
-    classes = pairing.labels.classes
+    warn_of_orientation([(pair.image or pair.predicted, pair.truth) for pair in pairing.pairs])
+    classes, ignored = pairing.labels.classes, 0
     scores = Scores(np.zeros((classes, classes), dtype=np.int64), pairing.labels)
+    two_tone: list[Path] = []
     for done, image in enumerate(score_pairs(pairing, workers=workers), start=1):
         scores += image.scores
+        ignored += int((image.truth == IGNORE_INDEX).sum())
+        sides = ((image.pair.truth, image.truth), (image.pair.predicted, image.predicted))
+        two_tone += [path for path, mask in sides if is_two_tone(mask)]
         if worst is not None:
             worst.add(image)
         if boundary is not None:
             boundary.add(image.pair.name, image.predicted, image.truth)
         if progress is not None:
             progress(done, len(pairing.pairs))
+    _check_classes(scores, ignored, pairing)
+    warn_of_two_tone(two_tone, 2 * len(pairing.pairs), pairing.labels)
     return scores
+
+
+def _check_classes(scores: Scores, ignored: int, pairing: Pairing) -> None:
+    """Refuse black-and-white masks of 0 and 255, whose white is no class, on either side."""
+    first = pairing.pairs[0]
+    require_two_classes(scores.pixels, ignored, pairing.labels, masks=f"true masks, such as {first.truth}")
+    missed, predicted = scores.unlabeled_pixels, scores.counts.sum(axis=0)
+    if missed and np.count_nonzero(predicted) < 2:
+        masks = f"predicted masks, such as {first.predicted}"
+        require_two_classes(predicted, missed, pairing.labels, masks=masks)
 
 
 class _Read(TypedDict):
@@ -136,6 +156,7 @@ class _Maps(Dataset[_Read]):
         if predicted.shape != truth.shape:
             raise DataError(
                 f"{pair.predicted} is {predicted.shape[1]}x{predicted.shape[0]} pixels but its truth {pair.truth} "
-                f"is {truth.shape[1]}x{truth.shape[0]}; write predictions at the size of the truth"
+                f"is {truth.shape[1]}x{truth.shape[0]}; write predictions at the size of the truth; "
+                f"{describe_mismatch(pair.predicted, pair.truth)}"
             )
         return {"predicted": torch.from_numpy(predicted), "truth": torch.from_numpy(truth)}

@@ -14,7 +14,9 @@ from typing import Any
 
 from segnet.errors import OutputError
 
-__all__ = ["cache_dir", "explained", "replacing", "temporary_name", "write_json"]
+__all__ = ["cache_dir", "explained", "path_fault", "replacing", "temporary_name", "write_json"]
+
+_LONGEST_PATH, _LONGEST_NAME = 1000, 255  # of a path as it is written, and of one name in it (Linux, macOS, Windows)
 
 _REMEDIES = {
     errno.ENOSPC: "free some space or choose another place",
@@ -34,6 +36,18 @@ def cache_dir() -> Path:
     """
     chosen = os.environ.get("SEGNET_CACHE")
     return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or _home_cache()) / "segnet"
+
+
+def path_fault(text: str) -> str:
+    """Why no file can have this path; empty if one can. Elsewhere such paths raise ``ValueError`` or ``OSError``."""
+    try:
+        parts = os.fsencode(text).replace(b"\\", b"/").split(b"/")
+    except UnicodeEncodeError:
+        return "holds half a character"
+    if "\0" in text:
+        return "holds a NUL character"
+    too_long = len(text) > _LONGEST_PATH or max(map(len, parts)) > _LONGEST_NAME
+    return f"is {len(text)} characters long, more than a path can have" if too_long else ""
 
 
 @contextmanager

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segnet.data.class_weights import class_weights, count_classes
+from segnet.data.checks import check_masks
+from segnet.data.class_weights import class_weights
 from segnet.data.dataset import SegmentationDataset
 from segnet.errors import TrainingError
 from segnet.models.segnet import SegNet
@@ -59,7 +60,7 @@ def find_lr(
     """
     target = pick_device(device)
     config = resolve_config(config, {}, target, model, data)
-    weights = torch.from_numpy(class_weights(count_classes(data), config.class_weights, data.labels))
+    weights = torch.from_numpy(class_weights(check_masks(data), config.class_weights, data.labels))
     module = SegmentationModule(deepcopy(model), weights, config).to(target).train()
     optimizer = make_optimizer(module.model, config)
     factors = [lowest / config.lr * (_HIGHEST / lowest) ** (step / (steps - 1)) for step in range(steps)]

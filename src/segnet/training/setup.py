@@ -12,7 +12,8 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from segnet.data.class_weights import ClassCounts, count_classes
+from segnet.data.checks import check_masks
+from segnet.data.class_weights import ClassCounts
 from segnet.data.dataset import SegmentationDataset
 from segnet.errors import ConfigError, DataError, ModelError
 from segnet.media.images.reading import read_header
@@ -82,20 +83,14 @@ def count_pixels(dataset: SegmentationDataset, *, need_two: bool = False) -> Cla
         need_two: Whether fewer than two classes are an error.
 
     Raises:
-        DataError: No pixel has a class, or all have the same.
+        DataError: No pixel has a class, ignored pixels leave one class only, or all pixels have the same.
     """
-    counts = count_classes(dataset)
-    if not counts.pixels.any():
-        raise DataError(
-            f"all masks, such as {dataset.samples[0].mask}, hold ignored pixels only; "
-            "there is nothing to train on or to score"
-        )
+    counts = check_masks(dataset)
     present = np.flatnonzero(counts.pixels)
-    if len(present) == 1 < dataset.labels.classes and need_two:
+    if len(present) == 1 and need_two:
         raise DataError(
-            f"all {len(dataset)} training masks, such as {dataset.samples[0].mask}, hold only ignored pixels and class "
-            f"{present[0]} ({dataset.labels.names[present[0]]}); if they are black-and-white masks of 0 and 255, save "
-            "them as 0 and 1"
+            f"all {len(dataset)} training masks, such as {dataset.samples[0].mask}, hold only class {present[0]} "
+            f"({dataset.labels.names[present[0]]}); add images with a second class"
         )
     return counts
 

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from segnet.data.checks import check_masks
 from segnet.data.dataset import SegmentationDataset, worker_error
 from segnet.errors import ConfigError, DataError, ModelError, SegNetError
 from segnet.inference.resizing import ResizePolicy
@@ -86,9 +87,10 @@ def fit_temperature(
 
     Raises:
         ConfigError: The network has no dropout to sample, or ``max_size`` is below 1.
-        DataError: A file cannot be read, or every pixel is ignored.
+        DataError: A file cannot be read, or ignored pixels leave one class or none.
     """
     policy = ResizePolicy(max_size=max_size)
+    check_masks(data)
     device = pick_device(device)
     folded = model.folded().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     sampler = Sampler(folded, seed=seed) if samples else None

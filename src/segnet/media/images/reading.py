@@ -22,7 +22,7 @@ from segnet.errors import ConfigError, DataError
 
 __all__ = [
     "MAX_PIXELS", "Encoding", "Header", "RawMask",
-    "pixels_of", "read_header", "read_image", "read_mask", "read_mask_file",
+    "pixels_of", "read_header", "read_image", "read_mask", "read_mask_file", "read_orientation",
 ]  # fmt: skip
 
 MAX_PIXELS = 500_000_000
@@ -156,6 +156,21 @@ def read_header(path: Path) -> Header | None:
         return None
 
 
+def read_orientation(path: Path) -> int:
+    """The EXIF orientation of an image file, 1 to 8, by its header alone; 1 if it has none or is no image.
+
+    Images and masks are both turned by theirs. In PNG it is found before the pixels, where Pillow and others write it.
+    """
+    try:
+        with path.open("rb") as file:
+            image = _identify(file)
+            if image.format == "PNG" and not {"exif", "Raw profile type exif"} & image.info.keys():
+                return 1  # Pillow would decode the pixels to look behind them.
+            return _orientation_of(image)
+    except _DAMAGE:
+        return 1
+
+
 class _Decoded(NamedTuple):
     """A decoded, upright image.
 
@@ -244,12 +259,16 @@ def _gray_range(codec: str, arguments: Any) -> tuple[int, bool]:
 
 def _apply_orientation(image: Image.Image) -> Image.Image:
     """The image turned upright by its EXIF orientation; the argument itself if it is upright."""
+    transpose = _TRANSPOSES.get(_orientation_of(image))
+    return image if transpose is None else image.transpose(transpose)
+
+
+def _orientation_of(image: Image.Image) -> int:
     try:
         orientation = int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except _DAMAGE:
-        return image  # Viewers show an image with damaged EXIF as it is stored.
-    transpose = _TRANSPOSES.get(orientation)
-    return image if transpose is None else image.transpose(transpose)
+        return 1  # Viewers show an image with damaged EXIF as it is stored.
+    return orientation if orientation in _TRANSPOSES else 1
 
 
 def _decode_lossless(path: Path) -> _Decoded:

@@ -1,0 +1,153 @@
+"""``data.yaml``: a data set described in a few keys. Everything is checked here before it is used."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segnet.data.splits import SPLITS, split_of
+from segnet.errors import ConfigError, DataError
+from segnet.labels import IGNORE_INDEX, ClassTable
+from segnet.system.files import path_fault
+from segnet.system.yaml_files import load_yaml
+
+__all__ = ["Description", "read_class_settings", "read_description", "read_text", "resolve_written"]
+
+log = logging.getLogger("segnet")
+
+_FOLDERS = frozenset({"path", "images", "masks"})
+_KEYS = _FOLDERS | {*SPLITS, "names", "ignore_index", "colors"}
+# Keys of Ultralytics and Roboflow that say nothing about images and masks. nc is compared with names.
+_FOREIGN = frozenset({"nc", "download", "roboflow", "license", "author", "description", "version", "url", "channels"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a data.yaml says.
+
+    Attributes:
+        labels: the class table.
+        root: folder of the others.
+        images: folder of the images; None if it is not named.
+        masks: folder of the masks; None if it is not named.
+        splits: image folders by split; empty if none is named.
+        ignore_index: Values in the mask files that are ignored.
+    """
+
+    labels: ClassTable
+    root: Path
+    images: Path | None
+    masks: Path | None
+    splits: Mapping[str, tuple[Path, ...]]
+    ignore_index: tuple[int, ...]
+
+
+def read_description(path: Path) -> Description:
+    """Read and check a data.yaml.
+
+    Raises:
+        DataError: a key is unknown, missing or has a value of another kind; the message names file and key.
+    """
+    try:
+        settings = read_class_settings(read_text(path))
+        _check_keys(settings)
+        root = path.parent / _written("path", settings.get("path", "."))
+        folders = {key: _folder(root, key, settings[key]) for key in ("images", "masks") if key in settings}
+        return Description(
+            labels=ClassTable.from_settings(settings),
+            root=root,
+            images=folders.get("images"),
+            masks=folders.get("masks"),
+            splits=_splits(root, settings),
+            ignore_index=_ignore_index(settings),
+        )
+    except ConfigError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def read_class_settings(text: str) -> dict[str, Any]:
+    """The keys of a data.yaml.
+
+    Raises:
+        ConfigError: the text is not YAML, or has no ``names``.
+    """
+    settings = load_yaml(text)
+    if not isinstance(settings, dict) or "names" not in settings:
+        raise ConfigError("needs at least the key 'names' with the class names")
+    return settings
+
+
+def read_text(path: Path) -> str:
+    """A text file in UTF-8.
+
+    Raises:
+        DataError: it is none, or cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")  # Windows' editors begin a file with a mark.
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: is not a text in UTF-8; save it as UTF-8, or give the path of the data set"
+        ) from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+
+
+def resolve_written(root: Path, written: str) -> Path:
+    """A path of a description or list: as it is written, with ``\\\\`` as ``/``, or without ``../`` at its front.
+
+    Roboflow writes ``../train/images`` for a folder beside the file.
+    """
+    slashed = written.replace("\\", "/")
+    candidates = [written, slashed, slashed.removeprefix("../")]
+    return next((root / one for one in candidates if (root / one).exists()), root / slashed)
+
+
+def _check_keys(settings: Mapping[str, Any]) -> None:
+    known = [key for key in settings if key in _KEYS or (isinstance(key, str) and split_of(key))]
+    if unknown := [key for key in settings if key not in known and key not in _FOREIGN]:
+        raise ConfigError(f"unknown key {repr(unknown[0])[:60]}; known are {', '.join(sorted(_KEYS))}")
+    names, count = settings["names"], settings.get("nc")
+    if count is not None and isinstance(names, list | dict) and (type(count) is not int or count != len(names)):
+        raise ConfigError(f"'nc' is {repr(count)[:40]}, but 'names' holds {len(names)} names; correct one of them")
+
+
+def _splits(root: Path, settings: Mapping[str, Any]) -> dict[str, tuple[Path, ...]]:
+    """Image folders by split; keys may have other spellings, and no value is no split."""
+    found: dict[str, tuple[Path, ...]] = {}
+    for key, value in settings.items():
+        split = split_of(key) if isinstance(key, str) and key not in _KEYS - {*SPLITS} else None
+        if split is None or value is None:
+            continue
+        if split in found:
+            raise ConfigError(f"{key!r} and another key are both the split {split}; keep one of them")
+        listed = value if isinstance(value, list) and value else [value]
+        found[split] = tuple(_folder(root, key, one) for one in listed)
+    return {split: found[split] for split in SPLITS if split in found}
+
+
+def _folder(root: Path, key: str, value: Any) -> Path:
+    return resolve_written(root, _written(key, value))
+
+
+def _written(key: str, value: Any) -> str:
+    """The path of a key as it is written."""
+    if not isinstance(value, str) or not value:
+        many = "" if key in _FOLDERS else " or a list of folders"
+        raise ConfigError(
+            f"{key!r} must name one folder{many}, got {repr(value)[:60]}; quote a name such as 'no' or '1'"
+        )
+    if fault := path_fault(value):
+        raise ConfigError(f"{key!r}: the path {value[:40]!a} {fault}; correct it")
+    return value
+
+
+def _ignore_index(settings: Mapping[str, Any]) -> tuple[int, ...]:
+    given = settings.get("ignore_index", IGNORE_INDEX)
+    values = given if isinstance(given, list) else [given]
+    if not all(type(value) is int and 0 <= value <= 65535 for value in values):
+        raise ConfigError(f"'ignore_index' must be mask values from 0 to 65535, one or a list, got {repr(given)[:60]}")
+    return tuple(values)
