@@ -221,7 +221,11 @@ def _predict_in_strips(predictor: Predictor, job: Job, writer: ResultWriter) -> 
 
     return_freed_memory()  # memory is scarce now
     try:
-        return predict_large(predictor, job.image, writer.paths(job.name), look=writer.style, progress=advance)
+        files = writer.paths(job.name)
+        shares = predict_large(predictor, job.image, files, look=writer.style, progress=advance)
+        for path in files.values():
+            writer.written(path)
+        return shares
     except (ConfigError, ShapeError) as error:
         raise DataError(f"{job.image}: {error}") from error
     finally:

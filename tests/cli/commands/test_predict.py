@@ -23,7 +23,7 @@ def leave(*words: object) -> int:
 
 
 def written(out: Path) -> set[str]:
-    return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    return {path.relative_to(out).as_posix() for path in out.rglob("[!.]*") if path.is_file()}
 
 
 def image_file(path: Path, seed: int = 0, size: tuple[int, int] = (24, 32)) -> Path:
@@ -393,3 +393,42 @@ def test_what_a_user_can_mend_is_one_line(
     error = capsys.readouterr().err
     assert told in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["mask/a.png", "overlay/a.png", "confidence_color/a.png", "coco.json", "r.csv", "f.json"]
+)
+def test_files_that_no_run_wrote_are_refused_by_name_and_force_replaces_them(
+    name: str, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, theirs = image_file(tmp_path / "images/a.png"), tmp_path / name
+    theirs.parent.mkdir(exist_ok=True)
+    theirs.write_text("theirs")
+    words = [source, "--model", model_file, "--out", tmp_path, "--save", "mask,overlay,confidence,coco"]
+    words += ["--records", tmp_path / "r.csv", "--json", tmp_path / "f.json"]
+    assert leave(*words) == 2
+    error = capsys.readouterr().err
+    assert f"{theirs} was not written by an earlier run" in error
+    assert "--force" in error
+    assert theirs.read_text() == "theirs"
+    assert written(tmp_path) == {"images/a.png", name}
+    assert leave(*words, "--force") == 0
+    assert theirs.read_bytes() != b"theirs"
+    assert leave(*words) == 0
+
+
+def test_a_mask_that_was_corrected_by_hand_stays(model_file: Path, tmp_path: Path) -> None:
+    words = [image_file(tmp_path / "a.png"), "--model", model_file, "--out", tmp_path / "out"]
+    assert leave(*words) == 0
+    image_file(tmp_path / "out/mask/a.png", seed=3)
+    corrected = (tmp_path / "out/mask/a.png").read_bytes()
+    assert leave(*words) == 2
+    assert (tmp_path / "out/mask/a.png").read_bytes() == corrected
+
+
+def test_the_overlay_that_is_predicted_is_not_replaced_by_its_own_overlay(model_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert leave(image_file(tmp_path / "a.png"), "--model", model_file, "--out", out) == 0
+    before = (out / "overlay/a.png").read_bytes()
+    assert leave(out / "overlay/a.png", "--model", model_file, "--out", out) == 2
+    assert (out / "overlay/a.png").read_bytes() == before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +17,7 @@ from segnet.visualization.style import OverlayStyle
 
 if TYPE_CHECKING:
     from segnet.labels import ClassTable
+    from segnet.results.earlier import EarlierResults
     from segnet.results.images import ImageReport, Job
     from segnet.runtimes.base import Runtime
 
@@ -38,6 +39,7 @@ def run(
     save: tuple[Kind, ...] | None = None,
     records: Path | None = None,
     json: Path | None = None,
+    force: bool = False,
     measure: Literal["variance", "entropy", "mutual_information"] | None = None,
     style: OverlayStyle = OverlayStyle(),  # noqa: B008
     video: VideoConfig = VideoConfig(),  # noqa: B008
@@ -60,6 +62,7 @@ def run(
         records: Path of a .jsonl or .csv file that gets one line per image and frame: class shares, confidence, time.
             Default: no file.
         json: Path of a JSON file of the figures of videos and the mean class shares of images. Default: no file.
+        force: Replace files that no earlier run of segnet predict wrote, or that were changed since.
         measure: Measure of uncertainty. Default: the variance of --samples, or the entropy without samples.
         style: colors and outlines.
         video: videos and live sources.
@@ -71,6 +74,8 @@ def run(
     images, videos = _find_sources(source or (str(_SAMPLE),), out=out)
     jobs = _checked_jobs(images, videos, out=out, save=save, records=records, video=video)
     kinds = save or ("mask", "overlay")
+    results = [*(path for path in (records, json) if path), *_list_results(jobs, videos, out, kinds, save, video)]
+    earlier = _require_replaceable(results, jobs, videos, out=out, force=force)
 
     from segnet.inference.predictor import Predictor
     from segnet.results.images import ImageReport, predict_images
@@ -85,21 +90,19 @@ def run(
     )  # fmt: skip
     loaded = time.perf_counter()
     style.require_known_classes(predictor.labels)
-    writer = ResultWriter(out, kinds, style, predictor.labels, predictor.measure)
+    writer = ResultWriter(out, kinds, style, predictor.labels, predictor.measure, earlier)
     report = ImageReport()
     try:
-        with open_lists(out, kinds, style.colored(predictor.labels), records=records) as each:
+        with open_lists(out, kinds, style.colored(predictor.labels), records=records, earlier=earlier) as each:
             if jobs:
                 predict_images(predictor, jobs, writer, report, each=each)
             if videos:
                 from segnet.results.videos import VideoOutput, predict_videos
 
-                write = writer.without_views().write
-                shown = save or ("overlay",)
-                frames = VideoOutput(out=out, kinds=shown, style=style, config=video, write=write, each=each)
+                frames = VideoOutput(out=out, kinds=save or ("overlay",), config=video, writer=writer, each=each)
                 report.failures += predict_videos(predictor, videos, frames, report.videos)
     finally:
-        _report(report, predictor.labels, json)
+        _report(report, predictor.labels, json, earlier)
     if timing:
         count = len(jobs) + sum(figures["frames"] for figures in report.videos)
         _print_timing(started, imported, loaded, images=count)
@@ -139,6 +142,36 @@ def _checked_jobs(
     return jobs
 
 
+def _list_results(
+    jobs: list[Job],
+    videos: list[VideoSource],
+    out: Path,
+    kinds: Sequence[Kind],
+    save: Sequence[Kind] | None,
+    video: VideoConfig,
+) -> Iterator[Path]:
+    """The files that this run will write below ``out``."""
+    from segnet.results.writer import list_results
+
+    yield from list_results(out, kinds, [job.name for job in jobs])
+    if videos:
+        from segnet.results.videos import list_video_results
+
+        yield from list_video_results(videos, out=out, kinds=save or ("overlay",), config=video)
+
+
+def _require_replaceable(
+    results: Sequence[Path], jobs: list[Job], videos: list[VideoSource], *, out: Path, force: bool
+) -> EarlierResults:
+    """The results of earlier runs; an error if a file of somebody else, or an input, would be replaced."""
+    from segnet.results.earlier import EarlierResults
+
+    earlier = EarlierResults(out.parent if videos and is_video_file(out) else out, force=force)
+    inputs = [*(job.image for job in jobs), *(Path(source.word) for source in videos if source.kind == "file")]
+    earlier.require_replaceable(results, inputs=inputs)
+    return earlier
+
+
 def _has_confidence(runtime: Runtime) -> bool:
     """Whether a model outputs probabilities; a message if it does not."""
     if not runtime.gives_probabilities:
@@ -154,7 +187,7 @@ def _print_timing(started: float, imported: float, loaded: float, *, images: int
     )
 
 
-def _report(report: ImageReport, labels: ClassTable, file: Path | None) -> None:
+def _report(report: ImageReport, labels: ClassTable, file: Path | None, earlier: EarlierResults) -> None:
     """Print what could not be read, and write all figures to the JSON file."""
     from segnet.system.files import write_json
 
@@ -167,4 +200,5 @@ def _report(report: ImageReport, labels: ClassTable, file: Path | None) -> None:
             "videos": report.videos,
             "failures": report.failures,
         }
-        write_json(file, figures)
+        with earlier.noting(file):
+            write_json(file, figures)
