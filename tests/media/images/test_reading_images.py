@@ -363,3 +363,19 @@ def test_lossy_masks_are_refused(tmp_path: Path, name: str, options: dict[str, s
     Image.fromarray(CLASSES).save(tmp_path / name, **options)
     with pytest.raises(DataError, match=r"which may change class numbers .* save the original mask as PNG"):
         read_mask(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"P1\n4 2\n0101\n1100\n",
+        b"P1\n# Created by GIMP version 2.10.36 PNM plug-in\n4 2\n01011100\n",
+        b"P1\r\n4 2\r\n0 1 0 1\r\n# in between\r\n1 1 0 0\r\n",
+        b"P1\n# " + b"x" * 5000 + b"\n4 2\n0101\n1100\n",
+    ],
+)
+def test_plain_pbm_is_read_with_and_without_comments(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.pbm").write_bytes(content)
+    expected = [[255, 0, 255, 0], [0, 0, 255, 255]]
+    np.testing.assert_array_equal(read_image(tmp_path / "a.pbm", channels=1)[..., 0], expected)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.pbm"), np.array(expected))

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
@@ -139,11 +141,15 @@ class Header(NamedTuple):
         format: as Pillow names it: PNG, JPEG, TIFF, ...
         size: (H, W) as stored, before the EXIF orientation is applied.
         mode: kind of the pixels, as Pillow names it: RGB, L, CMYK, ...
+        orientation: by EXIF or XMP, 1 (upright) to 8.
+        tags: of a TIFF file by their numbers; empty for other formats.
     """
 
     format: str
     size: tuple[int, int]
     mode: str
+    orientation: int = 1
+    tags: Mapping[int, Any] = MappingProxyType({})
 
 
 def read_header(path: Path) -> Header | None:
@@ -151,7 +157,8 @@ def read_header(path: Path) -> Header | None:
     try:
         with path.open("rb") as file:
             image = _identify(file)
-            return Header(image.format or "", (image.height, image.width), image.mode)
+            size, tags = (image.height, image.width), dict(getattr(image, "tag_v2", {}))
+            return Header(image.format or "", size, image.mode, _orientation(image), tags)
     except _DAMAGE:
         return None
 
@@ -236,7 +243,7 @@ def _identify(file: BinaryIO) -> ImageFile.ImageFile:
 def _gray_range(codec: str, arguments: Any) -> tuple[int, bool]:
     """Read from Pillow's decoder arguments how many gray values the file has, and whether colors have 16 bits."""
     raw_mode = str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
-    if codec in ("ppm", "ppm_plain"):
+    if codec in ("ppm", "ppm_plain") and isinstance(arguments, tuple):  # not of black and white
         return int(arguments[1]), False
     maximum = {"L;2": 3, "L;4": 15}.get(raw_mode[:3], 0)
     return maximum, ";16" in raw_mode and not raw_mode.startswith("I")
@@ -244,12 +251,16 @@ def _gray_range(codec: str, arguments: Any) -> tuple[int, bool]:
 
 def _apply_orientation(image: Image.Image) -> Image.Image:
     """The image turned upright by its EXIF orientation; the argument itself if it is upright."""
+    transpose = _TRANSPOSES.get(_orientation(image))
+    return image if transpose is None else image.transpose(transpose)
+
+
+def _orientation(image: Image.Image) -> int:
     try:
         orientation = int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except _DAMAGE:
-        return image  # Viewers show an image with damaged EXIF as it is stored.
-    transpose = _TRANSPOSES.get(orientation)
-    return image if transpose is None else image.transpose(transpose)
+        return 1  # Viewers show an image with damaged EXIF as it is stored.
+    return orientation if orientation in _TRANSPOSES else 1
 
 
 def _decode_lossless(path: Path) -> _Decoded:
