@@ -87,6 +87,13 @@ def find_sources(
     Raises:
         DataError: there is no such image or video; a folder cannot be read.
     """
+    try:
+        return _find_sources(word, animations=animations, exclude=exclude)
+    except OSError as error:  # such as a name that is too long, or a folder above that may not be read
+        raise DataError(f"{word} cannot be looked up ({error.strerror}); check the path") from error
+
+
+def _find_sources(word: str, *, animations: bool, exclude: Path | None) -> list[ImageFile] | list[VideoSource]:
     path = Path(word)
     is_video = path.suffix.lower() in VIDEO_SUFFIXES or (animations and path.suffix.lower() == ".gif")
     if word != "-" and (path.is_dir() or (path.is_file() and not is_video)):
@@ -111,7 +118,7 @@ def find_images(source: str | Path, *, exclude: Path | None = None) -> list[Imag
     path = Path(source)
     if path.is_dir():
         images = find_images_below(path)
-        if exclude is not None and path.resolve().is_relative_to(exclude.resolve()):
+        if exclude is not None and _real(path).is_relative_to(_real(exclude)):
             exclude = None
     elif path.exists():
         return [ImageFile(path, Path(path.name))]
@@ -125,7 +132,8 @@ def find_images(source: str | Path, *, exclude: Path | None = None) -> list[Imag
         raise DataError(f"no image was found in {source}; looked for files ending in {kinds}; check the path")
     if exclude is None:
         return images
-    return [image for image in images if not image.path.resolve().is_relative_to(exclude.resolve())]
+    excluded = _real(exclude)
+    return [image for image in images if not _real(image.path).is_relative_to(excluded)]
 
 
 def find_images_below(folder: Path) -> list[ImageFile]:
@@ -181,8 +189,13 @@ def _select_images(files: Iterator[ImageFile]) -> list[ImageFile]:
 
 
 def _glob_files(pattern: str) -> list[Path]:
-    """Not by ``Path.glob``, which matches hidden files too."""
-    return [path for path in map(Path, glob.iglob(pattern, recursive=True)) if path.is_file()]  # noqa: PTH207
+    """Not by ``Path.glob``, which matches hidden files too. Broken links are files, so that reading names them."""
+    return [path for path in map(Path, glob.iglob(pattern, recursive=True)) if not path.is_dir()]  # noqa: PTH207
+
+
+def _real(path: Path) -> Path:
+    """As ``path.resolve()``, which raises an error at a loop of links."""
+    return Path(os.path.realpath(path))
 
 
 def _walk(folder: Path) -> Iterator[Path]:

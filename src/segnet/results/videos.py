@@ -22,7 +22,7 @@ from segnet.media.video.opening import open_video
 from segnet.media.video.settings import VideoConfig
 from segnet.media.video.window import Window
 from segnet.media.video.writing import choose_codec
-from segnet.results.images import print_shares
+from segnet.results.images import keeping_faults, print_shares
 from segnet.results.writer import ResultWriter, result_path
 from segnet.system.progress import ProgressBar
 from segnet.visualization.style import VIEWS, View
@@ -125,16 +125,17 @@ def predict_videos(
         Sentences on what could not be read, or only in part.
 
     Raises:
-        ConfigError, ModelError, OutputError, MissingPackageError: see ``write_video``.
+        ConfigError, ModelError, OutputError, MissingPackageError: see ``keeping_faults``.
     """
     failures = []
     for source in sources:
         report = VideoReport()
+        faults: list[str] = []
         try:
-            _predict_video(predictor, source, output, report)
-        except DataError as error:
-            report.troubles = [*report.troubles, str(error)]
+            with keeping_faults(source.shown, faults):
+                _predict_video(predictor, source, output, report)
         finally:
+            report.troubles = [*report.troubles, *faults]
             failures += report.troubles
             figures.append({"source": source.name, **report.to_dict(predictor.labels)})
             if report.frames:

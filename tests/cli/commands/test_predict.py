@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import json
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +18,8 @@ from segnet.data.synthetic.scenes import render_scene
 from segnet.errors import DataError, OutputError
 from segnet.inference.predictor import Predictor
 from segnet.labels import CAMVID
+from segnet.media.images.reading import read_image
+from segnet.results.images import _predict
 from segnet.visualization.style import OverlayStyle
 
 
@@ -432,3 +439,56 @@ def test_the_overlay_that_is_predicted_is_not_replaced_by_its_own_overlay(model_
     before = (out / "overlay/a.png").read_bytes()
     assert leave(out / "overlay/a.png", "--model", model_file, "--out", out) == 2
     assert (out / "overlay/a.png").read_bytes() == before
+
+
+def test_whatever_one_file_raises_is_its_own_failure(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for name in ("a", "model", "reader", "writer", "z"):
+        image_file(folder / f"{name}.png")
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "broken.png").symlink_to("nowhere.png")
+    os.mkfifo(folder / "pipe.png")
+    (out / "mask/writer.png").mkdir(parents=True)
+
+    def raising(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            if any(name in str(getattr(argument, "image", argument)) for argument in arguments):
+                raise RuntimeError("nobody thought of it")
+            return function(*arguments, **options)
+
+        return call
+
+    monkeypatch.setattr("segnet.results.images.read_image", raising(read_image, "reader.png"))
+    monkeypatch.setattr("segnet.results.images._predict", raising(_predict, "model.png"))
+    for source in (folder, folder / "*.png"):
+        caplog.clear()
+        assert leave(source, "--model", model_file, "--out", out, "--save", "mask") == 2
+        assert written(out) == {"mask/a.png", "mask/z.png"}
+        for name in ("model", "reader", "writer", "loop", "broken", "pipe"):
+            assert f"/{name}.png" in caplog.text
+        assert "Traceback" not in caplog.text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_not_utf8_is_told_and_the_others_are_recorded(
+    model_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.png", os.fsdecode(b"m\xff.png"), "z.png"):
+        image_file(tmp_path / "in" / name)
+    words = [tmp_path / "in", "--model", model_file, "--out", tmp_path / "out", "--save", "mask,coco"]
+    for records in ("r.jsonl", "r.csv"):
+        assert leave(*words, "--records", tmp_path / records) == 2
+        assert "a name that is not UTF-8" in caplog.text
+        lines = (tmp_path / records).read_text(encoding="utf-8")
+        assert "in/a.png" in lines
+        assert "in/z.png" in lines
+    assert len(json.loads((tmp_path / "out/coco.json").read_text(encoding="utf-8"))["images"]) == 2
+    assert {path.name for path in (tmp_path / "out/mask").iterdir()} == {"a.png", os.fsdecode(b"m\xff.png"), "z.png"}
+    assert leave(*words) == 2
+
+
+def test_a_name_that_is_too_long_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave("x" * 300 + ".png") == 2
+    assert "cannot be looked up (File name too long); check the path" in capsys.readouterr().err

@@ -378,4 +378,4 @@ def test_plain_pbm_is_read_with_and_without_comments(tmp_path: Path, content: by
     (tmp_path / "a.pbm").write_bytes(content)
     expected = [[255, 0, 255, 0], [0, 0, 255, 255]]
     np.testing.assert_array_equal(read_image(tmp_path / "a.pbm", channels=1)[..., 0], expected)
-    np.testing.assert_array_equal(read_mask(tmp_path / "a.pbm"), np.array(expected))
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.pbm"), np.array(expected) // 255)

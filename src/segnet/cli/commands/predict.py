@@ -134,6 +134,9 @@ def _checked_jobs(
 
         require_fitting(videos, out=out, kinds=save or ["overlay"], config=video, images=len(jobs))
     require_writable(out.parent if videos and is_video_file(out) else out)
+    for kind in (save or ("mask", "overlay")) if jobs else ():
+        if (out / kind).exists():
+            require_writable(out / kind)
     if records is not None:
         from segnet.results.records import require_record_file
 

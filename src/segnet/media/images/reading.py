@@ -155,11 +155,11 @@ class Header(NamedTuple):
 def read_header(path: Path) -> Header | None:
     """Format, size and mode of an image file; None if it is no image or does not exist."""
     try:
-        with path.open("rb") as file:
+        with _open_regular(path) as file:
             image = _identify(file)
             size, tags = (image.height, image.width), dict(getattr(image, "tag_v2", {}))
             return Header(image.format or "", size, image.mode, _orientation(image), tags)
-    except _DAMAGE:
+    except (DataError, *_DAMAGE):
         return None
 
 
@@ -182,14 +182,10 @@ class _Decoded(NamedTuple):
 def _decode(path: Path) -> _Decoded:
     """All pixels of an image file; raises ``DataError`` as ``read_image``."""
     try:
-        with path.open("rb") as file:
+        with _open_regular(path) as file:
             return _load(file)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise DataError(f"{path} does not exist; expected an image; check the path") from error
-    except IsADirectoryError as error:
-        raise DataError(f"{path} is a folder; expected an image; give the path of a file") from error
-    except PermissionError as error:
-        raise DataError(f"{path} may not be read; give yourself the permission to read it") from error
+    except DataError:
+        raise
     except Image.DecompressionBombError as error:
         raise DataError(
             f"{path} is too large ({error}); at most {MAX_PIXELS:,} pixels are read at once; scale it down, or save it "
@@ -205,6 +201,22 @@ def _decode(path: Path) -> _Decoded:
         ) from error
     except _DAMAGE as error:
         raise DataError(f"{path} is damaged ({error}); copy or download it again") from error
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """A file, opened for reading; opening a pipe would wait forever."""
+    try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise DataError(f"{path} is a pipe or a device; expected an image; give the path of a file")
+        return path.open("rb")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"{path} does not exist; expected an image; check the path") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path} is a folder; expected an image; give the path of a file") from error
+    except PermissionError as error:
+        raise DataError(f"{path} may not be read; give yourself the permission to read it") from error
+    except OSError as error:  # such as a loop of links
+        raise DataError(f"{path} cannot be opened ({error.strerror}); expected an image; check the path") from error
 
 
 def _load(file: BinaryIO) -> _Decoded:
