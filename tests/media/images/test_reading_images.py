@@ -379,3 +379,38 @@ def test_plain_pbm_is_read_with_and_without_comments(tmp_path: Path, content: by
     expected = [[255, 0, 255, 0], [0, 0, 255, 255]]
     np.testing.assert_array_equal(read_image(tmp_path / "a.pbm", channels=1)[..., 0], expected)
     np.testing.assert_array_equal(read_mask(tmp_path / "a.pbm"), np.array(expected) // 255)
+
+
+def sixteen_bits(path: Path, largest: int, *, color: bool) -> Path:
+    values = np.linspace(0, largest, 64).astype(np.uint16).reshape(8, 8)
+    if color:
+        rows = b"".join(b"\0" + row.astype(">u2").repeat(3).tobytes() for row in values)
+        path.write_bytes(png(width=8, height=8, bits=16, kind=2, rows=rows))
+    else:
+        Image.fromarray(values).save(path)
+    return path
+
+
+@pytest.mark.parametrize("color", [False, True])
+@pytest.mark.parametrize(("largest", "bits"), [(1023, 10), (4095, 12), (16383, 14), (40000, None), (0, None)])
+def test_16_bit_images_that_use_fewer_bits_are_told_once(
+    tmp_path: Path,
+    largest: int,
+    bits: int | None,
+    color: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("segnet.media.images.reading._warned", set())
+    path = sixteen_bits(tmp_path / "a.png", largest, color=color)
+    for _ in range(2):
+        read_image(path)
+    expected = [] if bits is None else [f"one of {bits} bits; multiply the values by {2 ** (16 - bits)} if"]
+    assert len(caplog.records) == len(expected)
+    assert all(text in caplog.text for text in expected)
+    pytest.importorskip("pyvips", exc_type=ImportError)
+    from segnet.media.images.strips import ImageRows
+
+    monkeypatch.setattr("segnet.media.images.reading._warned", set())
+    ImageRows(path).read(8)
+    assert len(caplog.records) == 2 * len(expected)

@@ -9,6 +9,7 @@ refuses twice as many. This limit is one variable of the whole process, so a lib
 
 from __future__ import annotations
 
+import logging
 import struct
 import zlib
 from collections.abc import Mapping
@@ -24,11 +25,13 @@ from segnet.errors import ConfigError, DataError
 
 __all__ = [
     "MAX_PIXELS", "Encoding", "Header", "RawMask",
-    "pixels_of", "read_header", "read_image", "read_mask", "read_mask_file",
+    "pixels_of", "read_header", "read_image", "read_mask", "read_mask_file", "warn_of_few_bits",
 ]  # fmt: skip
 
 MAX_PIXELS = 500_000_000
 """Larger images are refused by their header: decoding one takes 2 GB of memory and more."""
+
+log = logging.getLogger("segnet")
 
 Encoding = Literal["auto", "numbers", "colors"]
 """What the pixels of a mask file are: class indices, or colors; ``auto`` decides by the kind of the file."""
@@ -36,6 +39,9 @@ Encoding = Literal["auto", "numbers", "colors"]
 # Of the 40 that Pillow reads; others start a program (EPS: Ghostscript) or take minutes for a damaged file (DDS).
 # JPEG covers MPO. TGA is last, since it has no signature.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000", "TGA")
+
+_FEW_BITS = 14  # of 16; cameras and scanners with 10, 12 or 14 bits often store them without scaling
+_warned: set[int] = set()
 
 # Lossless formats, which keep class indices.
 _MASK_FORMATS = frozenset(("PNG", "TIFF", "BMP", "GIF", "PPM", "TGA"))
@@ -69,7 +75,28 @@ def read_image(path: Path, *, channels: int = 3) -> NDArray[np.uint8]:
         ConfigError: ``channels`` is neither 1 nor 3.
     """
     _require_known(channels)
-    return _convert(_decode(path).image, channels, str(path))
+    decoded = _decode(path)
+    pixels = _convert(decoded.image, channels, str(path))
+    if decoded.halved or decoded.image.mode.startswith("I"):
+        warn_of_few_bits(path, int(pixels.max()))
+    return pixels
+
+
+def warn_of_few_bits(path: Path, largest: int) -> None:
+    """Warn, once for each number of bits, of 16-bit pixels whose upper bits are all zero.
+
+    Args:
+        path: of the image.
+        largest: of its values, after they were scaled from 65535 to 255.
+    """
+    bits = -2 * (-max(0, largest * 257 - 128).bit_length() // 2)  # 12 for values up to 4095
+    if 0 < bits <= _FEW_BITS and bits not in _warned:
+        _warned.add(bits)
+        log.warning(
+            "segnet: %s is dark: its pixels have 16 bits, and the largest value is one of %d bits; multiply the values "
+            "by %d if they are %d-bit data (further such images are not named)",
+            path, bits, 2 ** (16 - bits), bits,
+        )  # fmt: skip
 
 
 def pixels_of(image: Image.Image, *, channels: int = 3, name: str = "the image") -> NDArray[np.uint8]:
@@ -143,6 +170,7 @@ class Header(NamedTuple):
         mode: kind of the pixels, as Pillow names it: RGB, L, CMYK, ...
         orientation: by EXIF or XMP, 1 (upright) to 8.
         tags: of a TIFF file by their numbers; empty for other formats.
+        bits: of each channel: 16, or 8 and fewer.
     """
 
     format: str
@@ -150,6 +178,7 @@ class Header(NamedTuple):
     mode: str
     orientation: int = 1
     tags: Mapping[int, Any] = MappingProxyType({})
+    bits: int = 8
 
 
 def read_header(path: Path) -> Header | None:
@@ -158,7 +187,9 @@ def read_header(path: Path) -> Header | None:
         with _open_regular(path) as file:
             image = _identify(file)
             size, tags = (image.height, image.width), dict(getattr(image, "tag_v2", {}))
-            return Header(image.format or "", size, image.mode, _orientation(image), tags)
+            halved = _gray_range(*_decoder(image))[1]
+            bits = 16 if halved or image.mode.startswith("I") else 8
+            return Header(image.format or "", size, image.mode, _orientation(image), tags, bits)
     except (DataError, *_DAMAGE):
         return None
 
@@ -227,8 +258,7 @@ def _load(file: BinaryIO) -> _Decoded:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         # Allocated beforehand: otherwise Pillow checks its own limit once more for TIFF.
         image.im = Image.new(image.mode, image._tile_size).im
-    codec, arguments = (image.tile[0][0], image.tile[0][3]) if image.tile else ("", "")
-    decoded = _Decoded(image, image.format or "", *_gray_range(codec, arguments))
+    decoded = _Decoded(image, image.format or "", *_gray_range(*_decoder(image)))
     image.load()
     return decoded._replace(image=_apply_orientation(image))
 
@@ -250,6 +280,11 @@ def _identify(file: BinaryIO) -> ImageFile.ImageFile:
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue  # not of this format; Pillow's own loop catches the same errors
     raise UnidentifiedImageError("no format fits")
+
+
+def _decoder(image: ImageFile.ImageFile) -> tuple[str, Any]:
+    """Name and arguments of Pillow's decoder."""
+    return (image.tile[0][0], image.tile[0][3]) if image.tile else ("", "")
 
 
 def _gray_range(codec: str, arguments: Any) -> tuple[int, bool]:

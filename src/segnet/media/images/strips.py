@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import DataError, MissingPackageError
-from segnet.media.images.reading import Header, read_header
+from segnet.media.images.reading import Header, read_header, warn_of_few_bits
 
 if TYPE_CHECKING:
     from pyvips import Image
@@ -82,6 +82,8 @@ class ImageRows:
     def __init__(self, path: Path, *, channels: int = 3, size: tuple[int, int] | None = None) -> None:
         self.path = path
         self._image: Any = _open_image(path, size)
+        self._has_16_bits = (header := read_header(path)) is not None and header.bits == 16
+        self._largest = 0
         self._region: Any = None  # caches the rows that were read last
         self._channels = channels
         self._next = 0
@@ -107,6 +109,9 @@ class ImageRows:
             raise _damage_error(self.path, error) from error
         self._next += rows
         image = np.frombuffer(data, dtype=np.uint8).reshape(rows, self._image.width, 3)
+        self._largest = max(self._largest, int(image.max()))
+        if self._has_16_bits and self._next == self._image.height:
+            warn_of_few_bits(self.path, self._largest)
         return image if self._channels == 3 else _to_gray(image)
 
 
