@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from segnet.errors import ConfigError, DataError
+from segnet.media.images.png_texts import without_large_texts
 
 __all__ = [
     "MAX_PIXELS", "Encoding", "Header", "RawMask",
@@ -185,7 +186,7 @@ def read_header(path: Path) -> Header | None:
     """Format, size and mode of an image file; None if it is no image or does not exist."""
     try:
         with _open_regular(path) as file:
-            image = _identify(file)
+            image = _identify_png_too(file)
             size, tags = (image.height, image.width), dict(getattr(image, "tag_v2", {}))
             halved = _gray_range(*_decoder(image))[1]
             bits = 16 if halved or image.mode.startswith("I") else 8
@@ -251,6 +252,15 @@ def _open_regular(path: Path) -> BinaryIO:
 
 
 def _load(file: BinaryIO) -> _Decoded:
+    try:
+        return _load_once(file)
+    except ValueError:
+        if (small := without_large_texts(file)) is None:
+            raise
+        return _load_once(small)
+
+
+def _load_once(file: BinaryIO) -> _Decoded:
     image = _identify(file)
     width, height = image.size
     if width * height > MAX_PIXELS:
@@ -261,6 +271,16 @@ def _load(file: BinaryIO) -> _Decoded:
     decoded = _Decoded(image, image.format or "", *_gray_range(*_decoder(image)))
     image.load()
     return decoded._replace(image=_apply_orientation(image))
+
+
+def _identify_png_too(file: BinaryIO) -> ImageFile.ImageFile:
+    """As ``_identify``, of PNG with large texts too."""
+    try:
+        return _identify(file)
+    except ValueError:
+        if (small := without_large_texts(file)) is None:
+            raise
+        return _identify(small)
 
 
 def _identify(file: BinaryIO) -> ImageFile.ImageFile:
