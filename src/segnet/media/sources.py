@@ -16,7 +16,7 @@ from segnet.errors import DataError
 
 __all__ = [
     "IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "WRITABLE_VIDEO_SUFFIXES", "ImageFile", "VideoSource",
-    "find_images", "find_images_below", "find_sources", "find_videos", "is_video_file",
+    "find_images", "find_images_below", "find_sources", "find_videos", "is_image_file", "is_video_file",
 ]  # fmt: skip
 
 IMAGE_SUFFIXES = frozenset(
@@ -181,6 +181,11 @@ def find_videos(word: str, *, animations: bool = False) -> list[VideoSource]:
 def is_video_file(out: Path) -> bool:
     """Whether an output path names a video file, not a folder."""
     return out.suffix.lower() in WRITABLE_VIDEO_SUFFIXES and not out.is_dir()
+
+
+def is_image_file(out: Path) -> bool:
+    """Whether an output path names an image file, not a folder."""
+    return out.suffix.lower() in IMAGE_SUFFIXES and not out.is_dir()
 
 
 def _select_images(files: Iterator[ImageFile]) -> list[ImageFile]:

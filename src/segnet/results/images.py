@@ -26,7 +26,7 @@ from segnet.inference.large_images import predict_large
 from segnet.inference.prediction import SegmentedFrame
 from segnet.inference.predictor import Predictor
 from segnet.labels import ClassTable
-from segnet.media.images.reading import read_header, read_image
+from segnet.media.images.reading import count_images, read_header, read_image
 from segnet.media.images.strips import readable_in_strips
 from segnet.media.sources import ImageFile
 from segnet.results.writer import ResultWriter
@@ -73,11 +73,13 @@ class ImageReport:
         shares: of each image, the share of each class: float64 (classes,).
         failures: sentences on images and videos that could not be read, or only in part.
         videos: figures of each video.
+        notes: sentences on images of which only a part was predicted.
     """
 
     shares: list[NDArray[np.float64]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     videos: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def mean_shares(self, labels: ClassTable) -> dict[str, float]:
         """The mean share of each class over the images, by class name; empty without images."""
@@ -163,7 +165,8 @@ def segment_images(
     """
     bar = ProgressBar("predicting")
     memory = math.inf if predictor.tiles is None else predictor.tiles.memory
-    read = partial(_read, channels=predictor.channels, memory=memory if each is None else math.inf)
+    streamed = each is None and writer.streamable
+    read = partial(_read_first, report, channels=predictor.channels, memory=memory if streamed else math.inf)
     with ThreadPoolExecutor(max_workers=2) as threads, Background(partial(_list, each, report)) as lists:
         pending: list[_Pending] = []
         limit = _WRITES_AHEAD
@@ -220,6 +223,16 @@ def print_shares(shares: Mapping[str, float]) -> None:
     for name in sorted(shares, key=lambda name: -shares[name]):
         table.add_row(escape(name), f"{shares[name]:.1%}")
     Console().print(table)
+
+
+def _read_first(report: ImageReport, job: Job, *, channels: int, memory: float) -> NDArray[np.uint8] | None:
+    """As ``_read``, and note that a file holds further images."""
+    pixels = _read(job, channels=channels, memory=memory)
+    if (count := count_images(job.image)) > 1:
+        report.notes.append(
+            f"{job.image} holds {count} images, and only the first was predicted; save the others as files of their own"
+        )
+    return pixels
 
 
 def _read(job: Job, *, channels: int, memory: float) -> NDArray[np.uint8] | None:

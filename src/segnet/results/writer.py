@@ -35,6 +35,7 @@ class ResultWriter:
         labels: the classes.
         measure: of uncertainty; None: no uncertainty is written.
         earlier: gets each file that was written.
+        file: the only result, if there is one image and one kind; None: files below ``root``.
     """
 
     root: Path
@@ -43,6 +44,12 @@ class ResultWriter:
     labels: ClassTable
     measure: Measure | None = None
     earlier: EarlierResults | None = None
+    file: Path | None = None
+
+    @property
+    def streamable(self) -> bool:
+        """Whether images larger than memory can be written; only PNG can be written in strips."""
+        return self.file is None or self.file.suffix.lower() == ".png"
 
     def without_views(self) -> ResultWriter:
         """The writer of masks and values only; overlays of a video are video files."""
@@ -100,13 +107,15 @@ class ResultWriter:
         """The values as 16-bit PNG, and in colors; the color scale of uncertainty ends at the image's largest value."""
         write_values(path := self._path(kind, name), values, largest, {"Title": kind, "Description": description})
         self.written(path)
+        if self.file is not None:
+            return
         top = largest if kind == "confidence" else visualize.rounded_up(max(float(values.max()), 1e-6))
         colors = visualize.color_map(values, largest=top, title=description)
         write_image(path := self._path(f"{kind}_color", name), colors)
         self.written(path)
 
     def _path(self, kind: str, name: Path) -> Path:
-        return result_path(self.root, kind, name)
+        return result_path(self.root, kind, name) if self.file is None else self.file
 
 
 def result_path(root: Path, kind: str, name: Path) -> Path:

@@ -17,8 +17,12 @@ from segnet.cli.main import main
 from segnet.data.synthetic.scenes import render_scene
 from segnet.errors import DataError, OutputError
 from segnet.inference.predictor import Predictor
-from segnet.labels import CAMVID
+from segnet.labels import CAMVID, ClassTable
 from segnet.media.images.reading import read_image
+from segnet.models import checkpoint
+from segnet.models.decoders import DecoderConfig
+from segnet.models.encoders import EncoderConfig
+from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.results.images import _predict
 from segnet.visualization.style import OverlayStyle
 
@@ -492,3 +496,85 @@ def test_a_name_that_is_not_utf8_is_told_and_the_others_are_recorded(
 def test_a_name_that_is_too_long_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert leave("x" * 300 + ".png") == 2
     assert "cannot be looked up (File name too long); check the path" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "save"),
+    [("x.png", None), ("new/x.jpg", "side"), ("x.PNG", "mask"), ("x.png", "confidence"), ("x.webp", "color")],
+)
+def test_an_image_name_is_the_file_of_one_image(name: str, save: str | None, model_file: Path, tmp_path: Path) -> None:
+    source, out = image_file(tmp_path / "in/a.png"), tmp_path / "out" / name
+    words = [source, "--model", model_file, "--save", save or "overlay"]
+    assert leave(*(words if save else words[:-2]), "--out", out) == 0
+    assert written(tmp_path / "out") == {name}
+    if out.suffix.lower() == ".png":
+        assert leave(*words, "--out", tmp_path / "folder") == 0
+        assert out.read_bytes() == (tmp_path / "folder" / (save or "overlay") / "a.png").read_bytes()
+
+
+def test_an_image_file_larger_than_memory_is_written_whole_unless_it_is_png(model_file: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pyvips", exc_type=ImportError)
+    source = image_file(tmp_path / "a.png", size=(2100, 2600))
+    for name in ("x.png", "x.jpg"):
+        words = [
+            "--model",
+            model_file,
+            "--memory",
+            "0.25",
+            "--max-size",
+            "256",
+            "--out",
+            tmp_path / name,
+            "--legend",
+            "none",
+        ]
+        assert leave(source, *words) == 0
+        with Image.open(tmp_path / name) as image:
+            assert (image.format, image.size) == ("PNG" if name == "x.png" else "JPEG", (2600, 2100))
+
+
+@pytest.mark.parametrize(
+    ("count", "words", "told"),
+    [
+        (2, ["x.png"], "is one file, and 2 images and 0 videos as overlay"),
+        (1, ["x.png", "--save", "mask,overlay"], "is one file, and 1 images and 0 videos as mask,overlay"),
+        (1, ["x.png", "--save", "coco"], "is one file"),
+        (1, ["x.jpg", "--save", "mask"], "cannot hold mask of an image; give a name that ends in .png"),
+        (1, ["x.tga"], "cannot hold overlay of an image; give a name that ends in .bmp .jpeg"),
+        (1, ["x.mp4"], "cannot hold overlay of an image"),
+        (1, ["x.gif"], "cannot hold overlay of an image"),
+    ],
+)
+def test_an_image_name_that_cannot_be_the_file_is_told(
+    count: int, words: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(count):
+        image_file(tmp_path / f"in/{number}.png")
+    assert leave(tmp_path / "in", "--out", tmp_path / words[0], *words[1:]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / words[0]).exists()
+
+
+def test_a_file_with_several_images_is_told(model_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pages = [Image.fromarray(render_scene(seed, size=(24, 32))[0]) for seed in range(4)]
+    (tmp_path / "in").mkdir()
+    for name in ("a.tif", "a.gif", "a.webp", "a.png"):
+        pages[0].save(tmp_path / "in" / name, save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "in/one.tif")
+    assert leave(tmp_path / "in", "--model", model_file, "--out", tmp_path / "out", "--save", "mask") == 0
+    for name in ("a.tif", "a.gif", "a.webp", "a.png"):
+        assert f"{name} holds 4 images, and only the first was predicted" in caplog.text
+    assert "one.tif" not in caplog.text
+
+
+def test_a_class_with_a_comma_is_quoted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = SegNet(
+        SegNetConfig(name="t", encoder=EncoderConfig(widths=((4,),)), decoder=DecoderConfig(widths=((4,),)), classes=3)
+    )
+    labels = ClassTable.from_names(["Road, paved", "Sky", "Tree"])
+    file = checkpoint.save(model, labels, tmp_path / "t.safetensors")
+    words = [image_file(tmp_path / "a.png"), "--model", file, "--save", "color", "--out"]
+    for names in ('"Road, paved"', 'Sky,"Road, paved"', 'Sky, "Road, paved"'):
+        assert leave(*words, tmp_path / f"{names}.png", "--show-classes", names) == 0
+    assert leave(*words, tmp_path / "x.png", "--show-classes", "Road, paved") == 2
+    assert "there is no class 'Road'; quote a name that holds a comma" in capsys.readouterr().err

@@ -26,7 +26,7 @@ from segnet.media.images.png_texts import without_large_texts
 
 __all__ = [
     "MAX_PIXELS", "Encoding", "Header", "RawMask",
-    "pixels_of", "read_header", "read_image", "read_mask", "read_mask_file", "warn_of_few_bits",
+    "count_images", "pixels_of", "read_header", "read_image", "read_mask", "read_mask_file", "warn_of_few_bits",
 ]  # fmt: skip
 
 MAX_PIXELS = 500_000_000
@@ -40,6 +40,8 @@ Encoding = Literal["auto", "numbers", "colors"]
 # Of the 40 that Pillow reads; others start a program (EPS: Ghostscript) or take minutes for a damaged file (DDS).
 # JPEG covers MPO. TGA is last, since it has no signature.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000", "TGA")
+
+_SUBFILE_TYPE, _SMALLER, _TRANSPARENCY = 254, 1, 4  # a tag of TIFF, and what it says of an image
 
 _FEW_BITS = 14  # of 16; cameras and scanners with 10, 12 or 14 bits often store them without scaling
 _warned: set[int] = set()
@@ -193,6 +195,29 @@ def read_header(path: Path) -> Header | None:
             return Header(image.format or "", size, image.mode, _orientation(image), tags, bits)
     except (DataError, *_DAMAGE):
         return None
+
+
+def count_images(path: Path) -> int:
+    """The number of pages of a TIFF file or frames of an animation, without smaller copies and previews; 0 if no image.
+
+    ``read_image`` reads the first.
+    """
+    try:
+        with _open_regular(path) as file:
+            image = _identify_png_too(file)
+            count = (
+                getattr(image, "n_frames", 1) if image.format != "MPO" else 1
+            )  # of MPO the rest belongs to the first
+            if isinstance(image, TiffImagePlugin.TiffImageFile):
+                return sum(_is_page(image, number) for number in range(count))
+            return count
+    except (DataError, *_DAMAGE):
+        return 0
+
+
+def _is_page(image: TiffImagePlugin.TiffImageFile, number: int) -> bool:
+    image.seek(number)
+    return not int(image.tag_v2.get(_SUBFILE_TYPE, 0)) & (_SMALLER | _TRANSPARENCY)
 
 
 class _Decoded(NamedTuple):
