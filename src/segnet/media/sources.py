@@ -8,8 +8,9 @@ import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, NoReturn
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from segnet.errors import DataError
@@ -75,33 +76,37 @@ class VideoSource:
 
 
 def find_sources(
-    word: str, *, animations: bool = False, exclude: Path | None = None
+    word: str, *, animations: bool = False, exclude: Path | None = None, failures: list[str] | None = None
 ) -> list[ImageFile] | list[VideoSource]:
     """The image files or the videos that a word stands for.
 
     Args:
         word: an image, a folder or a glob of images; or what ``find_videos`` accepts.
         animations: whether a .gif is a video.
-        exclude: see ``find_images``.
+        exclude, failures: see ``find_images``.
 
     Raises:
         DataError: there is no such image or video; a folder cannot be read.
     """
     try:
-        return _find_sources(word, animations=animations, exclude=exclude)
+        return _find_sources(word, animations=animations, exclude=exclude, failures=failures)
     except OSError as error:  # such as a name that is too long, or a folder above that may not be read
         raise DataError(f"{word} cannot be looked up ({error.strerror}); check the path") from error
 
 
-def _find_sources(word: str, *, animations: bool, exclude: Path | None) -> list[ImageFile] | list[VideoSource]:
+def _find_sources(
+    word: str, *, animations: bool, exclude: Path | None, failures: list[str] | None
+) -> list[ImageFile] | list[VideoSource]:
     path = Path(word)
     is_video = path.suffix.lower() in VIDEO_SUFFIXES or (animations and path.suffix.lower() == ".gif")
     if word != "-" and (path.is_dir() or (path.is_file() and not is_video)):
-        return find_images(word, exclude=exclude)
+        return find_images(word, exclude=exclude, failures=failures)
     return find_videos(word, animations=animations) or find_images(word, exclude=exclude)
 
 
-def find_images(source: str | Path, *, exclude: Path | None = None) -> list[ImageFile]:
+def find_images(
+    source: str | Path, *, exclude: Path | None = None, failures: list[str] | None = None
+) -> list[ImageFile]:
     """The images of a file name, a folder or a glob, sorted by name.
 
     A folder is searched with its subfolders, linked ones too, for files whose suffix is in ``IMAGE_SUFFIXES``; names
@@ -111,13 +116,14 @@ def find_images(source: str | Path, *, exclude: Path | None = None) -> list[Imag
     Args:
         source: the file, folder or glob.
         exclude: a folder whose images are left out, unless ``source`` is one of them or a folder in it.
+        failures: gets a sentence on each subfolder that cannot be read; None: it is an error.
 
     Raises:
         DataError: the source does not exist or contains no image, or a folder cannot be read.
     """
     path = Path(source)
     if path.is_dir():
-        images = find_images_below(path)
+        images = find_images_below(path, failures=failures)
         if exclude is not None and _real(path).is_relative_to(_real(exclude)):
             exclude = None
     elif path.exists():
@@ -136,13 +142,13 @@ def find_images(source: str | Path, *, exclude: Path | None = None) -> list[Imag
     return [image for image in images if not _real(image.path).is_relative_to(excluded)]
 
 
-def find_images_below(folder: Path) -> list[ImageFile]:
+def find_images_below(folder: Path, *, failures: list[str] | None = None) -> list[ImageFile]:
     """As ``find_images`` of a folder, but a folder without images gives an empty list.
 
     Raises:
         DataError: a folder cannot be read.
     """
-    return _select_images(ImageFile(file, file.relative_to(folder)) for file in _walk(folder))
+    return _select_images(ImageFile(file, file.relative_to(folder)) for file in _walk(folder, failures))
 
 
 def find_videos(word: str, *, animations: bool = False) -> list[VideoSource]:
@@ -203,11 +209,12 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, failures: list[str] | None) -> Iterator[Path]:
     """The files below the folder without hidden ones; each folder is entered once, by a link only if nothing else."""
     entered, waiting = set(), [folder]
+    onerror = partial(_note_unreadable, folder, failures)
     for start in waiting:  # It grows: links wait until all real folders were entered.
-        for here, folders, files in os.walk(start, onerror=_raise_unreadable):
+        for here, folders, files in os.walk(start, onerror=onerror):
             real = os.path.realpath(here)
             folders[:] = [] if real in entered else sorted(name for name in folders if not name.startswith("."))
             waiting += [Path(here, name) for name in folders if Path(here, name).is_symlink()]
@@ -216,10 +223,13 @@ def _walk(folder: Path) -> Iterator[Path]:
             entered.add(real)
 
 
-def _raise_unreadable(error: OSError) -> NoReturn:
-    raise DataError(
+def _note_unreadable(root: Path, failures: list[str] | None, error: OSError) -> None:
+    message = (
         f"{error.filename} cannot be searched for images ({error.strerror}); give yourself the permission to read it"
-    ) from error
+    )
+    if failures is None or error.filename == str(root):
+        raise DataError(message) from error
+    failures.append(message)
 
 
 def _stream_name(address: str) -> str:

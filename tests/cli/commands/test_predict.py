@@ -578,3 +578,22 @@ def test_a_class_with_a_comma_is_quoted(tmp_path: Path, capsys: pytest.CaptureFi
         assert leave(*words, tmp_path / f"{names}.png", "--show-classes", names) == 0
     assert leave(*words, tmp_path / "x.png", "--show-classes", "Road, paved") == 2
     assert "there is no class 'Road'; quote a name that holds a comma" in capsys.readouterr().err
+
+
+def test_a_subfolder_that_cannot_be_read_is_told_and_the_others_are_predicted(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.png", "secret/b.png", "z/c.png"):
+        image_file(tmp_path / "in" / name)
+    scandir = os.scandir
+
+    def refuse(path: Any) -> Any:  # chmod does not stop root, as whom tests often run
+        if str(path).endswith("secret"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert leave(tmp_path / "in", "--model", model_file, "--out", tmp_path / "out", "--save", "mask") == 2
+    assert "secret cannot be searched for images (Permission denied)" in caplog.text
+    assert (tmp_path / "out/mask/z/c.png").exists()
+    assert (tmp_path / "out/mask/a.png").exists()

@@ -73,7 +73,7 @@ def run(
     """
     started = time.perf_counter()
 
-    images, videos = _find_sources(source or (str(_SAMPLE),), out=out)
+    images, videos, unreadable = _find_sources(source or (str(_SAMPLE),), out=out)
     file = _image_file(out, images, videos, save)
     kinds = save or (("mask", "overlay") if file is None else ("overlay",))
     jobs = _checked_jobs(images, videos, out=out, save=save, records=records, video=video)
@@ -94,7 +94,7 @@ def run(
     loaded = time.perf_counter()
     style.require_known_classes(predictor.labels)
     writer = ResultWriter(out, kinds, style, predictor.labels, predictor.measure, earlier, file)
-    report = ImageReport()
+    report = ImageReport(failures=unreadable)
     try:
         with open_lists(out, kinds, style.colored(predictor.labels), records=records, earlier=earlier) as each:
             if jobs:
@@ -112,11 +112,18 @@ def run(
     return 2 if report.failures else 0
 
 
-def _find_sources(words: Sequence[str], *, out: Path) -> tuple[list[ImageFile], list[VideoSource]]:
-    """The images without results of an earlier run, and the videos; a .gif is a video if the output is one."""
-    found = [source for word in words for source in find_sources(word, animations=is_video_file(out), exclude=out)]
+def _find_sources(words: Sequence[str], *, out: Path) -> tuple[list[ImageFile], list[VideoSource], list[str]]:
+    """The images without results of an earlier run, the videos, and sentences on folders that cannot be read.
+
+    A .gif is a video if the output is one.
+    """
+    failures: list[str] = []
+    animations = is_video_file(out)
+    found = [
+        each for word in words for each in find_sources(word, animations=animations, exclude=out, failures=failures)
+    ]
     images = [source for source in found if isinstance(source, ImageFile)]
-    return images, [source for source in found if isinstance(source, VideoSource)]
+    return images, [source for source in found if isinstance(source, VideoSource)], failures
 
 
 def _is_file(out: Path) -> bool:
