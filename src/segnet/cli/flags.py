@@ -38,7 +38,7 @@ _GROUPS = {
     "size and tiles": ("max_size", "image_scale", "tile", "overlap", "memory"),
     "output": (
         "out", "save", "records", "json", "html", "worst", "plot", "measure", "output", "loggers", "save_every",
-        "resume",
+        "resume", "force",
     ),
     "style": ("opacity", "legend", "outline_width", "show_classes", "palette"),
     "video": (

@@ -6,6 +6,7 @@ imports no torch, so that help is quick.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -33,6 +34,8 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files and classes may hold what the terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(_exit_code(list(sys.argv[1:] if arguments is None else arguments)))
 
 

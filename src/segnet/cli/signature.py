@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import csv
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -134,8 +135,9 @@ class Flag:
             raise ValueError(f"{word!r} is not {known}") from None
 
     def read_list(self, text: str) -> tuple[Any, ...]:
-        """Values with commas between."""
-        return tuple(self.read(word) for word in text.split(","))
+        """Values with commas between; one that holds a comma itself stands in double quotes, as in CSV."""
+        words = next(csv.reader([text], skipinitialspace=True), None) or [""]
+        return tuple(self.read(word) for word in words)
 
     def read_yaml(self, value: Any) -> Any:
         """A value as a YAML file holds it.

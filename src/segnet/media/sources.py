@@ -8,15 +8,16 @@ import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, NoReturn
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from segnet.errors import DataError
 
 __all__ = [
     "IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "WRITABLE_VIDEO_SUFFIXES", "ImageFile", "VideoSource",
-    "find_images", "find_images_below", "find_sources", "find_videos", "is_video_file",
+    "find_images", "find_images_below", "find_sources", "find_videos", "is_image_file", "is_video_file",
 ]  # fmt: skip
 
 IMAGE_SUFFIXES = frozenset(
@@ -75,26 +76,37 @@ class VideoSource:
 
 
 def find_sources(
-    word: str, *, animations: bool = False, exclude: Path | None = None
+    word: str, *, animations: bool = False, exclude: Path | None = None, failures: list[str] | None = None
 ) -> list[ImageFile] | list[VideoSource]:
     """The image files or the videos that a word stands for.
 
     Args:
         word: an image, a folder or a glob of images; or what ``find_videos`` accepts.
         animations: whether a .gif is a video.
-        exclude: see ``find_images``.
+        exclude, failures: see ``find_images``.
 
     Raises:
         DataError: there is no such image or video; a folder cannot be read.
     """
+    try:
+        return _find_sources(word, animations=animations, exclude=exclude, failures=failures)
+    except OSError as error:  # such as a name that is too long, or a folder above that may not be read
+        raise DataError(f"{word} cannot be looked up ({error.strerror}); check the path") from error
+
+
+def _find_sources(
+    word: str, *, animations: bool, exclude: Path | None, failures: list[str] | None
+) -> list[ImageFile] | list[VideoSource]:
     path = Path(word)
     is_video = path.suffix.lower() in VIDEO_SUFFIXES or (animations and path.suffix.lower() == ".gif")
     if word != "-" and (path.is_dir() or (path.is_file() and not is_video)):
-        return find_images(word, exclude=exclude)
+        return find_images(word, exclude=exclude, failures=failures)
     return find_videos(word, animations=animations) or find_images(word, exclude=exclude)
 
 
-def find_images(source: str | Path, *, exclude: Path | None = None) -> list[ImageFile]:
+def find_images(
+    source: str | Path, *, exclude: Path | None = None, failures: list[str] | None = None
+) -> list[ImageFile]:
     """The images of a file name, a folder or a glob, sorted by name.
 
     A folder is searched with its subfolders, linked ones too, for files whose suffix is in ``IMAGE_SUFFIXES``; names
@@ -104,14 +116,15 @@ def find_images(source: str | Path, *, exclude: Path | None = None) -> list[Imag
     Args:
         source: the file, folder or glob.
         exclude: a folder whose images are left out, unless ``source`` is one of them or a folder in it.
+        failures: gets a sentence on each subfolder that cannot be read; None: it is an error.
 
     Raises:
         DataError: the source does not exist or contains no image, or a folder cannot be read.
     """
     path = Path(source)
     if path.is_dir():
-        images = find_images_below(path)
-        if exclude is not None and path.resolve().is_relative_to(exclude.resolve()):
+        images = find_images_below(path, failures=failures)
+        if exclude is not None and _real(path).is_relative_to(_real(exclude)):
             exclude = None
     elif path.exists():
         return [ImageFile(path, Path(path.name))]
@@ -125,16 +138,17 @@ def find_images(source: str | Path, *, exclude: Path | None = None) -> list[Imag
         raise DataError(f"no image was found in {source}; looked for files ending in {kinds}; check the path")
     if exclude is None:
         return images
-    return [image for image in images if not image.path.resolve().is_relative_to(exclude.resolve())]
+    excluded = _real(exclude)
+    return [image for image in images if not _real(image.path).is_relative_to(excluded)]
 
 
-def find_images_below(folder: Path) -> list[ImageFile]:
+def find_images_below(folder: Path, *, failures: list[str] | None = None) -> list[ImageFile]:
     """As ``find_images`` of a folder, but a folder without images gives an empty list.
 
     Raises:
         DataError: a folder cannot be read.
     """
-    return _select_images(ImageFile(file, file.relative_to(folder)) for file in _walk(folder))
+    return _select_images(ImageFile(file, file.relative_to(folder)) for file in _walk(folder, failures))
 
 
 def find_videos(word: str, *, animations: bool = False) -> list[VideoSource]:
@@ -175,21 +189,32 @@ def is_video_file(out: Path) -> bool:
     return out.suffix.lower() in WRITABLE_VIDEO_SUFFIXES and not out.is_dir()
 
 
+def is_image_file(out: Path) -> bool:
+    """Whether an output path names an image file, not a folder."""
+    return out.suffix.lower() in IMAGE_SUFFIXES and not out.is_dir()
+
+
 def _select_images(files: Iterator[ImageFile]) -> list[ImageFile]:
     images = [file for file in files if file.path.suffix.lower() in IMAGE_SUFFIXES]
     return sorted(images, key=lambda image: image.name)
 
 
 def _glob_files(pattern: str) -> list[Path]:
-    """Not by ``Path.glob``, which matches hidden files too."""
-    return [path for path in map(Path, glob.iglob(pattern, recursive=True)) if path.is_file()]  # noqa: PTH207
+    """Not by ``Path.glob``, which matches hidden files too. Broken links are files, so that reading names them."""
+    return [path for path in map(Path, glob.iglob(pattern, recursive=True)) if not path.is_dir()]  # noqa: PTH207
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _real(path: Path) -> Path:
+    """As ``path.resolve()``, which raises an error at a loop of links."""
+    return Path(os.path.realpath(path))
+
+
+def _walk(folder: Path, failures: list[str] | None) -> Iterator[Path]:
     """The files below the folder without hidden ones; each folder is entered once, by a link only if nothing else."""
     entered, waiting = set(), [folder]
+    onerror = partial(_note_unreadable, folder, failures)
     for start in waiting:  # It grows: links wait until all real folders were entered.
-        for here, folders, files in os.walk(start, onerror=_raise_unreadable):
+        for here, folders, files in os.walk(start, onerror=onerror):
             real = os.path.realpath(here)
             folders[:] = [] if real in entered else sorted(name for name in folders if not name.startswith("."))
             waiting += [Path(here, name) for name in folders if Path(here, name).is_symlink()]
@@ -198,10 +223,13 @@ def _walk(folder: Path) -> Iterator[Path]:
             entered.add(real)
 
 
-def _raise_unreadable(error: OSError) -> NoReturn:
-    raise DataError(
+def _note_unreadable(root: Path, failures: list[str] | None, error: OSError) -> None:
+    message = (
         f"{error.filename} cannot be searched for images ({error.strerror}); give yourself the permission to read it"
-    ) from error
+    )
+    if failures is None or error.filename == str(root):
+        raise DataError(message) from error
+    failures.append(message)
 
 
 def _stream_name(address: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import math
 import os
 from collections import Counter
@@ -11,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +21,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from segnet.errors import ConfigError, DataError, OutputError, ShapeError
+from segnet.errors import ConfigError, DataError, ModelError, OutputError, SegNetError, ShapeError
 from segnet.inference.large_images import predict_large
 from segnet.inference.prediction import SegmentedFrame
 from segnet.inference.predictor import Predictor
 from segnet.labels import ClassTable
-from segnet.media.images.reading import read_header, read_image
+from segnet.media.images.reading import count_images, read_header, read_image
 from segnet.media.images.strips import readable_in_strips
 from segnet.media.sources import ImageFile
 from segnet.results.writer import ResultWriter
@@ -35,8 +37,14 @@ from segnet.system.queues import Background
 from segnet.system.threads import read_ahead
 
 __all__ = [
-    "ImageReport", "Job", "find_jobs", "predict_images", "print_shares", "require_writable", "segment_images",
+    "ImageReport", "Job", "find_jobs", "keeping_faults", "predict_images", "print_shares", "require_writable",
+    "segment_images",
 ]  # fmt: skip
+
+log = logging.getLogger("segnet")
+
+# Reasons for which no further result can be written.
+_CONCERN_ALL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ENODEV, errno.ESTALE))
 
 _WRITES_AHEAD = 8  # fewer of large images
 _BYTES_PER_VALUE = 8  # pixel and channel: the image, its overlay and mask, and their encoding
@@ -65,11 +73,13 @@ class ImageReport:
         shares: of each image, the share of each class: float64 (classes,).
         failures: sentences on images and videos that could not be read, or only in part.
         videos: figures of each video.
+        notes: sentences on images of which only a part was predicted.
     """
 
     shares: list[NDArray[np.float64]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     videos: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def mean_shares(self, labels: ClassTable) -> dict[str, float]:
         """The mean share of each class over the images, by class name; empty without images."""
@@ -151,33 +161,59 @@ def segment_images(
             it, images larger than the memory of ``predictor.tiles`` are streamed in strips.
 
     Raises:
-        OutputError: a result cannot be written.
+        OutputError, MissingPackageError: no result can be written any more, as on a full disk.
     """
     bar = ProgressBar("predicting")
     memory = math.inf if predictor.tiles is None else predictor.tiles.memory
-    read = partial(_read, channels=predictor.channels, memory=memory if each is None else math.inf)
-    with ThreadPoolExecutor(max_workers=2) as threads, Background(each or (lambda _: None)) as lists:
-        pending: list[Future[NDArray[np.float64]]] = []
+    streamed = each is None and writer.streamable
+    read = partial(_read_first, report, channels=predictor.channels, memory=memory if streamed else math.inf)
+    with ThreadPoolExecutor(max_workers=2) as threads, Background(partial(_list, each, report)) as lists:
+        pending: list[_Pending] = []
         limit = _WRITES_AHEAD
         bar.start(total=len(jobs))
         try:
             for done, (job, image) in enumerate(read_ahead(jobs, read)):
-                try:
+                with keeping_faults(str(job.image), report.failures):
                     if (pixels := image.result()) is None:
                         with _stopped(bar, done=done, total=len(jobs)):
                             report.shares.append(_predict_in_strips(predictor, job, writer))
                     else:
                         frame = _predict(predictor, job, pixels)
-                        pending.append(threads.submit(writer.write, job.name, pixels, frame.prediction))
+                        writing = threads.submit(writer.write, job.name, pixels, frame.prediction)
+                        pending.append(_Pending(job, writing))
                         lists.put(frame)
                         limit = _writes_ahead(pixels.size, memory)
-                except DataError as error:
-                    report.failures.append(str(error))
-                report.shares.extend(_collect(pending, limit=limit))
+                _collect(pending, report, limit=limit)
                 bar.advance(job.image.name)
-            report.shares.extend(_collect(pending, limit=0))
+            _collect(pending, report, limit=0)
         finally:
             bar.stop()
+
+
+@contextmanager
+def keeping_faults(source: str, failures: list[str]) -> Iterator[None]:
+    """Note whatever goes wrong with one image or video as its failure, so that the others are predicted.
+
+    Args:
+        source: name of the image or video.
+        failures: gets a sentence.
+
+    Raises:
+        OutputError: no other result can be written either, as on a full disk.
+        ConfigError, ModelError, MissingPackageError: it concerns all others too.
+    """
+    try:
+        yield
+    except (ConfigError, ModelError, ImportError):
+        raise
+    except SegNetError as error:
+        if isinstance(error, OutputError) and getattr(error.__cause__, "errno", None) in _CONCERN_ALL:
+            raise
+        failures.append(str(error))
+    except Exception as error:
+        log.debug("segnet: %s failed", source, exc_info=error)
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        failures.append(f"{source} cannot be predicted ({reason}); leave it out, and report this as a bug")
 
 
 def print_shares(shares: Mapping[str, float]) -> None:
@@ -187,6 +223,16 @@ def print_shares(shares: Mapping[str, float]) -> None:
     for name in sorted(shares, key=lambda name: -shares[name]):
         table.add_row(escape(name), f"{shares[name]:.1%}")
     Console().print(table)
+
+
+def _read_first(report: ImageReport, job: Job, *, channels: int, memory: float) -> NDArray[np.uint8] | None:
+    """As ``_read``, and note that a file holds further images."""
+    pixels = _read(job, channels=channels, memory=memory)
+    if (count := count_images(job.image)) > 1:
+        report.notes.append(
+            f"{job.image} holds {count} images, and only the first was predicted; save the others as files of their own"
+        )
+    return pixels
 
 
 def _read(job: Job, *, channels: int, memory: float) -> NDArray[np.uint8] | None:
@@ -221,7 +267,11 @@ def _predict_in_strips(predictor: Predictor, job: Job, writer: ResultWriter) -> 
 
     return_freed_memory()  # memory is scarce now
     try:
-        return predict_large(predictor, job.image, writer.paths(job.name), look=writer.style, progress=advance)
+        files = writer.paths(job.name)
+        shares = predict_large(predictor, job.image, files, look=writer.style, progress=advance)
+        for path in files.values():
+            writer.written(path)
+        return shares
     except (ConfigError, ShapeError) as error:
         raise DataError(f"{job.image}: {error}") from error
     finally:
@@ -234,10 +284,25 @@ def _writes_ahead(values: int, memory: float) -> int:
     return int(min(_WRITES_AHEAD, memory * 1e9 / (_BYTES_PER_VALUE * values)))
 
 
-def _collect(pending: list[Future[NDArray[np.float64]]], *, limit: int) -> Iterator[NDArray[np.float64]]:
-    """Class shares of the oldest images, until no more than ``limit`` are pending; raises what writing raised."""
+class _Pending(NamedTuple):
+    """An image whose results are being written."""
+
+    job: Job
+    shares: Future[NDArray[np.float64]]
+
+
+def _collect(pending: list[_Pending], report: ImageReport, *, limit: int) -> None:
+    """Add class shares or failures of the oldest images to the report, until no more than ``limit`` are pending."""
     while len(pending) > limit:
-        yield pending.pop(0).result()
+        job, shares = pending.pop(0)
+        with keeping_faults(str(job.image), report.failures):
+            report.shares.append(shares.result())
+
+
+def _list(each: Callable[[SegmentedFrame], None] | None, report: ImageReport, frame: SegmentedFrame) -> None:
+    if each is not None:
+        with keeping_faults(frame.source, report.failures):
+            each(frame)
 
 
 @contextmanager

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from segnet.errors import ConfigError, DataError
-from segnet.inference.prediction import Prediction, SegmentedFrame
+from segnet.inference.prediction import SegmentedFrame
 from segnet.inference.predictor import Predictor
 from segnet.inference.video import draw, write_video
 from segnet.inference.video_report import VideoReport
@@ -25,11 +22,12 @@ from segnet.media.video.opening import open_video
 from segnet.media.video.settings import VideoConfig
 from segnet.media.video.window import Window
 from segnet.media.video.writing import choose_codec
-from segnet.results.images import print_shares
+from segnet.results.images import keeping_faults, print_shares
+from segnet.results.writer import ResultWriter, result_path
 from segnet.system.progress import ProgressBar
-from segnet.visualization.style import VIEWS, OverlayStyle, View
+from segnet.visualization.style import VIEWS, View
 
-__all__ = ["VideoOutput", "predict_videos", "require_fitting"]
+__all__ = ["VideoOutput", "list_video_results", "predict_videos", "require_fitting"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,17 +38,15 @@ class VideoOutput:
         out: a video file, or a folder that gets one folder per kind.
         kinds: of results. overlay, color and side are video files, or with ``config.frames`` images; others are images
             of each frame.
-        style: colors, outlines and legend.
         config: frames, temporal smoothing, codec.
-        write: called with name, image and prediction of each frame for kinds other than overlay, color and side.
+        writer: of kinds other than overlay, color and side; its style is that of all.
         each: called with each frame, in order.
     """
 
     out: Path
     kinds: tuple[str, ...]
-    style: OverlayStyle
     config: VideoConfig
-    write: Callable[[Path, NDArray[np.uint8], Prediction], Any]
+    writer: ResultWriter
     each: Callable[[SegmentedFrame], Any] | None = None
 
     @property
@@ -60,18 +56,18 @@ class VideoOutput:
 
     def video_files(self, name: str) -> dict[View, Path]:
         """The video files of one source."""
-        if is_video_file(self.out):
-            return dict.fromkeys(self.views, self.out)
-        return {} if self.config.frames else {view: self.out / view / f"{name}.mp4" for view in self.views}
+        return _video_files(name, out=self.out, kinds=self.kinds, config=self.config)
 
     def write_frame(self, labels: ClassTable, frame: SegmentedFrame) -> None:
         """Write the results of one frame, except for video files."""
         name = Path(frame.name)
         if self.config.frames:
             for view in self.views:
-                write_image(self.out / view / name.with_suffix(".png"), draw(view, frame, labels, self.style))
+                path = result_path(self.out, view, name)
+                write_image(path, draw(view, frame, labels, self.writer.style))
+                self.writer.written(path)
         if set(self.kinds) - set(VIEWS):
-            self.write(name, frame.image, frame.prediction)
+            self.writer.without_views().write(name, frame.image, frame.prediction)
         if self.each is not None:
             self.each(frame)
 
@@ -103,6 +99,17 @@ def require_fitting(
         raise DataError(f"{same[0]} and {same[1]} would be written to the same name; predict them in separate runs")
 
 
+def list_video_results(
+    sources: Sequence[VideoSource], *, out: Path, kinds: Sequence[str], config: VideoConfig
+) -> Iterator[Path]:
+    """What ``predict_videos`` writes: video files, and those images of frames that are there already."""
+    for source in sources:
+        yield from _video_files(source.name, out=out, kinds=kinds, config=config).values()
+        of_frames = [kind for kind in kinds if config.frames or kind not in VIEWS]
+        for kind in (*of_frames, *(f"{kind}_color" for kind in of_frames)):
+            yield from (path for path in (out / kind / source.name).glob("*.png") if path.stem.isdecimal())
+
+
 def predict_videos(
     predictor: Predictor, sources: Sequence[VideoSource], output: VideoOutput, figures: list[dict[str, Any]]
 ) -> list[str]:
@@ -118,21 +125,29 @@ def predict_videos(
         Sentences on what could not be read, or only in part.
 
     Raises:
-        ConfigError, ModelError, OutputError, MissingPackageError: see ``write_video``.
+        ConfigError, ModelError, OutputError, MissingPackageError: see ``keeping_faults``.
     """
     failures = []
     for source in sources:
         report = VideoReport()
+        faults: list[str] = []
         try:
-            _predict_video(predictor, source, output, report)
-        except DataError as error:
-            report.troubles = [*report.troubles, str(error)]
+            with keeping_faults(source.shown, faults):
+                _predict_video(predictor, source, output, report)
         finally:
+            report.troubles = [*report.troubles, *faults]
             failures += report.troubles
             figures.append({"source": source.name, **report.to_dict(predictor.labels)})
             if report.frames:
                 _print_report(source, output, report, predictor.labels)
     return failures
+
+
+def _video_files(name: str, *, out: Path, kinds: Sequence[str], config: VideoConfig) -> dict[View, Path]:
+    views: list[View] = [view for view in VIEWS if view in kinds]
+    if is_video_file(out):
+        return dict.fromkeys(views, out)
+    return {} if config.frames else {view: out / view / f"{name}.mp4" for view in views}
 
 
 def _predict_video(predictor: Predictor, source: VideoSource, output: VideoOutput, report: VideoReport) -> None:
@@ -144,18 +159,22 @@ def _predict_video(predictor: Predictor, source: VideoSource, output: VideoOutpu
         def show(frame: SegmentedFrame) -> bool:
             bar.advance(f"{source.name}  {_speed(report)}")
             if window is not None:
-                window.show(draw("overlay", frame, predictor.labels, output.style))
+                window.show(draw("overlay", frame, predictor.labels, output.writer.style))
             return window is None or not window.closed
 
         bar.start(total=video.expected)
         stack.callback(bar.stop)
+        files = output.video_files(source.name)
+        if (earlier := output.writer.earlier) is not None:
+            for path in files.values():
+                stack.enter_context(earlier.noting(path))
         write_video(
             predictor,
             video,
-            output.video_files(source.name),
+            files,
             config=output.config,
             report=report,
-            look=output.style,
+            look=output.writer.style,
             each=partial(output.write_frame, predictor.labels),
             go_on=show,
         )

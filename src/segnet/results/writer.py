@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,15 +11,17 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from segnet.errors import DataError
 from segnet.inference.large_images import Kind
 from segnet.inference.prediction import Prediction, SegmentedFrame
 from segnet.labels import ClassTable
 from segnet.media.images.writing import write_image, write_mask, write_values
 from segnet.metrics.uncertainty import CONFIDENCE, Measure, described, largest
+from segnet.results.earlier import EarlierResults
 from segnet.visualization import overlay as visualize
 from segnet.visualization.style import VIEWS, OverlayStyle
 
-__all__ = ["ResultWriter", "open_lists"]
+__all__ = ["ResultWriter", "list_results", "open_lists", "result_path"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class ResultWriter:
         style: colors, outlines and legend.
         labels: the classes.
         measure: of uncertainty; None: no uncertainty is written.
+        earlier: gets each file that was written.
+        file: the only result, if there is one image and one kind; None: files below ``root``.
     """
 
     root: Path
@@ -39,6 +43,13 @@ class ResultWriter:
     style: OverlayStyle
     labels: ClassTable
     measure: Measure | None = None
+    earlier: EarlierResults | None = None
+    file: Path | None = None
+
+    @property
+    def streamable(self) -> bool:
+        """Whether images larger than memory can be written; only PNG can be written in strips."""
+        return self.file is None or self.file.suffix.lower() == ".png"
 
     def without_views(self) -> ResultWriter:
         """The writer of masks and values only; overlays of a video are video files."""
@@ -47,6 +58,11 @@ class ResultWriter:
     def paths(self, name: Path) -> dict[Kind, Path]:
         """The file of each kind of result of an image, by its name without suffix."""
         return {kind: self._path(kind, name) for kind in get_args(Kind) if kind in self.kinds}
+
+    def written(self, path: Path) -> None:
+        """Note a file that was written."""
+        if self.earlier is not None:
+            self.earlier.add(path)
 
     def write(
         self,
@@ -70,12 +86,14 @@ class ResultWriter:
         style = visualize.with_lines(self.style, prediction.mask.shape, inside=prediction.working_size)
         shares = visualize.class_shares(prediction.mask, self.labels)
         if "mask" in self.kinds:
-            write_mask(self._path("mask", name), prediction.mask, style.colored(self.labels))
+            write_mask(path := self._path("mask", name), prediction.mask, style.colored(self.labels))
+            self.written(path)
         for view in (view for view in VIEWS if view in self.kinds):
             rendered = visualize.view(view, image, prediction.mask, self.labels, style)
             if style.has_legend(view):
                 rendered = visualize.add_legend(rendered, self.labels, shares, style)
-            write_image(self._path(view, name), rendered)
+            write_image(path := self._path(view, name), rendered)
+            self.written(path)
         if "confidence" in self.kinds and prediction.confidence is not None:
             self._write_values("confidence", name, prediction.confidence, largest=1.0, description=CONFIDENCE)
         if prediction.uncertainty is not None and self.measure is not None:
@@ -87,18 +105,36 @@ class ResultWriter:
         self, kind: str, name: Path, values: NDArray[np.float32], *, largest: float, description: str
     ) -> None:
         """The values as 16-bit PNG, and in colors; the color scale of uncertainty ends at the image's largest value."""
-        write_values(self._path(kind, name), values, largest, {"Title": kind, "Description": description})
+        write_values(path := self._path(kind, name), values, largest, {"Title": kind, "Description": description})
+        self.written(path)
+        if self.file is not None:
+            return
         top = largest if kind == "confidence" else visualize.rounded_up(max(float(values.max()), 1e-6))
         colors = visualize.color_map(values, largest=top, title=description)
-        write_image(self._path(f"{kind}_color", name), colors)
+        write_image(path := self._path(f"{kind}_color", name), colors)
+        self.written(path)
 
     def _path(self, kind: str, name: Path) -> Path:
-        return self.root / kind / name.with_name(f"{name.name}.png")
+        return result_path(self.root, kind, name) if self.file is None else self.file
+
+
+def result_path(root: Path, kind: str, name: Path) -> Path:
+    """The file of one kind of result of an image, by its name without suffix."""
+    return root / kind / name.with_name(f"{name.name}.png")
+
+
+def list_results(root: Path, kinds: Sequence[str], names: Iterable[Path]) -> Iterator[Path]:
+    """All files that ``ResultWriter`` and ``open_lists`` write below ``root`` for images of these names."""
+    yield from (root / f"{kind}.json" for kind in ("coco", "polygons") if kind in kinds)
+    single = [kind for kind in get_args(Kind) if kind in kinds]
+    colored = [f"{kind}_color" for kind in ("confidence", "uncertainty") if kind in kinds]
+    for name in names:
+        yield from (result_path(root, kind, name) for kind in (*single, *colored))
 
 
 @contextmanager
 def open_lists(
-    root: Path, kinds: Sequence[str], labels: ClassTable, *, records: Path | None = None
+    root: Path, kinds: Sequence[str], labels: ClassTable, *, records: Path | None = None, earlier: EarlierResults
 ) -> Iterator[Callable[[SegmentedFrame], None] | None]:
     """Open the files that list all images and frames: records, and COCO files in ``root``.
 
@@ -107,6 +143,7 @@ def open_lists(
         kinds: of results; coco and polygons are COCO files.
         labels: the classes, in the colors of the COCO categories.
         records: file of records, .jsonl or .csv; None: no file.
+        earlier: gets the files.
 
     Yields:
         The function that adds an image or frame to each file; None if there is no file.
@@ -119,14 +156,25 @@ def open_lists(
 
     forms: dict[str, Form] = {"coco": "rle", "polygons": "polygons"}
     with ExitStack() as stack:
-        files: list[RecordFile | CocoFile] = []
-        if records is not None:
-            files.append(stack.enter_context(RecordFile(records, labels)))
-        wanted = [CocoFile(root / f"{kind}.json", labels, form=forms[kind]) for kind in forms.keys() & set(kinds)]
-        files += [stack.enter_context(file) for file in wanted]
+        files: list[RecordFile | CocoFile] = [] if records is None else [RecordFile(records, labels)]
+        files += [CocoFile(root / f"{kind}.json", labels, form=forms[kind]) for kind in forms.keys() & set(kinds)]
+        for file in files:
+            stack.enter_context(earlier.noting(file.path))
+            stack.enter_context(file)
 
         def add(frame: SegmentedFrame) -> None:
+            _require_unicode(frame.source, frame.name)
             for file in files:
                 file.add(frame)
 
         yield add if files else None
+
+
+def _require_unicode(*names: str) -> None:
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"{name!a} is a name that is not UTF-8, which records and COCO files cannot hold; rename the file"
+            ) from error

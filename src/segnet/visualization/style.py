@@ -33,7 +33,8 @@ class OverlayStyle:
         legend: Place of the legend. auto puts it below overlays of images, but into no video.
         outline_width: Width of the light outlines between classes in overlays in pixels. Default: by the size of the
             image. Set 0 for no outlines.
-        show_classes: Classes that are colored and outlined; all others stay as in the image. Default: all classes.
+        show_classes: Classes that are colored and outlined; all others stay as in the image. A name that holds a comma
+            stands in double quotes. Default: all classes.
         palette: Colors of the classes. model takes those of the model's class table; colorblind takes colors that
             color-blind readers can tell apart.
     """
@@ -83,4 +84,6 @@ class OverlayStyle:
                 lower = {known.lower(): known for known in labels.names}
                 near = [repr(lower[match]) for match in get_close_matches(name.lower(), lower, n=3)]
                 hint = f"did you mean {' or '.join(near)}? " if near else ""
+                if any("," in known for known in labels.names):
+                    hint += """quote a name that holds a comma, as in --show-classes '"Road, paved",Sky'; """
                 raise ConfigError(f"there is no class {name!r}; {hint}known are {', '.join(labels.names)}")

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import json
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +17,13 @@ from segnet.cli.main import main
 from segnet.data.synthetic.scenes import render_scene
 from segnet.errors import DataError, OutputError
 from segnet.inference.predictor import Predictor
-from segnet.labels import CAMVID
+from segnet.labels import CAMVID, ClassTable
+from segnet.media.images.reading import read_image
+from segnet.models import checkpoint
+from segnet.models.decoders import DecoderConfig
+from segnet.models.encoders import EncoderConfig
+from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.results.images import _predict
 from segnet.visualization.style import OverlayStyle
 
 
@@ -23,7 +34,7 @@ def leave(*words: object) -> int:
 
 
 def written(out: Path) -> set[str]:
-    return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    return {path.relative_to(out).as_posix() for path in out.rglob("[!.]*") if path.is_file()}
 
 
 def image_file(path: Path, seed: int = 0, size: tuple[int, int] = (24, 32)) -> Path:
@@ -393,3 +404,196 @@ def test_what_a_user_can_mend_is_one_line(
     error = capsys.readouterr().err
     assert told in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["mask/a.png", "overlay/a.png", "confidence_color/a.png", "coco.json", "r.csv", "f.json"]
+)
+def test_files_that_no_run_wrote_are_refused_by_name_and_force_replaces_them(
+    name: str, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, theirs = image_file(tmp_path / "images/a.png"), tmp_path / name
+    theirs.parent.mkdir(exist_ok=True)
+    theirs.write_text("theirs")
+    words = [source, "--model", model_file, "--out", tmp_path, "--save", "mask,overlay,confidence,coco"]
+    words += ["--records", tmp_path / "r.csv", "--json", tmp_path / "f.json"]
+    assert leave(*words) == 2
+    error = capsys.readouterr().err
+    assert f"{theirs} was not written by an earlier run" in error
+    assert "--force" in error
+    assert theirs.read_text() == "theirs"
+    assert written(tmp_path) == {"images/a.png", name}
+    assert leave(*words, "--force") == 0
+    assert theirs.read_bytes() != b"theirs"
+    assert leave(*words) == 0
+
+
+def test_a_mask_that_was_corrected_by_hand_stays(model_file: Path, tmp_path: Path) -> None:
+    words = [image_file(tmp_path / "a.png"), "--model", model_file, "--out", tmp_path / "out"]
+    assert leave(*words) == 0
+    image_file(tmp_path / "out/mask/a.png", seed=3)
+    corrected = (tmp_path / "out/mask/a.png").read_bytes()
+    assert leave(*words) == 2
+    assert (tmp_path / "out/mask/a.png").read_bytes() == corrected
+
+
+def test_the_overlay_that_is_predicted_is_not_replaced_by_its_own_overlay(model_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert leave(image_file(tmp_path / "a.png"), "--model", model_file, "--out", out) == 0
+    before = (out / "overlay/a.png").read_bytes()
+    assert leave(out / "overlay/a.png", "--model", model_file, "--out", out) == 2
+    assert (out / "overlay/a.png").read_bytes() == before
+
+
+def test_whatever_one_file_raises_is_its_own_failure(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for name in ("a", "model", "reader", "writer", "z"):
+        image_file(folder / f"{name}.png")
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "broken.png").symlink_to("nowhere.png")
+    os.mkfifo(folder / "pipe.png")
+    (out / "mask/writer.png").mkdir(parents=True)
+
+    def raising(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            if any(name in str(getattr(argument, "image", argument)) for argument in arguments):
+                raise RuntimeError("nobody thought of it")
+            return function(*arguments, **options)
+
+        return call
+
+    monkeypatch.setattr("segnet.results.images.read_image", raising(read_image, "reader.png"))
+    monkeypatch.setattr("segnet.results.images._predict", raising(_predict, "model.png"))
+    for source in (folder, folder / "*.png"):
+        caplog.clear()
+        assert leave(source, "--model", model_file, "--out", out, "--save", "mask") == 2
+        assert written(out) == {"mask/a.png", "mask/z.png"}
+        for name in ("model", "reader", "writer", "loop", "broken", "pipe"):
+            assert f"/{name}.png" in caplog.text
+        assert "Traceback" not in caplog.text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_not_utf8_is_told_and_the_others_are_recorded(
+    model_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.png", os.fsdecode(b"m\xff.png"), "z.png"):
+        image_file(tmp_path / "in" / name)
+    words = [tmp_path / "in", "--model", model_file, "--out", tmp_path / "out", "--save", "mask,coco"]
+    for records in ("r.jsonl", "r.csv"):
+        assert leave(*words, "--records", tmp_path / records) == 2
+        assert "a name that is not UTF-8" in caplog.text
+        lines = (tmp_path / records).read_text(encoding="utf-8")
+        assert "in/a.png" in lines
+        assert "in/z.png" in lines
+    assert len(json.loads((tmp_path / "out/coco.json").read_text(encoding="utf-8"))["images"]) == 2
+    assert {path.name for path in (tmp_path / "out/mask").iterdir()} == {"a.png", os.fsdecode(b"m\xff.png"), "z.png"}
+    assert leave(*words) == 2
+
+
+def test_a_name_that_is_too_long_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave("x" * 300 + ".png") == 2
+    assert "cannot be looked up (File name too long); check the path" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "save"),
+    [("x.png", None), ("new/x.jpg", "side"), ("x.PNG", "mask"), ("x.png", "confidence"), ("x.webp", "color")],
+)
+def test_an_image_name_is_the_file_of_one_image(name: str, save: str | None, model_file: Path, tmp_path: Path) -> None:
+    source, out = image_file(tmp_path / "in/a.png"), tmp_path / "out" / name
+    words = [source, "--model", model_file, "--save", save or "overlay"]
+    assert leave(*(words if save else words[:-2]), "--out", out) == 0
+    assert written(tmp_path / "out") == {name}
+    if out.suffix.lower() == ".png":
+        assert leave(*words, "--out", tmp_path / "folder") == 0
+        assert out.read_bytes() == (tmp_path / "folder" / (save or "overlay") / "a.png").read_bytes()
+
+
+def test_an_image_file_larger_than_memory_is_written_whole_unless_it_is_png(model_file: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pyvips", exc_type=ImportError)
+    source = image_file(tmp_path / "a.png", size=(2100, 2600))
+    for name in ("x.png", "x.jpg"):
+        words = [
+            "--model",
+            model_file,
+            "--memory",
+            "0.25",
+            "--max-size",
+            "256",
+            "--out",
+            tmp_path / name,
+            "--legend",
+            "none",
+        ]
+        assert leave(source, *words) == 0
+        with Image.open(tmp_path / name) as image:
+            assert (image.format, image.size) == ("PNG" if name == "x.png" else "JPEG", (2600, 2100))
+
+
+@pytest.mark.parametrize(
+    ("count", "words", "told"),
+    [
+        (2, ["x.png"], "is one file, and 2 images and 0 videos as overlay"),
+        (1, ["x.png", "--save", "mask,overlay"], "is one file, and 1 images and 0 videos as mask,overlay"),
+        (1, ["x.png", "--save", "coco"], "is one file"),
+        (1, ["x.jpg", "--save", "mask"], "cannot hold mask of an image; give a name that ends in .png"),
+        (1, ["x.tga"], "cannot hold overlay of an image; give a name that ends in .bmp .jpeg"),
+        (1, ["x.mp4"], "cannot hold overlay of an image"),
+        (1, ["x.gif"], "cannot hold overlay of an image"),
+    ],
+)
+def test_an_image_name_that_cannot_be_the_file_is_told(
+    count: int, words: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(count):
+        image_file(tmp_path / f"in/{number}.png")
+    assert leave(tmp_path / "in", "--out", tmp_path / words[0], *words[1:]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / words[0]).exists()
+
+
+def test_a_file_with_several_images_is_told(model_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pages = [Image.fromarray(render_scene(seed, size=(24, 32))[0]) for seed in range(4)]
+    (tmp_path / "in").mkdir()
+    for name in ("a.tif", "a.gif", "a.webp", "a.png"):
+        pages[0].save(tmp_path / "in" / name, save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "in/one.tif")
+    assert leave(tmp_path / "in", "--model", model_file, "--out", tmp_path / "out", "--save", "mask") == 0
+    for name in ("a.tif", "a.gif", "a.webp", "a.png"):
+        assert f"{name} holds 4 images, and only the first was predicted" in caplog.text
+    assert "one.tif" not in caplog.text
+
+
+def test_a_class_with_a_comma_is_quoted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = SegNet(
+        SegNetConfig(name="t", encoder=EncoderConfig(widths=((4,),)), decoder=DecoderConfig(widths=((4,),)), classes=3)
+    )
+    labels = ClassTable.from_names(["Road, paved", "Sky", "Tree"])
+    file = checkpoint.save(model, labels, tmp_path / "t.safetensors")
+    words = [image_file(tmp_path / "a.png"), "--model", file, "--save", "color", "--out"]
+    for names in ('"Road, paved"', 'Sky,"Road, paved"', 'Sky, "Road, paved"'):
+        assert leave(*words, tmp_path / f"{names}.png", "--show-classes", names) == 0
+    assert leave(*words, tmp_path / "x.png", "--show-classes", "Road, paved") == 2
+    assert "there is no class 'Road'; quote a name that holds a comma" in capsys.readouterr().err
+
+
+def test_a_subfolder_that_cannot_be_read_is_told_and_the_others_are_predicted(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.png", "secret/b.png", "z/c.png"):
+        image_file(tmp_path / "in" / name)
+    scandir = os.scandir
+
+    def refuse(path: Any) -> Any:  # chmod does not stop root, as whom tests often run
+        if str(path).endswith("secret"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert leave(tmp_path / "in", "--model", model_file, "--out", tmp_path / "out", "--save", "mask") == 2
+    assert "secret cannot be searched for images (Permission denied)" in caplog.text
+    assert (tmp_path / "out/mask/z/c.png").exists()
+    assert (tmp_path / "out/mask/a.png").exists()

@@ -141,7 +141,7 @@ def test_a_model_of_class_indices_only_gives_records_without_confidence(
 def test_coco_files_hold_the_masks_of_images_and_frames(model_file: Path, tmp_path: Path) -> None:
     source, clip, out = images(tmp_path / "in", 2), write_clip(tmp_path / "clip.mp4", 2), tmp_path / "out"
     assert leave(source, clip, "--model", model_file, "--out", out, "--save", "mask,coco,polygons") == 0
-    assert {path.name for path in out.iterdir()} == {"mask", "coco.json", "polygons.json"}
+    assert {path.name for path in out.glob("[!.]*")} == {"mask", "coco.json", "polygons.json"}
     names = ["0.png", "1.png", "clip/000000.png", "clip/000001.png"]
     for kind in ("coco", "polygons"):
         found = COCO(str(out / f"{kind}.json"))

@@ -22,7 +22,7 @@ def leave(*words: object) -> int:
 
 
 def written(out: Path) -> set[str]:
-    return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    return {path.relative_to(out).as_posix() for path in out.rglob("[!.]*") if path.is_file()}
 
 
 def test_a_video_becomes_an_overlay_video_file(
@@ -249,3 +249,39 @@ def test_ctrl_c_ends_a_live_video_file_so_that_it_plays(
     assert "segnet: interrupted" in told.err
     assert "frames/s" in told.out
     assert decoded(video)
+
+
+def test_a_video_that_is_read_and_frames_of_others_are_not_replaced(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", 2)
+    before = clip.read_bytes()
+    assert leave(clip, "--model", model_file, "--out", clip) == 2
+    assert f"{clip} was not written by an earlier run" in capsys.readouterr().err
+    assert clip.read_bytes() == before
+    out = tmp_path / "out"
+    for frames in ([], ["--frames"]):
+        for _ in range(2):
+            assert leave(clip, "--model", model_file, "--out", out, "--save", "mask,overlay", *frames) == 0
+    (out / "mask/clip/000001.png").write_text("theirs")
+    assert leave(clip, "--model", model_file, "--out", out, "--save", "mask,overlay") == 2
+    assert "000001.png was not written" in capsys.readouterr().err
+
+
+def test_whatever_one_video_raises_is_its_own_failure(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from segnet.results import videos
+
+    clips = [write_clip(tmp_path / f"{name}.mp4", 2) for name in ("a", "bad", "z")]
+    predict = videos._predict_video
+
+    def raising(predictor: object, source: object, *rest: object) -> None:
+        if "bad" in str(source):
+            raise RuntimeError("nobody thought of it")
+        predict(predictor, source, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(videos, "_predict_video", raising)
+    assert leave(*clips, "--model", model_file, "--out", tmp_path / "out") == 2
+    assert written(tmp_path / "out") == {"overlay/a.mp4", "overlay/z.mp4"}
+    assert "bad.mp4 cannot be predicted (RuntimeError: nobody thought of it)" in caplog.text

@@ -5,15 +5,17 @@ import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from segnet.errors import ConfigError, DataError
 from segnet.labels import CAMVID
-from segnet.media.images.reading import MAX_PIXELS, pixels_of, read_image, read_mask
+from segnet.media.images.reading import MAX_PIXELS, pixels_of, read_header, read_image, read_mask
 from segnet.media.images.writing import write_mask
 
 COLORS = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [255, 255, 255], [0, 0, 255]]], dtype=np.uint8)
@@ -363,3 +365,101 @@ def test_lossy_masks_are_refused(tmp_path: Path, name: str, options: dict[str, s
     Image.fromarray(CLASSES).save(tmp_path / name, **options)
     with pytest.raises(DataError, match=r"which may change class numbers .* save the original mask as PNG"):
         read_mask(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"P1\n4 2\n0101\n1100\n",
+        b"P1\n# Created by GIMP version 2.10.36 PNM plug-in\n4 2\n01011100\n",
+        b"P1\r\n4 2\r\n0 1 0 1\r\n# in between\r\n1 1 0 0\r\n",
+        b"P1\n# " + b"x" * 5000 + b"\n4 2\n0101\n1100\n",
+    ],
+)
+def test_plain_pbm_is_read_with_and_without_comments(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.pbm").write_bytes(content)
+    expected = [[255, 0, 255, 0], [0, 0, 255, 255]]
+    np.testing.assert_array_equal(read_image(tmp_path / "a.pbm", channels=1)[..., 0], expected)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.pbm"), np.array(expected) // 255)
+
+
+def sixteen_bits(path: Path, largest: int, *, color: bool) -> Path:
+    values = np.linspace(0, largest, 64).astype(np.uint16).reshape(8, 8)
+    if color:
+        rows = b"".join(b"\0" + row.astype(">u2").repeat(3).tobytes() for row in values)
+        path.write_bytes(png(width=8, height=8, bits=16, kind=2, rows=rows))
+    else:
+        Image.fromarray(values).save(path)
+    return path
+
+
+@pytest.mark.parametrize("color", [False, True])
+@pytest.mark.parametrize(("largest", "bits"), [(1023, 10), (4095, 12), (16383, 14), (40000, None), (0, None)])
+def test_16_bit_images_that_use_fewer_bits_are_told_once(
+    tmp_path: Path,
+    largest: int,
+    bits: int | None,
+    color: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("segnet.media.images.reading._warned", set())
+    path = sixteen_bits(tmp_path / "a.png", largest, color=color)
+    for _ in range(2):
+        read_image(path)
+    expected = [] if bits is None else [f"one of {bits} bits; multiply the values by {2 ** (16 - bits)} if"]
+    assert len(caplog.records) == len(expected)
+    assert all(text in caplog.text for text in expected)
+    pytest.importorskip("pyvips", exc_type=ImportError)
+    from segnet.media.images.strips import ImageRows
+
+    monkeypatch.setattr("segnet.media.images.reading._warned", set())
+    ImageRows(path).read(8)
+    assert len(caplog.records) == 2 * len(expected)
+
+
+def large_texts(kind: str) -> dict[str, Any]:
+    texts = PngInfo()
+    if kind == "icc":
+        return {"icc_profile": np.random.default_rng(0).bytes(1_200_000)}
+    if kind == "many":
+        for number in range(70):
+            texts.add_text(f"k{number}", "x" * 1_000_000, zip=True)
+    elif kind == "itxt":
+        texts.add_itxt("k", "x" * 1_200_000, zip=True)
+    elif kind == "after":
+        texts.add(b"zTXt", b"k\0\0" + zlib.compress(b"x" * 1_200_000), after_idat=True)
+    else:
+        texts.add_text("k", "x" * 1_200_000, zip=True)
+    return {"pnginfo": texts}
+
+
+@pytest.mark.parametrize("kind", ["icc", "many", "itxt", "after", "ztxt"])
+def test_png_with_large_texts_or_profiles_is_read(tmp_path: Path, kind: str) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    path = tmp_path / "a.png"
+    Image.fromarray(pixels).save(path, exif=exif, **large_texts(kind))
+    np.testing.assert_array_equal(read_image(path), np.rot90(pixels, -1))
+    header = read_header(path)
+    assert header is not None
+    assert header.size == (6, 9)
+
+
+def test_an_orientation_among_large_texts_is_kept(tmp_path: Path) -> None:
+    packet = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><tiff:Orientation>3</tiff:Orientation></x:xmpmeta>'
+    for packed in (False, True):
+        texts = PngInfo()
+        texts.add_itxt("XML:com.adobe.xmp", packet, zip=packed)
+        texts.add_text("k", "x" * 1_200_000, zip=True)
+        pixels = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
+        Image.fromarray(pixels).save(tmp_path / "a.png", pnginfo=texts)
+        np.testing.assert_array_equal(read_image(tmp_path / "a.png"), pixels[::-1, ::-1])
+
+
+def test_a_damaged_png_with_large_texts_is_damaged(tmp_path: Path) -> None:
+    Image.new("RGB", (90, 90)).save(tmp_path / "a.png", **large_texts("icc"))
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-60])
+    with pytest.raises(DataError, match="is damaged"):
+        read_image(tmp_path / "a.png")

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import builtins
 import logging
+import struct
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from segnet.errors import DataError, MissingPackageError
 from segnet.media.images.reading import Header, read_header, read_image
@@ -150,3 +153,116 @@ def test_a_missing_library_is_reported_with_the_pip_line(
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingPackageError, match=rf"^{package} is not installed; run: pip install 'segnet\[large\]'"):
         ImageRows(tmp_path / "a.png")
+
+
+COMPRESSIONS = [None, "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "group4", "lzma", "zstd"]
+TAGS: dict[str, list[dict[int, Any]]] = {  # that Pillow writes as they are
+    "": [{262: 0}, {262: 1}, {266: 2}, {274: 5}, {274: 7}],
+    "RGBA": [{338: 0}, {338: 1}, {338: 2}],
+    "P": [{320: tuple(range(256)) * 3}],
+}
+
+
+def require_same_pixels_if_readable(path: Path) -> None:
+    """Streamed as read whole, or not streamed; what cannot be read whole has no pixels to compare."""
+    header = read_header(path)
+    if header is None or not readable_in_strips(header):
+        return
+    try:
+        whole = read_image(path)
+    except DataError:
+        return
+    rows = ImageRows(path)
+    assert rows.size == whole.shape[:2]
+    np.testing.assert_array_equal(all_of(rows, step=37), whole)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "I;16", "I", "F", "CMYK", "YCbCr", "LAB", "PA"])
+def test_whatever_is_read_in_strips_has_the_pixels_of_read_image(tmp_path: Path, image: np.ndarray, mode: str) -> None:
+    source = of_kind(image, mode)
+    extras: list[dict[str, Any]] = [{"compression": each} if each else {} for each in COMPRESSIONS]
+    extras += [{"compression": "tiff_lzw", "tiffinfo": tags} for tags in (*TAGS[""], *TAGS.get(mode, []))]
+    for number, extra in enumerate(extras):
+        path = tmp_path / f"{number}.tif"
+        try:
+            source.save(path, **extra)
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError):
+            continue  # a mode that this compression or Pillow does not write
+        require_same_pixels_if_readable(path)
+
+
+@pytest.mark.parametrize("kind", ["RGB", "RGBA", "gray", "RGB16", "RGBA16", "gray16", "cmyk", "lab", "float"])
+def test_whatever_libvips_writes_is_read_in_strips_as_whole_or_not(
+    tmp_path: Path, image: np.ndarray, kind: str
+) -> None:
+    from pyvips import Error
+    from pyvips import Image as Vips
+
+    wide = image.astype(np.uint16) * 256 + image[..., ::-1]
+    alpha = np.roll(image[..., :1], 7, axis=0)
+    pixels, space = {
+        "RGB": (image, "srgb"), "RGBA": (np.concatenate([image, alpha], 2), "srgb"), "gray": (image[..., :1], "b-w"),
+        "RGB16": (wide, "rgb16"), "RGBA16": (np.concatenate([wide, alpha * np.uint16(257)], 2), "rgb16"),
+        "gray16": (wide[..., :1], "grey16"), "cmyk": (np.concatenate([image, alpha], 2), "cmyk"),
+        "lab": (image, "srgb"), "float": (image[..., :1] / np.float32(255), "b-w"),
+    }[kind]  # fmt: skip
+    source = Vips.new_from_array(np.ascontiguousarray(pixels)).copy(interpretation=space)
+    source = source.colourspace("lab") if kind == "lab" else source
+    options: dict[str, list[dict[str, Any]]] = {
+        "tif": [
+            {}, {"compression": "lzw", "predictor": "horizontal"}, {"compression": "jpeg"}, {"miniswhite": True},
+            {"tile": True, "pyramid": True, "tile_width": 64, "tile_height": 64}, {"bitdepth": 1}, {"bitdepth": 2},
+            {"bitdepth": 4}, {"premultiply": True}, {"bigtiff": True}, {"compression": "zstd"},
+        ],
+        "png": [{}, {"interlace": True}, {"bitdepth": 2}, {"bitdepth": 16}, {"palette": True}],
+        "jpg": [{}, {"interlace": True}, {"subsample_mode": "off"}],
+    }  # fmt: skip
+    for suffix, choices in options.items():
+        for number, extra in enumerate(choices):
+            path = tmp_path / f"{number}.{suffix}"
+            with suppress(Error):  # what this build does not write
+                source.write_to_file(str(path), **extra)
+            if path.exists():
+                require_same_pixels_if_readable(path)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_an_orientation_in_xmp_turns_strips_too(
+    tmp_path: Path, image: np.ndarray, suffix: str, orientation: int
+) -> None:
+    packet = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><tiff:Orientation>{orientation}</tiff:Orientation></x:xmpmeta>'
+    texts = PngInfo()
+    texts.add_itxt("XML:com.adobe.xmp", packet)
+    extra = {"xmp": packet.encode()} if suffix == ".jpg" else {"pnginfo": texts}
+    Image.fromarray(image).save(tmp_path / f"a{suffix}", **extra)
+    assert (read_image(tmp_path / f"a{suffix}").shape[0] == 90) == (orientation > 4)
+    require_same_pixels_if_readable(tmp_path / f"a{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+def test_a_file_that_was_replaced_is_read_anew(tmp_path: Path, image: np.ndarray, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    for pixels in (image, image[::-1], image[:50]):
+        Image.fromarray(np.ascontiguousarray(pixels)).save(path)
+        np.testing.assert_array_equal(all_of(ImageRows(path), step=37), read_image(path))
+
+
+def test_a_tiled_file_that_was_replaced_is_read_anew(tmp_path: Path, image: np.ndarray) -> None:
+    from pyvips import Image as Vips
+
+    for pixels in (image, image[::-1]):
+        Vips.new_from_array(np.ascontiguousarray(pixels)).write_to_file(str(tmp_path / "a.tif"), tile=True)
+        np.testing.assert_array_equal(all_of(ImageRows(tmp_path / "a.tif"), step=37), pixels)
+        small = ImageRows(tmp_path / "a.tif", size=(30, 18))
+        assert abs(small.read(30).astype(float)[0].mean() - pixels[:5].mean()) < 8
+
+
+def test_an_image_longer_than_libvips_reads_is_refused_by_name(tmp_path: Path) -> None:
+    with (tmp_path / "long.bmp").open("wb") as file:  # a header is enough
+        file.write(
+            b"BM" + struct.pack("<IHHI", 0, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, 1, 10**8, 1, 24, *[0] * 6)
+        )
+    with pytest.raises(DataError, match=r"long\.bmp is too large \(1 x 100000000 pixels\); .* cut it into"):
+        ImageRows(tmp_path / "long.bmp")

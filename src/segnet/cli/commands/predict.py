@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from segnet.cli.flags import ModelFlags, ResizeFlags
+from segnet.errors import ConfigError
 from segnet.inference.tiling import TileConfig
 from segnet.inference.tta import TTAConfig
-from segnet.media.sources import ImageFile, VideoSource, find_sources, is_video_file
+from segnet.media.sources import ImageFile, VideoSource, find_sources, is_image_file, is_video_file
 from segnet.media.video.settings import VideoConfig
 from segnet.visualization.style import OverlayStyle
 
 if TYPE_CHECKING:
     from segnet.labels import ClassTable
+    from segnet.results.earlier import EarlierResults
     from segnet.results.images import ImageReport, Job
     from segnet.runtimes.base import Runtime
 
@@ -38,6 +40,7 @@ def run(
     save: tuple[Kind, ...] | None = None,
     records: Path | None = None,
     json: Path | None = None,
+    force: bool = False,
     measure: Literal["variance", "entropy", "mutual_information"] | None = None,
     style: OverlayStyle = OverlayStyle(),  # noqa: B008
     video: VideoConfig = VideoConfig(),  # noqa: B008
@@ -52,14 +55,16 @@ def run(
         model: the model.
         resize: working size.
         tiles: tiles.
-        out: Folder of the results; for one video also the name of a video file: .mp4, .m4v, .mov, .mkv, .webm or .gif.
+        out: Folder of the results; for one image also the name of an image file, such as overlay.jpg, and for one video
+            that of a video file: .mp4, .m4v, .mov, .mkv, .webm or .gif.
         save: Kinds of results. mask is a palette PNG of class indices, overlay has a legend, side is the image beside
             its overlay, confidence and uncertainty are 16-bit PNGs and colored images, coco and polygons are COCO
             files. overlay, color and side of a video are video files. Default: mask,overlay for images, overlay for
-            videos.
+            videos and for an image file.
         records: Path of a .jsonl or .csv file that gets one line per image and frame: class shares, confidence, time.
             Default: no file.
         json: Path of a JSON file of the figures of videos and the mean class shares of images. Default: no file.
+        force: Replace files that no earlier run of segnet predict wrote, or that were changed since.
         measure: Measure of uncertainty. Default: the variance of --samples, or the entropy without samples.
         style: colors and outlines.
         video: videos and live sources.
@@ -68,9 +73,12 @@ def run(
     """
     started = time.perf_counter()
 
-    images, videos = _find_sources(source or (str(_SAMPLE),), out=out)
+    images, videos, unreadable = _find_sources(source or (str(_SAMPLE),), out=out)
+    file = _image_file(out, images, videos, save)
+    kinds = save or (("mask", "overlay") if file is None else ("overlay",))
     jobs = _checked_jobs(images, videos, out=out, save=save, records=records, video=video)
-    kinds = save or ("mask", "overlay")
+    results = [*(path for path in (records, json) if path), *_list_results(jobs, videos, out, kinds, save, video)]
+    earlier = _require_replaceable(results, jobs, videos, out=out, force=force)
 
     from segnet.inference.predictor import Predictor
     from segnet.results.images import ImageReport, predict_images
@@ -85,32 +93,68 @@ def run(
     )  # fmt: skip
     loaded = time.perf_counter()
     style.require_known_classes(predictor.labels)
-    writer = ResultWriter(out, kinds, style, predictor.labels, predictor.measure)
-    report = ImageReport()
+    writer = ResultWriter(out, kinds, style, predictor.labels, predictor.measure, earlier, file)
+    report = ImageReport(failures=unreadable)
     try:
-        with open_lists(out, kinds, style.colored(predictor.labels), records=records) as each:
+        with open_lists(out, kinds, style.colored(predictor.labels), records=records, earlier=earlier) as each:
             if jobs:
                 predict_images(predictor, jobs, writer, report, each=each)
             if videos:
                 from segnet.results.videos import VideoOutput, predict_videos
 
-                write = writer.without_views().write
-                shown = save or ("overlay",)
-                frames = VideoOutput(out=out, kinds=shown, style=style, config=video, write=write, each=each)
+                frames = VideoOutput(out=out, kinds=save or ("overlay",), config=video, writer=writer, each=each)
                 report.failures += predict_videos(predictor, videos, frames, report.videos)
     finally:
-        _report(report, predictor.labels, json)
+        _report(report, predictor.labels, json, earlier)
     if timing:
         count = len(jobs) + sum(figures["frames"] for figures in report.videos)
         _print_timing(started, imported, loaded, images=count)
     return 2 if report.failures else 0
 
 
-def _find_sources(words: Sequence[str], *, out: Path) -> tuple[list[ImageFile], list[VideoSource]]:
-    """The images without results of an earlier run, and the videos; a .gif is a video if the output is one."""
-    found = [source for word in words for source in find_sources(word, animations=is_video_file(out), exclude=out)]
+def _find_sources(words: Sequence[str], *, out: Path) -> tuple[list[ImageFile], list[VideoSource], list[str]]:
+    """The images without results of an earlier run, the videos, and sentences on folders that cannot be read.
+
+    A .gif is a video if the output is one.
+    """
+    failures: list[str] = []
+    animations = is_video_file(out)
+    found = [
+        each for word in words for each in find_sources(word, animations=animations, exclude=out, failures=failures)
+    ]
     images = [source for source in found if isinstance(source, ImageFile)]
-    return images, [source for source in found if isinstance(source, VideoSource)]
+    return images, [source for source in found if isinstance(source, VideoSource)], failures
+
+
+def _is_file(out: Path) -> bool:
+    return is_image_file(out) or is_video_file(out)
+
+
+def _image_file(
+    out: Path, images: list[ImageFile], videos: list[VideoSource], save: tuple[Kind, ...] | None
+) -> Path | None:
+    """The path of the only result, if ``out`` names an image file.
+
+    Raises:
+        ConfigError: there is more than one result, or no such file can hold it.
+    """
+    if (videos and is_video_file(out)) or not _is_file(out):
+        return None  # a video file is checked with the videos
+    from segnet.media.images.writing import WRITABLE_IMAGE_SUFFIXES
+
+    kinds = save or ("overlay",)
+    if videos or len(images) != 1 or len(kinds) != 1 or kinds[0] in {"coco", "polygons"}:
+        raise ConfigError(
+            f"out={out} is one file, and {len(images)} images and {len(videos)} videos as {','.join(kinds)} were "
+            "requested; give one image and one kind of result, or a folder"
+        )
+    suffixes = {".png"} if kinds[0] in {"mask", "confidence", "uncertainty"} else WRITABLE_IMAGE_SUFFIXES
+    if out.suffix.lower() not in suffixes:
+        raise ConfigError(
+            f"out={out} cannot hold {kinds[0]} of an image; give a name that ends in {' '.join(sorted(suffixes))}, "
+            "or a folder"
+        )
+    return out
 
 
 def _checked_jobs(
@@ -130,13 +174,49 @@ def _checked_jobs(
         from segnet.results.videos import require_fitting
 
         require_fitting(videos, out=out, kinds=save or ["overlay"], config=video, images=len(jobs))
-    require_writable(out.parent if videos and is_video_file(out) else out)
+    require_writable(out.parent if _is_file(out) else out)
+    for kind in (save or ("mask", "overlay")) if jobs else ():
+        if (out / kind).exists():
+            require_writable(out / kind)
     if records is not None:
         from segnet.results.records import require_record_file
 
         require_record_file(records)
         require_writable(records.parent, flag="--records")
     return jobs
+
+
+def _list_results(
+    jobs: list[Job],
+    videos: list[VideoSource],
+    out: Path,
+    kinds: Sequence[Kind],
+    save: Sequence[Kind] | None,
+    video: VideoConfig,
+) -> Iterator[Path]:
+    """The files that this run will write below ``out``."""
+    from segnet.results.writer import list_results
+
+    if is_image_file(out):
+        yield out
+    else:
+        yield from list_results(out, kinds, [job.name for job in jobs])
+    if videos:
+        from segnet.results.videos import list_video_results
+
+        yield from list_video_results(videos, out=out, kinds=save or ("overlay",), config=video)
+
+
+def _require_replaceable(
+    results: Sequence[Path], jobs: list[Job], videos: list[VideoSource], *, out: Path, force: bool
+) -> EarlierResults:
+    """The results of earlier runs; an error if a file of somebody else, or an input, would be replaced."""
+    from segnet.results.earlier import EarlierResults
+
+    earlier = EarlierResults(out.parent if _is_file(out) else out, force=force)
+    inputs = [*(job.image for job in jobs), *(Path(source.word) for source in videos if source.kind == "file")]
+    earlier.require_replaceable(results, inputs=inputs)
+    return earlier
 
 
 def _has_confidence(runtime: Runtime) -> bool:
@@ -154,10 +234,12 @@ def _print_timing(started: float, imported: float, loaded: float, *, images: int
     )
 
 
-def _report(report: ImageReport, labels: ClassTable, file: Path | None) -> None:
+def _report(report: ImageReport, labels: ClassTable, file: Path | None, earlier: EarlierResults) -> None:
     """Print what could not be read, and write all figures to the JSON file."""
     from segnet.system.files import write_json
 
+    for note in report.notes:
+        log.warning("segnet: %s", note)
     for failure in report.failures:
         log.error("segnet: %s", failure)
     if file is not None:
@@ -167,4 +249,5 @@ def _report(report: ImageReport, labels: ClassTable, file: Path | None) -> None:
             "videos": report.videos,
             "failures": report.failures,
         }
-        write_json(file, figures)
+        with earlier.noting(file):
+            write_json(file, figures)

@@ -9,9 +9,12 @@ refuses twice as many. This limit is one variable of the whole process, so a lib
 
 from __future__ import annotations
 
+import logging
 import struct
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
@@ -19,14 +22,18 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from segnet.errors import ConfigError, DataError
+from segnet.media.images.png_texts import without_large_texts
 
 __all__ = [
     "MAX_PIXELS", "Encoding", "Header", "RawMask",
-    "pixels_of", "read_header", "read_image", "read_mask", "read_mask_file", "read_orientation",
+    "count_images", "pixels_of", "read_header", "read_image", "read_mask", "read_mask_file", "read_orientation",
+    "warn_of_few_bits",
 ]  # fmt: skip
 
 MAX_PIXELS = 500_000_000
 """Larger images are refused by their header: decoding one takes 2 GB of memory and more."""
+
+log = logging.getLogger("segnet")
 
 Encoding = Literal["auto", "numbers", "colors"]
 """What the pixels of a mask file are: class indices, or colors; ``auto`` decides by the kind of the file."""
@@ -34,6 +41,11 @@ Encoding = Literal["auto", "numbers", "colors"]
 # Of the 40 that Pillow reads; others start a program (EPS: Ghostscript) or take minutes for a damaged file (DDS).
 # JPEG covers MPO. TGA is last, since it has no signature.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000", "TGA")
+
+_SUBFILE_TYPE, _SMALLER, _TRANSPARENCY = 254, 1, 4  # a tag of TIFF, and what it says of an image
+
+_FEW_BITS = 14  # of 16; cameras and scanners with 10, 12 or 14 bits often store them without scaling
+_warned: set[int] = set()
 
 # Lossless formats, which keep class indices.
 _MASK_FORMATS = frozenset(("PNG", "TIFF", "BMP", "GIF", "PPM", "TGA"))
@@ -67,7 +79,28 @@ def read_image(path: Path, *, channels: int = 3) -> NDArray[np.uint8]:
         ConfigError: ``channels`` is neither 1 nor 3.
     """
     _require_known(channels)
-    return _convert(_decode(path).image, channels, str(path))
+    decoded = _decode(path)
+    pixels = _convert(decoded.image, channels, str(path))
+    if decoded.halved or decoded.image.mode.startswith("I"):
+        warn_of_few_bits(path, int(pixels.max()))
+    return pixels
+
+
+def warn_of_few_bits(path: Path, largest: int) -> None:
+    """Warn, once for each number of bits, of 16-bit pixels whose upper bits are all zero.
+
+    Args:
+        path: of the image.
+        largest: of its values, after they were scaled from 65535 to 255.
+    """
+    bits = -2 * (-max(0, largest * 257 - 128).bit_length() // 2)  # 12 for values up to 4095
+    if 0 < bits <= _FEW_BITS and bits not in _warned:
+        _warned.add(bits)
+        log.warning(
+            "segnet: %s is dark: its pixels have 16 bits, and the largest value is one of %d bits; multiply the values "
+            "by %d if they are %d-bit data (further such images are not named)",
+            path, bits, 2 ** (16 - bits), bits,
+        )  # fmt: skip
 
 
 def pixels_of(image: Image.Image, *, channels: int = 3, name: str = "the image") -> NDArray[np.uint8]:
@@ -139,20 +172,29 @@ class Header(NamedTuple):
         format: as Pillow names it: PNG, JPEG, TIFF, ...
         size: (H, W) as stored, before the EXIF orientation is applied.
         mode: kind of the pixels, as Pillow names it: RGB, L, CMYK, ...
+        orientation: by EXIF or XMP, 1 (upright) to 8.
+        tags: of a TIFF file by their numbers; empty for other formats.
+        bits: of each channel: 16, or 8 and fewer.
     """
 
     format: str
     size: tuple[int, int]
     mode: str
+    orientation: int = 1
+    tags: Mapping[int, Any] = MappingProxyType({})
+    bits: int = 8
 
 
 def read_header(path: Path) -> Header | None:
     """Format, size and mode of an image file; None if it is no image or does not exist."""
     try:
-        with path.open("rb") as file:
-            image = _identify(file)
-            return Header(image.format or "", (image.height, image.width), image.mode)
-    except _DAMAGE:
+        with _open_regular(path) as file:
+            image = _identify_png_too(file)
+            size, tags = (image.height, image.width), dict(getattr(image, "tag_v2", {}))
+            halved = _gray_range(*_decoder(image))[1]
+            bits = 16 if halved or image.mode.startswith("I") else 8
+            return Header(image.format or "", size, image.mode, _orientation_of(image), tags, bits)
+    except (DataError, *_DAMAGE):
         return None
 
 
@@ -169,6 +211,29 @@ def read_orientation(path: Path) -> int:
             return _orientation_of(image)
     except _DAMAGE:
         return 1
+
+
+def count_images(path: Path) -> int:
+    """The number of pages of a TIFF file or frames of an animation, without smaller copies and previews; 0 if no image.
+
+    ``read_image`` reads the first.
+    """
+    try:
+        with _open_regular(path) as file:
+            image = _identify_png_too(file)
+            count = (
+                getattr(image, "n_frames", 1) if image.format != "MPO" else 1
+            )  # of MPO the rest belongs to the first
+            if isinstance(image, TiffImagePlugin.TiffImageFile):
+                return sum(_is_page(image, number) for number in range(count))
+            return count
+    except (DataError, *_DAMAGE):
+        return 0
+
+
+def _is_page(image: TiffImagePlugin.TiffImageFile, number: int) -> bool:
+    image.seek(number)
+    return not int(image.tag_v2.get(_SUBFILE_TYPE, 0)) & (_SMALLER | _TRANSPARENCY)
 
 
 class _Decoded(NamedTuple):
@@ -190,14 +255,10 @@ class _Decoded(NamedTuple):
 def _decode(path: Path) -> _Decoded:
     """All pixels of an image file; raises ``DataError`` as ``read_image``."""
     try:
-        with path.open("rb") as file:
+        with _open_regular(path) as file:
             return _load(file)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise DataError(f"{path} does not exist; expected an image; check the path") from error
-    except IsADirectoryError as error:
-        raise DataError(f"{path} is a folder; expected an image; give the path of a file") from error
-    except PermissionError as error:
-        raise DataError(f"{path} may not be read; give yourself the permission to read it") from error
+    except DataError:
+        raise
     except Image.DecompressionBombError as error:
         raise DataError(
             f"{path} is too large ({error}); at most {MAX_PIXELS:,} pixels are read at once; scale it down, or save it "
@@ -215,7 +276,32 @@ def _decode(path: Path) -> _Decoded:
         raise DataError(f"{path} is damaged ({error}); copy or download it again") from error
 
 
+def _open_regular(path: Path) -> BinaryIO:
+    """A file, opened for reading; opening a pipe would wait forever."""
+    try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise DataError(f"{path} is a pipe or a device; expected an image; give the path of a file")
+        return path.open("rb")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"{path} does not exist; expected an image; check the path") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path} is a folder; expected an image; give the path of a file") from error
+    except PermissionError as error:
+        raise DataError(f"{path} may not be read; give yourself the permission to read it") from error
+    except OSError as error:  # such as a loop of links
+        raise DataError(f"{path} cannot be opened ({error.strerror}); expected an image; check the path") from error
+
+
 def _load(file: BinaryIO) -> _Decoded:
+    try:
+        return _load_once(file)
+    except ValueError:
+        if (small := without_large_texts(file)) is None:
+            raise
+        return _load_once(small)
+
+
+def _load_once(file: BinaryIO) -> _Decoded:
     image = _identify(file)
     width, height = image.size
     if width * height > MAX_PIXELS:
@@ -223,10 +309,19 @@ def _load(file: BinaryIO) -> _Decoded:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         # Allocated beforehand: otherwise Pillow checks its own limit once more for TIFF.
         image.im = Image.new(image.mode, image._tile_size).im
-    codec, arguments = (image.tile[0][0], image.tile[0][3]) if image.tile else ("", "")
-    decoded = _Decoded(image, image.format or "", *_gray_range(codec, arguments))
+    decoded = _Decoded(image, image.format or "", *_gray_range(*_decoder(image)))
     image.load()
     return decoded._replace(image=_apply_orientation(image))
+
+
+def _identify_png_too(file: BinaryIO) -> ImageFile.ImageFile:
+    """As ``_identify``, of PNG with large texts too."""
+    try:
+        return _identify(file)
+    except ValueError:
+        if (small := without_large_texts(file)) is None:
+            raise
+        return _identify(small)
 
 
 def _identify(file: BinaryIO) -> ImageFile.ImageFile:
@@ -248,10 +343,15 @@ def _identify(file: BinaryIO) -> ImageFile.ImageFile:
     raise UnidentifiedImageError("no format fits")
 
 
+def _decoder(image: ImageFile.ImageFile) -> tuple[str, Any]:
+    """Name and arguments of Pillow's decoder."""
+    return (image.tile[0][0], image.tile[0][3]) if image.tile else ("", "")
+
+
 def _gray_range(codec: str, arguments: Any) -> tuple[int, bool]:
     """Read from Pillow's decoder arguments how many gray values the file has, and whether colors have 16 bits."""
     raw_mode = str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
-    if codec in ("ppm", "ppm_plain"):
+    if codec in ("ppm", "ppm_plain") and isinstance(arguments, tuple):  # not of black and white
         return int(arguments[1]), False
     maximum = {"L;2": 3, "L;4": 15}.get(raw_mode[:3], 0)
     return maximum, ";16" in raw_mode and not raw_mode.startswith("I")

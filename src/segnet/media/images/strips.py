@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import DataError, MissingPackageError
-from segnet.media.images.reading import Header, read_header
+from segnet.media.images.reading import Header, read_header, warn_of_few_bits
 
 if TYPE_CHECKING:
     from pyvips import Image
@@ -27,10 +27,39 @@ _FORMATS = frozenset(("PNG", "JPEG", "TIFF"))
 # libvips converts other modes differently from Pillow: CMYK by a profile, fractions and 32 bits to black and white.
 _MODES = frozenset(("1", "L", "P", "LA", "RGB", "RGBA", "I;16"))
 
+_LONGEST_SIDE = 10_000_000  # VIPS_MAX_COORD
+
+# Tags of TIFF, and their values.
+_COMPRESSION, _JPEG = 259, 7
+_COMPRESSIONS = frozenset(
+    (1, 2, 3, 4, 5, _JPEG, 8, 32773, 32946, 50001)
+)  # not LZMA and Zstandard, which few builds have
+_PHOTOMETRIC, _WHITE_IS_ZERO, _YCBCR = 262, 0, 6
+_PLANAR, _SEPARATE = 284, 2
+_BITS, _COLOR_MAP, _EXTRA_SAMPLES, _ASSOCIATED_ALPHA = 258, 320, 338, 1
+
 
 def readable_in_strips(header: Header) -> bool:
     """Whether ``ImageRows`` reads such an image in little memory, with the pixels of ``read_image``; needs pyvips."""
-    return header.format in _FORMATS and header.mode in _MODES and find_spec("pyvips") is not None
+    return header.format in _FORMATS and _has_same_pixels(header) and find_spec("pyvips") is not None
+
+
+def _has_same_pixels(header: Header) -> bool:
+    """Whether libvips and Pillow convert the pixels alike (by experiment; a test tries all that can be written)."""
+    if header.mode not in _MODES:
+        return False
+    if header.format != "TIFF":
+        return True
+    tags = header.tags
+    photometric, compression = tags.get(_PHOTOMETRIC, 0), tags.get(_COMPRESSION, 1)
+    return (
+        compression in _COMPRESSIONS
+        and (photometric != _YCBCR or compression == _JPEG)  # else libvips shows them as if they were RGB
+        and _ASSOCIATED_ALPHA not in tags.get(_EXTRA_SAMPLES, ())
+        and not (header.mode == "1" and tags.get(_PLANAR) == _SEPARATE)
+        and not (header.mode == "I;16" and (photometric == _WHITE_IS_ZERO or tags.get(_BITS) != (16,)))
+        and max(tags.get(_COLOR_MAP, (256,))) > 255  # else libvips takes the colors for 8-bit values
+    )
 
 
 class ImageRows:
@@ -52,10 +81,9 @@ class ImageRows:
 
     def __init__(self, path: Path, *, channels: int = 3, size: tuple[int, int] | None = None) -> None:
         self.path = path
-        image = _open_image(path)
-        if size is not None and size != (image.height, image.width):
-            image = _resize(image, *size)
-        self._image: Any = image
+        self._image: Any = _open_image(path, size)
+        self._has_16_bits = (header := read_header(path)) is not None and header.bits == 16
+        self._largest = 0
         self._region: Any = None  # caches the rows that were read last
         self._channels = channels
         self._next = 0
@@ -73,14 +101,17 @@ class ImageRows:
         """
         from pyvips import Error, Region
 
-        if self._region is None:
-            self._region = Region.new(self._image)
         try:
+            if self._region is None:
+                self._region = Region.new(self._image)
             data = self._region.fetch(0, self._next, self._image.width, rows)
         except Error as error:
             raise _damage_error(self.path, error) from error
         self._next += rows
         image = np.frombuffer(data, dtype=np.uint8).reshape(rows, self._image.width, 3)
+        self._largest = max(self._largest, int(image.max()))
+        if self._has_16_bits and self._next == self._image.height:
+            warn_of_few_bits(self.path, self._largest)
         return image if self._channels == 3 else _to_gray(image)
 
 
@@ -91,23 +122,45 @@ def _to_gray(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return gray
 
 
-def _open_image(path: Path) -> Image:
+def _open_image(path: Path, size: tuple[int, int] | None) -> Any:
     pyvips = _import_pyvips()
     if not path.is_file():
         raise DataError(f"{path} does not exist; expected an image; check the path")
     header = read_header(path)
-    if header is not None and header.mode not in _MODES:
-        raise DataError(
-            f"{path} holds pixels of the kind {header.mode!r}, which cannot be read in strips; "
-            f"expected one of {', '.join(sorted(_MODES))}; save it as RGB"
-        )
+    if header is not None:
+        _require_readable(path, header)
     try:
-        image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="error").autorot()
+        # libvips keeps what it opened by the name of the file, also when another file has that name by now.
+        image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="error", revalidate=True)
+        image = _turn(image, header.orientation) if header is not None else image.autorot()
         if header is not None and header.mode == "I;16":  # libvips would divide by 256
             image = image.linear(1 / 257, 0.5).cast("uchar").copy(interpretation="b-w")
-        return image.colourspace("srgb")[:3].cast("uchar")
+        image = image.colourspace("srgb")[:3].cast("uchar")
+        return image if size in (None, (image.height, image.width)) else _resize(image, *size)
     except pyvips.Error as error:
         raise _damage_error(path, error) from error
+
+
+def _require_readable(path: Path, header: Header) -> None:
+    if not _has_same_pixels(header):
+        raise DataError(
+            f"{path} holds pixels of the kind {header.mode!r}, in a form that cannot be read in strips; "
+            f"expected one of {', '.join(sorted(_MODES))}; save it as RGB"
+        )
+    if max(header.size) > _LONGEST_SIDE:
+        raise DataError(
+            f"{path} is too large ({header.size[1]} x {header.size[0]} pixels); a side of at most {_LONGEST_SIDE:,} "
+            "pixels can be read in strips; cut it into several images"
+        )
+
+
+def _turn(image: Image, orientation: int) -> Any:
+    """Upright by the orientation that Pillow reads, which libvips does not look for in XMP."""
+    turned = {3: image.rot180, 5: image.rot90, 6: image.rot90, 7: image.rot270, 8: image.rot270}
+    image = turned[orientation]() if orientation in turned else image
+    if orientation in (2, 5, 7):
+        return image.fliphor()
+    return image.flipver() if orientation == 4 else image
 
 
 def _import_pyvips() -> ModuleType:

@@ -15,7 +15,7 @@ from segnet.errors import DataError, OutputError
 from segnet.labels import ClassTable
 from segnet.system.files import replacing
 
-__all__ = ["encode_values", "value_metadata", "write_image", "write_mask", "write_values"]
+__all__ = ["WRITABLE_IMAGE_SUFFIXES", "encode_values", "value_metadata", "write_image", "write_mask", "write_values"]
 
 _WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {"compress_level": 1}),  # a quarter of level 6's time, 8 % more bytes
@@ -26,6 +26,10 @@ _WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".tif": ("TIFF", {"compression": "tiff_deflate"}),
     ".tiff": ("TIFF", {"compression": "tiff_deflate"}),
 }
+
+
+WRITABLE_IMAGE_SUFFIXES = frozenset(_WRITERS)
+"""Suffixes of images that ``write_image`` writes."""
 
 
 def write_mask(path: Path, mask: NDArray[np.integer[Any]], labels: ClassTable) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import ConfigError, DataError
+from segnet.media.video.hdr import HLG, PQ, tone_map
 from segnet.media.video.library import import_av, reason
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = ["Clip", "Frame", "FrameReader", "ImageSequence", "open_clip", "pixels
 # Other formats are lists of further files and addresses, or images, or text drawn as images.
 _FORMATS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,obu,ivf,flv,ogg,gif,asf,mxf,dv,yuv4mpegpipe,wtv,m4v,webp"
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
+_BT2020 = 9  # AVCOL_PRI_BT2020
 _HD = 720  # rows from which a video without color metadata is ITU-R BT.709, below BT.601
 
 
@@ -293,13 +295,31 @@ def _seconds(number: float) -> Fraction:
 def pixels(frame: VideoFrame, channels: int = 3) -> NDArray[np.uint8]:
     """A decoded frame, turned upright: uint8 (H, W, channels), RGB for 3 channels, gray for 1.
 
+    HDR (HLG and PQ) is mapped to the brightness of ordinary video.
+
     Raises:
         ConfigError: ``channels`` is neither 1 nor 3.
     """
     if channels not in (1, 3):
         raise ConfigError(f"video cannot be read with {channels} channels; use a model with 3 (RGB) or 1 (gray)")
-    space = "ITU709" if frame.colorspace == _UNSPECIFIED and frame.height >= _HD else None
-    plain = frame.reformat(format="rgb24" if channels == 3 else "gray", src_colorspace=space)
-    image: NDArray[np.uint8] = np.asarray(plain.to_ndarray(), np.uint8).reshape(frame.height, frame.width, channels)
+    if getattr(frame, "color_trc", None) in (HLG, PQ):
+        image = _map_hdr(frame, channels)
+    else:
+        image = _to_eight_bits(frame, channels)
     quarter_turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
+
+
+def _to_eight_bits(frame: VideoFrame, channels: int) -> NDArray[np.uint8]:
+    space = "ITU709" if frame.colorspace == _UNSPECIFIED and frame.height >= _HD else None
+    plain = frame.reformat(format="rgb24" if channels == 3 else "gray", src_colorspace=space)
+    return np.asarray(plain.to_ndarray(), np.uint8).reshape(frame.height, frame.width, channels)
+
+
+def _map_hdr(frame: VideoFrame, channels: int) -> NDArray[np.uint8]:
+    coded = np.asarray(frame.reformat(format="rgb48le").to_ndarray(), np.uint16)
+    image = tone_map(coded, frame.color_trc, wide_gamut=frame.color_primaries == _BT2020)
+    if channels == 3:
+        return image
+    gray: NDArray[np.uint8] = np.rint(image @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)[..., None]
+    return gray

@@ -1,0 +1,114 @@
+"""Which files runs of ``segnet predict`` wrote, so that a later run replaces these and no others.
+
+Each folder of results has a file ``.segnet-written`` with one line per result: a fingerprint of its name, size and time
+of change. A result that was edited or replaced since has another fingerprint, and counts as somebody else's.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+
+from segnet.errors import OutputError, list_names
+from segnet.system.files import explained
+
+__all__ = ["JOURNAL", "EarlierResults"]
+
+JOURNAL = ".segnet-written"
+"""Name of the file of fingerprints."""
+
+
+class EarlierResults:
+    """The results of this run and of earlier ones.
+
+    Args:
+        root: folder of the results of this run. Results elsewhere, such as records, are noted in their own folder.
+        force: replace any file.
+    """
+
+    def __init__(self, root: Path, *, force: bool = False) -> None:
+        self._root = _absolute(root)
+        self._force = force
+        self._journals: dict[Path, frozenset[bytes]] = {}
+
+    def require_replaceable(self, results: Iterable[Path], *, inputs: Iterable[Path] = ()) -> None:
+        """Check that no result would replace a file that no run wrote, or that this run reads.
+
+        Args:
+            results: the files that will be written; may be missing, empty or no regular files.
+            inputs: the files that will be read.
+
+        Raises:
+            OutputError: the message names the files.
+        """
+        if self._force:
+            return
+        read = {os.path.realpath(path) for path in inputs}
+        others = [path for path in dict.fromkeys(results) if self._is_of_others(path, read)]
+        if others:
+            verb = "were" if len(others) > 1 else "was"
+            raise OutputError(
+                f"{list_names([str(path) for path in others])} {verb} not written by an earlier run of segnet predict, "
+                "or changed since, and would be replaced; give another place for the results, or --force to replace"
+            )
+
+    def add(self, path: Path) -> None:
+        """Note that this run wrote a file.
+
+        Raises:
+            OutputError: the note cannot be written.
+        """
+        place = _absolute(path)
+        folder = self._root if place.is_relative_to(self._root) and place != self._root else place.parent
+        journal = folder / JOURNAL
+        with explained(journal), journal.open("ab") as file:
+            file.write(_fingerprint(place, folder) + b"\n")
+
+    @contextmanager
+    def noting(self, path: Path) -> Iterator[None]:
+        """Note a file at the end of the block, with an error too, if the block wrote it."""
+        before = _change(path)
+        try:
+            yield
+        finally:
+            if _change(path) not in (before, None):
+                self.add(path)
+
+    def _is_of_others(self, path: Path, read: set[str]) -> bool:
+        if (change := _change(path)) is None or not change[0]:
+            return False
+        return os.path.realpath(path) in read or not self._wrote(_absolute(path))
+
+    def _wrote(self, place: Path) -> bool:
+        return any(_fingerprint(place, folder) in self._journal(folder) for folder in place.parents)
+
+    def _journal(self, folder: Path) -> frozenset[bytes]:
+        if folder not in self._journals:
+            try:
+                self._journals[folder] = frozenset((folder / JOURNAL).read_bytes().split())
+            except OSError:  # none, or of a folder above that may not be read
+                self._journals[folder] = frozenset()
+        return self._journals[folder]
+
+
+def _absolute(path: Path) -> Path:
+    """With the links of the path, which ``resolve`` would follow."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def _change(path: Path) -> tuple[int, int] | None:
+    """Size and time of the last change; None if there is no such regular file."""
+    try:
+        state = path.stat()
+    except (OSError, ValueError):
+        return None
+    return (state.st_size, state.st_mtime_ns) if stat.S_ISREG(state.st_mode) else None
+
+
+def _fingerprint(place: Path, folder: Path) -> bytes:
+    name = os.fsencode(place.relative_to(folder).as_posix())
+    return blake2b(name + repr(_change(place)).encode(), digest_size=8).hexdigest().encode()

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from segnet.errors import OutputError
+from segnet.results.earlier import JOURNAL, EarlierResults
+
+
+def write(path: Path, text: str = "ours") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_what_a_run_wrote_may_be_replaced_by_the_next_also_after_the_folder_was_moved(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    path = write(out / "mask/x/a.png")
+    EarlierResults(out).add(path)
+    EarlierResults(out).require_replaceable([path, out / "mask/missing.png"])
+    shutil.move(out, tmp_path / "moved")
+    moved = tmp_path / "moved/mask/x/a.png"
+    EarlierResults(tmp_path / "moved").require_replaceable([moved])
+    EarlierResults(tmp_path).require_replaceable([moved])  # one that was noted in a folder below
+
+
+def test_files_of_others_are_named_unless_force_is_given(tmp_path: Path) -> None:
+    paths = [write(tmp_path / f"mask/{number}.png") for number in range(7)]
+    with pytest.raises(OutputError, match=r"0\.png, .*4\.png and 2 more were not written by an earlier run .* --force"):
+        EarlierResults(tmp_path).require_replaceable(paths)
+    EarlierResults(tmp_path, force=True).require_replaceable(paths)
+
+
+def test_a_result_that_was_edited_since_counts_as_somebody_elses(tmp_path: Path) -> None:
+    path = write(tmp_path / "mask/a.png")
+    EarlierResults(tmp_path).add(path)
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(OutputError, match=r"a\.png was not written by an earlier run of segnet predict, or changed"):
+        EarlierResults(tmp_path).require_replaceable([path])
+
+
+def test_a_result_that_is_an_input_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "overlay/a.png")
+    EarlierResults(tmp_path).add(path)
+    (tmp_path / "link").symlink_to(tmp_path / "overlay")
+    with pytest.raises(OutputError, match=r"overlay/a\.png"):
+        EarlierResults(tmp_path).require_replaceable([path], inputs=[tmp_path / "link/a.png"])
+
+
+def test_links_to_files_of_others_are_files_of_others(tmp_path: Path) -> None:
+    write(tmp_path / "truth/a.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mask").symlink_to(tmp_path / "truth")
+    with pytest.raises(OutputError, match=r"out/mask/a\.png"):
+        EarlierResults(tmp_path / "out").require_replaceable([tmp_path / "out/mask/a.png"])
+
+
+def test_empty_files_folders_and_devices_hold_nothing_that_could_be_lost(tmp_path: Path) -> None:
+    write(tmp_path / "empty.csv", "")
+    EarlierResults(tmp_path).require_replaceable([tmp_path / "empty.csv", tmp_path, Path("/dev/null")])
+
+
+def test_only_a_block_that_writes_the_file_notes_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "records.csv", "theirs")
+    with EarlierResults(tmp_path / "out").noting(path):
+        pass
+    assert not (tmp_path / JOURNAL).exists()
+    with pytest.raises(ValueError), EarlierResults(tmp_path / "out").noting(path):  # noqa: PT011, PT012
+        write(path, "half of it")
+        raise ValueError
+    EarlierResults(tmp_path / "another").require_replaceable([path])
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.png")
+    (tmp_path / JOURNAL).mkdir()
+    with pytest.raises(OutputError, match=r"\.segnet-written cannot be written"):
+        EarlierResults(tmp_path).add(path)
