@@ -88,7 +88,8 @@ def train(
         Validation scores of the best weights.
 
     Raises:
-        ConfigError: Settings contradict each other, ``out`` already holds a run, or there is no run to resume.
+        ConfigError: Settings contradict each other or the size of the images, ``out`` already holds a run, there is no
+            run to resume, or the data is not that of the resumed run.
         DataError: An image or mask cannot be used.
         ModelError: The network has another number of classes than the data.
         OutputError: ``out`` cannot be written.
