@@ -7,7 +7,8 @@ SegNetError            one sentence: what was given, what was expected, what to 
 ├── OutputError        a file or folder that cannot be written
 ├── ShapeError         tensors whose shapes do not belong together
 ├── TrainingError      a run that cannot go on, such as a loss that is not finite
-└── MissingPackageError     an optional library that is not installed
+├── MissingPackageError     an optional library that is not installed
+└── BrokenPackageError      a library that is installed and cannot be imported
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Collection
 from itertools import islice
 
 __all__ = [
+    "BrokenPackageError",
     "ConfigError",
     "DataError",
     "MissingPackageError",
@@ -69,6 +71,21 @@ class MissingPackageError(SegNetError, ImportError):
             f"{package} is not installed; run: pip install 'segnet[{extra}]', "
             f"or in a clone: pip install -c constraints.txt -e '.[{extra}]'"
         )
+
+
+class BrokenPackageError(SegNetError, ImportError):
+    """A library is installed, and importing it fails.
+
+    Args:
+        package: The name that was imported, such as ``lightning``.
+        culprit: The package whose import failed, which may be another.
+        reason: The error of the import.
+        remedy: What to do.
+    """
+
+    def __init__(self, package: str, culprit: str, reason: str, remedy: str) -> None:
+        where = f"{package} cannot be imported" + (f" because of {culprit}" if culprit != package else "")
+        super().__init__(f"{where} ({reason}); {remedy}")
 
 
 def list_names(names: Collection[str], *, most: int = 5) -> str:

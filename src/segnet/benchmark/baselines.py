@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from segnet.errors import ConfigError, MissingPackageError
+from segnet.errors import ConfigError
 from segnet.models.segnet import SegNetConfig
 from segnet.models.zoo import MODELS
+from segnet.system.packages import importing
 
 __all__ = ["ReferenceSegNet", "library_model", "reference_config"]
 
@@ -75,10 +76,8 @@ def library_model(name: str, classes: int = 11) -> nn.Module:
     Raises:
         MissingPackageError: the library is not installed or does not work.
     """
-    try:
+    with importing("segmentation_models_pytorch", "baselines"):
         import segmentation_models_pytorch as smp
-    except (ImportError, RuntimeError) as error:  # a torchvision of another torch fails on import
-        raise MissingPackageError("segmentation_models_pytorch", "baselines") from error
     build = {"unet_vgg16": (smp.Unet, "vgg16"), "segformer_b0": (smp.Segformer, "mit_b0")}
     network, encoder = build[name]
     model: nn.Module = network(encoder, encoder_weights=None, classes=classes)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from segnet.benchmark.measure import Measured
-from segnet.errors import ConfigError, MissingPackageError
+from segnet.errors import ConfigError
 from segnet.system.files import replacing
+from segnet.system.packages import importing
 
 __all__ = ["plot_benchmark"]
 
@@ -28,10 +29,8 @@ def plot_benchmark(rows: Sequence[Measured], scores: Scores, path: Path) -> None
         ConfigError: the path has another suffix.
         OutputError: the file cannot be written.
     """
-    try:
+    with importing("matplotlib", "plot"):
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingPackageError("matplotlib", "plot") from error
     if path.suffix not in {".png", ".svg", ".pdf"}:
         raise ConfigError(f"--plot {path} must end in .png, .svg or .pdf")
     scored = [row for row in rows if not row.candidate.baseline and row.candidate.kind in scores]

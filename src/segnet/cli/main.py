@@ -60,6 +60,13 @@ def _exit_code(arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:  # what only the system or the user can mend is no bug, whoever raised it
+        from segnet.cli.limits import describe_limit
+
+        if not (text := describe_limit(error, command=arguments[0])):
+            raise
+        print(f"segnet: {text}", file=sys.stderr)
+        return 2
 
 
 def _overview() -> str:

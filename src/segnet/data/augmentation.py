@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segnet.errors import ConfigError, MissingPackageError
+from segnet.errors import ConfigError
 from segnet.labels import IGNORE_INDEX
+from segnet.system.packages import importing
 
 __all__ = ["AugmentConfig", "Augmentation"]
 
@@ -178,8 +179,6 @@ def _factor_range(config: AugmentConfig) -> tuple[float, float]:
 
 
 def _import_kornia() -> Any:
-    try:
+    with importing("kornia", "train"):
         import kornia.augmentation
-    except ImportError as error:
-        raise MissingPackageError("kornia", "train") from error
     return kornia.augmentation

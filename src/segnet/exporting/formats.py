@@ -19,12 +19,13 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from segnet.errors import ConfigError, MissingPackageError
+from segnet.errors import ConfigError
 from segnet.exporting.coreml import write_coreml
 from segnet.exporting.float16 import halve_filters
 from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.output_suppression import suppress_output
 from segnet.system.hardware import versions
+from segnet.system.packages import importing
 
 __all__ = ["FORMATS", "OPSET", "Format", "to_onnx", "to_openvino", "write_onnx", "write_openvino"]
 
@@ -66,11 +67,8 @@ class Format:
             MissingPackageError: a library is not installed.
         """
         for package in self.packages:
-            try:
-                with suppress_output():
-                    import_module(package)
-            except ImportError as error:
-                raise MissingPackageError(package.partition(".")[0], self.extra) from error
+            with importing(package.partition(".")[0], self.extra), suppress_output():
+                import_module(package)
 
     def versions(self) -> dict[str, str]:
         """Versions of PyTorch, of this package, and of the libraries that write and run such files."""

@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segnet.errors import ConfigError, MissingPackageError
+from segnet.errors import ConfigError
 from segnet.models.encoders import Kept, Skip, fitted, recomputed
 from segnet.ops import max_pool
+from segnet.system.packages import importing
 
 __all__ = ["Backbone", "timm_backbone"]
 
@@ -83,10 +84,8 @@ def timm_backbone(name: str, in_channels: int, *, pretrained: bool = False) -> n
         ConfigError: timm does not know it, or cannot return its maps.
         MissingPackageError: timm is not installed or does not work.
     """
-    try:
+    with importing("timm", "timm"):
         import timm
-    except (ImportError, RuntimeError) as error:  # a torchvision of another torch fails on import
-        raise MissingPackageError("timm", "timm") from error
     if not timm.is_model(name):
         near = timm.list_models(f"*{name}*")[:5]
         raise ConfigError(

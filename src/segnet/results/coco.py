@@ -20,10 +20,10 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.errors import MissingPackageError
 from segnet.inference.prediction import SegmentedFrame
 from segnet.labels import ClassTable
 from segnet.system.files import explained, replacing, temporary_name
+from segnet.system.packages import importing
 
 __all__ = ["CocoFile", "Form", "polygons"]
 
@@ -220,17 +220,13 @@ def _compact(value: Mapping[str, Any] | list[dict[str, Any]]) -> str:
 
 
 def _import_pycocotools() -> ModuleType:
-    try:
+    with importing("pycocotools", "coco"):
         import pycocotools.mask
-    except ModuleNotFoundError as error:
-        raise MissingPackageError("pycocotools", "coco") from error
     module: ModuleType = pycocotools.mask
     return module
 
 
 def _import_contourpy() -> ModuleType:
-    try:
+    with importing("contourpy", "coco"):
         import contourpy
-    except ModuleNotFoundError as error:
-        raise MissingPackageError("contourpy", "coco") from error
     return contourpy

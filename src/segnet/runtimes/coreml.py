@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.errors import ConfigError, MissingPackageError, ModelError
+from segnet.errors import ConfigError, ModelError
 from segnet.runtimes.base import FileRuntime, Image
 from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.output_suppression import suppress_output
+from segnet.system.packages import importing
 
 __all__ = ["CoreMlRuntime"]
 
@@ -32,11 +33,8 @@ class CoreMlRuntime(FileRuntime):
     def __init__(self, path: Path) -> None:
         if platform.system() != "Darwin":
             raise ConfigError(f"{path}: Core ML runs only on macOS; use another format here, such as onnx")
-        try:
-            with suppress_output():
-                import coremltools
-        except ImportError as error:
-            raise MissingPackageError("coremltools", "coreml") from error
+        with importing("coremltools", "coreml"), suppress_output():
+            import coremltools
         try:
             with suppress_output():
                 self._model = coremltools.models.MLModel(str(path), compute_units=coremltools.ComputeUnit.CPU_ONLY)

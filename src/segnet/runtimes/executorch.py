@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.errors import MissingPackageError, ModelError
+from segnet.errors import ModelError
 from segnet.runtimes.base import FileRuntime, Image
 from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.output_suppression import suppress_output
+from segnet.system.packages import importing
 
 __all__ = ["ExecuTorchRuntime"]
 
@@ -29,11 +30,8 @@ class ExecuTorchRuntime(FileRuntime):
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            with suppress_output():
-                from executorch.runtime import Runtime
-        except ImportError as error:
-            raise MissingPackageError("executorch", "executorch") from error
+        with importing("executorch", "executorch"), suppress_output():
+            from executorch.runtime import Runtime
         try:
             with suppress_output():  # it prints a line for each system file it reads
                 program = Runtime.get().load_program(path.read_bytes())

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.errors import MissingPackageError, ModelError
+from segnet.errors import ModelError
 from segnet.runtimes.base import FileRuntime, Image
 from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.output_suppression import suppress_output
+from segnet.system.packages import importing
 
 __all__ = ["LiteRtRuntime"]
 
@@ -31,11 +32,8 @@ class LiteRtRuntime(FileRuntime):
     """
 
     def __init__(self, path: Path, *, threads: int = 0) -> None:
-        try:
-            with suppress_output():
-                from ai_edge_litert.interpreter import Interpreter
-        except ImportError as error:
-            raise MissingPackageError("ai_edge_litert", "litert") from error
+        with importing("ai_edge_litert", "litert"), suppress_output():
+            from ai_edge_litert.interpreter import Interpreter
         backend = f"LiteRT {version('ai-edge-litert')}"
         super().__init__(path, ModelInfo.from_json(_read_metadata(path), path), backend=backend)
         try:

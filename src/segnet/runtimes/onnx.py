@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.errors import ConfigError, MissingPackageError, ModelError
+from segnet.errors import ConfigError, ModelError
 from segnet.runtimes.base import FileRuntime, Image
 from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.overflow import may_overflow, warn_of_overflow
+from segnet.system.packages import importing
 
 __all__ = ["OnnxRuntime", "open_session"]
 
@@ -89,8 +90,6 @@ def open_session(
 
 
 def _library() -> Any:
-    try:
+    with importing("onnxruntime", "onnx"):
         import onnxruntime
-    except ImportError as error:
-        raise MissingPackageError("onnxruntime", "onnx") from error
     return onnxruntime

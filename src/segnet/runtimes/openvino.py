@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.errors import ConfigError, MissingPackageError, ModelError
+from segnet.errors import ConfigError, ModelError
 from segnet.runtimes.base import FileRuntime, Image
 from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.overflow import may_overflow, warn_of_overflow
+from segnet.system.packages import importing
 
 __all__ = ["OpenVinoRuntime"]
 
@@ -83,10 +84,8 @@ def _core() -> Any:
     The core installs a signal stack in the thread that creates it. If it were destroyed with the last model, perhaps
     in another thread, the stack would be freed and the next signal would kill the program.
     """
-    try:
+    with importing("openvino", "openvino"):
         import openvino
-    except ImportError as error:
-        raise MissingPackageError("openvino", "openvino") from error
     core = openvino.Core()
     core.set_property({"ENABLE_MMAP": False})  # a memory-mapped file that is truncated meanwhile kills the process
     return core

@@ -14,7 +14,7 @@ from typing import Any
 
 from segnet.errors import OutputError
 
-__all__ = ["cache_dir", "explained", "path_fault", "replacing", "temporary_name", "write_json"]
+__all__ = ["cache_dir", "describe_os_error", "explained", "path_fault", "replacing", "temporary_name", "write_json"]
 
 _LONGEST_PATH, _LONGEST_NAME = 1000, 255  # of a path as it is written, and of one name in it (Linux, macOS, Windows)
 
@@ -26,6 +26,9 @@ _REMEDIES = {
     errno.EACCES: "choose a folder you may write to",
     errno.EPERM: "choose a folder you may write to",
     errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EMFILE: "allow more open files with ulimit -n, or give fewer --workers",
+    errno.ENFILE: "close other programs: the system has no open file left",
+    errno.EIO: "the disk or the network drive fails; choose another place",
 }
 
 
@@ -95,6 +98,15 @@ def explained(path: Path) -> Iterator[None]:
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, "choose another place")
         raise OutputError(f"{path} cannot be written ({error.strerror or error}); {remedy}") from error
+
+
+def describe_os_error(error: OSError) -> str:
+    """What the system refused and what to do, in one sentence; empty if the system is not the cause."""
+    remedy = _REMEDIES.get(error.errno or 0)
+    if remedy is None:
+        return ""
+    where = f"{error.filename}: " if error.filename is not None else ""
+    return f"{where}{error.strerror}; {remedy}"
 
 
 def write_json(path: Path, figures: Mapping[str, Any]) -> None:

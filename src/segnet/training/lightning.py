@@ -1,19 +1,20 @@
-"""Lightning, or one sentence that says how to install it. Every other file of this room takes Lightning from here."""
+"""Lightning, or one sentence that says how to install or repair it.
+
+Every other file of this room takes Lightning from here.
+"""
 
 from __future__ import annotations
 
 import logging
 
-from segnet.errors import MissingPackageError
+from segnet.system.packages import importing
 
-try:
+with importing("lightning", "train"):
     import lightning
     from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
     from lightning.pytorch import loggers
     from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor, WeightAveraging
     from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
-except ImportError as error:
-    raise MissingPackageError("lightning", "train") from error
 
 __all__ = [
     "Callback",

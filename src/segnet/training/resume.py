@@ -27,6 +27,7 @@ __all__ = [
     "Position",
     "ResumeCheckpoint",
     "check_fits",
+    "earlier_data",
     "find_position",
     "newest_checkpoint",
 ]
@@ -62,11 +63,13 @@ class ResumeCheckpoint(Callback):
     Args:
         out: Folder of the run.
         minutes: Minutes between two checkpoints within an epoch.
+        data: Description of the data (``describe_data``), written into the checkpoint.
     """
 
-    def __init__(self, out: Path, minutes: float) -> None:
+    def __init__(self, out: Path, minutes: float, data: Mapping[str, Any]) -> None:
         self.out = out
         self.minutes = minutes
+        self.data = dict(data)
         self._signal = 0
         self._written = time.monotonic()
         self._handlers: dict[int, Any] = {}
@@ -94,6 +97,10 @@ class ResumeCheckpoint(Callback):
         """Write in any case."""
         self._write(trainer)
         self._exit_if(self._is_signaled(trainer), trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The data of the run."""
+        return {"data": self.data}
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Restore the signal handlers."""
@@ -180,6 +187,12 @@ def check_fits(checkpoint: Checkpoint, module: SegmentationModule) -> None:
             f"{path} belongs to another network than the one given; "
             f"give the flags of that run: --config {path.with_name('config.yaml')}"
         )
+
+
+def earlier_data(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    """Description of the data of a run so far; empty if another version wrote the checkpoint."""
+    data: Mapping[str, Any] = checkpoint.state["callbacks"].get(ResumeCheckpoint.__qualname__, {}).get("data", {})
+    return data
 
 
 def find_position(checkpoint: Checkpoint | None) -> Position:

@@ -36,9 +36,11 @@ from segnet.training.resume import (
     Checkpoint,
     ResumeCheckpoint,
     check_fits,
+    earlier_data,
     find_position,
     newest_checkpoint,
 )
+from segnet.training.run_data import check_same_data, describe_data
 from segnet.training.run_folder import check_unchanged, check_unused, prepare_folder, read_settings
 from segnet.training.score_log import ScoreLog
 from segnet.training.settings import TrainConfig
@@ -86,7 +88,8 @@ def train(
         Validation scores of the best weights.
 
     Raises:
-        ConfigError: Settings contradict each other, ``out`` already holds a run, or there is no run to resume.
+        ConfigError: Settings contradict each other or the size of the images, ``out`` already holds a run, there is no
+            run to resume, or the data is not that of the resumed run.
         DataError: An image or mask cannot be used.
         ModelError: The network has another number of classes than the data.
         OutputError: ``out`` cannot be written.
@@ -104,6 +107,9 @@ def train(
     check_loss(config.loss)
     check_config(config, model, target)
     check_sets(model, train_set, val_set)
+    data = describe_data(train_set, val_set)
+    if checkpoint is not None:
+        check_same_data(earlier_data(checkpoint), data, run=out)
     earlier = read_settings(out) if resume else {}
     config = resolve_config(config, earlier, target, model, train_set)
     settings = {**(inputs.to_dict() if inputs else {}), **config.to_dict()}
@@ -115,7 +121,7 @@ def train(
     best = BestWeights(score_log, config.monitor, details)
     collapse, sets = CollapseDetector(score_log), {"train": train_set, "val": val_set}
     report = ReportWriter(score_log, best, collapse, sets, title=model.config.name, settings=settings)
-    trainer = make_trainer(out, config, target, _callbacks(config, score_log, best, collapse, report), loggers)
+    trainer = make_trainer(out, config, target, _callbacks(config, score_log, best, collapse, report, data), loggers)
     order = make_order(trainer, config, len(train_set), find_position(checkpoint))
     if trainer.is_global_zero:
         prepare_folder(out, settings)
@@ -150,7 +156,12 @@ def _check_resume(
 
 
 def _callbacks(
-    config: TrainConfig, score_log: ScoreLog, best: BestWeights, collapse: CollapseDetector, report: ReportWriter
+    config: TrainConfig,
+    score_log: ScoreLog,
+    best: BestWeights,
+    collapse: CollapseDetector,
+    report: ReportWriter,
+    data: Mapping[str, Any],
 ) -> list[Callback]:
     """In the order in which they must run: scores and best weights while the averaged weights are in place."""
     return [
@@ -162,7 +173,7 @@ def _callbacks(
         ResumableEarlyStopping(best, config.patience),
         *([LearningRateMonitor()] if config.loggers else []),
         report,
-        ResumeCheckpoint(score_log.out, config.save_every),
+        ResumeCheckpoint(score_log.out, config.save_every, data),
     ]
 
 

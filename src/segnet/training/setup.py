@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from statistics import median
 from typing import Any, get_args
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from segnet.data.checks import check_masks
 from segnet.data.class_weights import ClassCounts
@@ -23,9 +26,11 @@ from segnet.training.batch_size import fit_batch
 from segnet.training.distributed import count_processes
 from segnet.training.settings import Precision, TrainConfig
 
-__all__ = ["check_config", "check_sets", "count_pixels", "median_longest_side", "resolve_config"]
+__all__ = ["check_batch_norm", "check_config", "check_sets", "count_pixels", "median_longest_side", "resolve_config"]
 
 log = logging.getLogger("segnet")
+
+_PROBE_SIDE = 256  # a batch norm that sees one place of an image of this size sees one place of any
 
 
 def check_config(config: TrainConfig, model: SegNet, device: torch.device) -> None:
@@ -63,6 +68,29 @@ def check_sets(model: SegNet, train_set: SegmentationDataset, val_set: Segmentat
         log.warning(
             "there is no separate validation split: the same %d images are used for training and validation",
             len(val_set),
+        )
+
+
+def check_batch_norm(model: SegNet, config: TrainConfig, data: SegmentationDataset) -> None:
+    """Refuse images so small that a batch of one leaves a batch norm a single value per channel.
+
+    Args:
+        model: The network; it is not changed.
+        config: Settings of the run, with batch resolved.
+        data: Training images.
+
+    Raises:
+        ConfigError: Names the size and the remedies.
+    """
+    processes = math.prod(count_processes(config)) if config.batch_norm == "local" else 1
+    if min(config.images, len(data)) > processes or config.batch_norm == "frozen":
+        return
+    size = config.augment.crop or data.size or _smallest_size(data)
+    if size is not None and (norm := _find_single_value(model, size)):
+        raise ConfigError(
+            f"a batch of one image of {size[0]}x{size[1]} pixels (height x width) leaves one value per channel at the "
+            f"batch norm {norm}, which has no variance; give --batch 2 or more, a larger --crop or --resize HEIGHT "
+            "WIDTH, or --batch-norm frozen"
         )
 
 
@@ -106,7 +134,10 @@ def resolve_config(
         config: Settings of the run.
         earlier: Settings of the resumed run, by the names of ``TrainConfig``; empty for a new run.
         device: Device of the network.
-        model, data: Used to estimate the batch that fits the memory.
+        model, data: Used to estimate the batch that fits the memory, and to check it.
+
+    Raises:
+        ConfigError: See ``check_batch_norm``.
     """
     precision: Precision = config.precision
     if precision == "auto" and earlier.get("precision") in get_args(Precision):
@@ -119,7 +150,34 @@ def resolve_config(
     if batch == "auto":
         batch = fit_batch(model, data, config, device)
         log.info("batch auto: %d", batch)
-    return replace(config, precision=precision, batch=batch)
+    config = replace(config, precision=precision, batch=batch)
+    check_batch_norm(model, config, data)
+    return config
+
+
+def _smallest_size(data: SegmentationDataset) -> tuple[int, int] | None:
+    """(height, width) of the image with the shortest longest side; None if no image can be read."""
+    headers = [header for sample in data.samples if (header := read_header(sample.image)) is not None]
+    width, height = min((header.size for header in headers), key=max, default=(0, 0))
+    return (height, width) if width else None
+
+
+@torch.no_grad()
+def _find_single_value(model: SegNet, size: tuple[int, int]) -> str:
+    """Name of a batch norm in training that sees a single place of an image of that size; empty if none does."""
+    copy = deepcopy(model).cpu().train()
+    found: list[str] = []
+    for name, norm in copy.named_modules():
+        if isinstance(norm, nn.BatchNorm2d) and norm.training:
+            norm.register_forward_pre_hook(partial(_note_single_value, found, name))
+    height, width = (min(side, _PROBE_SIDE) for side in size)
+    copy.eval()(torch.zeros(1, model.config.in_channels, height, width))
+    return found[0] if found else ""
+
+
+def _note_single_value(found: list[str], name: str, norm: nn.Module, inputs: tuple[Tensor]) -> None:
+    if inputs[0].shape[-2:] == (1, 1):
+        found.append(name)
 
 
 def _choose_precision(config: TrainConfig, device: torch.device) -> Precision:

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch.export import ExportedProgram
 from torch.fx import Graph, GraphModule, Node
 
-from segnet.errors import ConfigError, MissingPackageError, ShapeError
+from segnet.errors import ConfigError, ShapeError
 from segnet.runtimes.base import Image
 from segnet.runtimes.output_suppression import suppress_output
+from segnet.system.packages import importing
 
 __all__ = ["CalibratedProgram"]
 
@@ -113,11 +114,8 @@ class _Rules:
 
 
 def _tool() -> Any:
-    try:
-        with suppress_output():
-            from torchao.quantization.pt2e import quantize_pt2e
-    except ImportError as error:
-        raise MissingPackageError("torchao", "executorch") from error
+    with importing("torchao", "executorch"), suppress_output():
+        from torchao.quantization.pt2e import quantize_pt2e
     return quantize_pt2e
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from segnet.errors import MissingPackageError
+from segnet.system.packages import importing
 
 __all__ = ["import_av", "reason"]
 
@@ -15,10 +15,8 @@ def import_av() -> ModuleType:
     Raises:
         MissingPackageError: it is not installed.
     """
-    try:
+    with importing("av", "video"):
         import av
-    except ImportError as error:
-        raise MissingPackageError("av", "video") from error
     return av
 
 

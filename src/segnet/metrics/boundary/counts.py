@@ -13,9 +13,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.errors import ConfigError, DataError, MissingPackageError, ShapeError
+from segnet.errors import ConfigError, DataError, ShapeError
 from segnet.labels import IGNORE_INDEX
 from segnet.metrics.boundary.outlines import Bits, Mask, bits_of, blocks, each_bit, groups, outlines, reach_of, spread
+from segnet.system.packages import importing
 
 __all__ = ["BoundaryConfig", "boundary_counts"]
 
@@ -134,12 +135,10 @@ def _partners(points: NDArray[np.intp], others: NDArray[np.intp], radius: float)
 
     So does ``correspondPixels`` of the Berkeley benchmark, where to be alone costs 100 times the largest distance.
     """
-    try:
+    with importing("scipy", "matching"):
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import min_weight_full_bipartite_matching
         from scipy.spatial import KDTree
-    except ImportError:
-        raise MissingPackageError("scipy", "matching") from None
     reach = math.sqrt(reach_of(radius) + 0.5)  # squared distances are whole numbers
     near = KDTree(points).sparse_distance_matrix(KDTree(others), reach, output_type="coo_matrix")
     # Each point may also stay with itself, at more than all distances together; 1 is added since 0 means no pair.

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from segnet.errors import ConfigError, MissingPackageError
+from segnet.errors import ConfigError
 from segnet.metrics.calibration.scores import PERCENTILES, CalibrationScores
 from segnet.system.files import replacing
+from segnet.system.packages import importing
 
 __all__ = ["draw", "require_drawable"]
 
@@ -23,10 +24,8 @@ def require_drawable(path: Path) -> None:
         MissingPackageError: Matplotlib is not installed.
         ConfigError: the name has another ending than .png, .svg or .pdf.
     """
-    try:
+    with importing("matplotlib", "plot"):
         import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise MissingPackageError("matplotlib", "plot") from error
     if path.suffix not in {".png", ".svg", ".pdf"}:
         raise ConfigError(f"--plot {path} has another ending than .png, .svg or .pdf")
 

@@ -1,0 +1,64 @@
+"""The data of a run, as its checkpoint remembers it: a resumed run must mean the same by the same numbers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from segnet.data.dataset import SegmentationDataset
+from segnet.errors import ConfigError, list_names
+
+__all__ = ["check_same_data", "describe_data"]
+
+
+def describe_data(train_set: SegmentationDataset, val_set: SegmentationDataset) -> dict[str, Any]:
+    """What gives the numbers of a run their meaning, by name, in a form that a checkpoint can hold.
+
+    The folder is not part of it: a data set may move between two parts of a run.
+    """
+    labels = train_set.labels.to_dict()
+    return {
+        "classes": labels["names"],
+        "class colors": labels["colors"],
+        "ignore values": list(train_set.ignore_index),
+        "input channels": train_set.channels,
+        "image size": list(train_set.size) if train_set.size else None,
+        "training images": _describe_samples(train_set),
+        "validation images": _describe_samples(val_set),
+    }
+
+
+def check_same_data(earlier: Mapping[str, Any], now: Mapping[str, Any], *, run: Path) -> None:
+    """Refuse to resume a run on data with another meaning.
+
+    Args:
+        earlier: Description of the run so far. Empty if it was started by a version that did not write it.
+        now: Description of the data given.
+        run: Folder of the run, named in the error.
+
+    Raises:
+        ConfigError: Names what changed, with both values.
+    """
+    for name, value in now.items():
+        if earlier.get(name, value) != value:
+            before, after = (_write(kept) for kept in (earlier[name], value))
+            raise ConfigError(
+                f"{run}: this run was started with {name} {before}, but the data now has {after}; restore the data to "
+                f"resume, or start a new run with another --out (--model {run / 'best.safetensors'} starts from these "
+                "weights if the classes are the same)"
+            )
+
+
+def _describe_samples(data: SegmentationDataset) -> dict[str, Any]:
+    """Number and names of the images; their order decides which of them share a batch."""
+    names = [sample.name for sample in data.samples]
+    digest = hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()
+    return {"text": f"{len(names)} ({list_names(names)})", "digest": digest}
+
+
+def _write(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{value['text']}, names {value['digest'][:8]}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

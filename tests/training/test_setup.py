@@ -1,0 +1,96 @@
+"""Images so small that a batch of one leaves batch norm a single value are refused before anything is written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from segnet.data.augmentation import AugmentConfig
+from segnet.data.dataset import SegmentationDataset
+from segnet.data.layouts import Source
+from segnet.errors import ConfigError
+from segnet.models.segnet import SegNet
+from segnet.models.zoo import MODELS, create_model
+from segnet.training.lr_finder import find_lr
+from segnet.training.overfitting import overfit
+from segnet.training.run import train
+from segnet.training.settings import TrainConfig
+from segnet.training.setup import check_batch_norm
+
+ONE = TrainConfig(epochs=1, batch=1, precision="float32", workers=0)
+MESSAGE = r"one value per channel at the batch norm .*give --batch 2 or more, .*--batch-norm frozen"
+
+
+@pytest.fixture
+def small(camvid: Source) -> SegmentationDataset:
+    return camvid.dataset("train", size=(2, 2))
+
+
+def model() -> SegNet:
+    return create_model("segnet_light", classes=11)
+
+
+def trains(network: SegNet, side: int) -> bool:
+    """Whether PyTorch itself takes one image of that size."""
+    try:
+        network.train()(torch.rand(1, 3, side, side))
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_every_network_is_refused_where_pytorch_refuses_it(name: str, camvid: Source) -> None:
+    network = create_model(name, classes=11)
+    for side in (1, 8, 33):
+        data = camvid.dataset("train", size=(side, side))
+        try:
+            check_batch_norm(network, ONE, data)
+            accepted = True
+        except ConfigError:
+            accepted = False
+        assert accepted == trains(network, side), (name, side)
+
+
+def test_train_refuses_them_and_writes_nothing(small: SegmentationDataset, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"2x2 pixels .*{MESSAGE}"):
+        train(model(), small, small, out=tmp_path / "out", config=ONE)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_range_test_and_overfitting_refuse_them(small: SegmentationDataset) -> None:
+    with pytest.raises(ConfigError, match=MESSAGE):
+        find_lr(model(), small, config=ONE)
+    with pytest.raises(ConfigError, match=MESSAGE):
+        overfit(model(), small, replace(ONE, batch=2), 1)
+
+
+def test_the_smallest_of_images_of_several_sizes_decides(camvid: Source) -> None:
+    whole = camvid.dataset("train")
+    check_batch_norm(model(), ONE, whole)
+    with pytest.raises(ConfigError, match=MESSAGE):
+        check_batch_norm(model(), replace(ONE, augment=AugmentConfig(crop=(16, 16))), whole)
+
+
+@pytest.mark.parametrize("changes", [{"batch": 2}, {"batch_norm": "frozen"}])
+def test_the_remedies_help(changes: dict[str, object], small: SegmentationDataset) -> None:
+    check_batch_norm(model(), replace(ONE, **changes), small)  # type: ignore[arg-type]
+
+
+def test_a_batch_of_one_per_process_with_local_statistics_is_refused(small: SegmentationDataset) -> None:
+    config = replace(ONE, batch=2, devices=2, batch_norm="local")
+    with pytest.raises(ConfigError, match=MESSAGE):
+        check_batch_norm(model(), config, small)
+    check_batch_norm(model(), replace(config, batch_norm="synced"), small)
+
+
+def test_the_network_is_left_as_it_was(small: SegmentationDataset) -> None:
+    network = model().eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(ConfigError):
+        check_batch_norm(network, ONE, small)
+    assert not network.training
+    torch.testing.assert_close(network.state_dict(), before, rtol=0, atol=0)
