@@ -39,7 +39,7 @@ RETIRED = {
     r"tellers?": set(),
     r"thaw\w*": set(),
     r"void": {"examples/cpp"},  # C++
-    r"colours?|grey|neighbours?": set(),
+    r"colours?|grey|neighbours?": {"src/segnet/data/class_lists.py"},  # a column of other tools' files
 }
 SEARCHED = ("src", "docs", "README.md", "recipes", "examples")
 TEXT = {".py", ".md", ".yaml", ".mjs", ".cpp", ".toml", ".txt"}

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from segnet.errors import ShapeError
 from segnet.inference.prediction import Planes, Prediction, SegmentedRows, concatenate_rows
-from segnet.inference.resizing import ResizePolicy
 from segnet.inference.tiling import Rows, Span, TileConfig, blend_tiles, fits, spans, tile_size
 from segnet.inference.tta import TTAConfig, with_tta
 from segnet.inference.upsampling import Upsampler, upsample
+from segnet.inference.working_size import ResizePolicy
 from segnet.labels import ClassTable
 from segnet.media.images.resizing import resize_image
 from segnet.metrics.uncertainty import Measure, choose_measure

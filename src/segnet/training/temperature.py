@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from segnet.data.checks import check_masks
 from segnet.data.dataset import SegmentationDataset, worker_error
 from segnet.errors import ConfigError, DataError, ModelError, SegNetError
-from segnet.inference.resizing import ResizePolicy
+from segnet.inference.working_size import ResizePolicy
 from segnet.labels import IGNORE_INDEX
 from segnet.metrics.calibration.counts import SMALLEST
 from segnet.models import checkpoint

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from segnet.errors import ConfigError
-from segnet.inference.resizing import ResizePolicy
+from segnet.inference.working_size import ResizePolicy
 
 
 @pytest.mark.parametrize(
