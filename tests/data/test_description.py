@@ -62,10 +62,10 @@ def write_image(path: Path) -> None:
 @pytest.mark.parametrize(("content", "reason"), HOSTILE.items(), ids=range(len(HOSTILE)))
 def test_a_hostile_description_is_refused_at_once_with_file_and_key(content: str, reason: str, folder: Path) -> None:
     (folder / "data.yaml").write_text(content, encoding="utf-8")
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(DataError, match=rf"data\.yaml: .*{reason}"):
         open_source(folder)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize("location", ["x" * 5000, "a/" * 3000, "a\0b", "\ud800"])
