@@ -463,3 +463,13 @@ def test_a_damaged_png_with_large_texts_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-60])
     with pytest.raises(DataError, match="is damaged"):
         read_image(tmp_path / "a.png")
+
+
+def test_uncompressed_tiff_in_ycbcr_is_read_as_the_compressed_one(tmp_path: Path) -> None:
+    gradient = np.linspace(0, 255, 40 * 30 * 3).reshape(40, 30, 3).astype(np.uint8)
+    image = Image.fromarray(gradient).convert("YCbCr")
+    image.save(tmp_path / "raw.tif")
+    image.save(tmp_path / "lzw.tif", compression="tiff_lzw")
+    raw, compressed = (read_image(tmp_path / f"{name}.tif").astype(int) for name in ("raw", "lzw"))
+    assert abs(raw - compressed).max() <= 2
+    assert abs(raw - gradient).max() <= 3

@@ -307,11 +307,22 @@ def _load_once(file: BinaryIO) -> _Decoded:
     if width * height > MAX_PIXELS:
         raise Image.DecompressionBombError(f"{width} x {height} pixels")
     if isinstance(image, TiffImagePlugin.TiffImageFile):
+        _mend_luma_and_chroma(image)
         # Allocated beforehand: otherwise Pillow checks its own limit once more for TIFF.
         image.im = Image.new(image.mode, image._tile_size).im
     decoded = _Decoded(image, image.format or "", *_gray_range(*_decoder(image)))
     image.load()
     return decoded._replace(image=_apply_orientation(image))
+
+
+def _mend_luma_and_chroma(image: TiffImagePlugin.TiffImageFile) -> None:
+    """Read uncompressed TIFF in YCbCr with three bytes per pixel; Pillow expects four, as libtiff returns."""
+    codec, arguments = _decoder(image)
+    tags = image.tag_v2
+    kind = (tags.get(262), tags.get(277), tuple(tags.get(530, ())))
+    if codec == "raw" and arguments[0] == "RGBX" and kind == (6, 3, (1, 1)):  # YCbCr, three samples, not subsampled
+        image._mode = "YCbCr"
+        image.tile = [tile._replace(args=("YCbCr", *arguments[1:])) for tile in image.tile]
 
 
 def _identify_png_too(file: BinaryIO) -> ImageFile.ImageFile:
