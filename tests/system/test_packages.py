@@ -77,7 +77,7 @@ def test_the_package_that_breaks_another_is_named(site: Path) -> None:
 
 
 @pytest.mark.parametrize("package", ["timm", "segmentation_models_pytorch"])
-def test_who_needs_torchvision_is_told_to_install_its_build(package: str, site: Path) -> None:
+def test_a_package_that_needs_torchvision_names_its_build(package: str, site: Path) -> None:
     install(site, "torchvision", NMS)
     install(site, package, "import torchvision\n")
     try:

@@ -94,3 +94,21 @@ def test_the_network_is_left_as_it_was(small: SegmentationDataset) -> None:
         check_batch_norm(network, ONE, small)
     assert not network.training
     torch.testing.assert_close(network.state_dict(), before, rtol=0, atol=0)
+
+
+def test_a_device_that_holds_no_values_is_refused(camvid: Source, tmp_path: Path) -> None:
+    data = camvid.dataset("train")
+    with pytest.raises(ConfigError, match="device 'meta' cannot train; choose auto, cpu, cuda or mps"):
+        train(model(), data, data, out=tmp_path / "out", config=ONE, device="meta")
+
+
+def test_compile_with_save_memory_is_refused_before_the_run(camvid: Source, tmp_path: Path) -> None:
+    data = camvid.dataset("train")
+    with pytest.raises(ConfigError, match="compile and save_memory exclude each other"):
+        train(model(), data, data, out=tmp_path / "out", config=replace(ONE, compile=True, save_memory=True))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_batch_that_is_no_number_is_refused() -> None:
+    with pytest.raises(ConfigError, match="batch='hello' is not possible"):
+        replace(ONE, batch="hello")  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ import numpy as np
 from segnet.benchmark.worker import Candidate, serve
 from segnet.errors import ConfigError, ModelError, SegNetError
 from segnet.system.hardware import Peak, peak_gmacs
+from segnet.system.threads import check_threads
 
 __all__ = ["Candidate", "Measured", "measure"]
 
@@ -73,6 +74,7 @@ def measure(
     """
     if rounds < 1 or images < 1:
         raise ConfigError(f"rounds={rounds} and images={images}: give 1 or more")
+    check_threads(threads)
     if not limit > 0:
         raise ConfigError(f"limit={limit} is not possible; give seconds above 0")
     workers = [_Worker(candidate, threads, limit) for candidate in candidates]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from segnet.errors import ConfigError, ModelError
 from segnet.runtimes.base import Runtime
+from segnet.system.threads import check_threads
 
 __all__ = ["open_runtime"]
 
@@ -36,9 +37,11 @@ def open_runtime(
 
     Raises:
         ModelError: the file does not exist, or it cannot be used.
-        ConfigError: the device or precision does not exist, or the model has no dropout to draw samples with.
+        ConfigError: the device, precision or number of threads is not possible, or the model has no dropout to draw
+            samples with.
         MissingPackageError: the library is not installed.
     """
+    check_threads(threads)
     path = Path(source)
     if path.suffix not in _EXPORTED:
         from segnet.runtimes.pytorch import load_checkpoint

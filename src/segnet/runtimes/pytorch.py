@@ -24,6 +24,7 @@ from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.output_suppression import suppress_output
 from segnet.runtimes.running_moments import RunningMoments
 from segnet.system.devices import pick_device, pick_precision
+from segnet.system.threads import check_threads
 
 __all__ = ["ModuleRuntime", "ProgramRuntime", "TorchRuntime", "load_checkpoint"]
 
@@ -227,6 +228,7 @@ def load_checkpoint(
         ModelError: the model does not exist, or the file cannot be used.
         ConfigError: the device or precision does not exist, or the network has no dropout to draw samples with.
     """
+    check_threads(threads)
     if threads:
         torch.set_num_threads(threads)
     loaded = checkpoint.load(source)

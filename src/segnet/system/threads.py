@@ -1,4 +1,4 @@
-"""Reads files in threads while the model runs."""
+"""Threads: how many compute, and those that read files while the model runs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,24 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from segnet.errors import ConfigError
+
 Item = TypeVar("Item")
 Read = TypeVar("Read")
 
-__all__ = ["read_ahead"]
+__all__ = ["check_threads", "read_ahead"]
+
+_MOST = 1024  # many more crash the libraries instead of raising an error
+
+
+def check_threads(threads: int) -> None:
+    """Refuse a number of compute threads that no library can start; 0 means its default.
+
+    Raises:
+        ConfigError: The number is below 0 or above 1024.
+    """
+    if not 0 <= threads <= _MOST:
+        raise ConfigError(f"threads={threads} is not possible; give 1 to {_MOST}, or 0 for the library's default")
 
 
 def read_ahead(

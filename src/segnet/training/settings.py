@@ -152,6 +152,8 @@ class TrainConfig:
                 raise ConfigError(f"logger {logger!r} is unknown; choose from {', '.join(get_args(Logger))}")
 
     def _check_ranges(self) -> None:
+        if self.batch != "auto" and not isinstance(self.batch, int):
+            raise ConfigError(f"batch={self.batch!r} is not possible; give a number of images, or auto")
         for name, least in (
             ("epochs", 1), ("validate_every", 1), ("accumulate", 1), ("devices", 1), ("nodes", 1), ("batch", 1),
             ("patience", 0),

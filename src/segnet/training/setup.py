@@ -30,6 +30,7 @@ __all__ = ["check_batch_norm", "check_config", "check_sets", "count_pixels", "me
 
 log = logging.getLogger("segnet")
 
+_DEVICES = ("cpu", "cuda", "mps")  # that Lightning has
 _PROBE_SIDE = 256  # a batch norm that sees one place of an image of this size sees one place of any
 
 
@@ -48,6 +49,12 @@ def check_config(config: TrainConfig, model: SegNet, device: torch.device) -> No
         raise ConfigError(f"strategy fsdp needs cuda, not {device.type}; use ddp")
     if config.precision == "float16" and device.type != "cuda":
         raise ConfigError(f"float16 needs a scaled loss, which only cuda has, not {device.type}; use bf16")
+    if device.type not in _DEVICES:
+        raise ConfigError(f"device {str(device)!r} cannot train; choose auto, cpu, cuda or mps")
+    if config.compile and config.save_memory:
+        raise ConfigError(
+            "compile and save_memory exclude each other: PyTorch cannot compile recomputed activations; leave one out"
+        )
     if config.batch == "auto" and count > 1:
         raise ConfigError(f"batch auto works with one process, not with {count}; give a multiple of {count}")
 
