@@ -28,8 +28,9 @@ from segnet.inference.evaluation import evaluate
 from segnet.inference.predictor import Predictor
 from segnet.inference.tiling import TileConfig
 from segnet.inference.tta import TTAConfig
+from segnet.media.images.masks import read_mask
 from segnet.media.images.png import PngWriter
-from segnet.media.images.reading import read_image, read_mask
+from segnet.media.images.reading import read_image
 from segnet.runtimes.load import open_runtime
 from segnet.system.hardware import about
 

@@ -13,7 +13,7 @@ from segnet.data.class_tables import TABLES, open_labels
 from segnet.data.masks import MaskReader
 from segnet.errors import DataError
 from segnet.labels import CAMVID, IGNORE_INDEX, PASCAL, ClassTable
-from segnet.media.images.reading import read_mask_file
+from segnet.media.images.masks import read_mask_file
 
 READER = MaskReader(labels=CAMVID, ignore_index=(11, IGNORE_INDEX), encoding="auto")
 

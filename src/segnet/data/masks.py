@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from segnet.errors import ConfigError, DataError
 from segnet.labels import IGNORE_INDEX, ClassTable, Color
-from segnet.media.images.reading import Encoding, read_mask_file
+from segnet.media.images.masks import Encoding, read_mask_file
 
 __all__ = ["MaskReader", "describe_one_class"]
 

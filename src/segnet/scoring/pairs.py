@@ -12,7 +12,7 @@ from segnet.data.layouts import holds_data_set, open_source
 from segnet.data.masks import MaskReader
 from segnet.errors import ConfigError, DataError, list_names
 from segnet.labels import IGNORE_INDEX, ClassTable
-from segnet.media.images.reading import Encoding
+from segnet.media.images.masks import Encoding
 from segnet.media.sources import IMAGE_SUFFIXES, find_images_below
 
 __all__ = ["Pair", "Pairing", "Truth", "open_truth", "pair_up"]

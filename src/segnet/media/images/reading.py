@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,8 @@ from segnet.errors import ConfigError, DataError
 from segnet.media.images.png_texts import without_large_texts
 
 __all__ = [
-    "MAX_PIXELS", "Encoding", "Header", "RawMask",
-    "count_images", "pixels_of", "read_header", "read_image", "read_mask", "read_mask_file", "read_orientation",
+    "MAX_PIXELS", "Decoded", "Header",
+    "count_images", "decode", "pixels_of", "read_header", "read_image", "read_orientation",
     "warn_of_few_bits",
 ]  # fmt: skip
 
@@ -34,9 +34,6 @@ MAX_PIXELS = 500_000_000
 """Larger images are refused by their header: decoding one takes 2 GB of memory and more."""
 
 log = logging.getLogger("segnet")
-
-Encoding = Literal["auto", "numbers", "colors"]
-"""What the pixels of a mask file are: class indices, or colors; ``auto`` decides by the kind of the file."""
 
 # Of the 40 that Pillow reads; others start a program (EPS: Ghostscript) or take minutes for a damaged file (DDS).
 # JPEG covers MPO. TGA is last, since it has no signature.
@@ -46,9 +43,6 @@ _SUBFILE_TYPE, _SMALLER, _TRANSPARENCY = 254, 1, 4  # a tag of TIFF, and what it
 
 _FEW_BITS = 14  # of 16; cameras and scanners with 10, 12 or 14 bits often store them without scaling
 _warned: set[int] = set()
-
-# Lossless formats, which keep class indices.
-_MASK_FORMATS = frozenset(("PNG", "TIFF", "BMP", "GIF", "PPM", "TGA"))
 
 # What Pillow's decoders raise on damaged files (by experiment).
 _DAMAGE = (
@@ -79,7 +73,7 @@ def read_image(path: Path, *, channels: int = 3) -> NDArray[np.uint8]:
         ConfigError: ``channels`` is neither 1 nor 3.
     """
     _require_known(channels)
-    decoded = _decode(path)
+    decoded = decode(path)
     pixels = _convert(decoded.image, channels, str(path))
     if decoded.halved or decoded.image.mode.startswith("I"):
         warn_of_few_bits(path, int(pixels.max()))
@@ -119,50 +113,6 @@ def pixels_of(image: Image.Image, *, channels: int = 3, name: str = "the image")
     image.load()
     turned = _apply_orientation(image)
     return _convert(image.copy() if turned is image else turned, channels, name)
-
-
-def read_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """The class indices as they are stored: uint8 (H, W), or uint16 from a file with 16 bits per pixel.
-
-    These are the indices of a palette file (not its colors), or the values of a gray one, not stretched to 0..255
-    where they have fewer bits. A color file with equal channels counts as gray. Alpha is dropped.
-
-    Raises:
-        DataError: as ``read_image``, or the file holds colors or fractions, or is of a lossy format such as JPEG.
-    """
-    return _class_indices(_decode_lossless(path), path)
-
-
-class RawMask(NamedTuple):
-    """The content of a mask file.
-
-    Attributes:
-        values: class indices, uint8 or uint16 (H, W), or colors, uint8 (H, W, 3).
-        palette: the colors of the indices 0, 1, ..., uint8 (N, 3), if the file has a palette.
-    """
-
-    values: NDArray[np.uint8] | NDArray[np.uint16]
-    palette: NDArray[np.uint8] | None = None
-
-
-def read_mask_file(path: Path, *, encoding: Encoding = "auto") -> RawMask:
-    """The class indices or the colors of a mask file from any program.
-
-    With ``auto``, a file in color (RGB, with alpha or without) holds colors, and a gray or palette file class
-    indices, whatever the values are.
-
-    Raises:
-        DataError: as ``read_mask``, or colors are requested from a file with more than 8 bits per channel.
-    """
-    decoded = _decode_lossless(path)
-    image = decoded.image
-    if encoding == "numbers" or (encoding == "auto" and image.mode not in ("RGB", "RGBA")):
-        palette = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3) if image.mode == "P" else None
-        return RawMask(_class_indices(decoded, path), palette)
-    if decoded.halved or image.mode[0] in "IF":
-        raise DataError(f"{path} has more than 8 bits a channel; expected colors of 8 bits; save it as 8-bit RGB")
-    image.info.pop("transparency", None)  # Pillow warns where a conversion drops it.
-    return RawMask(np.array(image.convert("RGB")))
 
 
 class Header(NamedTuple):
@@ -236,7 +186,7 @@ def _is_page(image: TiffImagePlugin.TiffImageFile, number: int) -> bool:
     return not int(image.tag_v2.get(_SUBFILE_TYPE, 0)) & (_SMALLER | _TRANSPARENCY)
 
 
-class _Decoded(NamedTuple):
+class Decoded(NamedTuple):
     """A decoded, upright image.
 
     Attributes:
@@ -252,7 +202,7 @@ class _Decoded(NamedTuple):
     halved: bool
 
 
-def _decode(path: Path) -> _Decoded:
+def decode(path: Path) -> Decoded:
     """All pixels of an image file; raises ``DataError`` as ``read_image``."""
     try:
         with _open_regular(path) as file:
@@ -292,7 +242,7 @@ def _open_regular(path: Path) -> BinaryIO:
         raise DataError(f"{path} cannot be opened ({error.strerror}); expected an image; check the path") from error
 
 
-def _load(file: BinaryIO) -> _Decoded:
+def _load(file: BinaryIO) -> Decoded:
     try:
         return _load_once(file)
     except ValueError:
@@ -301,7 +251,7 @@ def _load(file: BinaryIO) -> _Decoded:
         return _load_once(small)
 
 
-def _load_once(file: BinaryIO) -> _Decoded:
+def _load_once(file: BinaryIO) -> Decoded:
     image = _identify(file)
     width, height = image.size
     if width * height > MAX_PIXELS:
@@ -310,7 +260,7 @@ def _load_once(file: BinaryIO) -> _Decoded:
         _mend_luma_and_chroma(image)
         # Allocated beforehand: otherwise Pillow checks its own limit once more for TIFF.
         image.im = Image.new(image.mode, image._tile_size).im
-    decoded = _Decoded(image, image.format or "", *_gray_range(*_decoder(image)))
+    decoded = Decoded(image, image.format or "", *_gray_range(*_decoder(image)))
     image.load()
     return decoded._replace(image=_apply_orientation(image))
 
@@ -382,30 +332,6 @@ def _orientation_of(image: Image.Image) -> int:
     return orientation if orientation in _TRANSPOSES else 1
 
 
-def _decode_lossless(path: Path) -> _Decoded:
-    decoded = _decode(path)
-    if decoded.format not in _MASK_FORMATS or decoded.image.info.get("compression") in ("jpeg", "webp"):
-        raise DataError(
-            f"{path} is a {decoded.format} file, which may change class numbers while compressing; "
-            "expected a mask as PNG, TIFF, BMP, GIF, PGM or TGA; save the original mask as PNG"
-        )
-    return decoded
-
-
-def _class_indices(decoded: _Decoded, path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    mode, values = decoded.image.mode, np.array(decoded.image)
-    if mode in ("1", "L", "P"):
-        return _unstretch(values, decoded.maximum, 255).astype(np.uint8)
-    if mode.startswith("I") and values.min() >= 0 and values.max() <= 65535:
-        return _unstretch(values, decoded.maximum, 65535).astype(np.uint16)
-    if mode == "LA" or (mode in ("RGB", "RGBA") and not decoded.halved and _is_gray(values)):
-        return np.ascontiguousarray(values[:, :, 0])
-    raise DataError(
-        f"{path} is not a mask: its pixels are of the kind {mode!r} (colors, fractions or large numbers); expected "
-        "one class index per pixel, as a gray or palette PNG; convert the colors to class indices first"
-    )
-
-
 def _require_known(channels: int) -> None:
     if channels not in (1, 3):
         raise ConfigError(f"images cannot be read with {channels} channels; use 3 (RGB) or 1 (gray)")
@@ -437,13 +363,3 @@ def _to_eight_bits(image: Image.Image, name: str) -> Image.Image:
             f"expected 0 to {top} for pixels of the kind {image.mode!r}; save it with 8 bits per channel"
         )
     return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))
-
-
-def _unstretch(values: NDArray[Any], maximum: int, stretched: int) -> NDArray[Any]:
-    """Undo Pillow's scaling of 0..maximum to 0..stretched."""
-    return np.rint(values * (maximum / stretched)) if maximum else values
-
-
-def _is_gray(pixels: NDArray[np.uint8]) -> bool:
-    red, green, blue = pixels[:, :, 0], pixels[:, :, 1], pixels[:, :, 2]
-    return np.array_equal(red, green) and np.array_equal(red, blue)

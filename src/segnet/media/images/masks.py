@@ -1,0 +1,98 @@
+"""Reads mask files: class indices as they are stored, or colors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnet.errors import DataError
+from segnet.media.images.reading import Decoded, decode
+
+__all__ = ["Encoding", "RawMask", "read_mask", "read_mask_file"]
+
+Encoding = Literal["auto", "numbers", "colors"]
+"""What the pixels of a mask file are: class indices, or colors; ``auto`` decides by the kind of the file."""
+
+# Lossless formats, which keep class indices.
+_MASK_FORMATS = frozenset(("PNG", "TIFF", "BMP", "GIF", "PPM", "TGA"))
+
+
+def read_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """The class indices as they are stored: uint8 (H, W), or uint16 from a file with 16 bits per pixel.
+
+    These are the indices of a palette file (not its colors), or the values of a gray one, not stretched to 0..255
+    where they have fewer bits. A color file with equal channels counts as gray. Alpha is dropped.
+
+    Raises:
+        DataError: as ``read_image``, or the file holds colors or fractions, or is of a lossy format such as JPEG.
+    """
+    return _class_indices(_decode_lossless(path), path)
+
+
+class RawMask(NamedTuple):
+    """The content of a mask file.
+
+    Attributes:
+        values: class indices, uint8 or uint16 (H, W), or colors, uint8 (H, W, 3).
+        palette: the colors of the indices 0, 1, ..., uint8 (N, 3), if the file has a palette.
+    """
+
+    values: NDArray[np.uint8] | NDArray[np.uint16]
+    palette: NDArray[np.uint8] | None = None
+
+
+def read_mask_file(path: Path, *, encoding: Encoding = "auto") -> RawMask:
+    """The class indices or the colors of a mask file from any program.
+
+    With ``auto``, a file in color (RGB, with alpha or without) holds colors, and a gray or palette file class
+    indices, whatever the values are.
+
+    Raises:
+        DataError: as ``read_mask``, or colors are requested from a file with more than 8 bits per channel.
+    """
+    decoded = _decode_lossless(path)
+    image = decoded.image
+    if encoding == "numbers" or (encoding == "auto" and image.mode not in ("RGB", "RGBA")):
+        palette = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3) if image.mode == "P" else None
+        return RawMask(_class_indices(decoded, path), palette)
+    if decoded.halved or image.mode[0] in "IF":
+        raise DataError(f"{path} has more than 8 bits a channel; expected colors of 8 bits; save it as 8-bit RGB")
+    image.info.pop("transparency", None)  # Pillow warns where a conversion drops it.
+    return RawMask(np.array(image.convert("RGB")))
+
+
+def _decode_lossless(path: Path) -> Decoded:
+    decoded = decode(path)
+    if decoded.format not in _MASK_FORMATS or decoded.image.info.get("compression") in ("jpeg", "webp"):
+        raise DataError(
+            f"{path} is a {decoded.format} file, which may change class numbers while compressing; "
+            "expected a mask as PNG, TIFF, BMP, GIF, PGM or TGA; save the original mask as PNG"
+        )
+    return decoded
+
+
+def _class_indices(decoded: Decoded, path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    mode, values = decoded.image.mode, np.array(decoded.image)
+    if mode in ("1", "L", "P"):
+        return _unstretch(values, decoded.maximum, 255).astype(np.uint8)
+    if mode.startswith("I") and values.min() >= 0 and values.max() <= 65535:
+        return _unstretch(values, decoded.maximum, 65535).astype(np.uint16)
+    if mode == "LA" or (mode in ("RGB", "RGBA") and not decoded.halved and _is_gray(values)):
+        return np.ascontiguousarray(values[:, :, 0])
+    raise DataError(
+        f"{path} is not a mask: its pixels are of the kind {mode!r} (colors, fractions or large numbers); expected "
+        "one class index per pixel, as a gray or palette PNG; convert the colors to class indices first"
+    )
+
+
+def _unstretch(values: NDArray[Any], maximum: int, stretched: int) -> NDArray[Any]:
+    """Undo Pillow's scaling of 0..maximum to 0..stretched."""
+    return np.rint(values * (maximum / stretched)) if maximum else values
+
+
+def _is_gray(pixels: NDArray[np.uint8]) -> bool:
+    red, green, blue = pixels[:, :, 0], pixels[:, :, 1], pixels[:, :, 2]
+    return np.array_equal(red, green) and np.array_equal(red, blue)
