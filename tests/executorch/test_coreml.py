@@ -109,7 +109,7 @@ def test_the_command_warns_that_nothing_was_compared(tmp_path: Path, capsys: pyt
 
 
 def test_a_package_is_not_run_here(report: Report) -> None:
-    with pytest.raises(ConfigError, match="Core ML runs on macOS alone"):
+    with pytest.raises(ConfigError, match="Core ML runs only on macOS"):
         open_runtime(report.path)
 
 
