@@ -6,7 +6,8 @@ install="install --quiet --disable-pip-version-check -c constraints.txt"
 slim=.venv/slim
 executorch=.venv/executorch
 
-# Bytecode is written for what is imported alone: to compile all of torch and of what it wants takes a minute.
+# Bytecode is written when a module is imported: to compile all of torch and of what it wants takes a minute.
+unset PYTHONDONTWRITEBYTECODE
 environments() {
     # timm stands in a folder of its own: the torchvision that it wants has no build for every torch, and would then break
     # whatever else imports it.
