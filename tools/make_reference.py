@@ -5,7 +5,6 @@ python tools/make_reference.py
 
 from __future__ import annotations
 
-import inspect
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,6 @@ from segnet.cli.signature import Command, Flag
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 
 _NOTE = "<!-- Written by tools/make_reference.py; change the docstrings and run it again. -->\n"
-_CONSTANTS = {
-    "CAMVID": "CamVid's eleven classes, in the published order and colors (a `ClassTable`).",
-    "IGNORE_INDEX": "255: the value of a pixel that belongs to no class.",
-}
 
 
 def pages() -> dict[str, str]:
@@ -66,27 +61,6 @@ def _meaning(flag: Flag) -> str:
 
 def _cell(text: Any) -> str:
     return " ".join(str(text).split()).replace("|", "\\|").replace("``", "`")
-
-
-def _summary(documented: Any) -> str:
-    """The first paragraph of a docstring."""
-    paragraph = " ".join((inspect.getdoc(documented) or "").partition("\n\n")[0].split())
-    return _cell(paragraph)
-
-
-def _signature(name: str, function: Any) -> str:
-    """One line, or one line per parameter if that is too long."""
-    signature = inspect.signature(function)
-    parameters: list[str] = []
-    for parameter in signature.parameters.values():
-        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in parameters:
-            parameters.append("*")
-        default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
-        parameters.append(f"{parameter.name}: {parameter.annotation}{default}")
-    line = f"{name}({', '.join(parameters)}) -> {signature.return_annotation}"
-    if len(line) <= 110:
-        return line
-    return f"{name}(\n    " + ",\n    ".join(parameters) + f",\n) -> {signature.return_annotation}"
 
 
 def main() -> None:

@@ -258,13 +258,6 @@ def _onednn_limit() -> str:
     return os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", "")).upper()
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 def _cpu_info() -> dict[str, str]:
     """Fields of the first core in Linux's /proc/cpuinfo; empty on other systems."""
     file = Path("/proc/cpuinfo")
