@@ -32,6 +32,23 @@ def test_orthogonalize_has_the_directions_of_the_singular_value_decomposition() 
         assert torch.nn.functional.cosine_similarity(found.flatten(), expected.flatten(), dim=0) > 0.97
 
 
+def test_orthogonalize_is_the_source_iteration_on_the_matrix_itself() -> None:
+    matrix = torch.randn(24, 90, generator=torch.Generator().manual_seed(2)) * torch.logspace(0, -4, 24)[:, None]
+    expected = matrix.double() / matrix.double().norm()
+    for _ in range(5):
+        gram = expected @ expected.T
+        expected = 3.4445 * expected + (-4.7750 * gram + 2.0315 * gram @ gram) @ expected
+    torch.testing.assert_close(orthogonalize(matrix).double(), expected, rtol=0, atol=1e-3)
+
+
+def test_the_memory_layout_of_filters_does_not_change_the_step() -> None:
+    nets = small_net(), small_net().to(memory_format=torch.channels_last)
+    for net in nets:
+        gradients(net, 3)
+        Muon(net, lr=0.1, weight_decay=0.1).step()
+    torch.testing.assert_close(nets[0][0].weight, nets[1][0].weight)
+
+
 def test_scale_of_the_gradient_does_not_matter_to_a_filter_bank() -> None:
     small, large = small_net(), small_net()
     for net, factor in ((small, 1.0), (large, 1024.0)):
