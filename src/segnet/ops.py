@@ -274,13 +274,19 @@ def _portable_pool(x: Tensor) -> tuple[Tensor, Tensor]:
     It gives the same numbers, for inference: gradients of equal maxima, the sign of a zero and the position that a
     window with a NaN remembers may differ. On odd sides above 4187 pixels it may unpool to wrong positions.
     """
-    x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2), value=-float("inf"))
-    corners = [x[:, :, row::2, column::2] for row in (0, 1) for column in (0, 1)]
+    height, width = x.shape[2:]
+    x = F.pad(x, (0, _padding(width), 0, _padding(height)), value=-float("inf"))
+    corners = [x[:, :, row : height + row : 2, column : width + column : 2] for row in (0, 1) for column in (0, 1)]
     upper, lower = torch.maximum(corners[0], corners[1]), torch.maximum(corners[2], corners[3])
     right, right_below, below = (b > a for a, b in ((corners[0], corners[1]), (corners[2], corners[3]), (upper, lower)))
     # Arithmetic, since ONNX Runtime takes ten times as long for a Where; the first of equal maxima still counts.
     code = torch.maximum(right.to(x.dtype), below.to(x.dtype) * (right_below.to(x.dtype) + 2.0))
     return torch.maximum(upper, lower), code
+
+
+def _padding(side: int) -> int:
+    """Pixels after a side of the exporters' form. A dynamic side is always padded, so that its symbol stays simple."""
+    return side % 2 if isinstance(side, int) else 1
 
 
 def _portable_unpool(values: Tensor, code: Tensor, size: tuple[int, int]) -> Tensor:
