@@ -76,3 +76,12 @@ def test_a_progress_callback_counts_up_to_what_is_done(clock: Clock, capsys: pyt
         clock.now += 20
         progress(6, 8)
     assert capsys.readouterr().err == "recalibrating  6/8  0:00:13 left\n"
+
+
+def test_each_pass_over_the_data_starts_a_bar_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    bar = ProgressBar("scoring")
+    for done in (1, 2, 1, 2):
+        bar.update(done, 2)
+        bar.say(f"pass {done}")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.endswith("left") for line in lines] == [True, False, True, False]

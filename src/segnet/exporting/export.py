@@ -126,6 +126,7 @@ def export(
     config: ExportConfig = ExportConfig(),  # noqa: B008
     provenance: Mapping[str, Any] | None = None,
     scores: Mapping[str, Any] | None = None,
+    on_stage: Callable[[str], object] = lambda stage: None,
 ) -> Report:
     """Write a network for another runtime, run the file there, and compare it with PyTorch.
 
@@ -142,6 +143,7 @@ def export(
         config: input and output of the file.
         provenance: source and license of the network.
         scores: scores of the network.
+        on_stage: called with the name of each stage of the work as it begins.
 
     Raises:
         ConfigError: the suffix is not the format's, or the format cannot do what ``config`` asks.
@@ -156,13 +158,18 @@ def export(
     comparisons: tuple[Comparison, ...] = ()
     with stage_file(path) as staged:
         started = time.perf_counter()
-        write = partial(kind.write, kind.make(make_program(model, config, batch=info.batch), info))
+        on_stage("tracing the network")
+        program = make_program(model, config, batch=info.batch)
+        on_stage(f"converting it to {format}")
+        write = partial(kind.write, kind.make(program, info))
         write(info, staged)
         written = time.perf_counter()
         if kind.runs_here:
+            on_stage("running the file and comparing it with PyTorch")
             runtime = open_file(staged)
             comparisons = compare_file(runtime, reference_pipeline(model, config))
             require_close(comparisons, tolerance)
+            on_stage("adding its predictions on reference images, and verifying them")
             info = write_checked(write, info, staged, runtime)
         report = Report(
             path=path,

@@ -61,6 +61,13 @@ class ProgressBar:
             ended = self._total is None or self._done >= self._total
             print(line if ended else f"{line}  {self._left()} left", file=sys.stderr, flush=True)
 
+    def update(self, done: int, total: int) -> None:
+        """Show ``done`` of ``total``, as functions report progress; the first call of a pass shows the bar."""
+        if total != self._total or done < self._done:
+            self.stop()
+            self.start(total=total)
+        self.advance(by=done - self._done)
+
     def stop(self) -> None:
         """Remove the bar."""
         if self._bar is not None:
@@ -82,14 +89,7 @@ def progress_bar(text: str, total: int) -> Iterator[Callable[[int, int], None]]:
     """
     bar = ProgressBar(text)
     bar.start(total=total)
-    before = 0
-
-    def progress(done: int, _total: int) -> None:
-        nonlocal before
-        bar.advance(by=done - before)
-        before = done
-
     try:
-        yield progress
+        yield bar.update
     finally:
         bar.stop()

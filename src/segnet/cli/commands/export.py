@@ -65,9 +65,20 @@ def run(
     then = ", then comparing it with PyTorch" if kind.runs_here else ""
     print(f"exporting {kept.path.stem} to {out}{then}", file=sys.stderr, flush=True)
     report = export(
-        kept.model, kept.labels, out, format=format, config=config, provenance=kept.provenance, scores=kept.scores
+        kept.model,
+        kept.labels,
+        out,
+        format=format,
+        config=config,
+        provenance=kept.provenance,
+        scores=kept.scores,
+        on_stage=_print_stage,
     )
     _print(report)
+
+
+def _print_stage(stage: str) -> None:
+    print(f"  {stage}", file=sys.stderr, flush=True)
 
 
 def _export_int8(
@@ -83,7 +94,7 @@ def _export_int8(
     from segnet.exporting.int8.export import export_int8
     from segnet.exporting.int8.gate import Calibration
     from segnet.inference.evaluation import check_same_classes
-    from segnet.system.progress import progress_bar
+    from segnet.system.progress import ProgressBar
 
     source = open_source(calibrate)
     check_same_classes(kept.labels, source.labels, model=str(kept.path), data=calibrate)
@@ -92,7 +103,8 @@ def _export_int8(
     chosen = range(0, len(train), max(1, len(train) // _CALIBRATION_IMAGES))[:_CALIBRATION_IMAGES]
     images = [collate([train[index]])["image"].numpy() for index in chosen]
     calibration = Calibration(images=images, data=val, max_drop=max_drop)
-    with progress_bar(f"{out.name} on val, float32 and INT8", 2 * len(val)) as progress:
+    bar = ProgressBar(f"{out.name} on val, float32 and INT8")
+    try:
         report, quantized = export_int8(
             kept.model,
             kept.labels,
@@ -101,8 +113,11 @@ def _export_int8(
             config=config,
             calibration=calibration,
             provenance=kept.provenance,
-            progress=progress,
+            progress=bar.update,
+            on_stage=bar.say,
         )
+    finally:
+        bar.stop()
     _print(report)
     _print_drop(quantized)
 

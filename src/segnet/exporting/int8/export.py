@@ -53,6 +53,7 @@ def export_int8(
     calibration: Calibration,
     provenance: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    on_stage: Callable[[str], object] = lambda stage: None,
 ) -> tuple[Report, Quantized[Any]]:
     """Write a network in INT8 for another runtime if it keeps its mIoU there; otherwise write nothing.
 
@@ -65,6 +66,7 @@ def export_int8(
         calibration: images to measure ranges on, and labeled images to score the file on.
         provenance: source and license of the network, for the metadata.
         progress: called with (done, all) after every scored image of each attempt.
+        on_stage: called with the name of each stage of the work as it begins.
 
     Returns:
         the report, as ``export`` gives it, and the scores of float32 and INT8.
@@ -80,11 +82,16 @@ def export_int8(
     info = describe_file(model, labels, path, kind, config, provenance=provenance)
     info = replace(info, precision="int8", pair_limit=None if format == "executorch" else PAIR_LIMIT)
     started = time.perf_counter()
-    network = _calibrate(make_program(model, config, batch=info.batch), info, format, calibration.images)
+    on_stage("tracing the network")
+    program = make_program(model, config, batch=info.batch)
+    on_stage(f"measuring the ranges of its values on {len(calibration.images)} images")
+    network = _calibrate(program, info, format, calibration.images)
     with TemporaryDirectory(prefix="segnet-") as folder:
         stage = _Stage(_WRITE[format], info, Path(folder) / path.name)
+        on_stage("quantizing it, and scoring float32 and INT8")
         quantized = quantize_within(network, calibration, stage=stage, progress=progress)
         scored = time.perf_counter()
+        on_stage("comparing the file with PyTorch, and verifying its predictions on reference images")
         comparisons = compare_file(quantized.runtime, reference_pipeline(model, config))
         write, info = partial(_WRITE[format], quantized.model), replace(info, scores=quantized.scores.to_dict())
         with stage_file(path) as staged:
