@@ -44,8 +44,8 @@ def prediction_html(mask: NDArray[np.uint8], labels: ClassTable, image: NDArray[
         '<div style="display:flex;flex-wrap:wrap;gap:16px;align-items:flex-start">'
         f'<img src="{address(preview, "jpeg", quality=88)}" width="{preview.width}" height="{preview.height}" '
         f'alt="prediction, {size}" style="max-width:100%;height:auto">'
-        f'<table style="border-collapse:collapse;font-size:13px"><caption style="{_CELL};caption-side:top">{size}'
-        f"</caption>{_rows(mask, labels)}</table></div>"
+        '<table style="border-collapse:collapse;font-size:13px;color:inherit">'
+        f'<caption style="{_CELL};caption-side:top">{size}</caption>{_rows(mask, labels)}</table></div>'
     )
 
 
