@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import re
 import shlex
 import sys
 from contextlib import redirect_stdout
+from dataclasses import fields, is_dataclass
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -191,7 +193,23 @@ def test_site_links_to_copies_of_repository_files(monkeypatch: pytest.MonkeyPatc
 
 def test_python_reference_documents_every_public_name_once() -> None:
     text = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
-    assert sorted(re.findall(r"^::: segnet\.(\w+)$", text, re.MULTILINE)) == sorted(segnet.__all__)
+    assert sorted(re.findall(r"^### segnet\.(\w+)$", text, re.MULTILINE)) == sorted(segnet.__all__)
+
+
+def test_python_reference_documents_fields_and_methods() -> None:
+    """Each field of a config, and each method and property of a class, stands in the section of its class."""
+    text = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^### segnet\.(\w+)\n(.*?)(?=^##+ |\Z)", text, re.MULTILINE | re.DOTALL))
+    for name, section in sections.items():
+        thing = getattr(segnet, name)
+        if is_dataclass(thing) and isinstance(thing, type):
+            missing = [field.name for field in fields(thing) if f"`{field.name}`" not in section]
+            assert not missing, f"segnet.{name}: its docstring names no attribute {missing}"
+        for member, value in vars(thing).items() if isinstance(thing, type) else ():
+            if isinstance(value, property) and not member.startswith("_"):
+                assert f"| `{member}` |" in section
+            if inspect.isfunction(value) and not member.startswith("_"):
+                assert f"#### {name}.{member}\n" in text, f"segnet.{name}.{member} has no docstring"
 
 
 def test_the_index_leads_to_every_page() -> None:

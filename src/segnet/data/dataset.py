@@ -25,7 +25,13 @@ __all__ = ["Batch", "Sample", "SegmentationDataset", "collate", "describe_mismat
 
 @dataclass(frozen=True)
 class Sample:
-    """An image and its mask on disk, under one name."""
+    """An image and its mask on disk, under one name.
+
+    Attributes:
+        image: the image file.
+        mask: the mask file.
+        name: of both in messages and results.
+    """
 
     image: Path
     mask: Path
