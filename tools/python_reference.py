@@ -101,7 +101,7 @@ def _class(name: str, cls: type) -> Iterator[str]:
     yield _raises(docstring)
     instance = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
     for method, function in _methods(cls):
-        yield f"\n#### {name}.{method}\n"
+        yield f"\n#### Calling a {name}\n" if method == "__call__" else f"\n#### {name}.{method}\n"
         called = f"segnet.{name}.{method}" if isinstance(vars(cls)[method], classmethod) else f"{instance}.{method}"
         yield from _function(called.removesuffix(".__call__"), function)
 
@@ -137,23 +137,32 @@ def _parameters(docstring: Docstring, function: Callable[..., Any]) -> str:
     rows = []
     for names, text in docstring.entries("Args").items():
         kinds = [_kind(parameters[name].annotation) for name in names.split(", ") if name in parameters]
-        rows.append(f"| {_code(names)} | {' <br> '.join(dict.fromkeys(kinds))} | {text} |\n")
-    return "\n| parameter | type | meaning |\n|---|---|---|\n" + "".join(rows) if rows else ""
+        rows.append((_code(names), " <br> ".join(dict.fromkeys(kinds)), text))
+    return _table(("parameter", "type", "meaning"), rows)
 
 
 def _attributes(docstring: Docstring, cls: type) -> str:
-    """Fields in the order of the docstring, then properties."""
+    """Fields in the order of the docstring, then properties; types and defaults where there are any."""
     known = {field.name: field for field in fields(cls)} if is_dataclass(cls) else {}
     rows = []
     for names, text in docstring.entries("Attributes").items():
         found = [known[name] for name in names.split(", ") if name in known]
         kinds = " <br> ".join(dict.fromkeys(_kind(field.type) for field in found))
-        defaults = " <br> ".join(dict.fromkeys(f"`{_cell(_default(field))}`" for field in found if _default(field)))
-        rows.append(f"| {_code(names)} | {kinds} | {defaults} | {text} |\n")
+        defaults = " <br> ".join(dict.fromkeys(f"`{_default(field)}`" for field in found if _default(field)))
+        rows.append((_code(names), kinds, defaults, text))
     for name, function in _properties(cls):
         kind = _kind(inspect.signature(function).return_annotation)
-        rows.append(f"| `{name}` | {kind} | | {_cell(Docstring.of(function).text)} |\n")
-    return "\n| attribute | type | default | meaning |\n|---|---|---|---|\n" + "".join(rows) if rows else ""
+        rows.append((f"`{name}`", kind, "", _cell(Docstring.of(function).text)))
+    return _table(("attribute", "type", "default", "meaning"), rows)
+
+
+def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Without the columns that are empty; nothing if there is no row."""
+    if not rows:
+        return ""
+    used = [number for number in range(len(titles)) if any(row[number] for row in rows)]
+    lines = [titles, ("---",) * len(titles), *rows]
+    return "\n" + "".join(f"| {' | '.join(line[number] for number in used)} |\n" for line in lines)
 
 
 def _raises(docstring: Docstring) -> str:
@@ -212,7 +221,8 @@ def _value(value: Any) -> str:
 def _kind(annotation: Any) -> str:
     if annotation is inspect.Signature.empty:
         return ""
-    return f"`{_cell(annotation if isinstance(annotation, str) else getattr(annotation, '__name__', annotation))}`"
+    written = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+    return f"`{written.replace(' | ', ' or ')}`"  # not every reader of Markdown takes a bar in a table
 
 
 def _code(names: str) -> str:

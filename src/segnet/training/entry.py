@@ -74,8 +74,8 @@ def train(
     >>> result.predictor()("photo.jpg").overlay()
 
     The folder of the run gets ``best.safetensors``, ``last.ckpt``, ``metrics.csv``, ``config.yaml`` and
-    ``report.html``. A terminal shows a progress bar; a notebook gets a line for each epoch. With ``workers`` above 0 a
-    script needs ``if __name__ == "__main__":`` on systems that spawn processes (macOS, Windows).
+    ``report.html``. A terminal shows a progress bar; a notebook gets a line for each epoch. Where processes are spawned
+    (macOS, Windows), a script calls it under ``if __name__ == "__main__":``, or gives ``workers=0``.
 
     Args:
         data: a folder, a pair list, a ``data.yaml``, ``"synthetic"``, or a ``Source``.
