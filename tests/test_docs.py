@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import re
 import shlex
 import sys
 from contextlib import redirect_stdout
+from dataclasses import fields, is_dataclass
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +21,9 @@ import yaml
 import segnet
 from segnet.cli import main as cli
 from segnet.cli.parser import parse
+from segnet.data.synthetic.scenes import write_scenes
+from segnet.media.images.masks import read_mask
+from segnet.media.images.writing import write_image
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -26,6 +31,7 @@ PAGES = sorted(page for page in (ROOT / "README.md", *DOCS.rglob("*.md")) if pag
 USER_PAGES = [page for page in PAGES if page != DOCS / "design.md"]  # its commands are plans as well
 
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+_EPOCH = re.compile(r"epoch \d+/\d+  loss ")
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _IN_SHELL = {"bash", "sh", "console"}
 
@@ -93,19 +99,43 @@ def test_yaml_settings_in_the_docs_parse(tmp_path: Path) -> None:
         parse("train", run, ["data", "--config", str(tmp_path / "mine.yaml")])
 
 
-@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in _snippets()])
-def test_python_snippets_run_and_print_what_they_say(
-    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each top-level ``print`` prints one line; where a comment follows, it is that line."""
+@pytest.fixture(scope="module")
+def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A batch of images of the synthetic street, with masks."""
+    return write_scenes(tmp_path_factory.mktemp("street"), train=8, val=2, size=(48, 64))
+
+
+@pytest.fixture
+def at_home(tmp_path: Path, street: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder of a reader: ``mydata`` with images of the synthetic street, and ``photo.jpg``."""
+    (tmp_path / "mydata").symlink_to(street)
+    write_image(tmp_path / "photo.jpg", segnet.render_scene(9, size=(48, 64))[0])
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in _snippets()])
+def test_python_snippets_run_and_print_what_they_say(text: str, at_home: Path) -> None:
+    """Each top-level ``print`` prints one line; where a comment follows, it is that line."""
     out = io.StringIO()
     with redirect_stdout(out):
         exec(compile(text, "snippet", "exec"), {"__name__": "snippet", **_GIVEN})
     promised = [line.partition(" # ")[2].strip() for line in text.splitlines() if line.startswith("print(")]
-    printed = out.getvalue().splitlines()
+    printed = [line for line in out.getvalue().splitlines() if not _EPOCH.match(line)]
     assert len(printed) == len(promised)
     assert [said or line for said, line in zip(promised, printed, strict=True)] == printed
+
+
+def test_the_fine_tuning_example_runs_in_the_shell(at_home: Path) -> None:
+    (block,) = [text for text in _blocks(DOCS / "start.md", _IN_SHELL) if "--weights segnet_light" in text]
+    commands = [shlex.split(line) for line in block.splitlines()]
+    assert [words[:2] for words in commands] == [["segnet", word] for word in ("train", "evaluate", "predict")]
+    for words in commands:
+        with pytest.raises(SystemExit) as left:
+            cli.main(words[1:])
+        assert not left.value.code
+    assert (at_home / "runs/mine/report.html").is_file()
+    assert read_mask(at_home / "predictions/mine/mask/photo.png").shape == (48, 64)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -163,7 +193,23 @@ def test_site_links_to_copies_of_repository_files(monkeypatch: pytest.MonkeyPatc
 
 def test_python_reference_documents_every_public_name_once() -> None:
     text = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
-    assert sorted(re.findall(r"^::: segnet\.(\w+)$", text, re.MULTILINE)) == sorted(segnet.__all__)
+    assert sorted(re.findall(r"^### segnet\.(\w+)$", text, re.MULTILINE)) == sorted(segnet.__all__)
+
+
+def test_python_reference_documents_fields_and_methods() -> None:
+    """Each field of a config, and each method and property of a class, stands in the section of its class."""
+    text = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^### segnet\.(\w+)\n(.*?)(?=^##+ |\Z)", text, re.MULTILINE | re.DOTALL))
+    for name, section in sections.items():
+        thing = getattr(segnet, name)
+        if is_dataclass(thing) and isinstance(thing, type):
+            missing = [field.name for field in fields(thing) if f"`{field.name}`" not in section]
+            assert not missing, f"segnet.{name}: its docstring names no attribute {missing}"
+        for member, value in vars(thing).items() if isinstance(thing, type) else ():
+            if isinstance(value, property) and not member.startswith("_"):
+                assert f"| `{member}` |" in section
+            if inspect.isfunction(value) and not member.startswith("_"):
+                assert f"#### {name}.{member}\n" in text, f"segnet.{name}.{member} has no docstring"
 
 
 def test_the_index_leads_to_every_page() -> None:

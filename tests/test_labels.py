@@ -158,3 +158,8 @@ def test_a_color_out_of_range_is_refused(color: tuple[int, ...]):
 def test_a_table_of_another_form_is_refused(table: dict[str, object]):
     with pytest.raises(ConfigError, match="class table needs 'names' and 'colors'"):
         ClassTable.from_dict(table)
+
+
+def test_the_representation_names_the_first_classes() -> None:
+    assert repr(ClassTable.from_names(["a", "b"])) == "ClassTable(2 classes: a, b)"
+    assert repr(ClassTable.numbered(30)).endswith("class10, class11 and 18 more)")

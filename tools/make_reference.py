@@ -1,4 +1,4 @@
-"""Write docs/reference/commands.md from the signatures and docstrings of the commands.
+"""Write docs/reference/commands.md and python.md from the signatures and docstrings of commands and public names.
 
 python tools/make_reference.py
 """
@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import python_reference
 from segnet.cli import main as cli
 from segnet.cli.signature import Command, Flag
 
@@ -19,7 +20,7 @@ _NOTE = "<!-- Written by tools/make_reference.py; change the docstrings and run 
 
 def pages() -> dict[str, str]:
     """File name -> text of each generated page."""
-    return {"commands.md": commands()}
+    return {"commands.md": commands(), "python.md": _NOTE + python_reference.page()}
 
 
 def commands() -> str:

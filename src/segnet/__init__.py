@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from segnet.results.coco import CocoFile
     from segnet.results.records import RecordFile
     from segnet.runtimes.verification import Verification
+    from segnet.training.entry import TrainResult, train
+    from segnet.training.network import NetworkConfig
     from segnet.training.recalibration import recalibrate
-    from segnet.training.run import train
     from segnet.training.settings import TrainConfig
     from segnet.training.temperature import fit_temperature, scale_logits
     from segnet.visualization.style import OverlayStyle
@@ -72,7 +73,8 @@ _HOMES = {
     "segnet.runtimes.verification": ("Verification",),
     "segnet.training.temperature": ("fit_temperature", "scale_logits"),
     "segnet.inference.tiling": ("TileConfig",),
-    "segnet.training.run": ("train",),
+    "segnet.training.entry": ("TrainResult", "train"),
+    "segnet.training.network": ("NetworkConfig",),
     "segnet.training.settings": ("TrainConfig",),
     "segnet.inference.video": ("segment_video",),
     "segnet.media.video.settings": ("VideoConfig",),
@@ -94,6 +96,7 @@ __all__ = [
     "ClassTable",
     "CocoFile",
     "ExportConfig",
+    "NetworkConfig",
     "OverlayStyle",
     "Prediction",
     "Predictor",
@@ -109,6 +112,7 @@ __all__ = [
     "TTAConfig",
     "TileConfig",
     "TrainConfig",
+    "TrainResult",
     "Verification",
     "VideoConfig",
     "bundled_models",

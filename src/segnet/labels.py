@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.errors import ConfigError
+from segnet.errors import ConfigError, list_names
 
 __all__ = ["CAMVID", "CAMVID12", "IGNORE_INDEX", "PASCAL", "SUN", "ClassTable", "Color"]
 
@@ -50,7 +50,7 @@ efef00 700068 f74080 2897ff ef40ef df8f50 8020d7 8f4068 8f68a7 787800 ef5060 8f5
 """
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ClassTable:
     """Names and colors of the classes, in the order of their index.
 
@@ -78,6 +78,9 @@ class ClassTable:
             raise ConfigError(f"{len(self.colors)} colors for {len(self.names)} classes; give one color per class")
         if any(len(color) != 3 or not all(0 <= part <= 255 for part in color) for color in self.colors):
             raise ConfigError("each color must be three numbers from 0 to 255 (red, green, blue)")
+
+    def __repr__(self) -> str:
+        return f"ClassTable({self.classes} classes: {list_names(self.names, most=12)})"
 
     @classmethod
     def from_names(cls, names: Sequence[str]) -> ClassTable:

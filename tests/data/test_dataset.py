@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from segnet.data.dataset import Sample, SegmentationDataset, collate, worker_error
+from segnet.data.layouts import open_source
 from segnet.errors import ConfigError, DataError, MissingPackageError, ShapeError
 from segnet.labels import ClassTable
 
@@ -185,3 +186,10 @@ def test_an_error_with_a_cause_in_a_worker_loses_the_traceback_too(tmp_path: Pat
 )
 def test_an_error_of_this_process_stays_what_it_is(error: Exception):
     assert worker_error(error) is error  # type: ignore[arg-type]
+
+
+def test_the_representations_count_images_and_classes(camvid_root: Path) -> None:
+    source = open_source(camvid_root)
+    assert repr(source) == f"Source('{camvid_root}', CamVid folders, train 6, val 3 images, 11 classes)"
+    assert repr(source.dataset("train")) == "SegmentationDataset(6 images, each its own size, 11 classes)"
+    assert repr(source.dataset("val", size=(24, 32))) == "SegmentationDataset(3 images, 24x32, 11 classes)"

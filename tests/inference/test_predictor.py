@@ -22,6 +22,7 @@ from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.runtimes.base import FileRuntime, Image, Output, argmax
 from segnet.runtimes.model_info import ModelInfo
 from segnet.runtimes.pytorch import TorchRuntime
+from segnet.visualization.style import OverlayStyle
 
 
 @pytest.fixture
@@ -68,27 +69,12 @@ def test_a_gray_model_takes_one_channel() -> None:
         )
     )
     predictor = predictor_of(model, ClassTable.from_names(["a", "b"]))
-    assert predictor(np.zeros((7, 5, 1), np.uint8)).mask.shape == (7, 5)
-    with pytest.raises(ShapeError, match=r"takes uint8 \(H, W, 1\)"):
-        predictor(np.zeros((7, 5, 3), np.uint8))
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        np.zeros((7, 5, 3), np.float32),
-        np.zeros((7, 5, 3), np.uint16),
-        np.zeros((7, 5), np.uint8),
-        np.zeros((7, 5, 4), np.uint8),
-        np.zeros((3, 7, 5), np.uint8),
-        np.zeros((1, 7, 5, 3), np.uint8),
-        np.zeros((0, 5, 3), np.uint8),
-    ],
-    ids=lambda a: f"{a.dtype}-{a.shape}",
-)
-def test_another_dtype_or_shape_is_a_shape_error(narrow: SegNet, five_labels: ClassTable, wrong: np.ndarray) -> None:
-    with pytest.raises(ShapeError, match=r"this model takes uint8 \(H, W, 3\)"):
-        predictor_of(narrow, five_labels)(wrong)
+    for shape in ((7, 5, 1), (7, 5), (7, 5, 3)):
+        prediction = predictor(np.zeros(shape, np.uint8))
+        assert prediction.mask.shape == (7, 5)
+        assert prediction.image is not None
+        assert prediction.image.shape == (7, 5, 1)
+        assert prediction.overlay(OverlayStyle(legend="none")).size == (5, 7)
 
 
 def test_views_and_read_only_images_are_taken_without_a_warning(
@@ -357,8 +343,85 @@ def test_the_start_of_each_image_is_marked_once(narrow: SegNet, five_labels: Cla
         assert len(started) == 2
 
 
-def test_planes_of_anything_but_an_image_are_refused(narrow: SegNet, five_labels: ClassTable, tall: np.ndarray) -> None:
+def test_planes_take_what_the_predictor_takes(narrow: SegNet, five_labels: ClassTable, tall: np.ndarray) -> None:
     predictor = predictor_of(narrow, five_labels)
-    for wrong in (tall[..., :1], tall.astype(np.float32)):
-        with pytest.raises(ShapeError, match=r"this model takes uint8 \(H, W, 3\)"):
-            predictor.predict_planes(wrong)
+    wanted = predictor.predict_planes(tall)
+    np.testing.assert_array_equal(predictor.predict_planes(tall[..., ::-1], order="bgr"), wanted)
+    np.testing.assert_array_equal(predictor.predict_planes(Pillow.fromarray(tall)), wanted)
+    with pytest.raises(ShapeError, match=r"shape \(250, 210, 2\); expected \(H, W, 3\) or \(H, W\)"):
+        predictor.predict_planes(tall[..., :2])
+
+
+@pytest.fixture
+def mixed(image: np.ndarray, tmp_path: Path) -> list[Any]:
+    """Images of two kinds and sizes in turn: four are segmented at 21x30, two at 30x21."""
+    Pillow.fromarray(image).save(tmp_path / "a.png")
+    Pillow.fromarray(np.repeat(np.repeat(image, 2, axis=0), 2, axis=1)).save(tmp_path / "double.png")
+    upright = image.transpose(1, 0, 2)
+    return [image, upright, tmp_path / "a.png", Pillow.fromarray(upright), image[::-1], str(tmp_path / "double.png")]
+
+
+@pytest.mark.parametrize("uncertain", [False, True])
+def test_a_list_is_predicted_as_its_images_are_one_by_one(
+    narrow: SegNet, five_labels: ClassTable, mixed: list[Any], uncertain: bool
+) -> None:
+    predictor = predictor_of(narrow, five_labels, max_size=30, confidence=uncertain, uncertainty=uncertain)
+    found = predictor(iter(mixed))
+    assert [one.source for one in found] == [None, None, mixed[2], None, None, Path(mixed[5])]
+    for one, source in zip(found, mixed, strict=True):
+        wanted = predictor(source)
+        assert (one.mask == wanted.mask).mean() > 0.99  # a batch rounds differently
+        assert one.working_size == wanted.working_size
+        np.testing.assert_array_equal(one.image, wanted.image)
+        for name in ("confidence", "uncertainty"):
+            values = getattr(one, name)
+            assert (values is not None) == uncertain
+            if uncertain:
+                np.testing.assert_allclose(values, getattr(wanted, name), atol=1e-4)
+
+
+def test_images_of_one_working_size_run_together(
+    narrow: SegNet, five_labels: ClassTable, mixed: list[Any], wide: np.ndarray
+) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    class Watched(TorchRuntime):
+        def run(self, batch: Image, **options: Any) -> Output:
+            seen.append(batch.shape)
+            return super().run(batch, **options)
+
+    predictor = Predictor(Watched(narrow, five_labels, device="cpu"), max_size=30)
+    predictor(mixed)
+    assert seen == [(4, 3, 21, 30), (2, 3, 30, 21)]
+    seen.clear()
+    predictor([mixed[0]] * 17)
+    assert [shape[0] for shape in seen] == [16, 1]
+    seen.clear()
+    Predictor(predictor.runtime, max_size=None)([wide] * 4)  # 300x420
+    assert [shape[0] for shape in seen] == [3, 1]
+    seen.clear()
+    Predictor(predictor.runtime, max_size=None, tiles=TileConfig(tile=256, overlap=32))([wide] * 2)
+    assert {shape[0] for shape in seen} == {1}
+
+
+def test_a_file_with_a_fixed_batch_gets_batches_of_it(five_labels: ClassTable, image: np.ndarray) -> None:
+    class Two(Masks):
+        def forward(self, batch: Image) -> list[np.ndarray]:
+            assert len(batch) == 2
+            return super().forward(batch)
+
+    info = ModelInfo(name="toy", labels=five_labels, output="mask", samples=4, batch=2)
+    assert len(Predictor(Two(Path("toy.onnx"), info))([image] * 4)) == 4
+
+
+def test_the_representation_names_model_classes_and_settings(narrow: SegNet, five_labels: ClassTable) -> None:
+    assert repr(predictor_of(narrow, five_labels, max_size=100)) == (
+        "Predictor(TorchRuntime(narrow, 5 classes, cpu, float32), RGB, max_size=100)"
+    )
+    options = {"confidence": True, "uncertainty": True, "image_scale": 0.5, "tta": TTAConfig(tta_flip=True)}
+    assert repr(predictor_of(narrow, five_labels, **options)) == (
+        "Predictor(TTARuntime(TorchRuntime(narrow, 5 classes, cpu, float32)), RGB, image_scale=0.5, confidence, "
+        "uncertainty=entropy)"
+    )
+    runtime = Masks(Path("a/toy.onnx"), ModelInfo(name="toy", labels=five_labels, output="mask", samples=4))
+    assert repr(runtime) == "Masks(a/toy.onnx, 5 classes, an unknown library)"

@@ -271,3 +271,8 @@ def test_scores_are_equal_to_themselves_alone():
     scores = scores_of([[3, 1], [0, 2]])
     assert scores == scores
     assert scores != scores_of([[3, 1], [0, 2]])
+
+
+def test_the_representation_names_the_scores() -> None:
+    found = Scores(np.array([[3, 1], [0, 4]]), ClassTable.from_names(["a", "b"]))
+    assert repr(found) == "Scores(mIoU 0.775, class average 0.875, global accuracy 0.875, 8 pixels)"

@@ -286,3 +286,8 @@ def test_what_is_neither_file_nor_bundled_is_refused_with_what_there_is(tmp_path
     assert all(name in str(caught.value) for name in bundled_models())
     with pytest.raises(ModelError, match="neither such a model file"):
         load(tmp_path)
+
+
+def test_the_representation_is_one_line() -> None:
+    path = bundled_models()["segnet_light"]
+    assert repr(load("segnet_light")) == f"Checkpoint(segnet_light, 11 classes, mIoU 0.685, '{path}')"

@@ -475,3 +475,9 @@ def test_unknown_setting_is_refused(narrow_config: SegNetConfig):
 def test_settings_that_are_not_complete_are_refused(values: object, message: str):
     with pytest.raises(ConfigError, match=message):
         SegNetConfig.from_dict(values)
+
+
+def test_the_representation_names_classes_and_parameters_and_keeps_the_layers(narrow: SegNet) -> None:
+    count = sum(parameter.numel() for parameter in narrow.parameters())
+    assert f"narrow, classes=5, in_channels=3, parameters={count:,}\n" in repr(narrow)
+    assert "(encoder): Encoder(" in repr(narrow)

@@ -90,8 +90,8 @@ def test_truth_and_prediction_have_the_colors_of_the_classes_and_errors_are_red(
     image = image_of(CAMVID)
     found = images_of(sheet(tmp_path, CAMVID, [image]))
     assert [alt.replace("\N{NO-BREAK SPACE}", " ") for alt, _ in found] == [
-        "one, truth: Sky 100 %",
-        "one, prediction: Sky 67 %, Building 33 %",
+        "one, truth: Sky 100.0 %",
+        "one, prediction: Sky 66.7 %, Building 33.3 %",
         "one: 50.0 % of the pixels are wrong",
     ]
     truth, predicted, errors = (pixels for _, pixels in found)

@@ -25,7 +25,13 @@ __all__ = ["Batch", "Sample", "SegmentationDataset", "collate", "describe_mismat
 
 @dataclass(frozen=True)
 class Sample:
-    """An image and its mask on disk, under one name."""
+    """An image and its mask on disk, under one name.
+
+    Attributes:
+        image: the image file.
+        mask: the mask file.
+        name: of both in messages and results.
+    """
 
     image: Path
     mask: Path
@@ -84,6 +90,10 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def __repr__(self) -> str:
+        size = "each its own size" if self.size is None else f"{self.size[0]}x{self.size[1]}"
+        return f"SegmentationDataset({len(self)} images, {size}, {self.labels.classes} classes)"
 
     def __getitem__(self, index: int) -> dict[str, Tensor | str]:
         """One sample: ``image`` float32 (C, H, W) in [0, 1], ``mask`` int64 (H, W), 255 where ignored, ``name``.

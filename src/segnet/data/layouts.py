@@ -37,7 +37,7 @@ _MOST_BLANKS = 50  # of a line in a pair list
 _MASK_FOLDERS = ("masks", "labels", "annotations")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Source:
     """A data set found on disk.
 
@@ -54,6 +54,10 @@ class Source:
     splits: Mapping[str, tuple[Sample, ...]]
     labels: ClassTable
     ignore_index: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        splits = ", ".join(f"{name} {len(samples)}" for name, samples in self.splits.items())
+        return f"Source({str(self.root)!r}, {self.layout}, {splits} images, {self.labels.classes} classes)"
 
     def dataset(
         self,

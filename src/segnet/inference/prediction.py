@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+
+from segnet.errors import ConfigError, OutputError
+from segnet.labels import ClassTable
+from segnet.media.images.writing import write_mask
+from segnet.visualization import overlay as visualize
+from segnet.visualization.html.prediction import prediction_html, prediction_png
+from segnet.visualization.style import OverlayStyle, View
 
 __all__ = ["Planes", "Prediction", "SegmentedFrame", "SegmentedRows", "concatenate_rows"]
 
@@ -16,9 +25,14 @@ Planes = NDArray[np.float32]
 """(K, H, W): the probability of each class, followed by the uncertainty if it was requested."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
-    """Segmentation of one image.
+    """Segmentation of one image. A notebook shows it as an overlay with a table of its classes.
+
+    >>> prediction = predictor("photo.jpg")
+    >>> prediction.class_shares()["Road"]
+    0.31
+    >>> prediction.overlay().save("overlay.png")
 
     Attributes:
         mask: uint8 (H, W), class index of each pixel.
@@ -26,12 +40,84 @@ class Prediction:
         uncertainty: float32 (H, W), by the predictor's measure, 0 where the model is certain; None if it was not
             requested.
         working_size: (height, width) at which the image was segmented, see ``ResizePolicy``; None of some rows.
+        labels: the class table of the model; None of some rows.
+        image: uint8 (H, W, C), the image itself, RGB or gray; a reference, not a copy. None of some rows.
+        source: path of the image; None if it does not come from a file.
     """
 
     mask: NDArray[np.uint8]
     confidence: NDArray[np.float32] | None = None
     uncertainty: NDArray[np.float32] | None = None
     working_size: tuple[int, int] | None = None
+    labels: ClassTable | None = None
+    image: NDArray[np.uint8] | None = None
+    source: Path | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of their index."""
+        return self._labels().names
+
+    @property
+    def palette(self) -> NDArray[np.uint8]:
+        """Color of every mask value: uint8 (256, 3), so that ``palette[mask]`` is the mask in colors."""
+        return self._labels().palette()
+
+    def class_shares(self) -> dict[str, float]:
+        """Share of each class among the pixels, by name in the order of the classes; the sum is 1."""
+        shares = visualize.class_shares(self.mask, self._labels())
+        return dict(zip(self.names, shares.tolist(), strict=True))
+
+    def overlay(self, style: OverlayStyle | None = None) -> Image.Image:
+        """The image with the class colors over it, as ``segnet predict`` writes it.
+
+        Args:
+            style: opacity, outlines, colors, legend; the default has a legend below the image.
+
+        Returns:
+            An RGB image; with ``OverlayStyle(legend="none")`` it has the image's own size.
+
+        Raises:
+            ConfigError: the style names an unknown class, or the prediction has no image.
+        """
+        return Image.fromarray(self._view("overlay", self._image(), style))
+
+    def color(self, style: OverlayStyle | None = None) -> Image.Image:
+        """The mask in the class colors, as an RGB image of the image's own size.
+
+        Args:
+            style: colors, and which classes are shown; see ``overlay``.
+
+        Raises:
+            ConfigError: the style names an unknown class.
+        """
+        return Image.fromarray(self._view("color", self.mask[..., None], style))
+
+    def to_pil(self) -> Image.Image:
+        """The mask as a palette image: its values are the class indices, shown in the class colors."""
+        image = Image.fromarray(self.mask)
+        image.putpalette(self.palette.tobytes())
+        return image
+
+    def save(self, path: str | Path) -> Path:
+        """Write the mask as a palette PNG; missing folders are created, and an earlier file of this name is replaced.
+
+        Images for people are saved by ``overlay().save(path)`` or ``color().save(path)``, in any format of Pillow.
+
+        Args:
+            path: ending in .png.
+
+        Returns:
+            The path.
+
+        Raises:
+            OutputError: the name does not end in .png, names the image itself, or cannot be written.
+        """
+        path = Path(path)
+        if self.source is not None and path.exists() and self.source.exists() and path.samefile(self.source):
+            raise OutputError(f"{path} is the image itself, which the mask would replace; give another name")
+        write_mask(path, self.mask, self._labels())
+        return path
 
     def rows(self, chosen: slice) -> Prediction:
         """The prediction of some rows."""
@@ -39,6 +125,41 @@ class Prediction:
             values if values is None else values[chosen] for values in (self.confidence, self.uncertainty)
         )
         return Prediction(self.mask[chosen], confidence, uncertainty)
+
+    def __repr__(self) -> str:
+        height, width = self.mask.shape
+        parts = [
+            f"{height}x{width}",
+            *(name for name in ("confidence", "uncertainty") if getattr(self, name) is not None),
+        ]
+        if self.source is not None:
+            parts.insert(0, repr(str(self.source)))
+        if self.labels is not None:
+            parts += visualize.largest_shares(self.mask, self.labels)
+        return f"Prediction({', '.join(parts)})"
+
+    def _repr_png_(self) -> bytes:
+        """The overlay in a notebook, or that of the mask if the prediction has no image."""
+        return prediction_png(self.mask, self._labels(), self.image)
+
+    def _repr_html_(self) -> str:
+        """The overlay beside a table of the classes, in a notebook."""
+        return prediction_html(self.mask, self._labels(), self.image)
+
+    def _view(self, view: View, image: NDArray[np.uint8], style: OverlayStyle | None) -> NDArray[np.uint8]:
+        return visualize.finished_view(
+            view, image, self.mask, self._labels(), style or OverlayStyle(), inside=self.working_size
+        )
+
+    def _labels(self) -> ClassTable:
+        if self.labels is None:
+            raise ConfigError("this prediction has no class table; give it one: Prediction(mask, labels=table)")
+        return self.labels
+
+    def _image(self) -> NDArray[np.uint8]:
+        if self.image is None:
+            raise ConfigError("this prediction has no image; give it one: Prediction(mask, labels=table, image=image)")
+        return self.image
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.errors import ShapeError
+from segnet.errors import DataError
+from segnet.inference.inputs import ImageSource, Order, check_order, is_one_image, path_of, read_input
 from segnet.inference.prediction import Planes, Prediction, SegmentedRows, concatenate_rows
 from segnet.inference.tiling import Rows, Span, TileConfig, blend_tiles, fits, spans, tile_size
 from segnet.inference.tta import TTAConfig, with_tta
@@ -19,11 +20,14 @@ from segnet.inference.working_size import ResizePolicy
 from segnet.labels import ClassTable
 from segnet.media.images.resizing import resize_image
 from segnet.metrics.uncertainty import Measure, choose_measure
-from segnet.runtimes.base import Image, Runtime
+from segnet.runtimes.base import Image, Output, Runtime
 from segnet.runtimes.load import open_runtime
 from segnet.runtimes.verification import Verification, Verify, apply_verification, verify
 
 __all__ = ["Predictor", "as_batch"]
+
+_PIXELS_PER_BATCH = 400_000  # larger batches are no faster on a CPU: benchmarks/results/batches.json
+_MOST_PER_BATCH = 16
 
 
 class Predictor:
@@ -130,6 +134,13 @@ class Predictor:
             tta=tta,
         )
 
+    def __repr__(self) -> str:
+        scale, size = self.resize.image_scale, self.resize.max_size
+        parts = [repr(self.runtime), "RGB" if self.channels == 3 else "gray"]
+        parts.append(f"max_size={size}" if scale is None else f"image_scale={scale:g}")
+        parts += ["confidence"] * self.confidence + [f"uncertainty={self.measure}"] * (self.measure is not None)
+        return f"{type(self).__name__}({', '.join(parts)})"
+
     def verify(self) -> Verification:
         """Compare the classes that an exported file predicts here with those that it predicted at its export.
 
@@ -140,52 +151,71 @@ class Predictor:
         """
         return verify(self._model)
 
-    def __call__(self, image: NDArray[np.uint8]) -> Prediction:
-        """Segment one image.
+    @overload  # an array can be iterated over too, but is one image
+    def __call__(self, source: ImageSource, *, order: Order = "rgb") -> Prediction: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __call__(self, source: Iterable[ImageSource], *, order: Order = "rgb") -> list[Prediction]: ...
+
+    def __call__(
+        self, source: ImageSource | Iterable[ImageSource], *, order: Order = "rgb"
+    ) -> Prediction | list[Prediction]:
+        """Segment one image, or each image of a list.
+
+        >>> predictor("photo.jpg").overlay().save("overlay.png")
+        >>> [prediction.class_shares() for prediction in predictor(["a.jpg", "b.jpg"])]
 
         Args:
-            image: uint8 (H, W, C), RGB or gray.
+            source: one image, or an iterable of images of any kinds and sizes:
+
+                - a path, read as ``segnet predict`` reads it: EXIF orientation applied, 16 bits scaled, alpha dropped;
+                - a Pillow image, treated in the same way;
+                - an array (H, W, 3), (H, W, 1) or (H, W), uint8, or floating numbers in [0, 1]: channels last;
+                - a tensor (3, H, W), (1, H, W) or (H, W) of the same types: channels first, on any device.
+
+                The layout is never inferred from the shape. Gray becomes RGB, or RGB gray, where the model takes
+                that. Images of a list that have one working size run through the network together.
+            order: channel order of arrays and tensors: "bgr" for those of OpenCV. Files and Pillow images know theirs.
 
         Returns:
-            The prediction at the image's own size.
+            The prediction at the image's own size; of a list, a list in the same order. Each prediction refers to its
+            image (3 bytes per pixel). For more images than memory holds use ``segnet.stream``.
 
         Raises:
-            ShapeError: another dtype or number of channels.
-            ConfigError: the image cannot be cut into tiles that fit into the memory.
+            DataError: a file cannot be read, a source is of another type, floating numbers lie outside [0, 1], or
+                the list is empty.
+            ShapeError: an array or tensor has another shape or type.
+            ConfigError: ``order`` is unknown, or the image cannot be cut into tiles that fit into the memory.
         """
-        size, image = self._start(image)
-        working_size = (image.shape[0], image.shape[1])
-        tiles = self._cut(*working_size)
-        if tiles is None and working_size == size:
-            return replace(self._predict_whole(image), working_size=working_size)
-        if tiles is None:
-            parts = list(self._upsampler(working_size, size).add(self._predict_planes(image)))
-        else:
-            parts = [rows.prediction for rows in self._predict_tiles(_ArrayRows(image), size, tiles)]
-        return concatenate_rows(parts, working_size=working_size)
+        check_order(order)
+        if is_one_image(source):
+            image = read_input(source, channels=self.channels, order=order)
+            return replace(self._predict([image])[0], source=path_of(source))
+        return self._predict_all(list(source), order)  # type: ignore[arg-type]
 
-    def predict_planes(self, image: NDArray[np.uint8]) -> Planes:
+    def predict_planes(self, source: ImageSource, *, order: Order = "rgb") -> Planes:
         """Predict the probabilities of one image, held in memory as a whole.
 
         Args:
-            image: uint8 (H, W, C), RGB or gray.
+            source, order: one image and its channel order, as the predictor itself takes them.
 
         Returns:
             float32 (K, H, W) at the image's own size: the probability of each class, followed by the uncertainty if
             it was requested. If the model outputs class indices only, the probability of its class is 1.
 
         Raises:
-            ShapeError: another dtype or number of channels.
-            ConfigError: the image cannot be cut into tiles that fit into the memory.
+            DataError, ShapeError, ConfigError: as the predictor itself.
         """
-        size, image = self._start(image)
+        check_order(order)
+        given = read_input(source, channels=self.channels, order=order)
+        size, image = given.shape[:2], self._start(given)
         tiles = self._cut(*image.shape[:2])
         if tiles is None:
             planes = self._predict_planes(image)
         else:
             bands = [band for *_, band in blend_tiles(_ArrayRows(image), self._predict_planes, np.copy, *tiles)]
             planes = np.concatenate(bands, axis=1)
-        return planes if image.shape[:2] == size else upsample(planes, size)
+        return planes if image.shape[:2] == size else upsample(planes, (size[0], size[1]))
 
     def predict_rows(self, rows: Rows, size: tuple[int, int] | None = None) -> Iterator[SegmentedRows]:
         """Segment an image that is read from top to bottom and never held as a whole.
@@ -213,17 +243,50 @@ class Predictor:
         """Whether an image of this working size is cut into tiles."""
         return self._cut(height, width) is not None
 
-    def _start(self, image: NDArray[np.uint8]) -> tuple[tuple[int, int], NDArray[np.uint8]]:
-        """The image's own size, and the image at its working size."""
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != self.channels or not image.size:
-            raise ShapeError(
-                f"an image of shape {image.shape} and type {image.dtype} was given; "
-                f"this model takes uint8 (H, W, {self.channels})"
-            )
+    def _predict_all(self, sources: Sequence[ImageSource], order: Order) -> list[Prediction]:
+        """Predictions of a list, those of one working size in batches."""
+        if not sources:
+            raise DataError("an empty list was given; give at least one image")
+        images = [
+            read_input(source, channels=self.channels, order=order, name=f"image {number} of the list")
+            for number, source in enumerate(sources)
+        ]
+        groups: dict[tuple[int, int], list[int]] = {}
+        for number, image in enumerate(images):
+            groups.setdefault(self.working_size(*image.shape[:2]), []).append(number)
+        found: dict[int, Prediction] = {}
+        for size, numbers in groups.items():
+            step = self._batch_size(size)
+            for chosen in (numbers[start : start + step] for start in range(0, len(numbers), step)):
+                found |= zip(chosen, self._predict([images[number] for number in chosen]), strict=True)
+        return [replace(found[number], source=path_of(source)) for number, source in enumerate(sources)]
+
+    def _batch_size(self, size: tuple[int, int]) -> int:
+        """How many images of this working size run together."""
+        if self.runtime.info.batch is not None or self.needs_tiles(*size):
+            return self.runtime.info.batch or 1
+        most = min(_MOST_PER_BATCH, _PIXELS_PER_BATCH // (size[0] * size[1]))
+        return next((count for count in range(most, 1, -1) if not self.needs_tiles(size[0] * count, size[1])), 1)
+
+    def _predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Prediction]:
+        """Predictions of images of one working size, together if they are not cut into tiles."""
+        ready = [self._start(image) for image in images]
+        working_size = (ready[0].shape[0], ready[0].shape[1])
+        if tiles := self._cut(*working_size):
+            parts = [self._predict_in_tiles(*pair, tiles) for pair in zip(images, ready, strict=True)]
+        else:
+            parts = self._predict_batch(images, ready)
+        return [
+            replace(part, working_size=working_size, labels=self.labels, image=image)
+            for part, image in zip(parts, images, strict=True)
+        ]
+
+    def _start(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The image at its working size."""
         self.runtime.start_image()
         size = (image.shape[0], image.shape[1])
         working_size = self.working_size(*size)
-        return size, image if working_size == size else resize_image(image, working_size)
+        return image if working_size == size else resize_image(image, working_size)
 
     def _cut(self, height: int, width: int) -> tuple[list[Span], list[Span]] | None:
         """The tiles of an image of this working size, vertically and horizontally; None: one piece."""
@@ -258,24 +321,48 @@ class Predictor:
                 yield SegmentedRows(top, image if size == rows.size else None, prediction)
                 top += len(prediction.mask)
 
-    def _predict_whole(self, image: NDArray[np.uint8]) -> Prediction:
-        """Prediction in one piece, at the working size."""
-        output = self.runtime.run(as_batch(image), probabilities=self.confidence, measure=self.measure)
-        return Prediction(
-            output.mask[0],
-            output.probabilities[0].max(axis=0) if self.confidence and output.probabilities is not None else None,
-            None if output.uncertainty is None else output.uncertainty[0],
+    def _predict_in_tiles(
+        self, image: NDArray[np.uint8], ready: NDArray[np.uint8], tiles: tuple[list[Span], list[Span]]
+    ) -> Prediction:
+        size = (image.shape[0], image.shape[1])
+        return concatenate_rows([rows.prediction for rows in self._predict_tiles(_ArrayRows(ready), size, tiles)])
+
+    def _predict_batch(
+        self, images: Sequence[NDArray[np.uint8]], ready: Sequence[NDArray[np.uint8]]
+    ) -> list[Prediction]:
+        """Predictions of images in one piece, each with itself at the common working size."""
+        batch = np.concatenate([as_batch(image) for image in ready]) if len(ready) > 1 else as_batch(ready[0])
+        working_size = (ready[0].shape[0], ready[0].shape[1])
+        if all(image.shape[:2] == working_size for image in images):
+            output = self.runtime.run(batch, probabilities=self.confidence, measure=self.measure)
+            return [self._prediction(output, number) for number in range(len(images))]
+        planes = self._planes(batch)
+        return [
+            concatenate_rows(list(self._upsampler(working_size, (image.shape[0], image.shape[1])).add(part)))
+            for image, part in zip(images, planes, strict=True)
+        ]
+
+    def _prediction(self, output: Output, number: int) -> Prediction:
+        """The prediction of one image of a batch, at its working size."""
+        sure = (
+            output.probabilities[number].max(axis=0) if output.probabilities is not None and self.confidence else None
         )
+        return Prediction(output.mask[number], sure, None if output.uncertainty is None else output.uncertainty[number])
 
     def _predict_planes(self, image: NDArray[np.uint8]) -> Planes:
         """Planes of an image or tile, at the working size."""
-        batch, probable = as_batch(image), self.runtime.gives_probabilities
-        output = self.runtime.run(batch, probabilities=probable, measure=self.measure)
+        return self._planes(as_batch(image))[0]
+
+    def _planes(self, batch: Image) -> list[Planes]:
+        """Planes of each image of a batch, at the working size."""
+        output = self.runtime.run(batch, probabilities=self.runtime.gives_probabilities, measure=self.measure)
         if output.probabilities is None:
-            planes = _one_hot(output.mask[0], self.labels.classes)
+            planes = [_one_hot(mask, self.labels.classes) for mask in output.mask]
         else:
-            planes = output.probabilities[0]
-        return planes if output.uncertainty is None else np.concatenate([planes, output.uncertainty])
+            planes = list(output.probabilities)
+        if output.uncertainty is None:
+            return planes
+        return [np.concatenate([part, extra[None]]) for part, extra in zip(planes, output.uncertainty, strict=True)]
 
 
 class _ArrayRows(Rows):

@@ -53,6 +53,9 @@ class SmoothedRuntime(Runtime):
         self._tile = 0
         self._tiled = False
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._runtime!r}, {self._smoothing:g})"
+
     @property
     def name(self) -> str:
         """Name of the model in error messages."""

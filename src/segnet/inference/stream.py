@@ -5,31 +5,28 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from segnet.errors import ConfigError, ShapeError
+from segnet.errors import ConfigError
+from segnet.inference.inputs import ImageSource, Order, check_order, read_input
 from segnet.inference.prediction import SegmentedFrame
 from segnet.inference.predictor import Predictor
 from segnet.inference.video import segment_frames, with_smoothing
-from segnet.media.images.reading import pixels_of, read_image
+from segnet.media.images.reading import read_image
 from segnet.media.sources import ImageFile, VideoSource, find_sources
 from segnet.media.video.opening import Video, open_video
 from segnet.media.video.settings import VideoConfig
 from segnet.system.threads import read_ahead
 
-__all__ = ["Order", "stream"]
-
-Order = Literal["rgb", "bgr"]
-"""Channel order of an array: RGB, as everywhere in this package, or BGR, as in OpenCV."""
+__all__ = ["stream"]
 
 
 def stream(
     predictor: Predictor,
-    source: str | Path | int | Video | Iterable[NDArray[np.uint8] | Image.Image],
+    source: str | Path | int | Video | Iterable[ImageSource],
     *,
     order: Order = "rgb",
     config: VideoConfig | None = None,
@@ -41,8 +38,8 @@ def stream(
     Args:
         predictor: the model.
         source: an image, a folder or a glob of images; a video (a .gif is one) or a glob of videos;
-            ``frames/%06d.jpg``; a camera's number; a stream's address; or an iterable of frames of any sizes: arrays
-            uint8 (H, W, C) or Pillow images, which are converted as if their file was read.
+            ``frames/%06d.jpg``; a camera's number; a stream's address; or an iterable of frames of any sizes and kinds
+            that ``predictor`` takes, such as arrays and Pillow images.
         order: channel order of arrays; "bgr" for those of OpenCV. The resulting frames are RGB.
         config: which frames of a video, and temporal smoothing. For frames from a program only ``every`` and
             ``smoothing`` count; for images nothing.
@@ -52,13 +49,12 @@ def stream(
             has values outside the range of its mode.
         ConfigError: ``order`` or ``config`` does not fit the source; or the source is one array or image, which
             ``predictor`` itself takes.
-        ShapeError: a frame is neither uint8 (H, W, C) nor an image.
+        ShapeError: an array or a tensor has another shape or type than ``predictor`` takes.
         ModelError: smoothing is requested, and the model outputs class indices only.
         MissingPackageError: PyAV, which reads videos, is not installed.
     """
     config = config or VideoConfig()
-    if order not in ("rgb", "bgr"):
-        raise ConfigError(f"order={order!r} is unknown; give 'rgb', or 'bgr' for the arrays of OpenCV")
+    check_order(order)
     if isinstance(source, str | Path | int | Video):
         if order != "rgb":
             raise ConfigError(f"order={order!r} is for arrays, and {source} is read as RGB; leave order out")
@@ -103,15 +99,5 @@ def _stream_frames(
         raise ConfigError("start and end are seconds of a video, and frames of a program have no times; choose frames")
     smoothed = with_smoothing(predictor, config.smoothing)
     for number, frame in enumerate(islice(frames, 0, None, config.every)):
-        image = _as_rgb(frame, number * config.every, order, predictor.channels)
+        image = read_input(frame, channels=predictor.channels, order=order, name=f"frame {number * config.every}")
         yield SegmentedFrame(image, smoothed(image), name=f"{number:06}", number=number)
-
-
-def _as_rgb(frame: Any, number: int, order: Order, channels: int) -> NDArray[np.uint8]:
-    """A frame as the predictor takes it: uint8 (H, W, C)."""
-    if isinstance(frame, Image.Image):
-        return pixels_of(frame, channels=channels, name=f"frame {number}")
-    if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != channels:
-        given = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
-        raise ShapeError(f"frame {number} is {given}; expected an array uint8 (H, W, {channels}) or an image of Pillow")
-    return np.ascontiguousarray(frame[..., ::-1]) if order == "bgr" else frame

@@ -50,6 +50,9 @@ class TTARuntime(Runtime):
         self._runtime = runtime
         self._config = config
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._runtime!r})"
+
     @property
     def name(self) -> str:
         """Name of the model in error messages."""

@@ -81,7 +81,7 @@ def score_mask(predicted: NDArray[np.uint8], truth: NDArray[np.uint8], labels: C
     return Scores(counted[:classes, :classes].copy(), labels, counted[:classes, IGNORE_INDEX].copy())
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Scores:
     """What a confusion matrix says, in [0, 1]; NaN where a class never occurs. Scores of parts add up.
 
@@ -95,6 +95,12 @@ class Scores:
     counts: NDArray[np.int64]
     labels: ClassTable
     unlabeled: NDArray[np.int64] | int = 0
+
+    def __repr__(self) -> str:
+        names = {"mIoU": self.miou, "class average": self.class_average, "global accuracy": self.global_accuracy}
+        return (
+            f"Scores({', '.join(f'{name} {value:.3f}' for name, value in names.items())}, {self.pixels.sum():,} pixels)"
+        )
 
     def __add__(self, other: Scores) -> Scores:
         """Scores of the pixels of both.

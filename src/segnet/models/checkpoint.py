@@ -31,7 +31,7 @@ _KEY = "segnet"
 _VERSION = 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Checkpoint:
     """A model file's content.
 
@@ -48,6 +48,11 @@ class Checkpoint:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
     path: Path
+
+    def __repr__(self) -> str:
+        miou = self.scores.get("miou")
+        score = f", mIoU {miou:.3f}" if isinstance(miou, float) else ""
+        return f"Checkpoint({self.model.config.name}, {self.labels.classes} classes{score}, {str(self.path)!r})"
 
 
 def save(

@@ -138,6 +138,12 @@ class SegNet(nn.Module):
         x, kept = self.encoder(self.normalized(image), self.decoder.skips)
         return self.classified(self.decoder(x, kept), image)
 
+    def extra_repr(self) -> str:
+        """The first line of the representation: name, classes, channels and parameters; the layers follow."""
+        count = sum(parameter.numel() for parameter in self.parameters())
+        config = self.config
+        return f"{config.name}, classes={config.classes}, in_channels={config.in_channels}, parameters={count:,}"
+
     def normalized(self, image: Tensor) -> Tensor:
         """Normalize an image batch in [0, 1] for the encoder."""
         x = (image - self.mean) / self.std

@@ -83,15 +83,14 @@ class ResultWriter:
         Raises:
             OutputError: a file cannot be written.
         """
-        style = visualize.with_lines(self.style, prediction.mask.shape, inside=prediction.working_size)
         shares = visualize.class_shares(prediction.mask, self.labels)
         if "mask" in self.kinds:
-            write_mask(path := self._path("mask", name), prediction.mask, style.colored(self.labels))
+            write_mask(path := self._path("mask", name), prediction.mask, self.style.colored(self.labels))
             self.written(path)
         for view in (view for view in VIEWS if view in self.kinds):
-            rendered = visualize.view(view, image, prediction.mask, self.labels, style)
-            if style.has_legend(view):
-                rendered = visualize.add_legend(rendered, self.labels, shares, style)
+            rendered = visualize.finished_view(
+                view, image, prediction.mask, self.labels, self.style, inside=prediction.working_size
+            )
             write_image(path := self._path(view, name), rendered)
             self.written(path)
         if "confidence" in self.kinds and prediction.confidence is not None:

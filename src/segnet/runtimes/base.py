@@ -71,6 +71,13 @@ class Runtime(ABC):
         """Measures of uncertainty that ``run`` can compute; the first is the default."""
         return ("entropy",)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join((self.name, f'{self.info.labels.classes} classes', *self._facts()))})"
+
+    def _facts(self) -> tuple[str, ...]:
+        """What the representation shows besides name and classes, such as the device."""
+        return (self.info.precision,)
+
     def start_image(self) -> None:
         """Mark the start of the next image, or of its first tile; only runtimes with memory override it."""
         return
@@ -125,6 +132,9 @@ class FileRuntime(Runtime):
     def name(self) -> str:
         """Path of the file."""
         return str(self.path)
+
+    def _facts(self) -> tuple[str, ...]:
+        return (self.backend,)
 
     @property
     def measures(self) -> tuple[Measure, ...]:

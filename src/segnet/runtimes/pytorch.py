@@ -84,6 +84,10 @@ class TorchRuntime(Runtime):
         )
         self._sampler = Sampler(self.model, seed=seed) if samples else None
 
+    def _facts(self) -> tuple[str, ...]:
+        samples = (f"{self.info.samples} samples",) if self.info.samples else ()
+        return (str(self.device), self.info.precision, *samples)
+
     @property
     def measures(self) -> tuple[Measure, ...]:
         """All measures if samples are drawn, else only the entropy."""

@@ -21,7 +21,7 @@ from segnet.visualization.style import OverlayStyle, View
 
 __all__ = [
     "SCALE", "add_class_names", "add_legend", "class_names", "class_shares", "color_map", "colorize", "comparison",
-    "line_width", "overlay", "panels", "rounded_up", "scale_colors", "sheet", "view",
+    "finished_view", "largest_shares", "line_width", "overlay", "panels", "rounded_up", "scale_colors", "sheet", "view",
     "with_lines",
 ]  # fmt: skip
 
@@ -89,6 +89,26 @@ def view(kind: View, image: Pixels, mask: Mask, labels: ClassTable, look: Overla
     return over if kind == "overlay" else np.concatenate([image, over], axis=1)
 
 
+def finished_view(
+    kind: View,
+    image: Pixels,
+    mask: Mask,
+    labels: ClassTable,
+    look: OverlayStyle = _PLAIN,
+    *,
+    inside: tuple[int, int] | None = None,
+) -> Pixels:
+    """As ``view``, with the legend that the style asks for; the file that ``segnet predict`` writes.
+
+    Args:
+        kind, image, mask, labels, look: see ``view``.
+        inside: (height, width) at which the image was segmented, see ``line_width``.
+    """
+    look = with_lines(look, (mask.shape[0], mask.shape[1]), inside=inside)
+    rendered = view(kind, image, mask, labels, look)
+    return add_legend(rendered, labels, class_shares(mask, labels), look) if look.has_legend(kind) else rendered
+
+
 def line_width(height: int, width: int, *, inside: tuple[int, int] | None = None) -> int:
     """Of the lines between classes, in pixels, if the look does not tell it: the shorter side / 540.
 
@@ -110,6 +130,13 @@ def class_shares(mask: Mask, labels: ClassTable) -> NDArray[np.float64]:
     """The share of each class among the pixels with a class: float64 (classes,), sum 1; 0 if all pixels are ignored."""
     counts = np.bincount(mask.ravel(), minlength=labels.classes)[: labels.classes]
     return counts / max(int(counts.sum()), 1)
+
+
+def largest_shares(mask: Mask, labels: ClassTable, most: int = 3) -> list[str]:
+    """The classes with the most pixels, in words: "Road 31.2 %"."""
+    shares = class_shares(mask, labels)
+    order = [int(index) for index in np.argsort(-shares, kind="stable")[:most] if shares[index] > 0]
+    return [f"{labels.names[index]} {_percent(float(shares[index]))}" for index in order]
 
 
 def add_legend(image: Pixels, labels: ClassTable, shares: NDArray[np.float64], look: OverlayStyle = _PLAIN) -> Pixels:

@@ -47,41 +47,21 @@ def run(
         device: Device of computation: auto, cpu, cuda, cuda:N or mps. auto takes a GPU if there is one.
         training: settings of the run.
     """
-    import platform
-
-    import torch
-
     from segnet.cli.console import print_scores
-    from segnet.data.layouts import open_source
-    from segnet.system.hardware import versions
     from segnet.training.distributed import is_first_process
-    from segnet.training.network import RunInputs, make_network
-    from segnet.training.run import train
+    from segnet.training.entry import open_run, start_run
+    from segnet.training.network import RunInputs
 
-    source = open_source(data)
-    torch.manual_seed(training.seed)
-    model = make_network(network, source)
-    train_set = source.dataset("train", size=resize, channels=model.config.in_channels)
+    opened = open_run(RunInputs(data=data, resize=resize, network=network), training)
     if find_lr:
-        _print_rates(model, train_set, training, device)
+        _print_rates(opened.model, opened.train_set, training, device)
         return
     if overfit:
-        _overfit(model, train_set, training, overfit, device)
+        _overfit(opened.model, opened.train_set, training, overfit, device)
         return
-    packages = {"python": platform.python_version(), **versions("segnet", "torch", "lightning", "kornia", "numpy")}
-    scores = train(
-        model,
-        train_set,
-        source.dataset("val", size=resize, channels=model.config.in_channels),
-        out=out,
-        config=training,
-        resume=resume,
-        device=device,
-        provenance={"data": source.layout, "versions": packages},
-        inputs=RunInputs(data=data, resize=resize, network=network),
-    )
+    result = start_run(opened, training, out=out, resume=resume, device=device)
     if is_first_process():
-        print_scores(scores, f"best weights on split val: {out / 'best.safetensors'}")
+        print_scores(result.scores, f"best weights on split val: {result.model_file}")
 
 
 def _overfit(model: SegNet, data: SegmentationDataset, config: TrainConfig, images: int, device: str) -> None:

@@ -31,12 +31,12 @@ class BoundaryConfig:
             class, and predictions inside them count. ``ignored`` leaves out points that touch a truly ignored region,
             on both sides; they may still be
             partners.
-        matching: whether each point is the partner of one other at most, as in the authors' script, or of all that are
-            near enough. Needs SciPy and takes some thirty times as long.
+        one_to_one: whether each point is the partner of one other at most, as in the authors' script, or of all that
+            are near enough. Needs SciPy and takes some thirty times as long.
         radii: of the bands along true borders in which the trimap mIoU counts, in pixels.
 
     Raises:
-        ConfigError: the tolerance or a radius is negative or no number, or ``ignored`` is combined with matching.
+        ConfigError: the tolerance or a radius is negative or no number, or ``ignored`` is combined with ``one_to_one``.
     """
 
     tolerance: float = 0.0075

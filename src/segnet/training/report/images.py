@@ -16,10 +16,10 @@ from segnet.labels import ClassTable
 from segnet.metrics.confusion import Scores, confusion
 from segnet.metrics.extremes import Extremes
 from segnet.system.devices import pick_device
+from segnet.visualization.html.embedding import address, smooth
 from segnet.visualization.html.markup import percent
 from segnet.visualization.html.panels import (
     Panel,
-    address,
     commonest_error,
     errors_panel,
     legend,
@@ -27,7 +27,6 @@ from segnet.visualization.html.panels import (
     panel_row,
     panel_size,
     photo_panel,
-    smooth,
 )
 from segnet.visualization.overlay import SCALE, scale_colors
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -14,14 +12,14 @@ from PIL import Image
 
 from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.metrics.confusion import score_mask
+from segnet.visualization.html.embedding import address, nearest, smooth
 from segnet.visualization.html.markup import class_name, percent
-from segnet.visualization.overlay import class_shares
+from segnet.visualization.overlay import largest_shares
 
 __all__ = [
     "UNCOUNTED",
     "WRONG",
     "Panel",
-    "address",
     "commonest_error",
     "errors_panel",
     "legend",
@@ -29,7 +27,6 @@ __all__ = [
     "panel_row",
     "panel_size",
     "photo_panel",
-    "smooth",
 ]
 
 WRONG = (230, 30, 40)
@@ -88,8 +85,10 @@ def photo_panel(name: str, image: NDArray[np.uint8], size: tuple[int, int]) -> P
 
 def mask_panel(name: str, kind: str, mask: NDArray[np.uint8], labels: ClassTable, size: tuple[int, int]) -> Panel:
     """A mask, uint8 (H, W), in the colors of its classes, ignored pixels black; ``kind``: "truth" or "prediction"."""
-    source = _indexed(_nearest(mask, size), labels.palette())
-    return Panel(caption=kind, alt=f"{name}, {kind}: {_shares_text(mask, labels)}", source=source)
+    source = _indexed(nearest(mask, size), labels.palette())
+    return Panel(
+        caption=kind, alt=f"{name}, {kind}: {', '.join(largest_shares(mask, labels)) or 'ignored'}", source=source
+    )
 
 
 def errors_panel(
@@ -109,7 +108,7 @@ def errors_panel(
     """
     counted = truth != IGNORE_INDEX
     share = percent(float(((predicted != truth) & counted).sum()) / max(int(counted.sum()), 1))
-    here, there = _nearest(truth, size), _nearest(predicted, size)
+    here, there = nearest(truth, size), nearest(predicted, size)
     light = np.full((*size, 1), 128, dtype=np.uint8) if image is None else smooth(image, size)
     places = (light.mean(axis=2) * (_GRAYS / 256)).astype(np.uint8)
     places[there != here] = _GRAYS
@@ -151,28 +150,6 @@ def panel_size(shape: tuple[int, ...]) -> tuple[int, int]:
     height, width = shape
     scale = min(1, _WIDEST / width, _HIGHEST / height)
     return max(1, round(height * scale)), max(1, round(width * scale))
-
-
-def smooth(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The image, (H, W) or (H, W, 3), at another size; each new pixel is the mean of those it covers."""
-    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BOX))
-
-
-def address(image: Image.Image, kind: str, **options: int) -> str:
-    """The image itself as an address; ``kind`` and ``options`` are those of Pillow's writer."""
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return f"data:image/{kind};base64,{b64encode(file.getvalue()).decode()}"
-
-
-def _shares_text(mask: NDArray[np.uint8], labels: ClassTable) -> str:
-    shares = class_shares(mask, labels)
-    largest = [int(index) for index in np.argsort(-shares, kind="stable")[:3] if shares[index] > 0]
-    return ", ".join(f"{labels.names[index]} {percent(float(shares[index]), 0)}" for index in largest) or "ignored"
-
-
-def _nearest(values: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    return np.asarray(Image.fromarray(values).resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 
 def _indexed(values: NDArray[np.uint8], table: NDArray[np.uint8]) -> str:

@@ -1,0 +1,169 @@
+"""What a predictor takes: a path, a Pillow image, an array or a tensor becomes the pixels that its model takes."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, Union, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from segnet.errors import ConfigError, DataError, ShapeError
+from segnet.media.images.reading import pixels_of, read_image
+from segnet.system.files import path_fault
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["ImageSource", "Order", "check_order", "is_one_image", "path_of", "read_input"]
+
+Order = Literal["rgb", "bgr"]
+"""Channel order of an array: RGB, as everywhere in this package, or BGR, as in OpenCV."""
+
+ImageSource = Union[str, Path, Image.Image, NDArray[Any], "Tensor"]
+"""One image: a path, a Pillow image, an array (H, W, C) or (H, W), or a tensor (C, H, W) or (H, W)."""
+
+_KINDS = "a path, a Pillow image, a NumPy array, a torch tensor"
+
+
+def check_order(order: str) -> None:
+    """Refuse an unknown channel order.
+
+    Raises:
+        ConfigError: it is neither "rgb" nor "bgr".
+    """
+    if order not in get_args(Order):
+        raise ConfigError(f"order={order!r} is unknown; give 'rgb', or 'bgr' for the arrays of OpenCV")
+
+
+def is_one_image(source: object) -> bool:
+    """Whether this stands for one image, rightly or wrongly, and not for a list of them."""
+    one = (str, bytes, os.PathLike, Image.Image, np.ndarray, Mapping, io.IOBase)
+    return isinstance(source, one) or _is_tensor(source) or not isinstance(source, Iterable)
+
+
+def path_of(source: object) -> Path | None:
+    """The path, if the image comes from a file."""
+    return Path(source) if isinstance(source, str | os.PathLike) else None
+
+
+def read_input(source: object, *, channels: int, order: Order = "rgb", name: str = "the image") -> NDArray[np.uint8]:
+    """The pixels of one image: uint8 (H, W, channels).
+
+    A file is read as ``read_image`` does, and a Pillow image is converted in the same way: the EXIF orientation is
+    applied, 16-bit gray is scaled, and alpha is dropped. Floating numbers are rounded to 8 bits. Gray becomes RGB and
+    RGB becomes gray (ITU-R 601 luma) where the model takes the other. An array of uint8 and the right channels is not
+    copied.
+
+    Args:
+        source: a path, a Pillow image, an array or a tensor, see ``Predictor.__call__``.
+        channels: 3 (RGB) or 1 (gray).
+        order: channel order of an array or a tensor with three channels; files and Pillow images know theirs.
+        name: of the image, for errors.
+
+    Raises:
+        DataError: the file cannot be read, the type is none of these, or the values are out of range.
+        ShapeError: an array or a tensor has another shape or type.
+    """
+    if (path := path_of(source)) is not None:
+        if fault := path_fault(str(path)):
+            raise DataError(f"{str(path)[:60]!a} {fault}; give the path of an image")
+        return read_image(path, channels=channels)
+    if isinstance(source, Image.Image):
+        return pixels_of(source, channels=channels, name=name)
+    if _is_tensor(source):
+        array = _from_tensor(source, name)
+    elif isinstance(source, np.ndarray):
+        array = _from_array(source, name)
+    else:
+        raise DataError(f"{name} is of type {type(source).__name__}; expected {_KINDS}, or a list of these")
+    pixels = _to_bytes(array, name)
+    if order == "bgr" and pixels.shape[2] == 3:
+        pixels = np.ascontiguousarray(pixels[..., ::-1])
+    return _with_channels(pixels, channels)
+
+
+def _is_tensor(source: object) -> TypeGuard[Tensor]:
+    """Without importing PyTorch, which need not be installed: no tensor exists before it is imported."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(source, torch.Tensor)
+
+
+def _from_array(array: NDArray[Any], name: str) -> NDArray[Any]:
+    """An array (H, W, C) or (H, W) as (H, W, C)."""
+    shape = array.shape
+    _require_one(shape, name, kind="array")
+    if array.ndim == 2 and array.size:
+        return array[..., None]
+    if array.ndim == 3 and shape[2] in (1, 3) and array.size:
+        return array
+    hint = "give each pixel one value or three" if array.size else "an image has at least one pixel"
+    if array.ndim == 3 and shape[2] == 4:
+        hint = "leave alpha out: image[..., :3]"
+    elif array.ndim == 3 and shape[0] in (1, 3):
+        hint = "the channels of an array come last: image.transpose(1, 2, 0)"
+    raise ShapeError(f"{name} is an array of shape {shape}; expected (H, W, 3) or (H, W); {hint}")
+
+
+def _from_tensor(tensor: Tensor, name: str) -> NDArray[Any]:
+    """A tensor (C, H, W) or (H, W) as an array (H, W, C)."""
+    shape = tuple(tensor.shape)
+    _require_one(shape, name, kind="tensor")
+    values = tensor.detach().cpu()
+    array: NDArray[Any] = (values.float() if values.is_floating_point() else values).numpy()
+    if array.ndim == 2 and array.size:
+        return array[..., None]
+    if array.ndim == 3 and shape[0] in (1, 3) and array.size:
+        return array.transpose(1, 2, 0)
+    hint = "give each pixel one value or three" if array.size else "an image has at least one pixel"
+    if array.ndim == 3 and shape[0] == 4:
+        hint = "leave alpha out: image[:3]"
+    elif array.ndim == 3 and shape[2] in (1, 3):
+        hint = "the channels of a tensor come first: image.permute(2, 0, 1)"
+    raise ShapeError(f"{name} is a tensor of shape {shape}; expected (3, H, W) or (H, W); {hint}")
+
+
+def _require_one(shape: tuple[int, ...], name: str, *, kind: str) -> None:
+    if len(shape) == 4:
+        raise ShapeError(
+            f"{name} is one {kind} of shape {shape}, which holds {shape[0]} images; give a list: list(images)"
+        )
+
+
+def _to_bytes(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    """Values of 0..255 or of [0, 1] as uint8."""
+    if array.dtype == np.uint8:
+        return array
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ShapeError(
+            f"{name} holds values of type {array.dtype}; expected uint8, or floating numbers in [0, 1]; "
+            "divide by the largest possible value, such as image / 65535"
+        )
+    low, high = float(array.min()), float(array.max())
+    if not (low >= 0 and high <= 1):  # true for NaN
+        raise DataError(
+            f"{name} holds floating numbers from {low:g} to {high:g}; expected 0 to 1; {_range_hint(low, high)}"
+        )
+    pixels: NDArray[np.uint8] = np.rint(array * 255).astype(np.uint8)
+    return pixels
+
+
+def _range_hint(low: float, high: float) -> str:
+    if not np.isfinite([low, high]).all():
+        return "replace NaN and infinity"
+    if low >= 0 and high <= 255 and high > 2:
+        return "convert it with astype('uint8'), or divide by 255"
+    if low < -0.2:
+        return "give the image itself, without normalization, which is part of the model"
+    return "clip it"
+
+
+def _with_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
+    if pixels.shape[2] == channels:
+        return pixels
+    return pixels_of(Image.fromarray(np.squeeze(pixels, 2) if channels == 3 else pixels), channels=channels)

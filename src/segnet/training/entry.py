@@ -1,0 +1,184 @@
+"""``segnet.train``: from a data set to a trained model, in Python and by the command.
+
+Settings are keywords of their own, not one config object: only so it is known which of them were given.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segnet.data.augmentation import AugmentConfig
+from segnet.data.dataset import SegmentationDataset
+from segnet.data.layouts import Source, open_source
+from segnet.errors import ConfigError
+from segnet.inference.predictor import Predictor
+from segnet.metrics.confusion import Scores
+from segnet.models.segnet import SegNet
+from segnet.system.hardware import versions
+from segnet.training.network import NetworkConfig, RunInputs, make_network
+from segnet.training.settings import TrainConfig
+
+__all__ = ["OpenRun", "TrainResult", "make_configs", "open_run", "start_run", "train"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class TrainResult:
+    """A finished training run.
+
+    Attributes:
+        out: folder of the run.
+        scores: of the best weights on the validation images.
+    """
+
+    out: Path
+    scores: Scores
+
+    @property
+    def model_file(self) -> Path:
+        """The model file with the best weights, which every command and ``Predictor.load`` take."""
+        return self.out / "best.safetensors"
+
+    @property
+    def report(self) -> Path:
+        """The report, a page for a browser."""
+        return self.out / "report.html"
+
+    def predictor(self) -> Predictor:
+        """A predictor with the best weights; ``Predictor.load(result.model_file, ...)`` takes settings."""
+        return Predictor.load(self.model_file)
+
+    def __repr__(self) -> str:
+        return f"TrainResult({str(self.out)!r}, {self.scores!r})"
+
+
+def train(
+    data: str | Path | Source,
+    *,
+    model: str | Path | SegNet | None = None,
+    out: str | Path = "runs/segnet",
+    resize: tuple[int, int] | None = None,
+    resume: bool = False,
+    device: str = "auto",
+    **settings: Any,
+) -> TrainResult:
+    """Train a model on labeled images, as ``segnet train`` does: the same settings under the same names and defaults.
+
+    >>> result = segnet.train("mydata", model="segnet_light", epochs=30, crop=(256, 256), out="runs/mine")
+    >>> result.predictor()("photo.jpg").overlay()
+
+    The folder of the run gets ``best.safetensors``, ``last.ckpt``, ``metrics.csv``, ``config.yaml`` and
+    ``report.html``. A terminal shows a progress bar; a notebook gets a line for each epoch. Where processes are spawned
+    (macOS, Windows), a script calls it under ``if __name__ == "__main__":``, or gives ``workers=0``.
+
+    Args:
+        data: a folder, a pair list, a ``data.yaml``, ``"synthetic"``, or a ``Source``.
+        model: name of a network, a model file, or a network of your own with the classes of the data; it is trained in
+            place. None: the default of the command.
+        out: folder of the run.
+        resize: (height, width) to which images and masks are resized first; None: their own size.
+        resume: continue the run in ``out``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        settings: the other settings by their names: those of ``NetworkConfig``, ``TrainConfig`` and ``AugmentConfig``.
+
+    Raises:
+        ConfigError: a setting is unknown or out of range, settings contradict each other, ``out`` already holds a run,
+            or there is no run to resume.
+        DataError: the data set, an image or a mask cannot be used.
+        ModelError: a model file cannot be used, or has other classes or layers.
+        OutputError: ``out`` cannot be written.
+        TrainingError: the loss is not finite, memory ran out, or another process of the run ended.
+        MissingPackageError: Lightning, Kornia or the package of a logger is not installed.
+    """
+    own = model if isinstance(model, SegNet) else None
+    named = {} if model is None or own is not None else {"model": str(model)}
+    network, training = make_configs({**settings, **named})
+    if own is not None and network != NetworkConfig():
+        raise ConfigError("the network is given, so settings that create one have no effect; leave them out")
+    location = data.root if isinstance(data, Source) else data
+    source = data if isinstance(data, Source) else open_source(data)
+    inputs = RunInputs(data=str(location), resize=resize, network=network)
+    run = open_run(inputs, training, source=source, model=own)
+    return start_run(run, training, out=Path(out), resume=resume, device=device)
+
+
+def make_configs(settings: Mapping[str, Any]) -> tuple[NetworkConfig, TrainConfig]:
+    """The settings of network and run from one table of their names.
+
+    Raises:
+        ConfigError: a name is unknown, or a value is out of range.
+    """
+    parts: dict[type, dict[str, Any]] = {NetworkConfig: {}, TrainConfig: {}, AugmentConfig: {}}
+    homes = {field.name: kind for kind in parts for field in fields(kind) if field.name != "augment"}
+    for name, value in settings.items():
+        if name not in homes:
+            near = " or ".join(map(repr, get_close_matches(name, homes, n=2)))
+            hint = f"did you mean {near}?" if near else "see segnet.NetworkConfig, TrainConfig and AugmentConfig"
+            raise ConfigError(f"there is no setting {name!r}; {hint}")
+        value = tuple(value) if isinstance(value, list) else value
+        parts[homes[name]][name] = str(value) if isinstance(value, Path) else value
+    augment = AugmentConfig(**parts[AugmentConfig])
+    return NetworkConfig(**parts[NetworkConfig]), TrainConfig(**parts[TrainConfig], augment=augment)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OpenRun:
+    """Data and network of a run that has not started.
+
+    Attributes:
+        inputs: where both come from, for the record of the run.
+        source: the data set.
+        model: the network.
+        train_set: the training images.
+    """
+
+    inputs: RunInputs
+    source: Source
+    model: SegNet
+    train_set: SegmentationDataset
+
+
+def open_run(
+    inputs: RunInputs, training: TrainConfig, *, source: Source | None = None, model: SegNet | None = None
+) -> OpenRun:
+    """Open the data set and create the network.
+
+    Args:
+        inputs: which.
+        training: its seed draws the first weights.
+        source: the data set, if it is open.
+        model: the network, if it exists.
+
+    Raises:
+        ConfigError, DataError, ModelError: see ``open_source`` and ``make_network``.
+    """
+    source = source or open_source(inputs.data)
+    torch.manual_seed(training.seed)
+    model = model or make_network(inputs.network, source)
+    train_set = source.dataset("train", size=inputs.resize, channels=model.config.in_channels)
+    return OpenRun(inputs=inputs, source=source, model=model, train_set=train_set)
+
+
+def start_run(run: OpenRun, training: TrainConfig, *, out: Path, resume: bool, device: str) -> TrainResult:
+    """Train; see ``segnet.training.run.train``."""
+    from segnet.training.run import train as run_training
+
+    packages = {"python": platform.python_version(), **versions("segnet", "torch", "lightning", "kornia", "numpy")}
+    scores = run_training(
+        run.model,
+        run.train_set,
+        run.source.dataset("val", size=run.inputs.resize, channels=run.model.config.in_channels),
+        out=out,
+        config=training,
+        resume=resume,
+        device=device,
+        provenance={"data": run.source.layout, "versions": packages},
+        inputs=run.inputs,
+    )
+    return TrainResult(out=out, scores=scores)

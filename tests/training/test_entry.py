@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+import segnet
+from segnet.cli.main import main
+from segnet.data.layouts import Source
+from segnet.errors import ConfigError
+from segnet.models import checkpoint
+from segnet.models.decoders import DecoderConfig
+from segnet.models.encoders import EncoderConfig
+from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.training.entry import make_configs
+from segnet.training.network import NetworkConfig
+from segnet.training.settings import TrainConfig
+
+QUICK: dict[str, Any] = {"epochs": 1, "batch": 2, "precision": "float32", "workers": 0, "device": "cpu"}
+
+
+@pytest.fixture
+def tiny() -> SegNet:
+    return SegNet(
+        SegNetConfig(
+            name="tiny",
+            encoder=EncoderConfig(widths=((4,), (6,))),
+            decoder=DecoderConfig(widths=((4,), (4,))),
+            classes=11,
+        )
+    )
+
+
+def test_python_and_the_command_train_the_same_model(
+    tiny: SegNet, camvid_root: Path, camvid: Source, tmp_path: Path
+) -> None:
+    start = checkpoint.save(tiny, camvid.labels, tmp_path / "start.safetensors")
+    result = segnet.train(camvid_root, model=start, out=tmp_path / "a", crop=[24, 32], seed=5, **QUICK)
+    quick = (f"--{name}={value}" for name, value in QUICK.items())
+    words = [*quick, "--crop", "24", "32", "--seed", "5"]
+    with pytest.raises(SystemExit) as left:
+        main(["train", str(camvid_root), "--model", str(start), "--out", str(tmp_path / "b"), *words])
+    assert not left.value.code
+    first, second = (load_file(tmp_path / name / "best.safetensors") for name in "ab")
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    configs = [yaml.safe_load((tmp_path / name / "config.yaml").read_text()) for name in "ab"]
+    assert configs[0] == configs[1]
+
+    assert (result.model_file, result.report) == (tmp_path / "a/best.safetensors", tmp_path / "a/report.html")
+    assert result.report.is_file()
+    assert result.scores.miou == checkpoint.load(result.model_file).scores["miou"]
+    assert repr(result).startswith(f"TrainResult('{tmp_path / 'a'}', Scores(mIoU 0.")
+    image = segnet.render_scene(1, size=(48, 64))[0]
+    assert result.predictor()(image).names == camvid.labels.names
+
+
+def test_a_source_and_a_network_of_the_callers_are_taken(tiny: SegNet, camvid: Source, tmp_path: Path) -> None:
+    before = tiny.classifier.weight.detach().clone()  # type: ignore[union-attr]
+    result = segnet.train(camvid, model=tiny, out=tmp_path / "a", resize=(24, 32), **QUICK)
+    kept = checkpoint.load(result.model_file)
+    assert kept.model.config == tiny.config
+    assert not torch.equal(kept.model.classifier.weight, before)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="already holds a run; add --resume"):
+        segnet.train(camvid, model=tiny, out=tmp_path / "a", **QUICK)
+    with pytest.raises(ConfigError, match="the network is given, so settings that create one have no effect"):
+        segnet.train(camvid, model=tiny, out=tmp_path / "b", encoder_weights="imagenet", **QUICK)
+
+
+def test_settings_have_the_defaults_of_the_command() -> None:
+    assert make_configs({}) == (NetworkConfig(), TrainConfig())
+    network, training = make_configs({"weights": Path("a.safetensors"), "epochs": 3, "crop": [8, 9]})
+    assert network == NetworkConfig(weights="a.safetensors")
+    assert (training.epochs, training.augment.crop) == (3, (8, 9))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("epoch", "there is no setting 'epoch'; did you mean 'epochs'"),
+        ("augment", "there is no setting 'augment'"),
+        ("zzz", "there is no setting 'zzz'; see segnet.NetworkConfig, TrainConfig and AugmentConfig"),
+    ],
+)
+def test_an_unknown_setting_is_an_error(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        segnet.train("nowhere", **{name: 1})
