@@ -190,8 +190,20 @@ class Predictor:
         check_order(order)
         if is_one_image(source):
             image = read_input(source, channels=self.channels, order=order)
-            return replace(self._predict([image])[0], source=path_of(source))
+            return replace(self.predict_pixels(image), source=path_of(source))
         return self._predict_all(list(source), order)  # type: ignore[arg-type]
+
+    def predict_pixels(self, image: NDArray[np.uint8]) -> Prediction:
+        """Segment one image whose pixels are already as the model takes them, without any conversion.
+
+        Args:
+            image: uint8 (H, W, C), RGB or gray, with ``channels`` channels.
+
+        Raises:
+            ShapeError: the image has another shape.
+            ConfigError: the image cannot be cut into tiles that fit into the memory.
+        """
+        return self._predict([image])[0]
 
     def predict_planes(self, source: ImageSource, *, order: Order = "rgb") -> Planes:
         """Predict the probabilities of one image, held in memory as a whole.

@@ -247,7 +247,7 @@ def _read(job: Job, *, channels: int, memory: float) -> NDArray[np.uint8] | None
 def _predict(predictor: Predictor, job: Job, pixels: NDArray[np.uint8]) -> SegmentedFrame:
     """Run inference on one image; an image that does not fit the model or the memory raises ``DataError``."""
     try:
-        prediction = predictor(pixels)
+        prediction = predictor.predict_pixels(pixels)
     except (ConfigError, ShapeError) as error:
         raise DataError(f"{job.image}: {error}") from error
     return SegmentedFrame(pixels, prediction, source=str(job.image), name=job.name.as_posix())

@@ -17,7 +17,7 @@ from segnet.inference.prediction import Prediction, SegmentedFrame
 from segnet.labels import ClassTable
 from segnet.media.images.writing import write_image, write_mask, write_values
 from segnet.metrics.uncertainty import CONFIDENCE, Measure, described, largest
-from segnet.results.earlier import EarlierResults
+from segnet.system.earlier import EarlierResults
 from segnet.visualization import overlay as visualize
 from segnet.visualization.style import VIEWS, OverlayStyle
 

@@ -18,9 +18,9 @@ from segnet.visualization.style import OverlayStyle
 
 if TYPE_CHECKING:
     from segnet.labels import ClassTable
-    from segnet.results.earlier import EarlierResults
     from segnet.results.images import ImageReport, Job
     from segnet.runtimes.base import Runtime
+    from segnet.system.earlier import EarlierResults
 
 __all__ = ["run"]
 
@@ -211,7 +211,7 @@ def _require_replaceable(
     results: Sequence[Path], jobs: list[Job], videos: list[VideoSource], *, out: Path, force: bool
 ) -> EarlierResults:
     """The results of earlier runs; an error if a file of somebody else, or an input, would be replaced."""
-    from segnet.results.earlier import EarlierResults
+    from segnet.system.earlier import EarlierResults
 
     earlier = EarlierResults(out.parent if _is_file(out) else out, force=force)
     inputs = [*(job.image for job in jobs), *(Path(source.word) for source in videos if source.kind == "file")]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from segnet.errors import OutputError
-from segnet.results.earlier import JOURNAL, EarlierResults
+from segnet.system.earlier import JOURNAL, EarlierResults
 
 
 def write(path: Path, text: str = "ours") -> Path:
