@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import itertools
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -214,3 +216,14 @@ def test_every_image_is_scored_once(processes: int) -> None:
     shares = [Share(7, rank=rank, processes=processes) for rank in range(processes)]
     assert sorted(index for share in shares for index in share) == list(range(7))
     assert [len(list(share)) for share in shares] == [len(share) for share in shares]
+
+
+def test_the_first_checkpoint_comes_after_a_minute(
+    camvid: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a clock that goes on by 40 s each time it is read: at the start, and after each step."""
+    seconds = itertools.count(0.0, 40.0)
+    monkeypatch.setattr("segnet.training.resume.time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    with pytest.raises(PowerCutError):
+        run(camvid, tmp_path, config=replace(CONFIG, save_every=10.0), reads=5)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 2

@@ -38,6 +38,7 @@ LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 CHECKPOINTS = (LAST, PREVIOUS)
 
 _TERMINATED = 128 + signal.SIGTERM
+_FIRST_MINUTES = 1.0  # until the first checkpoint of a process, so that a run killed early keeps something
 
 
 class Checkpoint(NamedTuple):
@@ -57,7 +58,8 @@ class Position(NamedTuple):
 class ResumeCheckpoint(Callback):
     """Writes ``last.ckpt`` and keeps the one before as ``previous.ckpt``.
 
-    It writes at the end of every epoch, every ``minutes`` within an epoch, and before SIGTERM or Ctrl-C end the run.
+    It writes after a minute, at the end of every epoch, every ``minutes`` within an epoch, and before SIGTERM or Ctrl-C
+    end the run.
     Lightning's ``ModelCheckpoint`` does none of these three whole or not at all. It must be the last callback.
 
     Args:
@@ -69,6 +71,7 @@ class ResumeCheckpoint(Callback):
     def __init__(self, out: Path, minutes: float, data: Mapping[str, Any]) -> None:
         self.out = out
         self.minutes = minutes
+        self._wait = min(minutes, _FIRST_MINUTES)
         self.data = dict(data)
         self._signal = 0
         self._written = time.monotonic()
@@ -124,11 +127,11 @@ class ResumeCheckpoint(Callback):
         return trainer.strategy.reduce_boolean_decision(bool(self._signal), all=False)
 
     def _is_time(self) -> bool:
-        return time.monotonic() - self._written > 60 * self.minutes
+        return time.monotonic() - self._written > 60 * self._wait
 
     def _write(self, trainer: Trainer) -> None:
         """Write under a temporary name, then rename; the checkpoint before becomes ``previous.ckpt``."""
-        self._written = time.monotonic()
+        self._written, self._wait = time.monotonic(), self.minutes
         last = self.out / LAST
         if not trainer.is_global_zero:
             trainer.save_checkpoint(last)  # takes part in the collective calls, and writes nothing

@@ -74,7 +74,8 @@ class TrainConfig:
         validate_every: Number of epochs between validations; the last epoch is always validated.
         patience: Early stopping: number of validations without a better score after which training ends. Default: 0,
             never.
-        save_every: Time in minutes between two writes of last.ckpt within an epoch; each epoch ends with one.
+        save_every: Time in minutes between two writes of last.ckpt within an epoch; each epoch ends with one, and the
+            first comes after a minute at the latest.
         precision: Precision of computation. auto takes bf16 on CUDA, and on CPUs with bfloat16 arithmetic
             where a short timing shows it to be faster;
             float16 needs CUDA and scales the loss.
