@@ -52,8 +52,21 @@ def test_every_void_value_of_the_files_becomes_255(tmp_path: Path):
     assert one(tmp_path, [[0, 1, 2, 11, 200]], ignore_index=(11, 200))[0]["mask"].tolist() == [[0, 1, 2, 255, 255]]
 
 
-def test_a_class_may_be_declared_void(tmp_path: Path):
-    assert one(tmp_path, [[0, 1, 2]], ignore_index=(0,))[0]["mask"].tolist() == [[255, 1, 2]]
+def test_a_class_with_an_ignored_value_is_no_class(tmp_path: Path):
+    data = one(tmp_path, [[0, 1, 2]], ignore_index=(0,))
+    assert data[0]["mask"].tolist() == [[255, 0, 1]]
+    assert data.labels.names == ("road", "car")
+
+
+def test_values_with_gaps_become_class_indices(tmp_path: Path):
+    labels = ClassTable.from_names(["building", "grass"], [1, 254])
+    mask = sample(tmp_path, np.array([[0, 1, 254, 5]], dtype=np.uint8))
+    data = SegmentationDataset([mask], labels, ignore_index=(0, 5))
+    assert data[0]["mask"].tolist() == [[255, 0, 1, 255]]
+    with pytest.raises(DataError, match=r"a_mask\.png: value 0 on 1 pixels, value 5 on 1 pixels, but the classes are "):
+        SegmentationDataset([mask], labels)[0]
+    with pytest.raises(DataError, match=r"classes are 1 \(building\), 254 \(grass\) and ignored values are 5"):
+        SegmentationDataset([mask], labels, ignore_index=(5,))[0]
 
 
 @pytest.mark.parametrize("void", [1000, 65535])

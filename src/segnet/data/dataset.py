@@ -49,7 +49,7 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
 
     Args:
         samples: what to read.
-        labels: the class table.
+        labels: the class table; classes with an ignored value are left out of it.
         ignore_index: Values in the mask files that are ignored.
         size: (height, width) to resize to (images by area or bilinear, masks by nearest); None keeps each its own.
         channels: 3 for RGB, 1 for gray.
@@ -75,12 +75,12 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
         if corruption is not None:
             check_corruption(corruption)
         self.samples = tuple(samples)
-        self.labels = labels
+        self.labels = labels.without(ignore_index)
         self.ignore_index = tuple(ignore_index)
         self.size = size
         self.channels = channels
         self.corruption = corruption
-        self._masks = MaskReader(labels=labels, ignore_index=self.ignore_index)
+        self._masks = MaskReader(labels=self.labels, ignore_index=self.ignore_index)
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -22,6 +22,7 @@ def describe_data(train_set: SegmentationDataset, val_set: SegmentationDataset) 
     return {
         "classes": labels["names"],
         "class colors": labels["colors"],
+        "class values": list(train_set.labels.values),
         "ignore values": list(train_set.ignore_index),
         "input channels": train_set.channels,
         "image size": list(train_set.size) if train_set.size else None,
