@@ -128,6 +128,18 @@ def test_resizing_gives_the_size_and_invents_no_class(tmp_path: Path, size: tupl
     assert 0 <= item["image"].min() <= item["image"].max() <= 1
 
 
+def test_a_letterbox_keeps_the_aspect_and_ignores_what_it_pads(tmp_path: Path):
+    mask = np.ones((8, 12), np.uint8)
+    image = np.full((8, 12, 3), 200, np.uint8)
+    item = SegmentationDataset([sample(tmp_path, mask, image)], LABELS, size=(6, 6))[0]
+    assert item["mask"].tolist() == [[255] * 6, *[[1] * 6] * 4, [255] * 6]
+    assert ((item["image"][0] * 255).round().long() == torch.where(item["mask"] == 1, 200, 0)).all()
+    stretched = SegmentationDataset([sample(tmp_path, mask, image)], LABELS, size=(6, 6), resize_mode="stretch")[0]
+    assert (stretched["mask"] == 1).all()
+    with pytest.raises(ConfigError, match="resize_mode='fit' is unknown; choose one of letterbox, stretch"):
+        SegmentationDataset([], LABELS, size=(6, 6), resize_mode="fit")  # type: ignore[arg-type]
+
+
 def test_resizing_keeps_image_and_mask_together(tmp_path: Path):
     mask = np.zeros((12, 16), np.uint8)
     mask[4:, 8:] = 2
@@ -162,13 +174,20 @@ def test_samples_of_one_size_become_a_batch(camvid):
     assert batch["name"] == [data.samples[0].name, data.samples[1].name]
 
 
-def test_samples_of_different_sizes_are_refused_with_their_names(tmp_path: Path):
+def test_samples_of_different_sizes_are_padded_to_the_largest(tmp_path: Path):
     items = [
         SegmentationDataset([sample(tmp_path, np.zeros(shape, np.uint8), name=name)], LABELS)[0]
         for name, shape in (("wide", (2, 5)), ("high", (6, 3)))
     ]
-    with pytest.raises(DataError, match=r"wide \(5x2\) and high \(3x6\)"):
-        collate(items)
+    batch = collate(items, padding=[0.5, 0.25, 0.0])
+    assert batch["image"].shape == (2, 3, 6, 5)
+    for index, (height, width) in enumerate([(2, 5), (6, 3)]):
+        torch.testing.assert_close(batch["image"][index, :, :height, :width], items[index]["image"])
+        inside = torch.zeros(6, 5, dtype=torch.bool)
+        inside[:height, :width] = True
+        assert ((batch["mask"][index] == 255) == ~inside).all()
+        assert (batch["image"][index, 1][~inside] == 0.25).all()
+    assert (collate(items)["image"][0, :, 2:] == 0).all()
 
 
 def test_an_error_from_a_worker_process_is_told_as_it_was_raised(tmp_path: Path):

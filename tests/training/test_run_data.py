@@ -107,7 +107,7 @@ def test_images_of_another_order_are_refused(run: Path, camvid: Source) -> None:
 def test_channels_and_size_belong_to_the_description(camvid: Source) -> None:
     color = describe_data(camvid.dataset("train"), camvid.dataset("val"))
     gray = describe_data(camvid.dataset("train", channels=1, size=(32, 32)), camvid.dataset("val"))
-    assert {name for name in color if color[name] != gray[name]} == {"input channels", "image size"}
+    assert {name for name in color if color[name] != gray[name]} == {"input channels", "image size", "resize mode"}
 
 
 def test_data_that_moved_are_resumed(run: Path, camvid: Source, tmp_path: Path) -> None:

@@ -54,17 +54,20 @@ class RunInputs:
 
     Attributes:
         data: location of the data set.
-        resize: (height, width) of images and masks; None: their own.
+        resize: (height, width) of training images and masks; None: their own.
+        resize_mode: letterbox or stretch.
         network: the network.
     """
 
     data: str
     resize: tuple[int, int] | None = None
+    resize_mode: str = "letterbox"
     network: NetworkConfig = NetworkConfig()
 
     def to_dict(self) -> dict[str, Any]:
         """All values under the names of their flags, in a form that YAML and JSON can hold."""
-        return {"data": self.data, "resize": self.resize and list(self.resize), **asdict(self.network)}
+        resize = {"resize": self.resize and list(self.resize), "resize_mode": self.resize_mode}
+        return {"data": self.data, **resize, **asdict(self.network)}
 
 
 def make_network(config: NetworkConfig, source: Source) -> SegNet:

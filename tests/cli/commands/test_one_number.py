@@ -20,6 +20,7 @@ from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
 
 VALUES = {"Building": 7, "Road": 1, "Car": 254}  # all else, and class 0, is ignored
+SIZES = ((48, 64), (64, 48), (40, 90), (48, 64))  # the third is larger than the typical image, and is downscaled
 YAML = "names: {0: Unlabeled, 7: Building, 1: Road, 254: Car}\nignore_index: 0\n"
 
 
@@ -31,11 +32,11 @@ def run(*words: object) -> None:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four scenes to train on and three to validate on, in classes with gaps and an ignored class 0."""
-    root = tmp_path_factory.mktemp("gaps")
-    for split, scenes in (("train", range(4)), ("val", range(4, 7))):
+    """Scenes of several sizes to train and to validate on, in classes with gaps and an ignored class 0."""
+    root = tmp_path_factory.mktemp("mixed")
+    for split, scenes in (("train", range(4)), ("val", range(4, 9))):
         for scene in scenes:
-            image, mask = render_scene(scene, size=(48, 64))
+            image, mask = render_scene(scene, size=SIZES[scene % 4])
             stored = np.zeros_like(mask)
             for name, value in VALUES.items():
                 stored[mask == CAMVID.names.index(name)] = value
@@ -47,8 +48,16 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
-def trained(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+FLAGS = {
+    "whole": (),
+    "crops": ("--crop", 32, 40),
+    "letterbox": ("--resize", 40, 56, "--crop", 32, 40),
+    "stretch": ("--resize", 40, 56, "--resize-mode", "stretch"),
+}
+
+
+@pytest.fixture(scope="module", params=FLAGS)
+def trained(request: pytest.FixtureRequest, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run")
     config = SegNetConfig(
         name="tiny", encoder=EncoderConfig(widths=((8,), (8,))), decoder=DecoderConfig(widths=((8,), (8,))), classes=3
@@ -56,7 +65,7 @@ def trained(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = checkpoint.save(SegNet(config), open_source(root).labels, out / "first.safetensors")
     run(
         "train", root, "--model", model, "--epochs", 3, "--batch", 2, "--workers", 0, "--device", "cpu",
-        "--precision", "float32", "--out", out / "run",
+        "--precision", "float32", "--out", out / "run", *FLAGS[request.param],
     )  # fmt: skip
     return out / "run"
 
