@@ -53,8 +53,43 @@ def test_sun_has_37_classes_behind_one_that_is_never_learned():
     assert len(set(SUN.colors)) == 38
 
 
-def test_labels_survive_json():
-    assert ClassTable.from_dict(json.loads(json.dumps(CAMVID.to_dict()))) == CAMVID
+GAPS = ClassTable.from_names(["building", "grass"], [1, 254])
+
+
+@pytest.mark.parametrize("labels", [CAMVID, GAPS])
+def test_labels_survive_json(labels: ClassTable):
+    assert ClassTable.from_dict(json.loads(json.dumps(labels.to_dict()))) == labels
+    assert ("values" in labels.to_dict()) == (labels is GAPS)
+
+
+def test_mask_files_hold_the_values_of_the_classes_in_their_colors():
+    values = GAPS.to_file_values(np.array([[0, 1, 255]], dtype=np.uint8))
+    assert (values.dtype, values.tolist()) == (np.uint8, [[1, 254, 255]])
+    assert [tuple(color) for color in GAPS.file_palette()[[1, 254]].tolist()] == list(GAPS.colors)
+    assert np.count_nonzero(GAPS.file_palette().any(axis=1)) == 2
+    assert GAPS.describe_values() == "1 (building), 254 (grass)"
+    assert GAPS.colorblind().values == (1, 254)
+    assert CAMVID.values == tuple(range(11))
+
+
+def test_a_table_without_a_value_keeps_names_colors_and_values_of_the_others():
+    kept = CAMVID.without([0, 200])
+    assert (kept.names, kept.colors, kept.values) == (CAMVID.names[1:], CAMVID.colors[1:], tuple(range(1, 11)))
+    assert CAMVID.without([11, 255]) is CAMVID
+    with pytest.raises(ConfigError, match="all classes have an ignored value"):
+        GAPS.without([1, 254])
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ([1], "1 mask values for 2 classes"), ([3, 3], "two classes have the mask value 3"),
+        ([0, 256], "mask value of class 'b' is 256"), ([-1, 0], "mask value of class 'a' is -1"),
+    ],
+)  # fmt: skip
+def test_impossible_values_are_refused(values: list[int], reason: str):
+    with pytest.raises(ConfigError, match=reason):
+        ClassTable.from_names(["a", "b"], values)
 
 
 def test_palette_gives_each_class_its_color_and_void_black():

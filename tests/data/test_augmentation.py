@@ -13,7 +13,7 @@ from segnet.labels import IGNORE_INDEX
 
 pytest.importorskip("kornia")
 
-EVERYTHING = AugmentConfig(crop=(12, 16), flip=0.5, color=0.4, gray=0.3, blur=0.5, noise=0.5, mix=0.5)
+EVERYTHING = AugmentConfig(flip=0.5, color=0.4, gray=0.3, blur=0.5, noise=0.5, mix=0.5)
 NOTHING = AugmentConfig(flip=0.0)
 
 
@@ -27,22 +27,10 @@ def images_of_their_masks(side: int = 48) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("flip", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("crop", [None, (24, 24), (40, 20), (96, 96)])
-def test_image_and_mask_stay_together(crop: tuple[int, int] | None, flip: float):
+def test_image_and_mask_stay_together(flip: float):
     image, mask = images_of_their_masks()
-    changed_image, changed_mask = Augmentation(AugmentConfig(crop=crop, flip=flip))(image, mask)
-    assert changed_image.shape == (6, 3, *(crop or (48, 48)))
-    assert changed_mask.shape == (6, *(crop or (48, 48)))
-    shown = changed_image[:, 0] * 255
-    # Bilinear images blend along the borders; apart from those they show what the mask says.
-    plain = (shown - shown.round()).abs() < 1e-3
-    apart = (shown - changed_mask).abs() > 0.5
-    assert (apart & plain).float().mean() < 0.02
-    assert apart.float().mean() < 0.15
-    for value in (1, 4, IGNORE_INDEX):
-        inside = torch.nn.functional.max_pool2d((changed_mask != value).float()[:, None], 5, 1, 2)[:, 0] == 0
-        if inside.any():
-            torch.testing.assert_close(shown[inside], torch.full_like(shown[inside], value), rtol=0, atol=0.1)
+    changed_image, changed_mask = Augmentation(AugmentConfig(flip=flip))(image, mask)
+    torch.testing.assert_close(changed_image[:, 0] * 255, changed_mask.float())
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -52,14 +40,6 @@ def test_masks_hold_only_values_they_held(seed: int):
     _, changed = Augmentation(EVERYTHING)(torch.rand(4, 3, 30, 40), mask)
     assert changed.dtype == torch.int64
     assert set(changed.unique().tolist()) <= {2, 10, IGNORE_INDEX}
-
-
-def test_one_class_stays_one_class_up_to_the_border_of_every_crop():
-    augment = Augmentation(AugmentConfig(crop=(50, 37)))
-    for _ in range(5):
-        image, mask = augment(torch.full((4, 3, 31, 44), 0.7), torch.full((4, 31, 44), 5))
-        assert (mask == 5).all()
-        torch.testing.assert_close(image, torch.full_like(image, 0.7), rtol=0, atol=1e-4)
 
 
 def test_flip_mirrors_left_and_right():
@@ -72,7 +52,7 @@ def test_flip_mirrors_left_and_right():
 def test_each_image_has_its_own_draw():
     image, mask = images_of_their_masks()
     same = image[:1].expand_as(image).contiguous(), mask[:1].expand_as(mask).contiguous()
-    changed, _ = Augmentation(AugmentConfig(crop=(24, 24)))(*same)
+    changed, _ = Augmentation(AugmentConfig(flip=0.0, color=0.5))(*same)
     assert not torch.equal(changed[0], changed[1])
 
 
@@ -143,16 +123,6 @@ def test_without_kornia_the_line_to_install_it_is_reported(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "kornia.augmentation", None)
     with pytest.raises(MissingPackageError, match=r"kornia is not installed; run: pip install 'segnet\[train\]'"):
         Augmentation(EVERYTHING)
-
-
-def test_no_new_class_appears_even_under_autocast() -> None:
-    """Kornia's matrices would be off by a pixel in bfloat16 and reach beyond the image, where it fills with 0."""
-    augmentation = Augmentation(AugmentConfig(crop=(24, 32), crop_area=(0.8, 1.0), flip=0.0))
-    torch.manual_seed(0)
-    with torch.autocast("cpu", torch.bfloat16):
-        for _ in range(10):
-            _, mask = augmentation(torch.rand(4, 3, 36, 48), torch.full((4, 36, 48), 5))
-            assert set(mask.unique().tolist()) <= {5, 255}
 
 
 def test_mix_pastes_whole_classes_of_the_image_before():

@@ -53,8 +53,21 @@ def test_every_void_value_of_the_files_becomes_255(tmp_path: Path):
     assert one(tmp_path, [[0, 1, 2, 11, 200]], ignore_index=(11, 200))[0]["mask"].tolist() == [[0, 1, 2, 255, 255]]
 
 
-def test_a_class_may_be_declared_void(tmp_path: Path):
-    assert one(tmp_path, [[0, 1, 2]], ignore_index=(0,))[0]["mask"].tolist() == [[255, 1, 2]]
+def test_a_class_with_an_ignored_value_is_no_class(tmp_path: Path):
+    data = one(tmp_path, [[0, 1, 2]], ignore_index=(0,))
+    assert data[0]["mask"].tolist() == [[255, 0, 1]]
+    assert data.labels.names == ("road", "car")
+
+
+def test_values_with_gaps_become_class_indices(tmp_path: Path):
+    labels = ClassTable.from_names(["building", "grass"], [1, 254])
+    mask = sample(tmp_path, np.array([[0, 1, 254, 5]], dtype=np.uint8))
+    data = SegmentationDataset([mask], labels, ignore_index=(0, 5))
+    assert data[0]["mask"].tolist() == [[255, 0, 1, 255]]
+    with pytest.raises(DataError, match=r"a_mask\.png: value 0 on 1 pixels, value 5 on 1 pixels, but the classes are "):
+        SegmentationDataset([mask], labels)[0]
+    with pytest.raises(DataError, match=r"classes are 1 \(building\), 254 \(grass\) and ignored values are 5"):
+        SegmentationDataset([mask], labels, ignore_index=(5,))[0]
 
 
 @pytest.mark.parametrize("void", [1000, 65535])
@@ -116,6 +129,18 @@ def test_resizing_gives_the_size_and_invents_no_class(tmp_path: Path, size: tupl
     assert 0 <= item["image"].min() <= item["image"].max() <= 1
 
 
+def test_a_letterbox_keeps_the_aspect_and_ignores_what_it_pads(tmp_path: Path):
+    mask = np.ones((8, 12), np.uint8)
+    image = np.full((8, 12, 3), 200, np.uint8)
+    item = SegmentationDataset([sample(tmp_path, mask, image)], LABELS, size=(6, 6))[0]
+    assert item["mask"].tolist() == [[255] * 6, *[[1] * 6] * 4, [255] * 6]
+    assert ((item["image"][0] * 255).round().long() == torch.where(item["mask"] == 1, 200, 0)).all()
+    stretched = SegmentationDataset([sample(tmp_path, mask, image)], LABELS, size=(6, 6), resize_mode="stretch")[0]
+    assert (stretched["mask"] == 1).all()
+    with pytest.raises(ConfigError, match="resize_mode='fit' is unknown; choose one of letterbox, stretch"):
+        SegmentationDataset([], LABELS, size=(6, 6), resize_mode="fit")  # type: ignore[arg-type]
+
+
 def test_resizing_keeps_image_and_mask_together(tmp_path: Path):
     mask = np.zeros((12, 16), np.uint8)
     mask[4:, 8:] = 2
@@ -150,13 +175,20 @@ def test_samples_of_one_size_become_a_batch(camvid):
     assert batch["name"] == [data.samples[0].name, data.samples[1].name]
 
 
-def test_samples_of_different_sizes_are_refused_with_their_names(tmp_path: Path):
+def test_samples_of_different_sizes_are_padded_to_the_largest(tmp_path: Path):
     items = [
         SegmentationDataset([sample(tmp_path, np.zeros(shape, np.uint8), name=name)], LABELS)[0]
         for name, shape in (("wide", (2, 5)), ("high", (6, 3)))
     ]
-    with pytest.raises(DataError, match=r"wide \(5x2\) and high \(3x6\)"):
-        collate(items)
+    batch = collate(items, padding=[0.5, 0.25, 0.0])
+    assert batch["image"].shape == (2, 3, 6, 5)
+    for index, (height, width) in enumerate([(2, 5), (6, 3)]):
+        torch.testing.assert_close(batch["image"][index, :, :height, :width], items[index]["image"])
+        inside = torch.zeros(6, 5, dtype=torch.bool)
+        inside[:height, :width] = True
+        assert ((batch["mask"][index] == 255) == ~inside).all()
+        assert (batch["image"][index, 1][~inside] == 0.25).all()
+    assert (collate(items)["image"][0, :, 2:] == 0).all()
 
 
 def test_an_error_from_a_worker_process_is_told_as_it_was_raised(tmp_path: Path):

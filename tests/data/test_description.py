@@ -43,7 +43,7 @@ HOSTILE = {
     "names: [" + ", ".join(f"class{i}" for i in range(90000)) + "]": "is longer than 50,000 characters",
     "names: {0: a, 0: b}": "'0' stands twice",
     "names: [a, b]\nnames: [c, d]": "'names' stands twice",
-    "names: {no: a, yes: b}": "must be 0 to 1 without a gap",
+    "names: {no: a, yes: b}": "gives a class the mask value False",
 }
 
 

@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from segnet.data import layouts as sources
+from segnet.data.class_tables import open_labels
 from segnet.data.layouts import SPLITS, open_dataset, open_source
 from segnet.data.synthetic.scenes import write_scenes
 from segnet.errors import DataError, OutputError
-from segnet.labels import CAMVID
+from segnet.labels import CAMVID, ClassTable
 
 
 def image(path: Path) -> Path:
@@ -402,11 +403,42 @@ def test_data_yaml_with_everything(tmp_path: Path):
 def test_data_yaml_with_absolute_path_and_folder_names(tmp_path: Path):
     pair(tmp_path / "far", "train/a", images="pics", masks="truth")
     path = text(
-        tmp_path / "set.yaml", f"{{path: {tmp_path}/far, names: [a], images: pics, masks: truth, ignore_index: 0}}"
+        tmp_path / "set.yaml", f"{{path: {tmp_path}/far, names: [a, b], images: pics, masks: truth, ignore_index: 0}}"
     )
     source = open_source(path)
     assert names(source) == ["a"]
     assert source.ignore_index == (0,)
+    assert (source.labels.names, source.labels.values) == (("b",), (1,))
+
+
+@pytest.mark.parametrize(
+    ("content", "classes", "ignored"),
+    [
+        ("{names: {7: b, 0: a}}", {"a": 0, "b": 7}, (255,)),
+        ("{names: {1: a, 2: b}, ignore_index: 0}", {"a": 1, "b": 2}, (0,)),
+        ("{names: [void, a, b], ignore_index: 0}", {"a": 1, "b": 2}, (0,)),
+        ("{names: {0: a, 5: void, 254: b}, ignore_index: 5}", {"a": 0, "b": 254}, (5,)),
+        ("{names: [a, b], ignore_index: 254}", {"a": 0, "b": 1}, (254,)),
+        ("{names: [a, b], ignore_index: -1}", {"a": 0, "b": 1}, (255, 65535)),
+        ("{names: {0: a, 255: b}}", {"a": 0, "b": 255}, ()),
+    ],
+)
+def test_classes_have_the_values_of_data_yaml_without_the_ignored_ones(
+    tmp_path: Path, content: str, classes: dict[str, int], ignored: tuple[int, ...]
+):
+    pair(tmp_path, "a")
+    source = open_source(text(tmp_path / "data.yaml", content))
+    assert dict(zip(source.labels.names, source.labels.values, strict=True)) == classes
+    assert source.labels.colors == ClassTable.from_names(["a", "b"]).colors
+    assert source.ignore_index == ignored
+    assert open_labels(str(tmp_path / "data.yaml")) == source.labels
+
+
+def test_colors_stand_in_the_order_of_the_values_and_an_ignored_class_takes_its_own_along(tmp_path: Path):
+    pair(tmp_path, "a")
+    content = "{names: {3: b, 0: void, 1: a}, colors: [[0, 0, 0], [1, 1, 1], [3, 3, 3]], ignore_index: 0}"
+    labels = open_source(text(tmp_path / "data.yaml", content)).labels
+    assert dict(zip(labels.names, labels.colors, strict=True)) == {"a": (1, 1, 1), "b": (3, 3, 3)}
 
 
 @pytest.mark.parametrize("masks", ["masks", "labels"])
@@ -435,8 +467,9 @@ def test_data_yaml_with_named_masks_takes_none_beside_the_images(tmp_path: Path)
         ("images: images", "needs at least the key 'names'"),
         ("{names: [a], nx: 1}", "unknown key 'nx'; known are colors, ignore_index"),
         ("{names: [a], 5: 1, x: 2}", "unknown key 5"),
-        ("{names: {0: a, 2: b}}", "must be 0 to 1 without a gap"),
-        ("{names: {0: a, x: b}}", "must be 0 to 1 without a gap"),
+        ("{names: {0: a, 256: b}}", "gives a class the mask value 256"),
+        ("{names: {0: a, x: b}}", "gives a class the mask value 'x'"),
+        ("{names: [a], ignore_index: 0}", "all classes have an ignored value"),
         ("names: sky", "'names' must be a list"),
         ("names: 2", "'names' must be a list"),
         ("names: []", "0 class names"),
@@ -446,7 +479,7 @@ def test_data_yaml_with_named_masks_takes_none_beside_the_images(tmp_path: Path)
         ("{names: [a], colors: [[1, 2, 3], [1, 2, 3]]}", "2 colors for 1 classes"),
         ("{names: [a], ignore_index: none}", "'ignore_index' must be mask values"),
         ("{names: [a], ignore_index: null}", "'ignore_index' must be mask values"),
-        ("{names: [a], ignore_index: -1}", "'ignore_index' must be mask values"),
+        ("{names: [a], ignore_index: -2}", "'ignore_index' must be mask values"),
         ("{names: [a], ignore_index: [70000]}", "'ignore_index' must be mask values"),
         ("{names: [a], ignore_index: [1.5]}", "'ignore_index' must be mask values"),
         ("{names: [a], path: 5}", "'path' must name one folder, got 5"),

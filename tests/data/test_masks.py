@@ -14,6 +14,7 @@ from segnet.data.masks import MaskReader
 from segnet.errors import DataError
 from segnet.labels import CAMVID, IGNORE_INDEX, PASCAL, ClassTable
 from segnet.media.images.masks import read_mask_file
+from segnet.media.images.writing import write_mask
 
 READER = MaskReader(labels=CAMVID, ignore_index=(11, IGNORE_INDEX), encoding="auto")
 
@@ -74,6 +75,25 @@ def saved(tmp_path: Path, values: np.ndarray) -> Path:
     path = tmp_path / "map.png"
     Image.fromarray(values.astype(np.uint8)).save(path)
     return path
+
+
+GAPS = ClassTable.from_names(["building", "grass", "car"], [1, 7, 255])
+
+
+def test_a_written_mask_is_read_back_by_its_numbers_and_by_its_colors(tmp_path: Path) -> None:
+    mask = np.array([[0, 1, 2], [2, 1, 0]], dtype=np.uint8)
+    write_mask(tmp_path / "map.png", mask, GAPS)
+    assert read_mask_file(tmp_path / "map.png").values.tolist() == [[1, 7, 255], [255, 7, 1]]
+    for encoding in ("auto", "numbers", "colors"):
+        reader = MaskReader(labels=GAPS, ignore_index=(0,), encoding=encoding)
+        np.testing.assert_array_equal(reader.read(tmp_path / "map.png"), mask)
+
+
+def test_a_palette_speaks_of_the_values_of_the_classes(tmp_path: Path) -> None:
+    write_mask(tmp_path / "map.png", np.array([[0, 1]], dtype=np.uint8), GAPS)
+    swapped = ClassTable(names=GAPS.names, colors=GAPS.colors, values=(7, 1, 255))
+    with pytest.raises(DataError, match="number 1 is grass in the class table, but has the color of building in"):
+        MaskReader(labels=swapped, ignore_index=(), encoding="auto").read(tmp_path / "map.png")
 
 
 def test_an_unknown_color_is_told_with_its_pixels_and_what_was_expected(tmp_path: Path) -> None:

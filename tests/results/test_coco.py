@@ -125,6 +125,15 @@ def test_pycocotools_reads_the_masks_out_of_the_file(form: Form, tmp_path: Path)
     assert sorted(found.anns) == list(range(1, 6))  # 0 is no number for pycocotools' scores
 
 
+@pytest.mark.parametrize(("values", "categories"), [([1, 7], [1, 7]), ([0, 7], [1, 8])])
+def test_categories_have_the_values_of_mask_files(values: list[int], categories: list[int], tmp_path: Path) -> None:
+    with CocoFile(tmp_path / "coco.json", ClassTable.from_names(["sky", "road"], values)) as file:
+        file.add(entry(np.array([[0, 1]], np.uint8)))
+    found = json.loads((tmp_path / "coco.json").read_text())
+    assert [one["id"] for one in found["categories"]] == categories
+    assert [one["category_id"] for one in found["annotations"]] == categories
+
+
 def test_a_frame_is_an_image_with_its_number_and_time(tmp_path: Path) -> None:
     path = tmp_path / "coco.json"
     with CocoFile(path, LABELS) as file:

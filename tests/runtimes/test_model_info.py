@@ -31,7 +31,10 @@ def table(**changes: Any) -> str:
     return json.dumps({**json.loads(FULL.to_json()), **changes})
 
 
-@pytest.mark.parametrize("info", [FULL, ModelInfo(name="plain", labels=CAMVID)])
+GAPS = ModelInfo(name="gaps", labels=ClassTable.from_names(["a", "b"], [1, 254]))
+
+
+@pytest.mark.parametrize("info", [FULL, ModelInfo(name="plain", labels=CAMVID), GAPS])
 def test_what_is_written_comes_back(info: ModelInfo) -> None:
     assert ModelInfo.from_json(info.to_json(), FILE) == info
 

@@ -40,7 +40,7 @@ CONFIG = TrainConfig(
     workers=0,
     ema=0.5,
     save_every=1e-9,
-    augment=AugmentConfig(flip=0.5, color=0.2, noise=0.3),
+    augment=AugmentConfig(crop=(24, 32), flip=0.5, color=0.2, noise=0.3),
 )
 
 
@@ -53,11 +53,11 @@ class Fragile(SegmentationDataset):
 
     left = 0
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def read(self, index: int) -> tuple[Any, Any]:
         self.left -= 1
         if self.left < 0:
             raise PowerCutError
-        return super().__getitem__(index)
+        return super().read(index)
 
 
 def run(camvid: Source, out: Path, *, config: TrainConfig = CONFIG, reads: int = 0, resume: bool = False) -> None:

@@ -61,7 +61,7 @@ def test_swapped_classes_are_refused_with_both_lists_and_nothing_is_written(run:
 
 
 def test_a_class_more_is_refused_as_classes_and_not_as_another_network(run: Path, camvid: Source) -> None:
-    more = ClassTable.from_names([*camvid.labels.names, "bridge"])
+    more = ClassTable.from_names([*camvid.labels.names, "bridge"], [*range(11), 12])
     with pytest.raises(ConfigError, match=r"started with classes .*, but the data now has .*, bridge;"):
         resume(run, replace(camvid, labels=more), classes=12)
 
@@ -69,6 +69,12 @@ def test_a_class_more_is_refused_as_classes_and_not_as_another_network(run: Path
 def test_other_ignore_values_are_refused(run: Path, camvid: Source) -> None:
     with pytest.raises(ConfigError, match="started with ignore values 11, but the data now has 11, 255;"):
         resume(run, replace(camvid, ignore_index=(11, 255)))
+
+
+def test_other_values_of_classes_are_refused(run: Path, camvid: Source) -> None:
+    moved = replace(camvid.labels, values=(*range(10), 12))
+    with pytest.raises(ConfigError, match=r"started with class values 0, .*, 10, but the data now has 0, .*, 12;"):
+        resume(run, replace(camvid, labels=moved))
 
 
 def test_other_colors_of_classes_are_refused_since_masks_in_color_are_read_by_them(run: Path, camvid: Source) -> None:
@@ -101,7 +107,7 @@ def test_images_of_another_order_are_refused(run: Path, camvid: Source) -> None:
 def test_channels_and_size_belong_to_the_description(camvid: Source) -> None:
     color = describe_data(camvid.dataset("train"), camvid.dataset("val"))
     gray = describe_data(camvid.dataset("train", channels=1, size=(32, 32)), camvid.dataset("val"))
-    assert {name for name in color if color[name] != gray[name]} == {"input channels", "image size"}
+    assert {name for name in color if color[name] != gray[name]} == {"input channels", "image size", "resize mode"}
 
 
 def test_data_that_moved_are_resumed(run: Path, camvid: Source, tmp_path: Path) -> None:

@@ -323,7 +323,7 @@ def test_a_loss_that_is_not_finite_names_step_epoch_and_samples(toy: SegNet, set
 
 def test_an_error_for_too_little_memory_names_the_settings_to_change(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     class Enormous(SegmentationDataset):
-        def __getitem__(self, index: int) -> Any:
+        def read(self, index: int) -> Any:
             torch.empty(2**55, dtype=torch.uint8)
 
     train_set = Enormous(sets[0].samples, sets[0].labels, ignore_index=sets[0].ignore_index)
@@ -361,7 +361,7 @@ def test_a_frozen_encoder_has_no_unfreezing_schedule(toy: SegNet, sets: Sets, tm
 
 def test_a_killed_reader_is_reported(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     class Deadly(SegmentationDataset):
-        def __getitem__(self, index: int) -> Any:
+        def read(self, index: int) -> Any:
             os.kill(os.getpid(), signal.SIGKILL)
 
     train_set = Deadly(sets[0].samples, sets[0].labels, ignore_index=sets[0].ignore_index)
@@ -480,7 +480,7 @@ def test_images_of_other_channels_than_the_networks_are_reported(toy: SegNet, ca
 
 def test_an_interrupt_is_an_interrupt(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     class Interrupting(SegmentationDataset):
-        def __getitem__(self, index: int) -> Any:
+        def read(self, index: int) -> Any:
             raise KeyboardInterrupt
 
     train_set = Interrupting(sets[0].samples, sets[0].labels, ignore_index=sets[0].ignore_index)

@@ -30,7 +30,7 @@ __all__ = [
 Precision = Literal["auto", "float32", "bf16"]
 
 _GROUPS = {
-    "input": ("data", "split", "resize", "classes", "ignore_index", "encoding", "partial", "calibrate"),
+    "input": ("data", "split", "resize", "resize_mode", "classes", "ignore_index", "encoding", "partial", "calibrate"),
     "model": (
         "model", "in_channels", "encoder", "encoder_weights", "weights", "freeze_encoder", "dropout", "samples",
         "verify", "net", "format", "int8", "max_drop", "size", "resize_to", "half",
@@ -167,16 +167,20 @@ class DataFlags:
 
     Attributes:
         split: Split of the data set: train, val or test.
-        resize: Size in pixels to which images and masks are resized first. Default: their own size. Set it if a batch
-            holds images of several sizes, or to compare with figures at another size.
+        resize: Size in pixels to which images and masks are resized first. Default: their own size. Set it to compare
+            with figures at another size.
+        resize_mode: How --resize changes the aspect ratio. letterbox keeps it and pads the image, stretch does not.
     """
 
     split: str = "val"
     resize: tuple[int, int] | None = None
+    resize_mode: Literal["letterbox", "stretch"] = "letterbox"
 
     def open(self, source: Source, *, channels: int, corruption: str | None = None) -> SegmentationDataset:
         """The images and masks of the split, corrupted if that is asked for."""
-        return source.dataset(self.split, size=self.resize, channels=channels, corruption=corruption)
+        return source.dataset(
+            self.split, size=self.resize, resize_mode=self.resize_mode, channels=channels, corruption=corruption
+        )
 
 
 def model_file_beside(model: str, out: Path | None, *, ending: str) -> Path:

@@ -1,4 +1,7 @@
-"""Augmentation of batches by Kornia, on any device, with the same geometry for image and mask."""
+"""Augmentation of batches by Kornia, on any device, with the same geometry for image and mask.
+
+Images are cropped before they are a batch, since they may differ in size; see ``data.cropping``.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,10 @@ class AugmentConfig:
     """Random augmentation of the images of a batch, drawn for each image.
 
     Attributes:
-        crop: Size in pixels to which random crops are resized. Default: whole images. Smaller crops train faster and
-            need less memory.
-        crop_area: Range of the crop's share of the image area. With crop half as high and wide as the image, 0.25
-            keeps the scale of the image and 1.0 halves it.
+        crop: Size in pixels to which random crops are resized. Default: whole images, padded to the largest of the
+            batch. Smaller crops train faster and need less memory.
+        crop_area: Range of the crop's share of the area of a typical image. With crop half as high and wide as the
+            image, 0.25 keeps the scale of the image and 1.0 halves it. Images of other sizes have the same scales.
         crop_stretch: Largest change of the crop's aspect ratio, as a factor. Set 1 to keep the aspect ratio.
         flip: Probability of a horizontal flip. Set 0 if left and right differ in meaning.
         color: Strength of random changes of gamma, brightness and contrast, from 0 to below 1; the color balance
@@ -66,7 +69,7 @@ class AugmentConfig:
 
 
 class Augmentation:
-    """Augments a batch. Masks are resampled by nearest neighbor, so that no new class appears.
+    """Augments a batch of images that are cropped already. In masks no new class appears.
 
     Args:
         config: Settings of the augmentation.
@@ -87,11 +90,8 @@ class Augmentation:
         Color changes apply to RGB images only.
         """
         if self._geometry is not None:
-            # Kornia fills pixels beyond the image with 0, so 0 temporarily stands for the ignore index.
-            shifted = torch.where(mask == IGNORE_INDEX, 0, mask + 1)
-            image, changed = self._geometry(image, shifted[:, None].to(image.dtype))
-            changed = changed[:, 0].round().to(mask.dtype)
-            mask = torch.where(changed == 0, IGNORE_INDEX, changed - 1)
+            image, changed = self._geometry(image, mask[:, None].to(image.dtype))
+            mask = changed[:, 0].round().to(mask.dtype)
         if self.config.mix:
             image, mask = _mix_classes(image, mask, self.config.mix)
         if self._color is not None and image.shape[1] == 3:
@@ -136,12 +136,6 @@ def _sequence(parts: list[Any], keys: list[str]) -> Any:
 def _geometric_parts(config: AugmentConfig) -> list[Any]:
     kornia = _import_kornia()
     parts: list[Any] = []
-    if config.crop is not None:
-        aspect = config.crop[1] / config.crop[0]
-        ratio = (aspect / config.crop_stretch, aspect * config.crop_stretch)
-        parts.append(
-            kornia.RandomResizedCrop(config.crop, scale=config.crop_area, ratio=ratio, cropping_mode="resample")
-        )
     if config.flip:
         parts.append(kornia.RandomHorizontalFlip(p=config.flip))
     return parts

@@ -60,11 +60,12 @@ def require_two_classes(pixels: NDArray[np.int64], ignored: int, labels: ClassTa
         raise DataError(f"all {masks}, hold ignored pixels only; there is nothing to train on or to score")
     if len(present) > 1:
         return
-    only = f"class {present[0]} ({labels.names[present[0]]})"
+    only = f"class {labels.values[present[0]]} ({labels.names[present[0]]})"
     if ignored:
         raise DataError(
             f"all {masks}, hold only ignored pixels and {only}, so there is nothing to tell apart; if they are "
-            "black-and-white masks of 0 and 255, save them as 0 and 1, else add images with a second class"
+            "black-and-white masks of 0 and 255, save them as 0 and 1, or name both values in a data.yaml (names: "
+            "{0: background, 255: object}); else add images with a second class"
         )
     log.warning("all %s, hold %s only: scores say nothing about the other classes", masks, only)
 
@@ -76,7 +77,7 @@ def is_two_tone(mask: NDArray[np.uint8]) -> bool:
 
 def warn_of_two_tone(masks: Sequence[Path], total: int, labels: ClassTable) -> None:
     """Warn of such masks among ``total`` masks of two classes."""
-    if labels.classes == 2 and masks:
+    if labels.classes == 2 and labels.values[0] == 0 and masks:
         log.warning(
             "%d of %d masks, such as %s, hold class 0 (%s) and ignored pixels only; if they are black-and-white masks "
             "of 0 and 255, save them as 0 and 1",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from segnet.data.class_lists import read_class_list
-from segnet.data.description import read_class_settings, read_text
+from segnet.data.description import read_class_settings, read_class_table, read_text
 from segnet.errors import ConfigError, DataError
 from segnet.labels import CAMVID, CAMVID12, PASCAL, SUN, ClassTable
 from segnet.system.files import path_fault
@@ -32,7 +32,7 @@ def open_labels(chosen: str, tables: Mapping[str, ClassTable] = TABLES) -> Class
         text = read_text(path)
         if path.suffix not in {".yaml", ".yml"}:
             return read_class_list(text)
-        return ClassTable.from_settings(read_class_settings(text))
+        return read_class_table(read_class_settings(text))
     except (DataError, ConfigError) as error:
         raise ConfigError(
             f"--classes {path}: is no class table ({error}); give a data.yaml with 'names', or one name per line"

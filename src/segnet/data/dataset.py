@@ -5,22 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Literal, TypedDict, get_args
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from segnet.data.corruptions import check_corruption, corrupt
+from segnet.data.cropping import letterbox
 from segnet.data.masks import MaskReader
 from segnet.errors import ConfigError, DataError, SegNetError
 from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.media.images.reading import read_image, read_orientation
+from segnet.media.images.resizing import resize_image, resize_mask
 
-__all__ = ["Batch", "Sample", "SegmentationDataset", "collate", "describe_mismatch", "worker_error"]
+__all__ = [
+    "Batch", "RawSamples", "ResizeMode", "Sample", "SegmentationDataset", "collate",
+    "describe_mismatch", "to_tensors", "worker_error",
+]  # fmt: skip
+
+ResizeMode = Literal["letterbox", "stretch"]
+"""How images get another aspect ratio: padded on both sides, or distorted."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +62,17 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
 
     Args:
         samples: what to read.
-        labels: the class table.
+        labels: the class table; classes with an ignored value are left out of it.
         ignore_index: Values in the mask files that are ignored.
-        size: (height, width) to resize to (images by area or bilinear, masks by nearest); None keeps each its own.
+        size: (height, width) to resize to; None keeps each its own.
+        resize_mode: how: ``letterbox`` keeps the aspect ratio and pads images with black and masks with the ignore
+            index, ``stretch`` does not keep it.
         channels: 3 for RGB, 1 for gray.
         corruption: one of ``CORRUPTIONS``, applied to every image; masks follow its size.
 
     Raises:
-        ConfigError: a side of the size is below 1, an ignored value is none that a mask file can hold, or there is no
-            such corruption.
+        ConfigError: a side of the size is below 1, the resize mode is unknown, an ignored value is none that a mask
+            file can hold, or there is no such corruption.
     """
 
     def __init__(
@@ -73,20 +82,24 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
         *,
         ignore_index: Sequence[int] = (IGNORE_INDEX,),
         size: tuple[int, int] | None = None,
+        resize_mode: ResizeMode = "letterbox",
         channels: int = 3,
         corruption: str | None = None,
     ) -> None:
+        if resize_mode not in get_args(ResizeMode):
+            raise ConfigError(f"resize_mode={resize_mode!r} is unknown; choose one of letterbox, stretch")
         if size is not None and min(size) < 1:
             raise ConfigError(f"size {size} is not possible; give height and width of at least 1 pixel")
         if corruption is not None:
             check_corruption(corruption)
         self.samples = tuple(samples)
-        self.labels = labels
+        self.labels = labels.without(ignore_index)
         self.ignore_index = tuple(ignore_index)
         self.size = size
+        self.resize_mode: ResizeMode = resize_mode
         self.channels = channels
         self.corruption = corruption
-        self._masks = MaskReader(labels=labels, ignore_index=self.ignore_index)
+        self._masks = MaskReader(labels=self.labels, ignore_index=self.ignore_index)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -101,9 +114,7 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
         Raises:
             DataError: see ``read``.
         """
-        image, mask = (torch.from_numpy(values) for values in self.read(index))
-        image = image.permute(2, 0, 1).float().div_(255)
-        return {"image": image, "mask": mask.long(), "name": self.samples[index].name}
+        return to_tensors(*self.read(index), name=self.samples[index].name)
 
     def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """One sample as bytes: the image, uint8 (H, W, C), and its mask, uint8 (H, W), 255 where ignored.
@@ -122,8 +133,12 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
             )
         if self.corruption is not None:
             image = corrupt(image, self.corruption, key=sample.name)
-        size = self.size or (image.shape[0], image.shape[1])
-        return _resize_image(image, size), _resize_mask(mask, size)
+            mask = resize_mask(mask, (image.shape[0], image.shape[1]))
+        if self.size is None:
+            return image, mask
+        if self.resize_mode == "letterbox":
+            return letterbox(image, mask, self.size)
+        return resize_image(image, self.size), resize_mask(mask, self.size)
 
     def only(self, indices: Iterable[int]) -> SegmentationDataset:
         """The same data set with these samples alone; one may come more than once."""
@@ -132,6 +147,7 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
             self.labels,
             ignore_index=self.ignore_index,
             size=self.size,
+            resize_mode=self.resize_mode,
             channels=self.channels,
             corruption=self.corruption,
         )
@@ -156,36 +172,52 @@ def describe_mismatch(image: Path, mask: Path) -> str:
     )
 
 
-def _resize_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    if image.shape[:2] == size:
-        return image
-    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
-    resized = F.interpolate(pixels, size, mode="bilinear", antialias=True)[0].round_().clamp_(0, 255)
-    return resized.byte().permute(1, 2, 0).contiguous().numpy()
+class RawSamples(Dataset[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]):
+    """Name, image and mask of each sample of a data set, as ``SegmentationDataset.read`` gives them."""
+
+    def __init__(self, data: SegmentationDataset) -> None:
+        self._data = data
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, index: int) -> tuple[str, NDArray[np.uint8], NDArray[np.uint8]]:
+        """See ``SegmentationDataset.read``."""
+        return self._data.samples[index].name, *self._data.read(index)
 
 
-def _resize_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    if mask.shape == size:
-        return mask
-    return F.interpolate(torch.from_numpy(mask)[None, None], size, mode="nearest-exact")[0, 0].numpy()
+def to_tensors(image: NDArray[np.uint8], mask: NDArray[np.uint8], *, name: str) -> dict[str, Tensor | str]:
+    """A sample of bytes as tensors: ``image`` float32 (C, H, W) in [0, 1], ``mask`` int64 (H, W), ``name``."""
+    scaled = torch.from_numpy(image).permute(2, 0, 1).float().div_(255)
+    return {"image": scaled, "mask": torch.from_numpy(mask).long(), "name": name}
 
 
-def collate(samples: list[dict[str, Tensor | str]]) -> Batch:
-    """Samples of one size as a batch.
+def collate(samples: list[dict[str, Tensor | str]], padding: Sequence[float] = ()) -> Batch:
+    """Samples as a batch. Those of other sizes are padded below and to the right to the largest height and width.
 
-    Raises:
-        DataError: the samples differ in size.
+    Args:
+        samples: of a data set.
+        padding: value of each channel of the images, 0 to 1; empty: black. Masks get the ignore index.
     """
-    sizes = {
-        tuple(sample["mask"].shape): str(sample["name"]) for sample in samples if isinstance(sample["mask"], Tensor)
-    }
-    if len(sizes) > 1:
-        examples = " and ".join(f"{name} ({size[1]}x{size[0]})" for size, name in list(sizes.items())[:2])
-        raise DataError(
-            f"images of different sizes cannot share a batch: {examples}; give --resize HEIGHT WIDTH or --batch 1"
-        )
-    batch: Batch = default_collate(samples)
+    shapes = [sample["mask"].shape for sample in samples if isinstance(sample["mask"], Tensor)]
+    size = (max(shape[0] for shape in shapes), max(shape[1] for shape in shapes))
+    batch: Batch = default_collate([_padded(sample, size, padding) for sample in samples])
     return batch
+
+
+def _padded(
+    sample: dict[str, Tensor | str], size: tuple[int, int], padding: Sequence[float]
+) -> dict[str, Tensor | str]:
+    image, mask = sample["image"], sample["mask"]
+    assert isinstance(image, Tensor)
+    assert isinstance(mask, Tensor)
+    if mask.shape == size:
+        return sample
+    color = torch.tensor([*padding] or [0.0] * len(image), dtype=image.dtype)
+    height, width = mask.shape
+    large, ignored = color[:, None, None].repeat(1, *size), mask.new_full(size, IGNORE_INDEX)
+    large[:, :height, :width], ignored[:height, :width] = image, mask
+    return {**sample, "image": large, "mask": ignored}
 
 
 def worker_error(error: SegNetError) -> SegNetError:

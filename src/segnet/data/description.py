@@ -14,10 +14,14 @@ from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.system.files import path_fault
 from segnet.system.yaml_files import load_yaml
 
-__all__ = ["Description", "read_class_settings", "read_description", "read_text", "resolve_written"]
+__all__ = [
+    "Description", "read_class_settings", "read_class_table", "read_description", "read_ignore_index", "read_text",
+    "resolve_written",
+]  # fmt: skip
 
 log = logging.getLogger("segnet")
 
+_LARGEST = 65535  # what a mask file of 16 bits can hold
 _FOLDERS = frozenset({"path", "images", "masks"})
 _KEYS = _FOLDERS | {*SPLITS, "names", "ignore_index", "colors"}
 # Keys of Ultralytics and Roboflow that say nothing about images and masks. nc is compared with names.
@@ -57,12 +61,12 @@ def read_description(path: Path) -> Description:
         root = path.parent / _written("path", settings.get("path", "."))
         folders = {key: _folder(root, key, settings[key]) for key in ("images", "masks") if key in settings}
         return Description(
-            labels=ClassTable.from_settings(settings),
+            labels=read_class_table(settings),
             root=root,
             images=folders.get("images"),
             masks=folders.get("masks"),
             splits=_splits(root, settings),
-            ignore_index=_ignore_index(settings),
+            ignore_index=read_ignore_index(settings),
         )
     except ConfigError as error:
         raise DataError(f"{path}: {error}") from error
@@ -78,6 +82,61 @@ def read_class_settings(text: str) -> dict[str, Any]:
     if not isinstance(settings, dict) or "names" not in settings:
         raise ConfigError("needs at least the key 'names' with the class names")
     return settings
+
+
+def read_class_table(settings: Mapping[str, Any]) -> ClassTable:
+    """The classes of a data.yaml: ``names``, a list or mask value: name, optionally with ``colors`` in the same order.
+
+    A class whose value is in ``ignore_index`` is no class, and left out.
+
+    Raises:
+        ConfigError: there are no names, they are of another form, or all of them are ignored.
+    """
+    values, names = _read_names(settings.get("names"))
+    if wrong := [name for name in names if not isinstance(name, str)]:
+        raise ConfigError(
+            f"'names' holds {repr(wrong[0])[:40]}, which is no text: YAML reads yes, no, on, off, null and numbers "
+            "as values; quote it, such as 'no'"
+        )
+    table = ClassTable.from_names(names, values)
+    if "colors" in settings:
+        table = ClassTable.from_dict({"names": names, "colors": settings["colors"], "values": values})
+    kept = table.without(read_ignore_index(settings))
+    return kept if "colors" in settings else kept.colorblind()
+
+
+def _read_names(names: Any) -> tuple[list[int], list[Any]]:
+    """Mask values and names of the classes, by rising value."""
+    if isinstance(names, dict):
+        if wrong := [value for value in names if type(value) is not int or not 0 <= value <= 255]:
+            raise ConfigError(
+                f"'names' gives a class the mask value {repr(wrong[0])[:40]}; write value: name, with numbers from 0 "
+                "to 255"
+            )
+        return sorted(names), [names[value] for value in sorted(names)]
+    if not isinstance(names, list):
+        raise ConfigError("'names' must be a list of class names, or mask value: name")
+    return list(range(min(len(names), IGNORE_INDEX))), names
+
+
+def read_ignore_index(settings: Mapping[str, Any]) -> tuple[int, ...]:
+    """The ignored mask values of a data.yaml: by default 255, unless that is the value of a class.
+
+    -1 stands for what programs store for it: 255 in files of 8 bits, 65535 in files of 16 bits.
+
+    Raises:
+        ConfigError: they are no numbers that a mask file can hold.
+    """
+    names = settings.get("names")
+    named = isinstance(names, dict) and IGNORE_INDEX in names
+    given = settings.get("ignore_index", [] if named else IGNORE_INDEX)
+    values = given if isinstance(given, list) else [given]
+    if not all(type(value) is int and -1 <= value <= _LARGEST for value in values):
+        raise ConfigError(
+            f"'ignore_index' must be mask values from 0 to {_LARGEST}, one or a list, or -1, got {repr(given)[:60]}"
+        )
+    stored = [(IGNORE_INDEX, _LARGEST) if value == -1 else (value,) for value in values]
+    return tuple(dict.fromkeys(value for both in stored for value in both))
 
 
 def read_text(path: Path) -> str:
@@ -143,11 +202,3 @@ def _written(key: str, value: Any) -> str:
     if fault := path_fault(value):
         raise ConfigError(f"{key!r}: the path {value[:40]!a} {fault}; correct it")
     return value
-
-
-def _ignore_index(settings: Mapping[str, Any]) -> tuple[int, ...]:
-    given = settings.get("ignore_index", IGNORE_INDEX)
-    values = given if isinstance(given, list) else [given]
-    if not all(type(value) is int and 0 <= value <= 65535 for value in values):
-        raise ConfigError(f"'ignore_index' must be mask values from 0 to 65535, one or a list, got {repr(given)[:60]}")
-    return tuple(values)

@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from segnet.data.class_lists import read_class_list
-from segnet.data.dataset import Sample, SegmentationDataset
+from segnet.data.dataset import ResizeMode, Sample, SegmentationDataset
 from segnet.data.description import read_description, read_text, resolve_written
 from segnet.data.masks import describe_one_class
 from segnet.data.splits import SPLITS, by_split, find_split_folders, looks_like_a_split, split_of
@@ -64,6 +64,7 @@ class Source:
         split: str,
         *,
         size: tuple[int, int] | None = None,
+        resize_mode: ResizeMode = "letterbox",
         channels: int = 3,
         corruption: str | None = None,
     ) -> SegmentationDataset:
@@ -81,13 +82,19 @@ class Source:
             self.labels,
             ignore_index=self.ignore_index,
             size=size,
+            resize_mode=resize_mode,
             channels=channels,
             corruption=corruption,
         )
 
 
 def open_dataset(
-    location: str | Path, *, split: str = "val", size: tuple[int, int] | None = None, channels: int = 3
+    location: str | Path,
+    *,
+    split: str = "val",
+    size: tuple[int, int] | None = None,
+    resize_mode: ResizeMode = "letterbox",
+    channels: int = 3,
 ) -> SegmentationDataset:
     """One split of a data set on disk.
 
@@ -95,12 +102,13 @@ def open_dataset(
         location: a folder, a pair list, a ``data.yaml``, or ``"synthetic"``.
         split: ``train``, ``val`` or ``test``; folders without splits are all of them.
         size: (height, width) to resize to; None keeps each image's own.
+        resize_mode: ``letterbox`` pads to this size, ``stretch`` distorts; see ``SegmentationDataset``.
         channels: 3 for RGB, 1 for gray.
 
     Raises:
         DataError: nothing usable is there; the message lists what was looked for.
     """
-    return open_source(location).dataset(split, size=size, channels=channels)
+    return open_source(location).dataset(split, size=size, resize_mode=resize_mode, channels=channels)
 
 
 def open_source(location: str | Path) -> Source:

@@ -31,7 +31,7 @@ class MaskReader:
 
     Attributes:
         labels: the class table.
-        ignore_index: Values in the files that are ignored, 0 to 65535.
+        ignore_index: Values in the files that are ignored, 0 to 65535; a class of such a value does not occur.
         encoding: what the pixels of the files are; see ``read_mask_file``. Black is ignored among colors, unless it is
             the color of a class.
         remedy: what to do about a number that is no class, for the error.
@@ -76,7 +76,7 @@ class MaskReader:
     def _class_of_number(self) -> NDArray[np.int16]:
         """Value in a file -> class, 255 (ignored), or -1 for a number that must not occur."""
         table = np.full(_LARGEST + 1, -1, dtype=np.int16)
-        table[: self.labels.classes] = np.arange(self.labels.classes)
+        table[list(self.labels.values)] = np.arange(self.labels.classes)
         table[list(self.ignore_index)] = IGNORE_INDEX
         return table
 
@@ -86,7 +86,7 @@ class MaskReader:
         more = f" and {len(found) - _FEW} more values" if len(found) > _FEW else ""
         hint = "; 0 and 255 look like a two-class mask saved in black and white" if found.tolist() == [255] else ""
         return (
-            f"{details}{more}, but the classes are 0 to {self.labels.classes - 1} and ignored values are "
+            f"{details}{more}, but the classes are {self.labels.describe_values()} and ignored values are "
             f"{', '.join(map(str, self.ignore_index)) or 'not used'}{hint}"
         )
 
@@ -135,7 +135,7 @@ class MaskReader:
     def _remedy_for(self, colors: list[list[int]]) -> str:
         if len(colors) > _MANY:
             return "so many are a photo's, or a smoothed mask's; give masks, and scale them without smoothing"
-        if all(len(set(color)) == 1 and color[0] < self.labels.classes for color in colors):
+        if all(len(set(color)) == 1 and color[0] in self.labels.values for color in colors):
             return "if these are class numbers in three equal channels, give --encoding numbers"
         return "give the class table of these colors with --classes, or masks of class indices"
 
@@ -149,12 +149,12 @@ class MaskReader:
         colors = [tuple(color) for color in palette.tolist()]
         if not set(colors) <= {*self.labels.colors, _BLACK}:
             return
+        index_of = {value: index for index, value in enumerate(self.labels.values)}
         for number in np.unique(values).tolist():
-            shown = colors[number] if number < len(colors) else _BLACK
-            meant = self.labels.colors[number] if number < self.labels.classes else None
-            if shown not in (meant, _BLACK):
+            shown, index = colors[number] if number < len(colors) else _BLACK, index_of.get(number)
+            if shown not in (None if index is None else self.labels.colors[index], _BLACK):
                 name = self.labels.names[self.labels.colors.index(shown)]
-                details = "no class" if meant is None else self.labels.names[number]
+                details = "no class" if index is None else self.labels.names[index]
                 raise DataError(
                     f"{path}: number {number} is {details} in the class table, but has the color of {name} in the "
                     "file's palette; say what counts with --encoding numbers or --encoding colors"

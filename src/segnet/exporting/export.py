@@ -126,7 +126,7 @@ def export(
     config: ExportConfig = ExportConfig(),  # noqa: B008
     provenance: Mapping[str, Any] | None = None,
     scores: Mapping[str, Any] | None = None,
-    on_stage: Callable[[str], object] = lambda stage: None,
+    on_stage: Callable[[str], object] | None = None,
 ) -> Report:
     """Write a network for another runtime, run the file there, and compare it with PyTorch.
 
@@ -151,6 +151,7 @@ def export(
         ModelError: the class table does not fit, or the file does not match PyTorch.
         OutputError: the files cannot be written.
     """
+    say = on_stage or (lambda stage: None)
     path, kind = Path(path), export_format(format, config)
     info = describe_file(model, labels, path, kind, config, provenance=provenance, scores=scores)
 
@@ -158,18 +159,18 @@ def export(
     comparisons: tuple[Comparison, ...] = ()
     with stage_file(path) as staged:
         started = time.perf_counter()
-        on_stage("tracing the network")
+        say("tracing the network")
         program = make_program(model, config, batch=info.batch)
-        on_stage(f"converting it to {format}")
+        say(f"converting it to {format}")
         write = partial(kind.write, kind.make(program, info))
         write(info, staged)
         written = time.perf_counter()
         if kind.runs_here:
-            on_stage("running the file and comparing it with PyTorch")
+            say("running the file and comparing it with PyTorch")
             runtime = open_file(staged)
             comparisons = compare_file(runtime, reference_pipeline(model, config))
             require_close(comparisons, tolerance)
-            on_stage("adding its predictions on reference images, and verifying them")
+            say("adding its predictions on reference images, and verifying them")
             info = write_checked(write, info, staged, runtime)
         report = Report(
             path=path,

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from segnet.data.checks import check_masks
-from segnet.data.dataset import SegmentationDataset, worker_error
+from segnet.data.dataset import RawSamples, SegmentationDataset, worker_error
 from segnet.errors import ConfigError, ModelError, SegNetError
 from segnet.inference.predictor import Predictor
+from segnet.inference.working_size import ResizePolicy
 from segnet.labels import ClassTable
 from segnet.metrics.confusion import Scores, confusion
 from segnet.runtimes.base import argmax
@@ -25,7 +26,7 @@ from segnet.system.devices import pick_device
 if TYPE_CHECKING:
     from segnet.metrics.calibration.scores import CalibrationMeter
 
-__all__ = ["check_same_classes", "evaluate"]
+__all__ = ["as_predictor", "check_same_classes", "evaluate"]
 
 
 def evaluate(
@@ -61,9 +62,9 @@ def evaluate(
     """
     check_masks(data)
     counts = torch.zeros(data.labels.classes, data.labels.classes, dtype=torch.int64)
-    with torch.inference_mode(), _as_predictor(model, data, device) as predictor:
+    with torch.inference_mode(), as_predictor(model, data, device) as predictor:
         _require_measure(predictor, calibration)
-        loader = DataLoader(_Samples(data), batch_size=None, num_workers=workers)
+        loader = DataLoader(RawSamples(data), batch_size=None, num_workers=workers)
         try:
             for done, (name, image, truth) in enumerate(loader, start=1):
                 predicted = _predict(predictor, image.numpy(), truth.numpy(), calibration)
@@ -75,19 +76,6 @@ def evaluate(
         except SegNetError as error:
             raise worker_error(error) from None
     return Scores(counts.numpy(), data.labels)
-
-
-class _Samples(Dataset[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]):
-    """Name, image and mask of each sample, as bytes."""
-
-    def __init__(self, data: SegmentationDataset) -> None:
-        self._data = data
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def __getitem__(self, index: int) -> tuple[str, NDArray[np.uint8], NDArray[np.uint8]]:
-        return self._data.samples[index].name, *self._data.read(index)
 
 
 def _predict(
@@ -120,10 +108,23 @@ def _require_measure(predictor: Predictor, calibration: CalibrationMeter | None)
 
 
 @contextmanager
-def _as_predictor(
-    model: Predictor | nn.Module, data: SegmentationDataset, device: str | torch.device
+def as_predictor(
+    model: Predictor | nn.Module,
+    data: SegmentationDataset,
+    device: str | torch.device,
+    *,
+    resize: ResizePolicy = ResizePolicy(),  # noqa: B008
+    confidence: bool = False,
 ) -> Iterator[Predictor]:
-    """The predictor itself; or one of the network at the images' own size, in evaluation mode meanwhile."""
+    """The predictor itself; or one of the network, which is in evaluation mode meanwhile.
+
+    Args:
+        model: see ``evaluate``.
+        data: what is predicted.
+        device: of a network.
+        resize: working sizes of a network; the default is the images' own.
+        confidence: whether predictions of a network have a confidence.
+    """
     if isinstance(model, Predictor):
         yield model
         return
@@ -132,7 +133,9 @@ def _as_predictor(
     model.to(device).eval()
     runtime = ModuleRuntime(model, data.labels, channels=data.channels, device=device)
     try:
-        yield Predictor(runtime, max_size=None, tiles=None)
+        predictor = Predictor(runtime, max_size=None, tiles=None, confidence=confidence)
+        predictor.resize = resize
+        yield predictor
     finally:
         model.train(was_training)
 

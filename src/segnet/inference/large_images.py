@@ -119,8 +119,8 @@ def _encode(
 ) -> Iterator[Callable[[_Strip], None]]:
     labels, measure = predictor.labels, predictor.measure
     if kind == "mask":
-        with PngWriter(file, size, palette=look.colored(labels).palette()) as png:
-            yield lambda strip: png.add(strip.prediction.mask)
+        with PngWriter(file, size, palette=look.colored(labels).file_palette()) as png:
+            yield lambda strip: png.add(labels.to_file_values(strip.prediction.mask))
     elif kind == "confidence":
         texts = value_metadata(1.0, {"Title": kind, "Description": CONFIDENCE})
         with PngWriter(file, size, bits=16, metadata=texts) as png:

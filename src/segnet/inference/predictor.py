@@ -45,7 +45,8 @@ class Predictor:
             else entropy.
         max_size: longest side in pixels at which images are segmented; larger ones are downscaled, and their
             probabilities upsampled to the image's size before the class is chosen. "model": the longest side of the
-            training images, or 1024 if the model file has none. None: every image at its own size.
+            training images, or 1024 if the model file has none; a model that was trained with ``--resize`` resizes
+            every image as its training did. None: every image at its own size.
         image_scale: segment each image at this multiple of its own size instead, whatever ``max_size`` is.
         tiles: how to cut images that would take too much memory; None: segment every image in one piece.
         tta: test-time augmentation: average over mirrored and resized copies of the image.
@@ -79,11 +80,7 @@ class Predictor:
         self.channels = runtime.info.channels
         self.confidence = confidence
         self.measure = choose_measure(measure, self.runtime.measures, model=runtime.name) if uncertainty else None
-        self.resize = ResizePolicy(
-            max_size=runtime.info.max_size if max_size == "model" else max_size,
-            image_scale=image_scale,
-            min_size=runtime.info.size,
-        )
+        self.resize = ResizePolicy.of_model(runtime.info, max_size=max_size, image_scale=image_scale)
         self.tiles = tiles
         self._largest_copy = max(1.0, *tta.tta_scales) ** 2  # pixels of the largest augmented copy, per pixel
 

@@ -1,8 +1,9 @@
 """Masks as a COCO file: one annotation per class of an image, as run lengths or as polygons.
 
 The format is that of COCO-Stuff (https://cocodataset.org/#format-data): the regions of one class are one annotation,
-``iscrowd`` is 0, ``bbox`` is (x, y, width, height). Category k + 1 is class k, since COCO's tools take 0 for "not
-labeled". Polygons run along the edges of the pixels, so pycocotools decodes them to the same mask.
+``iscrowd`` is 0, ``bbox`` is (x, y, width, height). The id of a category is the value of the class in mask files, or
+one more if a class has the value 0, since COCO's tools take 0 for "not labeled". Polygons run along the edges of the
+pixels, so pycocotools decodes them to the same mask.
 """
 
 from __future__ import annotations
@@ -110,15 +111,16 @@ class CocoFile:
         tools = _import_pycocotools()
         columns = np.asfortranarray(mask)
         annotations = []
-        for value in np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[: self._labels.classes]).tolist():
-            region = columns == value
+        for index in np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[: self._labels.classes]).tolist():
+            region = columns == index
             runs = tools.encode(region.view(np.uint8))
             shape: Any = {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")}
             if self._form == "polygons":
                 shape = polygons(region)
             area, box = int(tools.area(runs)), [int(side) for side in tools.toBbox(runs)]
+            category = _category_ids(self._labels)[index]
             annotations.append(
-                {"category_id": value + 1, "iscrowd": 0, "area": area, "bbox": box, "segmentation": shape}
+                {"category_id": category, "iscrowd": 0, "area": area, "bbox": box, "segmentation": shape}
             )
         return annotations
 
@@ -208,10 +210,14 @@ def _describe_image(frame: SegmentedFrame, number: int) -> dict[str, Any]:
     return {"id": number, "file_name": f"{name}.png", "width": width, "height": height, **position}
 
 
+def _category_ids(labels: ClassTable) -> list[int]:
+    return [value + (0 in labels.values) for value in labels.values]
+
+
 def _categories(labels: ClassTable) -> list[dict[str, Any]]:
     return [
-        {"id": number + 1, "name": name, "supercategory": "", "isthing": 0, "color": list(color)}
-        for number, (name, color) in enumerate(zip(labels.names, labels.colors, strict=True))
+        {"id": number, "name": name, "supercategory": "", "isthing": 0, "color": list(color)}
+        for number, name, color in zip(_category_ids(labels), labels.names, labels.colors, strict=True)
     ]
 
 

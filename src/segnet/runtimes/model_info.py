@@ -69,6 +69,14 @@ class ModelInfo:
         size = self.provenance.get("longest")
         return size if isinstance(size, int) and size > 0 else _DEFAULT_MAX_SIZE
 
+    @property
+    def training_resize(self) -> tuple[tuple[int, int], str] | None:
+        """(height, width) and mode, letterbox or stretch, to which training images were resized; None: their own."""
+        size, mode = self.provenance.get("resize"), self.provenance.get("resize_mode")
+        if not isinstance(size, list | tuple) or [type(side) for side in size] != [int, int] or min(size) < 1:
+            return None
+        return (size[0], size[1]), "stretch" if mode == "stretch" else "letterbox"
+
     def to_json(self) -> str:
         """The JSON text that is stored in the file."""
         table = {"version": _VERSION, **vars(self), "labels": self.labels.to_dict()}

@@ -104,18 +104,14 @@ def open_truth(
                 f"{path}: holds no data set, and masks do not say which classes they mean; "
                 "give the data set, or the class table with --classes"
             )
-        reader = MaskReader(
-            labels=labels, ignore_index=ignore_index or (IGNORE_INDEX,), encoding=encoding, remedy=_REMEDY
-        )
+        ignored = ignore_index or _default_ignore_index(labels)
+        reader = MaskReader(labels=labels.without(ignored), ignore_index=ignored, encoding=encoding, remedy=_REMEDY)
         return Truth(description=str(path), split=None, masks=_maps_in(path), images={}, reader=reader)
     source = open_source(location)
     data = source.dataset(split)
-    both = [value for value in data.ignore_index if labels is not None and value < labels.classes]
-    if labels is not None and both and not ignore_index:
-        raise ConfigError(
-            f"{location}: {both[0]} is the ignore value of this data set, and {labels.names[both[0]]} in the class "
-            "table; give the ignored value with --ignore-index, such as 255"
-        )
+    ignored = ignore_index or data.ignore_index
+    if labels is not None and not ignore_index:
+        _require_other_values(labels, ignored, location)
     names = [_name(sample.name) for sample in data.samples]
     if twice := [name for name, times in Counter(names).items() if times > 1]:
         raise DataError(f"{location}: two images are named {twice[0]}; predictions cannot be distinguished, rename one")
@@ -124,8 +120,21 @@ def open_truth(
         split=split,
         masks={name: sample.mask for name, sample in zip(names, data.samples, strict=True)},
         images={name: sample.image for name, sample in zip(names, data.samples, strict=True)},
-        reader=MaskReader(labels=labels or data.labels, ignore_index=ignore_index or data.ignore_index, remedy=_REMEDY),
+        reader=MaskReader(labels=(labels or data.labels).without(ignored), ignore_index=ignored, remedy=_REMEDY),
     )
+
+
+def _default_ignore_index(labels: ClassTable) -> tuple[int, ...]:
+    return () if IGNORE_INDEX in labels.values else (IGNORE_INDEX,)
+
+
+def _require_other_values(labels: ClassTable, ignored: tuple[int, ...], location: str) -> None:
+    both = [(value, name) for value, name in zip(labels.values, labels.names, strict=True) if value in ignored]
+    if both:
+        raise ConfigError(
+            f"{location}: {both[0][0]} is the ignore value of this data set, and {both[0][1]} in the class "
+            "table; give the ignored value with --ignore-index, such as 255"
+        )
 
 
 def pair_up(folder: Path, truth: Truth, *, encoding: Encoding = "auto", partial: bool = False) -> Pairing:
@@ -148,7 +157,7 @@ def pair_up(folder: Path, truth: Truth, *, encoding: Encoding = "auto", partial:
     both = [name for name in truth.masks if name in found]
     if not both or ((missing or superfluous) and not partial):
         raise DataError(_mismatch(folder, truth, missing, superfluous, found=bool(both)))
-    ignore_index = tuple(dict.fromkeys((*truth.reader.ignore_index, IGNORE_INDEX)))
+    ignore_index = tuple(dict.fromkeys((*truth.reader.ignore_index, *_default_ignore_index(truth.reader.labels))))
     reader = MaskReader(labels=truth.reader.labels, ignore_index=ignore_index, encoding=encoding, remedy=_REMEDY)
     pairs = [
         Pair(name=name, predicted=found[name], truth=truth.masks[name], image=truth.images.get(name)) for name in both

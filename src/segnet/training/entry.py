@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from segnet.data.augmentation import AugmentConfig
-from segnet.data.dataset import SegmentationDataset
+from segnet.data.dataset import ResizeMode, SegmentationDataset
 from segnet.data.layouts import Source, open_source
 from segnet.errors import ConfigError
 from segnet.inference.predictor import Predictor
@@ -64,6 +64,7 @@ def train(
     model: str | Path | SegNet | None = None,
     out: str | Path = "runs/segnet",
     resize: tuple[int, int] | None = None,
+    resize_mode: ResizeMode = "letterbox",
     resume: bool = False,
     device: str = "auto",
     **settings: Any,
@@ -82,7 +83,9 @@ def train(
         model: name of a network, a model file, or a network of your own with the classes of the data; it is trained in
             place. None: the default of the command.
         out: folder of the run.
-        resize: (height, width) to which images and masks are resized first; None: their own size.
+        resize: (height, width) to which training images and masks are resized before they are cropped; None: their own
+            size.
+        resize_mode: ``letterbox`` keeps the aspect ratio and pads the image, ``stretch`` does not.
         resume: continue the run in ``out``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         settings: the other settings by their names: those of ``NetworkConfig``, ``TrainConfig`` and ``AugmentConfig``.
@@ -103,7 +106,7 @@ def train(
         raise ConfigError("the network is given, so settings that create one have no effect; leave them out")
     location = data.root if isinstance(data, Source) else data
     source = data if isinstance(data, Source) else open_source(data)
-    inputs = RunInputs(data=str(location), resize=resize, network=network)
+    inputs = RunInputs(data=str(location), resize=resize, resize_mode=resize_mode, network=network)
     run = open_run(inputs, training, source=source, model=own)
     return start_run(run, training, out=Path(out), resume=resume, device=device)
 
@@ -161,7 +164,8 @@ def open_run(
     source = source or open_source(inputs.data)
     torch.manual_seed(training.seed)
     model = model or make_network(inputs.network, source)
-    train_set = source.dataset("train", size=inputs.resize, channels=model.config.in_channels)
+    channels = model.config.in_channels
+    train_set = source.dataset("train", size=inputs.resize, resize_mode=inputs.resize_mode, channels=channels)
     return OpenRun(inputs=inputs, source=source, model=model, train_set=train_set)
 
 
@@ -173,7 +177,7 @@ def start_run(run: OpenRun, training: TrainConfig, *, out: Path, resume: bool, d
     scores = run_training(
         run.model,
         run.train_set,
-        run.source.dataset("val", size=run.inputs.resize, channels=run.model.config.in_channels),
+        run.source.dataset("val", channels=run.model.config.in_channels),
         out=out,
         config=training,
         resume=resume,

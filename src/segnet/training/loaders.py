@@ -1,4 +1,8 @@
-"""Data loaders, and the order of images over batches and processes."""
+"""Data loaders: random crops of the training images, working sizes of all, and the order over batches and processes.
+
+Every image is resized and cropped by itself before it is part of a batch, so images may differ in size. A crop depends
+on the seed of the run, the epoch and the image only, not on the number of processes and workers.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,22 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from segnet.data.dataset import SegmentationDataset, collate
+from segnet.data.cropping import RandomCrop
+from segnet.data.dataset import SegmentationDataset, collate, to_tensors
+from segnet.data.image_sizes import Size, batches_of_one_size, read_sizes
+from segnet.inference.working_size import ResizePolicy
+from segnet.media.images.resizing import resize_image, resize_mask
+from segnet.models.segnet import SegNet
+from segnet.training.settings import TrainConfig
 
-__all__ = ["Order", "Share", "make_loaders"]
+__all__ = ["Draws", "Order", "Share", "TrainingImages", "ValidationImages", "make_loaders", "training_resize"]
+
+_LOOKED_AT = 100  # images, for the typical size
 
 
 class Order(Sampler[int]):
@@ -78,14 +92,119 @@ class Share(Sampler[int]):
         return iter(self.indices)
 
 
+class Draws(Sampler[tuple[int, int]]):
+    """The images of an ``Order`` with their epoch: (epoch, index), which decides the crop of an image."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """(epoch, index of an image)."""
+        for index in self.order:
+            yield self.order.epoch, index
+
+    def set_epoch(self, epoch: int) -> None:
+        """See ``Order.set_epoch``."""
+        self.order.set_epoch(epoch)
+
+
+class TrainingImages(Dataset[dict[str, Tensor | str]]):
+    """Training images with masks, each randomly cropped; without a crop each at its working size.
+
+    Args:
+        data: Images with masks.
+        resize: Working sizes: those of the images in prediction.
+        crop: The crop; None: whole images.
+        seed: Random seed of the crops.
+        padding: Color of what lies beyond the image, 0 to 1 per channel.
+    """
+
+    def __init__(
+        self,
+        data: SegmentationDataset,
+        resize: ResizePolicy,
+        crop: RandomCrop | None,
+        *,
+        seed: int,
+        padding: list[float],
+    ) -> None:
+        self._data = data
+        self._resize = resize
+        self._crop = crop
+        self._seed = seed
+        self._padding = tuple(round(255 * value) for value in padding)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, drawn: tuple[int, int]) -> dict[str, Tensor | str]:
+        """One sample as tensors, by (epoch, index)."""
+        epoch, index = drawn
+        image, mask = self._data.read(index)
+        size = self._resize.working_size(*mask.shape)
+        if self._crop is None:
+            image, mask = resize_image(image, size), resize_mask(mask, size)
+        else:
+            rng = np.random.default_rng((self._seed, epoch, index))
+            image, mask = self._crop(image, mask, rng, scale=size[0] / mask.shape[0], padding=self._padding)
+        return to_tensors(image, mask, name=self._data.samples[index].name)
+
+
+class ValidationImages(Dataset[dict[str, Tensor | str]]):
+    """Validation images at their working sizes, with masks at the images' own.
+
+    Args:
+        data: Images with masks.
+        resize: Working sizes.
+    """
+
+    def __init__(self, data: SegmentationDataset, resize: ResizePolicy) -> None:
+        self._data = data
+        self._resize = resize
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor | str]:
+        """One sample as tensors."""
+        image, mask = self._data.read(index)
+        image = resize_image(image, self._resize.working_size(*mask.shape))
+        return to_tensors(image, mask, name=self._data.samples[index].name)
+
+
+def training_resize(train_set: SegmentationDataset, longest: int | None) -> ResizePolicy:
+    """The working sizes of a run, and of the model that it trains.
+
+    Args:
+        train_set: Training images.
+        longest: Longest side of a typical one in pixels; larger images are downscaled to it.
+    """
+    if train_set.size is None:
+        return ResizePolicy(max_size=longest)
+    return ResizePolicy(box=train_set.size, stretch=train_set.resize_mode == "stretch")
+
+
 def make_loaders(
-    train_set: SegmentationDataset, val_set: SegmentationDataset, order: Order, *, workers: int
+    train_set: SegmentationDataset,
+    val_set: SegmentationDataset,
+    order: Order,
+    *,
+    model: SegNet,
+    config: TrainConfig,
+    resize: ResizePolicy,
+    workers: int,
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
-    """Loaders of training batches and of single validation images.
+    """Loaders of training batches, and of validation batches of one size each.
 
     Args:
         train_set, val_set: Images with masks.
         order: Order of the training images.
+        model: The network; images are padded with its mean.
+        config: Settings of the run.
+        resize: Working sizes.
         workers: Processes that read images. -1 takes half the cores, 1 to 4.
     """
     count = workers if workers >= 0 else min(4, max(1, (os.cpu_count() or 1) // 2))
@@ -94,13 +213,38 @@ def make_loaders(
         DataLoader,
         num_workers=count,
         persistent_workers=count > 0,
-        collate_fn=collate,
         generator=torch.Generator(),
         worker_init_fn=_ignore_signals,
     )
+    padding = [float(value) for value in model.mean.flatten().clamp(0, 1)]
+    crop = RandomCrop.from_config(config.augment, _typical_size(train_set, resize))
+    images = TrainingImages(train_set, resize, crop, seed=config.seed, padding=padding)
+    batch = order.batch // order.processes
     share = Share(len(val_set), rank=order.rank, processes=order.processes)
-    train_loader = loader(train_set, batch_size=order.batch // order.processes, sampler=order, drop_last=True)
-    return train_loader, loader(val_set, batch_size=1, sampler=share)
+    most = partial(_images_per_batch, batch=batch, crop=config.augment.crop, resize=resize)
+    return (
+        loader(
+            images, batch_size=batch, sampler=Draws(order), drop_last=True,
+            collate_fn=partial(collate, padding=padding),
+        ),
+        loader(
+            ValidationImages(val_set, resize), collate_fn=collate,
+            batch_sampler=batches_of_one_size(share, read_sizes(val_set), most),
+        ),
+    )  # fmt: skip
+
+
+def _typical_size(data: SegmentationDataset, resize: ResizePolicy) -> Size:
+    """Working size of the image with the median area; (1, 1) if no image can be read."""
+    sizes = [resize.working_size(*size) for size in read_sizes(data, most=_LOOKED_AT) if size is not None]
+    ranked = sorted(sizes, key=lambda size: size[0] * size[1])
+    return ranked[len(ranked) // 2] if ranked else (1, 1)
+
+
+def _images_per_batch(size: Size, *, batch: int, crop: Size | None, resize: ResizePolicy) -> int:
+    """As many validation images of a size as have no more pixels than a training step, and at least one."""
+    height, width = resize.working_size(*size)
+    return batch if crop is None else max(1, min(batch, batch * crop[0] * crop[1] // (height * width)))
 
 
 def _ignore_signals(worker: int) -> None:

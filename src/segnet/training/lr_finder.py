@@ -18,11 +18,11 @@ from segnet.data.dataset import SegmentationDataset
 from segnet.errors import TrainingError
 from segnet.models.segnet import SegNet
 from segnet.system.devices import pick_device
-from segnet.training.loaders import Order, make_loaders
+from segnet.training.loaders import Order, make_loaders, training_resize
 from segnet.training.module import SegmentationModule
 from segnet.training.optimizers import make_optimizer
 from segnet.training.settings import TrainConfig
-from segnet.training.setup import resolve_config
+from segnet.training.setup import median_longest_side, resolve_config
 
 __all__ = ["find_lr", "steepest"]
 
@@ -67,7 +67,7 @@ def find_lr(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factors[min(step, steps - 1)])
     curve: list[tuple[float, float]] = []
     mean = 0.0
-    for step, batch in enumerate(itertools.islice(_endless_batches(data, config), steps)):
+    for step, batch in enumerate(itertools.islice(_endless_batches(model, data, config), steps)):
         loss = _take_step(module, optimizer, batch, target)
         mean = _SMOOTHING * mean + (1 - _SMOOTHING) * loss
         curve.append((config.lr * factors[step], mean / (1 - _SMOOTHING ** (step + 1))))
@@ -105,9 +105,10 @@ def _take_step(module: SegmentationModule, optimizer: torch.optim.Optimizer, bat
     return loss.item()
 
 
-def _endless_batches(data: SegmentationDataset, config: TrainConfig) -> Iterator[Any]:
+def _endless_batches(model: SegNet, data: SegmentationDataset, config: TrainConfig) -> Iterator[Any]:
     order = Order(len(data), min(config.images, len(data)), seed=config.seed)
-    loader, _ = make_loaders(data, data, order, workers=0)
+    resize = training_resize(data, median_longest_side(data))
+    loader, _ = make_loaders(data, data, order, model=model, config=config, resize=resize, workers=0)
     for epoch in itertools.count():
         order.set_epoch(epoch)
         yield from loader

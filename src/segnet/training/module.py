@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as distributed
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from segnet.data.augmentation import Augmentation
 from segnet.data.dataset import Batch
 from segnet.errors import TrainingError
+from segnet.inference.upsampling import Upsampler
 from segnet.metrics.confusion import confusion
 from segnet.models.segnet import SegNet
 from segnet.training.batch_norm import freeze_statistics
@@ -82,7 +84,7 @@ class SegmentationModule(LightningModule):
 
     def compute_loss(self, batch: Batch) -> Tensor:
         """Loss of one batch after augmentation, a scalar that may be NaN or infinite."""
-        with torch.autocast(self.device.type, enabled=False):  # in bfloat16 a crop would be off by a pixel
+        with torch.autocast(self.device.type, enabled=False):  # in bfloat16 colors would be rounded
             image, mask = self._augment(batch["image"], batch["mask"])
         logits = self.model(image.contiguous(memory_format=torch.channels_last))
         loss: Tensor = self.loss(logits, mask)
@@ -93,9 +95,12 @@ class SegmentationModule(LightningModule):
         self.counts = torch.zeros(self.classes, self.classes, dtype=torch.int64, device=self.device)
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        """Add one validation batch to the confusion matrix."""
-        predicted = self.model(batch["image"].contiguous(memory_format=torch.channels_last)).argmax(dim=1)
-        self.counts += confusion(predicted, batch["mask"], self.classes)
+        """Add one validation batch to the confusion matrix: images at their working size, masks at their own."""
+        logits = self.model(batch["image"].contiguous(memory_format=torch.channels_last))
+        mask = batch["mask"]
+        same = logits.shape[-2:] == mask.shape[-2:]
+        predicted = logits.argmax(dim=1) if same else _upsample(logits, (mask.shape[1], mask.shape[2])).to(mask.device)
+        self.counts += confusion(predicted, mask, self.classes)
 
     def reduce_counts(self) -> Tensor:
         """Confusion matrix over all processes, int64 (classes, classes), rows true. Call it once per validation."""
@@ -120,3 +125,13 @@ class SegmentationModule(LightningModule):
         """The deepest stage is unfrozen first. The last epoch of the schedule unfreezes all that are left."""
         unfrozen = sum(self.current_epoch >= epoch for epoch in self.config.unfreeze_at)
         return 0 if unfrozen == len(self.config.unfreeze_at) else self.model.encoder_stages - unfrozen
+
+
+def _upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Predicted masks at the images' own size, uint8 (N, *size), as prediction makes them."""
+    probabilities = logits.float().softmax(dim=1).cpu().numpy()
+    masks = []
+    for planes in probabilities:
+        upsampler = Upsampler(planes.shape[1:], size, classes=len(planes), confidence=False)
+        masks.append(np.concatenate([part.mask for part in upsampler.add(planes)]))
+    return torch.from_numpy(np.stack(masks))

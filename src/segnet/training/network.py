@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from segnet.data.dataset import ResizeMode
 from segnet.data.layouts import Source
 from segnet.errors import ConfigError, ModelError
 from segnet.inference.evaluation import check_same_classes
@@ -54,17 +55,20 @@ class RunInputs:
 
     Attributes:
         data: location of the data set.
-        resize: (height, width) of images and masks; None: their own.
+        resize: (height, width) of training images and masks; None: their own.
+        resize_mode: letterbox or stretch.
         network: the network.
     """
 
     data: str
     resize: tuple[int, int] | None = None
+    resize_mode: ResizeMode = "letterbox"
     network: NetworkConfig = NetworkConfig()
 
     def to_dict(self) -> dict[str, Any]:
         """All values under the names of their flags, in a form that YAML and JSON can hold."""
-        return {"data": self.data, "resize": self.resize and list(self.resize), **asdict(self.network)}
+        resize = {"resize": self.resize and list(self.resize), "resize_mode": self.resize_mode}
+        return {"data": self.data, **resize, **asdict(self.network)}
 
 
 def make_network(config: NetworkConfig, source: Source) -> SegNet:

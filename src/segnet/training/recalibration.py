@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from segnet.data.dataset import SegmentationDataset, collate, worker_error
+from segnet.data.image_sizes import batches_of_one_size, read_sizes
 from segnet.errors import ConfigError, DataError, ModelError, SegNetError
 from segnet.models.segnet import SegNet
 from segnet.system.devices import pick_device
@@ -129,11 +130,15 @@ def _batch_statistics(model: nn.Module, averages: Mapping[nn.BatchNorm2d, _MeanS
 
 
 def _batches(data: SegmentationDataset, batch: int, workers: int) -> DataLoader[Any]:
-    """Every image once, shuffled: consecutive images are often frames of one video, whose variance is too small."""
+    """Every image once, in batches of one size each, shuffled.
+
+    Consecutive images are often frames of one video, whose variance is too small.
+    """
     if batch < 1:
         raise ConfigError(f"batch={batch} is not possible; give 1 or more")
     if not len(data):
         raise DataError("the data set has no image to compute statistics from; give at least one")
     own = torch.Generator().manual_seed(0)
     order = torch.randperm(len(data), generator=own).tolist()
-    return DataLoader(data, batch_size=batch, sampler=order, num_workers=workers, collate_fn=collate, generator=own)
+    batches = batches_of_one_size(order, read_sizes(data), lambda _: batch)
+    return DataLoader(data, batch_sampler=batches, num_workers=workers, collate_fn=collate, generator=own)

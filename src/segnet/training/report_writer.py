@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from segnet.data.dataset import SegmentationDataset
+from segnet.inference.working_size import ResizePolicy
 from segnet.models.segnet import SegNet
 from segnet.system.hardware import about
 from segnet.training.best_weights import BestWeights
@@ -61,15 +62,16 @@ class ReportWriter(Callback):
         if trainer.is_global_zero and self.score_log.new_row(trainer):
             write_report(self.path, self._make_record())
 
-    def finish(self, model: SegNet, device: torch.device) -> None:
+    def finish(self, model: SegNet, device: torch.device, resize: ResizePolicy) -> None:
         """Write the report with the best and the worst images of the best weights.
 
         Args:
             model: Network with these weights; it is left on the CPU.
             device: Where the network runs.
+            resize: Working sizes of the images.
         """
         most = _MAX_IMAGES.get(device.type, _MAX_IMAGES["cpu"])
-        examples = choose_examples(model, self.sets["val"], device=device, most=most)
+        examples = choose_examples(model, self.sets["val"], resize=resize, device=device, most=most)
         model.cpu()
         write_report(self.path, self._make_record(), examples)
 

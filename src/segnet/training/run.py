@@ -25,7 +25,7 @@ from segnet.training.collapse import CollapseDetector
 from segnet.training.distributed import is_first_process
 from segnet.training.early_stopping import ResumableEarlyStopping
 from segnet.training.lightning import Callback, LearningRateMonitor, Trainer, seed_everything
-from segnet.training.loaders import make_loaders
+from segnet.training.loaders import make_loaders, training_resize
 from segnet.training.losses import check_loss
 from segnet.training.module import SegmentationModule
 from segnet.training.network import RunInputs
@@ -40,7 +40,7 @@ from segnet.training.resume import (
     find_position,
     newest_checkpoint,
 )
-from segnet.training.run_data import check_same_data, describe_data
+from segnet.training.run_data import check_same_data, describe_data, describe_size
 from segnet.training.run_folder import check_unchanged, check_unused, prepare_folder, read_settings
 from segnet.training.score_log import ScoreLog
 from segnet.training.settings import TrainConfig
@@ -117,7 +117,9 @@ def train(
     if checkpoint is not None:
         _check_resume(checkpoint, module, earlier, settings)
     score_log = ScoreLog(out, train_set.labels)
-    details = {**(provenance or {}), "longest": median_longest_side(train_set), "settings": settings}
+    longest = median_longest_side(train_set)
+    resize = training_resize(train_set, longest)
+    details = {**(provenance or {}), "longest": longest, **describe_size(train_set), "settings": settings}
     best = BestWeights(score_log, config.monitor, details)
     collapse, sets = CollapseDetector(score_log), {"train": train_set, "val": val_set}
     report = ReportWriter(score_log, best, collapse, sets, title=model.config.name, settings=settings)
@@ -127,10 +129,11 @@ def train(
         prepare_folder(out, settings)
     if trainer.world_size > 1 and config.batch_norm == "synced":
         sync_batch_norm(model)
-    _fit(trainer, module, *make_loaders(train_set, val_set, order, workers=config.workers), checkpoint=checkpoint)
+    loaders = make_loaders(train_set, val_set, order, model=model, config=config, resize=resize, workers=config.workers)
+    _fit(trainer, module, *loaders, checkpoint=checkpoint)
     scores = best.restore(model)
     if trainer.is_global_zero:
-        report.finish(model, target)
+        report.finish(model, target, resize)
     return scores
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from segnet.data.dataset import SegmentationDataset
 from segnet.errors import ConfigError, list_names
 
-__all__ = ["check_same_data", "describe_data"]
+__all__ = ["check_same_data", "describe_data", "describe_size"]
 
 
 def describe_data(train_set: SegmentationDataset, val_set: SegmentationDataset) -> dict[str, Any]:
@@ -22,12 +22,21 @@ def describe_data(train_set: SegmentationDataset, val_set: SegmentationDataset) 
     return {
         "classes": labels["names"],
         "class colors": labels["colors"],
+        "class values": list(train_set.labels.values),
         "ignore values": list(train_set.ignore_index),
         "input channels": train_set.channels,
         "image size": list(train_set.size) if train_set.size else None,
+        "resize mode": train_set.resize_mode if train_set.size else None,
         "training images": _describe_samples(train_set),
         "validation images": _describe_samples(val_set),
     }
+
+
+def describe_size(train_set: SegmentationDataset) -> dict[str, Any]:
+    """To which size training images were resized, and how, for the model file; empty if they kept their own."""
+    if train_set.size is None:
+        return {}
+    return {"resize": list(train_set.size), "resize_mode": train_set.resize_mode}
 
 
 def check_same_data(earlier: Mapping[str, Any], now: Mapping[str, Any], *, run: Path) -> None:

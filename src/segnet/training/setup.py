@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from segnet.data.checks import check_masks
 from segnet.data.class_weights import ClassCounts
 from segnet.data.dataset import SegmentationDataset
+from segnet.data.image_sizes import read_sizes
 from segnet.errors import ConfigError, DataError, ModelError
-from segnet.media.images.reading import read_header
 from segnet.models.segnet import SegNet
 from segnet.system.devices import pick_precision
 from segnet.training.batch_size import fit_batch
@@ -31,6 +31,7 @@ __all__ = ["check_batch_norm", "check_config", "check_sets", "count_pixels", "me
 log = logging.getLogger("segnet")
 
 _DEVICES = ("cpu", "cuda", "mps")  # that Lightning has
+_LOOKED_AT = 100  # images, for the typical size
 _PROBE_SIDE = 256  # a batch norm that sees one place of an image of this size sees one place of any
 
 
@@ -105,8 +106,7 @@ def median_longest_side(dataset: SegmentationDataset) -> int | None:
     """Longest side in pixels of a typical image, for the metadata of the model; None if no image can be read."""
     if dataset.size is not None:
         return max(dataset.size)
-    headers = [read_header(sample.image) for sample in dataset.samples[:: max(1, len(dataset) // 8)]]
-    sides = [max(header.size) for header in headers if header is not None]
+    sides = [max(size) for size in read_sizes(dataset, most=_LOOKED_AT) if size is not None]
     return int(median(sides)) if sides else None
 
 
@@ -164,9 +164,7 @@ def resolve_config(
 
 def _smallest_size(data: SegmentationDataset) -> tuple[int, int] | None:
     """(height, width) of the image with the shortest longest side; None if no image can be read."""
-    headers = [header for sample in data.samples if (header := read_header(sample.image)) is not None]
-    width, height = min((header.size for header in headers), key=max, default=(0, 0))
-    return (height, width) if width else None
+    return min((size for size in read_sizes(data) if size is not None), key=max, default=None)
 
 
 @torch.no_grad()

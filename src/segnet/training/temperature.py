@@ -23,10 +23,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from segnet.data.checks import check_masks
-from segnet.data.dataset import SegmentationDataset, worker_error
+from segnet.data.dataset import RawSamples, SegmentationDataset, worker_error
 from segnet.errors import ConfigError, DataError, ModelError, SegNetError
+from segnet.inference.predictor import as_batch
 from segnet.inference.working_size import ResizePolicy
 from segnet.labels import IGNORE_INDEX
+from segnet.media.images.resizing import resize_image
 from segnet.metrics.calibration.counts import SMALLEST
 from segnet.models import checkpoint
 from segnet.models.checkpoint import Checkpoint
@@ -66,7 +68,7 @@ def fit_temperature(
     *,
     samples: int = 0,
     seed: int = 0,
-    max_size: int | None = None,
+    resize: ResizePolicy = ResizePolicy(),  # noqa: B008
     device: str | torch.device = "auto",
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -79,29 +81,28 @@ def fit_temperature(
         samples: Monte-Carlo dropout samples per image. The logits of each sample are divided, and their probabilities
             averaged. 0 turns dropout off.
         seed: Random seed of Monte-Carlo dropout.
-        max_size: Maximum size (longest side) in pixels. Larger images are downscaled to it and their probabilities
-            upsampled, as ``Predictor`` does. None keeps the size of every image.
+        resize: At which size images are segmented; their probabilities are upsampled, as ``Predictor`` does. The
+            default keeps the size of every image.
         device: Where the network runs; auto takes a GPU if there is one.
         workers: Processes that read images; see ``evaluate``.
         progress: Called with (images done, all images) after every image.
 
     Raises:
-        ConfigError: The network has no dropout to sample, or ``max_size`` is below 1.
+        ConfigError: The network has no dropout to sample.
         DataError: A file cannot be read, or ignored pixels leave one class or none.
     """
-    policy = ResizePolicy(max_size=max_size)
     check_masks(data)
     device = pick_device(device)
     folded = model.folded().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     sampler = Sampler(folded, seed=seed) if samples else None
     total, pixels = torch.zeros(len(_CANDIDATES), dtype=torch.float64), 0
-    loader = torch.utils.data.DataLoader(data, batch_size=None, num_workers=workers)
+    loader = torch.utils.data.DataLoader(RawSamples(data), batch_size=None, num_workers=workers)
     with torch.inference_mode():
         try:
-            for done, sample in enumerate(loader, start=1):
-                image = sample["image"][None].to(device, memory_format=torch.channels_last)
-                truth = sample["mask"].to(device)
-                image = _resize(image, policy)
+            for done, (_, whole, mask) in enumerate(loader, start=1):
+                working = resize_image(whole.numpy(), resize.working_size(*mask.shape))
+                image = torch.from_numpy(as_batch(working)).to(device, memory_format=torch.channels_last)
+                truth = mask.to(device, torch.int64)
                 drawn = iter([folded(image)]) if sampler is None else sampler.logits(image, samples)
                 total += _nll(drawn, truth).cpu()
                 pixels += int((truth != IGNORE_INDEX).sum())
@@ -166,12 +167,6 @@ def _last_layers(model: SegNet) -> list[nn.Conv2d]:
             "cannot be set; take a model whose last layer is a convolution"
         )
     return layers
-
-
-def _resize(image: Tensor, policy: ResizePolicy) -> Tensor:
-    """The image batch (1, C, H, W) at its working size."""
-    size = policy.working_size(image.shape[2], image.shape[3])
-    return image if size == image.shape[2:] else F.interpolate(image, size, mode="bilinear", antialias=True)
 
 
 def _nll(drawn: Iterator[Tensor], truth: Tensor) -> Tensor:

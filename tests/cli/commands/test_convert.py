@@ -128,7 +128,7 @@ def test_class_tables(
     ("content", "told"),
     [
         ("names: 3", "is no class table"),
-        ("names: {0: a, 2: b}", "is no class table"),
+        ("names: {0: a, x: b}", "is no class table"),
         ("colors: []", "is no class table"),
         ("[", "is no class table"),
         ("names: [a, a]", "is no class table .*'a' stands twice"),

@@ -56,8 +56,11 @@ def test_labels_and_provenance_are_kept_and_scores_are_not(
     assert kept.provenance == {
         "data": "elsewhere",
         "epoch": 3,
-        "recalibrated": {"data": str(camvid_root), "split": "val", "images": 3, "batch": 2, "resize": [24, 32]},
-    }
+        "recalibrated": {
+            "data": str(camvid_root), "split": "val", "images": 3, "batch": 2, "resize": [24, 32],
+            "resize_mode": "letterbox",
+        },
+    }  # fmt: skip
 
 
 def test_a_bundled_model_is_written_to_the_current_folder(

@@ -110,9 +110,7 @@ def _figures(
     if tta != TTAConfig():
         figures["tta"] = asdict(tta)
     if clean.size_counts:
-        policy = predictor.resize
-        size = {"max_size": policy.max_size} if policy.image_scale is None else {"image_scale": policy.image_scale}
-        figures["inference"] = {**clean.size_counts, **size, **asdict(tiles)}
+        figures["inference"] = {**clean.size_counts, **predictor.resize.to_dict(), **asdict(tiles)}
     figures |= clean.to_dict()
     if clean.calibration is not None:
         sampling = {"samples": predictor.runtime.info.samples, "seed": model.sampling.seed}

@@ -43,6 +43,6 @@ def run(
         recalibrate(kept.model, dataset, batch=batch, device=device, workers=1, progress=progress)
     statistics = {
         "data": data, "split": data_flags.split, "images": len(dataset), "batch": batch,
-        "resize": data_flags.resize and list(data_flags.resize),
+        "resize": data_flags.resize and list(data_flags.resize), "resize_mode": data_flags.resize_mode,
     }  # fmt: skip
     print(checkpoint.save(kept.model, kept.labels, out, provenance={**kept.provenance, "recalibrated": statistics}))

@@ -45,6 +45,7 @@ def run(
 
     from segnet.data.layouts import open_source
     from segnet.inference.evaluation import check_same_classes
+    from segnet.inference.working_size import ResizePolicy
     from segnet.models import checkpoint
     from segnet.runtimes.model_info import ModelInfo
     from segnet.system.progress import progress_bar
@@ -53,15 +54,15 @@ def run(
     kept = checkpoint.load(model)
     dataset = data_flags.open(open_source(data), channels=kept.model.config.in_channels)
     check_same_classes(kept.labels, dataset.labels, model=model, data=data)
-    if max_size is None:
-        max_size = ModelInfo(name=model, labels=kept.labels, provenance=kept.provenance).max_size
+    info = ModelInfo(name=model, labels=kept.labels, provenance=kept.provenance)
+    resize = ResizePolicy.of_model(info, max_size="model" if max_size is None else max_size or None)
     with progress_bar(f"{kept.path.stem} on {data_flags.split}", len(dataset)) as progress:
         temperature = fit_temperature(
             kept.model,
             dataset,
             samples=sampling.samples,
             seed=sampling.seed,
-            max_size=max_size or None,
+            resize=resize,
             device=device,
             workers=1,
             progress=progress,
@@ -69,7 +70,7 @@ def run(
     _print(temperature)
     fitted_on = {
         "data": data, "split": data_flags.split, "images": len(dataset), "samples": sampling.samples,
-        "max_size": max_size,
+        **resize.to_dict(),
     }  # fmt: skip
     print(save_scaled(kept, temperature, out, fitted_on=fitted_on))
 

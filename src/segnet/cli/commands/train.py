@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from segnet.training.network import NetworkConfig
 from segnet.training.settings import TrainConfig
@@ -24,6 +24,7 @@ def run(
     *,
     network: NetworkConfig = NetworkConfig(),  # noqa: B008
     resize: tuple[int, int] | None = None,
+    resize_mode: Literal["letterbox", "stretch"] = "letterbox",
     out: Path = Path("runs/segnet"),
     overfit: int = 0,
     find_lr: bool = False,
@@ -36,8 +37,9 @@ def run(
     Args:
         data: Labeled images: a folder, a pair list (train.txt), a data.yaml, or "synthetic".
         network: the network and its first weights.
-        resize: Size in pixels to which images and masks are resized first. Default: their own size. Set it if a batch
-            holds images of several sizes, or to compare with figures at another size.
+        resize: Size in pixels to which training images and masks are resized before they are cropped. Default: their
+            own size; images may differ in size. The model file remembers it, and prediction does the same.
+        resize_mode: How --resize changes the aspect ratio. letterbox keeps it and pads the image, stretch does not.
         out: Folder of the run.
         overfit: Number of images to overfit instead of a training run, as a sanity check of network, masks and
             settings. Default: 0, a training run. No file is kept.
@@ -52,7 +54,7 @@ def run(
     from segnet.training.entry import open_run, start_run
     from segnet.training.network import RunInputs
 
-    opened = open_run(RunInputs(data=data, resize=resize, network=network), training)
+    opened = open_run(RunInputs(data=data, resize=resize, resize_mode=resize_mode, network=network), training)
     if find_lr:
         _print_rates(opened.model, opened.train_set, training, device)
         return

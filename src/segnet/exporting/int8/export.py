@@ -53,7 +53,7 @@ def export_int8(
     calibration: Calibration,
     provenance: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
-    on_stage: Callable[[str], object] = lambda stage: None,
+    on_stage: Callable[[str], object] | None = None,
 ) -> tuple[Report, Quantized[Any]]:
     """Write a network in INT8 for another runtime if it keeps its mIoU there; otherwise write nothing.
 
@@ -78,20 +78,21 @@ def export_int8(
         MissingPackageError: a library is not installed.
         OutputError: the files cannot be written.
     """
+    say = on_stage or (lambda stage: None)
     path, kind = Path(path), _int8_format(format, config)
     info = describe_file(model, labels, path, kind, config, provenance=provenance)
     info = replace(info, precision="int8", pair_limit=None if format == "executorch" else PAIR_LIMIT)
     started = time.perf_counter()
-    on_stage("tracing the network")
+    say("tracing the network")
     program = make_program(model, config, batch=info.batch)
-    on_stage(f"measuring the ranges of its values on {len(calibration.images)} images")
+    say(f"measuring the ranges of its values on {len(calibration.images)} images")
     network = _calibrate(program, info, format, calibration.images)
     with TemporaryDirectory(prefix="segnet-") as folder:
         stage = _Stage(_WRITE[format], info, Path(folder) / path.name)
-        on_stage("quantizing it, and scoring float32 and INT8")
+        say("quantizing it, and scoring float32 and INT8")
         quantized = quantize_within(network, calibration, stage=stage, progress=progress)
         scored = time.perf_counter()
-        on_stage("comparing the file with PyTorch, and verifying its predictions on reference images")
+        say("comparing the file with PyTorch, and verifying its predictions on reference images")
         comparisons = compare_file(quantized.runtime, reference_pipeline(model, config))
         write, info = partial(_WRITE[format], quantized.model), replace(info, scores=quantized.scores.to_dict())
         with stage_file(path) as staged:

@@ -1,4 +1,4 @@
-"""Bilinear resizing of images and of float planes."""
+"""The one rule of resizing: images and float planes bilinear, masks by nearest neighbor."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["resize_image", "resize_planes"]
+__all__ = ["resize_image", "resize_mask", "resize_planes"]
 
 Number = TypeVar("Number", np.uint8, np.float32)
 
@@ -37,3 +37,14 @@ def resize_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.
     if image.shape[:2] == size:
         return image
     return np.ascontiguousarray(np.moveaxis(resize_planes(np.moveaxis(image, 2, 0), size), 0, 2))
+
+
+def resize_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resize a mask, uint8 (H, W), to ``size`` by nearest neighbor: each new pixel has the class at its center."""
+    if mask.shape == size:
+        return mask
+    rows, columns = (
+        ((2 * np.arange(new) + 1) * old // (2 * new)).astype(np.intp) for old, new in zip(mask.shape, size, strict=True)
+    )
+    resized: NDArray[np.uint8] = mask[rows[:, None], columns]
+    return resized

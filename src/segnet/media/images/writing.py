@@ -33,7 +33,9 @@ WRITABLE_IMAGE_SUFFIXES = frozenset(_WRITERS)
 
 
 def write_mask(path: Path, mask: NDArray[np.integer[Any]], labels: ClassTable) -> None:
-    """Write a mask (H, W) of values 0..255 as a palette PNG of class indices in the colors of the labels.
+    """Write a mask (H, W) of class indices as a palette PNG of the labels' values, in their colors.
+
+    Indices of no class, such as 255, are written as they are.
 
     Raises:
         DataError: the mask is not two-dimensional, or holds a value outside 0..255.
@@ -46,8 +48,8 @@ def write_mask(path: Path, mask: NDArray[np.integer[Any]], labels: ClassTable) -
             f"a mask of shape {mask.shape} with values from {mask.min()} to {mask.max()} cannot be written to {path}; "
             "expected (H, W) with values from 0 to 255"
         )
-    image = Image.fromarray(mask.astype(np.uint8))
-    image.putpalette(labels.palette().tobytes())
+    image = Image.fromarray(labels.to_file_values(mask))
+    image.putpalette(labels.file_palette().tobytes())
     _save(path, image)
 
 

@@ -9,13 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from segnet.data.dataset import SegmentationDataset
+from segnet.inference.evaluation import as_predictor
+from segnet.inference.predictor import Predictor
+from segnet.inference.working_size import ResizePolicy
 from segnet.labels import ClassTable
-from segnet.metrics.confusion import Scores, confusion
+from segnet.metrics.confusion import score_mask
 from segnet.metrics.extremes import Extremes
-from segnet.system.devices import pick_device
 from segnet.visualization.html.embedding import address, smooth
 from segnet.visualization.html.markup import percent
 from segnet.visualization.html.panels import (
@@ -62,6 +64,7 @@ def choose_examples(
     model: nn.Module,
     data: SegmentationDataset,
     *,
+    resize: ResizePolicy = ResizePolicy(),  # noqa: B008
     device: str | torch.device = "auto",
     best: int = 3,
     worst: int = 5,
@@ -73,6 +76,7 @@ def choose_examples(
         model: Takes an image (1, C, H, W) in [0, 1] to logits (1, classes, H, W). It is moved to the device and run
             in evaluation mode; its mode is restored afterwards.
         data: Images with masks. An image whose mask is ignored everywhere is skipped.
+        resize: At which size images are segmented. The default keeps the size of every image.
         device: Where the model runs.
         best, worst: Number of images to return. If there are fewer than both together, all are returned.
         most: Maximum number of images to score, evenly spaced.
@@ -83,16 +87,11 @@ def choose_examples(
     Raises:
         DataError: An image or mask cannot be read.
     """
-    target = pick_device(device)
-    was_training = model.training
-    model.to(target).eval()
     extremes = Extremes[_Segmented](lowest=worst, highest=best)
-    try:
+    with as_predictor(model, data, device, resize=resize, confidence=True) as predictor:
         for index in _spread_indices(len(data), most):
-            segmented = _segment(model, data, index, target)
+            segmented = _segment(predictor, data, index)
             extremes.add(segmented.miou, segmented)
-    finally:
-        model.train(was_training)
     ranked = zip(extremes.items, extremes.ranks, strict=True)
     return [_make_example(segmented, rank, extremes.count) for segmented, rank in ranked]
 
@@ -120,13 +119,13 @@ def _groups(examples: Sequence[Example]) -> list[tuple[str, list[Example]]]:
 
 @dataclass(frozen=True, eq=False)
 class _Segmented:
-    """A sample of the data set with its prediction, on the CPU."""
+    """A sample of the data set with its prediction."""
 
     name: str
-    image: Tensor
-    truth: Tensor
-    predicted: Tensor
-    confidence: Tensor
+    image: NDArray[np.uint8]
+    truth: NDArray[np.uint8]
+    predicted: NDArray[np.uint8]
+    confidence: NDArray[np.float32]
     miou: float
 
 
@@ -134,29 +133,22 @@ def _spread_indices(images: int, most: int) -> list[int]:
     return [int(index) for index in np.linspace(0, images - 1, min(images, most)).round()]
 
 
-@torch.inference_mode()
-def _segment(model: nn.Module, data: SegmentationDataset, index: int, device: torch.device) -> _Segmented:
-    sample = data[index]
-    image, truth = sample["image"], sample["mask"]
-    assert isinstance(image, Tensor)
-    assert isinstance(truth, Tensor)
-    logits = model(image[None].to(device, memory_format=torch.channels_last)).float()
-    highest, predicted = logits.max(dim=1)
-    confidence = (highest - logits.logsumexp(dim=1)).exp()[0].cpu()
-    predicted = predicted[0].cpu()
-    counts = confusion(predicted, truth, data.labels.classes)
-    miou = Scores(counts.numpy(), data.labels).miou
-    return _Segmented(str(sample["name"]), image, truth, predicted, confidence, miou)
+def _segment(predictor: Predictor, data: SegmentationDataset, index: int) -> _Segmented:
+    image, truth = data.read(index)
+    prediction = predictor(image)
+    assert prediction.confidence is not None
+    miou = score_mask(prediction.mask, truth, data.labels).miou
+    return _Segmented(data.samples[index].name, image, truth, prediction.mask, prediction.confidence, miou)
 
 
 def _make_example(segmented: _Segmented, rank: int, scored: int) -> Example:
-    image = segmented.image.mul(255).round().byte().permute(1, 2, 0).numpy()
+    image = segmented.image
     return Example(
         name=segmented.name,
         image=image if image.shape[2] == 3 else image.repeat(3, axis=2),
-        truth=segmented.truth.byte().numpy(),
-        predicted=segmented.predicted.byte().numpy(),
-        confidence=segmented.confidence.clamp(0, 1).numpy(),
+        truth=segmented.truth,
+        predicted=segmented.predicted,
+        confidence=segmented.confidence.clip(0, 1),
         miou=segmented.miou,
         rank=rank,
         scored=scored,

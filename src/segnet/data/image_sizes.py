@@ -1,0 +1,59 @@
+"""Sizes of the images of a data set, by their headers alone, and batches of one size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from segnet.data.dataset import SegmentationDataset
+from segnet.media.images.reading import read_header
+
+__all__ = ["Size", "batches_of_one_size", "read_sizes"]
+
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+
+_TURNED = 5  # EXIF orientations from here on exchange height and width
+
+
+def read_sizes(dataset: SegmentationDataset, *, most: int | None = None) -> list[Size | None]:
+    """(height, width) of each image as the data set gives it, upright or resized; None where no header can be read.
+
+    Args:
+        dataset: Images with masks.
+        most: Number of images to look at, evenly spread. Default: all.
+    """
+    samples = dataset.samples if most is None else dataset.samples[:: max(1, -(-len(dataset) // most))]
+    return [dataset.size or _read_size(sample.image) for sample in samples]
+
+
+def batches_of_one_size(
+    indices: Iterable[int], sizes: Sequence[Size | None], most: Callable[[Size], int]
+) -> list[list[int]]:
+    """Batches of images of one size each, in the order of their first images.
+
+    Args:
+        indices: of the images.
+        sizes: of all images; one whose size is None is alone in its batch.
+        most: how many images of a size fit into a batch.
+    """
+    batches: list[list[int]] = []
+    growing: dict[Size, list[int]] = {}
+    for index in indices:
+        size = sizes[index]
+        batch = None if size is None else growing.get(size)
+        if size is None or batch is None or len(batch) >= most(size):
+            batch = []
+            batches.append(batch)
+            if size is not None:
+                growing[size] = batch
+        batch.append(index)
+    return batches
+
+
+def _read_size(path: Path) -> Size | None:
+    header = read_header(path)
+    if header is None:
+        return None
+    height, width = header.size
+    return (width, height) if header.orientation >= _TURNED else (height, width)
