@@ -43,6 +43,7 @@ from segnet.training.losses import make_loss
 from segnet.training.module import SegmentationModule
 from segnet.training.network import NetworkConfig, RunInputs
 from segnet.training.run import train
+from segnet.training.score_log import ScoreLog
 from segnet.training.settings import TrainConfig
 
 TOY = SegNetConfig(
@@ -400,6 +401,25 @@ def test_the_report_tells_every_class_and_setting(toy: SegNet, sets: Sets, tmp_p
     page = (tmp_path / "report.html").read_text()
     assert all(name in page for name in (*sets[0].labels.names, "weight_decay", "segnet evaluate here --model"))
     assert page.count("data:image") >= 4 * len(sets[1])
+
+
+def test_the_report_shows_training_images_before_the_first_validation(
+    toy: SegNet, sets: Sets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class PowerCutError(Exception):
+        pass
+
+    def cut(*_: object) -> None:
+        raise PowerCutError
+
+    monkeypatch.setattr(ScoreLog, "on_validation_epoch_start", cut, raising=False)
+    with pytest.raises(PowerCutError):
+        train(toy, *sets, out=tmp_path, config=quick(epochs=1), inputs=INPUTS)
+    page = (tmp_path / "report.html").read_text()
+    assert "The scores are added after the first validation" in page
+    assert page.count("as the network sees it</figcaption>") == 4
+    assert all(f">{name}" in page for name in ("Training images", "Data", "Settings", sets[0].labels.names[0]))
+    assert "Confusion matrix" not in page
 
 
 def test_a_used_folder_is_refused_and_stays(toy: SegNet, sets: Sets, tmp_path: Path) -> None:

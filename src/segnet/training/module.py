@@ -49,7 +49,7 @@ class SegmentationModule(LightningModule):
             label_smoothing=config.label_smoothing,
             mean_over_processes=mean_over_processes,
         )
-        self._augment = Augmentation(config.augment)
+        self.augment = Augmentation(config.augment)
         self.classes = len(weights)
         self.counts = torch.zeros(self.classes, self.classes, dtype=torch.int64)
 
@@ -85,7 +85,7 @@ class SegmentationModule(LightningModule):
     def compute_loss(self, batch: Batch) -> Tensor:
         """Loss of one batch after augmentation, a scalar that may be NaN or infinite."""
         with torch.autocast(self.device.type, enabled=False):  # in bfloat16 colors would be rounded
-            image, mask = self._augment(batch["image"], batch["mask"])
+            image, mask = self.augment(batch["image"], batch["mask"])
         logits = self.model(image.contiguous(memory_format=torch.channels_last))
         loss: Tensor = self.loss(logits, mask)
         return loss

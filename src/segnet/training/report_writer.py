@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from segnet.data.dataset import SegmentationDataset
+from segnet.data.dataset import Batch, SegmentationDataset
 from segnet.inference.working_size import ResizePolicy
 from segnet.models.segnet import SegNet
 from segnet.system.hardware import about
@@ -20,15 +20,18 @@ from segnet.training.report.images import choose_examples
 from segnet.training.report.page import write_report
 from segnet.training.report.record import Record
 from segnet.training.report.splits import Split, describe_split
+from segnet.training.report.training_images import TrainingExample, choose_training_examples
 from segnet.training.score_log import ScoreLog
 
 __all__ = ["ReportWriter"]
 
 _MAX_IMAGES = {"cpu": 40, "cuda": 200}
+_TRAINING_IMAGES = 4
 
 
 class ReportWriter(Callback):
-    """Writes the report after each validation, and once more, with images, at the end.
+    """Writes the report at the start, with training images and their masks, and after each validation; at the end with
+    validation images too.
 
     Args:
         score_log: Scores of the validations.
@@ -56,11 +59,23 @@ class ReportWriter(Callback):
         self.title = title
         self.settings = settings
         self.path = score_log.out / "report.html"
+        self._training: list[TrainingExample] = []
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Batch, index: int) -> None:
+        """Write the report with images of the first batches, so that wrong masks are seen at once."""
+        if trainer.is_global_zero and (missing := _TRAINING_IMAGES - len(self._training)) > 0:
+            first: Batch = {
+                "image": batch["image"][:missing],
+                "mask": batch["mask"][:missing],
+                "name": batch["name"][:missing],
+            }
+            self._training += choose_training_examples(first, self.sets["train"], pl_module.augment)
+            write_report(self.path, self._make_record(), training=self._training)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the report if there are new scores."""
         if trainer.is_global_zero and self.score_log.new_row(trainer):
-            write_report(self.path, self._make_record())
+            write_report(self.path, self._make_record(), training=self._training)
 
     def finish(self, model: SegNet, device: torch.device, resize: ResizePolicy) -> None:
         """Write the report with the best and the worst images of the best weights.
@@ -73,7 +88,7 @@ class ReportWriter(Callback):
         most = _MAX_IMAGES.get(device.type, _MAX_IMAGES["cpu"])
         examples = choose_examples(model, self.sets["val"], resize=resize, device=device, most=most)
         model.cpu()
-        write_report(self.path, self._make_record(), examples)
+        write_report(self.path, self._make_record(), examples, training=self._training)
 
     @cached_property
     def _splits(self) -> dict[str, Split]:
@@ -87,7 +102,6 @@ class ReportWriter(Callback):
         return {name: str(value) for name, value in {**hardware, **versions}.items() if value is not None}
 
     def _make_record(self) -> Record:
-        assert self.best.counts is not None
         return Record(
             title=self.title,
             rows=self.score_log.rows,

@@ -14,6 +14,7 @@ from segnet.training.report.headline import headline
 from segnet.training.report.images import Example, images_section
 from segnet.training.report.record import SCORES, Record
 from segnet.training.report.splits import data_section
+from segnet.training.report.training_images import TrainingExample, training_images_section
 from segnet.training.settings import TrainConfig
 from segnet.visualization.html.markup import class_name, number, percent, scrolled, write_page
 from segnet.visualization.html.matrix import classes_table, confusion_section
@@ -23,41 +24,60 @@ __all__ = ["write_report"]
 _COLUMNS = ("epoch", "step", "seconds", "lr", "train_loss", *SCORES)
 
 
-def write_report(path: Path, record: Record, examples: Sequence[Example] = ()) -> None:
+def write_report(
+    path: Path,
+    record: Record,
+    examples: Sequence[Example] = (),
+    *,
+    training: Sequence[TrainingExample] = (),
+) -> None:
     """Write the page whole or not at all.
 
     Args:
         path: File to write, such as ``out / "report.html"``.
         record: Content of the page.
-        examples: Images to show, from ``choose_examples``.
+        examples: Validation images to show, from ``choose_examples``.
+        training: Training images to show, from ``choose_training_examples``.
 
     Raises:
         OutputError: The file cannot be written.
     """
-    scores = Scores(record.confusion, record.labels)
     parts = {
+        **_score_parts(record, examples),
+        "Training images": training_images_section(training, record.labels),
+        "Data": data_section(record.labels, record.data),
+        "Settings": f'<div class="pair">{_settings(record.settings)}{_environment(record.environment)}</div>',
+        "Reproduce": _commands(record.commands),
+    }
+    parts = {title: part for title, part in parts.items() if part}
+    notes = _warnings(record.warnings)
+    write_page(path, title=record.title, kind="training report", lead=_lead(record), parts=parts, notes=notes)
+
+
+def _score_parts(record: Record, examples: Sequence[Example]) -> dict[str, str]:
+    """The sections that need a validation."""
+    if record.confusion is None or not record.rows:
+        return {"Result": "<p>The scores are added after the first validation. Reload this page then.</p>"}
+    scores = Scores(record.confusion, record.labels)
+    return {
         "Result": headline(record),
         "Learning curves": _curves(record),
         "Classes": _classes(record) + classes_table(scores, "at the best epoch"),
         "Confusion matrix": confusion_section(scores, "of the best epoch"),
         "Images": images_section(examples, record.labels),
-        "Data": data_section(record.labels, record.data),
-        "Settings": f'<div class="pair">{_settings(record.settings)}{_environment(record.environment)}</div>',
-        "Reproduce": _commands(record.commands),
     }
-    notes = _warnings(record.warnings)
-    write_page(path, title=record.title, kind="training report", lead=_lead(record), parts=parts, notes=notes)
 
 
 def _lead(record: Record) -> str:
     """One line below the title: epochs, data and duration."""
-    last = record.rows[-1]
+    last = record.rows[-1] if record.rows else {"epoch": 0}
     parts = [f"Training report · epoch {last['epoch']}"]
     if "epochs" in record.settings:
         parts[0] += f" of {record.settings['epochs']}"
     if "data" in record.settings:
         parts.append(str(record.settings["data"]))
-    parts.append(_duration(float(last.get("seconds", math.nan))))
+    if record.rows:
+        parts.append(_duration(float(last.get("seconds", math.nan))))
     return " · ".join(parts)
 
 

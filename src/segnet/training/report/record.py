@@ -25,10 +25,11 @@ class Record:
 
     Attributes:
         title: Title of the page, such as the name of the model.
-        rows: Rows of ``metrics.csv``, at least one. Scores are in [0, 1], NaN where undefined.
+        rows: Rows of ``metrics.csv``; none before the first validation. Scores are in [0, 1], NaN where undefined.
         labels: Class table.
         monitor: Score that selects the best row: miou, global_accuracy or class_average.
-        confusion: Confusion matrix of the best weights on the validation images, int64 (classes, classes), rows true.
+        confusion: Confusion matrix of the best weights on the validation images, int64 (classes, classes), rows true;
+            None before the first validation.
         settings: Content of ``config.yaml``.
         environment: Hardware and versions.
         data: Splits by name.
@@ -40,7 +41,7 @@ class Record:
     rows: Sequence[Mapping[str, Any]]
     labels: ClassTable
     monitor: str
-    confusion: NDArray[np.int64]
+    confusion: NDArray[np.int64] | None
     settings: Mapping[str, Any]
     environment: Mapping[str, str]
     data: Mapping[str, Split]

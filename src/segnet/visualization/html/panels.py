@@ -77,10 +77,10 @@ def panel_row(name: str, caption: str, panels: Sequence[Panel], size: tuple[int,
     return f'<article class="example">{head}{row}</article>'
 
 
-def photo_panel(name: str, image: NDArray[np.uint8], size: tuple[int, int]) -> Panel:
+def photo_panel(name: str, image: NDArray[np.uint8], size: tuple[int, int], *, caption: str = "image") -> Panel:
     """The image, uint8 (H, W, 3)."""
     source = address(Image.fromarray(smooth(image, size)), "jpeg", quality=82)
-    return Panel(caption="image", alt=name, source=source)
+    return Panel(caption=caption, alt=name if caption == "image" else f"{name}, {caption}", source=source)
 
 
 def mask_panel(name: str, kind: str, mask: NDArray[np.uint8], labels: ClassTable, size: tuple[int, int]) -> Panel:
@@ -131,16 +131,26 @@ def commonest_error(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], labe
     return f"{percent(share)} are {labels.names[row]} taken for {labels.names[column]}"
 
 
-def legend(masks: Iterable[NDArray[np.uint8]], labels: ClassTable, more: Sequence[str] = ()) -> str:
-    """The classes that occur in the masks, and the colors among the errors; ``more`` is HTML of further entries."""
+def legend(
+    masks: Iterable[NDArray[np.uint8]], labels: ClassTable, more: Sequence[str] = (), *, errors: bool = True
+) -> str:
+    """The classes that occur in the masks, and the colors among the errors.
+
+    Args:
+        masks: uint8 (H, W) each.
+        labels: The class table.
+        more: HTML of further entries.
+        errors: Whether there are error panels.
+    """
     seen = np.unique(np.concatenate([np.unique(mask) for mask in masks]))
     entries = [
         class_name(labels.names[index], labels.colors[index]) for index in seen.tolist() if index != IGNORE_INDEX
     ]
     if IGNORE_INDEX in seen:
         entries.append(class_name("ignored", (0, 0, 0)))
-        entries.append(class_name("ignored in the truth (error panel)", UNCOUNTED))
-    entries.append(class_name("wrong", WRONG))
+    if errors:
+        entries += [class_name("ignored in the truth (error panel)", UNCOUNTED)] * (IGNORE_INDEX in seen)
+        entries.append(class_name("wrong", WRONG))
     items = "".join(f"<li>{entry}</li>" for entry in [*entries, *more])
     return f'<ul class="legend" aria-label="Legend">{items}</ul>'
 
