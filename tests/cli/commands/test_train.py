@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from segnet.cli.main import main
 from segnet.data.synthetic.scenes import write_scenes
+from segnet.labels import CAMVID
 from segnet.media.images.reading import read_image
 from segnet.models import checkpoint
 from segnet.training.resume import newest_checkpoint
@@ -150,7 +151,7 @@ def test_resume_needs_a_run(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--model", "TWO"), "knows 2 classes but"),
+        (("--model", "segnet_light", "--weights", "TOY"), "whose layers are not those of segnet_light"),
         (("--model", "segnet_bsic"), "did you mean 'segnet_basic'?"),
         (("--model", "nowhere.safetensors"), "nowhere.safetensors"),
         (("--model", "TOY", "--encoder-weights", "vgg16"), "brings its own weights; leave --encoder-weights out"),
@@ -167,11 +168,10 @@ def test_what_a_user_can_mend_is_one_line_and_nothing_is_written(
     told: str,
     camvid_root: Path,
     model_file: Path,
-    two_class_file: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    files = {"TWO": str(two_class_file), "TOY": str(model_file)}
+    files = {"TOY": str(model_file)}
     out = tmp_path / "out"
     assert leave(camvid_root, *[files.get(word, word) for word in words], "--out", out, "--batch", 2) == 2
     error = capsys.readouterr().err
@@ -204,6 +204,19 @@ def test_a_new_network_begins_with_the_weights_of_a_model_with_the_same_layers(
     assert leave(*words, "--model", "segnet", "--out", tmp_path / "b") == 2
     assert "segnet_basic: holds segnet_basic, whose layers are not those of segnet" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
+
+
+def test_a_model_file_of_other_classes_gets_a_new_classifier(
+    camvid_root: Path, two_class_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "run"
+    words = ("--model", two_class_file, "--epochs", 1, "--lr", "1e-12", "--weight-decay", 0, "--out", out)
+    assert leave(camvid_root, *words, *QUICK) == 0
+    assert "; new: classifier (11 classes)" in caplog.text
+    kept, given = checkpoint.load(out / "best.safetensors"), checkpoint.load(two_class_file)
+    assert (kept.labels, kept.model.config.classes) == (CAMVID, 11)
+    first = "encoder.stages.0.0.conv.weight"
+    torch.testing.assert_close(kept.model.state_dict()[first], given.model.state_dict()[first])
 
 
 def test_a_frozen_encoder_of_a_model_file_stays(camvid_root: Path, model_file: Path, tmp_path: Path) -> None:
