@@ -11,6 +11,7 @@ from segnet.errors import ConfigError
 from segnet.models import checkpoint
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import adapted, create_model
+from segnet.training.recommendation import Recipe
 
 __all__ = ["NetworkConfig", "RunInputs", "make_network"]
 
@@ -25,16 +26,17 @@ class NetworkConfig:
         in_channels: Number of image channels: 3 for color, 1 for gray.
         dropout: Dropout probability where Bayesian SegNet has dropout. Default: as published.
         weights: Model file, or name of a bundled model, from which a new network takes all weights that fit by name and
-            shape. Default: none. The classes may be others: those whose names the file has keep their rows of the
-            classifier.
+            shape. The classes may be others: those whose names the file has keep their rows of the classifier. Default:
+            the bundled weights of the model, if there are, unless --encoder, --encoder-weights or --recipe scratch is
+            given.
         encoder: Encoder under the decoder of the model: vgg19_bn, squeezenet1_1, timm/NAME or another that "segnet
             models" lists. Default: the model's own.
-        encoder_weights: Pretrained weights of the encoder: imagenet, a name of torchvision's to download, or a file
-            with torchvision's names. Default: none. Pretrained weights need fewer images and a lower --lr.
+        encoder_weights: Pretrained weights of the encoder alone: imagenet, a name of torchvision's to download, or a
+            file with torchvision's names. Default: none.
         freeze_encoder: Train only the decoder, for few images or quick trials.
     """
 
-    model: str = "segnet_basic"
+    model: str = "segnet_light"
     in_channels: int = 3
     dropout: float | None = None
     weights: str | None = None
@@ -55,17 +57,20 @@ class RunInputs:
 
     Attributes:
         data: location of the data set.
+        recipe: what decides the settings that are not given.
         resize: (height, width) of images and masks; None: their own.
         network: the network.
     """
 
     data: str
+    recipe: Recipe = "standard"
     resize: tuple[int, int] | None = None
     network: NetworkConfig = NetworkConfig()
 
     def to_dict(self) -> dict[str, Any]:
         """All values under the names of their flags, in a form that YAML and JSON can hold."""
-        return {"data": self.data, "resize": self.resize and list(self.resize), **asdict(self.network)}
+        size = self.resize and list(self.resize)
+        return {"data": self.data, "recipe": self.recipe, "resize": size, **asdict(self.network)}
 
 
 def make_network(config: NetworkConfig, source: Source) -> SegNet:

@@ -55,6 +55,8 @@ def check_config(config: TrainConfig, model: SegNet, device: torch.device) -> No
         raise ConfigError(
             "compile and save_memory exclude each other: PyTorch cannot compile recomputed activations; leave one out"
         )
+    if config.time and count > 1:
+        raise ConfigError(f"--time works with one process, not with {count}; give --epochs")
     if config.batch == "auto" and count > 1:
         raise ConfigError(f"batch auto works with one process, not with {count}; give a multiple of {count}")
 
@@ -165,8 +167,7 @@ def resolve_config(
 def _smallest_size(data: SegmentationDataset) -> tuple[int, int] | None:
     """(height, width) of the image with the shortest longest side; None if no image can be read."""
     headers = [header for sample in data.samples if (header := read_header(sample.image)) is not None]
-    width, height = min((header.size for header in headers), key=max, default=(0, 0))
-    return (height, width) if width else None
+    return min((header.size for header in headers), key=max, default=None)
 
 
 @torch.no_grad()

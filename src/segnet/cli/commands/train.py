@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segnet.cli.flags import Given
 from segnet.training.network import NetworkConfig
+from segnet.training.recommendation import Recipe
 from segnet.training.settings import TrainConfig
 
 if TYPE_CHECKING:
@@ -29,23 +31,31 @@ def run(
     find_lr: bool = False,
     resume: bool = False,
     device: str = "auto",
+    recipe: Recipe = "standard",
     training: TrainConfig = TrainConfig(),  # noqa: B008
+    given: Given = Given(),  # noqa: B008
 ) -> None:
     """Train a model on labeled images; the best weights end up in OUT/best.safetensors.
 
     Args:
         data: Labeled images: a folder, a pair list (train.txt), a data.yaml, or "synthetic".
         network: the network and its first weights.
-        resize: Size in pixels to which images and masks are resized first. Default: their own size. Set it if a batch
-            holds images of several sizes, or to compare with figures at another size.
+        resize: Size in pixels to which images and masks are resized first. Default: their own size, or less if that is
+            too large to learn from. Set it if a batch holds images of several sizes, or to compare with figures at
+            another size.
         out: Folder of the run.
         overfit: Number of images to overfit instead of a training run, as a sanity check of network, masks and
             settings. Default: 0, a training run. No file is kept.
         find_lr: Propose a learning rate instead of a training run: try rates from 1e-5 upwards and name the one at
             which the loss falls fastest. No file is kept.
-        resume: Continue the run in OUT.
+        resume: Continue the run in OUT, with its settings where no others are given.
         device: Device of computation: auto, cpu, cuda, cuda:N or mps. auto takes a GPU if there is one.
+        recipe: What decides the settings that are not given. standard fine-tunes from pretrained weights, with settings
+            that follow from the data and the machine; quick does so in a fifth of the steps; paper is the paper's
+            recipe for segnet_basic; scratch has fixed settings for random weights. Each decision is printed with its
+            reason.
         training: settings of the run.
+        given: names of the flags that the user gave.
     """
     import platform
 
@@ -53,32 +63,38 @@ def run(
 
     from segnet.cli.console import print_scores
     from segnet.data.layouts import open_source
+    from segnet.system.clock import STARTED
     from segnet.system.hardware import versions
     from segnet.training.distributed import is_first_process
     from segnet.training.network import RunInputs, make_network
+    from segnet.training.planning import fit_plan, make_plan
     from segnet.training.run import train
 
     source = open_source(data)
-    torch.manual_seed(training.seed)
-    model = make_network(network, source)
-    train_set = source.dataset("train", size=resize, channels=model.config.in_channels)
+    inputs = RunInputs(data=data, recipe=recipe, resize=resize, network=network)
+    plan = make_plan(inputs, training, source, given=given, device=device, resumed=out if resume else None)
+    torch.manual_seed(plan.training.seed)
+    model = make_network(plan.inputs.network, source)
+    train_set, val_set = plan.open_sets(source, model.config.in_channels)
     if find_lr:
-        _print_rates(model, train_set, training, device)
+        _print_rates(model, train_set, plan.training, device)
         return
     if overfit:
-        _overfit(model, train_set, training, overfit, device)
+        _overfit(model, train_set, plan.training, overfit, device)
         return
+    plan = fit_plan(plan, model, train_set, val_set, device=device, started=STARTED)
     packages = {"python": platform.python_version(), **versions("segnet", "torch", "lightning", "kornia", "numpy")}
     scores = train(
         model,
         train_set,
-        source.dataset("val", size=resize, channels=model.config.in_channels),
+        val_set,
         out=out,
-        config=training,
+        config=plan.training,
         resume=resume,
         device=device,
         provenance={"data": source.layout, "versions": packages},
-        inputs=RunInputs(data=data, resize=resize, network=network),
+        inputs=plan.inputs,
+        started=STARTED,
     )
     if is_first_process():
         print_scores(scores, f"best weights on split val: {out / 'best.safetensors'}")
