@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 from dataclasses import replace
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 
 import pytest
@@ -66,6 +66,13 @@ def test_a_run_ends_on_time_validated_and_with_its_schedule_finished(
     assert (tmp_path / "report.html").exists()
     middle = float(rows(tmp_path)[len(rows(tmp_path)) // 2 - 1]["lr"])
     assert 0.1 * CONFIG.lr < middle < 0.95 * CONFIG.lr
+
+
+def test_validations_that_come_too_soon_are_left_out(camvid: Source, tmp_path: Path, clock: list[float]) -> None:
+    run(camvid, tmp_path, replace(CONFIG, validate_every=1, time="400s"))
+    epochs = [int(row["epoch"]) for row in rows(tmp_path)]
+    assert 1 < len(epochs) < epochs[-1]
+    assert all(second - first > 1 for first, second in pairwise(epochs[:-1]))
 
 
 def test_epochs_end_a_run_that_has_more_time(camvid: Source, tmp_path: Path, clock: list[float]) -> None:

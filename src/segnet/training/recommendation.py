@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 __all__ = [
     "DECIDED",
+    "VALIDATION_SHARE",
     "Decision",
     "Facts",
     "Pace",
@@ -28,6 +29,9 @@ __all__ = [
 Recipe = Literal["standard", "quick", "paper", "scratch"]
 Start = Literal["model", "imagenet", "random"]
 Size = tuple[int, int]
+
+VALIDATION_SHARE = 0.15
+"""Share of a limited time that validations may take."""
 
 DECIDED = frozenset({
     "model", "weights", "resize", "crop", "crop_area", "color", "gray", "blur", "noise", "batch", "epochs",
@@ -53,7 +57,6 @@ _RATES = {"muon": (0.05, 0.01), "adamw": (3e-3, 2e-3), "sgd": (0.1, 0.01)}  # fr
 _FEWEST_STEPS = 150  # a run that has fewer takes smaller crops, then smaller batches
 _SMALLER_CROP = math.sqrt(0.5)  # each side: half the area
 _LEAST_BATCH = 2
-_VALIDATION_SHARE = 0.15  # of the time
 _HEADROOM = 4  # the time ends a run, not the number of epochs, unless steps become four times as fast
 
 # Badrinarayanan, Kendall, Cipolla, PAMI 2017, section 3.2, as in recipes/paper_segnet_basic.yaml.
@@ -190,7 +193,7 @@ def fit_to_time(
     step = seconds_of_step(pace, crop, batch)
     steps, per_epoch = max(1, int(left / step)), max(1, facts.train_images // batch)
     epochs = max(1, round(steps / per_epoch))
-    every = math.ceil(facts.val_images * pace.image / (_VALIDATION_SHARE * per_epoch * step))
+    every = math.ceil(facts.val_images * pace.image / (VALIDATION_SHARE * per_epoch * step))
     every = min(max(every, round(epochs / _VALIDATIONS), 1), epochs)
     fits = f"{steps} steps of {step:.2g} s fit into the time"
     changed = {name: value for name, value in (("crop", crop), ("batch", batch)) if now[name] not in (value, None)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
 
 import torch
@@ -12,11 +13,13 @@ from segnet.errors import ConfigError
 from segnet.system.clock import now
 from segnet.training.lightning import Callback, LightningModule, Trainer
 from segnet.training.module import SegmentationModule
+from segnet.training.recommendation import VALIDATION_SHARE
 
 __all__ = ["TimeLimit", "estimate_ending", "seconds_per_image", "too_short"]
 
 log = logging.getLogger("segnet")
 
+_NEVER = sys.maxsize  # epochs between two validations
 _TIMED_IMAGES = 3
 _REPORTED_IMAGES = 40  # that the report scores once more, see ``training/report_writer.py``
 _PAGE_S = 3.0  # loading the best weights, drawing the report
@@ -25,8 +28,9 @@ _PAGE_S = 3.0  # loading the best weights, drawing the report
 class TimeLimit(Callback):
     """Ends training so early that validation and report are done when the time is up.
 
-    ``share`` drives the learning-rate schedule, so it is finished then, however fast the steps were. A resumed run goes
-    on with the time that was left, from the share where it was.
+    ``share`` drives the learning-rate schedule, so it is finished then, however fast the steps were. A validation that
+    comes too soon after the last is left out, so that validations take at most ``VALIDATION_SHARE`` of the time. A
+    resumed run goes on with the time that was left, from the share where it was.
 
     Args:
         seconds: Wall time of the run, over all its parts.
@@ -41,9 +45,12 @@ class TimeLimit(Callback):
         self._used = 0.0  # by earlier parts
         self._first_share = 0.0
         self._begun: float | None = None
+        self._resumed_at = started  # steps, after the start or a validation
         self._ending = self._validation = self._report = 0.0
         self._step_began = self._step = 0.0
-        self._validation_began = 0.0
+        self._validation_began = self._pause_began = 0.0
+        self._pause = 0.0  # a validation with all that follows, until the next step
+        self._every = 1
 
     @property
     def elapsed(self) -> float:
@@ -66,7 +73,8 @@ class TimeLimit(Callback):
         assert isinstance(pl_module, SegmentationModule)
         image = seconds_per_image(pl_module, self.val_set)
         self._validation, self._report = estimate_ending(image, len(self.val_set))
-        self._begun = self._step_began = now()
+        self._begun = self._step_began = self._resumed_at = now()
+        self._pause, self._every = self._validation, trainer.check_val_every_n_epoch or 1
         if self._end > self._begun:
             return
         if not self._used:
@@ -74,9 +82,16 @@ class TimeLimit(Callback):
         log.warning("the %.0f seconds of this run are over; give more --time to continue", self.seconds)
         trainer.should_stop = True
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Validate again as set, if the last epoch was left out."""
+        if trainer.check_val_every_n_epoch == _NEVER:
+            trainer.check_val_every_n_epoch = self._every
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, index: int) -> None:
-        """Take the time."""
-        self._step_began = min(self._step_began, now())
+        """Take the time of a pause."""
+        if self._pause_began:
+            self._step_began = self._resumed_at = now()
+            self._pause, self._pause_began = self._resumed_at - self._pause_began, 0.0
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, index: int) -> None:
         """Stop if the next step, or the validation between, would end too late."""
@@ -84,8 +99,10 @@ class TimeLimit(Callback):
         self._step_began = now()
         if (index + 1) % trainer.accumulate_grad_batches:
             return
-        every = trainer.check_val_every_n_epoch or 1
-        validates = index + 1 >= trainer.num_training_batches and (trainer.current_epoch + 1) % every == 0
+        every, epoch = trainer.check_val_every_n_epoch or 1, trainer.current_epoch + 1
+        validates = index + 1 >= trainer.num_training_batches and epoch % every == 0
+        if validates and epoch != trainer.max_epochs and self._is_too_soon():
+            trainer.check_val_every_n_epoch, validates = _NEVER, False
         needed = trainer.accumulate_grad_batches * self._step + (self._validation if validates else 0.0)
         if now() + needed >= self._end:
             trainer.should_stop = True
@@ -93,12 +110,11 @@ class TimeLimit(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the time."""
-        self._validation_began = now()
+        self._validation_began = self._pause_began = now()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Believe what was measured more than what was estimated."""
         self._validation = now() - self._validation_began
-        self._step_began = now()
 
     def state_dict(self) -> dict[str, Any]:
         """Time used so far, and the share of the schedule that is done."""
@@ -108,6 +124,9 @@ class TimeLimit(Callback):
         """Restore what ``state_dict`` returned; with more time than before, the schedule goes back accordingly."""
         self._used = state_dict["used"]
         self._first_share = min(state_dict["share"], self._used / self.seconds)
+
+    def _is_too_soon(self) -> bool:
+        return VALIDATION_SHARE * (now() - self._resumed_at) < (1 - VALIDATION_SHARE) * self._pause
 
     @property
     def _end(self) -> float:

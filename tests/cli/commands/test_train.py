@@ -220,6 +220,22 @@ def test_a_model_file_of_other_classes_gets_a_new_classifier(
     torch.testing.assert_close(kept.model.state_dict()[first], given.model.state_dict()[first])
 
 
+def test_without_flags_the_bundled_model_is_fine_tuned_and_each_choice_is_a_line(
+    camvid_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "run"
+    assert leave(camvid_root, "--epochs", 1, "--workers", 0, "--device", "cpu", "--out", out) == 0
+    settings = yaml.safe_load((out / "config.yaml").read_text())
+    assert settings["recipe"] == "standard"
+    assert settings["model"] == settings["weights"] == "segnet_light"
+    assert (settings["optimizer"], settings["batch"], settings["crop"]) == ("adamw", 1, [48, 64])
+    assert "loaded 266 of 266 tensors from segnet_light" in caplog.messages
+    for line in ("weights segnet_light: ", "crop 48 64: ", "optimizer adamw, lr 0.002, warmup 0.05: "):
+        assert any(message.startswith(line) for message in caplog.messages), line
+    assert leave(camvid_root, "--time", "1s", "--out", out) == 2
+    assert "measuring" not in caplog.text  # a folder in use is refused before
+
+
 def test_a_frozen_encoder_of_a_model_file_stays(camvid_root: Path, model_file: Path, tmp_path: Path) -> None:
     words = ("--model", model_file, "--freeze-encoder", "--epochs", 1, "--ema", 0, "--out", tmp_path / "run")
     assert leave(camvid_root, *words, *QUICK) == 0

@@ -68,8 +68,12 @@ def run(
     from segnet.training.distributed import is_first_process
     from segnet.training.network import RunInputs, make_network
     from segnet.training.planning import fit_plan, make_plan
+    from segnet.training.resume import CHECKPOINTS
     from segnet.training.run import train
+    from segnet.training.run_folder import check_unused
 
+    if not (resume or overfit or find_lr):
+        check_unused(out, CHECKPOINTS)  # before anything is measured
     source = open_source(data)
     inputs = RunInputs(data=data, recipe=recipe, resize=resize, network=network)
     plan = make_plan(inputs, training, source, given=given, device=device, resumed=out if resume else None)
