@@ -144,7 +144,7 @@ def test_enough_time_changes_the_epochs_alone() -> None:
 
 
 def test_little_time_takes_smaller_crops_then_smaller_batches() -> None:
-    some, less = fitted(30 + 100 * PACE.step), fitted(30 + 10 * PACE.step)
+    some, less = fitted(30 + 40 * PACE.step), fitted(30 + 10 * PACE.step)
     assert math.prod(some["crop"]) < 240 * 320
     assert "batch" not in some
     assert less["batch"] == 2

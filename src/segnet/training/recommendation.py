@@ -54,7 +54,7 @@ _PAPER_STEPS = 10_000
 _MUON_SHARE = 0.25  # of a step's time; its update costs the same for any crop
 _RATES = {"muon": (0.05, 0.01), "adamw": (3e-3, 2e-3), "sgd": (0.1, 0.01)}  # from random and from pretrained weights
 
-_FEWEST_STEPS = 150  # a run that has fewer takes smaller crops, then smaller batches
+_FEWEST_STEPS = 60  # a run that has fewer takes smaller crops, then smaller batches
 _SMALLER_CROP = math.sqrt(0.5)  # each side: half the area
 _LEAST_BATCH = 2
 _HEADROOM = 4  # the time ends a run, not the number of epochs, unless steps become four times as fast

@@ -22,7 +22,7 @@ log = logging.getLogger("segnet")
 _NEVER = sys.maxsize  # epochs between two validations
 _TIMED_IMAGES = 3
 _REPORTED_IMAGES = 40  # that the report scores once more, see ``training/report_writer.py``
-_PAGE_S = 3.0  # loading the best weights, drawing the report
+_PAGE_S = 4.0  # loading the best weights, drawing the report, the end of the process
 
 
 class TimeLimit(Callback):
@@ -46,7 +46,8 @@ class TimeLimit(Callback):
         self._first_share = 0.0
         self._begun: float | None = None
         self._resumed_at = started  # steps, after the start or a validation
-        self._ending = self._validation = self._report = 0.0
+        self._estimated = (0.0, 0.0)  # validation and report
+        self._validation = self._report = 0.0
         self._step_began = self._step = 0.0
         self._validation_began = self._pause_began = 0.0
         self._pause = 0.0  # a validation with all that follows, until the next step
@@ -72,7 +73,7 @@ class TimeLimit(Callback):
         """
         assert isinstance(pl_module, SegmentationModule)
         image = seconds_per_image(pl_module, self.val_set)
-        self._validation, self._report = estimate_ending(image, len(self.val_set))
+        self._estimated = self._validation, self._report = estimate_ending(image, len(self.val_set))
         self._begun = self._step_began = self._resumed_at = now()
         self._pause, self._every = self._validation, trainer.check_val_every_n_epoch or 1
         if self._end > self._begun:
@@ -113,8 +114,10 @@ class TimeLimit(Callback):
         self._validation_began = self._pause_began = now()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Believe what was measured more than what was estimated."""
+        """Believe what was measured more than what was estimated; the report is late by the same factor."""
         self._validation = now() - self._validation_began
+        validation, report = self._estimated
+        self._report = report * max(1.0, self._validation / validation)
 
     def state_dict(self) -> dict[str, Any]:
         """Time used so far, and the share of the schedule that is done."""
