@@ -61,14 +61,13 @@ class Plan:
     given: frozenset[str]
     facts: Facts
 
-    def open_sets(self, source: Source, channels: int) -> tuple[SegmentationDataset, SegmentationDataset]:
-        """Training and validation images at the size of the run.
+    def open_set(self, source: Source, split: str, model: SegNet) -> SegmentationDataset:
+        """The images of a split at the size of the run, with the channels of the network.
 
         Raises:
             DataError: The data set has no split of that name.
         """
-        size = self.inputs.resize
-        return tuple(source.dataset(split, size=size, channels=channels) for split in ("train", "val"))  # type: ignore[return-value]
+        return source.dataset(split, size=self.inputs.resize, channels=model.config.in_channels)
 
     def to_dict(self) -> dict[str, Any]:
         """All settings by name."""

@@ -13,6 +13,7 @@ from segnet.training.settings import TrainConfig
 if TYPE_CHECKING:
     from segnet.data.dataset import SegmentationDataset
     from segnet.models.segnet import SegNet
+    from segnet.training.planning import Plan
 
 __all__ = ["run"]
 
@@ -57,19 +58,12 @@ def run(
         training: settings of the run.
         given: names of the flags that the user gave.
     """
-    import platform
-
     import torch
 
-    from segnet.cli.console import print_scores
     from segnet.data.layouts import open_source
-    from segnet.system.clock import STARTED
-    from segnet.system.hardware import versions
-    from segnet.training.distributed import is_first_process
     from segnet.training.network import RunInputs, make_network
-    from segnet.training.planning import fit_plan, make_plan
+    from segnet.training.planning import make_plan
     from segnet.training.resume import CHECKPOINTS
-    from segnet.training.run import train
     from segnet.training.run_folder import check_unused
 
     if not (resume or overfit or find_lr):
@@ -79,24 +73,45 @@ def run(
     plan = make_plan(inputs, training, source, given=given, device=device, resumed=out if resume else None)
     torch.manual_seed(plan.training.seed)
     model = make_network(plan.inputs.network, source)
-    train_set, val_set = plan.open_sets(source, model.config.in_channels)
+    train_set = plan.open_set(source, "train", model)
     if find_lr:
         _print_rates(model, train_set, plan.training, device)
-        return
-    if overfit:
+    elif overfit:
         _overfit(model, train_set, plan.training, overfit, device)
-        return
-    plan = fit_plan(plan, model, train_set, val_set, device=device, started=STARTED)
+    else:
+        sets = train_set, plan.open_set(source, "val", model)
+        _train(plan, model, sets, layout=source.layout, out=out, resume=resume, device=device)
+
+
+def _train(
+    plan: Plan,
+    model: SegNet,
+    sets: tuple[SegmentationDataset, SegmentationDataset],
+    *,
+    layout: str,
+    out: Path,
+    resume: bool,
+    device: str,
+) -> None:
+    import platform
+
+    from segnet.cli.console import print_scores
+    from segnet.system.clock import STARTED
+    from segnet.system.hardware import versions
+    from segnet.training.distributed import is_first_process
+    from segnet.training.planning import fit_plan
+    from segnet.training.run import train
+
+    plan = fit_plan(plan, model, *sets, device=device, started=STARTED)
     packages = {"python": platform.python_version(), **versions("segnet", "torch", "lightning", "kornia", "numpy")}
     scores = train(
         model,
-        train_set,
-        val_set,
+        *sets,
         out=out,
         config=plan.training,
         resume=resume,
         device=device,
-        provenance={"data": source.layout, "versions": packages},
+        provenance={"data": layout, "versions": packages},
         inputs=plan.inputs,
         started=STARTED,
     )
