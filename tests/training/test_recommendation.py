@@ -147,6 +147,8 @@ def test_little_time_takes_smaller_crops_then_smaller_batches() -> None:
     some, less = fitted(30 + 40 * PACE.step), fitted(30 + 10 * PACE.step)
     assert math.prod(some["crop"]) < 240 * 320
     assert "batch" not in some
+    own = math.prod(some["crop"]) / math.prod(PHOTOS.size)
+    assert some["crop_area"][0] < own < some["crop_area"][1] < 2.5 * own
     assert less["batch"] == 2
     assert min(less["crop"]) >= 96
     kept = fitted(30 + 10 * PACE.step, given={"crop": (240, 320), "batch": 4})

@@ -198,9 +198,11 @@ def fit_to_time(
     fits = f"{steps} steps of {step:.2g} s fit into the time"
     changed = {name: value for name, value in (("crop", crop), ("batch", batch)) if now[name] not in (value, None)}
     smaller = Decision(changed, f"{int(left / pace.step)} steps of {pace.step:.2g} s would be too few")
+    area = _crop_area("standard", facts, {**now, "crop": crop})
     decisions = [
         *cheaper,
         *([smaller] if changed else []),
+        *([area] if "crop" in changed and area else []),
         Decision(
             {"epochs": _HEADROOM * epochs}, f"at most; {fits}, about {_count(epochs, 'epoch')}, and the time ends them"
         ),
@@ -261,12 +263,13 @@ def _crop(recipe: Recipe, facts: Facts, known: Mapping[str, Any]) -> Decision:
 
 
 def _crop_area(recipe: Recipe, facts: Facts, known: Mapping[str, Any]) -> Decision | None:
+    """Around the images' own scale, at which the model is used; a smaller crop sees less of a scene."""
     if not known.get("crop"):
         return None
     size = known.get("resize") or facts.size
     own = min(1.0, math.prod(known["crop"]) / math.prod(size))
-    low, high = (round(min(1.0, factor * own), 2) for factor in _SCALES)
-    return Decision({"crop_area": (max(low, 0.01), max(high, 0.01))}, f"{own:.2f} is the images' own scale")
+    low, high = (max(0.001, round(min(1.0, factor * own), 3)) for factor in _SCALES)
+    return Decision({"crop_area": (low, high)}, f"{own:.2g} is the images' own scale")
 
 
 def _color(recipe: Recipe, facts: Facts, known: Mapping[str, Any]) -> Decision:
