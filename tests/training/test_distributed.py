@@ -102,8 +102,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def words(data: Path, out: Path, *more: object) -> list[str]:
     return [
-        "train", str(data), "--model", "segnet_basic", "--out", str(out), "--batch", "4", "--device", "cpu", "--flip",
-        "0", "--precision", "float32", "--workers", "0", "--optimizer", "sgd", "--lr", "0.02", *map(str, more),
+        "train", str(data), "--recipe", "scratch", "--model", "segnet_basic", "--out", str(out), "--batch", "4",
+        "--device", "cpu", "--flip", "0", "--precision", "float32", "--workers", "0", "--optimizer", "sgd",
+        "--lr", "0.02", *map(str, more),
     ]  # fmt: skip
 
 

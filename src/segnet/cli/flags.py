@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "HEADINGS",
     "DataFlags",
+    "Given",
     "ModelFlags",
     "Precision",
     "ResizeFlags",
@@ -47,9 +48,9 @@ _GROUPS = {
     "test-time augmentation": ("tta_flip", "tta_scales"),
     "metrics": ("boundary", "one_to_one", "corruptions", "calibration", "monitor", "validate_every"),
     "optimization": (
-        "epochs", "batch", "accumulate", "lr", "encoder_lr", "optimizer", "weight_decay", "schedule", "warmup", "ema",
-        "clip", "loss", "loss_divisor", "class_weights", "label_smoothing", "unfreeze_at", "batch_norm", "patience",
-        "overfit", "find_lr",
+        "recipe", "time", "epochs", "batch", "accumulate", "lr", "encoder_lr", "optimizer", "weight_decay", "schedule",
+        "warmup", "ema", "clip", "loss", "loss_divisor", "class_weights", "label_smoothing", "unfreeze_at",
+        "batch_norm", "patience", "overfit", "find_lr",
     ),
     "augmentation": ("crop", "crop_area", "crop_stretch", "flip", "color", "gray", "blur", "noise", "mix"),
     "runtime": (
@@ -64,6 +65,13 @@ _HEADINGS = {name: heading for heading, names in _GROUPS.items() for name in nam
 
 HEADINGS = tuple(_GROUPS)
 """All headings, in the order in which help shows them."""
+
+
+class Given(frozenset[str]):
+    """Names of the flags that stand on the command line or in the ``--config`` file.
+
+    As a parameter of ``run`` it is no flag; a command takes it if it must know what the user decided.
+    """
 
 
 def group_of(name: str) -> str:

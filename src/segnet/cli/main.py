@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from segnet.errors import ConfigError, MissingPackageError, SegNetError
+from segnet.system import clock  # noqa: F401  it starts here, before torch is imported
 
 __all__ = ["COMMANDS", "main"]
 

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
+from segnet.cli.flags import Given
 from segnet.cli.signature import Command, Flag
 from segnet.errors import ConfigError
 
@@ -133,6 +134,8 @@ def _read_key(file: str, command: Command, key: str, value: Any) -> Any:
 
 def _filled(name: str, default: Any, values: Mapping[str, Any]) -> Any:
     """The value of a parameter; a dataclass is its default with the fields that were given."""
+    if isinstance(default, Given):
+        return Given(values)
     if not is_dataclass(default) or isinstance(default, type):
         return values.get(name, default)
     return replace(default, **{

@@ -2,6 +2,7 @@
 
 - Positional-only parameters and ``*args`` become positional arguments.
 - Keyword-only parameters become flags, ``max_size: int`` for example ``--max-size`` and the YAML key ``max_size``.
+- A parameter of type ``Given`` is no flag: it gets the names of the flags that were given.
 - A parameter whose default is a dataclass stands for the fields of that dataclass, and of dataclasses within it.
 """
 
@@ -16,7 +17,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from segnet.cli.flags import HEADINGS, group_of
+from segnet.cli.flags import HEADINGS, Given, group_of
 
 __all__ = ["Argument", "Command", "Flag"]
 
@@ -188,6 +189,8 @@ class Command:
         texts, arguments, flags = _descriptions(run), [], []
         hints = get_type_hints(run)
         for parameter in inspect.signature(run).parameters.values():
+            if hints[parameter.name] is Given:
+                continue
             if parameter.kind is parameter.KEYWORD_ONLY:
                 flags += _flags(parameter.name, hints[parameter.name], parameter.default, texts)
             else:

@@ -25,17 +25,22 @@ class AugmentConfig:
     """Random augmentation of the images of a batch, drawn for each image.
 
     Attributes:
-        crop: Size in pixels to which random crops are resized. Default: whole images, padded to the largest of the
-            batch. Smaller crops train faster and need less memory.
+        crop: Size in pixels to which random crops are resized. Smaller crops train faster and need less memory.
+            Default: chosen from the size of the images; with --recipe scratch whole images, padded to the largest of
+            the batch.
         crop_area: Range of the crop's share of the area of a typical image. With crop half as high and wide as the
             image, 0.25 keeps the scale of the image and 1.0 halves it. Images of other sizes have the same scales.
+            Default: around the images' own scale; 0.25 1.0 with --recipe scratch.
         crop_stretch: Largest change of the crop's aspect ratio, as a factor. Set 1 to keep the aspect ratio.
         flip: Probability of a horizontal flip. Set 0 if left and right differ in meaning.
         color: Strength of random changes of gamma, brightness and contrast, from 0 to below 1; the color balance
-            changes by an eighth of it. Raise it if the light varies.
-        gray: Probability of conversion to grayscale.
-        blur: Probability of a Gaussian blur with a standard deviation of 0.4 to 2 pixels.
-        noise: Probability of sensor noise with a standard deviation of up to 0.1 of white.
+            changes by an eighth of it. Raise it if the light varies. Default: 0.3 for few images; 0 with --recipe
+            scratch.
+        gray: Probability of conversion to grayscale. Default: 0.1 for few images; 0 with --recipe scratch.
+        blur: Probability of a Gaussian blur with a standard deviation of 0.4 to 2 pixels. Default: 0.1 for few images;
+            0 with --recipe scratch.
+        noise: Probability of sensor noise with a standard deviation of up to 0.1 of white. Default: 0.1 for few images;
+            0 with --recipe scratch.
         mix: Probability of pasting half of the classes of another image (ClassMix). Raise it if there are few images.
 
     Raises:

@@ -200,6 +200,7 @@ def _filled(config: SegNetConfig, state: Mapping[str, Tensor], encoder: nn.Modul
     # Copied, since the file may be mapped into memory and may change.
     ready = {name: value.to(target[name].dtype, copy=True) for name, value in state.items()}
     model.load_state_dict(ready, assign=bool(config.encoder.widths))
+    model.pretrained = True
     return model
 
 

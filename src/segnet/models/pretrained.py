@@ -94,7 +94,7 @@ def read_weights(source: str) -> EncoderWeights:
 
 
 def fill_encoder(encoder: nn.Module, weights: EncoderWeights) -> LoadReport:
-    """Copy weights into an encoder, and log what was loaded, skipped and missing.
+    """Copy weights into an encoder, and log in one line what was loaded, and what is new.
 
     Args:
         encoder: any encoder whose convolutions have the file's shapes; other input channels are adapted.
@@ -118,11 +118,21 @@ def fill_encoder(encoder: nn.Module, weights: EncoderWeights) -> LoadReport:
         skipped=tuple(name for name in state if name not in pairs),
         missing=tuple(name for name in target if name not in new),
     )
-    log.info(
-        "encoder weights %s: %d tensors loaded; skipped in the file: %s; not in the file: %s",
-        source, len(report.loaded), list_names(report.skipped), list_names(report.missing),
-    )  # fmt: skip
+    log.info("%s", _describe(report, source, encoder))
     return report
+
+
+def _describe(report: LoadReport, source: str, encoder: nn.Module) -> str:
+    """One line; the norms of an encoder are counted, since a file without batch norm has none and nothing is wrong."""
+    norms = {name for name, module in encoder.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    new_norms = {layer for name in report.missing if (layer := name.rpartition(".")[0]) in norms}
+    new_norms -= {name.rpartition(".")[0] for name in report.loaded}
+    others = [name for name in report.missing if name.rpartition(".")[0] not in norms]
+    new = ([f"{len(new_norms)} batch norms"] if new_norms else []) + ([list_names(others)] if others else [])
+    line = f"loaded {len(report.loaded)} tensors from {source} into the encoder"
+    line += f"; new: {', '.join(new)}" if new else ""
+    unused = list(dict.fromkeys(name.partition(".")[0] for name in report.skipped if _NAME.fullmatch(name) is None))
+    return line + (f"; the file's {list_names(unused)} is not needed" if unused else "")
 
 
 def _fit_tensors(weights: EncoderWeights, pairs: Mapping[str, str], target: Mapping[str, Tensor]) -> dict[str, Tensor]:

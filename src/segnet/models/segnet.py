@@ -98,6 +98,9 @@ class SegNet(nn.Module):
         backbone: the encoder of kind ``custom``: a module that returns a list of maps (see ``backbones``); for a kind
             of timm's, its model with weights.
 
+    Attributes:
+        pretrained: whether weights of a segmentation model were loaded; training then starts with small steps.
+
     Raises:
         ConfigError: encoder and decoder do not fit each other.
     """
@@ -108,6 +111,7 @@ class SegNet(nn.Module):
     def __init__(self, config: SegNetConfig, backbone: nn.Module | None = None) -> None:
         super().__init__()
         self.config = config
+        self.pretrained = False
         self.frozen_stages = 0
         self.register_buffer("mean", _per_channel(config.mean, config.in_channels))
         self.register_buffer("std", _per_channel(config.std, config.in_channels))

@@ -10,18 +10,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatch
+from pathlib import Path
 
 from torch import nn
 
 from segnet.errors import ConfigError, ModelError
+from segnet.labels import ClassTable
+from segnet.models import checkpoint
 from segnet.models.backbones import Backbone, timm_backbone
+from segnet.models.checkpoint import Checkpoint
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig, Widths
 from segnet.models.pretrained import DOWNLOADS, fill_encoder, read_weights
 from segnet.models.segnet import IMAGENET_MEAN, IMAGENET_STD, SegNet, SegNetConfig
 from segnet.models.squeezenet import squeezenet_channels
+from segnet.models.transfer import transfer
 
-__all__ = ["ENCODERS", "MODELS", "create_model", "list_encoders", "list_models", "mirrored"]
+__all__ = ["ENCODERS", "MODELS", "adapted", "create_model", "list_encoders", "list_models", "mirrored"]
 
 # Convolutions per stage.
 _VGG_DEPTHS = {"vgg11": (1, 1, 2, 2, 2), "vgg13": (2,) * 5, "vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
@@ -121,9 +126,10 @@ def list_encoders() -> list[str]:
 def create_model(
     name: str,
     *,
-    classes: int | None = None,
+    classes: int | ClassTable | None = None,
     in_channels: int = 3,
     dropout: float | None = None,
+    weights: str | Path | None = None,
     encoder: str | nn.Module | None = None,
     encoder_weights: str | None = None,
     freeze_encoder: bool = False,
@@ -135,9 +141,12 @@ def create_model(
 
     Args:
         name: one of ``list_models()``.
-        classes: how many classes, 1 to 255; None: as many as published.
+        classes: how many classes, 1 to 255, or the class table; None: as many as published.
         in_channels: channels of the image; pretrained first filters are adapted.
         dropout: probability at the places where Bayesian SegNet has it; None: as published, 0: none.
+        weights: a model file, or a bundled model's name, from which all is taken that fits by name and shape. The
+            classifier is new, except for the rows of classes whose names ``classes`` has in common with the file; if
+            ``classes`` is a number, it is the file's where that has as many classes.
         encoder: another encoder under the same decoder: one of ``list_encoders()``, ``timm/NAME``, or a module that
             returns a list of maps (see ``segnet.models.backbones``); the decoder mirrors its stages.
         encoder_weights: a file with torchvision's names (.safetensors or .pth), such as "segnet convert" writes; a name
@@ -146,33 +155,54 @@ def create_model(
         freeze_encoder: train only the decoder.
 
     Raises:
-        ConfigError: a name is unknown, a value is out of range, or the encoder does not keep to the contract.
+        ConfigError: a name is unknown, a value is out of range, the encoder does not keep to the contract, or weights
+            are given twice.
         ModelError: the weights cannot be had or do not fit.
         MissingPackageError: an encoder of timm's is wanted, and timm is not there.
     """
     if name not in MODELS:
         raise ConfigError(f"there is no model {name!r}; {_hint(name, list_models())}")
+    labels, count = (classes, classes.classes) if isinstance(classes, ClassTable) else (None, classes)
+    kept = _read_model(weights, encoder_weights)
     row = MODELS[name]
     config = replace(
         row,
-        classes=row.classes if classes is None else classes,
+        classes=row.classes if count is None else count,
         in_channels=in_channels,
         dropout=row.dropout if dropout is None else dropout,
     )
     backbone = _backbone(encoder, in_channels, pretrained=encoder_weights == "imagenet")
     if encoder is not None:
         config = _with_encoder(config, encoder, backbone)
-    weights = None
-    if encoder_weights is not None and backbone is None:
-        weights = read_weights(_imagenet_name(config.encoder) if encoder_weights == "imagenet" else encoder_weights)
-        config = replace(config, mean=weights.mean, std=weights.std, local_response_norm=False)
-    elif encoder_weights not in (None, "imagenet"):
-        raise ConfigError("a file of weights is for our own encoders; timm's take 'imagenet', a module brings its own")
-    model = SegNet(config, backbone)
-    if weights is not None:
-        fill_encoder(model.encoder, weights)
+    if kept is not None:
+        model = adapted(kept, config, backbone, source=str(weights), labels=labels)
+    else:
+        model = _with_encoder_weights(config, backbone, encoder_weights)
     if freeze_encoder:
         model.freeze_encoder()
+    return model
+
+
+def adapted(
+    kept: Checkpoint, config: SegNetConfig, backbone: nn.Module | None = None, *, source: str, labels: ClassTable | None
+) -> SegNet:
+    """A new network that starts from what fits of a model file, in training mode.
+
+    Args:
+        kept: the model file's content; its normalization is that of the new network.
+        config: the new network.
+        backbone: see ``SegNet``.
+        source: name of the model file in messages.
+        labels: see ``transfer``.
+
+    Raises:
+        ModelError: nothing of the encoder fits.
+    """
+    theirs = kept.model.config
+    model = SegNet(
+        replace(config, mean=theirs.mean, std=theirs.std, local_response_norm=theirs.local_response_norm), backbone
+    )
+    transfer(model, kept, source, labels)
     return model
 
 
@@ -193,6 +223,27 @@ def mirrored(decoder: DecoderConfig, channels: tuple[int, ...], depths: tuple[in
         (here,) * (depth - 1) + ((end,) if end else ()) for here, depth, end in zip(channels, depths, ends, strict=True)
     ]
     return replace(decoder, widths=tuple(reversed(stages)), dropout_stages=_present(decoder.dropout_stages, channels))
+
+
+def _read_model(weights: str | Path | None, encoder_weights: str | None) -> Checkpoint | None:
+    if weights is not None and encoder_weights is not None:
+        raise ConfigError(
+            f"--weights {weights} fills the encoder, too, so --encoder-weights {encoder_weights} would be lost; give "
+            "one of the two"
+        )
+    return None if weights is None else checkpoint.load(weights)
+
+
+def _with_encoder_weights(config: SegNetConfig, backbone: nn.Module | None, encoder_weights: str | None) -> SegNet:
+    """The network, its encoder filled with a file of ImageNet weights if there is one."""
+    if encoder_weights is None or (backbone is not None and encoder_weights == "imagenet"):
+        return SegNet(config, backbone)
+    if backbone is not None:
+        raise ConfigError("a file of weights is for our own encoders; timm's take 'imagenet', a module brings its own")
+    weights = read_weights(_imagenet_name(config.encoder) if encoder_weights == "imagenet" else encoder_weights)
+    model = SegNet(replace(config, mean=weights.mean, std=weights.std, local_response_norm=False))
+    fill_encoder(model.encoder, weights)
+    return model
 
 
 def _with_encoder(config: SegNetConfig, encoder: str | nn.Module, backbone: nn.Module | None) -> SegNetConfig:

@@ -6,11 +6,11 @@ Settings are keywords of their own, not one config object: only so it is known w
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,9 +21,15 @@ from segnet.errors import ConfigError
 from segnet.inference.predictor import Predictor
 from segnet.metrics.confusion import Scores
 from segnet.models.segnet import SegNet
+from segnet.system.clock import now
 from segnet.system.hardware import versions
 from segnet.training.network import NetworkConfig, RunInputs, make_network
+from segnet.training.recommendation import Recipe
+from segnet.training.run_folder import check_unused
 from segnet.training.settings import TrainConfig
+
+if TYPE_CHECKING:
+    from segnet.training.planning import Plan
 
 __all__ = ["OpenRun", "TrainResult", "make_configs", "open_run", "start_run", "train"]
 
@@ -65,13 +71,17 @@ def train(
     out: str | Path = "runs/segnet",
     resize: tuple[int, int] | None = None,
     resize_mode: ResizeMode = "letterbox",
+    recipe: Recipe = "standard",
     resume: bool = False,
     device: str = "auto",
     **settings: Any,
 ) -> TrainResult:
     """Train a model on labeled images, as ``segnet train`` does: the same settings under the same names and defaults.
 
-    >>> result = segnet.train("mydata", model="segnet_light", epochs=30, crop=(256, 256), out="runs/mine")
+    What is not given is chosen from the data and the machine; each decision is logged with its reason, and stands in
+    ``config.yaml``.
+
+    >>> result = segnet.train("mydata", time="10m", out="runs/mine")
     >>> result.predictor()("photo.jpg").overlay()
 
     The folder of the run gets ``best.safetensors``, ``last.ckpt``, ``metrics.csv``, ``config.yaml`` and
@@ -81,12 +91,13 @@ def train(
     Args:
         data: a folder, a pair list, a ``data.yaml``, ``"synthetic"``, or a ``Source``.
         model: name of a network, a model file, or a network of your own with the classes of the data; it is trained in
-            place. None: the default of the command.
+            place. None: the bundled ``segnet_light``.
         out: folder of the run.
         resize: (height, width) to which training images and masks are resized before they are cropped; None: their own
             size.
         resize_mode: ``letterbox`` keeps the aspect ratio and pads the image, ``stretch`` does not.
-        resume: continue the run in ``out``.
+        recipe: what decides the settings that are not given: ``standard``, ``quick``, ``paper`` or ``scratch``.
+        resume: continue the run in ``out``, with its settings where no others are given.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         settings: the other settings by their names: those of ``NetworkConfig``, ``TrainConfig`` and ``AugmentConfig``.
 
@@ -105,10 +116,15 @@ def train(
     if own is not None and network != NetworkConfig():
         raise ConfigError("the network is given, so settings that create one have no effect; leave them out")
     location = data.root if isinstance(data, Source) else data
+    out, started = Path(out), now()
+    if not resume:
+        check_folder(out)
     source = data if isinstance(data, Source) else open_source(data)
-    inputs = RunInputs(data=str(location), resize=resize, resize_mode=resize_mode, network=network)
-    run = open_run(inputs, training, source=source, model=own)
-    return start_run(run, training, out=Path(out), resume=resume, device=device)
+    inputs = RunInputs(data=str(location), recipe=recipe, resize=resize, resize_mode=resize_mode, network=network)
+    given = {*settings, *named, *(["resize"] if resize else [])}
+    resumed = out if resume else None
+    run = open_run(inputs, training, given=given, device=device, resumed=resumed, source=source, model=own)
+    return start_run(run, out=out, resume=resume, device=device, started=started)
 
 
 def make_configs(settings: Mapping[str, Any]) -> tuple[NetworkConfig, TrainConfig]:
@@ -132,57 +148,84 @@ def make_configs(settings: Mapping[str, Any]) -> tuple[NetworkConfig, TrainConfi
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OpenRun:
-    """Data and network of a run that has not started.
+    """Data, network and settings of a run that has not started.
 
     Attributes:
-        inputs: where both come from, for the record of the run.
+        plan: settings, given and chosen.
         source: the data set.
         model: the network.
         train_set: the training images.
     """
 
-    inputs: RunInputs
+    plan: Plan
     source: Source
     model: SegNet
     train_set: SegmentationDataset
 
 
+def check_folder(out: Path) -> None:
+    """Refuse a folder that holds a run already, before anything is read or measured.
+
+    Raises:
+        ConfigError: it does.
+    """
+    from segnet.training.resume import CHECKPOINTS
+
+    check_unused(out, CHECKPOINTS)
+
+
 def open_run(
-    inputs: RunInputs, training: TrainConfig, *, source: Source | None = None, model: SegNet | None = None
+    inputs: RunInputs,
+    training: TrainConfig,
+    *,
+    given: Collection[str] = (),
+    device: str = "auto",
+    resumed: Path | None = None,
+    source: Source | None = None,
+    model: SegNet | None = None,
 ) -> OpenRun:
-    """Open the data set and create the network.
+    """Open the data set, choose the settings that are not given, and create the network.
 
     Args:
-        inputs: which.
-        training: its seed draws the first weights.
+        inputs, training, given, device, resumed: see ``make_plan``.
         source: the data set, if it is open.
         model: the network, if it exists.
 
     Raises:
-        ConfigError, DataError, ModelError: see ``open_source`` and ``make_network``.
+        ConfigError, DataError, ModelError: see ``open_source``, ``make_plan`` and ``make_network``.
     """
+    from segnet.training.planning import make_plan
+
     source = source or open_source(inputs.data)
-    torch.manual_seed(training.seed)
-    model = model or make_network(inputs.network, source)
-    channels = model.config.in_channels
-    train_set = source.dataset("train", size=inputs.resize, resize_mode=inputs.resize_mode, channels=channels)
-    return OpenRun(inputs=inputs, source=source, model=model, train_set=train_set)
+    plan = make_plan(inputs, training, source, given=given, device=device, resumed=resumed, model=model)
+    torch.manual_seed(plan.training.seed)
+    model = model or make_network(plan.inputs.network, source)
+    return OpenRun(plan=plan, source=source, model=model, train_set=plan.open_set(source, "train", model))
 
 
-def start_run(run: OpenRun, training: TrainConfig, *, out: Path, resume: bool, device: str) -> TrainResult:
-    """Train; see ``segnet.training.run.train``."""
+def start_run(run: OpenRun, *, out: Path, resume: bool, device: str, started: float) -> TrainResult:
+    """Train; see ``segnet.training.run.train``.
+
+    Args:
+        run: from ``open_run``.
+        out, resume, device: as there.
+        started: when the run began, as ``clock.now`` tells it; its time counts from then.
+    """
+    from segnet.training.planning import fit_plan
     from segnet.training.run import train as run_training
 
+    sets = run.train_set, run.plan.open_set(run.source, "val", run.model)
+    plan = fit_plan(run.plan, run.model, *sets, device=device, started=started)
     packages = {"python": platform.python_version(), **versions("segnet", "torch", "lightning", "kornia", "numpy")}
     scores = run_training(
         run.model,
-        run.train_set,
-        run.source.dataset("val", channels=run.model.config.in_channels),
+        *sets,
         out=out,
-        config=training,
+        config=plan.training,
         resume=resume,
         device=device,
         provenance={"data": run.source.layout, "versions": packages},
-        inputs=run.inputs,
+        inputs=plan.inputs,
+        started=started,
     )
     return TrainResult(out=out, scores=scores)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from segnet.data.checks import check_masks
 from segnet.data.class_weights import class_weights
@@ -19,7 +18,7 @@ from segnet.errors import TrainingError
 from segnet.models.segnet import SegNet
 from segnet.system.devices import pick_device
 from segnet.training.loaders import Order, make_loaders, training_resize
-from segnet.training.module import SegmentationModule
+from segnet.training.module import SegmentationModule, compute_gradients
 from segnet.training.optimizers import make_optimizer
 from segnet.training.settings import TrainConfig
 from segnet.training.setup import median_longest_side, resolve_config
@@ -68,7 +67,8 @@ def find_lr(
     curve: list[tuple[float, float]] = []
     mean = 0.0
     for step, batch in enumerate(itertools.islice(_endless_batches(model, data, config), steps)):
-        loss = _take_step(module, optimizer, batch, target)
+        loss = compute_gradients(module, optimizer, batch)
+        optimizer.step()
         mean = _SMOOTHING * mean + (1 - _SMOOTHING) * loss
         curve.append((config.lr * factors[step], mean / (1 - _SMOOTHING ** (step + 1))))
         schedule.step()
@@ -93,16 +93,6 @@ def steepest(curve: Sequence[tuple[float, float]]) -> float:
     if usable.sum() < 5 or (slopes := np.gradient(losses[usable])).min() >= 0:
         raise TrainingError("the loss fell at no learning rate; check the masks and the class table")
     return float(rates[usable][int(slopes.argmin())])
-
-
-def _take_step(module: SegmentationModule, optimizer: torch.optim.Optimizer, batch: Any, device: torch.device) -> float:
-    moved: Any = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in batch.items()}
-    optimizer.zero_grad()
-    with torch.autocast(device.type, torch.bfloat16, enabled=module.config.precision == "bf16"):
-        loss = module.compute_loss(moved)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return loss.item()
 
 
 def _endless_batches(model: SegNet, data: SegmentationDataset, config: TrainConfig) -> Iterator[Any]:

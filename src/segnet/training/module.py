@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from segnet.training.optimizers import make_optimizer
 from segnet.training.schedules import lr_factor
 from segnet.training.settings import TrainConfig
 
-__all__ = ["SegmentationModule"]
+__all__ = ["SegmentationModule", "compute_gradients"]
 
 
 class SegmentationModule(LightningModule):
@@ -33,6 +34,10 @@ class SegmentationModule(LightningModule):
         model: The network. It is trained in place.
         weights: Loss weight of each class, float32 (classes,).
         config: Settings of the run.
+
+    Attributes:
+        time_share: Share of a limited training time that is over, 0 to 1; always 0 without a limit. The learning rate
+            follows it or the share of the steps, whichever is more.
     """
 
     def __init__(self, model: SegNet, weights: Tensor, config: TrainConfig) -> None:
@@ -49,6 +54,7 @@ class SegmentationModule(LightningModule):
             label_smoothing=config.label_smoothing,
             mean_over_processes=mean_over_processes,
         )
+        self.time_share: Callable[[], float] = float
         self.augment = Augmentation(config.augment)
         self.classes = len(weights)
         self.counts = torch.zeros(self.classes, self.classes, dtype=torch.int64)
@@ -112,7 +118,9 @@ class SegmentationModule(LightningModule):
         """The optimizer, and the learning-rate schedule per step."""
         optimizer = make_optimizer(self.model, self.config)
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(self.config, step / steps))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: lr_factor(self.config, max(step / steps, self.time_share()))
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "lr"}}
 
     def _set_modes(self) -> None:
@@ -135,3 +143,19 @@ def _upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
         upsampler = Upsampler(planes.shape[1:], size, classes=len(planes), confidence=False)
         masks.append(np.concatenate([part.mask for part in upsampler.add(planes)]))
     return torch.from_numpy(np.stack(masks))
+
+
+def compute_gradients(module: SegmentationModule, optimizer: torch.optim.Optimizer, batch: Any) -> float:
+    """Compute the gradients of one batch outside a run, in the run's precision, and return the loss.
+
+    Args:
+        module: Network and loss.
+        optimizer: Its old gradients are removed.
+        batch: A ``Batch``, on any device.
+    """
+    moved: Any = {key: value.to(module.device) if isinstance(value, Tensor) else value for key, value in batch.items()}
+    optimizer.zero_grad()
+    with torch.autocast(module.device.type, torch.bfloat16, enabled=module.config.precision == "bf16"):
+        loss = module.compute_loss(moved)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.item()

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from segnet.data.dataset import ResizeMode
 from segnet.data.layouts import Source
-from segnet.errors import ConfigError, ModelError
-from segnet.inference.evaluation import check_same_classes
+from segnet.errors import ConfigError
 from segnet.models import checkpoint
 from segnet.models.segnet import SegNet
-from segnet.models.zoo import create_model
+from segnet.models.zoo import adapted, create_model
+from segnet.training.recommendation import Recipe
 
 __all__ = ["NetworkConfig", "RunInputs", "make_network"]
 
@@ -22,19 +22,22 @@ class NetworkConfig:
     """Which network is trained, and which weights it starts from.
 
     Attributes:
-        model: Name of the network ("segnet models" lists them), or model file to start from.
+        model: Name of the network ("segnet models" lists them), or model file to start from. A file of other classes
+            gets a new classifier.
         in_channels: Number of image channels: 3 for color, 1 for gray.
         dropout: Dropout probability where Bayesian SegNet has dropout. Default: as published.
-        weights: Model file, or name of a bundled model, whose weights a new network starts from. Default: none. Both
-            must have the same layers, as segnet_basic and bayesian_segnet_basic have.
+        weights: Model file, or name of a bundled model, from which a new network takes all weights that fit by name and
+            shape. The classes may be others: those whose names the file has keep their rows of the classifier. Default:
+            the bundled weights of the model, if there are, unless --encoder, --encoder-weights or --recipe scratch is
+            given.
         encoder: Encoder under the decoder of the model: vgg19_bn, squeezenet1_1, timm/NAME or another that "segnet
             models" lists. Default: the model's own.
-        encoder_weights: Pretrained weights of the encoder: imagenet, a name of torchvision's to download, or a file
-            with torchvision's names. Default: none. Pretrained weights need fewer images and a lower --lr.
+        encoder_weights: Pretrained weights of the encoder alone: imagenet, a name of torchvision's to download, or a
+            file with torchvision's names. Default: none.
         freeze_encoder: Train only the decoder, for few images or quick trials.
     """
 
-    model: str = "segnet_basic"
+    model: str = "segnet_light"
     in_channels: int = 3
     dropout: float | None = None
     weights: str | None = None
@@ -55,12 +58,14 @@ class RunInputs:
 
     Attributes:
         data: location of the data set.
+        recipe: what decides the settings that are not given.
         resize: (height, width) of training images and masks; None: their own.
         resize_mode: letterbox or stretch.
         network: the network.
     """
 
     data: str
+    recipe: Recipe = "standard"
     resize: tuple[int, int] | None = None
     resize_mode: ResizeMode = "letterbox"
     network: NetworkConfig = NetworkConfig()
@@ -68,7 +73,7 @@ class RunInputs:
     def to_dict(self) -> dict[str, Any]:
         """All values under the names of their flags, in a form that YAML and JSON can hold."""
         resize = {"resize": self.resize and list(self.resize), "resize_mode": self.resize_mode}
-        return {"data": self.data, **resize, **asdict(self.network)}
+        return {"data": self.data, "recipe": self.recipe, **resize, **asdict(self.network)}
 
 
 def make_network(config: NetworkConfig, source: Source) -> SegNet:
@@ -76,27 +81,20 @@ def make_network(config: NetworkConfig, source: Source) -> SegNet:
 
     Raises:
         ConfigError: values that exclude each other.
-        ModelError: a model file cannot be used, or has other classes or layers.
+        ModelError: a model file cannot be used, or has other layers.
     """
     if config.names_file:
         return _load_network(config, source)
-    if config.weights and config.encoder_weights:
-        raise ConfigError(
-            f"--weights {config.weights} fills the encoder, too, so --encoder-weights {config.encoder_weights} would "
-            "be lost; give one of the two"
-        )
-    network = create_model(
+    return create_model(
         config.model,
-        classes=source.labels.classes,
+        classes=source.labels,
         in_channels=config.in_channels,
         dropout=config.dropout,
+        weights=config.weights,
         encoder=config.encoder,
         encoder_weights=config.encoder_weights,
         freeze_encoder=config.freeze_encoder,
     )
-    if config.weights:
-        _fill(network, config.weights, source)
-    return network
 
 
 def _load_network(config: NetworkConfig, source: Source) -> SegNet:
@@ -110,21 +108,14 @@ def _load_network(config: NetworkConfig, source: Source) -> SegNet:
         fixed = getattr(kept.model.config, name)
         if getattr(config, name) not in (default, fixed):
             flag = name.replace("_", "-")
-            raise ConfigError(f"{config.model} has {name}={fixed} for good; leave --{flag} out")
-    check_same_classes(kept.labels, source.labels, model=config.model, data=str(source.root))
+            raise ConfigError(
+                f"{config.model} has {name}={fixed} for good; leave --{flag} out, or give --model "
+                f"{kept.model.config.name} --weights {config.model}"
+            )
+    network = kept.model.train()
+    if kept.labels.names != source.labels.names:
+        made = replace(network.config, classes=source.labels.classes)
+        network = adapted(kept, made, source=config.model, labels=source.labels)
     if config.freeze_encoder:
-        kept.model.freeze_encoder()
-    return kept.model.train()
-
-
-def _fill(network: SegNet, weights: str, source: Source) -> None:
-    """Copy all weights of a model file whose network has the same layers."""
-    kept = checkpoint.load(weights)
-    check_same_classes(kept.labels, source.labels, model=weights, data=str(source.root))
-    given, wanted = kept.model.state_dict(), network.state_dict()
-    if {name: value.shape for name, value in given.items()} != {name: value.shape for name, value in wanted.items()}:
-        raise ModelError(
-            f"{weights}: holds {kept.model.config.name}, whose layers are not those of {network.config.name}; "
-            "give weights of the same layers, or --encoder-weights for the encoder alone"
-        )
-    network.load_state_dict(given)
+        network.freeze_encoder()
+    return network

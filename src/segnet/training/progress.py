@@ -10,6 +10,7 @@ from segnet.system.progress import ProgressBar
 from segnet.training.best_weights import BestWeights
 from segnet.training.lightning import Callback, LightningModule, Trainer
 from segnet.training.score_log import ScoreLog
+from segnet.training.time_limit import TimeLimit
 
 __all__ = ["TrainingProgress"]
 
@@ -22,11 +23,13 @@ class TrainingProgress(Callback):
     Args:
         score_log: Scores of the validations.
         best: Best score of the run.
+        limit: The time of the run, if it is limited.
     """
 
-    def __init__(self, score_log: ScoreLog, best: BestWeights) -> None:
+    def __init__(self, score_log: ScoreLog, best: BestWeights, limit: TimeLimit | None = None) -> None:
         self.score_log = score_log
         self.best = best
+        self.limit = limit
         self._bar = ProgressBar("epoch 1")
         self._loss: float | None = None
 
@@ -34,7 +37,7 @@ class TrainingProgress(Callback):
         """Show the bar."""
         if trainer.is_global_zero:
             steps = int(trainer.num_training_batches) * int(trainer.max_epochs or 1)
-            self._bar.start(total=steps, done=trainer.fit_loop.epoch_loop.total_batch_idx + 1)
+            self._bar.start(total=None if self.limit else steps, done=trainer.fit_loop.epoch_loop.total_batch_idx + 1)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, index: int) -> None:
         """Advance by one step. The loss is read at every fifth only, since reading it makes a GPU wait."""
@@ -45,7 +48,7 @@ class TrainingProgress(Callback):
         """Print the scores of the epoch."""
         if trainer.is_global_zero and (row := self.score_log.new_row(trainer)):
             self._bar.say(
-                f"epoch {row['epoch']}/{trainer.max_epochs}  loss {row['train_loss']:.4f}  mIoU {row['miou']:.4f}  "
+                f"{self._place(trainer)}  loss {row['train_loss']:.4f}  mIoU {row['miou']:.4f}  "
                 f"global {row['global_accuracy']:.4f}  class {row['class_average']:.4f}"
             )
 
@@ -56,4 +59,10 @@ class TrainingProgress(Callback):
     def _text(self, trainer: Trainer, loss: Tensor) -> str:
         self._loss = loss.item() if self._loss is None else 0.8 * self._loss + 0.2 * loss.item()
         best = f"  best {self.best.monitor} {self.best.score:.3f}" if self.best.score >= 0 else ""
-        return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss now {self._loss:.3f}{best}"
+        return f"{self._place(trainer)}  loss now {self._loss:.3f}{best}"
+
+    def _place(self, trainer: Trainer) -> str:
+        """The epoch, and of how many, or how much of the time is over."""
+        if self.limit is None:
+            return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        return f"epoch {trainer.current_epoch + 1}  {self.limit.elapsed:.0f} of {self.limit.seconds:.0f} s"

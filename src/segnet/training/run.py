@@ -17,6 +17,7 @@ from segnet.data.dataset import SegmentationDataset, worker_error
 from segnet.errors import SegNetError, TrainingError
 from segnet.metrics.confusion import Scores
 from segnet.models.segnet import SegNet
+from segnet.system.clock import now
 from segnet.system.devices import pick_device
 from segnet.training.averaging import ExponentialMovingAverage
 from segnet.training.batch_norm import sync_batch_norm
@@ -29,6 +30,7 @@ from segnet.training.loaders import make_loaders, training_resize
 from segnet.training.losses import check_loss
 from segnet.training.module import SegmentationModule
 from segnet.training.network import RunInputs
+from segnet.training.pace import PaceAdvice
 from segnet.training.progress import TrainingProgress
 from segnet.training.report_writer import ReportWriter
 from segnet.training.resume import (
@@ -45,6 +47,7 @@ from segnet.training.run_folder import check_unchanged, check_unused, prepare_fo
 from segnet.training.score_log import ScoreLog
 from segnet.training.settings import TrainConfig
 from segnet.training.setup import check_config, check_sets, count_pixels, median_longest_side, resolve_config
+from segnet.training.time_limit import TimeLimit
 from segnet.training.trainer import make_loggers, make_order, make_trainer
 
 __all__ = ["train"]
@@ -66,6 +69,7 @@ def train(
     device: str = "auto",
     provenance: Mapping[str, Any] | None = None,
     inputs: RunInputs | None = None,
+    started: float | None = None,
 ) -> Scores:
     """Train a network and save its best weights.
 
@@ -83,20 +87,21 @@ def train(
         provenance: Written into the model file.
         inputs: Data and network that the run starts from, for the record: written into ``config.yaml`` before the
             settings of ``config``, into the model file and the report, and compared on resume.
+        started: When a run with ``config.time`` began, as ``time.monotonic`` tells it; now if None.
 
     Returns:
         Validation scores of the best weights.
 
     Raises:
         ConfigError: Settings contradict each other or the size of the images, ``out`` already holds a run, there is no
-            run to resume, or the data is not that of the resumed run.
+            run to resume, the data is not that of the resumed run, or the time is too short for a step.
         DataError: An image or mask cannot be used.
         ModelError: The network has another number of classes than the data.
         OutputError: ``out`` cannot be written.
         TrainingError: The loss is not finite, memory ran out, or another process of the run ended.
         MissingPackageError: Lightning, Kornia or the package of a logger is not installed.
     """
-    config, out = config or TrainConfig(), Path(out)
+    config, out, started = config or TrainConfig(), Path(out), now() if started is None else started
     if not is_first_process():
         log.setLevel(logging.ERROR)
     loggers = make_loggers(out, config)
@@ -123,7 +128,9 @@ def train(
     best = BestWeights(score_log, config.monitor, details)
     collapse, sets = CollapseDetector(score_log), {"train": train_set, "val": val_set}
     report = ReportWriter(score_log, best, collapse, sets, title=model.config.name, settings=settings)
-    trainer = make_trainer(out, config, target, _callbacks(config, score_log, best, collapse, report, data), loggers)
+    clock = _clock(config, module, val_set, started)
+    callbacks = _callbacks(config, score_log, best, collapse, report, data, clock)
+    trainer = make_trainer(out, config, target, callbacks, loggers)
     order = make_order(trainer, config, len(train_set), find_position(checkpoint))
     if trainer.is_global_zero:
         prepare_folder(out, settings)
@@ -148,6 +155,17 @@ def _make_module(
     return SegmentationModule(model, weights, config)
 
 
+def _clock(
+    config: TrainConfig, module: SegmentationModule, val_set: SegmentationDataset, started: float
+) -> TimeLimit | PaceAdvice:
+    """Ends the run on time, or advises on one that would take days."""
+    if config.seconds is None:
+        return PaceAdvice(module.model.config.name)
+    limit = TimeLimit(config.seconds, started, val_set)
+    module.time_share = limit.share
+    return limit
+
+
 def _check_resume(
     checkpoint: Checkpoint, module: SegmentationModule, earlier: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> None:
@@ -165,13 +183,15 @@ def _callbacks(
     collapse: CollapseDetector,
     report: ReportWriter,
     data: Mapping[str, Any],
+    pace: TimeLimit | PaceAdvice,
 ) -> list[Callback]:
     """In the order in which they must run: scores and best weights while the averaged weights are in place."""
     return [
         score_log,
         best,
         *([ExponentialMovingAverage(config.ema)] if config.ema else []),
-        TrainingProgress(score_log, best),
+        pace,
+        TrainingProgress(score_log, best, pace if isinstance(pace, TimeLimit) else None),
         collapse,
         ResumableEarlyStopping(best, config.patience),
         *([LearningRateMonitor()] if config.loggers else []),

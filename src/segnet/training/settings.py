@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
@@ -33,34 +34,45 @@ _CHOICES = {
     "strategy": Strategy,
 }
 
+_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?([smh])")
+
 MAY_CHANGE = frozenset({
     "data", "devices", "epochs", "loggers", "nodes", "patience", "precision", "save_every", "save_memory", "strategy",
-    "validate_every", "workers",
+    "time", "validate_every", "workers",
 })  # fmt: skip
 """Settings that a resumed run may change: they do not alter the computation of a step, except for rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Settings of a training run. The defaults suit most data; ``recipes/`` holds those of the published runs.
+    """Settings of a training run. The defaults suit random weights; ``segnet train`` chooses others from the data.
 
     Attributes:
-        epochs: Number of passes over the training images.
+        epochs: Number of passes over the training images. Default: chosen from the number of images; 100 with --recipe
+            scratch.
+        time: Wall time of the run, validations and report included, such as 90s, 10m or 1.5h. Some steps are measured
+            first, then epochs, crop, batch and validations are chosen to fit. The run ends when the first of time and
+            epochs is over, with the learning-rate schedule finished. A resumed run has the time that was left. Default:
+            none, the epochs alone count.
         batch: Batch size in images per step, over all processes. auto takes the largest that should fit into memory.
+            Default: chosen from the machine and the number of images; 8 with --recipe scratch.
         accumulate: Number of batches whose gradients are accumulated for one step. Raise it if a larger batch does not
             fit into memory.
         lr: Peak learning rate. With muon it is that of the filters, and all else learns at a 25th of it. --find-lr
-            proposes one.
+            proposes one. Default: that of the optimizer and the first weights; 0.05 with --recipe scratch.
         encoder_lr: Learning-rate multiplier of the encoder. Lower it, to 0.1 for instance, to keep pretrained weights.
         optimizer: Optimizer. sgd has momentum 0.9, as published; muon is explained in segnet.training.optimizers.
+            Default: adamw for pretrained weights, muon for random ones and with --recipe scratch.
         weight_decay: Weight decay of the filters; norms and biases have none.
         schedule: Learning-rate schedule. cosine and poly (power 0.9) fall to zero; one_cycle rises for 30 % of the
             run, then falls to zero; constant is as published.
         warmup: Share of the run in which the learning rate rises from zero; one_cycle has its own.
         ema: Decay per step of the exponential moving average of the weights, which is scored and kept. It is less in
-            the first steps. Set 0 to turn averaging off.
+            the first steps. Set 0 to turn averaging off. Default: an average over a twentieth of the run; 0.99 with
+            --recipe scratch.
         clip: Maximum gradient norm. Set 0 to turn clipping off.
-        loss: Loss: cross_entropy, focal, dice, lovasz, ohem, boundary, or a sum such as cross_entropy+0.5*lovasz.
+        loss: Loss: cross_entropy, focal, dice, lovasz, ohem, boundary, or a sum. Default: cross_entropy+0.5*lovasz;
+            cross_entropy with --recipe scratch.
         loss_divisor: Divisor of the loss: the number of counted pixels, as published, or the sum of their class
             weights.
         class_weights: Loss weights of the classes. median balances rare classes as in the paper, sqrt_median does so
@@ -71,7 +83,8 @@ class TrainConfig:
         batch_norm: Batch-norm statistics: over all processes (synced), of each process (local), or fixed (frozen).
             Take frozen for very small batches.
         monitor: Validation score by which the best weights are chosen. global_accuracy is as published.
-        validate_every: Number of epochs between validations; the last epoch is always validated.
+        validate_every: Number of epochs between validations; the last epoch is always validated. Default: for ten
+            validations in the run; 1 with --recipe scratch.
         patience: Early stopping: number of validations without a better score after which training ends. Default: 0,
             never.
         save_every: Time in minutes between two writes of last.ckpt within an epoch; each epoch ends with one, and the
@@ -97,6 +110,7 @@ class TrainConfig:
     """
 
     epochs: int = 100
+    time: str | None = None
     batch: Batch = 8
     accumulate: int = 1
     lr: float = 0.05
@@ -131,6 +145,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         self._check_choices()
         self._check_ranges()
+        _ = self.seconds  # refuses what is no time
         if list(self.unfreeze_at) != sorted(set(self.unfreeze_at)) or (self.unfreeze_at and self.unfreeze_at[0] < 1):
             raise ConfigError(f"unfreeze_at={list(self.unfreeze_at)} is not possible; give rising epochs, 1 or more")
         if self.strategy == "fsdp" and (self.optimizer == "muon" or self.ema):
@@ -143,6 +158,11 @@ class TrainConfig:
         """Images per step over all processes, once ``batch`` is a number."""
         assert self.batch != "auto"
         return self.batch
+
+    @property
+    def seconds(self) -> float | None:
+        """``time`` in seconds."""
+        return None if self.time is None else _read_duration(self.time)
 
     def _check_choices(self) -> None:
         for name, kind in _CHOICES.items():
@@ -180,3 +200,15 @@ class TrainConfig:
         table = asdict(self)
         table |= table.pop("augment")
         return {name: list(value) if isinstance(value, tuple) else value for name, value in table.items()}
+
+
+def _read_duration(text: str) -> float:
+    """Seconds of a time such as ``90s``, ``10m`` or ``1.5h``.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None or float(match[1]) <= 0:
+        raise ConfigError(f"time={text!r} is not possible; give a number with s, m or h, such as 90s, 10m or 1.5h")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]

@@ -56,6 +56,8 @@ def check_config(config: TrainConfig, model: SegNet, device: torch.device) -> No
         raise ConfigError(
             "compile and save_memory exclude each other: PyTorch cannot compile recomputed activations; leave one out"
         )
+    if config.time and count > 1:
+        raise ConfigError(f"--time works with one process, not with {count}; give --epochs")
     if config.batch == "auto" and count > 1:
         raise ConfigError(f"batch auto works with one process, not with {count}; give a multiple of {count}")
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from segnet.cli.main import main
 from segnet.data.synthetic.scenes import write_scenes
+from segnet.labels import CAMVID
 from segnet.media.images.reading import read_image
 from segnet.models import checkpoint
 from segnet.training.resume import newest_checkpoint
@@ -66,7 +67,8 @@ def test_the_seed_decides_the_initial_weights(camvid_root: Path, tmp_path: Path)
     begun = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         torch.rand(len(begun) + 1)  # what was drawn before must not matter
-        words = ("--epochs", 1, "--lr", "1e-12", "--resize", 16, 16, "--seed", seed, "--out", tmp_path / name)
+        words = ("--epochs", 1, "--lr", "1e-12", "--resize", 48, 64, "--seed", seed, "--out", tmp_path / name)
+        words = (*words, "--recipe", "scratch")
         assert leave(camvid_root, *words, *QUICK, "--optimizer", "adamw") == 0
         begun.append(load_file(tmp_path / name / "best.safetensors")["classifier.weight"])
     assert torch.equal(begun[0], begun[1])
@@ -133,7 +135,7 @@ def test_a_full_disk_ends_the_run_and_harms_nothing(camvid_root: Path, model_fil
     program = [sys.executable, "-m", "segnet", *arguments, "--epochs", "2", "--resume"]
     done = subprocess.run(program, capture_output=True, text=True, preexec_fn=small_files_alone, check=False)
     assert done.returncode == 2
-    assert "last.ckpt cannot be written (File too large)" in done.stderr
+    assert "cannot be written (File too large)" in done.stderr
     assert "Traceback" not in done.stderr
     assert {name: (tmp_path / name).read_bytes() for name in before} == before
     assert not list(tmp_path.glob(".segnet-*"))
@@ -150,7 +152,7 @@ def test_resume_needs_a_run(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--model", "TWO"), "knows 2 classes but"),
+        (("--model", "segnet_light", "--weights", "TOY"), "whose layers are not those of segnet_light"),
         (("--model", "segnet_bsic"), "did you mean 'segnet_basic'?"),
         (("--model", "nowhere.safetensors"), "nowhere.safetensors"),
         (("--model", "TOY", "--encoder-weights", "vgg16"), "brings its own weights; leave --encoder-weights out"),
@@ -167,11 +169,10 @@ def test_what_a_user_can_mend_is_one_line_and_nothing_is_written(
     told: str,
     camvid_root: Path,
     model_file: Path,
-    two_class_file: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    files = {"TWO": str(two_class_file), "TOY": str(model_file)}
+    files = {"TOY": str(model_file)}
     out = tmp_path / "out"
     assert leave(camvid_root, *[files.get(word, word) for word in words], "--out", out, "--batch", 2) == 2
     error = capsys.readouterr().err
@@ -204,6 +205,35 @@ def test_a_new_network_begins_with_the_weights_of_a_model_with_the_same_layers(
     assert leave(*words, "--model", "segnet", "--out", tmp_path / "b") == 2
     assert "segnet_basic: holds segnet_basic, whose layers are not those of segnet" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
+
+
+def test_a_model_file_of_other_classes_gets_a_new_classifier(
+    camvid_root: Path, two_class_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "run"
+    words = ("--model", two_class_file, "--epochs", 1, "--lr", "1e-12", "--weight-decay", 0, "--out", out)
+    assert leave(camvid_root, *words, *QUICK) == 0
+    assert "; new: classifier (11 classes)" in caplog.text
+    kept, given = checkpoint.load(out / "best.safetensors"), checkpoint.load(two_class_file)
+    assert (kept.labels, kept.model.config.classes) == (CAMVID, 11)
+    first = "encoder.stages.0.0.conv.weight"
+    torch.testing.assert_close(kept.model.state_dict()[first], given.model.state_dict()[first])
+
+
+def test_without_flags_the_bundled_model_is_fine_tuned_and_each_choice_is_a_line(
+    camvid_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "run"
+    assert leave(camvid_root, "--epochs", 1, "--workers", 0, "--device", "cpu", "--out", out) == 0
+    settings = yaml.safe_load((out / "config.yaml").read_text())
+    assert settings["recipe"] == "standard"
+    assert settings["model"] == settings["weights"] == "segnet_light"
+    assert (settings["optimizer"], settings["batch"], settings["crop"]) == ("adamw", 1, [48, 64])
+    assert "loaded 266 of 266 tensors from segnet_light" in caplog.messages
+    for line in ("weights segnet_light: ", "crop 48 64: ", "optimizer adamw, lr 0.002, warmup 0.05: "):
+        assert any(message.startswith(line) for message in caplog.messages), line
+    assert leave(camvid_root, "--time", "1s", "--out", out) == 2
+    assert "measuring" not in caplog.text  # a folder in use is refused before
 
 
 def test_a_frozen_encoder_of_a_model_file_stays(camvid_root: Path, model_file: Path, tmp_path: Path) -> None:

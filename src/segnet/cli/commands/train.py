@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from segnet.cli.flags import Given
 from segnet.training.network import NetworkConfig
+from segnet.training.recommendation import Recipe
 from segnet.training.settings import TrainConfig
 
 if TYPE_CHECKING:
@@ -30,7 +32,9 @@ def run(
     find_lr: bool = False,
     resume: bool = False,
     device: str = "auto",
+    recipe: Recipe = "standard",
     training: TrainConfig = TrainConfig(),  # noqa: B008
+    given: Given = Given(),  # noqa: B008
 ) -> None:
     """Train a model on labeled images; the best weights end up in OUT/best.safetensors.
 
@@ -38,30 +42,40 @@ def run(
         data: Labeled images: a folder, a pair list (train.txt), a data.yaml, or "synthetic".
         network: the network and its first weights.
         resize: Size in pixels to which training images and masks are resized before they are cropped. Default: their
-            own size; images may differ in size. The model file remembers it, and prediction does the same.
+            own size, or less if that is too large to learn from; images may differ in size. The model file remembers
+            it, and prediction does the same.
         resize_mode: How --resize changes the aspect ratio. letterbox keeps it and pads the image, stretch does not.
         out: Folder of the run.
         overfit: Number of images to overfit instead of a training run, as a sanity check of network, masks and
             settings. Default: 0, a training run. No file is kept.
         find_lr: Propose a learning rate instead of a training run: try rates from 1e-5 upwards and name the one at
             which the loss falls fastest. No file is kept.
-        resume: Continue the run in OUT.
+        resume: Continue the run in OUT, with its settings where no others are given.
         device: Device of computation: auto, cpu, cuda, cuda:N or mps. auto takes a GPU if there is one.
+        recipe: What decides the settings that are not given. standard fine-tunes from pretrained weights, with settings
+            that follow from the data and the machine; quick does so in a fifth of the steps; paper is the paper's
+            recipe for segnet_basic; scratch has fixed settings for random weights. Each decision is printed with its
+            reason.
         training: settings of the run.
+        given: names of the flags that the user gave.
     """
     from segnet.cli.console import print_scores
+    from segnet.system.clock import STARTED
     from segnet.training.distributed import is_first_process
-    from segnet.training.entry import open_run, start_run
+    from segnet.training.entry import check_folder, open_run, start_run
     from segnet.training.network import RunInputs
 
-    opened = open_run(RunInputs(data=data, resize=resize, resize_mode=resize_mode, network=network), training)
+    if not (resume or overfit or find_lr):
+        check_folder(out)
+    inputs = RunInputs(data=data, recipe=recipe, resize=resize, resize_mode=resize_mode, network=network)
+    opened = open_run(inputs, training, given=given, device=device, resumed=out if resume else None)
     if find_lr:
-        _print_rates(opened.model, opened.train_set, training, device)
+        _print_rates(opened.model, opened.train_set, opened.plan.training, device)
         return
     if overfit:
-        _overfit(opened.model, opened.train_set, training, overfit, device)
+        _overfit(opened.model, opened.train_set, opened.plan.training, overfit, device)
         return
-    result = start_run(opened, training, out=out, resume=resume, device=device)
+    result = start_run(opened, out=out, resume=resume, device=device, started=STARTED)
     if is_first_process():
         print_scores(result.scores, f"best weights on split val: {result.model_file}")
 
