@@ -154,9 +154,9 @@ def create_model(
         dropout: probability at the places where Bayesian SegNet has it; None: as published, 0: none.
         encoder: another encoder under the same decoder: one of ``list_encoders()``, ``timm/NAME``, or a module that
             returns a list of maps (see ``segnet.models.backbones``); the decoder mirrors its stages.
-        encoder_weights: a file with torchvision's names (.safetensors or .pth), such as "segnet convert" writes; a name
-            such as ``"vgg16"`` to download torchvision's (hash checked); ``"imagenet"`` for those of the encoder's own
-            name, or timm's.
+        encoder_weights: a file with torchvision's names (.safetensors or .pth), as "segnet convert" writes, or with
+            EfficientNet-Lite0's; a name such as ``"vgg16"`` to download torchvision's (hash checked); ``"imagenet"``
+            for those of the encoder's own name, or timm's.
         freeze_encoder: train only the decoder.
 
     Raises:
