@@ -51,7 +51,10 @@ _GROUPS = {
         "clip", "loss", "loss_divisor", "class_weights", "label_smoothing", "unfreeze_at", "batch_norm", "patience",
         "overfit", "find_lr",
     ),
-    "augmentation": ("crop", "crop_area", "crop_stretch", "flip", "color", "gray", "blur", "noise", "mix"),
+    "augmentation": (
+        "crop", "crop_area", "crop_stretch", "flip", "color", "gray", "blur", "noise", "white_balance", "fog",
+        "shadow", "night", "fourier", "jpeg", "mix",
+    ),
     "runtime": (
         "device", "precision", "threads", "seed", "workers", "devices", "nodes", "strategy", "compile", "save_memory",
         "timing",
