@@ -14,6 +14,7 @@ from segnet.errors import TrainingError
 from segnet.metrics.confusion import confusion
 from segnet.models.segnet import SegNet
 from segnet.training.batch_norm import freeze_statistics
+from segnet.training.distillation import Teacher, distillation_loss
 from segnet.training.distributed import mean_over_processes
 from segnet.training.lightning import LightningModule
 from segnet.training.losses import make_loss
@@ -31,9 +32,10 @@ class SegmentationModule(LightningModule):
         model: The network. It is trained in place.
         weights: Loss weight of each class, float32 (classes,).
         config: Settings of the run.
+        teacher: Networks whose probabilities are learned besides the masks; None: only the masks.
     """
 
-    def __init__(self, model: SegNet, weights: Tensor, config: TrainConfig) -> None:
+    def __init__(self, model: SegNet, weights: Tensor, config: TrainConfig, teacher: Teacher | None = None) -> None:
         super().__init__()
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.save_memory(config.save_memory)
@@ -47,6 +49,7 @@ class SegmentationModule(LightningModule):
             label_smoothing=config.label_smoothing,
             mean_over_processes=mean_over_processes,
         )
+        self._teacher = teacher
         self._augment = Augmentation(config.augment)
         self.classes = len(weights)
         self.counts = torch.zeros(self.classes, self.classes, dtype=torch.int64)
@@ -84,8 +87,11 @@ class SegmentationModule(LightningModule):
         """Loss of one batch after augmentation, a scalar that may be NaN or infinite."""
         with torch.autocast(self.device.type, enabled=False):  # in bfloat16 a crop would be off by a pixel
             image, mask = self._augment(batch["image"], batch["mask"])
-        logits = self.model(image.contiguous(memory_format=torch.channels_last))
+        image = image.contiguous(memory_format=torch.channels_last)
+        logits = self.model(image)
         loss: Tensor = self.loss(logits, mask)
+        if self._teacher is not None:
+            loss = loss + self.config.distillation * distillation_loss(logits, self._teacher(image))
         return loss
 
     def on_validation_epoch_start(self) -> None:

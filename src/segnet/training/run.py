@@ -22,6 +22,7 @@ from segnet.training.averaging import ExponentialMovingAverage
 from segnet.training.batch_norm import sync_batch_norm
 from segnet.training.best_weights import BestWeights
 from segnet.training.collapse import CollapseDetector
+from segnet.training.distillation import Teacher
 from segnet.training.distributed import is_first_process
 from segnet.training.early_stopping import ResumableEarlyStopping
 from segnet.training.lightning import Callback, LearningRateMonitor, Trainer, seed_everything
@@ -142,7 +143,8 @@ def _make_module(
     counts = count_pixels(train_set, need_two=True)
     count_pixels(val_set)  # refuses a bad mask now, not after the first epoch
     weights = torch.from_numpy(class_weights(counts, config.class_weights, train_set.labels))
-    return SegmentationModule(model, weights, config)
+    teacher = Teacher.load(config.teacher, train_set.labels, in_channels=model.config.in_channels)
+    return SegmentationModule(model, weights, config, teacher)
 
 
 def _check_resume(
