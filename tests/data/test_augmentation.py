@@ -13,7 +13,7 @@ from segnet.labels import IGNORE_INDEX
 
 pytest.importorskip("kornia")
 
-EVERYTHING = AugmentConfig(flip=0.5, color=0.4, gray=0.3, blur=0.5, noise=0.5, mix=0.5)
+EVERYTHING = AugmentConfig(flip=0.5, color=0.4, gray=0.3, blur=0.5, noise=0.5, fog=0.5, fourier=0.5, jpeg=0.5, mix=0.5)
 NOTHING = AugmentConfig(flip=0.0)
 
 
@@ -104,7 +104,11 @@ def test_gray_takes_all_color():
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        *[({name: value}, f"{name}={value}") for name in ("flip", "gray", "blur", "noise") for value in (-0.1, 1.1)],
+        *[
+            ({name: value}, f"{name}={value}")
+            for name in ("flip", "gray", "blur", "noise", "fog", "jpeg")
+            for value in (-0.1, 1.1)
+        ],
         ({"crop_area": (0.0, 1.0)}, "lowest and highest share"),
         ({"crop_area": (0.9, 0.5)}, "lowest and highest share"),
         ({"crop_area": (0.5, 1.5)}, "lowest and highest share"),

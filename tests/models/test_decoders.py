@@ -7,10 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segnet.models.decoders import LearnedUpsampling
+from segnet.errors import ConfigError
+from segnet.models.decoders import Decoder, DecoderConfig, LearnedUpsampling
 from segnet.models.encoders import Kept
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import create_model
+from segnet.ops import max_pool
 
 EIGHT = [
     "bilinear",
@@ -196,3 +198,36 @@ def test_learned_upsampling_learns_across_channels():
     upsampling = LearnedUpsampling(3)
     upsampling(torch.randn(1, 3, 4, 5), (8, 10)).square().sum().backward()
     assert upsampling.deconv.weight.grad.count_nonzero() == upsampling.deconv.weight.numel()
+
+
+class Halved:
+    """What a decoder wants to know of an encoder with one stage of two channels, whose deepest map has eight."""
+
+    channels, pooled_channels, deepest_channels, halving = (2,), (0,), 8, True
+
+
+@torch.no_grad()
+def test_several_channels_share_a_code_where_the_decoder_has_a_multiple():
+    decoder = Decoder(DecoderConfig(widths=((),)), Halved(), classes=3, dropout=0.0)
+    features, x = torch.rand(1, 2, 5, 7), torch.rand(1, 6, 3, 4)
+    code, positions = max_pool(features)[1], F.max_pool2d(features, 2, ceil_mode=True, return_indices=True)[1]
+    found = decoder.upsample(0, x, Kept(code, (5, 7), (5, 7)))
+    assert torch.equal(found, F.max_unpool2d(x, positions.repeat(1, 3, 1, 1), 2, output_size=(5, 7)))
+
+
+def test_a_number_of_channels_that_cannot_share_codes_is_refused():
+    class Uneven(Halved):
+        channels, pooled_channels = (2, 3), (0, 2)
+
+    with pytest.raises(ConfigError, match="or a multiple of them: encoder stage 1 ends in 2, decoder stage 1 begins"):
+        Decoder(DecoderConfig(widths=((5,), ())), Uneven(), classes=3, dropout=0.0)
+
+
+@torch.no_grad()
+def test_added_maps_may_be_normalized():
+    decoder = Decoder(
+        DecoderConfig(widths=((2,),), addition="maps", addition_norm=True), Halved(), classes=3, dropout=0
+    )
+    features = 100 * torch.randn(4, 2, 16, 16)
+    added = decoder.skips[0](features, features)
+    assert added.std(dim=(0, 2, 3)).tolist() == pytest.approx([1, 1], rel=1e-2)

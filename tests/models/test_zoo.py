@@ -100,7 +100,7 @@ def test_an_encoder_has_the_convolutions_of_its_name(encoder: str, convolutions:
 
 
 @pytest.mark.parametrize("name", ["segnet", "bilinear", "fcn_basic", "segnet_basic_encoder_addition", "segnet_pascal"])
-@pytest.mark.parametrize("encoder", ["vgg11", "squeezenet1_1_bn"])
+@pytest.mark.parametrize("encoder", ["vgg11", "squeezenet1_1_bn", "efficientnet_lite0"])
 def test_any_decoder_stands_on_any_encoder(name: str, encoder: str):
     with torch.device("meta"):
         model = create_model(name, encoder=encoder, classes=5)
@@ -114,7 +114,7 @@ def test_an_unknown_encoder_is_answered_with_the_right_name():
 
 def test_encoders_are_listed():
     assert list_encoders() == list(ENCODERS)
-    assert len(list_encoders()) == 10
+    assert len(list_encoders()) == 11
 
 
 def test_a_file_of_weights_is_not_for_a_module_that_brings_its_own():

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from segnet.data.photometric import EFFECTS, apply_effect
 from segnet.errors import ConfigError
 from segnet.labels import IGNORE_INDEX
 from segnet.system.packages import importing
@@ -41,6 +42,12 @@ class AugmentConfig:
             0 with --recipe scratch.
         noise: Probability of sensor noise with a standard deviation of up to 0.1 of white. Default: 0.1 for few images;
             0 with --recipe scratch.
+        white_balance: Probability of another white balance: factors of the color channels up to 1.28.
+        fog: Probability of fog.
+        shadow: Probability of a shadow: a darker band in any direction.
+        night: Probability of darkness: a half to a sixteenth of the light, and the noise of the sensor.
+        fourier: Probability of random Fourier amplitudes (PASTA), which changes textures and keeps shapes.
+        jpeg: Probability of JPEG compression of quality 20 to 90.
         mix: Probability of pasting half of the classes of another image (ClassMix). Raise it if there are few images.
 
     Raises:
@@ -55,10 +62,16 @@ class AugmentConfig:
     gray: float = 0.0
     blur: float = 0.0
     noise: float = 0.0
+    white_balance: float = 0.0
+    fog: float = 0.0
+    shadow: float = 0.0
+    night: float = 0.0
+    fourier: float = 0.0
+    jpeg: float = 0.0
     mix: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("flip", "gray", "blur", "noise", "mix"):
+        for name in ("flip", "gray", "blur", "noise", "jpeg", "mix", *EFFECTS):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name}={getattr(self, name)} is not possible; give a probability from 0 to 1")
         if not 0.0 < self.crop_area[0] <= self.crop_area[1] <= 1.0:
@@ -88,6 +101,8 @@ class Augmentation:
         self._geometry = _sequence(_geometric_parts(config), ["input", "mask"])
         self._color = _sequence(_color_parts(config), ["input"])
         self._appearance = _sequence(_appearance_parts(config), ["input"])
+        self._effects = {name: share for name in EFFECTS if (share := getattr(config, name))}
+        self._jpeg = _sequence(_jpeg_parts(config), ["input"])
 
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return augmented copies of image, float (N, C, H, W) in [0, 1], and mask, int64 (N, H, W).
@@ -103,9 +118,15 @@ class Augmentation:
             image = self._color(image)
         if self._appearance is not None:
             image = self._appearance(image)
+        if image.shape[1] == 3:
+            for name, probability in self._effects.items():
+                image = apply_effect(image, name, probability)
         if self.config.noise:
             image = image + _sensor_noise(image, self.config.noise)
-        return image.clamp(0, 1), mask
+        image = image.clamp(0, 1)
+        if self._jpeg is not None and image.shape[1] == 3:
+            image = self._jpeg(image).clamp(0, 1)
+        return image, mask
 
 
 def _draw_images(probability: float, image: Tensor) -> Tensor:
@@ -171,6 +192,11 @@ def _appearance_parts(config: AugmentConfig) -> list[Any]:
     if config.blur:
         parts.append(kornia.RandomGaussianBlur((9, 9), (0.4, 2.0), p=config.blur))
     return parts
+
+
+def _jpeg_parts(config: AugmentConfig) -> list[Any]:
+    kornia = _import_kornia()
+    return [kornia.RandomJPEG(jpeg_quality=(20.0, 90.0), p=config.jpeg)] if config.jpeg else []
 
 
 def _factor_range(config: AugmentConfig) -> tuple[float, float]:

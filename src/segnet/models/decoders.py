@@ -39,10 +39,13 @@ class DecoderConfig:
         relu: whether a ReLU follows each batch norm (SegNet has it, SegNet-Basic has not).
         depthwise: whether each filter sees only its own channel (SegNet-Basic-SingleChannelDecoder).
         upsampling: ``indices`` (unpooling with the codes), ``bilinear`` (fixed) or ``learned`` (8x8 transposed
-            convolution that begins as bilinear interpolation).
+            convolution that begins as bilinear interpolation). Where the decoder has a multiple of the encoder's
+            channels, several of its channels share each code.
         addition: which encoder maps are added after the convolutions: ``none``, ``pooled`` (what the pooling above
             gave, as FCN does; so none at full resolution) or ``maps`` (the map before the stage's own pooling). Where
             the channels differ, a 1x1 convolution brings them to the decoder's.
+        addition_norm: whether every added map passes a 1x1 convolution with batch norm: for encoders whose maps
+            have no bounded scale, such as the sums of residuals of EfficientNet.
         compress: whether the deepest map is brought to one channel per class before it is upsampled ("dimension
             reduction"); the last map is then the logits.
         context: channels of the context module (see ``context``) on the deepest map; 0: no such module.
@@ -59,6 +62,7 @@ class DecoderConfig:
     depthwise: bool = False
     upsampling: Upsampling = "indices"
     addition: Addition = "none"
+    addition_norm: bool = False
     compress: bool = False
     context: int = 0
     classifier_kernel: int = 3
@@ -115,10 +119,10 @@ class Decoder(nn.Module):
         self.upsamplings, self.stages, self.dropouts = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         skips = []
         for number, widths in zip(range(len(config.widths), 0, -1), config.widths, strict=True):
-            if config.upsampling == "indices" and channels != encoder.channels[number - 1]:
+            if config.upsampling == "indices" and channels % encoder.channels[number - 1]:
                 raise ConfigError(
-                    f"unpooling needs as many channels as the pooling had: encoder stage {number} ends in "
-                    f"{encoder.channels[number - 1]}, decoder stage {number} begins with {channels}"
+                    "unpooling needs as many channels as the pooling had, or a multiple of them: encoder stage "
+                    f"{number} ends in {encoder.channels[number - 1]}, decoder stage {number} begins with {channels}"
                 )
             if config.upsampling == "learned":
                 self.upsamplings.append(LearnedUpsampling(channels))
@@ -127,7 +131,7 @@ class Decoder(nn.Module):
             )
             channels = widths[-1] if widths else channels
             self.dropouts.append(nn.Dropout(dropout) if number in config.dropout_stages and dropout else nn.Identity())
-            skips.append(_skip(config.addition, encoder, number, channels))
+            skips.append(_skip(config, encoder, number, channels))
         self.skips = nn.ModuleList(reversed(skips))
         self.out_channels = channels
 
@@ -144,7 +148,7 @@ class Decoder(nn.Module):
             upsampled: Tensor = self.upsamplings[index](x, entry.size)
             return upsampled
         if entry.code is not None:
-            x = max_unpool(x, entry.code, entry.covered)
+            x = max_unpool(x, _shared(entry.code, x.shape[1]), entry.covered)
             return x if entry.covered is entry.size else fitted(x, entry.size)
         return F.interpolate(x, size=entry.size, mode="bilinear", align_corners=False)
 
@@ -185,12 +189,17 @@ class Skip(nn.Module):
     Args:
         pooled: take the output of the pooling above, not the map before the stage's own pooling.
         in_channels, out_channels: of the map taken, and of the decoder where it is added.
+        norm: whether batch norm follows the projection.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, pooled: bool) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, pooled: bool, norm: bool = False) -> None:
         super().__init__()
         self.pooled = pooled
-        self.project = nn.Identity() if in_channels == out_channels else _projection(in_channels, out_channels)
+        self.project: nn.Module = nn.Identity()
+        if norm:
+            self.project = conv_unit(in_channels, out_channels, kernel=1, relu=False)
+        elif in_channels != out_channels:
+            self.project = _projection(in_channels, out_channels)
 
     def forward(self, before: Tensor, after: Tensor) -> Tensor:
         """The map that is added, from the stage's input and the map before its pooling."""
@@ -211,13 +220,19 @@ def _entrance(config: DecoderConfig, encoder: EncoderLike, classes: int) -> tupl
     return (entrance[0] if len(entrance) == 1 else entrance if len(entrance) else nn.Identity()), deepest
 
 
-def _skip(addition: Addition, encoder: EncoderLike, number: int, out_channels: int) -> nn.Module:
-    if addition == "maps":
-        return Skip(encoder.channels[number - 1], out_channels, pooled=False)
+def _skip(config: DecoderConfig, encoder: EncoderLike, number: int, out_channels: int) -> nn.Module:
+    pooled = config.addition == "pooled"
+    channels = (encoder.pooled_channels if pooled else encoder.channels)[number - 1]
     # Above the first stage there is no pooling but the image.
-    if addition == "pooled" and encoder.pooled_channels[number - 1]:
-        return Skip(encoder.pooled_channels[number - 1], out_channels, pooled=True)
-    return NoSkip()
+    if config.addition == "none" or not channels:
+        return NoSkip()
+    return Skip(channels, out_channels, pooled=pooled, norm=config.addition_norm)
+
+
+def _shared(code: Tensor, channels: int) -> Tensor:
+    """The code of fewer channels for so many: its channels repeat in turn."""
+    repeats = channels // code.shape[1]
+    return code if repeats == 1 else torch.cat([code] * repeats, dim=1)
 
 
 def _projection(in_channels: int, out_channels: int) -> nn.Conv2d:

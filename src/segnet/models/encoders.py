@@ -34,8 +34,8 @@ class EncoderConfig:
     """Configuration of an encoder.
 
     Attributes:
-        kind: ``convolutions`` (described by ``widths`` and ``kernel``), ``squeezenet1_1``, ``timm/NAME``, or ``custom``
-            (a module that is handed over in Python).
+        kind: ``convolutions`` (described by ``widths`` and ``kernel``), ``squeezenet1_1``, ``efficientnet_lite0``,
+            ``timm/NAME``, or ``custom`` (a module that is handed over in Python).
         widths: per stage, output channels of its convolutions; every stage ends in a 2x2 max-pooling.
         kernel: side of the square filters.
         stem_stride: of SqueezeNet's first convolution: 1, or 2 as in the original, which leaves the last doubling to

@@ -1,7 +1,8 @@
 """ImageNet weights for the encoder: torchvision's names onto ours.
 
 Sources: torchvision.models.vgg and .squeezenet. ``features.N.weight`` counts convolution, batch norm, ReLU and pooling
-in one row; only the order of the convolutions and norms matters here.
+in one row; only the order of the convolutions and norms matters here. EfficientNet-Lite0 has the names of the PyPI
+package efficientnet-lite-pytorch, which are matched one by one.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from segnet.errors import ModelError, list_names
+from segnet.models.efficientnet import LITE_MEAN, LITE_STD, EfficientNetLite0, enlarge_filters, original_name
 from segnet.models.segnet import IMAGENET_MEAN, IMAGENET_STD
 
 __all__ = ["DOWNLOADS", "EncoderWeights", "LoadReport", "adapt_input_filters", "fill_encoder", "read_weights"]
@@ -84,7 +86,9 @@ def read_weights(source: str) -> EncoderWeights:
     path = _download(source) if source in DOWNLOADS else Path(source)
     state, about = _read_state(path)
     if "input" not in about:
-        return EncoderWeights(source, state, IMAGENET_MEAN, IMAGENET_STD)  # as torchvision's were trained
+        if _is_efficientnet(state):
+            return EncoderWeights(source, state, LITE_MEAN, LITE_STD)
+        return EncoderWeights(source, state, IMAGENET_MEAN, IMAGENET_STD)
     match = _CAFFE_INPUT.fullmatch(about["input"])
     first = next(iter(_ordered_names(state)), "")
     if match is None or not first or state[first].ndim != 4 or state[first].shape[1] != 3:
@@ -105,12 +109,11 @@ def fill_encoder(encoder: nn.Module, weights: EncoderWeights) -> LoadReport:
     """
     source, state = weights.source, weights.state
     target = encoder.state_dict()
-    pairs = dict(zip(_ordered_names(state), _encoder_names(encoder, state), strict=False))
-    new = _fit_tensors(weights, pairs, target)
+    new = _fit_tensors(weights, pairs := _pair_names(encoder, weights), target, _first_filters(encoder))
     if not new:
         raise ModelError(
             f"{source}: no tensor fits; the file holds {list_names(state)}, expected are names of torchvision's VGG or "
-            "SqueezeNet such as features.0.weight"
+            "SqueezeNet such as features.0.weight, or of EfficientNet-Lite0 such as _conv_stem.weight"
         )
     encoder.load_state_dict(target | new)
     report = LoadReport(
@@ -135,12 +138,16 @@ def _describe(report: LoadReport, source: str, encoder: nn.Module) -> str:
     return line + (f"; the file's {list_names(unused)} is not needed" if unused else "")
 
 
-def _fit_tensors(weights: EncoderWeights, pairs: Mapping[str, str], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _fit_tensors(
+    weights: EncoderWeights, pairs: Mapping[str, str], target: Mapping[str, Tensor], first: str
+) -> dict[str, Tensor]:
     """The file's tensors under the encoder's names, the first filters adapted to its input channels."""
     new: dict[str, Tensor] = {}
     for theirs, ours in pairs.items():
         value = weights.state[theirs]
-        if value.ndim == 4 and not new:
+        if value.ndim == 4 and _is_efficientnet(weights.state):
+            value = enlarge_filters(value.float(), target[ours].shape[-1])
+        if value.ndim == 4 and ours == first:
             value = adapt_input_filters(value, target[ours].shape[1])
         if value.shape != target[ours].shape or theirs.rpartition(".")[2] != ours.rpartition(".")[2]:
             raise ModelError(
@@ -216,6 +223,35 @@ _KINDS = ("weight", "bias", "running_mean", "running_var")
 _NAME = re.compile(rf"features\.(\d+)\.(?:({'|'.join(_PARTS[1:])})\.)?({'|'.join(_KINDS)})")
 
 
+def _is_efficientnet(state: Mapping[str, Tensor]) -> bool:
+    return "_conv_stem.weight" in state
+
+
+def _first_filters(encoder: nn.Module) -> str:
+    """Name of the filters that see the image."""
+    return next(f"{name}.weight" for name, module in encoder.named_modules() if isinstance(module, nn.Conv2d))
+
+
+def _pair_names(encoder: nn.Module, weights: EncoderWeights) -> dict[str, str]:
+    """The file's names and the encoder's: EfficientNet's one by one, torchvision's by their order."""
+    state = weights.state
+    if not _is_efficientnet(state):
+        return dict(zip(_ordered_names(state), _encoder_names(encoder, state), strict=False))
+    body = getattr(encoder, "body", None)
+    if not isinstance(body, EfficientNetLite0):
+        raise ModelError(
+            f"{weights.source}: holds EfficientNet-Lite0, which this encoder is not; add --encoder efficientnet_lite0, "
+            "or take a model that has it"
+        )
+    pairs = {original_name(name): f"body.{name}" for name in body.state_dict()}
+    if missing := [name for name in pairs if name not in state]:
+        raise ModelError(
+            f"{weights.source}: has no {missing[0]}, which EfficientNet-Lite0 has; give the whole weights of the same "
+            "net"
+        )
+    return pairs
+
+
 def _ordered_names(state: Mapping[str, Tensor]) -> list[str]:
     """``features.N[.part].kind`` in the order of N, part and kind."""
     keys = []
@@ -232,7 +268,7 @@ def _encoder_names(encoder: nn.Module, state: Mapping[str, Tensor]) -> list[str]
     names = []
     for name, module in encoder.named_modules():
         if isinstance(module, nn.Conv2d):
-            names += [f"{name}.weight", f"{name}.bias"]
+            names += [f"{name}.{kind}" for kind, _ in module.named_parameters()]
         elif isinstance(module, nn.BatchNorm2d) and with_norm:
             names += [f"{name}.{kind}" for kind in _KINDS]
     return names

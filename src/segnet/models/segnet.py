@@ -19,6 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from segnet.errors import ConfigError, ShapeError
 from segnet.models.backbones import Backbone, timm_backbone
 from segnet.models.decoders import Decoder, DecoderConfig
+from segnet.models.efficientnet import EfficientNetLite0
 from segnet.models.encoders import Encoder, EncoderConfig, conv_stage, he_init
 from segnet.models.settings import check_types, from_dict
 from segnet.models.squeezenet import squeezenet_channels, squeezenet_stages
@@ -244,6 +245,8 @@ def build_encoder(config: SegNetConfig, backbone: nn.Module | None = None) -> En
         stages = squeezenet_stages(config.in_channels, batch_norm=encoder.batch_norm, stem_stride=stride)
         channels = squeezenet_channels(stride)
         return Encoder(stages, channels, encoder, dropout=config.dropout, codes=codes, full_resolution=stride == 1)
+    if encoder.kind == "efficientnet_lite0":
+        backbone = EfficientNetLite0(config.in_channels)
     if backbone is None and encoder.kind.startswith("timm/"):
         backbone = timm_backbone(encoder.kind.removeprefix("timm/"), config.in_channels)
     if backbone is None:

@@ -20,6 +20,8 @@ from segnet.models import checkpoint
 from segnet.models.backbones import Backbone, timm_backbone
 from segnet.models.checkpoint import Checkpoint
 from segnet.models.decoders import DecoderConfig
+from segnet.models.efficientnet import CHANNELS as EFFICIENTNET_CHANNELS
+from segnet.models.efficientnet import LITE_MEAN, LITE_STD
 from segnet.models.encoders import EncoderConfig, Widths
 from segnet.models.pretrained import DOWNLOADS, fill_encoder, read_weights
 from segnet.models.segnet import IMAGENET_MEAN, IMAGENET_STD, SegNet, SegNetConfig
@@ -42,6 +44,7 @@ ENCODERS: Mapping[str, EncoderConfig] = {
     **{f"{name}_bn": EncoderConfig(widths=_vgg(depths)) for name, depths in _VGG_DEPTHS.items()},
     "squeezenet1_1": EncoderConfig(kind="squeezenet1_1", batch_norm=False),
     "squeezenet1_1_bn": EncoderConfig(kind="squeezenet1_1"),
+    "efficientnet_lite0": EncoderConfig(kind="efficientnet_lite0"),
 }
 
 # Models/segnet_train.prototxt; the last convolution of its decoder (conv1_1_D) is the classifier.
@@ -70,6 +73,16 @@ _LIGHT = SegNetConfig(
         widths=((64, 256), (128,), (64, 64), (32,)), addition="maps", context=64, dropout_stages=(3, 4)
     ),
 )
+# Ours as well, on a better encoder; the codes are of its narrow maps, and several channels of the decoder share each.
+_LITE = SegNetConfig(
+    name="segnet_lite",
+    encoder=ENCODERS["efficientnet_lite0"],
+    decoder=DecoderConfig(
+        widths=((120,), (96,), (64,), (32,)), addition="maps", addition_norm=True, dropout_stages=(3, 4)
+    ),
+    mean=LITE_MEAN,
+    std=LITE_STD,
+)
 _FCN = replace(_BASIC.decoder, widths=((),) * 4, upsampling="learned")
 
 _BASIC_DECODERS = {
@@ -90,6 +103,7 @@ _PASCAL_DECODER = replace(_SEGNET.decoder, dropout_stages=(2, 3, 4, 5))
 MODELS: Mapping[str, SegNetConfig] = {
     "segnet": _SEGNET,
     "segnet_light": _LIGHT,
+    "segnet_lite": _LITE,
     # Models/bayesian_segnet_train.prototxt
     "bayesian_segnet": replace(_SEGNET, name="bayesian_segnet", dropout=0.5),
     # Example_Models/bayesian_segnet_camvid.prototxt: one convolution more, then the classifier named camvid
@@ -149,9 +163,9 @@ def create_model(
             ``classes`` is a number, it is the file's where that has as many classes.
         encoder: another encoder under the same decoder: one of ``list_encoders()``, ``timm/NAME``, or a module that
             returns a list of maps (see ``segnet.models.backbones``); the decoder mirrors its stages.
-        encoder_weights: a file with torchvision's names (.safetensors or .pth), such as "segnet convert" writes; a name
-            such as ``"vgg16"`` to download torchvision's (hash checked); ``"imagenet"`` for those of the encoder's own
-            name, or timm's.
+        encoder_weights: a file with torchvision's names (.safetensors or .pth), as "segnet convert" writes, or with
+            EfficientNet-Lite0's; a name such as ``"vgg16"`` to download torchvision's (hash checked); ``"imagenet"``
+            for those of the encoder's own name, or timm's.
         freeze_encoder: train only the decoder.
 
     Raises:
@@ -259,19 +273,27 @@ def _with_encoder(config: SegNetConfig, encoder: str | nn.Module, backbone: nn.M
         )
     elif encoder in ENCODERS:
         chosen = ENCODERS[str(encoder)]
-        channels = tuple(stage[-1] for stage in chosen.widths) or squeezenet_channels()
+        channels = _channels(chosen)
         depths = tuple(map(len, chosen.widths)) or (2,) + (1,) * (len(channels) - 1)
         chosen = replace(
             chosen,
             dropout_before_pooling=_present(row.dropout_before_pooling, channels),
             dropout_after_pooling=_present(row.dropout_after_pooling, channels),
         )
-        config = replace(config, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+        lite = chosen.kind == "efficientnet_lite0"
+        config = replace(config, mean=LITE_MEAN if lite else IMAGENET_MEAN, std=LITE_STD if lite else IMAGENET_STD)
     else:
         raise ConfigError(f"there is no encoder {encoder!r}; {_hint(str(encoder), [*ENCODERS, 'timm/NAME'])}")
     name = f"{config.name}-{encoder if isinstance(encoder, str) else 'custom'}"
     decoder = mirrored(config.decoder, channels, depths)
     return replace(config, name=name, encoder=chosen, decoder=decoder, local_response_norm=False)
+
+
+def _channels(encoder: EncoderConfig) -> tuple[int, ...]:
+    """Per stage, the channels of its map before the pooling, shallowest first."""
+    if encoder.kind == "efficientnet_lite0":
+        return EFFICIENTNET_CHANNELS[:-1]
+    return tuple(stage[-1] for stage in encoder.widths) or squeezenet_channels()
 
 
 def _present(stages: tuple[int, ...], channels: tuple[int, ...]) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from segnet.inference.upsampling import Upsampler
 from segnet.metrics.confusion import confusion
 from segnet.models.segnet import SegNet
 from segnet.training.batch_norm import freeze_statistics
+from segnet.training.distillation import Teacher, distillation_loss
 from segnet.training.distributed import mean_over_processes
 from segnet.training.lightning import LightningModule
 from segnet.training.losses import make_loss
@@ -34,13 +35,14 @@ class SegmentationModule(LightningModule):
         model: The network. It is trained in place.
         weights: Loss weight of each class, float32 (classes,).
         config: Settings of the run.
+        teacher: Networks whose probabilities are learned besides the masks; None: only the masks.
 
     Attributes:
         time_share: Share of a limited training time that is over, 0 to 1; always 0 without a limit. The learning rate
             follows it or the share of the steps, whichever is more.
     """
 
-    def __init__(self, model: SegNet, weights: Tensor, config: TrainConfig) -> None:
+    def __init__(self, model: SegNet, weights: Tensor, config: TrainConfig, teacher: Teacher | None = None) -> None:
         super().__init__()
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.save_memory(config.save_memory)
@@ -56,6 +58,7 @@ class SegmentationModule(LightningModule):
         )
         self.time_share: Callable[[], float] = float
         self.augment = Augmentation(config.augment)
+        self._teacher = teacher
         self.classes = len(weights)
         self.counts = torch.zeros(self.classes, self.classes, dtype=torch.int64)
 
@@ -92,8 +95,11 @@ class SegmentationModule(LightningModule):
         """Loss of one batch after augmentation, a scalar that may be NaN or infinite."""
         with torch.autocast(self.device.type, enabled=False):  # in bfloat16 colors would be rounded
             image, mask = self.augment(batch["image"], batch["mask"])
-        logits = self.model(image.contiguous(memory_format=torch.channels_last))
+        image = image.contiguous(memory_format=torch.channels_last)
+        logits = self.model(image)
         loss: Tensor = self.loss(logits, mask)
+        if self._teacher is not None:
+            loss = loss + self.config.distillation * distillation_loss(logits, self._teacher(image))
         return loss
 
     def on_validation_epoch_start(self) -> None:

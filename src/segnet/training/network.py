@@ -33,7 +33,7 @@ class NetworkConfig:
         encoder: Encoder under the decoder of the model: vgg19_bn, squeezenet1_1, timm/NAME or another that "segnet
             models" lists. Default: the model's own.
         encoder_weights: Pretrained weights of the encoder alone: imagenet, a name of torchvision's to download, or a
-            file with torchvision's names. Default: none.
+            file with torchvision's or EfficientNet-Lite0's names. Default: none.
         freeze_encoder: Train only the decoder, for few images or quick trials.
     """
 

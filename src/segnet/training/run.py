@@ -23,6 +23,7 @@ from segnet.training.averaging import ExponentialMovingAverage
 from segnet.training.batch_norm import sync_batch_norm
 from segnet.training.best_weights import BestWeights
 from segnet.training.collapse import CollapseDetector
+from segnet.training.distillation import Teacher
 from segnet.training.distributed import is_first_process
 from segnet.training.early_stopping import ResumableEarlyStopping
 from segnet.training.lightning import Callback, LearningRateMonitor, Trainer, seed_everything
@@ -132,10 +133,7 @@ def train(
     callbacks = _callbacks(config, score_log, best, collapse, report, data, clock)
     trainer = make_trainer(out, config, target, callbacks, loggers)
     order = make_order(trainer, config, len(train_set), find_position(checkpoint))
-    if trainer.is_global_zero:
-        prepare_folder(out, settings)
-    if trainer.world_size > 1 and config.batch_norm == "synced":
-        sync_batch_norm(model)
+    _begin(trainer, model, config, out, settings)
     loaders = make_loaders(train_set, val_set, order, model=model, config=config, resize=resize, workers=config.workers)
     _fit(trainer, module, *loaders, checkpoint=checkpoint)
     scores = best.restore(model)
@@ -152,7 +150,15 @@ def _make_module(
     counts = count_pixels(train_set, need_two=True)
     count_pixels(val_set)  # refuses a bad mask now, not after the first epoch
     weights = torch.from_numpy(class_weights(counts, config.class_weights, train_set.labels))
-    return SegmentationModule(model, weights, config)
+    teacher = Teacher.load(config.teacher, train_set.labels, in_channels=model.config.in_channels)
+    return SegmentationModule(model, weights, config, teacher)
+
+
+def _begin(trainer: Trainer, model: SegNet, config: TrainConfig, out: Path, settings: Mapping[str, Any]) -> None:
+    if trainer.is_global_zero:
+        prepare_folder(out, settings)
+    if trainer.world_size > 1 and config.batch_norm == "synced":
+        sync_batch_norm(model)
 
 
 def _clock(

@@ -78,6 +78,9 @@ class TrainConfig:
         class_weights: Loss weights of the classes. median balances rare classes as in the paper, sqrt_median does so
             less, and published is the authors' list for CamVid.
         label_smoothing: Label smoothing: share of the target that is spread over all classes, from 0 to below 1.
+        teacher: Model files, or names of bundled models, whose mean probabilities are learned besides the masks
+            (distillation). Default: none. Give larger networks that were trained on the same classes.
+        distillation: Factor of the distillation loss.
         unfreeze_at: Gradual unfreezing schedule: rising epochs at which encoder stages start to train, the deepest
             stage at the first, all others at the last. Default: all stages train from the start.
         batch_norm: Batch-norm statistics: over all processes (synced), of each process (local), or fixed (frozen).
@@ -125,6 +128,8 @@ class TrainConfig:
     loss_divisor: Divisor = "pixels"
     class_weights: Balance = "sqrt_median"
     label_smoothing: float = 0.0
+    teacher: tuple[str, ...] = ()
+    distillation: float = 1.0
     unfreeze_at: tuple[int, ...] = ()
     batch_norm: BatchNorm = "synced"
     monitor: Monitor = "miou"
@@ -184,7 +189,7 @@ class TrainConfig:
         for name, low, high in (("warmup", 0, 1), ("ema", 0, 1), ("label_smoothing", 0, 1)):
             if not low <= getattr(self, name) < high:
                 raise ConfigError(f"{name}={getattr(self, name)} is not possible; give {low} to below {high}")
-        for name in ("lr", "weight_decay", "clip", "encoder_lr", "save_every"):
+        for name in ("lr", "weight_decay", "clip", "encoder_lr", "save_every", "distillation"):
             value = getattr(self, name)
             if not 0 <= value < math.inf or (name in {"lr", "save_every"} and value == 0):
                 raise ConfigError(

@@ -1,0 +1,81 @@
+"""Distillation: the student learns the probabilities of larger networks besides the masks.
+
+Teachers and student see the same augmented image, as Beyer et al. advise in "Knowledge distillation: A good teacher is
+patient and consistent", 2022 (https://arxiv.org/abs/2106.05237). So ignored pixels are learned too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from segnet.errors import ModelError
+from segnet.inference.evaluation import check_same_classes
+from segnet.labels import ClassTable
+from segnet.models import checkpoint
+from segnet.models.segnet import SegNet
+
+__all__ = ["Teacher", "distillation_loss"]
+
+
+class Teacher:
+    """Frozen networks, and the mean of their probabilities of an image and of its mirror image.
+
+    It is no ``nn.Module``, so that checkpoints of a run do not hold its weights.
+
+    Args:
+        models: Networks of the same classes; they are changed for inference.
+    """
+
+    def __init__(self, models: Sequence[SegNet]) -> None:
+        self.models = [model.eval().requires_grad_(False) for model in models]
+
+    @classmethod
+    def load(cls, sources: Sequence[str], labels: ClassTable, *, in_channels: int = 3) -> Self | None:
+        """The networks of model files or names of bundled models; None if there are none.
+
+        Args:
+            sources: Model files, or names of bundled models.
+            labels: Class table of the training images.
+            in_channels: Image channels of the student.
+
+        Raises:
+            ModelError: A file cannot be used, or has other classes or image channels.
+        """
+        models = []
+        for source in sources:
+            kept = checkpoint.load(source)
+            check_same_classes(kept.labels, labels, model=source, data="the training set")
+            if kept.model.config.in_channels != in_channels:
+                raise ModelError(
+                    f"{source}: takes images of {kept.model.config.in_channels} channels, and the network in training "
+                    f"{in_channels}; give a teacher with as many"
+                )
+            models.append(kept.model)
+        return cls(models) if models else None
+
+    @torch.no_grad()
+    def __call__(self, image: Tensor) -> Tensor:
+        """Probabilities, float32 (N, classes, H, W), of images in [0, 1], float (N, C, H, W), on their device."""
+        views = [
+            model(view).float().softmax(dim=1)
+            for model in (model.to(image.device) for model in self.models)
+            for view in (image, image.flip(3))
+        ]
+        upright, mirrored = torch.stack(views[::2]).mean(dim=0), torch.stack(views[1::2]).mean(dim=0)
+        return (upright + mirrored.flip(3)) / 2
+
+
+def distillation_loss(logits: Tensor, probabilities: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of the student's probabilities from the teacher's, mean over all pixels.
+
+    Args:
+        logits: The student's, (N, classes, H, W).
+        probabilities: The teacher's, float32 (N, classes, H, W).
+    """
+    divergence = F.kl_div(logits.float().log_softmax(dim=1), probabilities, reduction="none")
+    return divergence.sum(dim=1).mean()

@@ -1,0 +1,109 @@
+"""Distillation: what a teacher predicts, and that a student learns it."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from segnet.data.augmentation import AugmentConfig
+from segnet.data.layouts import Source
+from segnet.errors import ConfigError, ModelError
+from segnet.labels import ClassTable
+from segnet.models import checkpoint
+from segnet.models.segnet import SegNet
+from segnet.models.zoo import create_model
+from segnet.training.distillation import Teacher, distillation_loss
+from segnet.training.module import SegmentationModule
+from segnet.training.run import train
+from segnet.training.settings import TrainConfig
+
+
+@pytest.fixture
+def other(toy: SegNet) -> SegNet:
+    torch.manual_seed(8)
+    made = deepcopy(toy)
+    torch.nn.init.normal_(made.classifier.weight)
+    return made
+
+
+@torch.no_grad()
+def test_a_teacher_is_the_mean_of_networks_and_mirror_images(toy: SegNet, other: SegNet):
+    image = torch.rand(2, 3, 9, 13)
+    wanted = sum(
+        model(image).softmax(1) + model(image.flip(3)).softmax(1).flip(3) for model in (toy.eval(), other.eval())
+    )
+    torch.testing.assert_close(Teacher([toy, other])(image), wanted / 4)
+
+
+def test_the_loss_is_zero_for_equal_probabilities_and_the_divergence_else():
+    logits, wanted = torch.randn(2, 4, 3, 5), torch.randn(2, 4, 3, 5).softmax(1)
+    assert distillation_loss(logits, logits.softmax(1)).item() == pytest.approx(0, abs=1e-6)
+    found = logits.softmax(1)
+    divergence = (wanted * (wanted / found).log()).sum() / (2 * 3 * 5)
+    torch.testing.assert_close(distillation_loss(logits, wanted), divergence)
+
+
+def test_ignored_pixels_are_learned_from_the_teacher(toy: SegNet, other: SegNet):
+    config = TrainConfig(augment=AugmentConfig(flip=0.0), distillation=2.0)
+    classes = toy.config.classes
+    batch = {"image": torch.rand(2, 3, 8, 8), "mask": torch.full((2, 8, 8), 255), "name": ["a", "b"]}
+    batch["mask"][0, 0, 0] = 1
+    student = deepcopy(toy).eval()
+    plain = SegmentationModule(student, torch.ones(classes), config).compute_loss(batch)
+    taught = SegmentationModule(student, torch.ones(classes), config, Teacher([other])).compute_loss(batch)
+    with torch.no_grad():
+        added = distillation_loss(student(batch["image"]), Teacher([other])(batch["image"]))
+    torch.testing.assert_close(taught, plain + 2 * added)
+    assert added > 0
+
+
+def test_checkpoints_do_not_hold_the_teacher(toy: SegNet, other: SegNet):
+    classes = toy.config.classes
+    modules = [
+        SegmentationModule(deepcopy(toy), torch.ones(classes), TrainConfig(), t) for t in (None, Teacher([other]))
+    ]
+    assert modules[0].state_dict().keys() == modules[1].state_dict().keys()
+    assert len(list(modules[0].parameters())) == len(list(modules[1].parameters()))
+
+
+def saved(model: SegNet, labels: ClassTable, path: Path) -> str:
+    return str(checkpoint.save(model, labels, path))
+
+
+def test_a_run_has_the_teacher_of_its_settings(camvid: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+
+    labels = camvid.labels
+    source = saved(
+        create_model("fcn_basic_no_addition", classes=labels.classes), labels, tmp_path / "teacher.safetensors"
+    )
+    asked: list[Tensor] = []
+
+    def probabilities(self: Teacher, image: Tensor) -> Tensor:
+        asked.append(image)
+        return torch.full((len(image), labels.classes, *image.shape[2:]), 1 / labels.classes)
+
+    monkeypatch.setattr(Teacher, "__call__", probabilities)
+    student = create_model("bilinear", classes=labels.classes)
+    config = TrainConfig(epochs=1, batch=3, precision="float32", workers=0, teacher=(source,))
+    train(student, camvid.dataset("train"), camvid.dataset("val"), out=tmp_path / "run", config=config, device="cpu")
+    assert len(asked) == 2
+
+
+def test_a_teacher_of_other_classes_or_channels_is_refused(
+    narrow: SegNet, five_labels: ClassTable, camvid: Source, tmp_path: Path
+):
+    source = saved(narrow, five_labels, tmp_path / "teacher.safetensors")
+    with pytest.raises(ModelError, match="knows 5 classes but the training set has 11"):
+        Teacher.load([source], camvid.labels)
+    with pytest.raises(ModelError, match="takes images of 3 channels, and the network in training 1"):
+        Teacher.load([source], five_labels, in_channels=1)
+    assert Teacher.load([], five_labels) is None
+
+
+def test_a_negative_factor_is_refused():
+    with pytest.raises(ConfigError, match=r"distillation=-1\.0"):
+        TrainConfig(distillation=-1.0)
