@@ -25,7 +25,7 @@ ON_LIGHTNING = {
     f"segnet.training.{name}"
     for name in (
         "averaging", "best_weights", "collapse", "distributed", "early_stopping", "lightning", "lr_finder", "module",
-        "overfitting", "pace", "planning", "progress", "report_writer", "resume", "run", "score_log", "setup",
+        "overfitting", "pace", "planning", "progress", "report_writer", "resume", "run", "score_log", "setup", "step_times",
         "time_limit", "trainer",
     )
 }  # fmt: skip

@@ -401,6 +401,7 @@ def test_the_report_tells_every_class_and_setting(toy: SegNet, sets: Sets, tmp_p
     page = (tmp_path / "report.html").read_text()
     assert all(name in page for name in (*sets[0].labels.names, "weight_decay", "segnet evaluate here --model"))
     assert page.count("data:image") >= 4 * len(sets[1])
+    assert all(name in page for name in ("training images per second", "waiting for images", "update by the optimizer"))
 
 
 def test_the_report_shows_training_images_before_the_first_validation(

@@ -10,6 +10,7 @@ from segnet.system.progress import ProgressBar
 from segnet.training.best_weights import BestWeights
 from segnet.training.lightning import Callback, LightningModule, Trainer
 from segnet.training.score_log import ScoreLog
+from segnet.training.step_times import StepTimes
 from segnet.training.time_limit import TimeLimit
 
 __all__ = ["TrainingProgress"]
@@ -23,12 +24,16 @@ class TrainingProgress(Callback):
     Args:
         score_log: Scores of the validations.
         best: Best score of the run.
+        times: Images per second.
         limit: The time of the run, if it is limited.
     """
 
-    def __init__(self, score_log: ScoreLog, best: BestWeights, limit: TimeLimit | None = None) -> None:
+    def __init__(
+        self, score_log: ScoreLog, best: BestWeights, times: StepTimes, limit: TimeLimit | None = None
+    ) -> None:
         self.score_log = score_log
         self.best = best
+        self.times = times
         self.limit = limit
         self._bar = ProgressBar("epoch 1")
         self._loss: float | None = None
@@ -59,7 +64,9 @@ class TrainingProgress(Callback):
     def _text(self, trainer: Trainer, loss: Tensor) -> str:
         self._loss = loss.item() if self._loss is None else 0.8 * self._loss + 0.2 * loss.item()
         best = f"  best {self.best.monitor} {self.best.score:.3f}" if self.best.score >= 0 else ""
-        return f"{self._place(trainer)}  loss now {self._loss:.3f}{best}"
+        rate = self.times.images_per_second
+        speed = "" if rate is None else f"  {rate:.3g} images/s"
+        return f"{self._place(trainer)}  loss now {self._loss:.3f}{best}{speed}"
 
     def _place(self, trainer: Trainer) -> str:
         """The epoch, and of how many, or how much of the time is over."""

@@ -22,6 +22,7 @@ from segnet.training.report.record import Record
 from segnet.training.report.splits import Split, describe_split
 from segnet.training.report.training_images import TrainingExample, choose_training_examples
 from segnet.training.score_log import ScoreLog
+from segnet.training.step_times import StepTimes
 
 __all__ = ["ReportWriter"]
 
@@ -37,6 +38,7 @@ class ReportWriter(Callback):
         score_log: Scores of the validations.
         best: Best weights of the run.
         collapse: Its warnings are shown.
+        times: Images per second, and the parts of a step.
         sets: Data sets by split name, such as train and val.
         title: Title of the page, such as the name of the model.
         settings: Content of ``config.yaml``.
@@ -47,6 +49,7 @@ class ReportWriter(Callback):
         score_log: ScoreLog,
         best: BestWeights,
         collapse: CollapseDetector,
+        times: StepTimes,
         sets: Mapping[str, SegmentationDataset],
         *,
         title: str,
@@ -55,6 +58,7 @@ class ReportWriter(Callback):
         self.score_log = score_log
         self.best = best
         self.collapse = collapse
+        self.times = times
         self.sets = sets
         self.title = title
         self.settings = settings
@@ -109,7 +113,7 @@ class ReportWriter(Callback):
             monitor=self.best.monitor,
             confusion=self.best.counts,
             settings=self.settings,
-            environment=self._environment,
+            environment={**self._environment, **self.times.shares()},
             data=self._splits,
             warnings=self.collapse.warnings,
             commands=_list_commands(self.settings.get("data"), self.path.parent),

@@ -46,6 +46,7 @@ from segnet.training.resume import (
 from segnet.training.run_data import check_same_data, describe_data, describe_size
 from segnet.training.run_folder import check_unchanged, check_unused, prepare_folder, read_settings
 from segnet.training.score_log import ScoreLog
+from segnet.training.step_times import StepTimes
 from segnet.training.settings import TrainConfig
 from segnet.training.setup import check_config, check_sets, count_pixels, median_longest_side, resolve_config
 from segnet.training.time_limit import TimeLimit
@@ -128,7 +129,7 @@ def train(
     details = {**(provenance or {}), "longest": longest, **describe_size(train_set), "settings": settings}
     best = BestWeights(score_log, config.monitor, details)
     collapse, sets = CollapseDetector(score_log), {"train": train_set, "val": val_set}
-    report = ReportWriter(score_log, best, collapse, sets, title=model.config.name, settings=settings)
+    report = ReportWriter(score_log, best, collapse, StepTimes(), sets, title=model.config.name, settings=settings)
     clock = _clock(config, module, val_set, started)
     callbacks = _callbacks(config, score_log, best, collapse, report, data, clock)
     trainer = make_trainer(out, config, target, callbacks, loggers)
@@ -193,11 +194,12 @@ def _callbacks(
 ) -> list[Callback]:
     """In the order in which they must run: scores and best weights while the averaged weights are in place."""
     return [
+        report.times,
         score_log,
         best,
         *([ExponentialMovingAverage(config.ema)] if config.ema else []),
         pace,
-        TrainingProgress(score_log, best, pace if isinstance(pace, TimeLimit) else None),
+        TrainingProgress(score_log, best, report.times, pace if isinstance(pace, TimeLimit) else None),
         collapse,
         ResumableEarlyStopping(best, config.patience),
         *([LearningRateMonitor()] if config.loggers else []),

@@ -200,7 +200,7 @@ def _environment(environment: Mapping[str, str]) -> str:
         f'<tr><th scope="row">{escape(name)}</th><td class="value">{escape(str(value))}</td></tr>'
         for name, value in environment.items()
     )
-    return f"<div><table><caption>Hardware and versions</caption><tbody>{rows}</tbody></table></div>"
+    return f"<div><table><caption>Hardware, versions and speed</caption><tbody>{rows}</tbody></table></div>"
 
 
 def _commands(commands: Sequence[str]) -> str:
