@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
@@ -16,20 +14,12 @@ from torch.utils.data import Dataset, default_collate
 
 from segnet.data.corruptions import check_corruption, corrupt
 from segnet.data.masks import MaskReader
+from segnet.data.samples import Sample, describe_mismatch
 from segnet.errors import ConfigError, DataError, SegNetError
 from segnet.labels import IGNORE_INDEX, ClassTable
-from segnet.media.images.reading import read_image, read_orientation
+from segnet.media.images.reading import read_image
 
 __all__ = ["Batch", "Sample", "SegmentationDataset", "collate", "describe_mismatch", "worker_error"]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """An image and its mask on disk, under one name."""
-
-    image: Path
-    mask: Path
-    name: str
 
 
 class Batch(TypedDict):
@@ -133,17 +123,6 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
             DataError: the file cannot be read, or holds a value that is no class.
         """
         return self._masks.read(self.samples[index].mask)
-
-
-def describe_mismatch(image: Path, mask: Path) -> str:
-    """Why two files of a pair differ in size, and what to do, for an error."""
-    turned, other = read_orientation(image), read_orientation(mask)
-    if turned == other:
-        return "masks must have their image's size"
-    return (
-        f"{image.name} has EXIF orientation {turned} and {mask.name} {other}, and each is turned upright by its own; "
-        "remove the orientation of the one, or turn the other as well"
-    )
 
 
 def _resize_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

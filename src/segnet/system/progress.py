@@ -74,18 +74,26 @@ class ProgressBar:
 
 
 @contextmanager
-def progress_bar(text: str, total: int) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(text: str, total: int | None) -> Iterator[Callable[[int, int], None]]:
     """Show a bar within a ``with`` block, and remove it whatever happens.
+
+    Args:
+        text: the description before the bar.
+        total: number of all steps; None: the first progress says it, and there is no bar before.
 
     Yields:
         A progress callback, called with (steps done, all steps) as library functions call it.
     """
     bar = ProgressBar(text)
-    bar.start(total=total)
-    before = 0
+    before, started = 0, total is not None
+    if started:
+        bar.start(total=total)
 
-    def progress(done: int, _total: int) -> None:
-        nonlocal before
+    def progress(done: int, all_steps: int) -> None:
+        nonlocal before, started
+        if not started:
+            bar.start(total=all_steps)
+            started = True
         bar.advance(by=done - before)
         before = done
 

@@ -52,6 +52,7 @@ def run(
     import torch
 
     from segnet.cli.console import print_scores
+    from segnet.data.check.report import refuse_known_faults
     from segnet.data.layouts import open_source
     from segnet.system.hardware import versions
     from segnet.training.distributed import is_first_process
@@ -59,6 +60,7 @@ def run(
     from segnet.training.run import train
 
     source = open_source(data)
+    refuse_known_faults(source)
     torch.manual_seed(training.seed)
     model = make_network(network, source)
     train_set = source.dataset("train", size=resize, channels=model.config.in_channels)
