@@ -33,7 +33,7 @@ def histogram(title: str, values: Sequence[float], *, axis: str, marked: Sequenc
     floor, room = _HEIGHT - _BOTTOM, _HEIGHT - _BOTTOM - _TOP
     bars = "".join(
         f'<rect x="{_LEFT + index * step + 0.5:.1f}" y="{floor - room * count / most:.1f}" width="{step - 1:.1f}" '
-        f'height="{room * count / most:.1f}" class="bar"></rect>'
+        f'height="{room * count / most:.1f}" fill="var(--a)"></rect>'
         for index, count in enumerate(counts.tolist())
         if count
     )

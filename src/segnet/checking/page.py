@@ -155,11 +155,11 @@ def _examples(report: CheckReport) -> str:
     for index, name in enumerate(data.labels.names):
         chosen = list(_typical(pixels[:, index]))
         label = class_name(name, data.labels.colors[index])
-        rows = class_panels(report, reader, index, chosen) if chosen else "<p>Never seen.</p>"
+        heading = f"in {int((pixels[:, index] > 0).sum())} of {len(pixels)} images"
+        rows = class_panels(report, reader, index, chosen, heading) if chosen else "<p>Never seen.</p>"
         parts.append(f"<h3>{label}</h3>{rows}")
-    return "<p>The images that show most of a class, evenly spread over the data set; others are gray.</p>" + "".join(
-        parts
-    )
+    note = "<p>From each third of the data set the image that shows most of the class; other classes are gray.</p>"
+    return note + "".join(parts)
 
 
 def _typical(counts: NDArray[np.int64]) -> Iterator[int]:

@@ -50,7 +50,7 @@ def sample_panels(report: CheckReport, index: int, other: int | None, text: str)
     )
 
 
-def class_panels(report: CheckReport, reader: MaskReader, class_index: int, chosen: Sequence[int]) -> str:
+def class_panels(report: CheckReport, reader: MaskReader, class_index: int, chosen: Sequence[int], heading: str) -> str:
     """A row of images in which one class has its color and all else is gray."""
     panels, size = [], (1, 1)
     for index in chosen:
@@ -63,7 +63,7 @@ def class_panels(report: CheckReport, reader: MaskReader, class_index: int, chos
         pixels, name = overlay(gray, mask, report.data.labels), report.data.samples[index].name
         alt = f"{report.data.labels.names[class_index]} in {name}"
         panels.append(Panel(caption=name, alt=alt, source=address(Image.fromarray(pixels), "jpeg", quality=80)))
-    return panel_row("", "", panels, size, columns=3) if panels else "<p>No image of it can be shown.</p>"
+    return panel_row(heading, "", panels, size, columns=3) if panels else "<p>No image of it can be shown.</p>"
 
 
 def _reader(report: CheckReport) -> MaskReader | None:

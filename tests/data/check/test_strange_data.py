@@ -159,3 +159,18 @@ def test_training_refuses_what_is_known_without_reading_pixels(tmp_path: Path, h
         with pytest.raises(DataError, match=r"2 of 4 pairs cannot be used.*segnet check"):
             refuse_known_faults(open_source(tmp_path))
         check_data(tmp_path)  # and again by what the check has read
+
+
+def test_training_refuses_what_only_pixels_say_once_a_check_has_read_them(tmp_path: Path, halves: np.ndarray) -> None:
+    write(tmp_path, ["a", "b"], halves)
+    Image.fromarray(halves + 7).save(tmp_path / "masks" / "val" / "val b.png")
+    image = tmp_path / "images" / "train" / "train a.png"
+    whole = image.read_bytes()
+    image.write_bytes(whole[:-200])
+    refuse_known_faults(open_source(tmp_path))
+    assert check_data(tmp_path).failed
+    with pytest.raises(DataError, match="2 of 4 pairs"):
+        refuse_known_faults(open_source(tmp_path))
+    image.write_bytes(whole)
+    Image.fromarray(halves).save(tmp_path / "masks" / "val" / "val b.png")
+    refuse_known_faults(open_source(tmp_path))

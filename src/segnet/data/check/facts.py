@@ -65,6 +65,11 @@ class PairFacts:
     components: int = 0
     alignment: Alignment | None = None
 
+    @property
+    def fault(self) -> FileFault | None:
+        """The first fault of the two files; None if both can be used."""
+        return self.image_fault or self.mask_fault
+
     def to_dict(self) -> dict[str, Any]:
         """A table that JSON can hold."""
         return asdict(self)

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from segnet.data.check.duplicates import duplicate_findings
+from segnet.data.check.facts import PairFacts, read_facts
 from segnet.data.check.files import file_findings, pairing_findings
 from segnet.data.check.findings import CheckedData, Finding
 from segnet.data.check.misplaced import misplaced_findings
@@ -88,25 +91,35 @@ def check_data(
 
 
 def refuse_known_faults(source: Source) -> None:
-    """Refuse what a check would refuse, as far as it is known without reading any pixels.
+    """Refuse pairs that a check would refuse, as far as it is known without reading pixels.
 
-    Of samples that an earlier check has read, its facts are used. Of others the headers of the files are compared, of
-    10,000 pairs at most, evenly spread.
+    Of samples that an earlier check has read, its facts are used; only files that it could not read are read again. Of
+    other samples the headers of the files are compared, of 10,000 at most, evenly spread.
 
     Raises:
-        DataError: counts the files at fault, and names some.
+        DataError: counts the pairs at fault, and names some.
     """
     samples = list(dict.fromkeys(sample for members in source.splits.values() for sample in members))
     known = cached_facts(samples, root=source.root)
+    reader = MaskReader(labels=source.labels, ignore_index=source.ignore_index) if source.labels.classes > 1 else None
+    wrong = [str(samples[index].mask) for index, facts in known.items() if not _fits(samples[index], facts, reader)]
     unknown = [index for index in range(len(samples)) if index not in known]
     looked_at = unknown[:: max(1, -(-len(unknown) // _MOST_HEADERS))]
-    wrong = [str(samples[index].mask) for index, facts in known.items() if facts.image_size != facts.mask_size]
     wrong += [str(samples[index].mask) for index in looked_at if _headers_differ(samples[index])]
     if wrong:
         raise DataError(
-            f"{source.root}: {len(wrong)} of {len(samples)} pairs cannot be used: an image or mask cannot be read, or "
-            f"they differ in size ({list_names(wrong, most=3)}); segnet check {source.root} names every fault"
+            f"{source.root}: {len(wrong)} of {len(samples)} pairs cannot be used: an image or mask cannot be read, the "
+            f"sizes differ, or a value is no class ({list_names(wrong, most=3)}); segnet check {source.root} names "
+            "every fault"
         )
+
+
+def _fits(sample: Sample, facts: PairFacts, reader: MaskReader | None) -> bool:
+    if facts.fault is not None:
+        facts = read_facts(sample)
+    values = np.array(list(facts.values), dtype=np.int64)
+    wrong = reader is not None and bool((reader.classes_of(values) < 0).any())
+    return facts.fault is None and facts.image_size == facts.mask_size and not wrong
 
 
 def _headers_differ(sample: Sample) -> bool:

@@ -66,7 +66,10 @@ def scan(
 
 
 def cached_facts(samples: Sequence[Sample], *, root: Path) -> dict[int, PairFacts]:
-    """Facts of the samples that a check has read and that did not change since, by index; reads no sample."""
+    """Facts of the samples that a check has read and that did not change since, by index; reads no sample.
+
+    Where they name a fault, the file may be readable by now: permissions change without a new time.
+    """
     cache = _Cache(root)
     if not cache.by_stamp:
         return {}
@@ -97,21 +100,16 @@ class _Cache:
         self.moved = False
 
     def find(self, sample: Sample, stamp: Stamp) -> PairFacts | None:
-        """Facts of files with the same path, size and time, or with the same content."""
+        """Facts of files with the same path, size and time, or with the same content, but of none with a fault."""
         if (known := self.by_stamp.get(json.dumps(stamp))) is not None or not self._by_content:
-            return known
+            return known if known is None or known.fault is None else None
         content = file_digest(sample.image), file_digest(sample.mask)
         known = self._by_content.get(content) if all(content) else None
         self.moved |= known is not None
         return known
 
     def write(self, stamps: Sequence[Stamp], facts: Sequence[PairFacts]) -> None:
-        """Faults are not kept: permissions change without a new time, and texts name paths."""
-        rows = [
-            [stamp, one.to_dict()]
-            for stamp, one in zip(stamps, facts, strict=True)
-            if one.image_fault is None and one.mask_fault is None
-        ]
+        rows = [[stamp, one.to_dict()] for stamp, one in zip(stamps, facts, strict=True)]
         try:
             with replacing(self.path) as temporary:
                 temporary.write_text(json.dumps({"version": _VERSION, "pairs": rows}), encoding="utf-8")
@@ -128,7 +126,8 @@ def _read(path: Path) -> tuple[dict[str, PairFacts], Mapping[tuple[str, str], Pa
         by_stamp = {json.dumps(stamp): PairFacts.from_dict(facts) for stamp, facts in table["pairs"]}
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return {}, {}
-    return by_stamp, {(facts.image_digest, facts.mask_digest): facts for facts in by_stamp.values()}
+    sound = (facts for facts in by_stamp.values() if facts.fault is None)
+    return by_stamp, {(facts.image_digest, facts.mask_digest): facts for facts in sound}
 
 
 def _stamp(sample: Sample) -> Stamp:
