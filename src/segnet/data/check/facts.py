@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from segnet.data.check.alignment import Alignment, align
 from segnet.data.check.hashes import Look, look_at
@@ -120,7 +121,7 @@ def file_digest(path: Path) -> str:
 
 
 def _mask_facts(mask: NDArray[np.uint8] | NDArray[np.uint16]) -> dict[str, Any]:
-    counts = np.bincount(mask.ravel())
+    counts = np.array(Image.fromarray(mask).histogram()) if mask.dtype == np.uint8 else np.bincount(mask.ravel())
     step = 1 + mask.size // _MOST_COMPONENT_PIXELS
     areas = component_areas(mask[::step, ::step])
     return {

@@ -18,26 +18,28 @@ def component_areas(mask: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
 
     Runs of equal pixels in a row are joined with those that they touch in the next row.
     """
-    height, width = mask.shape
+    width = mask.shape[1]
     starts = np.ones(mask.shape, dtype=bool)
-    starts[:, 1:] = mask[:, 1:] != mask[:, :-1]
-    run_of = (np.cumsum(starts.ravel()) - 1).reshape(height, width)
-    lengths = np.bincount(run_of.ravel())
-    touching = mask[1:] == mask[:-1]
-    touching &= starts[1:] | starts[:-1]  # once for each pair of runs
-    upper, lower = run_of[:-1][touching], run_of[1:][touching]
-    roots = _join(len(lengths), upper, lower)
-    return np.bincount(roots, weights=lengths)[np.unique(roots)].astype(np.int64)
+    np.not_equal(mask[:, 1:], mask[:, :-1], out=starts[:, 1:])
+    first = np.flatnonzero(starts)
+    lengths = np.diff(first, append=mask.size)
+    touching = starts[1:] | starts[:-1]  # once for each pair of runs
+    touching &= mask[1:] == mask[:-1]
+    upper = np.flatnonzero(touching)
+    run_of = np.cumsum(starts.ravel(), dtype=np.int32)
+    roots = _join(len(lengths), run_of[upper] - 1, run_of[upper + width] - 1)
+    areas = np.bincount(roots, weights=lengths)
+    return areas[areas > 0].astype(np.int64)
 
 
-def _join(count: int, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+def _join(count: int, one: NDArray[np.int32], other: NDArray[np.int32]) -> NDArray[np.int32]:
     """The smallest index that each of 0 .. count-1 is connected to by pairs of ``one`` and ``other``."""
-    parent = np.arange(count)
+    parent = np.arange(count, dtype=np.int32)
     while len(one):
-        low, high = np.minimum(parent[one], parent[other]), np.maximum(parent[one], parent[other])
-        apart = low != high
-        one, other, low, high = one[apart], other[apart], low[apart], high[apart]
-        parent[high[::-1]] = low[::-1]
+        here, there = parent[one], parent[other]
+        apart = here != there
+        one, other, here, there = one[apart], other[apart], here[apart], there[apart]
+        parent[np.maximum(here, there)[::-1]] = np.minimum(here, there)[::-1]
         while not np.array_equal(grand := parent[parent], parent):
             parent = grand
     return parent
