@@ -76,3 +76,11 @@ def test_a_progress_callback_counts_up_to_what_is_done(clock: Clock, capsys: pyt
         clock.now += 20
         progress(6, 8)
     assert capsys.readouterr().err == "recalibrating  6/8  0:00:13 left\n"
+
+
+def test_the_number_of_steps_may_come_with_the_first_progress(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bar("checking", None) as progress:
+        progress(1, 4)
+        clock.now += 31
+        progress(2, 4)
+    assert "checking  2/4" in capsys.readouterr().err

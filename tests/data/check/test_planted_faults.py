@@ -13,7 +13,7 @@ from PIL import Image
 
 from segnet.data.check.findings import Finding
 from segnet.data.check.report import CheckReport, check_data
-from segnet.data.synthetic.scenes import write_scenes
+from segnet.data.synthetic.scenes import render_scene, write_scenes
 
 
 @pytest.fixture(scope="session")
@@ -118,3 +118,48 @@ def test_one_run_finds_names_and_counts(planted: Planted, report: CheckReport, k
     finding = of_kind(report, kind)
     assert {Path(mark.path).name for mark in finding.marks} == planted.faults[kind]
     assert finding.count == len(planted.faults[kind])
+
+
+def test_faults_are_sorted_by_severity_and_training_would_fail(report: CheckReport) -> None:
+    order = [finding.severity for finding in report.findings]
+    assert order == sorted(order, key=("error", "warning", "note").index)
+    assert report.failed
+
+
+def test_a_near_copy_of_another_size_is_found(planted: Planted, report: CheckReport) -> None:
+    (mark,) = of_kind(report, "near_duplicate").marks
+    assert {Path(mark.path).name, Path(mark.text).name} == planted.faults["near_duplicate"]
+
+
+def test_nothing_is_found_in_the_clean_set(clean: Path) -> None:
+    """Its names are numbered, but its images are no film."""
+    assert [finding.kind for finding in check_data(clean).findings if finding.severity != "note"] == []
+
+
+def test_two_masks_that_were_exchanged_are_traced_to_each_other(clean: Path, tmp_path: Path) -> None:
+    root = tmp_path / "exchanged"
+    shutil.copytree(clean, root)
+    one, other = sorted((root / "trainannot").iterdir())[2:4]
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    texts = {Path(mark.path).name: mark.text for mark in of_kind(check_data(root), "foreign_mask").marks}
+    assert set(texts) == {one.name, other.name}
+    assert f"it lies well on {other.name}" in texts[one.name]
+    assert f"it lies well on {one.name}" in texts[other.name]
+
+
+def test_a_film_cut_into_splits_is_found_by_names_and_looks(clean: Path, tmp_path: Path) -> None:
+    root = tmp_path / "film"
+    shutil.copytree(clean, root)
+    image, mask = render_scene(5, size=(96, 160))
+    for number in range(20):
+        split = "val" if number >= 14 else "train"
+        left = 2 * (19 - number if number < 14 else number)
+        for folder, pixels in ((split, image), (f"{split}annot", mask)):
+            pixels = np.ascontiguousarray(pixels[:, left % 32 : left % 32 + 128])
+            Image.fromarray(pixels).save(root / folder / f"drive_{number:04}.png")
+    finding = of_kind(check_data(root), "shared_sequence")
+    assert [Path(mark.path).name for mark in finding.marks] == [f"drive_{number:04}.png" for number in range(14, 20)]
+    assert finding.marks[0].text == "1 frames from drive_0013 of train"
+    assert "drive (6 of val, 14 of train)" in finding.detail

@@ -32,7 +32,8 @@ def run(
         html: Path of an HTML page with every finding and every class in images. Default: no page.
         worst: Number of images on the page for each finding, the worst first.
         device: Device of the model: auto, cpu, cuda, cuda:N or mps. auto takes a GPU if there is one.
-        workers: Number of threads that read the files. Default: the number of cores.
+        workers: Number of threads that read the files. Default: two for each core. Lower it to leave cores to other
+            programs.
     """
     if worst < 0 or (workers is not None and workers < 1):
         raise ConfigError(f"worst={worst} and workers={workers} is not possible; give --worst 0 or more, --workers 1")

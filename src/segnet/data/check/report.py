@@ -75,7 +75,7 @@ def check_data(
 
     Args:
         location: as ``open_source`` takes it.
-        workers: number of threads that read; None: as many as cores.
+        workers: number of threads that read; None: two for each core.
         progress: called with (pairs done, all pairs) after every pair that is read.
 
     Raises:

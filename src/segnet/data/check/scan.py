@@ -1,6 +1,7 @@
 """One pass over all pairs of files, by several threads; what did not change since the last pass is not read again.
 
-Threads, not processes: Pillow decodes and NumPy computes without Python's lock, and nothing is started or copied.
+Threads, not processes: Pillow decodes and NumPy computes without Python's lock, and nothing is started or copied. Both
+were as fast, two at a time, on CamVid.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ log = logging.getLogger("segnet")
 
 _VERSION = 1  # of the facts: to be raised if they are computed in another way
 _AHEAD = 4  # pairs waiting for each thread
+_THREADS_PER_CORE = 2  # one waits for the disk or for Python's lock, and the other computes
 
 Stamp = list[Any]
 """Path, size and time of the image and of the mask."""
@@ -45,7 +47,7 @@ def scan(
     Args:
         samples: what to read.
         root: folder of the data set; nothing is written there.
-        workers: number of threads; None: as many as cores.
+        workers: number of threads; None: two for each core.
         progress: called with (pairs done, all pairs) after every pair that is read.
     """
     cache = _Cache(root)
@@ -55,7 +57,7 @@ def scan(
         if (known := cache.find(sample, stamp)) is not None:
             found[index] = known
     missing = [index for index in range(len(samples)) if index not in found]
-    for index, facts in _read_all(samples, missing, workers or _cores()):
+    for index, facts in _read_all(samples, missing, workers or _THREADS_PER_CORE * _cores()):
         found[index] = facts
         if progress is not None:
             progress(len(found), len(samples))
