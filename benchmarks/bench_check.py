@@ -45,6 +45,7 @@ def main() -> None:
         copy = plant(arguments.camvid, Path(folder) / "planted")
         report = {
             **about("segnet", "numpy", "pillow"),
+            "scheduling": scheduling(),
             "load_before": os.getloadavg(),
             "clean": measure(arguments.camvid, Path(folder), arguments.rounds),
             "planted": {**measure(copy, Path(folder), 1), "expected": FAULTS},
@@ -53,6 +54,12 @@ def main() -> None:
         }
     arguments.out.write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(report, indent=2))
+
+
+def scheduling() -> str:
+    """The priority of this session on Linux, where sessions share the cores: nice -19 has nearly all of them."""
+    path = Path("/proc/self/autogroup")
+    return path.read_text().strip().partition(" ")[2] if path.exists() else "unknown"
 
 
 def measure(data: Path, folder: Path, rounds: int) -> dict[str, Any]:

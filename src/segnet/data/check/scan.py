@@ -26,7 +26,7 @@ log = logging.getLogger("segnet")
 
 _VERSION = 1  # of the facts: to be raised if they are computed in another way
 _AHEAD = 4  # pairs waiting for each thread
-_THREADS_PER_CORE = 2  # one waits for the disk or for Python's lock, and the other computes
+_THREADS_PER_CORE = 2  # one waits for the disk while the other computes
 
 Stamp = list[Any]
 """Path, size and time of the image and of the mask."""
