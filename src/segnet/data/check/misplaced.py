@@ -18,7 +18,7 @@ from segnet.errors import DataError
 from segnet.media.images.masks import read_mask_file
 from segnet.media.images.reading import read_image
 
-__all__ = ["misplaced_findings"]
+__all__ = ["judge_alignment", "misplaced_findings"]
 
 _FEWEST = 8  # masks, to say what is usual
 _USUAL = 0.4  # median fit; below, boundaries are not to be seen in these images
@@ -45,7 +45,7 @@ def misplaced_findings(data: CheckedData) -> Iterator[Finding]:
     marks: dict[str, list[Mark]] = {"shifted": [], "flipped": [], "foreign": []}
     foreign = []
     for index, alignment in known.items():
-        kind, text = _judge(alignment, usual)
+        kind, text = judge_alignment(alignment, usual)
         if kind == "foreign":
             foreign.append(index)
         elif kind:
@@ -65,8 +65,13 @@ def misplaced_findings(data: CheckedData) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _judge(alignment: Alignment, usual: float) -> tuple[str, str]:
-    """The kind of fault and what to say of it; empty if there is none."""
+def judge_alignment(alignment: Alignment, usual: float) -> tuple[str, str]:
+    """The kind of fault, ``shifted``, ``flipped`` or ``foreign``, and what to say of it; empty if there is none.
+
+    Args:
+        alignment: of one mask.
+        usual: median fit of the data set.
+    """
     x, y = alignment.shift_xy
     flip = int(np.argmax(alignment.flips))
     if (
