@@ -45,7 +45,7 @@ def histogram(title: str, values: Sequence[float], *, axis: str, marked: Sequenc
     axes = (
         f'<path class="axis" d="M{_LEFT} {floor}H{_WIDTH - 8}"/>'
         f"{_text(_LEFT - 5, _TOP + 8, str(most), 'end')}{_text(_LEFT - 5, floor, '0', 'end')}"
-        f"{_text(_LEFT, floor + 14, f'{low:.3g}', 'start')}{_text(_WIDTH - 8, floor + 14, f'{high:.3g}', 'end')}"
+        f"{_text(_LEFT, floor + 14, f'{low:.4g}', 'start')}{_text(_WIDTH - 8, floor + 14, f'{high:.4g}', 'end')}"
         f"{_text((_LEFT + _WIDTH) / 2, _HEIGHT - 4, axis, 'middle')}"
     )
     label = f"{title}: {len(values)} values from {low:.3g} to {high:.3g}, median {np.median(values):.3g}"

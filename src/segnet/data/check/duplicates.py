@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -21,6 +21,8 @@ _FEWEST_FRAMES = 5
 _FILM = 0.5  # frames in a row differ by less than this share of what two random images differ by
 _FRAME = re.compile(r"(.*?)[-_. ]?(\d+)\D*")
 _CITYSCAPES = "_leftImg8bit"
+_MOST_DIGITS = 18
+_MOST_SHOWN = 500  # frames whose nearest image is looked for
 
 
 def duplicate_findings(data: CheckedData) -> Iterator[Finding]:
@@ -118,32 +120,49 @@ def _looks(data: CheckedData, indices: Iterable[int]) -> list[Look]:
 
 def _sequences(data: CheckedData) -> Iterator[Finding]:
     """Frames of one film in train and in another split, by numbered names and by looks."""
-    frames = [_frame_of(sample.name) for sample in data.samples]
     typical = _random_difference(data)
+    films = {name: frames for name, frames in _numbered(data).items() if _is_film(data, frames, typical)}
     train = set(data.splits.get("train", ()))
     for split, indices in data.splits.items():
-        shared = [i for i in indices if i not in train and frames[i] is not None]
-        names = Counter(frame[0] for i in shared if (frame := frames[i]) is not None)
-        films = [name for name in names if _is_film(data, frames, name, typical)]
-        by_film = {film: _members(frames, film, train) for film in films}
-        marks = []
-        for i in shared:
-            frame = frames[i]
-            if frame is not None and (members := by_film.get(frame[0])):
-                number, other = _closest(members, frame[1])
-                text = f"{abs(number - frame[1])} frames from {data.samples[other].name} of train"
-                marks.append(data.image(i, text, other))
-        if split != "train" and marks:
-            text = ", ".join(
-                f"{film or 'numbered'} ({names[film]} of {split}, {len(by_film[film])} of train)"
-                for film in films if by_film[film]
-            )  # fmt: skip
+        own, marks, counts = set(indices) - train, [], []
+        for name, frames in films.items():
+            here = [frame for frame in frames if frame[1] in own]
+            there = [frame for frame in frames if frame[1] in train]
+            if here and there:
+                counts.append(f"{name or 'numbered'} ({len(here)} of {split}, {len(there)} of train)")
+                marks += [_near_frame(data, frame, there) for frame in here]
+        if marks:
             yield Finding(
                 kind="shared_sequence", severity="warning",
                 title=f"images of {split}, of {len(indices)}, that are frames of films of which train has others",
-                detail=f"{text}; {_nearness(data, [mark.sample for mark in marks], typical)}",
+                detail=f"{', '.join(counts)}; {_nearness(data, [mark.sample for mark in marks], typical)}",
                 remedy="scores are higher than on a new film; keep each film in one split", marks=tuple(marks),
             )  # fmt: skip
+
+
+def _numbered(data: CheckedData) -> dict[str, list[tuple[int, int]]]:
+    """Number and index of the images by the rest of their name, ascending."""
+    found: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for index, sample in enumerate(data.samples):
+        name = _FRAME.fullmatch(sample.name.removesuffix(_CITYSCAPES))
+        if name and len(name[2]) <= _MOST_DIGITS:
+            found[name[1]].append((int(name[2]), index))
+    return {name: sorted(frames) for name, frames in found.items()}
+
+
+def _is_film(data: CheckedData, frames: list[tuple[int, int]], typical: float) -> bool:
+    """Whether images of one name follow on each other: numbers alone may only count."""
+    looks = _looks(data, [index for _, index in frames])
+    if len(looks) < _FEWEST_FRAMES:
+        return False
+    return float(np.median(_differences(looks[:-1], looks[1:]))) < _FILM * typical
+
+
+def _near_frame(data: CheckedData, frame: tuple[int, int], there: list[tuple[int, int]]) -> Mark:
+    """A mark on a frame, with the nearest of train."""
+    place = bisect_left(there, frame)
+    number, other = min(there[max(0, place - 1) : place + 1], key=lambda member: abs(member[0] - frame[0]))
+    return data.image(frame[1], f"{abs(number - frame[0])} frames from {data.samples[other].name} of train", other)
 
 
 def _nearness(data: CheckedData, indices: list[int | None], typical: float) -> str:
@@ -152,32 +171,8 @@ def _nearness(data: CheckedData, indices: list[int | None], typical: float) -> s
     theirs = _looks(data, data.splits.get("train", ()))
     if not mine or not theirs:
         return "none could be compared"
-    difference = float(np.median(nearest(mine, theirs)[1]))
+    difference = float(np.median(nearest(mine[:: 1 + len(mine) // _MOST_SHOWN], theirs)[1]))
     return f"the nearest image of train differs by {difference:.0f} gray values, two random images by {typical:.0f}"
-
-
-def _frame_of(name: str) -> tuple[str, int] | None:
-    found = _FRAME.fullmatch(name.removesuffix(_CITYSCAPES))
-    return (found[1], int(found[2])) if found and len(found[2]) < 19 else None
-
-
-def _members(frames: list[tuple[str, int] | None], name: str, among: Iterable[int]) -> list[tuple[int, int]]:
-    """Number and index of the frames of a film, ascending."""
-    return sorted((frame[1], index) for index in among if (frame := frames[index]) is not None and frame[0] == name)
-
-
-def _closest(members: list[tuple[int, int]], number: int) -> tuple[int, int]:
-    place = bisect_left(members, (number, 0))
-    return min(members[max(0, place - 1) : place + 1], key=lambda member: abs(member[0] - number))
-
-
-def _is_film(data: CheckedData, frames: list[tuple[str, int] | None], name: str, typical: float) -> bool:
-    """Whether images of this name follow on each other: numbers alone may only count."""
-    members = _members(frames, name, range(len(frames)))
-    looks = _looks(data, [index for _, index in members])
-    if len(looks) < _FEWEST_FRAMES:
-        return False
-    return float(np.median(_differences(looks[:-1], looks[1:]))) < _FILM * typical
 
 
 def _random_difference(data: CheckedData) -> float:
