@@ -25,8 +25,8 @@ ON_LIGHTNING = {
     f"segnet.training.{name}"
     for name in (
         "averaging", "best_weights", "collapse", "distributed", "early_stopping", "lightning", "lr_finder", "module",
-        "overfitting", "pace", "planning", "progress", "report_writer", "resume", "run", "score_log", "setup", "step_times",
-        "time_limit", "trainer",
+        "overfitting", "pace", "planning", "progress", "report_writer", "resume", "run", "score_log", "setup",
+        "step_times", "time_limit", "trainer",
     )
 }  # fmt: skip
 HEAVY_ALLOWED = {("segnet.training.lightning", "lightning")}

@@ -85,3 +85,11 @@ def test_each_pass_over_the_data_starts_a_bar_of_its_own(capsys: pytest.CaptureF
         bar.say(f"pass {done}")
     lines = capsys.readouterr().err.splitlines()
     assert [line.endswith("left") for line in lines] == [True, False, True, False]
+
+
+def test_the_number_of_steps_may_come_with_the_first_progress(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bar("checking", None) as progress:
+        progress(1, 4)
+        clock.now += 31
+        progress(2, 4)
+    assert "checking  2/4" in capsys.readouterr().err

@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segnet.data.class_weights import ClassCounts, count_classes
-from segnet.data.dataset import SegmentationDataset
 from segnet.errors import DataError
 from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.media.images.reading import read_orientation
+
+if TYPE_CHECKING:
+    from segnet.data.dataset import SegmentationDataset
 
 __all__ = ["check_masks", "is_two_tone", "require_two_classes", "warn_of_orientation", "warn_of_two_tone"]
 

@@ -13,15 +13,17 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.data.dataset import SegmentationDataset
 from segnet.errors import ConfigError, DataError, OutputError
 from segnet.labels import CAMVID, IGNORE_INDEX, ClassTable
 from segnet.system.files import cache_dir, replacing
+
+if TYPE_CHECKING:
+    from segnet.data.dataset import SegmentationDataset
 
 __all__ = ["BALANCES", "CAMVID_PUBLISHED", "Balance", "ClassCounts", "class_weights", "count_classes"]
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TypedDict, get_args
 
 import numpy as np
@@ -16,9 +14,10 @@ from torch.utils.data import Dataset, default_collate
 from segnet.data.corruptions import check_corruption, corrupt
 from segnet.data.cropping import letterbox
 from segnet.data.masks import MaskReader
+from segnet.data.samples import Sample, describe_mismatch
 from segnet.errors import ConfigError, DataError, SegNetError
 from segnet.labels import IGNORE_INDEX, ClassTable
-from segnet.media.images.reading import read_image, read_orientation
+from segnet.media.images.reading import read_image
 from segnet.media.images.resizing import resize_image, resize_mask
 
 __all__ = [
@@ -28,21 +27,6 @@ __all__ = [
 
 ResizeMode = Literal["letterbox", "stretch"]
 """How images get another aspect ratio: padded on both sides, or distorted."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """An image and its mask on disk, under one name.
-
-    Attributes:
-        image: the image file.
-        mask: the mask file.
-        name: of both in messages and results.
-    """
-
-    image: Path
-    mask: Path
-    name: str
 
 
 class Batch(TypedDict):
@@ -159,17 +143,6 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
             DataError: the file cannot be read, or holds a value that is no class.
         """
         return self._masks.read(self.samples[index].mask)
-
-
-def describe_mismatch(image: Path, mask: Path) -> str:
-    """Why two files of a pair differ in size, and what to do, for an error."""
-    turned, other = read_orientation(image), read_orientation(mask)
-    if turned == other:
-        return "masks must have their image's size"
-    return (
-        f"{image.name} has EXIF orientation {turned} and {mask.name} {other}, and each is turned upright by its own; "
-        "remove the orientation of the one, or turn the other as well"
-    )
 
 
 class RawSamples(Dataset[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]):

@@ -16,17 +16,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from segnet.data.class_lists import read_class_list
-from segnet.data.dataset import ResizeMode, Sample, SegmentationDataset
 from segnet.data.description import read_description, read_text, resolve_written
 from segnet.data.masks import describe_one_class
+from segnet.data.pairing import PairingFault, report_fault
+from segnet.data.samples import Sample
 from segnet.data.splits import SPLITS, by_split, find_split_folders, looks_like_a_split, split_of
 from segnet.data.synthetic.scenes import write_scenes
 from segnet.errors import ConfigError, DataError, OutputError, list_names
 from segnet.labels import CAMVID, IGNORE_INDEX, ClassTable
 from segnet.media.sources import IMAGE_SUFFIXES, find_images_below
 from segnet.system.files import cache_dir, path_fault
+
+if TYPE_CHECKING:
+    from segnet.data.dataset import ResizeMode, SegmentationDataset
 
 __all__ = ["SPLITS", "Source", "holds_data_set", "open_dataset", "open_source"]
 
@@ -73,6 +78,8 @@ class Source:
         Raises:
             DataError: the data set has no such split, or one class only.
         """
+        from segnet.data.dataset import SegmentationDataset  # with torch, which finding and checking files do not need
+
         if self.labels.classes < 2:
             raise DataError(f"{self.root}: {describe_one_class(self.labels)}")
         if split not in self.splits:
@@ -301,21 +308,28 @@ def _pair_folders(images: Path, masks: Path) -> tuple[Sample, ...]:
     if alone or orphan:
         details = [f"without mask: {list_names(alone)}"] if alone else []
         details += [f"mask without image: {list_names(orphan)}"] if orphan else []
-        raise DataError(f"{images} and {masks} do not pair up by name; {'; '.join(details)}; add or remove files")
+        report_fault(
+            f"{images} and {masks} do not pair up by name; {'; '.join(details)}; add or remove files",
+            PairingFault("image_without_mask", tuple(str(image_of[stem]) for stem in alone)),
+            PairingFault("mask_without_image", tuple(str(mask_of[stem]) for stem in orphan)),
+        )
     if not image_of:
-        raise DataError(f"{images}: holds no images; expected {', '.join(sorted(IMAGE_SUFFIXES))}")
-    return tuple(Sample(image=image_of[stem], mask=mask_of[stem], name=stem) for stem in sorted(image_of))
+        report_fault(f"{images}: holds no images; expected {', '.join(sorted(IMAGE_SUFFIXES))}")
+    both = sorted(set(image_of) & set(mask_of))
+    return tuple(Sample(image=image_of[stem], mask=mask_of[stem], name=stem) for stem in both)
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise DataError(f"{folder}: there is no such folder")
     found: dict[str, Path] = {}
+    if not folder.is_dir():
+        report_fault(f"{folder}: there is no such folder")
+        return found
     for path, place in find_images_below(folder):
         stem = place.with_suffix("").as_posix()
         if stem in found:
-            raise DataError(f"{path} and {found[stem].name} have the same name; keep one of them")
-        found[stem] = path
+            message = f"{path} and {found[stem].name} have the same name; keep one of them"
+            report_fault(message, PairingFault("same_name", (str(path),)))
+        found.setdefault(stem, path)
     return found
 
 
@@ -323,10 +337,14 @@ def _read_pairs(path: Path) -> tuple[Sample, ...]:
     samples = []
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
-            image, mask = _read_pair(line.strip(), path, number)
+            try:
+                image, mask = _read_pair(line.strip(), path, number)
+            except DataError as error:
+                report_fault(str(error))
+                continue
             samples.append(Sample(image=image, mask=mask, name=image.stem))
     if not samples:
-        raise DataError(f"{path}: holds no pairs; expected one 'image mask' per line")
+        report_fault(f"{path}: holds no pairs; expected one 'image mask' per line")
     return tuple(samples)
 
 

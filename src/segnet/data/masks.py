@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,8 +66,13 @@ class MaskReader:
             self._require_same_colors(stored.values, stored.palette, path)
         return self._of_numbers(stored.values, path)
 
+    def classes_of(self, values: NDArray[np.integer[Any]]) -> NDArray[np.int16]:
+        """The class of values in a file, 0 to 65535: 0 .. classes-1, 255 (ignored), or -1 for what must not occur."""
+        classes: NDArray[np.int16] = self._class_of_number[values]
+        return classes
+
     def _of_numbers(self, values: NDArray[np.uint8] | NDArray[np.uint16], path: Path) -> NDArray[np.uint8]:
-        classes = self._class_of_number[values]
+        classes = self.classes_of(values)
         wrong = classes < 0
         if wrong.any():
             raise DataError(f"{path}: {self._describe_numbers(values[wrong])}; {self.remedy}")

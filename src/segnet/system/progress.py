@@ -81,14 +81,19 @@ class ProgressBar:
 
 
 @contextmanager
-def progress_bar(text: str, total: int) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(text: str, total: int | None) -> Iterator[Callable[[int, int], None]]:
     """Show a bar within a ``with`` block, and remove it whatever happens.
+
+    Args:
+        text: the description before the bar.
+        total: number of all steps; None: the first progress says it, and there is no bar before.
 
     Yields:
         A progress callback, called with (steps done, all steps) as library functions call it.
     """
     bar = ProgressBar(text)
-    bar.start(total=total)
+    if total is not None:
+        bar.start(total=total)
     try:
         yield bar.update
     finally:

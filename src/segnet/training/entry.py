@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from segnet.data.augmentation import AugmentConfig
+from segnet.data.check.report import refuse_known_faults
 from segnet.data.dataset import ResizeMode, SegmentationDataset
 from segnet.data.layouts import Source, open_source
 from segnet.errors import ConfigError
@@ -197,6 +198,7 @@ def open_run(
     from segnet.training.planning import make_plan
 
     source = source or open_source(inputs.data)
+    refuse_known_faults(source)
     plan = make_plan(inputs, training, source, given=given, device=device, resumed=resumed, model=model)
     torch.manual_seed(plan.training.seed)
     model = model or make_network(plan.inputs.network, source)

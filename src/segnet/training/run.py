@@ -46,9 +46,9 @@ from segnet.training.resume import (
 from segnet.training.run_data import check_same_data, describe_data, describe_size
 from segnet.training.run_folder import check_unchanged, check_unused, prepare_folder, read_settings
 from segnet.training.score_log import ScoreLog
-from segnet.training.step_times import StepTimes
 from segnet.training.settings import TrainConfig
 from segnet.training.setup import check_config, check_sets, count_pixels, median_longest_side, resolve_config
+from segnet.training.step_times import StepTimes
 from segnet.training.time_limit import TimeLimit
 from segnet.training.trainer import make_loggers, make_order, make_trainer
 

@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from segnet.errors import ConfigError, DataError
 from segnet.labels import CAMVID
 from segnet.media.images.masks import read_mask
-from segnet.media.images.reading import MAX_PIXELS, pixels_of, read_header, read_image
+from segnet.media.images.reading import MAX_PIXELS, pixels_of, read_header, read_image, read_size
 from segnet.media.images.writing import write_mask
 
 COLORS = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [255, 255, 255], [0, 0, 255]]], dtype=np.uint8)
@@ -446,6 +446,16 @@ def test_png_with_large_texts_or_profiles_is_read(tmp_path: Path, kind: str) -> 
     header = read_header(path)
     assert header is not None
     assert header.size == (6, 9)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.webp"])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_the_size_of_a_header_is_that_of_the_pixels(tmp_path: Path, name: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(noise(5, 9)).save(tmp_path / name, exif=exif)
+    assert read_size(tmp_path / name) == read_image(tmp_path / name).shape[:2]
+    assert read_size(tmp_path / "none.png") is None
 
 
 def test_an_orientation_among_large_texts_is_kept(tmp_path: Path) -> None:

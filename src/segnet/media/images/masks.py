@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from segnet.errors import DataError
 from segnet.media.images.reading import Decoded, decode
 
-__all__ = ["Encoding", "RawMask", "read_mask", "read_mask_file"]
+__all__ = ["MASK_FORMATS", "Encoding", "RawMask", "read_mask", "read_mask_file"]
 
 Encoding = Literal["auto", "numbers", "colors"]
 """What the pixels of a mask file are: class indices, or colors; ``auto`` decides by the kind of the file."""
 
-# Lossless formats, which keep class indices.
-_MASK_FORMATS = frozenset(("PNG", "TIFF", "BMP", "GIF", "PPM", "TGA"))
+MASK_FORMATS = frozenset(("PNG", "TIFF", "BMP", "GIF", "PPM", "TGA"))
+"""Lossless formats, which keep class indices."""
 
 
 def read_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -66,7 +66,7 @@ def read_mask_file(path: Path, *, encoding: Encoding = "auto") -> RawMask:
 
 def _decode_lossless(path: Path) -> Decoded:
     decoded = decode(path)
-    if decoded.format not in _MASK_FORMATS or decoded.image.info.get("compression") in ("jpeg", "webp"):
+    if decoded.format not in MASK_FORMATS or decoded.image.info.get("compression") in ("jpeg", "webp"):
         raise DataError(
             f"{path} is a {decoded.format} file, which may change class numbers while compressing; "
             "expected a mask as PNG, TIFF, BMP, GIF, PGM or TGA; save the original mask as PNG"

@@ -57,7 +57,7 @@ class Panel:
     source: str
 
 
-def panel_row(name: str, caption: str, panels: Sequence[Panel], size: tuple[int, int]) -> str:
+def panel_row(name: str, caption: str, panels: Sequence[Panel], size: tuple[int, int], *, columns: int = 0) -> str:
     """A row of panels under the name of the image.
 
     Args:
@@ -65,6 +65,7 @@ def panel_row(name: str, caption: str, panels: Sequence[Panel], size: tuple[int,
         caption: The text beside the name.
         panels: from left to right.
         size: (height, width) of each.
+        columns: room for at least so many panels, so that rows of fewer have panels of the same width.
     """
     height, width = size
     figures = "".join(
@@ -73,7 +74,7 @@ def panel_row(name: str, caption: str, panels: Sequence[Panel], size: tuple[int,
         for panel in panels
     )
     head = f"<h4>{escape(name)} <span>{escape(caption)}</span></h4>"
-    row = f'<div class="panels" style="--many:{len(panels)}">{figures}</div>'
+    row = f'<div class="panels" style="--many:{max(columns, len(panels))}">{figures}</div>'
     return f'<article class="example">{head}{row}</article>'
 
 

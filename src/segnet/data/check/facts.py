@@ -1,0 +1,153 @@
+"""What the two files of one sample say, each read once. Facts know no class table, so they stay true if it changes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from segnet.data.check.alignment import Alignment, align
+from segnet.data.check.hashes import Look, look_at
+from segnet.data.check.islands import TINY, component_areas
+from segnet.data.samples import Sample
+from segnet.errors import DataError
+from segnet.media.images.masks import MASK_FORMATS, read_mask_file
+from segnet.media.images.reading import read_header, read_image
+
+__all__ = ["FileFault", "PairFacts", "read_facts"]
+
+_LFS = b"version https://git-lfs"
+_MOST_COMPONENT_PIXELS = 20_000_000  # larger masks are thinned out for the components, which need 30 bytes a pixel
+
+
+@dataclass(frozen=True)
+class FileFault:
+    """Why a file cannot be used.
+
+    Attributes:
+        kind: ``lfs`` (a pointer of git-lfs), ``lossy`` (a mask of a lossy format), ``unreadable``, or ``no_mask`` (an
+            image, but no mask: colors, fractions).
+        text: the error in words.
+    """
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairFacts:
+    """Facts of an image and its mask.
+
+    Attributes:
+        image_fault, mask_fault: why a file cannot be used; None if it can.
+        image_size, mask_size: (height, width), upright; None of a file that cannot be used.
+        image_digest, mask_digest: of the bytes of the files; empty if they cannot be read.
+        look: perceptual hash of the image.
+        values: pixels by value in the mask file.
+        islands: components of the mask of at most ``TINY`` pixels.
+        components: all components of the mask.
+        alignment: how the mask lies on the image; None if that cannot be said.
+    """
+
+    image_fault: FileFault | None = None
+    mask_fault: FileFault | None = None
+    image_size: tuple[int, int] | None = None
+    mask_size: tuple[int, int] | None = None
+    image_digest: str = ""
+    mask_digest: str = ""
+    look: Look | None = None
+    values: dict[int, int] = field(default_factory=dict)
+    islands: int = 0
+    components: int = 0
+    alignment: Alignment | None = None
+
+    @property
+    def fault(self) -> FileFault | None:
+        """The first fault of the two files; None if both can be used."""
+        return self.image_fault or self.mask_fault
+
+    def to_dict(self) -> dict[str, Any]:
+        """A table that JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, table: dict[str, Any]) -> PairFacts:
+        """Facts from what ``to_dict`` wrote, read from JSON.
+
+        Raises:
+            ValueError, TypeError, LookupError, AttributeError: the table is another.
+        """
+        table = dict(table)
+        for key in ("image_fault", "mask_fault"):
+            table[key] = table[key] and FileFault(**table[key])
+        for key in ("image_size", "mask_size", "look"):
+            table[key] = table[key] and tuple(table[key])
+        table["values"] = {int(value): int(pixels) for value, pixels in table["values"].items()}
+        if found := table["alignment"]:
+            table["alignment"] = Alignment(**{key: _tuple(value) for key, value in found.items()})
+        return cls(**table)
+
+
+def read_facts(sample: Sample) -> PairFacts:
+    """Read both files of a sample; a fault is a fact, never an error."""
+    facts: dict[str, Any] = {"image_digest": file_digest(sample.image), "mask_digest": file_digest(sample.mask)}
+    gray = mask = None
+    try:
+        gray = read_image(sample.image, channels=1)[:, :, 0]
+        facts |= {"image_size": gray.shape, "look": look_at(gray)}
+    except DataError as error:
+        facts["image_fault"] = _fault(sample.image, error, mask=False)
+    try:
+        mask = read_mask_file(sample.mask, encoding="numbers").values
+        facts |= _mask_facts(mask)
+    except DataError as error:
+        facts["mask_fault"] = _fault(sample.mask, error, mask=True)
+    if gray is not None and mask is not None and gray.shape == mask.shape:
+        facts["alignment"] = align(gray, mask)
+    return PairFacts(**facts)
+
+
+def file_digest(path: Path) -> str:
+    """Digest of the bytes of a file; empty if it cannot be read."""
+    try:
+        return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest() if path.is_file() else ""
+    except OSError:
+        return ""
+
+
+def _mask_facts(mask: NDArray[np.uint8] | NDArray[np.uint16]) -> dict[str, Any]:
+    counts = np.array(Image.fromarray(mask).histogram()) if mask.dtype == np.uint8 else np.bincount(mask.ravel())
+    step = 1 + mask.size // _MOST_COMPONENT_PIXELS
+    areas = component_areas(mask[::step, ::step])
+    return {
+        "mask_size": mask.shape,
+        "values": {int(value): int(counts[value]) for value in np.flatnonzero(counts)},
+        "islands": int((areas <= TINY).sum()),
+        "components": len(areas),
+    }
+
+
+def _fault(path: Path, error: DataError, *, mask: bool) -> FileFault:
+    text = str(error)
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_LFS))
+    except OSError:
+        return FileFault("unreadable", text)
+    if start == _LFS:
+        return FileFault("lfs", f"{path} is a pointer of git-lfs, not the file itself; run: git lfs pull")
+    header = read_header(path) if mask else None
+    if header is None:
+        return FileFault("unreadable", text)
+    if header.format not in MASK_FORMATS:
+        return FileFault("lossy", text)
+    return FileFault("unreadable" if "damaged" in text else "no_mask", text)
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,85 @@
+"""Perceptual hashes of images: equal or nearly so for images that look alike.
+
+The hash is dHash: of an image of 9x8 gray pixels, whether each is brighter than its right neighbor, 64 bits
+(N. Krawetz, 2013). Dark or flat images have few differences, so images count as alike only if their 8x8 thumbnails
+are, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+__all__ = ["Look", "closest_alike", "look_at", "nearest"]
+
+Look = tuple[int, str]
+"""dHash, 64 bits, and the 64 gray values of the thumbnail as hexadecimal digits."""
+
+_BITS = 64
+_CHUNK = 512  # images compared with all others at once
+_BIT_COUNT = np.array([bin(value).count("1") for value in range(1 << 16)], dtype=np.uint8)
+
+
+def look_at(gray: NDArray[np.uint8]) -> Look:
+    """The look of a gray image, uint8 (H, W)."""
+    image = Image.fromarray(gray)
+    small = np.asarray(image.resize((9, 8), Image.Resampling.BOX))
+    bits = np.packbits(small[:, :-1] > small[:, 1:])
+    thumbnail = np.asarray(image.resize((8, 8), Image.Resampling.BOX))
+    return int.from_bytes(bits.tobytes(), "big"), thumbnail.tobytes().hex()
+
+
+def closest_alike(
+    looks: Sequence[Look], among: Sequence[Look], *, bits: int, gray: float, before: bool = False
+) -> NDArray[np.int64]:
+    """For each image the index of the one that looks most alike; -1 if none looks alike.
+
+    Args:
+        looks: of the images.
+        among: of those to compare with.
+        bits: the most bits in which the hashes may differ.
+        gray: the most gray values by which the thumbnails may differ on average.
+        before: whether ``among`` is ``looks``, and each image is compared with those before it only.
+    """
+    hashes, thumbnails = _arrays(looks)
+    other_hashes, other_thumbnails = _arrays(among)
+    means, other_means = thumbnails.mean(axis=1), other_thumbnails.mean(axis=1)
+    found = np.full(len(looks), -1, dtype=np.int64)
+    for start in range(0, len(looks) if len(among) else 0, _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        distances = _distances(hashes[rows], other_hashes)
+        distances[np.abs(means[rows, None] - other_means) > gray] = _BITS + 1
+        if before:
+            distances[np.arange(len(among)) >= np.arange(len(looks))[rows, None]] = _BITS + 1
+        closest = distances.argmin(axis=1)
+        near = np.take_along_axis(distances, closest[:, None], axis=1)[:, 0] <= bits
+        near &= np.abs(thumbnails[rows] - other_thumbnails[closest]).mean(axis=1) <= gray
+        found[rows] = np.where(near, closest, -1)
+    return found
+
+
+def nearest(looks: Sequence[Look], among: Sequence[Look]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """For each image the index of the one whose thumbnail is nearest, and by how many gray values they differ."""
+    _, mine = _arrays(looks)
+    _, theirs = _arrays(among)
+    indices, differences = np.zeros(len(mine), dtype=np.int64), np.zeros(len(mine))
+    for index, thumbnail in enumerate(mine):
+        gray = np.abs(theirs - thumbnail).mean(axis=1)
+        indices[index], differences[index] = int(gray.argmin()), float(gray.min())
+    return indices, differences
+
+
+def _arrays(looks: Sequence[Look]) -> tuple[NDArray[np.uint64], NDArray[np.int16]]:
+    hashes = np.array([look[0] for look in looks], dtype=np.uint64)
+    thumbnails = np.frombuffer(bytes.fromhex("".join(look[1] for look in looks)), dtype=np.uint8)
+    return hashes, thumbnails.reshape(-1, _BITS).astype(np.int16)
+
+
+def _distances(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    """Number of differing bits, (len(one), len(other)); NumPy counts bits itself from version 2 on only."""
+    words = (one[:, None] ^ other[None, :]).view(np.uint16)
+    counts: NDArray[np.uint8] = _BIT_COUNT[words].reshape(len(one), len(other), 4).sum(axis=2, dtype=np.uint8)
+    return counts

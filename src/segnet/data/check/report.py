@@ -1,0 +1,170 @@
+"""The check of a data set: one pass over its files, then all findings, none of which hides another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segnet.data.check.duplicates import duplicate_findings
+from segnet.data.check.facts import PairFacts, read_facts
+from segnet.data.check.files import file_findings, pairing_findings
+from segnet.data.check.findings import CheckedData, Finding
+from segnet.data.check.misplaced import misplaced_findings
+from segnet.data.check.scan import cached_facts, scan
+from segnet.data.check.statistics import ClassStatistics, class_statistics, suggest_settings
+from segnet.data.check.values import count_by_image, value_findings
+from segnet.data.layouts import Source, open_source
+from segnet.data.masks import MaskReader, describe_one_class
+from segnet.data.pairing import PairingFault, collect_faults
+from segnet.data.samples import Sample
+from segnet.errors import DataError, list_names
+from segnet.media.images.reading import read_size
+
+__all__ = ["CheckReport", "check_data", "refuse_known_faults"]
+
+_MOST_HEADERS = 10_000  # pairs; each takes some 0.1 ms
+_NEEDED = ("train", "val")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CheckReport:
+    """What a check found.
+
+    Attributes:
+        source: the data set; its splits hold what pairs up.
+        data: samples, each once, and their facts.
+        findings: errors first, then warnings, then notes.
+        statistics: of the classes; None if the class list cannot be used.
+        settings: suggested flags of ``segnet train``.
+    """
+
+    source: Source
+    data: CheckedData
+    findings: tuple[Finding, ...]
+    statistics: ClassStatistics | None
+    settings: dict[str, Any]
+
+    @property
+    def failed(self) -> bool:
+        """Whether training would fail or be meaningless."""
+        return any(finding.severity == "error" for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A table that JSON can hold."""
+        return {
+            "data": str(self.source.root),
+            "layout": self.source.layout,
+            "pairs": len(self.data.samples),
+            "splits": {split: len(indices) for split, indices in self.data.splits.items()},
+            "ignore_index": list(self.source.ignore_index),
+            "failed": self.failed,
+            "findings": [finding.to_dict() for finding in self.findings],
+            **({} if self.statistics is None else self.statistics.to_dict()),
+            "suggested": self.settings,
+        }
+
+
+def check_data(
+    location: str | Path, *, workers: int | None = None, progress: Callable[[int, int], None] | None = None
+) -> CheckReport:
+    """Check a data set: every file is read once, unless an earlier check has read it.
+
+    Args:
+        location: as ``open_source`` takes it.
+        workers: number of threads that read; None: two for each core.
+        progress: called with (pairs done, all pairs) after every pair that is read.
+
+    Raises:
+        DataError: no data set is recognized there.
+    """
+    with collect_faults() as faults:
+        source = open_source(location)
+    samples = list(dict.fromkeys(sample for members in source.splits.values() for sample in members))
+    facts = scan(samples, root=source.root, workers=workers, progress=progress)
+    place = {sample: index for index, sample in enumerate(samples)}
+    splits = {split: tuple(place[sample] for sample in members) for split, members in source.splits.items()}
+    return _judge(
+        source,
+        CheckedData(samples=samples, facts=facts, splits=splits, labels=source.labels.without(source.ignore_index)),
+        faults,
+    )
+
+
+def refuse_known_faults(source: Source) -> None:
+    """Refuse pairs that a check would refuse, as far as it is known without reading pixels.
+
+    Of samples that an earlier check has read, its facts are used; only files that it could not read are read again. Of
+    other samples the headers of the files are compared, of 10,000 at most, evenly spread.
+
+    Raises:
+        DataError: counts the pairs at fault, and names some.
+    """
+    samples = list(dict.fromkeys(sample for members in source.splits.values() for sample in members))
+    known = cached_facts(samples, root=source.root)
+    labels = source.labels.without(source.ignore_index)
+    reader = MaskReader(labels=labels, ignore_index=source.ignore_index) if labels.classes > 1 else None
+    wrong = [str(samples[index].mask) for index, facts in known.items() if not _fits(samples[index], facts, reader)]
+    unknown = [index for index in range(len(samples)) if index not in known]
+    looked_at = unknown[:: max(1, -(-len(unknown) // _MOST_HEADERS))]
+    wrong += [str(samples[index].mask) for index in looked_at if _headers_differ(samples[index])]
+    if wrong:
+        raise DataError(
+            f"{source.root}: {len(wrong)} of {len(samples)} pairs cannot be used: an image or mask cannot be read, the "
+            f"sizes differ, or a value is no class ({list_names(wrong, most=3)}); segnet check {source.root} names "
+            "every fault"
+        )
+
+
+def _fits(sample: Sample, facts: PairFacts, reader: MaskReader | None) -> bool:
+    if facts.fault is not None:
+        facts = read_facts(sample)
+    values = np.array(list(facts.values), dtype=np.int64)
+    wrong = reader is not None and bool((reader.classes_of(values) < 0).any())
+    return facts.fault is None and facts.image_size == facts.mask_size and not wrong
+
+
+def _headers_differ(sample: Sample) -> bool:
+    image = read_size(sample.image)
+    if image is not None and image == read_size(sample.mask):
+        return False
+    facts = read_facts(sample)  # an orientation may stand behind the pixels
+    return facts.fault is not None or facts.image_size != facts.mask_size
+
+
+def _judge(source: Source, data: CheckedData, faults: list[PairingFault]) -> CheckReport:
+    statistics = None
+    found = [*pairing_findings(faults), *_split_findings(data), *file_findings(data)]
+    if data.labels.classes < 2:
+        found.append(Finding(kind="single_class", severity="error", title=describe_one_class(data.labels), count=1))
+    else:
+        reader = MaskReader(labels=data.labels, ignore_index=source.ignore_index)
+        pixels, ignored = count_by_image(data, reader)
+        found += value_findings(data, reader, pixels, ignored)
+        statistics = class_statistics(data, pixels, ignored)
+    found += [*misplaced_findings(data), *duplicate_findings(data)]
+    order = ("error", "warning", "note")
+    return CheckReport(
+        source=source,
+        data=data,
+        findings=tuple(sorted(found, key=lambda finding: order.index(finding.severity))),
+        statistics=statistics,
+        settings={} if statistics is None else suggest_settings(data, statistics),
+    )
+
+
+def _split_findings(data: CheckedData) -> Iterator[Finding]:
+    for split in _NEEDED:
+        if not data.splits.get(split):
+            yield Finding(
+                kind="missing_split", severity="error", title=f"there are no pairs for the split {split}",
+                remedy="training needs train and val: make the folders or lists", count=1,
+            )  # fmt: skip
+    if data.splits.get("train") and data.splits.get("train") == data.splits.get("val"):
+        yield Finding(
+            kind="no_validation_split", severity="warning", title="train and val are the same images",
+            remedy="scores say nothing about new images: set some aside for val", count=len(data.splits["val"]),
+        )  # fmt: skip

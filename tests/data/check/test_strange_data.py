@@ -1,0 +1,176 @@
+"""Data sets at the edge of what is possible are checked like any other."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segnet.data.check.report import CheckReport, check_data, refuse_known_faults
+from segnet.data.layouts import open_source
+from segnet.errors import DataError
+
+
+def kinds(report: CheckReport) -> dict[str, int]:
+    return {finding.kind: finding.count for finding in report.findings}
+
+
+def write(root: Path, names: list[str], mask: np.ndarray, *, suffix: str = ".png") -> Path:
+    """A data set of two classes in image folders, with noise for images."""
+    noise = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for kind in ("images", "masks"):
+            (root / kind / split).mkdir(parents=True, exist_ok=True)
+        for name in names:
+            image = noise.integers(0, 255, (*mask.shape, 3), dtype=np.uint8)
+            Image.fromarray(image).save(root / "images" / split / f"{split} {name}{suffix}", format="PNG")
+            Image.fromarray(mask).save(root / "masks" / split / f"{split} {name}.png")
+    (root / "classes.txt").write_text("field\nroad\n")
+    return root
+
+
+@pytest.fixture
+def halves() -> np.ndarray:
+    mask = np.zeros((20, 30), dtype=np.uint8)
+    mask[:, 15:] = 1
+    return mask
+
+
+def test_names_with_spaces_unicode_and_capitals_pair_up(tmp_path: Path, halves: np.ndarray) -> None:
+    report = check_data(write(tmp_path, ["straße 1", "空 b"], halves, suffix=".PNG"))
+    assert not report.failed
+    assert len(report.data.samples) == 4
+    assert kinds(report) == {}
+
+
+def test_a_clean_set_of_one_image_passes(tmp_path: Path, halves: np.ndarray) -> None:
+    report = check_data(write(tmp_path, ["only"], halves))
+    assert not report.failed
+    assert report.settings["batch"] == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 40), (40, 1), (1, 1)])
+def test_images_of_one_row_or_column_are_named(tmp_path: Path, shape: tuple[int, int]) -> None:
+    mask = (np.arange(shape[0] * shape[1]) % 2).reshape(shape).astype(np.uint8)
+    report = check_data(write(tmp_path, ["a", "b"], mask))
+    assert kinds(report)["small_image"] == 4
+
+
+def test_one_class_only_fails_by_split(tmp_path: Path, halves: np.ndarray) -> None:
+    report = check_data(write(tmp_path, ["a", "b"], np.zeros_like(halves)))
+    assert report.failed
+    found = [finding for finding in report.findings if finding.kind == "single_class"]
+    assert [finding.count for finding in found] == [2, 2]
+    assert "class 0 (field) only" in found[0].title
+    (tmp_path / "classes.txt").write_text("field\n")
+    assert kinds(check_data(tmp_path))["single_class"] == 1
+
+
+def test_black_and_white_masks_are_called_so(tmp_path: Path, halves: np.ndarray) -> None:
+    report = check_data(write(tmp_path, ["a"], halves * 255))
+    assert report.failed
+    assert kinds(report) == {"single_class": 1, "two_tone": 2, "absent_class": 1}
+
+
+def test_an_absent_class_is_named_with_its_split(tmp_path: Path, halves: np.ndarray) -> None:
+    write(tmp_path, ["a"], halves)
+    (tmp_path / "classes.txt").write_text("field\nroad\nboat\n")
+    report = check_data(tmp_path)
+    assert [mark.path for finding in report.findings for mark in finding.marks] == ["boat", "boat"]
+    assert report.statistics is not None
+    assert report.statistics.weights["median"].tolist() == [1, 1, 0]
+
+
+def test_loops_and_broken_links_neither_hang_nor_hide(tmp_path: Path, halves: np.ndarray) -> None:
+    write(tmp_path, ["a"], halves)
+    (tmp_path / "images" / "train" / "loop").symlink_to(tmp_path / "images", target_is_directory=True)
+    (tmp_path / "images" / "train" / "self.png").symlink_to("self.png")
+    (tmp_path / "masks" / "train" / "self.png").symlink_to("nowhere.png")
+    report = check_data(tmp_path)
+    assert kinds(report)["unreadable"] == 2
+    assert {Path(mark.path).name for finding in report.findings for mark in finding.marks} >= {"self.png"}
+
+
+def test_a_tree_that_may_not_be_written_is_checked_and_unchanged(tmp_path: Path, halves: np.ndarray) -> None:
+    write(tmp_path, ["a"], halves)
+    before = sorted(tmp_path.rglob("*"))
+    folders = [tmp_path, *(path for path in before if path.is_dir())]
+    for path in folders:
+        path.chmod(0o555)
+    try:
+        assert not check_data(tmp_path).failed
+    finally:
+        for path in folders:
+            path.chmod(0o755)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_ten_thousand_files_are_paired_and_checked(tmp_path: Path, halves: np.ndarray) -> None:
+    """Hard links to one image and mask: each is read, and known as a copy."""
+    write(tmp_path, ["a"], halves[:4, 13:17])
+    for number in range(2_500):
+        for kind in ("images", "masks"):
+            for split in ("train", "val"):
+                os.link(tmp_path / kind / split / f"{split} a.png", tmp_path / kind / split / f"b{number:05}.png")
+    report = check_data(tmp_path)
+    assert len(report.data.samples) == 5_002
+    assert kinds(report)["duplicate"] == 5_000
+
+
+def test_lines_of_a_list_that_lead_nowhere_are_collected(tmp_path: Path, halves: np.ndarray) -> None:
+    write(tmp_path, ["a"], halves)
+    line = "images/{0}/{0} a.png\tmasks/{0}/{0} a.png\n"
+    (tmp_path / "train.txt").write_text(line.format("train") + "images/none.png masks/none.png\nalone.png\n")
+    (tmp_path / "val.txt").write_text(line.format("val"))
+    report = check_data(tmp_path / "train.txt")
+    assert kinds(report) == {"listing": 2}
+    assert [mark.path.partition(": ")[0][-6:] for mark in report.findings[0].marks] == ["line 2", "line 3"]
+
+
+def test_a_missing_split_fails(tmp_path: Path, halves: np.ndarray) -> None:
+    write(tmp_path, ["a"], halves)
+    shutil.rmtree(tmp_path / "images" / "val")
+    shutil.rmtree(tmp_path / "masks" / "val")
+    assert kinds(check_data(tmp_path)) == {"missing_split": 1}
+
+
+def test_one_folder_for_every_split_is_read_once_and_named(tmp_path: Path, halves: np.ndarray) -> None:
+    write(tmp_path, ["a"], halves)
+    for kind in ("images", "masks"):
+        for split in ("train", "val"):
+            for file in (tmp_path / kind / split).iterdir():
+                file.rename(tmp_path / kind / file.name)
+            (tmp_path / kind / split).rmdir()
+    report = check_data(tmp_path)
+    assert len(report.data.samples) == 2
+    assert kinds(report) == {"no_validation_split": 2}
+
+
+def test_training_refuses_what_is_known_without_reading_pixels(tmp_path: Path, halves: np.ndarray) -> None:
+    write(tmp_path, ["a", "b"], halves)
+    refuse_known_faults(open_source(tmp_path))
+    Image.fromarray(halves[:-2]).save(tmp_path / "masks" / "val" / "val b.png")
+    (tmp_path / "images" / "train" / "train a.png").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"2 of 4 pairs cannot be used.*segnet check"):
+            refuse_known_faults(open_source(tmp_path))
+        check_data(tmp_path)  # and again by what the check has read
+
+
+def test_training_refuses_what_only_pixels_say_once_a_check_has_read_them(tmp_path: Path, halves: np.ndarray) -> None:
+    write(tmp_path, ["a", "b"], halves)
+    Image.fromarray(halves + 7).save(tmp_path / "masks" / "val" / "val b.png")
+    image = tmp_path / "images" / "train" / "train a.png"
+    whole = image.read_bytes()
+    image.write_bytes(whole[:-200])
+    refuse_known_faults(open_source(tmp_path))
+    assert check_data(tmp_path).failed
+    with pytest.raises(DataError, match="2 of 4 pairs"):
+        refuse_known_faults(open_source(tmp_path))
+    image.write_bytes(whole)
+    Image.fromarray(halves).save(tmp_path / "masks" / "val" / "val b.png")
+    refuse_known_faults(open_source(tmp_path))
