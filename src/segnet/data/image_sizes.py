@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 from segnet.data.dataset import SegmentationDataset
-from segnet.media.images.reading import read_header
+from segnet.media.images.reading import read_size
 
 __all__ = ["Size", "batches_of_one_size", "read_sizes"]
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
-
-_TURNED = 5  # EXIF orientations from here on exchange height and width
 
 
 def read_sizes(dataset: SegmentationDataset, *, most: int | None = None) -> list[Size | None]:
@@ -24,7 +21,7 @@ def read_sizes(dataset: SegmentationDataset, *, most: int | None = None) -> list
         most: Number of images to look at, evenly spread. Default: all.
     """
     samples = dataset.samples if most is None else dataset.samples[:: max(1, -(-len(dataset) // most))]
-    return [dataset.size or _read_size(sample.image) for sample in samples]
+    return [dataset.size or read_size(sample.image) for sample in samples]
 
 
 def batches_of_one_size(
@@ -49,11 +46,3 @@ def batches_of_one_size(
                 growing[size] = batch
         batch.append(index)
     return batches
-
-
-def _read_size(path: Path) -> Size | None:
-    header = read_header(path)
-    if header is None:
-        return None
-    height, width = header.size
-    return (width, height) if header.orientation >= _TURNED else (height, width)
