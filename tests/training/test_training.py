@@ -318,8 +318,7 @@ def test_a_loss_that_is_not_finite_names_step_epoch_and_samples(toy: SegNet, set
         toy.classifier.bias[0] = float("nan")
     with pytest.raises(TrainingError, match=r"^the loss is nan at step 0 \(epoch 1\), samples (scene_0000\d(, )?){2};"):
         train(toy, *sets, out=tmp_path, config=quick(epochs=1))
-    assert not (tmp_path / "best.safetensors").exists()
-    assert not (tmp_path / "last.ckpt").exists()
+    assert not tmp_path.exists(), "a start that fails leaves nothing"
 
 
 def test_an_error_for_too_little_memory_names_the_settings_to_change(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
@@ -407,16 +406,15 @@ def test_the_report_tells_every_class_and_setting(toy: SegNet, sets: Sets, tmp_p
 def test_the_report_shows_training_images_before_the_first_validation(
     toy: SegNet, sets: Sets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class PowerCutError(Exception):
-        pass
-
-    def cut(*_: object) -> None:
-        raise PowerCutError
-
-    monkeypatch.setattr(ScoreLog, "on_validation_epoch_start", cut, raising=False)
-    with pytest.raises(PowerCutError):
-        train(toy, *sets, out=tmp_path, config=quick(epochs=1), inputs=INPUTS)
-    page = (tmp_path / "report.html").read_text()
+    pages = []
+    monkeypatch.setattr(
+        ScoreLog,
+        "on_validation_epoch_start",
+        lambda *_: pages.append((tmp_path / "report.html").read_text()),
+        raising=False,
+    )
+    train(toy, *sets, out=tmp_path, config=quick(epochs=1), inputs=INPUTS)
+    page = pages[0]
     assert "The scores are added after the first validation" in page
     assert page.count("as the network sees it</figcaption>") == 4
     assert all(f">{name}" in page for name in ("Training images", "Data", "Settings", sets[0].labels.names[0]))

@@ -44,7 +44,13 @@ from segnet.training.resume import (
     newest_checkpoint,
 )
 from segnet.training.run_data import check_same_data, describe_data, describe_size
-from segnet.training.run_folder import check_unchanged, check_unused, prepare_folder, read_settings
+from segnet.training.run_folder import (
+    check_unchanged,
+    check_unused,
+    prepare_folder,
+    read_settings,
+    removing_failed_start,
+)
 from segnet.training.score_log import ScoreLog
 from segnet.training.settings import TrainConfig
 from segnet.training.setup import check_config, check_sets, count_pixels, median_longest_side, resolve_config
@@ -136,7 +142,8 @@ def train(
     order = make_order(trainer, config, len(train_set), find_position(checkpoint))
     _begin(trainer, model, config, out, settings)
     loaders = make_loaders(train_set, val_set, order, model=model, config=config, resize=resize, workers=config.workers)
-    _fit(trainer, module, *loaders, checkpoint=checkpoint)
+    with removing_failed_start(out, (*CHECKPOINTS, "best.safetensors")):
+        _fit(trainer, module, *loaders, checkpoint=checkpoint)
     scores = best.restore(model)
     if trainer.is_global_zero:
         report.finish(model, target, resize)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from segnet.errors import ConfigError, OutputError
 from segnet.system.files import replacing
 from segnet.training.settings import MAY_CHANGE
 
-__all__ = ["check_unchanged", "check_unused", "prepare_folder", "read_settings"]
+__all__ = ["check_unchanged", "check_unused", "prepare_folder", "read_settings", "removing_failed_start"]
 
 log = logging.getLogger("segnet")
+
+_OF_A_START = ("config.yaml", "report.html", "metrics.csv")
 
 
 def check_unused(out: Path, names: tuple[str, ...]) -> None:
@@ -67,6 +70,25 @@ def check_unchanged(file: Path, earlier: Mapping[str, Any], settings: Mapping[st
                 f"resume with --config {file}, or start a new run with another --out"
             )
         log.warning("resuming with %s %s instead of %s", name, value, earlier[name])
+
+
+@contextmanager
+def removing_failed_start(out: Path, names: tuple[str, ...]) -> Iterator[None]:
+    """If the block fails before the run has something to keep, remove what the start wrote, and an empty folder.
+
+    Args:
+        out: The folder.
+        names: Names of the files that a run keeps.
+    """
+    try:
+        yield
+    except BaseException:
+        if not any((out / name).exists() for name in names):
+            for name in _OF_A_START:
+                (out / name).unlink(missing_ok=True)
+            with suppress(OSError):
+                out.rmdir()
+        raise
 
 
 def prepare_folder(out: Path, settings: Mapping[str, Any]) -> None:

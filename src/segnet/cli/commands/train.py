@@ -77,7 +77,7 @@ def run(
         return
     result = start_run(opened, out=out, resume=resume, device=device, started=STARTED)
     if is_first_process():
-        print_scores(result.scores, f"best weights on split val: {result.model_file}")
+        print_scores(result.scores, f"best weights on split val, at the images' own sizes: {result.model_file}")
 
 
 def _overfit(model: SegNet, data: SegmentationDataset, config: TrainConfig, images: int, device: str) -> None:
