@@ -38,6 +38,7 @@ from torch.utils._pytree import tree_leaves
 
 from bench_ops import KEEPING
 from segnet.benchmark.baselines import ReferenceSegNet
+from segnet.models import efficientnet
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.models.squeezenet import squeezenet_channels
 from segnet.models.zoo import MODELS, create_model
@@ -175,9 +176,8 @@ def counted_bytes(config: SegNetConfig, size: tuple[int, int]) -> tuple[int, int
     """The same for codes and maps, from the table of layers alone."""
     codes = maps = 0
     pooled_channels = 0
-    decoder, stride = config.decoder, config.encoder.stem_stride
+    decoder, (stride, ends) = config.decoder, _stages(config)
     size = (-(-size[0] // stride), -(-size[1] // stride))
-    ends = [stage[-1] for stage in config.encoder.widths] or squeezenet_channels(stride)
     for end, widths in zip(ends, reversed(decoder.widths), strict=True):
         windows = -(-size[0] // 2) * -(-size[1] // 2)
         codes += end * -(-windows // 4) if decoder.upsampling == "indices" else 0
@@ -186,6 +186,15 @@ def counted_bytes(config: SegNetConfig, size: tuple[int, int]) -> tuple[int, int
             maps += channels * size[0] * size[1] * 4
         size, pooled_channels = (-(-size[0] // 2), -(-size[1] // 2)), end
     return codes, maps
+
+
+def _stages(config: SegNetConfig) -> tuple[int, tuple[int, ...]]:
+    """The stride before the first stage that keeps something, and the channels of each such stage."""
+    encoder = config.encoder
+    if encoder.kind == "efficientnet_lite0":
+        return 2, efficientnet.CHANNELS[:-1]
+    widths = tuple(stage[-1] for stage in encoder.widths)
+    return encoder.stem_stride, widths or squeezenet_channels(encoder.stem_stride)
 
 
 # The baselines
