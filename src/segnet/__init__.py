@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from segnet.data.augmentation import AugmentConfig
-    from segnet.data.dataset import Sample, SegmentationDataset
+    from segnet.data.dataset import SegmentationDataset
     from segnet.data.layouts import Source, open_dataset, open_source
+    from segnet.data.samples import Sample
     from segnet.data.synthetic.scenes import render_scene
     from segnet.errors import SegNetError
     from segnet.exporting.export import export
@@ -51,7 +52,8 @@ _HOMES = {
     "segnet.metrics.calibration.scores": ("CalibrationConfig", "CalibrationMeter", "CalibrationScores"),
     "segnet.models.checkpoint": ("Checkpoint", "bundled_models", "load", "save"),
     "segnet.results.coco": ("CocoFile",),
-    "segnet.data.dataset": ("Sample", "SegmentationDataset"),
+    "segnet.data.dataset": ("SegmentationDataset",),
+    "segnet.data.samples": ("Sample",),
     "segnet.data.layouts": ("Source", "open_dataset", "open_source"),
     "segnet.data.synthetic.scenes": ("render_scene",),
     "segnet.data.augmentation": ("AugmentConfig",),

@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from segnet.data.checks import check_masks
-from segnet.data.dataset import Sample, SegmentationDataset
+from segnet.data.dataset import SegmentationDataset
 from segnet.data.layouts import open_source
+from segnet.data.samples import Sample
 from segnet.errors import ConfigError, DataError
 from segnet.inference.evaluation import evaluate
 from segnet.labels import ClassTable

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from segnet.data.class_weights import BALANCES, CAMVID_PUBLISHED, ClassCounts, class_weights, count_classes
-from segnet.data.dataset import Sample, SegmentationDataset
+from segnet.data.dataset import SegmentationDataset
+from segnet.data.samples import Sample
 from segnet.errors import ConfigError, DataError
 from segnet.labels import CAMVID, ClassTable
 

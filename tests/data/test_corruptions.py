@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from segnet.data.corruptions import CORRUPTIONS, corrupt
-from segnet.data.dataset import Sample, SegmentationDataset
+from segnet.data.dataset import SegmentationDataset
+from segnet.data.samples import Sample
 from segnet.data.synthetic.scenes import render_scene
 from segnet.errors import ConfigError
 from segnet.labels import CAMVID

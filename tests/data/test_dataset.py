@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from segnet.data.dataset import Sample, SegmentationDataset, collate, worker_error
+from segnet.data.dataset import SegmentationDataset, collate, worker_error
 from segnet.data.layouts import open_source
+from segnet.data.samples import Sample
 from segnet.errors import ConfigError, DataError, MissingPackageError, ShapeError
 from segnet.labels import ClassTable
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segnet.data.dataset import Sample, SegmentationDataset
+from segnet.data.dataset import SegmentationDataset
 from segnet.data.image_sizes import batches_of_one_size, read_sizes
+from segnet.data.samples import Sample
 from segnet.labels import ClassTable
 from segnet.media.images.reading import read_image
 

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch.export import ExportedProgram
 from torch.fx import Interpreter, Node
 
-from segnet.data.dataset import Sample, SegmentationDataset
+from segnet.data.dataset import SegmentationDataset
+from segnet.data.samples import Sample
 from segnet.errors import ConfigError, MissingPackageError, ModelError, ShapeError
 from segnet.exporting.export import Report
 from segnet.exporting.int8.export import export_int8

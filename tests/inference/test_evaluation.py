@@ -15,8 +15,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from segnet.cli.main import main
-from segnet.data.dataset import Sample, SegmentationDataset
+from segnet.data.dataset import SegmentationDataset
 from segnet.data.layouts import Source
+from segnet.data.samples import Sample
 from segnet.errors import ConfigError, DataError, ModelError, ShapeError
 from segnet.inference.evaluation import check_same_classes, evaluate
 from segnet.inference.predictor import Predictor

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from segnet.data.augmentation import AugmentConfig
-from segnet.data.dataset import Sample, SegmentationDataset
+from segnet.data.dataset import SegmentationDataset
+from segnet.data.samples import Sample
 from segnet.data.synthetic.scenes import render_scene
 from segnet.inference.working_size import ResizePolicy
 from segnet.labels import CAMVID

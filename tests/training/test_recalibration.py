@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from segnet.data.dataset import Sample, SegmentationDataset
+from segnet.data.dataset import SegmentationDataset
+from segnet.data.samples import Sample
 from segnet.errors import ConfigError, DataError, ModelError, ShapeError
 from segnet.labels import ClassTable
 from segnet.models.decoders import DecoderConfig

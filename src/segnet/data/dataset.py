@@ -21,8 +21,7 @@ from segnet.media.images.reading import read_image
 from segnet.media.images.resizing import resize_image, resize_mask
 
 __all__ = [
-    "Batch", "RawSamples", "ResizeMode", "Sample", "SegmentationDataset", "collate",
-    "describe_mismatch", "to_tensors", "worker_error",
+    "Batch", "RawSamples", "ResizeMode", "SegmentationDataset", "collate", "to_tensors", "worker_error",
 ]  # fmt: skip
 
 ResizeMode = Literal["letterbox", "stretch"]

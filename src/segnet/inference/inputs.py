@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeGuard, Union, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeGuard, Union, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,45 +95,59 @@ def _is_tensor(source: object) -> TypeGuard[Tensor]:
     return torch is not None and isinstance(source, torch.Tensor)
 
 
-def _from_array(array: NDArray[Any], name: str) -> NDArray[Any]:
-    """An array (H, W, C) or (H, W) as (H, W, C)."""
-    shape = array.shape
-    _require_one(shape, name, kind="array")
-    if array.ndim == 2 and array.size:
-        return array[..., None]
-    if array.ndim == 3 and shape[2] in (1, 3) and array.size:
-        return array
-    hint = "give each pixel one value or three" if array.size else "an image has at least one pixel"
-    if array.ndim == 3 and shape[2] == 4:
-        hint = "leave alpha out: image[..., :3]"
-    elif array.ndim == 3 and shape[0] in (1, 3):
-        hint = "the channels of an array come last: image.transpose(1, 2, 0)"
-    raise ShapeError(f"{name} is an array of shape {shape}; expected (H, W, 3) or (H, W); {hint}")
+class _Layout(NamedTuple):
+    """Where a kind of array has its channels, and the words of its errors."""
+
+    kind: str
+    channels: int  # axis
+    other: int  # axis where the channels of the other kind are
+    expected: str
+    without_alpha: str
+    reorder: str
+
+
+_ARRAY = _Layout(
+    "array", 2, 0, "(H, W, 3)", "image[..., :3]",
+    "the channels of an array come last: image.transpose(1, 2, 0)",
+)  # fmt: skip
+_TENSOR = _Layout(
+    "tensor", 0, 2, "(3, H, W)", "image[:3]",
+    "the channels of a tensor come first: image.permute(2, 0, 1)",
+)  # fmt: skip
 
 
 def _from_tensor(tensor: Tensor, name: str) -> NDArray[Any]:
     """A tensor (C, H, W) or (H, W) as an array (H, W, C)."""
-    shape = tuple(tensor.shape)
-    _require_one(shape, name, kind="tensor")
+    _require_one_image(tuple(tensor.shape), _TENSOR, name)
     values = tensor.detach().cpu()
     array: NDArray[Any] = (values.float() if values.is_floating_point() else values).numpy()
-    if array.ndim == 2 and array.size:
-        return array[..., None]
-    if array.ndim == 3 and shape[0] in (1, 3) and array.size:
-        return array.transpose(1, 2, 0)
-    hint = "give each pixel one value or three" if array.size else "an image has at least one pixel"
-    if array.ndim == 3 and shape[0] == 4:
-        hint = "leave alpha out: image[:3]"
-    elif array.ndim == 3 and shape[2] in (1, 3):
-        hint = "the channels of a tensor come first: image.permute(2, 0, 1)"
-    raise ShapeError(f"{name} is a tensor of shape {shape}; expected (3, H, W) or (H, W); {hint}")
+    return array[..., None] if array.ndim == 2 else array.transpose(1, 2, 0)
 
 
-def _require_one(shape: tuple[int, ...], name: str, *, kind: str) -> None:
+def _from_array(array: NDArray[Any], name: str) -> NDArray[Any]:
+    """An array (H, W, C) or (H, W) as (H, W, C)."""
+    _require_one_image(array.shape, _ARRAY, name)
+    return array[..., None] if array.ndim == 2 else array
+
+
+def _require_one_image(shape: tuple[int, ...], layout: _Layout, name: str) -> None:
+    """Refuse a shape that is not that of one image, with what to do."""
     if len(shape) == 4:
         raise ShapeError(
-            f"{name} is one {kind} of shape {shape}, which holds {shape[0]} images; give a list: list(images)"
+            f"{name} is one {layout.kind} of shape {shape}, which holds {shape[0]} images; give a list: list(images)"
         )
+    empty, three = math.prod(shape) == 0, len(shape) == 3
+    if not empty and (len(shape) == 2 or (three and shape[layout.channels] in (1, 3))):
+        return
+    hint = "an image has at least one pixel" if empty else "give each pixel one value or three"
+    if three and shape[layout.channels] == 4:
+        hint = f"leave alpha out: {layout.without_alpha}"
+    elif three and shape[layout.other] in (1, 3):
+        hint = layout.reorder
+    article = "an" if layout is _ARRAY else "a"
+    raise ShapeError(
+        f"{name} is {article} {layout.kind} of shape {shape}; expected {layout.expected} or (H, W); {hint}"
+    )
 
 
 def _to_bytes(array: NDArray[Any], name: str) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segnet.errors import DataError
 from segnet.inference.inputs import ImageSource, Order, check_order, is_one_image, path_of, read_input
 from segnet.inference.prediction import Planes, Prediction, SegmentedRows, concatenate_rows
-from segnet.inference.tiling import Rows, Span, TileConfig, blend_tiles, fits, spans, tile_size
+from segnet.inference.tiling import ArrayRows, Rows, Span, TileConfig, blend_tiles, fits, spans, tile_size
 from segnet.inference.tta import TTAConfig, with_tta
 from segnet.inference.upsampling import Upsampler, upsample
 from segnet.inference.working_size import ResizePolicy
@@ -222,7 +222,7 @@ class Predictor:
         if tiles is None:
             planes = self._predict_planes(image)
         else:
-            bands = [band for *_, band in blend_tiles(_ArrayRows(image), self._predict_planes, np.copy, *tiles)]
+            bands = [band for *_, band in blend_tiles(ArrayRows(image), self._predict_planes, np.copy, *tiles)]
             planes = np.concatenate(bands, axis=1)
         return planes if image.shape[:2] == size else upsample(planes, (size[0], size[1]))
 
@@ -334,7 +334,7 @@ class Predictor:
         self, image: NDArray[np.uint8], ready: NDArray[np.uint8], tiles: tuple[list[Span], list[Span]]
     ) -> Prediction:
         size = (image.shape[0], image.shape[1])
-        return concatenate_rows([rows.prediction for rows in self._predict_tiles(_ArrayRows(ready), size, tiles)])
+        return concatenate_rows([rows.prediction for rows in self._predict_tiles(ArrayRows(ready), size, tiles)])
 
     def _predict_batch(
         self, images: Sequence[NDArray[np.uint8]], ready: Sequence[NDArray[np.uint8]]
@@ -372,22 +372,6 @@ class Predictor:
         if output.uncertainty is None:
             return planes
         return [np.concatenate([part, extra[None]]) for part, extra in zip(planes, output.uncertainty, strict=True)]
-
-
-class _ArrayRows(Rows):
-    """An image in memory."""
-
-    def __init__(self, image: NDArray[np.uint8]) -> None:
-        self._image = image
-        self._next = 0
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self._image.shape[0], self._image.shape[1]
-
-    def read(self, rows: int) -> NDArray[np.uint8]:
-        self._next += rows
-        return self._image[self._next - rows : self._next]
 
 
 def _one_hot(mask: NDArray[np.uint8], classes: int) -> Planes:

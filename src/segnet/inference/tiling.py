@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from segnet.errors import ConfigError
 from segnet.inference.prediction import Planes
 
-__all__ = ["Rows", "Span", "TileConfig", "blend_tiles", "fits", "spans", "tile_size"]
+__all__ = ["ArrayRows", "Rows", "Span", "TileConfig", "blend_tiles", "fits", "spans", "tile_size"]
 
 Result = TypeVar("Result")
 
@@ -77,6 +77,24 @@ class Rows(Protocol):
     def read(self, rows: int) -> NDArray[np.uint8]:
         """The next so many rows: uint8 (rows, W, C)."""
         ...
+
+
+class ArrayRows(Rows):
+    """An image in memory."""
+
+    def __init__(self, image: NDArray[np.uint8]) -> None:
+        self._image = image
+        self._next = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return self._image.shape[0], self._image.shape[1]
+
+    def read(self, rows: int) -> NDArray[np.uint8]:
+        """The next so many rows: uint8 (rows, W, C)."""
+        self._next += rows
+        return self._image[self._next - rows : self._next]
 
 
 def fits(height: int, width: int, planes: int, config: TileConfig, *, enlarged: float = 1.0) -> bool:

@@ -24,7 +24,15 @@ from segnet.errors import ModelError, list_names
 from segnet.models.efficientnet import LITE_MEAN, LITE_STD, EfficientNetLite0, enlarge_filters, original_name
 from segnet.models.segnet import IMAGENET_MEAN, IMAGENET_STD
 
-__all__ = ["DOWNLOADS", "EncoderWeights", "LoadReport", "adapt_input_filters", "fill_encoder", "read_weights"]
+__all__ = [
+    "DOWNLOADS",
+    "EncoderWeights",
+    "LoadReport",
+    "adapt_input_filters",
+    "fill_encoder",
+    "first_filters",
+    "read_weights",
+]
 
 log = logging.getLogger("segnet")
 
@@ -109,7 +117,7 @@ def fill_encoder(encoder: nn.Module, weights: EncoderWeights) -> LoadReport:
     """
     source, state = weights.source, weights.state
     target = encoder.state_dict()
-    new = _fit_tensors(weights, pairs := _pair_names(encoder, weights), target, _first_filters(encoder))
+    new = _fit_tensors(weights, pairs := _pair_names(encoder, weights), target, first_filters(encoder))
     if not new:
         raise ModelError(
             f"{source}: no tensor fits; the file holds {list_names(state)}, expected are names of torchvision's VGG or "
@@ -227,7 +235,7 @@ def _is_efficientnet(state: Mapping[str, Tensor]) -> bool:
     return "_conv_stem.weight" in state
 
 
-def _first_filters(encoder: nn.Module) -> str:
+def first_filters(encoder: nn.Module) -> str:
     """Name of the filters that see the image."""
     return next(f"{name}.weight" for name, module in encoder.named_modules() if isinstance(module, nn.Conv2d))
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from segnet.errors import ModelError, list_names
 from segnet.labels import ClassTable
 from segnet.models.checkpoint import Checkpoint
-from segnet.models.pretrained import adapt_input_filters
+from segnet.models.pretrained import adapt_input_filters, first_filters
 from segnet.models.segnet import SegNet
 
 __all__ = ["TransferReport", "transfer"]
@@ -76,9 +76,9 @@ def _with_input_of(model: SegNet, kept: SegNet) -> Mapping[str, Tensor]:
     state, channels = kept.state_dict(), model.config.in_channels
     if channels == kept.config.in_channels:
         return state
-    convs = [(name, part) for name, part in kept.encoder.named_modules() if isinstance(part, nn.Conv2d)]
-    first = f"encoder.{convs[0][0]}.weight"
-    adapted = {first: adapt_input_filters(state[first], channels)} if convs[0][1].groups == 1 else {}
+    first = f"encoder.{first_filters(kept.encoder)}"
+    conv = kept.get_submodule(first.removesuffix(".weight"))
+    adapted = {first: adapt_input_filters(state[first], channels)} if conv.groups == 1 else {}
     return {**state, **adapted, "mean": model.mean, "std": model.std}
 
 

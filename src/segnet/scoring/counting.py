@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from segnet.data.checks import is_two_tone, require_two_classes, warn_of_orientation, warn_of_two_tone
-from segnet.data.dataset import describe_mismatch, worker_error
+from segnet.data.dataset import worker_error
+from segnet.data.samples import describe_mismatch
 from segnet.errors import DataError, SegNetError
 from segnet.labels import IGNORE_INDEX
 from segnet.metrics.boundary.scores import BoundaryMeter

@@ -84,7 +84,7 @@ def view(kind: View, image: Pixels, mask: Mask, labels: ClassTable, look: Overla
     """
     if kind == "color":
         return colorize(mask, labels, look)
-    image = image if image.shape[2] == 3 else np.repeat(image, 3, axis=2)
+    image = as_rgb(image)
     over = overlay(image, mask, labels, look)
     return over if kind == "overlay" else np.concatenate([image, over], axis=1)
 
@@ -107,6 +107,11 @@ def finished_view(
     look = with_lines(look, (mask.shape[0], mask.shape[1]), inside=inside)
     rendered = view(kind, image, mask, labels, look)
     return add_legend(rendered, labels, class_shares(mask, labels), look) if look.has_legend(kind) else rendered
+
+
+def as_rgb(image: Pixels) -> Pixels:
+    """An image (H, W, 3) as it is, and a gray one (H, W, 1) with three equal channels."""
+    return image if image.shape[2] == 3 else np.repeat(image, 3, axis=2)
 
 
 def line_width(height: int, width: int, *, inside: tuple[int, int] | None = None) -> int:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from onnx import ModelProto, numpy_helper
 
-from segnet.data.dataset import Sample, SegmentationDataset
+from segnet.data.dataset import SegmentationDataset
+from segnet.data.samples import Sample
 from segnet.errors import ConfigError, ModelError
 from segnet.exporting.export import open_file
 from segnet.exporting.formats import to_openvino, write_onnx, write_openvino

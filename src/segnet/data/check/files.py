@@ -65,7 +65,7 @@ def file_findings(data: CheckedData) -> Iterator[Finding]:
     if len(sizes) > 1:
         yield Finding(
             kind="sizes", severity="note", title=f"images of {len(sizes)} sizes: {_list_sizes(sizes)}",
-            remedy="if they cannot share a batch, train with --crop or --resize", count=sum(sizes.values()),
+            remedy="training crops each by itself, so this is no fault", count=sum(sizes.values()),
         )  # fmt: skip
 
 

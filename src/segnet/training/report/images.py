@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from segnet.visualization.html.panels import (
     panel_size,
     photo_panel,
 )
-from segnet.visualization.overlay import SCALE, scale_colors
+from segnet.visualization.overlay import SCALE, as_rgb, scale_colors
 
 __all__ = ["Example", "choose_examples", "images_section"]
 
@@ -56,8 +56,8 @@ class Example:
     predicted: NDArray[np.uint8]
     confidence: NDArray[np.float32]
     miou: float
-    rank: int
-    scored: int
+    rank: int = 0
+    scored: int = 0
 
 
 def choose_examples(
@@ -87,13 +87,13 @@ def choose_examples(
     Raises:
         DataError: An image or mask cannot be read.
     """
-    extremes = Extremes[_Segmented](lowest=worst, highest=best)
+    extremes = Extremes[Example](lowest=worst, highest=best)
     with as_predictor(model, data, device, resize=resize, confidence=True) as predictor:
         for index in _spread_indices(len(data), most):
-            segmented = _segment(predictor, data, index)
-            extremes.add(segmented.miou, segmented)
+            example = _predict(predictor, data, index)
+            extremes.add(example.miou, example)
     ranked = zip(extremes.items, extremes.ranks, strict=True)
-    return [_make_example(segmented, rank, extremes.count) for segmented, rank in ranked]
+    return [replace(example, rank=rank, scored=extremes.count) for example, rank in ranked]
 
 
 def images_section(examples: Sequence[Example], labels: ClassTable) -> str:
@@ -117,41 +117,22 @@ def _groups(examples: Sequence[Example]) -> list[tuple[str, list[Example]]]:
     return [(f"The worst of {scored} images", low), (f"The best of {scored} images", high)]
 
 
-@dataclass(frozen=True, eq=False)
-class _Segmented:
-    """A sample of the data set with its prediction."""
-
-    name: str
-    image: NDArray[np.uint8]
-    truth: NDArray[np.uint8]
-    predicted: NDArray[np.uint8]
-    confidence: NDArray[np.float32]
-    miou: float
-
-
 def _spread_indices(images: int, most: int) -> list[int]:
     return [int(index) for index in np.linspace(0, images - 1, min(images, most)).round()]
 
 
-def _segment(predictor: Predictor, data: SegmentationDataset, index: int) -> _Segmented:
+def _predict(predictor: Predictor, data: SegmentationDataset, index: int) -> Example:
+    """An image with its prediction, not ranked yet."""
     image, truth = data.read(index)
     prediction = predictor(image)
     assert prediction.confidence is not None
-    miou = score_mask(prediction.mask, truth, data.labels).miou
-    return _Segmented(data.samples[index].name, image, truth, prediction.mask, prediction.confidence, miou)
-
-
-def _make_example(segmented: _Segmented, rank: int, scored: int) -> Example:
-    image = segmented.image
     return Example(
-        name=segmented.name,
-        image=image if image.shape[2] == 3 else image.repeat(3, axis=2),
-        truth=segmented.truth,
-        predicted=segmented.predicted,
-        confidence=segmented.confidence.clip(0, 1),
-        miou=segmented.miou,
-        rank=rank,
-        scored=scored,
+        name=data.samples[index].name,
+        image=as_rgb(image),
+        truth=truth,
+        predicted=prediction.mask,
+        confidence=prediction.confidence.clip(0, 1),
+        miou=score_mask(prediction.mask, truth, data.labels).miou,
     )
 
 

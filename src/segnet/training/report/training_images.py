@@ -22,7 +22,7 @@ from segnet.visualization.html.panels import (
     panel_size,
     photo_panel,
 )
-from segnet.visualization.overlay import largest_shares, overlay
+from segnet.visualization.overlay import as_rgb, largest_shares, overlay
 
 __all__ = ["TrainingExample", "choose_training_examples", "training_images_section"]
 
@@ -67,15 +67,11 @@ def choose_training_examples(
     examples = []
     for name, image, mask in zip(batch["name"], pixels, truths, strict=True):
         whole, truth = data.read(indices[name])
-        whole, image = _as_rgb(whole), _as_rgb(image)
+        whole, image = as_rgb(whole), as_rgb(image)
         examples.append(
             TrainingExample(name=name, image=whole, truth=truth.astype(np.uint8), seen=image, seen_truth=mask)
         )
     return examples
-
-
-def _as_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return image if image.shape[2] == 3 else image[:, :, :1].repeat(3, axis=2)
 
 
 def training_images_section(examples: Sequence[TrainingExample], labels: ClassTable) -> str:

@@ -12,7 +12,7 @@ from PIL import Image
 from segnet.labels import ClassTable
 from segnet.visualization.html.embedding import address, nearest, smooth
 from segnet.visualization.html.markup import percent
-from segnet.visualization.overlay import add_legend, class_shares, colorize, overlay
+from segnet.visualization.overlay import add_legend, as_rgb, class_shares, colorize, overlay
 
 __all__ = ["prediction_html", "prediction_png"]
 
@@ -57,7 +57,7 @@ def _preview(mask: NDArray[np.uint8], labels: ClassTable, image: NDArray[np.uint
     mask = nearest(mask, size)
     if image is None:
         return colorize(mask, labels)
-    image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+    image = as_rgb(image)
     return overlay(smooth(image, size), mask, labels)
 
 
