@@ -152,7 +152,7 @@ def _count(dataset: SegmentationDataset) -> ClassCounts:
 
 
 def _fingerprint(dataset: SegmentationDataset) -> str:
-    digest = hashlib.sha256(repr((dataset.labels.values, dataset.ignore_index)).encode())
+    digest = hashlib.sha256(dataset.reader.key().encode())
     for sample in dataset.samples:
         try:
             stat = sample.mask.stat()

@@ -39,6 +39,7 @@ class Description:
         masks: folder of the masks; None if it is not named.
         splits: image folders by split; empty if none is named.
         ignore_index: Values in the mask files that are ignored.
+        states_ignore_index: whether the file itself names them.
     """
 
     labels: ClassTable
@@ -47,6 +48,7 @@ class Description:
     masks: Path | None
     splits: Mapping[str, tuple[Path, ...]]
     ignore_index: tuple[int, ...]
+    states_ignore_index: bool
 
 
 def read_description(path: Path) -> Description:
@@ -67,6 +69,7 @@ def read_description(path: Path) -> Description:
             masks=folders.get("masks"),
             splits=_splits(root, settings),
             ignore_index=read_ignore_index(settings),
+            states_ignore_index="ignore_index" in settings,
         )
     except ConfigError as error:
         raise DataError(f"{path}: {error}") from error

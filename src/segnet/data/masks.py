@@ -6,7 +6,7 @@ Mask files may come from any program: masks of data sets, predictions of other t
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -32,9 +32,10 @@ class MaskReader:
     Attributes:
         labels: the class table.
         ignore_index: Values in the files that are ignored, 0 to 65535; a class of such a value does not occur.
-        encoding: what the pixels of the files are; see ``read_mask_file``. Black is ignored among colors, unless it is
-            the color of a class.
+        encoding: what the pixels of the files are; see ``read_mask_file``.
         remedy: what to do about a number that is no class, for the error.
+        ignore_colors: Colors in the files that are ignored, unless one is the color of a class.
+        target: the classes that those of the files are mapped to, by their names; None: to themselves.
 
     Raises:
         ConfigError: an ignored value is none that a file can hold, or there is one class only.
@@ -44,12 +45,32 @@ class MaskReader:
     ignore_index: tuple[int, ...] = (IGNORE_INDEX,)
     encoding: Encoding = "numbers"
     remedy: str = "correct the mask, or the class names and ignore_index"
+    ignore_colors: tuple[Color, ...] = (_BLACK,)
+    target: ClassTable | None = None
 
     def __post_init__(self) -> None:
-        if self.labels.classes < 2:
-            raise ConfigError(describe_one_class(self.labels))
+        if self.classes.classes < 2:
+            raise ConfigError(describe_one_class(self.classes))
         if wrong := [value for value in self.ignore_index if not 0 <= value <= _LARGEST]:
             raise ConfigError(f"ignore_index={wrong[0]} is not possible; mask files hold 0 to {_LARGEST}")
+
+    @property
+    def classes(self) -> ClassTable:
+        """The class table of what ``read`` returns."""
+        return self.target or self.labels
+
+    def mapped(self, target: ClassTable) -> MaskReader:
+        """The reader of other classes, whose members are classes of ``classes``; see ``data.mapping``."""
+        if self.target is None:
+            return replace(self, target=target)
+        below = dict(zip(self.target.names, self.target.members, strict=True))
+        members = tuple(tuple(one for name in names for one in below.get(name, ())) for names in target.members)
+        return replace(self, target=replace(target, members=members))
+
+    def key(self) -> str:
+        """A text that is the same for readers that read every file alike."""
+        tables = [table and table.to_dict() for table in (self.labels, self.target)]
+        return repr((tables, self.ignore_index, self.encoding, self.ignore_colors))
 
     def read(self, path: Path) -> NDArray[np.uint8]:
         """The classes of one file: uint8 (H, W), 0 .. classes-1, or 255 (ignored).
@@ -58,12 +79,25 @@ class MaskReader:
             DataError: the file cannot be read, holds a number that is no class or a color of none; or its numbers and
                 the colors that it shows them in speak of different classes.
         """
+        classes = self._read(path)
+        return classes if self.target is None else self._target_of_class[classes]
+
+    def _read(self, path: Path) -> NDArray[np.uint8]:
         stored = read_mask_file(path, encoding=self.encoding)
         if stored.values.ndim == 3:
             return self._of_colors(stored.values, path)
         if stored.palette is not None and self.encoding == "auto":
             self._require_same_colors(stored.values, stored.palette, path)
         return self._of_numbers(stored.values, path)
+
+    @cached_property
+    def _target_of_class(self) -> NDArray[np.uint8]:
+        """Class of the files -> class of ``target``, or 255."""
+        assert self.target is not None
+        members = {name: index for index, names in enumerate(self.target.members) for name in names}
+        table = np.full(IGNORE_INDEX + 1, IGNORE_INDEX, dtype=np.uint8)
+        table[: self.labels.classes] = [members.get(name, IGNORE_INDEX) for name in self.labels.names]
+        return table
 
     def _of_numbers(self, values: NDArray[np.uint8] | NDArray[np.uint16], path: Path) -> NDArray[np.uint8]:
         classes = self._class_of_number[values]
@@ -101,7 +135,7 @@ class MaskReader:
 
     @cached_property
     def _colors(self) -> dict[Color, int]:
-        """Class of each color, and the ignore value for black."""
+        """Class of each color, and the ignore value of those that are ignored."""
         twice = [color for color, times in Counter(self.labels.colors).items() if times > 1]
         if twice:
             same = [name for name, color in zip(self.labels.names, self.labels.colors, strict=True) if color in twice]
@@ -109,7 +143,8 @@ class MaskReader:
                 f"the classes {same[0]} and {same[1]} have one color, {twice[0]}; give a class table in which each "
                 "has its own, or masks of class indices"
             )
-        return {_BLACK: IGNORE_INDEX, **{color: index for index, color in enumerate(self.labels.colors)}}
+        ignored = dict.fromkeys(self.ignore_colors, IGNORE_INDEX)
+        return {**ignored, **{color: index for index, color in enumerate(self.labels.colors)}}
 
     @cached_property
     def _known_colors(self) -> NDArray[np.int32]:
@@ -124,13 +159,21 @@ class MaskReader:
     def _describe_colors(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> str:
         found, counts = np.unique(pixels, axis=0, return_counts=True)
         most = np.argsort(-counts, kind="stable")[:_FEW]
-        details = ", ".join(f"color {_words(found[index])} on {counts[index]} pixels" for index in most)
+        details = ", ".join(
+            f"color {_words(found[index])} on {counts[index]} pixels (nearest: {self._nearest(found[index])})"
+            for index in most
+        )
         more = f" and {len(found) - _FEW} more colors" if len(found) > _FEW else ""
         table = dict(zip(self.labels.names, self.labels.colors, strict=True))
         known = ", ".join(f"{name} {color}" for name, color in [*table.items()][:_FEW])
         others = f" and {len(table) - _FEW} more classes" if len(table) > _FEW else ""
         black = "" if _BLACK in table.values() else ", and black for ignored pixels"
         return f"{details}{more}, but expected {known}{others}{black}; {self._remedy_for(found.tolist())}"
+
+    def _nearest(self, color: NDArray[np.uint8]) -> str:
+        """The class whose color is nearest."""
+        distances = np.square(np.array(self.labels.colors, dtype=np.int64) - color).sum(axis=1)
+        return self.labels.names[int(distances.argmin())]
 
     def _remedy_for(self, colors: list[list[int]]) -> str:
         if len(colors) > _MANY:

@@ -1,0 +1,52 @@
+"""A data set that a data.yaml describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from segnet.data.description import read_description
+from segnet.data.layouts.contents import black_and_white
+from segnet.data.layouts.pairing import MASK_FOLDERS, find_folder, folder_splits, mask_folder, pair_all
+from segnet.data.layouts.source import Source
+
+__all__ = ["data_yaml"]
+
+
+def data_yaml(path: Path) -> Source:
+    """A short description of a data set.
+
+    Keys: ``names`` (list, or number: name), and optionally ``path`` (default: the file's folder), ``images`` and
+    ``masks`` (folders, default images and masks or labels), ``train`` ``val`` ``test`` (an image folder or a list of
+    them; see below),
+    ``ignore_index`` (value or list, default 255), ``colors`` (one [r, g, b] per class).
+
+    The masks of ``train: images/day`` are in the folder of the same name below ``masks``, here ``masks/day``; those of
+    ``train: train/images`` in ``train/masks`` or ``train/labels``, unless ``masks`` is given.
+
+    Raises:
+        DataError: the file is no such description, or its folders do not pair up.
+    """
+    description = read_description(path)
+    if description.splits:
+        splits = {
+            split: pair_all([(folder, _masks_of(folder, description.root, description.masks)) for folder in folders])
+            for split, folders in description.splits.items()
+        }
+    else:
+        splits = folder_splits(
+            description.images or description.root / "images", description.masks or mask_folder(description.root)
+        )
+    source = Source(
+        root=description.root,
+        layout="data.yaml",
+        splits=splits,
+        labels=description.labels,
+        ignore_index=description.ignore_index,
+    )
+    return source if description.states_ignore_index else black_and_white(source)
+
+
+def _masks_of(images: Path, root: Path, masks: Path | None) -> Path:
+    """Where the masks of one split lie; ``masks`` is what the data set names as its mask folder."""
+    beside = None if masks or images.name != "images" else find_folder(images.parent, MASK_FOLDERS)
+    return beside or (masks or mask_folder(root)) / images.name
