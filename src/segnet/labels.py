@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from segnet.errors import ConfigError, list_names
 
-__all__ = ["CAMVID", "CAMVID12", "IGNORE_INDEX", "PASCAL", "SUN", "ClassTable", "Color"]
+__all__ = ["CAMVID", "CAMVID12", "CITYSCAPES", "IGNORE_INDEX", "PASCAL", "SUN", "ClassTable", "Color"]
 
 IGNORE_INDEX = 255
 """The value of a pixel that belongs to no class: left out of loss and scores."""
@@ -252,6 +252,20 @@ PASCAL = ClassTable(
     colors=tuple(_voc_color(index) for index in range(21)),
 )  # fmt: skip
 """Pascal VOC's twenty classes and the background, in its order and colors."""
+
+CITYSCAPES = ClassTable(
+    names=(
+        "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation",
+        "terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
+    ),
+    colors=(
+        (128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153), (153, 153, 153),
+        (250, 170, 30), (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60), (255, 0, 0),
+        (0, 0, 142), (0, 0, 70), (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
+    ),
+    values=(7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33),
+)  # fmt: skip
+"""The 19 classes that Cityscapes scores, in the order and colors of its benchmark; the values are its labelIds."""
 
 SUN = ClassTable(
     names=(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segnet.data.dataset import ResizeMode, SegmentationDataset
+from segnet.data.layouts.benchmarks import ade20k, is_ade20k, is_pascal, is_sun, pascal, sun
 from segnet.data.layouts.contents import black_and_white
 from segnet.data.layouts.described import data_yaml
 from segnet.data.layouts.folders import (
@@ -24,6 +25,16 @@ from segnet.data.layouts.folders import (
 )
 from segnet.data.layouts.lists import is_list_folder, list_folder, pair_list
 from segnet.data.layouts.source import Source
+from segnet.data.layouts.streets import (
+    camvid_original,
+    cityscapes,
+    is_camvid_original,
+    is_cityscapes,
+    is_kitti,
+    is_kitti_road,
+    kitti,
+    kitti_road,
+)
 from segnet.data.layouts.synthetic import synthetic
 from segnet.errors import ConfigError, DataError
 from segnet.system.files import path_fault
@@ -52,6 +63,15 @@ LAYOUTS: Mapping[str, Layout] = {
         "data.yaml",
     ),
     "camvid-folders": Layout(camvid_folders, is_camvid_folders, "train/ with trainannot/ (CamVid)"),
+    "cityscapes": Layout(cityscapes, is_cityscapes, "leftImg8bit/ with gtFine/ (Cityscapes)"),
+    "camvid-original": Layout(
+        camvid_original, is_camvid_original, "701_StillsRaw_full/ with LabeledApproved_full/ (CamVid)"
+    ),
+    "pascal": Layout(pascal, is_pascal, "JPEGImages/ with SegmentationClass/ (Pascal VOC, CVAT)"),
+    "kitti-road": Layout(kitti_road, is_kitti_road, "training/image_2/ with gt_image_2/ (KITTI road)"),
+    "kitti": Layout(kitti, is_kitti, "training/image_2/ with semantic/ (KITTI)"),
+    "ade20k": Layout(ade20k, is_ade20k, "annotations/ with objectInfo150.txt (ADE20K)"),
+    "sun": Layout(sun, is_sun, "image/ with label37/ (SUN RGB-D)"),
     "roboflow": Layout(mixed_folders, is_mixed_folders, "train/_classes.csv (Roboflow)"),
     "lists": Layout(list_folder, is_list_folder, "train.txt of 'image mask' pairs with labels.txt (PaddleSeg)"),
     "split-folders": Layout(split_folders, is_split_folders, "train/images/ with train/masks/"),
