@@ -6,7 +6,7 @@ Settings are keywords of their own, not one config object: only so it is known w
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,7 +16,8 @@ import torch
 
 from segnet.data.augmentation import AugmentConfig
 from segnet.data.dataset import ResizeMode, SegmentationDataset
-from segnet.data.layouts import Source, open_source
+from segnet.data.layouts import Source
+from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
 from segnet.inference.predictor import Predictor
 from segnet.metrics.confusion import Scores
@@ -63,6 +64,9 @@ def train(
     *,
     model: str | Path | SegNet | None = None,
     out: str | Path = "runs/segnet",
+    layout: str | None = None,
+    map: str = "",  # noqa: A002  the flag's name
+    only: Sequence[str] = (),
     resize: tuple[int, int] | None = None,
     resize_mode: ResizeMode = "letterbox",
     resume: bool = False,
@@ -83,6 +87,9 @@ def train(
         model: name of a network, a model file, or a network of your own with the classes of the data; it is trained in
             place. None: the default of the command.
         out: folder of the run.
+        layout: the layout of the data set; None: the first that fits its files.
+        map: classes that become others, such as ``"car,truck=vehicle; sky=ignore"``; see ``map_classes``.
+        only: names of the classes that count; empty: all.
         resize: (height, width) to which training images and masks are resized before they are cropped; None: their own
             size.
         resize_mode: ``letterbox`` keeps the aspect ratio and pads the image, ``stretch`` does not.
@@ -105,8 +112,9 @@ def train(
     if own is not None and network != NetworkConfig():
         raise ConfigError("the network is given, so settings that create one have no effect; leave them out")
     location = data.root if isinstance(data, Source) else data
-    source = data if isinstance(data, Source) else open_source(data)
-    inputs = RunInputs(data=str(location), resize=resize, resize_mode=resize_mode, network=network)
+    reading = SourceConfig(layout=layout, map=map, only=tuple(only))
+    source = data.mapped(map, only) if isinstance(data, Source) else reading.open(data)
+    inputs = RunInputs(data=str(location), source=reading, resize=resize, resize_mode=resize_mode, network=network)
     run = open_run(inputs, training, source=source, model=own)
     return start_run(run, training, out=Path(out), resume=resume, device=device)
 
@@ -161,7 +169,7 @@ def open_run(
     Raises:
         ConfigError, DataError, ModelError: see ``open_source`` and ``make_network``.
     """
-    source = source or open_source(inputs.data)
+    source = source or inputs.source.open(inputs.data)
     torch.manual_seed(training.seed)
     model = model or make_network(inputs.network, source)
     channels = model.config.in_channels

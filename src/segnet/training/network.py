@@ -8,6 +8,7 @@ from typing import Any
 
 from segnet.data.dataset import ResizeMode
 from segnet.data.layouts import Source
+from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError, ModelError
 from segnet.inference.evaluation import check_same_classes
 from segnet.models import checkpoint
@@ -55,12 +56,14 @@ class RunInputs:
 
     Attributes:
         data: location of the data set.
+        source: how it is read.
         resize: (height, width) of training images and masks; None: their own.
         resize_mode: letterbox or stretch.
         network: the network.
     """
 
     data: str
+    source: SourceConfig = SourceConfig()  # noqa: RUF009
     resize: tuple[int, int] | None = None
     resize_mode: ResizeMode = "letterbox"
     network: NetworkConfig = NetworkConfig()
@@ -68,7 +71,11 @@ class RunInputs:
     def to_dict(self) -> dict[str, Any]:
         """All values under the names of their flags, in a form that YAML and JSON can hold."""
         resize = {"resize": self.resize and list(self.resize), "resize_mode": self.resize_mode}
-        return {"data": self.data, **resize, **asdict(self.network)}
+        return {"data": self.data, **_plain(self.source), **resize, **asdict(self.network)}
+
+
+def _plain(source: SourceConfig) -> dict[str, Any]:
+    return {**asdict(source), "only": list(source.only)}
 
 
 def make_network(config: NetworkConfig, source: Source) -> SegNet:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from segnet.data.source_config import SourceConfig
 from segnet.training.network import NetworkConfig
 from segnet.training.settings import TrainConfig
 
@@ -23,6 +24,7 @@ def run(
     /,
     *,
     network: NetworkConfig = NetworkConfig(),  # noqa: B008
+    source: SourceConfig = SourceConfig(),  # noqa: B008
     resize: tuple[int, int] | None = None,
     resize_mode: Literal["letterbox", "stretch"] = "letterbox",
     out: Path = Path("runs/segnet"),
@@ -37,6 +39,7 @@ def run(
     Args:
         data: Labeled images: a folder, a pair list (train.txt), a data.yaml, or "synthetic".
         network: the network and its first weights.
+        source: how the data set is read.
         resize: Size in pixels to which training images and masks are resized before they are cropped. Default: their
             own size; images may differ in size. The model file remembers it, and prediction does the same.
         resize_mode: How --resize changes the aspect ratio. letterbox keeps it and pads the image, stretch does not.
@@ -54,7 +57,8 @@ def run(
     from segnet.training.entry import open_run, start_run
     from segnet.training.network import RunInputs
 
-    opened = open_run(RunInputs(data=data, resize=resize, resize_mode=resize_mode, network=network), training)
+    inputs = RunInputs(data=data, source=source, resize=resize, resize_mode=resize_mode, network=network)
+    opened = open_run(inputs, training)
     if find_lr:
         _print_rates(opened.model, opened.train_set, training, device)
         return
