@@ -307,7 +307,10 @@ def test_flags_may_stand_between_arguments() -> None:
         ("epochs: 1.5", "epochs: '1.5' is not a whole number"),
         ("epochs: true", "epochs: True is not one value"),
         ("batch: some", "batch: 'some' is not a whole number or auto"),
-        ("class_weights: foo", "class_weights: 'foo' is unknown; choose from none, median, sqrt_median, published"),
+        (
+            "class_weights: foo",
+            "class_weights: 'foo' is unknown; choose from none, median, sqrt_median, inverse, enet, effective",
+        ),
         ("resume: perhaps", "resume: 'perhaps' is neither true nor false"),
         ("resize: [1, 2, 3]", "resize: [1, 2, 3] is not a pair"),
         ("crop_area: [a, b]", "crop_area: 'a' is not a number"),

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from layout_files import MASK, colored, masks_of, photo, save, text
+from layout_files import MASK, colored, masks_of, numbered, photo, save, text
 from segnet.data.layouts import open_source
 from segnet.errors import ConfigError, DataError
+from segnet.media.images.masks import read_mask
+from segnet.training.network import NetworkConfig, make_network
 
 Write = Callable[[Path], None]
 
@@ -73,11 +76,40 @@ def black_and_white(root: Path) -> None:
     text(root / "classes.txt", "background\nroad\n")
 
 
+def ultralytics(root: Path) -> None:
+    for split in ("train", "val"):
+        photo(root / "images" / split / "aachen_000000_000019.png")
+        save(root / "truth" / split / "aachen_000000_000019.png", numbered((7, 9, 4)))
+    text(
+        root / "data.yaml",
+        f"path: {root}\ntrain: images/train\nval: images/val\nmasks_dir: truth\nnames: {{0: sky, 1: road}}\n"
+        "label_mapping: {-1: 255, 4: ignore_label, 7: 0, 8: 1, 9: 1}\nchannels: 1\n",
+    )
+
+
+def palette(root: Path) -> None:
+    for split in ("train", "val"):
+        photo(root / "images" / split / "a.jpg")
+        save(root / "masks" / split / "a.png", colored((1, 1, 1), (200, 0, 7), (0, 0, 0)))
+    text(root / "data.yaml", "names: [sky, road]\npalette: {0: [1, 1, 1], 1: [200, 0, 7]}\n")
+
+
+def one_hot(root: Path) -> None:
+    for name in ("train/a", "val/b"):
+        photo(root / "images" / f"{name}.jpg")
+        (root / "masks" / name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(root / "masks" / f"{name}.npy", np.stack([MASK == 0, MASK == 1]))
+    text(root / "classes.txt", "sky\nroad\n")
+
+
 LAYOUTS: dict[str, tuple[Write, str]] = {
     "train/images with train/labels": (splits_above, "split-folders"),
     "train with train_labels": (camvid_of_kaggle, "split-folders"),
     "endings of masks": (suffixes, "image-folders"),
     "mmsegmentation": (mmsegmentation, "image-folders"),
+    "Ultralytics": (ultralytics, "data.yaml"),
+    "palette": (palette, "data.yaml"),
+    "one-hot arrays": (one_hot, "image-folders"),
     "PaddleSeg": (paddleseg, "lists"),
     "fastai": (fastai, "image-folders"),
     "Roboflow": (roboflow, "roboflow"),
@@ -160,3 +192,52 @@ def test_an_unknown_layout_is_refused_and_a_file_has_no_layout_of_folders(tmp_pa
         open_source(tmp_path, layout="camvit")
     with pytest.raises(ConfigError, match="is a file, and the layout roboflow is one of folders"):
         open_source(tmp_path / "train.txt", layout="roboflow")
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("palette: [[1, 1, 1], [2, 2, 2]]\nlabel_mapping: {0: 1}", "give one of them"),
+        ("label_mapping: [0, 1]", "'label_mapping' must be mask value"),
+        ("label_mapping: {0: 5}", "'label_mapping' maps to 5, which is none of 0 to 1"),
+        ("channels: 13", "'channels' is 13; images are trained in color"),
+    ],
+)
+def test_keys_of_a_data_yaml_that_cannot_be_meant_are_refused(keys: str, message: str, tmp_path: Path) -> None:
+    palette(tmp_path)
+    text(tmp_path / "data.yaml", f"names: [sky, road]\n{keys}\n")
+    with pytest.raises(DataError, match=message):
+        open_source(tmp_path)
+
+
+def test_gray_data_make_a_gray_network(tmp_path: Path) -> None:
+    ultralytics(tmp_path)
+    network = make_network(NetworkConfig(model="segnet_light"), open_source(tmp_path))
+    assert network.config.in_channels == 1
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (MASK.astype(np.float32), MASK),
+        (np.stack([MASK == 0, MASK == 1], axis=2), MASK),
+        (MASK.astype(np.int64) + 1000, MASK.astype(np.uint16) + 1000),
+    ],
+)
+def test_arrays_are_masks(array: NDArray[np.generic], expected: NDArray[np.generic], tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", array)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.npy"), expected)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.ones((2, 3, 3), np.uint8), "a pixel is in several of 2 planes"),
+        (np.full((2, 3), 0.5), r"is an array of float64 in the shape \(2, 3\)"),
+        (np.array([{}], dtype=object), "is not a NumPy array that can be read"),
+    ],
+)
+def test_other_arrays_are_refused(array: NDArray[np.generic], message: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", array, allow_pickle=True)
+    with pytest.raises(DataError, match=message):
+        read_mask(tmp_path / "a.npy")

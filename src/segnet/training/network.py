@@ -95,7 +95,7 @@ def make_network(config: NetworkConfig, source: Source) -> SegNet:
     network = create_model(
         config.model,
         classes=source.labels.classes,
-        in_channels=config.in_channels,
+        in_channels=source.channels if config.in_channels == NetworkConfig.in_channels else config.in_channels,
         dropout=config.dropout,
         encoder=config.encoder,
         encoder_weights=config.encoder_weights,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from segnet.data.description import read_description
+from segnet.data.description import Description, read_description
 from segnet.data.layouts.contents import black_and_white
 from segnet.data.layouts.pairing import MASK_FOLDERS, find_folder, folder_splits, mask_folder, pair_all
 from segnet.data.layouts.source import Source
@@ -29,24 +29,36 @@ def data_yaml(path: Path) -> Source:
     description = read_description(path)
     if description.splits:
         splits = {
-            split: pair_all([(folder, _masks_of(folder, description.root, description.masks)) for folder in folders])
+            split: pair_all([(folder, _masks_of(folder, description)) for folder in folders])
             for split, folders in description.splits.items()
         }
     else:
-        splits = folder_splits(
-            description.images or description.root / "images", description.masks or mask_folder(description.root)
-        )
+        splits = folder_splits(description.images or description.root / "images", _masks(description))
     source = Source(
         root=description.root,
         layout="data.yaml",
         splits=splits,
-        labels=description.labels,
+        labels=reader.classes if (reader := description.reader) else description.labels,
         ignore_index=description.ignore_index,
+        reader=reader,
+        channels=description.channels,
     )
     return source if description.states_ignore_index else black_and_white(source)
 
 
-def _masks_of(images: Path, root: Path, masks: Path | None) -> Path:
-    """Where the masks of one split lie; ``masks`` is what the data set names as its mask folder."""
-    beside = None if masks or images.name != "images" else find_folder(images.parent, MASK_FOLDERS)
-    return beside or (masks or mask_folder(root)) / images.name
+def _masks_of(images: Path, description: Description) -> Path:
+    """Where the masks of one split lie."""
+    if description.masks_dir is not None:
+        parts = list(images.relative_to(description.root).parts) if images.is_relative_to(description.root) else []
+        if "images" in parts:
+            parts[parts.index("images")] = description.masks_dir
+            return description.root.joinpath(*parts)
+    named = description.masks or description.masks_dir
+    beside = None if named or images.name != "images" else find_folder(images.parent, MASK_FOLDERS)
+    return beside or _masks(description) / images.name
+
+
+def _masks(description: Description) -> Path:
+    if description.masks_dir is not None:
+        return description.root / description.masks_dir
+    return description.masks or mask_folder(description.root)

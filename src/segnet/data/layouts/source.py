@@ -25,6 +25,7 @@ class Source:
         splits: samples by split name, each sorted by name or in the order of its list.
         labels: the class table.
         ignore_index: Values in the mask files that are ignored.
+        channels: of the images, for a new network: 3 for RGB, 1 for gray.
         reader: how masks are read; None: as class values of ``labels``.
     """
 
@@ -34,6 +35,7 @@ class Source:
     labels: ClassTable
     ignore_index: tuple[int, ...]
     reader: MaskReader | None = None
+    channels: int = 3
 
     def __repr__(self) -> str:
         splits = ", ".join(f"{name} {len(samples)}" for name, samples in self.splits.items())
