@@ -24,7 +24,7 @@ from segnet.visualization.style import OverlayStyle
 
 
 def command(name: str) -> Command:
-    return Command.of(name, import_module(f"segnet.cli.commands.{name}").run)
+    return Command.of(name, import_module(f"segnet.cli.commands.{name.replace('-', '_')}").run)
 
 
 def parsed(name: str, *words: str) -> tuple[list[Any], dict[str, Any]]:
@@ -56,7 +56,7 @@ def test_the_overview_names_every_command(words: tuple[str, ...], capsys: pytest
 
 def test_every_command_of_the_table_has_a_file_and_every_file_is_in_the_table() -> None:
     folder = Path(predict.__file__).parent
-    assert {path.stem for path in folder.glob("*.py")} - {"__init__"} == set(cli.COMMANDS)
+    assert {path.stem.replace("_", "-") for path in folder.glob("*.py")} - {"--init--"} == set(cli.COMMANDS)
 
 
 def test_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from segnet.data.dataset import Sample
 from segnet.data.description import Description, read_description
 from segnet.data.layouts.contents import black_and_white
-from segnet.data.layouts.pairing import MASK_FOLDERS, find_folder, folder_splits, mask_folder, pair_all
+from segnet.data.layouts.folders import listed
+from segnet.data.layouts.pairing import (
+    IMAGE_FOLDERS,
+    MASK_FOLDERS,
+    find_folder,
+    folder_splits,
+    mask_folder,
+    pair_all,
+    pair_folders,
+)
 from segnet.data.layouts.source import Source
 
 __all__ = ["data_yaml"]
@@ -17,7 +27,7 @@ def data_yaml(path: Path) -> Source:
 
     Keys: ``names`` (list, or number: name), and optionally ``path`` (default: the file's folder), ``images`` and
     ``masks`` (folders, default images and masks or labels), ``train`` ``val`` ``test`` (an image folder or a list of
-    them; see below),
+    them; see below; or a text that lists names of images),
     ``ignore_index`` (value or list, default 255), ``colors`` (one [r, g, b] per class).
 
     The masks of ``train: images/day`` are in the folder of the same name below ``masks``, here ``masks/day``; those of
@@ -28,12 +38,9 @@ def data_yaml(path: Path) -> Source:
     """
     description = read_description(path)
     if description.splits:
-        splits = {
-            split: pair_all([(folder, _masks_of(folder, description)) for folder in folders])
-            for split, folders in description.splits.items()
-        }
+        splits = {split: _split(places, description) for split, places in description.splits.items()}
     else:
-        splits = folder_splits(description.images or description.root / "images", _masks(description))
+        splits = folder_splits(_images(description), _masks(description))
     source = Source(
         root=description.root,
         layout="data.yaml",
@@ -44,6 +51,18 @@ def data_yaml(path: Path) -> Source:
         channels=description.channels,
     )
     return source if description.states_ignore_index else black_and_white(source)
+
+
+def _split(places: tuple[Path, ...], description: Description) -> tuple[Sample, ...]:
+    """The samples of one split: of folders, or of lists of names of images."""
+    if all(place.is_file() for place in places):
+        everything = pair_folders(_images(description), _masks(description))
+        return tuple(sample for place in places for sample in listed(place, everything))
+    return pair_all([(folder, _masks_of(folder, description)) for folder in places])
+
+
+def _images(description: Description) -> Path:
+    return description.images or find_folder(description.root, IMAGE_FOLDERS) or description.root / "images"
 
 
 def _masks_of(images: Path, description: Description) -> Path:

@@ -23,7 +23,7 @@ from segnet.labels import CAMVID
 
 __all__ = [
     "CAMVID_IGNORE_INDEX", "camvid_folders", "image_folders", "is_camvid_folders", "is_image_folders",
-    "is_mixed_folders", "is_split_folders", "mixed_folders", "split_folders",
+    "is_mixed_folders", "is_split_folders", "listed", "mixed_folders", "split_folders",
 ]  # fmt: skip
 
 CAMVID_IGNORE_INDEX = (11,)
@@ -135,14 +135,19 @@ def _listed(root: Path, samples: tuple[Sample, ...]) -> dict[str, tuple[Sample, 
     lists = by_split(path for path in root.iterdir() if path.is_file() and path.suffix == ".txt")
     if not lists:
         return None
-    found = {split: _named(path, samples) for split, path in lists.items()}
+    found = {split: listed(path, samples) for split, path in lists.items()}
     if "train" not in found:
         held = {sample.name for part in found.values() for sample in part}
         found = {"train": tuple(sample for sample in samples if sample.name not in held), **found}
     return found
 
 
-def _named(path: Path, samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+def listed(path: Path, samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+    """The samples whose images a text names, one per line, with or without suffix and folder.
+
+    Raises:
+        DataError: a line names no image.
+    """
     stem_of = {sample.name: sample for sample in samples}
     lines = [Path(line.replace("\\", "/").split()[0]) for line in read_text(path).splitlines() if line.strip()]
     names = [line.as_posix() if line.as_posix() in stem_of else line.with_suffix("").as_posix() for line in lines]
