@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segnet.data.dataset import ResizeMode, SegmentationDataset
+from segnet.data.layouts.annotated import coco, is_coco, is_labelme, is_supervisely, labelme, supervisely
 from segnet.data.layouts.benchmarks import ade20k, is_ade20k, is_pascal, is_sun, pascal, sun
 from segnet.data.layouts.contents import black_and_white
 from segnet.data.layouts.described import data_yaml
@@ -72,6 +73,9 @@ LAYOUTS: Mapping[str, Layout] = {
     "kitti": Layout(kitti, is_kitti, "training/image_2/ with semantic/ (KITTI)"),
     "ade20k": Layout(ade20k, is_ade20k, "annotations/ with objectInfo150.txt (ADE20K)"),
     "sun": Layout(sun, is_sun, "image/ with label37/ (SUN RGB-D)"),
+    "coco": Layout(coco, is_coco, "annotations/instances_train2017.json (COCO)"),
+    "supervisely": Layout(supervisely, is_supervisely, "meta.json with ann/ (Supervisely)"),
+    "labelme": Layout(labelme, is_labelme, "*.json with shapes (LabelMe)"),
     "roboflow": Layout(mixed_folders, is_mixed_folders, "train/_classes.csv (Roboflow)"),
     "lists": Layout(list_folder, is_list_folder, "train.txt of 'image mask' pairs with labels.txt (PaddleSeg)"),
     "split-folders": Layout(split_folders, is_split_folders, "train/images/ with train/masks/"),
