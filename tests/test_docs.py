@@ -85,7 +85,7 @@ def test_commands_in_the_docs_parse(words: tuple[str, ...], tmp_path: Path, monk
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text(given, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    run = import_module(f"segnet.cli.commands.{words[0]}").run
+    run = import_module(f"segnet.cli.commands.{words[0].replace('-', '_')}").run
     parse(words[0], run, list(words[1:]))
 
 

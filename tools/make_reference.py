@@ -36,7 +36,7 @@ def commands() -> str:
 
 
 def _command(name: str) -> str:
-    command = Command.of(name, import_module(f"segnet.cli.commands.{name}").run)
+    command = Command.of(name, import_module(f"segnet.cli.commands.{name.replace('-', '_')}").run)
     text = f"\n## segnet {name}\n\n{_cell(command.summary)}\n\n```text\n{command.usage}\n```\n"
     if command.arguments:
         text += "\n| argument | meaning |\n|---|---|\n"

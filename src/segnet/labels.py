@@ -11,7 +11,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from segnet.errors import ConfigError, list_names
 
-__all__ = ["CAMVID", "CAMVID12", "IGNORE_INDEX", "PASCAL", "SUN", "ClassTable", "Color"]
+__all__ = ["CAMVID", "CAMVID12", "CITYSCAPES", "IGNORE_INDEX", "PASCAL", "SUN", "ClassTable", "Color"]
 
 IGNORE_INDEX = 255
 """The value of a pixel that belongs to no class: left out of loss and scores."""
@@ -60,15 +60,17 @@ class ClassTable:
         names: one name per class; 1 to 255 of them, each different.
         colors: one (red, green, blue) in 0..255 per class.
         values: the value of each class in mask files, 0..255, each different; empty: 0, 1, 2 and so on.
+        members: names of the classes of the data set that each class stands for; empty: the classes are its own.
 
     Raises:
         ConfigError: no or too many names, a name twice, empty, longer than 255 characters or with control characters,
-            or another number of colors or values.
+            or another number of colors, values or members.
     """
 
     names: tuple[str, ...]
     colors: tuple[Color, ...]
     values: tuple[int, ...] = ()
+    members: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.names) <= IGNORE_INDEX:
@@ -84,6 +86,8 @@ class ClassTable:
             raise ConfigError("each color must be three numbers from 0 to 255 (red, green, blue)")
         object.__setattr__(self, "values", self.values or tuple(range(len(self.names))))
         _check_values(self.values, self.names)
+        if self.members and len(self.members) != len(self.names):
+            raise ConfigError(f"members of {len(self.members)} classes for {len(self.names)}; give those of each class")
 
     def __repr__(self) -> str:
         return f"ClassTable({self.classes} classes: {list_names(self.names, most=12)})"
@@ -109,18 +113,21 @@ class ClassTable:
             names = tuple(table["names"])
             colors = tuple((_whole(r), _whole(g), _whole(b)) for r, g, b in table["colors"])
             values = tuple(_whole(value) for value in table.get("values", ()))
+            members = tuple(tuple(map(str, names)) for names in table.get("members", ()))
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"a class table needs 'names' and 'colors' (three numbers each): {error}") from error
-        return cls(names=names, colors=colors, values=values)
+        return cls(names=names, colors=colors, values=values, members=members)
 
     def to_dict(self) -> dict[str, Any]:
-        """A table that JSON and YAML can hold; it has ``values`` if they are not 0, 1, 2 and so on."""
+        """A table that JSON and YAML can hold; ``values`` if they are not 0, 1, 2 and so on, ``members`` if any."""
         table: dict[str, Any] = {"names": list(self.names), "colors": [list(color) for color in self.colors]}
-        return table if self.is_contiguous else {**table, "values": list(self.values)}
+        if not self.is_contiguous:
+            table["values"] = list(self.values)
+        return {**table, "members": [list(names) for names in self.members]} if self.members else table
 
     def colorblind(self) -> ClassTable:
         """The same classes in the colors of ``from_names``."""
-        return ClassTable.from_names(self.names, self.values)
+        return replace(self, colors=_safe_colors(self.classes))
 
     def without(self, ignored: Collection[int]) -> ClassTable:
         """The table without the classes whose mask value is ignored; itself if there is none.
@@ -137,6 +144,7 @@ class ClassTable:
             names=tuple(self.names[index] for index in kept),
             colors=tuple(self.colors[index] for index in kept),
             values=tuple(self.values[index] for index in kept),
+            members=tuple(self.members[index] for index in kept) if self.members else (),
         )
 
     @property
@@ -244,6 +252,20 @@ PASCAL = ClassTable(
     colors=tuple(_voc_color(index) for index in range(21)),
 )  # fmt: skip
 """Pascal VOC's twenty classes and the background, in its order and colors."""
+
+CITYSCAPES = ClassTable(
+    names=(
+        "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation",
+        "terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
+    ),
+    colors=(
+        (128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153), (153, 153, 153),
+        (250, 170, 30), (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60), (255, 0, 0),
+        (0, 0, 142), (0, 0, 70), (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
+    ),
+    values=(7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33),
+)  # fmt: skip
+"""The 19 classes that Cityscapes scores, in the order and colors of its benchmark; the values are its labelIds."""
 
 SUN = ClassTable(
     names=(

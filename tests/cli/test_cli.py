@@ -24,7 +24,7 @@ from segnet.visualization.style import OverlayStyle
 
 
 def command(name: str) -> Command:
-    return Command.of(name, import_module(f"segnet.cli.commands.{name}").run)
+    return Command.of(name, import_module(f"segnet.cli.commands.{name.replace('-', '_')}").run)
 
 
 def parsed(name: str, *words: str) -> tuple[list[Any], dict[str, Any]]:
@@ -56,7 +56,7 @@ def test_the_overview_names_every_command(words: tuple[str, ...], capsys: pytest
 
 def test_every_command_of_the_table_has_a_file_and_every_file_is_in_the_table() -> None:
     folder = Path(predict.__file__).parent
-    assert {path.stem for path in folder.glob("*.py")} - {"__init__"} == set(cli.COMMANDS)
+    assert {path.stem.replace("_", "-") for path in folder.glob("*.py")} - {"--init--"} == set(cli.COMMANDS)
 
 
 def test_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
@@ -307,7 +307,10 @@ def test_flags_may_stand_between_arguments() -> None:
         ("epochs: 1.5", "epochs: '1.5' is not a whole number"),
         ("epochs: true", "epochs: True is not one value"),
         ("batch: some", "batch: 'some' is not a whole number or auto"),
-        ("class_weights: foo", "class_weights: 'foo' is unknown; choose from none, median, sqrt_median, published"),
+        (
+            "class_weights: foo",
+            "class_weights: 'foo' is unknown; choose from none, median, sqrt_median, inverse, enet, effective",
+        ),
         ("resume: perhaps", "resume: 'perhaps' is neither true nor false"),
         ("resize: [1, 2, 3]", "resize: [1, 2, 3] is not a pair"),
         ("crop_area: [a, b]", "crop_area: 'a' is not a number"),

@@ -63,7 +63,17 @@ def test_without_balance_every_class_that_occurs_weighs_one(data: SegmentationDa
     assert class_weights(count_classes(data), "none", LABELS).tolist() == [1, 1, 1, 0]
 
 
-@pytest.mark.parametrize("balance", ["none", "median", "sqrt_median"])
+def test_other_formulas_are_those_of_the_hand(data: SegmentationDataset):
+    counts, shares = count_classes(data), np.array([12, 4, 1]) / 17
+    inverse = class_weights(counts, "inverse", LABELS)
+    assert inverse.tolist() == pytest.approx([*(1 / 3 / shares), 0])
+    assert class_weights(counts, "enet", LABELS).tolist() == pytest.approx([*(1 / np.log(1.02 + shares)), 0])
+    numbers = np.array([sum((16 / 17) ** power for power in range(pixels)) for pixels in (12, 4, 1)])
+    expected = 1 / numbers / (1 / numbers).mean()
+    assert class_weights(counts, "effective", LABELS).tolist() == pytest.approx([*expected, 0])
+
+
+@pytest.mark.parametrize("balance", ["none", "median", "sqrt_median", "inverse", "enet", "effective"])
 def test_an_absent_class_is_said(data: SegmentationDataset, balance: str, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING, logger="segnet"):
         class_weights(count_classes(data), balance, LABELS)
@@ -145,8 +155,8 @@ def test_the_published_list_is_refused_for_other_classes(data: SegmentationDatas
 
 
 def test_an_unknown_balance_is_refused_with_the_known_ones(data: SegmentationDataset):
-    with pytest.raises(ConfigError, match=f"'inverse' is unknown; choose one of {', '.join(BALANCES)}"):
-        class_weights(count_classes(data), "inverse", LABELS)
+    with pytest.raises(ConfigError, match=f"'focal' is unknown; choose one of {', '.join(BALANCES)}"):
+        class_weights(count_classes(data), "focal", LABELS)
 
 
 @pytest.mark.parametrize("balance", ["none", "median", "sqrt_median"])

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segnet.data import layouts as sources
 from segnet.data.class_tables import open_labels
-from segnet.data.layouts import SPLITS, open_dataset, open_source
+from segnet.data.layouts import SPLITS, Source, open_dataset, open_source
+from segnet.data.layouts import synthetic as drawn
 from segnet.data.synthetic.scenes import write_scenes
 from segnet.errors import DataError, OutputError
 from segnet.labels import CAMVID, ClassTable
@@ -34,7 +34,7 @@ def text(path: Path, content: str) -> Path:
     return path
 
 
-def names(source: sources.Source, split: str = "train") -> list[str]:
+def names(source: Source, split: str = "train") -> list[str]:
     return [sample.name for sample in source.splits[split]]
 
 
@@ -465,7 +465,7 @@ def test_data_yaml_with_named_masks_takes_none_beside_the_images(tmp_path: Path)
         ("", "needs at least the key 'names'"),
         ("just text", "needs at least the key 'names'"),
         ("images: images", "needs at least the key 'names'"),
-        ("{names: [a], nx: 1}", "unknown key 'nx'; known are colors, ignore_index"),
+        ("{names: [a], nx: 1}", "unknown key 'nx'; known are channels, colors, ignore_index"),
         ("{names: [a], 5: 1, x: 2}", "unknown key 5"),
         ("{names: {0: a, 256: b}}", "gives a class the mask value 256"),
         ("{names: {0: a, x: b}}", "gives a class the mask value 'x'"),
@@ -521,7 +521,7 @@ def test_a_folder_of_no_known_layout_is_refused_with_what_was_looked_for(tmp_pat
 
 @pytest.fixture
 def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "write_scenes", partial(write_scenes, train=2, val=1, size=(16, 16)))
+    monkeypatch.setattr(drawn, "write_scenes", partial(write_scenes, train=2, val=1, size=(16, 16)))
 
 
 @pytest.mark.usefixtures("few_scenes")
@@ -540,7 +540,7 @@ def test_drawing_that_was_stopped_leaves_no_half_data_set(own_cache: Path, monke
         write_scenes(root, train=1, val=1, size=(16, 16))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sources, "write_scenes", stopped)
+    monkeypatch.setattr(drawn, "write_scenes", stopped)
     with pytest.raises(KeyboardInterrupt):
         open_source("synthetic")
     assert not list(own_cache.iterdir())

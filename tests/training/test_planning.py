@@ -18,7 +18,7 @@ from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.training.network import NetworkConfig, RunInputs
 from segnet.training.pace import measure_pace
-from segnet.training.planning import Plan, fit_plan, gather_facts, make_plan
+from segnet.training.planning import Plan, continue_run, fit_plan, gather_facts, make_plan
 from segnet.training.settings import TrainConfig
 
 TOY = SegNetConfig(
@@ -86,7 +86,8 @@ def test_a_resumed_run_keeps_its_settings_where_none_are_given(camvid: Source, t
     first = planned(camvid, "lr", training=TrainConfig(lr=0.7))
     settings = {**first.inputs.to_dict(), **first.training.to_dict(), "batch": 3, "unfreeze_at": [1, 2], "devices": 2}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
-    plan = make_plan(INPUTS, TrainConfig(epochs=9), camvid, given={"epochs"}, device="cpu", resumed=tmp_path)
+    inputs, training, given = continue_run(tmp_path, INPUTS, TrainConfig(epochs=9), {"epochs"})
+    plan = make_plan(inputs, training, camvid, given=given, device="cpu")
     assert (plan.training.lr, plan.training.batch, plan.training.epochs) == (0.7, 3, 9)
     assert (plan.training.unfreeze_at, plan.training.devices) == ((1, 2), 1)
     assert plan.training.augment == first.training.augment

@@ -531,7 +531,7 @@ def test_masks_of_one_class_and_ignored_pixels_are_refused_with_the_likely_cause
     for name in ("a", "b"):
         write_image(root / "images" / f"{name}.png", np.zeros((16, 16, 3), np.uint8))
         write_image(root / "masks" / f"{name}.png", np.eye(16, dtype=np.uint8)[..., None] * 255)
-    (root / "classes.txt").write_text("ground\nobject\n")
+    (root / "data.yaml").write_text("train: images\nval: images\nnames: [ground, object]\nignore_index: 255\n")
     data = open_dataset(root, split="train")
     two = SegNet(replace(TOY, classes=2))
     with pytest.raises(DataError, match=r"only ignored pixels and class 0 \(ground\).*save them as 0 and 1"):

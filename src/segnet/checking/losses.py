@@ -87,8 +87,7 @@ def with_losses(
 ) -> CheckReport:
     """The report with one more finding: images on which the loss is far above the usual."""
     data = report.data
-    reader = MaskReader(labels=data.labels, ignore_index=report.source.ignore_index)
-    losses = measure_losses(data, predictor, reader, progress=progress)
+    losses = [] if data.reader is None else measure_losses(data, predictor, data.reader, progress=progress)
     values = np.array([one.loss for one in losses])
     if not len(values):
         return report

@@ -16,7 +16,6 @@ from segnet.data.check.findings import Finding, Mark, Severity
 from segnet.data.check.report import CheckReport
 from segnet.data.check.statistics import ClassStatistics
 from segnet.data.check.values import count_by_image
-from segnet.data.masks import MaskReader
 from segnet.visualization.html.markup import class_name, number, percent, scrolled, write_page
 
 __all__ = ["write_check_page"]
@@ -149,7 +148,8 @@ def _class_row(statistics: ClassStatistics, index: int, splits: list[str]) -> st
 def _examples(report: CheckReport) -> str:
     """Each class in the images that show most of it, of different scenes if possible."""
     data = report.data
-    reader = MaskReader(labels=data.labels, ignore_index=report.source.ignore_index)
+    assert data.reader is not None  # else there are no statistics
+    reader = data.reader
     pixels, _ = count_by_image(data, reader)
     parts = []
     for index, name in enumerate(data.labels.names):

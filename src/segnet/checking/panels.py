@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,6 @@ from segnet.data.check.report import CheckReport
 from segnet.data.masks import MaskReader
 from segnet.errors import DataError
 from segnet.labels import IGNORE_INDEX
-from segnet.media.images.masks import read_mask_file
 from segnet.media.images.reading import read_image
 from segnet.visualization.html.embedding import address, smooth
 from segnet.visualization.html.panels import Panel, panel_row, panel_size, photo_panel
@@ -28,7 +28,7 @@ _DIM = 0.35
 
 def sample_panels(report: CheckReport, index: int, other: int | None, text: str) -> str:
     """A row for one sample, with the image of another one beside it; files that cannot be read have no panel."""
-    sample, reader = report.data.samples[index], _reader(report)
+    sample, reader = report.data.samples[index], report.data.reader
     image, values = _read_image(report, index), _read_values(report, index)
     panels, size = [], (1, 1)
     if image is not None:
@@ -67,12 +67,6 @@ def class_panels(report: CheckReport, reader: MaskReader, class_index: int, chos
     return panel_row(heading, "", panels, size, columns=3) if panels else "<p>No image of it can be shown.</p>"
 
 
-def _reader(report: CheckReport) -> MaskReader | None:
-    if report.data.labels.classes < 2:
-        return None
-    return MaskReader(labels=report.data.labels, ignore_index=report.source.ignore_index)
-
-
 def _read_image(report: CheckReport, index: int) -> NDArray[np.uint8] | None:
     if report.data.facts[index].image_fault is not None:
         return None
@@ -82,11 +76,11 @@ def _read_image(report: CheckReport, index: int) -> NDArray[np.uint8] | None:
         return None
 
 
-def _read_values(report: CheckReport, index: int) -> NDArray[np.uint8] | NDArray[np.uint16] | None:
+def _read_values(report: CheckReport, index: int) -> NDArray[np.integer[Any]] | None:
     if report.data.facts[index].mask_fault is not None:
         return None
     try:
-        return read_mask_file(report.data.samples[index].mask, encoding="numbers").values
+        return report.data.values(index)
     except DataError:
         return None
 
@@ -95,7 +89,7 @@ def _mask_panel(
     report: CheckReport,
     name: str,
     reader: MaskReader,
-    values: NDArray[np.uint8] | NDArray[np.uint16],
+    values: NDArray[np.integer[Any]],
     size: tuple[int, int],
 ) -> Panel:
     """The mask in the colors of its classes; ignored pixels black, values that are no class magenta."""
@@ -110,7 +104,7 @@ def _mask_panel(
 
 
 def _outline_panel(
-    name: str, image: NDArray[np.uint8], values: NDArray[np.uint8] | NDArray[np.uint16], size: tuple[int, int]
+    name: str, image: NDArray[np.uint8], values: NDArray[np.integer[Any]], size: tuple[int, int]
 ) -> Panel:
     """The image, dimmed, with the boundaries of the mask in red."""
     step = [

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,7 +32,10 @@ __all__ = [
 Precision = Literal["auto", "float32", "bf16"]
 
 _GROUPS = {
-    "input": ("data", "split", "resize", "resize_mode", "classes", "ignore_index", "encoding", "partial", "calibrate"),
+    "input": (
+        "data", "layout", "map", "only", "split", "resize", "resize_mode", "classes", "ignore_index", "encoding",
+        "partial", "calibrate",
+    ),
     "model": (
         "model", "in_channels", "encoder", "encoder_weights", "weights", "freeze_encoder", "dropout", "samples",
         "verify", "net", "format", "int8", "max_drop", "size", "resize_to", "half",
@@ -177,12 +181,14 @@ class DataFlags:
     """Which labeled images of a data set are read.
 
     Attributes:
+        source: how the data set is read.
         split: Split of the data set: train, val or test.
         resize: Size in pixels to which images and masks are resized first. Default: their own size. Set it to compare
             with figures at another size.
         resize_mode: How --resize changes the aspect ratio. letterbox keeps it and pads the image, stretch does not.
     """
 
+    source: SourceConfig = SourceConfig()  # noqa: RUF009
     split: str = "val"
     resize: tuple[int, int] | None = None
     resize_mode: Literal["letterbox", "stretch"] = "letterbox"

@@ -30,6 +30,8 @@ COMMANDS = {
     "models": "list the models with their parameters, multiply-accumulates and scores",
     "recalibrate": "recompute the batch-norm statistics of a model over a data set",
     "temperature": "calibrate the probabilities of a model by temperature scaling",
+    "init": "describe a folder of images and masks in a data.yaml, with a validation split",
+    "convert-data": "write a data set of any layout as folders of images and masks",
     "convert": "convert SegNet models of Caffe to model files",
 }
 
@@ -106,7 +108,7 @@ def _run_command(name: str, arguments: list[str]) -> int:
         raise ConfigError(f"there is no command {name!r}; {hint}")
     from segnet.cli.parser import parse
 
-    run = import_module(f"segnet.cli.commands.{name}").run
+    run = import_module(f"segnet.cli.commands.{name.replace('-', '_')}").run
     positional, flags = parse(name, run, arguments)
 
     from segnet.system.allocator import keep_freed_memory

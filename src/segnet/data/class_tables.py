@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from segnet.data.class_lists import read_class_list
-from segnet.data.description import read_class_settings, read_class_table, read_text
+from segnet.data.class_settings import read_class_table
+from segnet.data.description import read_class_settings, read_text
 from segnet.errors import ConfigError, DataError
 from segnet.labels import CAMVID, CAMVID12, PASCAL, SUN, ClassTable
 from segnet.system.files import path_fault

@@ -29,7 +29,7 @@ __all__ = ["BALANCES", "CAMVID_PUBLISHED", "Balance", "ClassCounts", "class_weig
 
 log = logging.getLogger("segnet")
 
-Balance = Literal["none", "median", "sqrt_median", "published"]
+Balance = Literal["none", "median", "sqrt_median", "inverse", "enet", "effective", "published"]
 
 BALANCES = get_args(Balance)
 
@@ -84,10 +84,17 @@ def count_classes(dataset: SegmentationDataset) -> ClassCounts:
 def class_weights(counts: ClassCounts, balance: str, labels: ClassTable) -> NDArray[np.float32]:
     """Compute the loss weight of each class.
 
+    With p the share of a class in all counted pixels:
+
+    ``none``: 1. ``median``: median-frequency balancing, as in the paper; ``sqrt_median``: its square root, which is
+    milder. ``inverse``: 1 / p, scaled so that the mean over all pixels is 1. ``enet``: 1 / ln(1.02 + p) (Paszke and
+    others, 2016). ``effective``: the effective number of samples (Cui and others, 2019) with beta = (N - 1) / N and N
+    all counted pixels, so 1 / (1 - beta^n) for a class of n pixels, scaled to a mean of 1 over the classes.
+    ``published``: the authors' list for CamVid.
+
     Args:
         counts: Pixel counts of the training images.
-        balance: ``none`` (all 1), ``median`` (median-frequency balancing), ``sqrt_median`` (its square root, which is
-            milder) or ``published`` (the authors' list for CamVid).
+        balance: one of ``BALANCES``.
         labels: Class table.
 
     Returns:
@@ -113,8 +120,25 @@ def class_weights(counts: ClassCounts, balance: str, labels: ClassTable) -> NDAr
     if balance == "none":
         return present.astype(np.float32)
     weights = np.zeros(labels.classes, dtype=np.float64)
-    weights[present] = np.median(counts.frequency[present]) / counts.frequency[present]
-    return (np.sqrt(weights) if balance == "sqrt_median" else weights).astype(np.float32)
+    weights[present] = _balanced(counts, present, balance)
+    return weights.astype(np.float32)
+
+
+def _balanced(counts: ClassCounts, present: NDArray[np.bool_], balance: str) -> NDArray[np.float64]:
+    """The weights of the classes that occur; see ``class_weights``."""
+    pixels = counts.pixels[present].astype(np.float64)
+    share = pixels / pixels.sum()
+    if balance in {"median", "sqrt_median"}:
+        weights: NDArray[np.float64] = np.median(counts.frequency[present]) / counts.frequency[present]
+        weights = np.sqrt(weights) if balance == "sqrt_median" else weights
+    elif balance == "inverse":
+        weights = 1 / (len(share) * share)
+    elif balance == "enet":
+        weights = 1 / np.log(1.02 + share)
+    else:
+        weights = -1 / np.expm1(pixels * np.log1p(-1 / max(2.0, float(pixels.sum()))))  # 1 / (1 - beta^n)
+        weights /= weights.mean()
+    return weights
 
 
 def _to_dict(counts: ClassCounts) -> dict[str, Any]:
@@ -154,7 +178,7 @@ def _count(dataset: SegmentationDataset) -> ClassCounts:
 
 
 def _fingerprint(dataset: SegmentationDataset) -> str:
-    digest = hashlib.sha256(repr((dataset.labels.values, dataset.ignore_index)).encode())
+    digest = hashlib.sha256(dataset.reader.key().encode())
     for sample in dataset.samples:
         try:
             stat = sample.mask.stat()

@@ -52,6 +52,7 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
             index, ``stretch`` does not keep it.
         channels: 3 for RGB, 1 for gray.
         corruption: one of ``CORRUPTIONS``, applied to every image; masks follow its size.
+        reader: how masks are read, if not as values of ``labels``; it then has the class table.
 
     Raises:
         ConfigError: a side of the size is below 1, the resize mode is unknown, an ignored value is none that a mask
@@ -68,6 +69,7 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
         resize_mode: ResizeMode = "letterbox",
         channels: int = 3,
         corruption: str | None = None,
+        reader: MaskReader | None = None,
     ) -> None:
         if resize_mode not in get_args(ResizeMode):
             raise ConfigError(f"resize_mode={resize_mode!r} is unknown; choose one of letterbox, stretch")
@@ -76,13 +78,13 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
         if corruption is not None:
             check_corruption(corruption)
         self.samples = tuple(samples)
-        self.labels = labels.without(ignore_index)
+        self.labels = labels.without(ignore_index) if reader is None else reader.classes
         self.ignore_index = tuple(ignore_index)
         self.size = size
         self.resize_mode: ResizeMode = resize_mode
         self.channels = channels
         self.corruption = corruption
-        self._masks = MaskReader(labels=self.labels, ignore_index=self.ignore_index)
+        self.reader = reader or MaskReader(labels=self.labels, ignore_index=self.ignore_index)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -133,6 +135,7 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
             resize_mode=self.resize_mode,
             channels=self.channels,
             corruption=self.corruption,
+            reader=self.reader,
         )
 
     def read_classes(self, index: int) -> NDArray[np.uint8]:
@@ -141,7 +144,7 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
         Raises:
             DataError: the file cannot be read, or holds a value that is no class.
         """
-        return self._masks.read(self.samples[index].mask)
+        return self.reader.read(self.samples[index].mask)
 
 
 class RawSamples(Dataset[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]):

@@ -8,24 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segnet.data.class_settings import read_class_table, read_ignore_index, read_mask_encoding
+from segnet.data.masks import MaskReader
 from segnet.data.splits import SPLITS, split_of
 from segnet.errors import ConfigError, DataError
-from segnet.labels import IGNORE_INDEX, ClassTable
+from segnet.labels import ClassTable
 from segnet.system.files import path_fault
 from segnet.system.yaml_files import load_yaml
 
-__all__ = [
-    "Description", "read_class_settings", "read_class_table", "read_description", "read_ignore_index", "read_text",
-    "resolve_written",
-]  # fmt: skip
+__all__ = ["Description", "read_class_settings", "read_description", "read_text", "resolve_written"]
 
 log = logging.getLogger("segnet")
 
-_LARGEST = 65535  # what a mask file of 16 bits can hold
-_FOLDERS = frozenset({"path", "images", "masks"})
-_KEYS = _FOLDERS | {*SPLITS, "names", "ignore_index", "colors"}
+_FOLDERS = frozenset({"path", "images", "masks", "masks_dir"})
+_KEYS = _FOLDERS | {*SPLITS, "names", "ignore_index", "colors", "palette", "label_mapping", "channels"}
 # Keys of Ultralytics and Roboflow that say nothing about images and masks. nc is compared with names.
-_FOREIGN = frozenset({"nc", "download", "roboflow", "license", "author", "description", "version", "url", "channels"})
+_FOREIGN = frozenset({"nc", "download", "roboflow", "license", "author", "description", "version", "url"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,16 +35,24 @@ class Description:
         root: folder of the others.
         images: folder of the images; None if it is not named.
         masks: folder of the masks; None if it is not named.
+        masks_dir: name of the folder that stands for ``images`` in the paths of masks, as Ultralytics has it.
         splits: image folders by split; empty if none is named.
         ignore_index: Values in the mask files that are ignored.
+        reader: how masks are read, if ``palette`` or ``label_mapping`` is given.
+        channels: of the images: 3 for RGB, 1 for gray.
+        states_ignore_index: whether the file itself names them.
     """
 
     labels: ClassTable
     root: Path
     images: Path | None
     masks: Path | None
+    masks_dir: str | None
     splits: Mapping[str, tuple[Path, ...]]
     ignore_index: tuple[int, ...]
+    reader: MaskReader | None
+    channels: int
+    states_ignore_index: bool
 
 
 def read_description(path: Path) -> Description:
@@ -65,8 +71,12 @@ def read_description(path: Path) -> Description:
             root=root,
             images=folders.get("images"),
             masks=folders.get("masks"),
+            masks_dir=_written("masks_dir", settings["masks_dir"]) if "masks_dir" in settings else None,
             splits=_splits(root, settings),
             ignore_index=read_ignore_index(settings),
+            reader=read_mask_encoding(settings),
+            channels=_read_channels(settings),
+            states_ignore_index="ignore_index" in settings,
         )
     except ConfigError as error:
         raise DataError(f"{path}: {error}") from error
@@ -82,61 +92,6 @@ def read_class_settings(text: str) -> dict[str, Any]:
     if not isinstance(settings, dict) or "names" not in settings:
         raise ConfigError("needs at least the key 'names' with the class names")
     return settings
-
-
-def read_class_table(settings: Mapping[str, Any]) -> ClassTable:
-    """The classes of a data.yaml: ``names``, a list or mask value: name, optionally with ``colors`` in the same order.
-
-    A class whose value is in ``ignore_index`` is no class, and left out.
-
-    Raises:
-        ConfigError: there are no names, they are of another form, or all of them are ignored.
-    """
-    values, names = _read_names(settings.get("names"))
-    if wrong := [name for name in names if not isinstance(name, str)]:
-        raise ConfigError(
-            f"'names' holds {repr(wrong[0])[:40]}, which is no text: YAML reads yes, no, on, off, null and numbers "
-            "as values; quote it, such as 'no'"
-        )
-    table = ClassTable.from_names(names, values)
-    if "colors" in settings:
-        table = ClassTable.from_dict({"names": names, "colors": settings["colors"], "values": values})
-    kept = table.without(read_ignore_index(settings))
-    return kept if "colors" in settings else kept.colorblind()
-
-
-def _read_names(names: Any) -> tuple[list[int], list[Any]]:
-    """Mask values and names of the classes, by rising value."""
-    if isinstance(names, dict):
-        if wrong := [value for value in names if type(value) is not int or not 0 <= value <= 255]:
-            raise ConfigError(
-                f"'names' gives a class the mask value {repr(wrong[0])[:40]}; write value: name, with numbers from 0 "
-                "to 255"
-            )
-        return sorted(names), [names[value] for value in sorted(names)]
-    if not isinstance(names, list):
-        raise ConfigError("'names' must be a list of class names, or mask value: name")
-    return list(range(min(len(names), IGNORE_INDEX))), names
-
-
-def read_ignore_index(settings: Mapping[str, Any]) -> tuple[int, ...]:
-    """The ignored mask values of a data.yaml: by default 255, unless that is the value of a class.
-
-    -1 stands for what programs store for it: 255 in files of 8 bits, 65535 in files of 16 bits.
-
-    Raises:
-        ConfigError: they are no numbers that a mask file can hold.
-    """
-    names = settings.get("names")
-    named = isinstance(names, dict) and IGNORE_INDEX in names
-    given = settings.get("ignore_index", [] if named else IGNORE_INDEX)
-    values = given if isinstance(given, list) else [given]
-    if not all(type(value) is int and -1 <= value <= _LARGEST for value in values):
-        raise ConfigError(
-            f"'ignore_index' must be mask values from 0 to {_LARGEST}, one or a list, or -1, got {repr(given)[:60]}"
-        )
-    stored = [(IGNORE_INDEX, _LARGEST) if value == -1 else (value,) for value in values]
-    return tuple(dict.fromkeys(value for both in stored for value in both))
 
 
 def read_text(path: Path) -> str:
@@ -172,6 +127,16 @@ def _check_keys(settings: Mapping[str, Any]) -> None:
     names, count = settings["names"], settings.get("nc")
     if count is not None and isinstance(names, list | dict) and (type(count) is not int or count != len(names)):
         raise ConfigError(f"'nc' is {repr(count)[:40]}, but 'names' holds {len(names)} names; correct one of them")
+
+
+def _read_channels(settings: Mapping[str, Any]) -> int:
+    channels = settings.get("channels", 3)
+    if channels not in (1, 3) or type(channels) is not int:
+        raise ConfigError(
+            f"'channels' is {repr(channels)[:40]}; images are trained in color (3) or gray (1); give one of them, and "
+            "save other bands as such images"
+        )
+    return channels
 
 
 def _splits(root: Path, settings: Mapping[str, Any]) -> dict[str, tuple[Path, ...]]:

@@ -6,7 +6,7 @@ import glob
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -142,13 +142,15 @@ def find_images(
     return [image for image in images if not _real(image.path).is_relative_to(excluded)]
 
 
-def find_images_below(folder: Path, *, failures: list[str] | None = None) -> list[ImageFile]:
+def find_images_below(
+    folder: Path, *, failures: list[str] | None = None, suffixes: Collection[str] = IMAGE_SUFFIXES
+) -> list[ImageFile]:
     """As ``find_images`` of a folder, but a folder without images gives an empty list.
 
     Raises:
         DataError: a folder cannot be read.
     """
-    return _select_images(ImageFile(file, file.relative_to(folder)) for file in _walk(folder, failures))
+    return _select_images((ImageFile(file, file.relative_to(folder)) for file in _walk(folder, failures)), suffixes)
 
 
 def find_videos(word: str, *, animations: bool = False) -> list[VideoSource]:
@@ -194,8 +196,8 @@ def is_image_file(out: Path) -> bool:
     return out.suffix.lower() in IMAGE_SUFFIXES and not out.is_dir()
 
 
-def _select_images(files: Iterator[ImageFile]) -> list[ImageFile]:
-    images = [file for file in files if file.path.suffix.lower() in IMAGE_SUFFIXES]
+def _select_images(files: Iterator[ImageFile], suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[ImageFile]:
+    images = [file for file in files if file.path.suffix.lower() in suffixes]
     return sorted(images, key=lambda image: image.name)
 
 

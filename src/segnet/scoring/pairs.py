@@ -5,11 +5,12 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from segnet.data.layouts import holds_data_set, open_source
+from segnet.data.layouts import holds_data_set
 from segnet.data.masks import MaskReader
+from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError, DataError, list_names
 from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.media.images.masks import Encoding
@@ -70,12 +71,13 @@ class Pairing:
     @property
     def labels(self) -> ClassTable:
         """The class table."""
-        return self.truth.labels
+        return self.truth.classes
 
 
 def open_truth(
     location: str,
     *,
+    source: SourceConfig = SourceConfig(),  # noqa: B008
     split: str = "val",
     labels: ClassTable | None = None,
     ignore_index: tuple[int, ...] = (),
@@ -85,6 +87,7 @@ def open_truth(
 
     Args:
         location: as ``open_source`` takes it, or such a folder.
+        source: how the data set is read.
         split: of the data set.
         labels: the class table; None takes the data set's own. A folder has none.
         ignore_index: Values that are ignored; empty: those of the data set, or 255.
@@ -107,8 +110,8 @@ def open_truth(
         ignored = ignore_index or _default_ignore_index(labels)
         reader = MaskReader(labels=labels.without(ignored), ignore_index=ignored, encoding=encoding, remedy=_REMEDY)
         return Truth(description=str(path), split=None, masks=_maps_in(path), images={}, reader=reader)
-    source = open_source(location)
-    data = source.dataset(split)
+    opened = source.open(location)
+    data = opened.dataset(split)
     ignored = ignore_index or data.ignore_index
     if labels is not None and not ignore_index:
         _require_other_values(labels, ignored, location)
@@ -116,12 +119,21 @@ def open_truth(
     if twice := [name for name, times in Counter(names).items() if times > 1]:
         raise DataError(f"{location}: two images are named {twice[0]}; predictions cannot be distinguished, rename one")
     return Truth(
-        description=f"{source.root} ({source.layout}), split {split}",
+        description=f"{opened.root} ({opened.layout}), split {split}",
         split=split,
         masks={name: sample.mask for name, sample in zip(names, data.samples, strict=True)},
         images={name: sample.image for name, sample in zip(names, data.samples, strict=True)},
-        reader=MaskReader(labels=(labels or data.labels).without(ignored), ignore_index=ignored, remedy=_REMEDY),
+        reader=_reader(data.reader, labels, ignore_index, ignored),
     )
+
+
+def _reader(own: MaskReader, labels: ClassTable | None, given: tuple[int, ...], ignored: tuple[int, ...]) -> MaskReader:
+    """The reader of the data set, unless other classes or ignored values are given."""
+    if labels is not None and (own.target is not None or own.encoding != "numbers"):
+        raise ConfigError("--classes gives the values in masks of numbers; this data set has its own, so leave it out")
+    if labels is None and (own.target is not None or not given):
+        return replace(own, remedy=_REMEDY)
+    return MaskReader(labels=(labels or own.labels).without(ignored), ignore_index=ignored, remedy=_REMEDY)
 
 
 def _default_ignore_index(labels: ClassTable) -> tuple[int, ...]:
@@ -157,12 +169,17 @@ def pair_up(folder: Path, truth: Truth, *, encoding: Encoding = "auto", partial:
     both = [name for name in truth.masks if name in found]
     if not both or ((missing or superfluous) and not partial):
         raise DataError(_mismatch(folder, truth, missing, superfluous, found=bool(both)))
-    ignore_index = tuple(dict.fromkeys((*truth.reader.ignore_index, *_default_ignore_index(truth.reader.labels))))
-    reader = MaskReader(labels=truth.reader.labels, ignore_index=ignore_index, encoding=encoding, remedy=_REMEDY)
+    ignore_index = tuple(dict.fromkeys((*_ignored(truth.reader), *_default_ignore_index(truth.reader.classes))))
+    reader = MaskReader(labels=truth.reader.classes, ignore_index=ignore_index, encoding=encoding, remedy=_REMEDY)
     pairs = [
         Pair(name=name, predicted=found[name], truth=truth.masks[name], image=truth.images.get(name)) for name in both
     ]
     return Pairing(pairs=pairs, predicted=reader, truth=truth.reader, missing=missing, superfluous=superfluous)
+
+
+def _ignored(truth: MaskReader) -> tuple[int, ...]:
+    """Ignored values of masks whose values are those of the classes, not of the data set's files."""
+    return truth.ignore_index if truth.target is None else ()
 
 
 def _maps_in(folder: Path, *, nested: bool = True) -> dict[str, Path]:

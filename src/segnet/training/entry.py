@@ -6,7 +6,7 @@ Settings are keywords of their own, not one config object: only so it is known w
 from __future__ import annotations
 
 import platform
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,7 +17,8 @@ import torch
 from segnet.data.augmentation import AugmentConfig
 from segnet.data.check.report import refuse_known_faults
 from segnet.data.dataset import ResizeMode, SegmentationDataset
-from segnet.data.layouts import Source, open_source
+from segnet.data.layouts import Source
+from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
 from segnet.inference.predictor import Predictor
 from segnet.metrics.confusion import Scores
@@ -70,6 +71,9 @@ def train(
     *,
     model: str | Path | SegNet | None = None,
     out: str | Path = "runs/segnet",
+    layout: str | None = None,
+    map: str = "",  # noqa: A002  the flag's name
+    only: Sequence[str] = (),
     resize: tuple[int, int] | None = None,
     resize_mode: ResizeMode = "letterbox",
     recipe: Recipe = "standard",
@@ -94,6 +98,9 @@ def train(
         model: name of a network, a model file, or a network of your own with the classes of the data; it is trained in
             place. None: the bundled ``segnet_light``.
         out: folder of the run.
+        layout: the layout of the data set; None: the first that fits its files.
+        map: classes that become others, such as ``"car,truck=vehicle; sky=ignore"``; see ``map_classes``.
+        only: names of the classes that count; empty: all.
         resize: (height, width) to which training images and masks are resized before they are cropped; None: their own
             size.
         resize_mode: ``letterbox`` keeps the aspect ratio and pads the image, ``stretch`` does not.
@@ -120,8 +127,11 @@ def train(
     out, started = Path(out), now()
     if not resume:
         check_folder(out)
-    source = data if isinstance(data, Source) else open_source(data)
-    inputs = RunInputs(data=str(location), recipe=recipe, resize=resize, resize_mode=resize_mode, network=network)
+    reading = SourceConfig(layout=layout, map=map, only=tuple(only))
+    source = data.mapped(map, only) if isinstance(data, Source) else reading.open(data)
+    inputs = RunInputs(
+        data=str(location), source=reading, recipe=recipe, resize=resize, resize_mode=resize_mode, network=network
+    )
     given = {*settings, *named, *(["resize"] if resize else [])}
     resumed = out if resume else None
     run = open_run(inputs, training, given=given, device=device, resumed=resumed, source=source, model=own)
@@ -188,18 +198,21 @@ def open_run(
     """Open the data set, choose the settings that are not given, and create the network.
 
     Args:
-        inputs, training, given, device, resumed: see ``make_plan``.
+        inputs, training, given, device: see ``make_plan``.
+        resumed: folder of a run to continue; what the user does not give is as it was there.
         source: the data set, if it is open.
         model: the network, if it exists.
 
     Raises:
         ConfigError, DataError, ModelError: see ``open_source``, ``make_plan`` and ``make_network``.
     """
-    from segnet.training.planning import make_plan
+    from segnet.training.planning import continue_run, make_plan
 
-    source = source or open_source(inputs.data)
+    if resumed:
+        inputs, training, given = continue_run(resumed, inputs, training, given)
+    source = source or inputs.source.open(inputs.data)
     refuse_known_faults(source)
-    plan = make_plan(inputs, training, source, given=given, device=device, resumed=resumed, model=model)
+    plan = make_plan(inputs, training, source, given=given, device=device, model=model)
     torch.manual_seed(plan.training.seed)
     model = model or make_network(plan.inputs.network, source)
     return OpenRun(plan=plan, source=source, model=model, train_set=plan.open_set(source, "train", model))

@@ -8,6 +8,7 @@ from typing import Any
 
 from segnet.data.dataset import ResizeMode
 from segnet.data.layouts import Source
+from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
 from segnet.models import checkpoint
 from segnet.models.segnet import SegNet
@@ -58,6 +59,7 @@ class RunInputs:
 
     Attributes:
         data: location of the data set.
+        source: how it is read.
         recipe: what decides the settings that are not given.
         resize: (height, width) of training images and masks; None: their own.
         resize_mode: letterbox or stretch.
@@ -65,6 +67,7 @@ class RunInputs:
     """
 
     data: str
+    source: SourceConfig = SourceConfig()  # noqa: RUF009
     recipe: Recipe = "standard"
     resize: tuple[int, int] | None = None
     resize_mode: ResizeMode = "letterbox"
@@ -73,7 +76,11 @@ class RunInputs:
     def to_dict(self) -> dict[str, Any]:
         """All values under the names of their flags, in a form that YAML and JSON can hold."""
         resize = {"resize": self.resize and list(self.resize), "resize_mode": self.resize_mode}
-        return {"data": self.data, "recipe": self.recipe, **resize, **asdict(self.network)}
+        return {"data": self.data, **_plain(self.source), "recipe": self.recipe, **resize, **asdict(self.network)}
+
+
+def _plain(source: SourceConfig) -> dict[str, Any]:
+    return {**asdict(source), "only": list(source.only)}
 
 
 def make_network(config: NetworkConfig, source: Source) -> SegNet:
@@ -88,7 +95,7 @@ def make_network(config: NetworkConfig, source: Source) -> SegNet:
     return create_model(
         config.model,
         classes=source.labels,
-        in_channels=config.in_channels,
+        in_channels=source.channels if config.in_channels == NetworkConfig.in_channels else config.in_channels,
         dropout=config.dropout,
         weights=config.weights,
         encoder=config.encoder,

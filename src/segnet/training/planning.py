@@ -31,7 +31,7 @@ from segnet.training.settings import TrainConfig
 from segnet.training.setup import check_config, resolve_config
 from segnet.training.time_limit import too_short
 
-__all__ = ["Plan", "fit_plan", "gather_facts", "make_plan"]
+__all__ = ["Plan", "continue_run", "fit_plan", "gather_facts", "make_plan"]
 
 log = logging.getLogger("segnet")
 
@@ -72,8 +72,29 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """All settings by name."""
         augment = self.training.augment
-        parts = (self.inputs, self.inputs.network, self.training, augment)
+        parts = (self.inputs, self.inputs.source, self.inputs.network, self.training, augment)
         return {field.name: getattr(part, field.name) for part in parts for field in fields(part)}
+
+
+def continue_run(
+    out: Path, inputs: RunInputs, training: TrainConfig, given: Collection[str]
+) -> tuple[RunInputs, TrainConfig, frozenset[str]]:
+    """What the user gave, completed by the settings of a run to continue.
+
+    Args:
+        out: Folder of the run.
+        inputs, training: Settings of the user, and defaults elsewhere.
+        given: Names of the settings that the user gave.
+
+    Returns:
+        Inputs, settings, and the names of all that are not to be decided.
+
+    Raises:
+        ConfigError: ``config.yaml`` in the folder is damaged.
+    """
+    earlier = {name: _as_tuple(value) for name, value in read_settings(out).items() if name not in _OF_THE_MACHINE}
+    kept = {name: value for name, value in earlier.items() if name not in given}
+    return _changed(inputs, kept), _changed(training, kept), frozenset(given) | earlier.keys()
 
 
 def make_plan(
@@ -83,7 +104,6 @@ def make_plan(
     *,
     given: Collection[str],
     device: str = "auto",
-    resumed: Path | None = None,
     model: SegNet | None = None,
 ) -> Plan:
     """Decide what the user did not, by the recipe of ``inputs``.
@@ -91,9 +111,8 @@ def make_plan(
     Args:
         inputs, training: Settings of the user, and defaults elsewhere.
         source: The data set.
-        given: Names of the settings that the user gave.
+        given: Names of the settings that the user gave, or that a resumed run has already.
         device: Device of the run.
-        resumed: Folder of a run to continue; what the user does not give is as it was there.
         model: The network, if it exists already.
 
     Raises:
@@ -101,12 +120,8 @@ def make_plan(
     """
     if not is_first_process():
         log.setLevel(logging.ERROR)
-    settings = read_settings(resumed) if resumed else {}
-    earlier = {name: _as_tuple(value) for name, value in settings.items() if name not in _OF_THE_MACHINE}
-    kept = {name: value for name, value in earlier.items() if name not in given}
-    inputs, training = _changed(inputs, kept), _changed(training, kept)
     facts = gather_facts(source, inputs, pick_device(device))
-    plan = Plan(inputs=inputs, training=training, given=frozenset(given) | earlier.keys(), facts=facts)
+    plan = Plan(inputs=inputs, training=training, given=frozenset(given), facts=facts)
     if model is None:
         plan = _apply(plan, choose_start(inputs.recipe, _given_values(plan), bundled_models()))
     plan = replace(plan, facts=replace(facts, start=_start_of(plan.inputs.network, model)))

@@ -75,7 +75,8 @@ class TrainConfig:
             cross_entropy with --recipe scratch.
         loss_divisor: Divisor of the loss: the number of counted pixels, as published, or the sum of their class
             weights.
-        class_weights: Loss weights of the classes. median balances rare classes as in the paper, sqrt_median does so
+        class_weights: Loss weights of the classes. median balances rare classes as in the paper, inverse more, enet and
+            effective by other formulas, sqrt_median does so
             less, and published is the authors' list for CamVid.
         label_smoothing: Label smoothing: share of the target that is spread over all classes, from 0 to below 1.
         teacher: Model files, or names of bundled models, whose mean probabilities are learned besides the masks

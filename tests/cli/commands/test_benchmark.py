@@ -11,6 +11,7 @@ import pytest
 from segnet.benchmark.measure import Candidate, Measured
 from segnet.cli.commands import benchmark
 from segnet.cli.main import main
+from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
 
 
@@ -90,9 +91,11 @@ def test_scores_that_would_take_too_long_are_left_out(
     camvid_root: Path, model_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     candidates = [Candidate(model=str(model_file))]
-    assert benchmark._scores(candidates, str(camvid_root), "val", threads=1, limit=1e-9) == {}
+    assert benchmark._scores(candidates, str(camvid_root), SourceConfig(), "val", threads=1, limit=1e-9) == {}
     assert "has no score: 3 images would take" in caplog.text
-    assert benchmark._scores(candidates, str(camvid_root), "val", threads=1, limit=1e9).keys() == {candidates[0].kind}
+    assert benchmark._scores(candidates, str(camvid_root), SourceConfig(), "val", threads=1, limit=1e9).keys() == {
+        candidates[0].kind
+    }
 
 
 @pytest.mark.parametrize("scored", [True, False])

@@ -12,6 +12,7 @@ from segnet.data.check.facts import read_facts
 from segnet.data.check.scan import cached_facts, scan
 from segnet.data.layouts import open_source
 from segnet.data.samples import Sample
+from segnet.media.images.masks import Encoding
 
 
 @pytest.fixture
@@ -26,9 +27,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the samples that were read."""
     names: list[str] = []
 
-    def noted(sample: Sample) -> object:
+    def noted(sample: Sample, encoding: Encoding) -> object:
         names.append(sample.name)
-        return read_facts(sample)
+        return read_facts(sample, encoding)
 
     monkeypatch.setattr(scanning, "read_facts", noted)
     return names

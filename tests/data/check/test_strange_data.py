@@ -70,8 +70,21 @@ def test_one_class_only_fails_by_split(tmp_path: Path, halves: np.ndarray) -> No
     assert kinds(check_data(tmp_path))["single_class"] == 1
 
 
-def test_black_and_white_masks_are_called_so(tmp_path: Path, halves: np.ndarray) -> None:
+def test_black_and_white_masks_count_as_two_classes(tmp_path: Path, halves: np.ndarray) -> None:
     report = check_data(write(tmp_path, ["a"], halves * 255))
+    assert not report.failed
+    assert report.statistics is not None
+    assert report.statistics.pixels.tolist() == [600, 600]
+
+
+def test_black_and_white_masks_that_a_data_yaml_reads_otherwise_are_called_so(
+    tmp_path: Path, halves: np.ndarray
+) -> None:
+    write(tmp_path, ["a"], halves * 255)
+    (tmp_path / "data.yaml").write_text(
+        "train: images/train\nval: images/val\nnames: [field, road]\nignore_index: 255\n"
+    )
+    report = check_data(tmp_path)
     assert report.failed
     assert kinds(report) == {"single_class": 1, "two_tone": 2, "absent_class": 1}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from segnet.benchmark.worker import Baseline
+from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def run(
     limit: float = 20.0,
     verify: bool = False,
     data: str | None = None,
+    source: SourceConfig = SourceConfig(),  # noqa: B008
     split: str = "val",
     score_limit: float = 600.0,
     json: Path | None = None,
@@ -62,6 +64,7 @@ def run(
         verify: Check first, on packaged reference images, that exported files predict the same classes here as where
             they were exported.
         data: Labeled images to score the models on: a folder, a pair list or a data.yaml. Default: no scores.
+        source: how the data set is read.
         split: Split of the data set: train, val or test.
         score_limit: Maximum time in seconds to score a model on --data. A slower model gets no score.
         json: Path of a JSON file of all figures, with hardware and versions. Default: no file.
@@ -73,7 +76,7 @@ def run(
     _verify([name for name in dict.fromkeys(model) if not _in_torch(name)], threads, always=verify)
     rows = measure(candidates, rounds=rounds, images=images, threads=threads, limit=limit)
     own = [candidate for candidate in candidates if candidate.baseline is None]
-    scores = {} if data is None else _scores(own, data, split, threads=threads, limit=score_limit)
+    scores = {} if data is None else _scores(own, data, source, split, threads=threads, limit=score_limit)
     _print(rows, scores)
     _print_missing(rows, asked=rounds * images, limit=limit)
     if json is not None:
@@ -146,18 +149,17 @@ class _TooLongError(Exception):
 
 
 def _scores(
-    candidates: list[Candidate], data: str, split: str, *, threads: int, limit: float
+    candidates: list[Candidate], data: str, source: SourceConfig, split: str, *, threads: int, limit: float
 ) -> dict[tuple[str, str], float]:
     """mIoU by model and precision, at the data's own size; models that exceed the limit are left out."""
-    from segnet.data.layouts import open_source
     from segnet.inference.evaluation import check_same_classes, evaluate
     from segnet.inference.predictor import Predictor
     from segnet.system.progress import progress_bar
 
-    source, scores = open_source(data), {}
+    scores = {}
     for name, precision in dict.fromkeys(candidate.kind for candidate in candidates):
         predictor = Predictor.load(name, precision=precision, threads=threads, max_size=None, tiles=None)
-        dataset = source.dataset(split, channels=predictor.channels)
+        dataset = source.open(data, model=predictor.labels).dataset(split, channels=predictor.channels)
         check_same_classes(predictor.labels, dataset.labels, model=name, data=data)
         try:
             with progress_bar(f"{name} on {split}", len(dataset)) as progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
 
 __all__ = ["run"]
@@ -13,6 +14,7 @@ def run(
     data: str,
     /,
     *,
+    source: SourceConfig = SourceConfig(),  # noqa: B008
     model: str | None = None,
     json: Path | None = None,
     html: Path | None = None,
@@ -26,6 +28,7 @@ def run(
 
     Args:
         data: Labeled images: a folder, a pair list (train.txt), a data.yaml, or "synthetic".
+        source: how the data set is read.
         model: Model file or name of a bundled model, by whose loss images are listed, the worst first: their labels are
             probably wrong. Default: none.
         json: Path of a JSON file of all findings with all files, and of the classes. Default: no file.
@@ -43,7 +46,7 @@ def run(
     from segnet.system.progress import progress_bar
 
     with progress_bar("checking", None) as progress:
-        report = check_data(data, workers=workers, progress=progress)
+        report = check_data(data, reading=source, workers=workers, progress=progress)
     if model is not None:
         from segnet.checking.losses import open_predictor, with_losses
 

@@ -64,7 +64,6 @@ def run(
         raise ConfigError("--plot draws the calibration; add --calibration")
 
     from segnet.data.corruptions import CORRUPTIONS
-    from segnet.data.layouts import open_source
     from segnet.inference.evaluation import check_same_classes
     from segnet.inference.predictor import Predictor
     from segnet.metrics.boundary.counts import BoundaryConfig
@@ -79,7 +78,8 @@ def run(
         model.open(), uncertainty=calibration, measure=measure,
         max_size=resize.limit, image_scale=resize.image_scale, tiles=tiles, tta=tta,
     )  # fmt: skip
-    source, name, split = open_source(data), Path(model.model).name, data_flags.split
+    source = data_flags.source.open(data, model=predictor.labels)
+    name, split = Path(model.model).name, data_flags.split
     kinds = [None, *(CORRUPTIONS if "all" in corruptions else corruptions)]
     datasets = {kind: data_flags.open(source, channels=predictor.channels, corruption=kind) for kind in kinds}
     check_same_classes(predictor.labels, source.labels, model=model.model, data=data)

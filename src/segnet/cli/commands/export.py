@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
 from segnet.exporting.programs import ExportConfig
 
@@ -30,6 +31,7 @@ def run(
     out: Path | None = None,
     int8: bool = False,
     calibrate: str | None = None,
+    source: SourceConfig = SourceConfig(),  # noqa: B008
     max_drop: float = 0.01,
     config: ExportConfig = ExportConfig(),  # noqa: B008
 ) -> None:
@@ -47,6 +49,7 @@ def run(
         int8: Quantize to INT8 with --calibrate, for ONNX, OpenVINO and ExecuTorch. The file is smaller and faster.
         calibrate: Labeled images for --int8: a folder, a pair list or a data.yaml. Default: none. Ranges are measured
             on 32 training images, and the finished file is scored on val.
+        source: how the data set is read.
         max_drop: Largest loss of mIoU by INT8. Beyond it, convolutions stay in float32 or nothing is written.
         config: input and output of the file.
     """
@@ -60,7 +63,7 @@ def run(
     kept = checkpoint.load(model)
     out = out or Path(model).with_name(f"{kept.path.stem}{kind.suffix}")
     if calibrate is not None:
-        _export_int8(kept, out, format, config, calibrate, max_drop)
+        _export_int8(kept, out, format, config, calibrate, source, max_drop)
         return
     then = ", then comparing it with PyTorch" if kind.runs_here else ""
     print(f"exporting {kept.path.stem} to {out}{then}", file=sys.stderr, flush=True)
@@ -87,19 +90,19 @@ def _export_int8(
     format: str,  # noqa: A002
     config: ExportConfig,
     calibrate: str,
+    source: SourceConfig,
     max_drop: float,
 ) -> None:
     from segnet.data.dataset import collate
-    from segnet.data.layouts import open_source
     from segnet.exporting.int8.export import export_int8
     from segnet.exporting.int8.gate import Calibration
     from segnet.inference.evaluation import check_same_classes
     from segnet.system.progress import ProgressBar
 
-    source = open_source(calibrate)
-    check_same_classes(kept.labels, source.labels, model=str(kept.path), data=calibrate)
+    data = source.open(calibrate, model=kept.labels)
+    check_same_classes(kept.labels, data.labels, model=str(kept.path), data=calibrate)
     channels = kept.model.config.in_channels
-    train, val = (source.dataset(split, size=config.size, channels=channels) for split in ("train", "val"))
+    train, val = (data.dataset(split, size=config.size, channels=channels) for split in ("train", "val"))
     chosen = range(0, len(train), max(1, len(train) // _CALIBRATION_IMAGES))[:_CALIBRATION_IMAGES]
     images = [collate([train[index]])["image"].numpy() for index in chosen]
     calibration = Calibration(images=images, data=val, max_drop=max_drop)

@@ -32,13 +32,13 @@ def run(
     """
     out = model_file_beside(model, out, ending="recalibrated")
 
-    from segnet.data.layouts import open_source
     from segnet.models import checkpoint
     from segnet.system.progress import progress_bar
     from segnet.training.recalibration import recalibrate
 
     kept = checkpoint.load(model)
-    dataset = data_flags.open(open_source(data), channels=kept.model.config.in_channels)
+    source = data_flags.source.open(data, model=kept.labels)
+    dataset = data_flags.open(source, channels=kept.model.config.in_channels)
     with progress_bar(f"{kept.path.stem} on {data_flags.split}", len(dataset)) as progress:
         recalibrate(kept.model, dataset, batch=batch, device=device, workers=1, progress=progress)
     statistics = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def run(
     truth: str,
     /,
     *,
+    source: SourceConfig = SourceConfig(),  # noqa: B008
     split: str = "val",
     classes: str | None = None,
     ignore_index: tuple[int, ...] = (),
@@ -38,6 +40,7 @@ def run(
         predicted: Folder of predicted masks, named as the images are.
         truth: Labeled images: a folder, a pair list (train.txt), a data.yaml, or "synthetic"; or a folder of masks
             only, with --classes.
+        source: how the data set is read.
         split: Split of the data set: train, val or test.
         classes: Class table: camvid, camvid12, sun, pascal, a data.yaml, or a file of one name per line. Default: that
             of the data set.
@@ -67,7 +70,7 @@ def run(
     from segnet.system.progress import progress_bar
 
     table = None if classes is None else open_labels(classes)
-    truths = open_truth(truth, split=split, labels=table, ignore_index=ignore_index, encoding=encoding)
+    truths = open_truth(truth, source=source, split=split, labels=table, ignore_index=ignore_index, encoding=encoding)
     pairing = pair_up(Path(predicted), truths, encoding=encoding, partial=partial)
     kept = Worst(worst if html is not None else 0)
     meter = BoundaryMeter(pairing.labels, BoundaryConfig(one_to_one=one_to_one)) if boundary else None

@@ -43,7 +43,6 @@ def run(
     """
     out = model_file_beside(model, out, ending="temperature")
 
-    from segnet.data.layouts import open_source
     from segnet.inference.evaluation import check_same_classes
     from segnet.inference.working_size import ResizePolicy
     from segnet.models import checkpoint
@@ -52,7 +51,8 @@ def run(
     from segnet.training.temperature import fit_temperature, save_scaled
 
     kept = checkpoint.load(model)
-    dataset = data_flags.open(open_source(data), channels=kept.model.config.in_channels)
+    source = data_flags.source.open(data, model=kept.labels)
+    dataset = data_flags.open(source, channels=kept.model.config.in_channels)
     check_same_classes(kept.labels, dataset.labels, model=model, data=data)
     info = ModelInfo(name=model, labels=kept.labels, provenance=kept.provenance)
     resize = ResizePolicy.of_model(info, max_size="model" if max_size is None else max_size or None)

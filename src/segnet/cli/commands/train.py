@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from segnet.cli.flags import Given
+from segnet.data.source_config import SourceConfig
 from segnet.training.network import NetworkConfig
 from segnet.training.recommendation import Recipe
 from segnet.training.settings import TrainConfig
@@ -25,6 +26,7 @@ def run(
     /,
     *,
     network: NetworkConfig = NetworkConfig(),  # noqa: B008
+    source: SourceConfig = SourceConfig(),  # noqa: B008
     resize: tuple[int, int] | None = None,
     resize_mode: Literal["letterbox", "stretch"] = "letterbox",
     out: Path = Path("runs/segnet"),
@@ -41,6 +43,7 @@ def run(
     Args:
         data: Labeled images: a folder, a pair list (train.txt), a data.yaml, or "synthetic".
         network: the network and its first weights.
+        source: how the data set is read.
         resize: Size in pixels to which training images and masks are resized before they are cropped. Default: their
             own size, or less if that is too large to learn from; images may differ in size. The model file remembers
             it, and prediction does the same.
@@ -67,7 +70,7 @@ def run(
 
     if not (resume or overfit or find_lr):
         check_folder(out)
-    inputs = RunInputs(data=data, recipe=recipe, resize=resize, resize_mode=resize_mode, network=network)
+    inputs = RunInputs(data=data, source=source, recipe=recipe, resize=resize, resize_mode=resize_mode, network=network)
     opened = open_run(inputs, training, given=given, device=device, resumed=out if resume else None)
     if find_lr:
         _print_rates(opened.model, opened.train_set, opened.plan.training, device)

@@ -7,6 +7,7 @@ a mask is their mean over the mask's boundary: about 0 for a mask of anything el
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ class Alignment:
     flips: tuple[float, float, float]
 
 
-def align(gray: NDArray[np.uint8], mask: NDArray[np.uint8] | NDArray[np.uint16]) -> Alignment | None:
+def align(gray: NDArray[np.uint8], mask: NDArray[np.integer[Any]]) -> Alignment | None:
     """Compare a mask with its image.
 
     Args:
@@ -73,7 +74,7 @@ def _flips(boundary: Map) -> tuple[Map, Map, Map]:
     return boundary[:, ::-1], boundary[::-1], boundary[::-1, ::-1]
 
 
-def _boundaries(mask: NDArray[np.uint8] | NDArray[np.uint16]) -> Map:
+def _boundaries(mask: NDArray[np.integer[Any]]) -> Map:
     """1 where the value differs from that to the left or above."""
     found = np.zeros(mask.shape, dtype=np.float32)
     found[:, 1:] = mask[:, 1:] != mask[:, :-1]

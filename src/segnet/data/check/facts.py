@@ -14,9 +14,10 @@ from PIL import Image
 from segnet.data.check.alignment import Alignment, align
 from segnet.data.check.hashes import Look, look_at
 from segnet.data.check.islands import TINY, component_areas
+from segnet.data.masks import stored_values
 from segnet.data.samples import Sample
 from segnet.errors import DataError
-from segnet.media.images.masks import MASK_FORMATS, read_mask_file
+from segnet.media.images.masks import MASK_FORMATS, Encoding, read_mask_file
 from segnet.media.images.reading import read_header, read_image
 
 __all__ = ["FileFault", "PairFacts", "read_facts"]
@@ -48,7 +49,8 @@ class PairFacts:
         image_size, mask_size: (height, width), upright; None of a file that cannot be used.
         image_digest, mask_digest: of the bytes of the files; empty if they cannot be read.
         look: perceptual hash of the image.
-        values: pixels by value in the mask file.
+        values: pixels by value in the mask file; see ``stored_values``.
+        palette: the colors of the mask's numbers, six hexadecimal digits each; empty if it has none.
         islands: components of the mask of at most ``TINY`` pixels.
         components: all components of the mask.
         alignment: how the mask lies on the image; None if that cannot be said.
@@ -62,6 +64,7 @@ class PairFacts:
     mask_digest: str = ""
     look: Look | None = None
     values: dict[int, int] = field(default_factory=dict)
+    palette: str = ""
     islands: int = 0
     components: int = 0
     alignment: Alignment | None = None
@@ -92,9 +95,15 @@ class PairFacts:
             table["alignment"] = Alignment(**{key: _tuple(value) for key, value in found.items()})
         return cls(**table)
 
+    @property
+    def colors(self) -> list[tuple[int, ...]]:
+        """The colors (red, green, blue) of the mask's numbers."""
+        data = bytes.fromhex(self.palette)
+        return [tuple(data[start : start + 3]) for start in range(0, len(data), 3)]
 
-def read_facts(sample: Sample) -> PairFacts:
-    """Read both files of a sample; a fault is a fact, never an error."""
+
+def read_facts(sample: Sample, encoding: Encoding = "numbers") -> PairFacts:
+    """Read both files of a sample, the mask by its encoding; a fault is a fact, never an error."""
     facts: dict[str, Any] = {"image_digest": file_digest(sample.image), "mask_digest": file_digest(sample.mask)}
     gray = mask = None
     try:
@@ -103,8 +112,11 @@ def read_facts(sample: Sample) -> PairFacts:
     except DataError as error:
         facts["image_fault"] = _fault(sample.image, error, mask=False)
     try:
-        mask = read_mask_file(sample.mask, encoding="numbers").values
+        stored = read_mask_file(sample.mask, encoding=encoding)
+        mask = stored_values(stored)
         facts |= _mask_facts(mask)
+        if stored.palette is not None and encoding == "auto":
+            facts["palette"] = stored.palette.tobytes().hex()
     except DataError as error:
         facts["mask_fault"] = _fault(sample.mask, error, mask=True)
     if gray is not None and mask is not None and gray.shape == mask.shape:
@@ -120,16 +132,24 @@ def file_digest(path: Path) -> str:
         return ""
 
 
-def _mask_facts(mask: NDArray[np.uint8] | NDArray[np.uint16]) -> dict[str, Any]:
-    counts = np.array(Image.fromarray(mask).histogram()) if mask.dtype == np.uint8 else np.bincount(mask.ravel())
+def _mask_facts(mask: NDArray[np.integer[Any]]) -> dict[str, Any]:
     step = 1 + mask.size // _MOST_COMPONENT_PIXELS
     areas = component_areas(mask[::step, ::step])
     return {
         "mask_size": mask.shape,
-        "values": {int(value): int(counts[value]) for value in np.flatnonzero(counts)},
+        "values": _count_values(mask),
         "islands": int((areas <= TINY).sum()),
         "components": len(areas),
     }
+
+
+def _count_values(mask: NDArray[np.integer[Any]]) -> dict[int, int]:
+    if mask.dtype == np.uint8:
+        counts = np.array(Image.fromarray(mask).histogram())
+        values = np.flatnonzero(counts)
+        return dict(zip(values.tolist(), counts[values].tolist(), strict=True))
+    values, counts = np.unique(mask, return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
 def _fault(path: Path, error: DataError, *, mask: bool) -> FileFault:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from segnet.data.check.findings import CheckedData, Finding, Mark
-from segnet.data.pairing import PairingFault
+from segnet.data.pairing_faults import PairingFault
 from segnet.data.samples import describe_mismatch
 
 __all__ = ["file_findings", "pairing_findings"]

@@ -6,9 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from segnet.data.check.facts import PairFacts
+from segnet.data.masks import MaskReader, stored_values
 from segnet.data.samples import Sample
 from segnet.labels import ClassTable
+from segnet.media.images.masks import Encoding, read_mask_file
 
 __all__ = ["CheckedData", "Finding", "Mark", "Severity"]
 
@@ -81,12 +86,27 @@ class CheckedData:
         facts: of the samples.
         splits: indices of the samples of each split.
         labels: the class table.
+        reader: how masks are read; None if there is one class only.
     """
 
     samples: Sequence[Sample]
     facts: Sequence[PairFacts]
     splits: dict[str, tuple[int, ...]]
     labels: ClassTable
+    reader: MaskReader | None = None
+
+    @property
+    def encoding(self) -> Encoding:
+        """What the pixels of the mask files are."""
+        return "numbers" if self.reader is None else self.reader.encoding
+
+    def values(self, index: int) -> NDArray[np.integer[Any]]:
+        """The values in a mask, (H, W); see ``stored_values``.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        return stored_values(read_mask_file(self.samples[index].mask, encoding=self.encoding))
 
     def image(self, index: int, text: str = "", other: int | None = None) -> Mark:
         """A mark on the image of a sample."""

@@ -15,7 +15,6 @@ from segnet.data.check.alignment import Alignment, align
 from segnet.data.check.findings import CheckedData, Finding, Mark
 from segnet.data.check.values import is_noisy
 from segnet.errors import DataError
-from segnet.media.images.masks import read_mask_file
 from segnet.media.images.reading import read_image
 
 __all__ = ["judge_alignment", "misplaced_findings"]
@@ -91,7 +90,7 @@ def _owners(data: CheckedData, suspects: list[int], usual: float) -> dict[int, s
         sample = data.samples[index]
         try:
             gray = read_image(sample.image, channels=1)[:, :, 0]
-            pixels[index] = gray, read_mask_file(sample.mask, encoding="numbers").values
+            pixels[index] = gray, data.values(index)
         except DataError:
             continue
     found = {}

@@ -17,11 +17,13 @@ from segnet.data.check.misplaced import misplaced_findings
 from segnet.data.check.scan import cached_facts, scan
 from segnet.data.check.statistics import ClassStatistics, class_statistics, suggest_settings
 from segnet.data.check.values import count_by_image, value_findings
-from segnet.data.layouts import Source, open_source
+from segnet.data.layouts import Source
 from segnet.data.masks import MaskReader, describe_one_class
-from segnet.data.pairing import PairingFault, collect_faults
+from segnet.data.pairing_faults import PairingFault, collect_faults
 from segnet.data.samples import Sample
+from segnet.data.source_config import SourceConfig
 from segnet.errors import DataError, list_names
+from segnet.labels import ClassTable
 from segnet.media.images.reading import read_size
 
 __all__ = ["CheckReport", "check_data", "refuse_known_faults"]
@@ -69,29 +71,40 @@ class CheckReport:
 
 
 def check_data(
-    location: str | Path, *, workers: int | None = None, progress: Callable[[int, int], None] | None = None
+    location: str | Path,
+    *,
+    reading: SourceConfig | None = None,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
     """Check a data set: every file is read once, unless an earlier check has read it.
 
     Args:
         location: as ``open_source`` takes it.
+        reading: layout and mapping of the data set; None: as it lies.
         workers: number of threads that read; None: two for each core.
         progress: called with (pairs done, all pairs) after every pair that is read.
 
     Raises:
         DataError: no data set is recognized there.
+        ConfigError: there is no such layout, or a class of the mapping is none.
     """
     with collect_faults() as faults:
-        source = open_source(location)
+        source = (reading or SourceConfig()).open(location)
     samples = list(dict.fromkeys(sample for members in source.splits.values() for sample in members))
-    facts = scan(samples, root=source.root, workers=workers, progress=progress)
+    labels, reader = _classes(source)
+    encoding = "numbers" if reader is None else reader.encoding
+    facts = scan(samples, root=source.root, encoding=encoding, workers=workers, progress=progress)
     place = {sample: index for index, sample in enumerate(samples)}
     splits = {split: tuple(place[sample] for sample in members) for split, members in source.splits.items()}
-    return _judge(
-        source,
-        CheckedData(samples=samples, facts=facts, splits=splits, labels=source.labels.without(source.ignore_index)),
-        faults,
-    )
+    data = CheckedData(samples=samples, facts=facts, splits=splits, labels=labels, reader=reader)
+    return _judge(source, data, faults)
+
+
+def _classes(source: Source) -> tuple[ClassTable, MaskReader | None]:
+    """The class table, and how masks are read as its classes; None for one class."""
+    labels = source.labels if source.reader else source.labels.without(source.ignore_index)
+    return labels, source.mask_reader() if labels.classes > 1 else None
 
 
 def refuse_known_faults(source: Source) -> None:
@@ -104,13 +117,12 @@ def refuse_known_faults(source: Source) -> None:
         DataError: counts the pairs at fault, and names some.
     """
     samples = list(dict.fromkeys(sample for members in source.splits.values() for sample in members))
-    known = cached_facts(samples, root=source.root)
-    labels = source.labels.without(source.ignore_index)
-    reader = MaskReader(labels=labels, ignore_index=source.ignore_index) if labels.classes > 1 else None
+    _, reader = _classes(source)
+    known = cached_facts(samples, root=source.root, encoding="numbers" if reader is None else reader.encoding)
     wrong = [str(samples[index].mask) for index, facts in known.items() if not _fits(samples[index], facts, reader)]
     unknown = [index for index in range(len(samples)) if index not in known]
     looked_at = unknown[:: max(1, -(-len(unknown) // _MOST_HEADERS))]
-    wrong += [str(samples[index].mask) for index in looked_at if _headers_differ(samples[index])]
+    wrong += [str(samples[index].mask) for index in looked_at if _headers_differ(samples[index], reader)]
     if wrong:
         raise DataError(
             f"{source.root}: {len(wrong)} of {len(samples)} pairs cannot be used: an image or mask cannot be read, the "
@@ -121,29 +133,35 @@ def refuse_known_faults(source: Source) -> None:
 
 def _fits(sample: Sample, facts: PairFacts, reader: MaskReader | None) -> bool:
     if facts.fault is not None:
-        facts = read_facts(sample)
+        facts = _read_again(sample, reader)
     values = np.array(list(facts.values), dtype=np.int64)
-    wrong = reader is not None and bool((reader.classes_of(values) < 0).any())
+    wrong = reader is not None and (
+        bool((reader.classes_of(values) < 0).any())
+        or bool(facts.palette and reader.palette_fault(sorted(facts.values), facts.colors))
+    )
     return facts.fault is None and facts.image_size == facts.mask_size and not wrong
 
 
-def _headers_differ(sample: Sample) -> bool:
+def _read_again(sample: Sample, reader: MaskReader | None) -> PairFacts:
+    return read_facts(sample, "numbers" if reader is None else reader.encoding)
+
+
+def _headers_differ(sample: Sample, reader: MaskReader | None) -> bool:
     image = read_size(sample.image)
     if image is not None and image == read_size(sample.mask):
         return False
-    facts = read_facts(sample)  # an orientation may stand behind the pixels
+    facts = _read_again(sample, reader)  # an orientation may stand behind the pixels
     return facts.fault is not None or facts.image_size != facts.mask_size
 
 
 def _judge(source: Source, data: CheckedData, faults: list[PairingFault]) -> CheckReport:
     statistics = None
     found = [*pairing_findings(faults), *_split_findings(data), *file_findings(data)]
-    if data.labels.classes < 2:
+    if data.reader is None:
         found.append(Finding(kind="single_class", severity="error", title=describe_one_class(data.labels), count=1))
     else:
-        reader = MaskReader(labels=data.labels, ignore_index=source.ignore_index)
-        pixels, ignored = count_by_image(data, reader)
-        found += value_findings(data, reader, pixels, ignored)
+        pixels, ignored = count_by_image(data, data.reader)
+        found += value_findings(data, data.reader, pixels, ignored)
         statistics = class_statistics(data, pixels, ignored)
     found += [*misplaced_findings(data), *duplicate_findings(data)]
     order = ("error", "warning", "note")

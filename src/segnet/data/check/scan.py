@@ -18,13 +18,14 @@ from typing import Any
 from segnet.data.check.facts import PairFacts, file_digest, read_facts
 from segnet.data.samples import Sample
 from segnet.errors import OutputError
+from segnet.media.images.masks import Encoding
 from segnet.system.files import cache_dir, replacing
 
 __all__ = ["cached_facts", "scan"]
 
 log = logging.getLogger("segnet")
 
-_VERSION = 1  # of the facts: to be raised if they are computed in another way
+_VERSION = 2  # of the facts: to be raised if they are computed in another way
 _AHEAD = 4  # pairs waiting for each thread
 _THREADS_PER_CORE = 2  # one waits for the disk while the other computes
 
@@ -36,6 +37,7 @@ def scan(
     samples: Sequence[Sample],
     *,
     root: Path,
+    encoding: Encoding = "numbers",
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[PairFacts]:
@@ -47,17 +49,18 @@ def scan(
     Args:
         samples: what to read.
         root: folder of the data set; nothing is written there.
+        encoding: what the pixels of the masks are.
         workers: number of threads; None: two for each core.
         progress: called with (pairs done, all pairs) after every pair that is read.
     """
-    cache = _Cache(root)
+    cache = _Cache(root, encoding)
     stamps = [_stamp(sample) for sample in samples]
     found: dict[int, PairFacts] = {}
     for index, (sample, stamp) in enumerate(zip(samples, stamps, strict=True)):
         if (known := cache.find(sample, stamp)) is not None:
             found[index] = known
     missing = [index for index in range(len(samples)) if index not in found]
-    for index, facts in _read_all(samples, missing, workers or _THREADS_PER_CORE * _cores()):
+    for index, facts in _read_all(samples, missing, encoding, workers or _THREADS_PER_CORE * _cores()):
         found[index] = facts
         if progress is not None:
             progress(len(found), len(samples))
@@ -67,24 +70,26 @@ def scan(
     return facts_in_order
 
 
-def cached_facts(samples: Sequence[Sample], *, root: Path) -> dict[int, PairFacts]:
+def cached_facts(samples: Sequence[Sample], *, root: Path, encoding: Encoding = "numbers") -> dict[int, PairFacts]:
     """Facts of the samples that a check has read and that did not change since, by index; reads no sample.
 
     Where they name a fault, the file may be readable by now: permissions change without a new time.
     """
-    cache = _Cache(root)
+    cache = _Cache(root, encoding)
     if not cache.by_stamp:
         return {}
     known = {index: cache.by_stamp.get(json.dumps(_stamp(sample))) for index, sample in enumerate(samples)}
     return {index: facts for index, facts in known.items() if facts is not None}
 
 
-def _read_all(samples: Sequence[Sample], indices: Sequence[int], workers: int) -> Iterator[tuple[int, PairFacts]]:
+def _read_all(
+    samples: Sequence[Sample], indices: Sequence[int], encoding: Encoding, workers: int
+) -> Iterator[tuple[int, PairFacts]]:
     """As they are finished; few wait at a time, so that Ctrl-C need not wait for many."""
     waiting: dict[Future[PairFacts], int] = {}
     with ThreadPoolExecutor(workers) as pool:
         for index in indices:
-            waiting[pool.submit(read_facts, samples[index])] = index
+            waiting[pool.submit(read_facts, samples[index], encoding)] = index
             if len(waiting) >= workers * _AHEAD:
                 for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                     yield waiting.pop(future), future.result()
@@ -95,8 +100,9 @@ def _read_all(samples: Sequence[Sample], indices: Sequence[int], workers: int) -
 class _Cache:
     """The file of cached facts of a data set."""
 
-    def __init__(self, root: Path) -> None:
-        place = hashlib.sha256(os.path.realpath(root).encode(errors="surrogateescape")).hexdigest()[:32]
+    def __init__(self, root: Path, encoding: Encoding) -> None:
+        key = f"{encoding} {os.path.realpath(root)}"
+        place = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:32]
         self.path = cache_dir() / "check" / f"{place}.json"
         self.by_stamp, self._by_content = _read(self.path)
         self.moved = False

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from segnet.data.check.facts import PairFacts
 from segnet.data.check.findings import CheckedData, Finding, Mark
 from segnet.data.checks import require_two_classes
-from segnet.data.masks import MaskReader
+from segnet.data.masks import MaskReader, describe_value
 from segnet.errors import DataError
 from segnet.labels import IGNORE_INDEX
 
@@ -44,6 +44,7 @@ def value_findings(
 ) -> Iterator[Finding]:
     """Findings from the values in the masks; ``pixels`` and ``ignored`` are those of ``count_by_image``."""
     yield from _wrong_values(data, reader)
+    yield from _other_palettes(data, reader)
     yield from _islands(data)
     yield from _too_few_classes(data, pixels, ignored)
     yield from _ignored_masks(data, pixels, ignored)
@@ -61,7 +62,7 @@ def _wrong_values(data: CheckedData, reader: MaskReader) -> Iterator[Finding]:
         values = np.array(list(facts.values), dtype=np.int64)
         wrong = values[reader.classes_of(values) < 0].tolist()
         if wrong:
-            few = ", ".join(f"value {value} on {facts.values[value]} pixels" for value in wrong[:_FEW])
+            few = ", ".join(f"{describe_value(value)} on {facts.values[value]} pixels" for value in wrong[:_FEW])
             more = f" and {len(wrong) - _FEW} more values" if len(wrong) > _FEW else ""
             marks.append((sum(facts.values[value] for value in wrong), data.mask(index, few + more)))
     if marks:
@@ -73,6 +74,21 @@ def _wrong_values(data: CheckedData, reader: MaskReader) -> Iterator[Finding]:
             remedy="these are black-and-white masks of two classes; save 255 as 1" if black_and_white
             else "correct the masks, or add the missing classes or ignore_index to the class list",
             marks=tuple(mark for _, mark in sorted(marks, key=lambda pair: -pair[0])),
+        )  # fmt: skip
+
+
+def _other_palettes(data: CheckedData, reader: MaskReader) -> Iterator[Finding]:
+    faults = {
+        index: reader.palette_fault(sorted(facts.values), facts.colors)
+        for index, facts in enumerate(data.facts)
+        if facts.palette
+    }
+    marks = tuple(data.mask(index, fault) for index, fault in faults.items() if fault)
+    if marks:
+        yield Finding(
+            kind="other_palette", severity="error",
+            title="masks whose palette shows the colors of the classes at other numbers",
+            remedy="save them as RGB, or in the numbers of the class list", marks=marks,
         )  # fmt: skip
 
 

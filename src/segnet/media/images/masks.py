@@ -9,12 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import DataError
+from segnet.media.images.arrays import read_mask_array
 from segnet.media.images.reading import Decoded, decode
+from segnet.media.sources import IMAGE_SUFFIXES
 
-__all__ = ["MASK_FORMATS", "Encoding", "RawMask", "read_mask", "read_mask_file"]
+__all__ = ["MASK_FORMATS", "MASK_SUFFIXES", "Encoding", "RawMask", "read_mask", "read_mask_file"]
 
 Encoding = Literal["auto", "numbers", "colors"]
 """What the pixels of a mask file are: class indices, or colors; ``auto`` decides by the kind of the file."""
+
+MASK_SUFFIXES = IMAGE_SUFFIXES | {".npy"}
+"""Suffixes of mask files."""
 
 MASK_FORMATS = frozenset(("PNG", "TIFF", "BMP", "GIF", "PPM", "TGA"))
 """Lossless formats, which keep class indices."""
@@ -29,6 +34,8 @@ def read_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     Raises:
         DataError: as ``read_image``, or the file holds colors or fractions, or is of a lossy format such as JPEG.
     """
+    if path.suffix.lower() == ".npy":
+        return read_mask_array(path)
     return _class_indices(_decode_lossless(path), path)
 
 
@@ -53,6 +60,8 @@ def read_mask_file(path: Path, *, encoding: Encoding = "auto") -> RawMask:
     Raises:
         DataError: as ``read_mask``, or colors are requested from a file with more than 8 bits per channel.
     """
+    if path.suffix.lower() == ".npy":
+        return RawMask(read_mask_array(path))
     decoded = _decode_lossless(path)
     image = decoded.image
     if encoding == "numbers" or (encoding == "auto" and image.mode not in ("RGB", "RGBA")):

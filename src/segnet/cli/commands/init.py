@@ -1,0 +1,27 @@
+"""segnet init: describes a folder of images and masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["run"]
+
+
+def run(root: Path, /, *, force: bool = False) -> None:
+    """Write the data.yaml of a folder with images/ and masks/, and a validation split if it has none.
+
+    Validation images are whole sequences where names show them: neighbors in a film are nearly the same image.
+
+    Args:
+        root: The folder.
+        force: Replace data.yaml, train.txt and val.txt. Default: nothing is replaced.
+    """
+    from segnet.data.describing import describe_folder
+
+    described = describe_folder(Path(root), force=force)
+    counts = ", ".join(f"{split} {count}" for split, count in described.images.items())
+    print(f"{described.path}: {described.labels.classes} classes, {described.labels.describe_values()}; {counts}")
+    if described.held_out:
+        print(f"val is {described.held_out}")
+    if described.labels.names[0].startswith("class"):
+        print("the names of the classes are not known; write them into data.yaml")

@@ -1,0 +1,99 @@
+"""Writes any data set that is read here as folders of images and masks with a data.yaml."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import yaml
+
+from segnet.data.dataset import SegmentationDataset
+from segnet.data.layouts.source import Source
+from segnet.data.samples import Sample
+from segnet.errors import OutputError
+from segnet.labels import IGNORE_INDEX, ClassTable
+from segnet.media.images.writing import write_mask
+from segnet.system.files import explained, replacing
+
+__all__ = ["convert_data", "write_description"]
+
+
+def convert_data(
+    source: Source, out: Path, *, force: bool = False, progress: Callable[[int, int], None] | None = None
+) -> Path:
+    """Copy the images of a data set, and write its masks as palette PNG of 0, 1, 2 and so on, 255 where ignored.
+
+    Args:
+        source: the data set.
+        out: the new folder; gets ``images/SPLIT``, ``masks/SPLIT`` and ``data.yaml``.
+        force: whether files may be replaced.
+        progress: called with (images done, all images) after every image.
+
+    Returns:
+        The path of the data.yaml.
+
+    Raises:
+        OutputError: a file is there already, or cannot be written.
+        DataError: an image or mask cannot be read.
+    """
+    shared = len({tuple(samples) for samples in source.splits.values()}) == 1 and len(source.splits) > 1
+    splits = {"": next(iter(source.splits))} if shared else {split: split for split in source.splits}
+    labels = ClassTable(names=source.labels.names, colors=source.labels.colors)
+    jobs = [(source.dataset(split), index, folder) for folder, split in splits.items()
+            for index in range(len(source.splits[split]))]  # fmt: skip
+    if not force:
+        _require_new(out, [_places(data.samples[index], out, folder) for data, index, folder in jobs])
+    with ThreadPoolExecutor(2) as pool:
+        for done, _ in enumerate(pool.map(partial(_convert, out, labels), *zip(*jobs, strict=True)), start=1):
+            if progress is not None:
+                progress(done, len(jobs))
+    return write_description(out, labels)
+
+
+def write_description(root: Path, labels: ClassTable, *, ignore_index: tuple[int, ...] = (IGNORE_INDEX,),
+                      lists: dict[str, str] | None = None, colored: bool = False) -> Path:  # fmt: skip
+    """Write ``data.yaml``: names by mask value, colors, and the lists of the splits if there are any.
+
+    Args:
+        root: folder of the data set.
+        labels: its classes.
+        ignore_index: Values in the mask files that are ignored.
+        lists: name of the file that lists the images of each split.
+        colored: whether masks hold the colors, not the values.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    table = {
+        "names": dict(zip(labels.values, labels.names, strict=True)),
+        "palette" if colored else "colors": [list(color) for color in labels.colors],
+        "ignore_index": list(ignore_index),
+        **(lists or {}),
+    }
+    path = root / "data.yaml"
+    with replacing(path) as temporary:
+        temporary.write_text(yaml.safe_dump(table, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+def _places(sample: Sample, out: Path, split: str) -> tuple[Path, Path]:
+    image = out / "images" / split / f"{sample.name}{sample.image.suffix}"
+    return image, out / "masks" / split / f"{sample.name}.png"
+
+
+def _require_new(out: Path, places: list[tuple[Path, Path]]) -> None:
+    files = [out / "data.yaml", *(path for both in places for path in both)]
+    if there := next((path for path in files if path.exists()), None):
+        raise OutputError(f"{there} is there already; give another folder, or --force to replace files")
+
+
+def _convert(out: Path, labels: ClassTable, data: SegmentationDataset, index: int, split: str) -> None:
+    image, mask = _places(data.samples[index], out, split)
+    with explained(mask):
+        mask.parent.mkdir(parents=True, exist_ok=True)
+    write_mask(mask, data.read_classes(index), labels)
+    with replacing(image) as temporary:
+        shutil.copyfile(data.samples[index].image, temporary)

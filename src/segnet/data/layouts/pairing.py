@@ -1,0 +1,147 @@
+"""Images and masks that belong together, by their names."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from segnet.data.pairing_faults import PairingFault, report_fault
+from segnet.data.samples import Sample
+from segnet.data.splits import SPLITS, find_split_folders
+from segnet.errors import DataError, list_names
+from segnet.media.images.masks import MASK_SUFFIXES
+from segnet.media.sources import IMAGE_SUFFIXES, find_images_below
+
+__all__ = [
+    "IMAGE_FOLDERS", "MASK_FOLDERS", "find_folder", "folder_splits", "mask_folder", "pair_all", "pair_folders",
+    "pair_mixed", "pair_names",
+]  # fmt: skip
+
+IMAGE_FOLDERS = ("images", "img_dir", "image", "imgs", "img", "JPEGImages")
+"""Names of a folder of images."""
+
+MASK_FOLDERS = ("masks", "labels", "annotations", "ann_dir", "mask", "label", "annotation", "gt", "SegmentationClass")
+"""Names of a folder of masks."""
+
+_MASK_ENDING = re.compile(r"[_-](masks?|labels?|gt|L|P|labelIds|labelTrainIds|annotation|seg)$")
+
+
+def pair_folders(images: Path, masks: Path) -> tuple[Sample, ...]:
+    """Images and masks of the same stem, in sub-folders as well; the mask may end in _mask, _label, _gt, _L, _P.
+
+    Raises:
+        DataError: a folder is missing or empty, or a file has no partner.
+    """
+    image_of, mask_of = _by_stem(images), _by_stem(masks, MASK_SUFFIXES)
+    if set(image_of) != set(mask_of):
+        mask_of = _without_endings(mask_of, image_of)
+    return pair_names(image_of, mask_of, images=images, masks=masks)
+
+
+def pair_names(
+    image_of: Mapping[str, Path], mask_of: Mapping[str, Path], *, images: Path, masks: Path
+) -> tuple[Sample, ...]:
+    """Samples of images and masks by name.
+
+    Args:
+        image_of, mask_of: the files by name.
+        images, masks: where they lie, for the error.
+
+    Raises:
+        DataError: one has no partner, or there is none.
+    """
+    alone, orphan = sorted(set(image_of) - set(mask_of)), sorted(set(mask_of) - set(image_of))
+    if alone or orphan:
+        details = [f"without mask: {list_names(alone)}"] if alone else []
+        details += [f"mask without image: {list_names(orphan)}"] if orphan else []
+        report_fault(
+            f"{images} and {masks} do not pair up by name; {'; '.join(details)}; add or remove files",
+            PairingFault("image_without_mask", tuple(str(image_of[stem]) for stem in alone)),
+            PairingFault("mask_without_image", tuple(str(mask_of[stem]) for stem in orphan)),
+        )
+    if not image_of:
+        report_fault(f"{images}: holds no images; expected {', '.join(sorted(IMAGE_SUFFIXES))}")
+    both = sorted(set(image_of) & set(mask_of))
+    return tuple(Sample(image=image_of[stem], mask=mask_of[stem], name=stem) for stem in both)
+
+
+def pair_mixed(folder: Path) -> tuple[Sample, ...]:
+    """Images and masks in one folder; a mask is called as its image, with _mask and the like at the end.
+
+    Raises:
+        DataError: a file has no partner.
+    """
+    files = {path: place.with_suffix("").as_posix() for path, place in find_images_below(folder)}
+    masks = {_MASK_ENDING.sub("", name): path for path, name in files.items() if _MASK_ENDING.search(name)}
+    images = {name: path for path, name in files.items() if path not in masks.values()}
+    return pair_names(images, masks, images=folder, masks=folder)
+
+
+def pair_all(folders: Sequence[tuple[Path, Path]]) -> tuple[Sample, ...]:
+    """The samples of several image folders; their names then begin with the folder, seen from where all are."""
+    if len(folders) == 1:
+        return pair_folders(*folders[0])
+    top = os.path.commonpath([os.path.abspath(images) for images, _ in folders])  # noqa: PTH100  links stay
+    samples = []
+    for images, masks in folders:
+        place = Path(os.path.relpath(images, top)).as_posix()
+        samples += [replace(sample, name=f"{place}/{sample.name}") for sample in pair_folders(images, masks)]
+    return tuple(samples)
+
+
+def folder_splits(
+    images: Path, masks: Path, pair: Callable[[Path, Path], tuple[Sample, ...]] = pair_folders
+) -> dict[str, tuple[Sample, ...]]:
+    """By sub-folder if there are any named as splits, else the same samples for every split."""
+    if present := find_split_folders(images):
+        below = find_split_folders(masks)
+        return {split: pair(path, below.get(split, masks / path.name)) for split, path in present.items()}
+    return dict.fromkeys(SPLITS, pair(images, masks))
+
+
+def find_folder(root: Path, names: Iterable[str]) -> Path | None:
+    """The first of these folders that is there."""
+    return next((root / name for name in names if (root / name).is_dir()), None)
+
+
+def mask_folder(root: Path) -> Path:
+    """The folder of the masks.
+
+    Raises:
+        DataError: there is none.
+    """
+    if found := find_folder(root, MASK_FOLDERS):
+        return found
+    raise DataError(f"{root}: no folder {' or '.join(MASK_FOLDERS[:3])} stands beside images; masks are needed there")
+
+
+def _without_endings(mask_of: Mapping[str, Path], image_of: Mapping[str, Path]) -> dict[str, Path]:
+    """Masks by the name of their image, where that is the mask's own without its ending."""
+    found = {stem: path for stem, path in mask_of.items() if stem in image_of}
+    for stem, path in mask_of.items():
+        short = _MASK_ENDING.sub("", stem)
+        name = short if short in image_of else stem
+        if stem in found:
+            continue
+        if name in found:
+            message = f"{path} and {found[name].name} are both masks of {name}; keep one of them"
+            report_fault(message, PairingFault("same_name", (str(path),)))
+        found.setdefault(name, path)
+    return found
+
+
+def _by_stem(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    if not folder.is_dir():
+        report_fault(f"{folder}: there is no such folder")
+        return found
+    for path, place in find_images_below(folder, suffixes=suffixes):
+        stem = place.with_suffix("").as_posix()
+        if stem in found:
+            message = f"{path} and {found[stem].name} have the same name; keep one of them"
+            report_fault(message, PairingFault("same_name", (str(path),)))
+        found.setdefault(stem, path)
+    return found

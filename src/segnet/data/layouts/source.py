@@ -1,0 +1,100 @@
+"""What a layout gives: the samples of each split, and how their masks are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segnet.data.mapping import map_classes, same_mapping
+from segnet.data.masks import MaskReader, describe_one_class
+from segnet.data.samples import Sample
+from segnet.errors import DataError
+from segnet.labels import ClassTable
+
+if TYPE_CHECKING:
+    from segnet.data.dataset import ResizeMode, SegmentationDataset
+
+__all__ = ["Source"]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Source:
+    """A data set found on disk.
+
+    Attributes:
+        root: where it lies.
+        layout: which layout was recognized, in words.
+        splits: samples by split name, each sorted by name or in the order of its list.
+        labels: the class table.
+        ignore_index: Values in the mask files that are ignored.
+        channels: of the images, for a new network: 3 for RGB, 1 for gray.
+        reader: how masks are read; None: as class values of ``labels``.
+    """
+
+    root: Path
+    layout: str
+    splits: Mapping[str, tuple[Sample, ...]]
+    labels: ClassTable
+    ignore_index: tuple[int, ...]
+    reader: MaskReader | None = None
+    channels: int = 3
+
+    def __repr__(self) -> str:
+        splits = ", ".join(f"{name} {len(samples)}" for name, samples in self.splits.items())
+        return f"Source({str(self.root)!r}, {self.layout}, {splits} images, {self.labels.classes} classes)"
+
+    def dataset(
+        self,
+        split: str,
+        *,
+        size: tuple[int, int] | None = None,
+        resize_mode: ResizeMode = "letterbox",
+        channels: int = 3,
+        corruption: str | None = None,
+    ) -> SegmentationDataset:
+        """The samples of one split as tensors.
+
+        Raises:
+            DataError: the data set has no such split, or one class only.
+        """
+        from segnet.data.dataset import SegmentationDataset  # with torch, which finding and checking files do not need
+
+        if self.labels.classes < 2:
+            raise DataError(f"{self.root}: {describe_one_class(self.labels)}")
+        if split not in self.splits:
+            raise DataError(f"{self.root}: has no split {split!r}; it has {', '.join(self.splits)}")
+        return SegmentationDataset(
+            self.splits[split],
+            self.labels,
+            ignore_index=self.ignore_index,
+            size=size,
+            resize_mode=resize_mode,
+            channels=channels,
+            corruption=corruption,
+            reader=self.reader,
+        )
+
+    def mapped(self, rules: str = "", only: Sequence[str] = ()) -> Source:
+        """The data set with other classes; see ``map_classes``.
+
+        Raises:
+            ConfigError: a rule names no class.
+        """
+        return self._as(map_classes(self.labels, rules, only)) if rules or only else self
+
+    def for_model(self, labels: ClassTable) -> Source:
+        """The data set with the classes of a model that was trained on mapped classes; else itself."""
+        return self._as(target) if (target := same_mapping(self.labels, labels)) else self
+
+    def mask_reader(self) -> MaskReader:
+        """How the masks are read.
+
+        Raises:
+            ConfigError: there is one class only.
+        """
+        return self.reader or MaskReader(labels=self.labels.without(self.ignore_index), ignore_index=self.ignore_index)
+
+    def _as(self, target: ClassTable) -> Source:
+        return replace(self, labels=target, reader=self.mask_reader().mapped(target))

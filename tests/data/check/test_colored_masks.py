@@ -1,0 +1,77 @@
+"""The check reads masks as training does: colors, palettes, mapped classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segnet.data.check.report import check_data, refuse_known_faults
+from segnet.data.layouts import open_source
+from segnet.data.source_config import SourceConfig
+from segnet.errors import DataError
+
+FIELD, ROAD, WATER = (0, 128, 0), (128, 64, 128), (0, 0, 255)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Three bands of classes, in colors, two pairs."""
+    colors = np.repeat(np.array([FIELD, ROAD, WATER, (0, 0, 0)], dtype=np.uint8)[:, None], 30, axis=1).repeat(5, axis=0)
+    noise = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for kind in ("images", "masks"):
+            (tmp_path / kind / split).mkdir(parents=True)
+        Image.fromarray(noise.integers(0, 255, (20, 30, 3), dtype=np.uint8)).save(
+            tmp_path / f"images/{split}/{split}.png"
+        )
+        Image.fromarray(colors).save(tmp_path / f"masks/{split}/{split}.png")
+    rows = "".join(f"{name},{r},{g},{b}\n" for name, (r, g, b) in
+                   (("field", FIELD), ("road", ROAD), ("water", WATER)))  # fmt: skip
+    (tmp_path / "class_dict.csv").write_text(f"name,r,g,b\n{rows}")
+    return tmp_path
+
+
+def kinds(root: Path) -> dict[str, int]:
+    return {finding.kind: finding.count for finding in check_data(root).findings}
+
+
+def test_colors_are_counted_as_their_classes_and_black_as_ignored(root: Path) -> None:
+    report = check_data(root)
+    assert not report.failed
+    assert report.statistics is not None
+    assert report.statistics.pixels.tolist() == [300, 300, 300]
+    assert report.statistics.ignored == 300
+
+
+def test_a_color_of_no_class_is_named_and_refused(root: Path) -> None:
+    with Image.open(root / "masks/train/train.png") as mask:
+        mask.putpixel((3, 4), (1, 2, 3))
+        mask.save(root / "masks/train/train.png")
+    report = check_data(root)
+    assert report.failed
+    assert [mark.text for finding in report.findings for mark in finding.marks if finding.severity == "error"] == [
+        "color (1, 2, 3) on 1 pixels"
+    ]
+    with pytest.raises(DataError, match="1 of 2 pairs cannot be used"):
+        refuse_known_faults(open_source(root))
+
+
+def test_a_palette_in_another_order_is_an_error_as_in_training(root: Path) -> None:
+    mask = Image.fromarray(np.repeat(np.arange(2, dtype=np.uint8), 300).reshape(20, 30), mode="P")
+    mask.putpalette([*ROAD, *FIELD, *WATER])
+    mask.save(root / "masks/val/val.png")
+    assert kinds(root)["other_palette"] == 1
+    with pytest.raises(DataError, match="has the color of"):
+        open_source(root).dataset("val")[0]
+    with pytest.raises(DataError, match="1 of 2 pairs"):
+        refuse_known_faults(open_source(root))
+
+
+def test_mapped_classes_are_checked_as_they_are_trained(root: Path) -> None:
+    report = check_data(root, reading=SourceConfig(map="field,water=nature"))
+    assert report.statistics is not None
+    assert report.data.labels.names == ("nature", "road")
+    assert report.statistics.pixels.tolist() == [600, 300]

@@ -1,0 +1,243 @@
+"""Layouts of tools and of one's own folders, with the files that each of them has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from layout_files import MASK, colored, masks_of, numbered, photo, save, text
+from segnet.data.layouts import open_source
+from segnet.errors import ConfigError, DataError
+from segnet.media.images.masks import read_mask
+from segnet.training.network import NetworkConfig, make_network
+
+Write = Callable[[Path], None]
+
+
+def splits_above(root: Path) -> None:
+    for split in ("train", "val"):
+        photo(root / split / "images" / "a b.jpg")
+        save(root / split / "labels" / "a b_label.png", MASK)
+    text(root / "classes.txt", "sky\nroad\n")
+
+
+def camvid_of_kaggle(root: Path) -> None:
+    for split in ("train", "val", "test"):
+        photo(root / split / "0001TP_009210.png")
+        save(root / f"{split}_labels" / "0001TP_009210_L.png", colored((64, 128, 64), (192, 0, 128), (0, 0, 0)))
+    text(root / "class_dict.csv", "name,r,g,b\nAnimal,64,128,64\nArchway,192,0,128\nVoid,0,0,0\n")
+
+
+def suffixes(root: Path) -> None:
+    for number, ending in enumerate(("_mask", "_gt", "_labelIds", "_P", "")):
+        photo(root / "images" / f"{number}.jpg")
+        save(root / "annotations" / f"{number}{ending}.png", MASK)
+    text(root / "classes.txt", "sky\nroad\n")
+
+
+def mmsegmentation(root: Path) -> None:
+    for split in ("train", "val"):
+        photo(root / "img_dir" / split / "xxx.jpg")
+        save(root / "ann_dir" / split / "xxx.png", MASK)
+    text(root / "classes.txt", "sky\nroad\n")
+
+
+def paddleseg(root: Path) -> None:
+    for name in ("image1", "image2"):
+        photo(root / "images" / f"{name}.jpg")
+        save(root / "annotations" / f"{name}.png", MASK)
+    text(root / "train.txt", "images/image1.jpg annotations/image1.png\n")
+    text(root / "val.txt", "images/image2.jpg annotations/image2.png\n")
+    text(root / "labels.txt", "sky\nroad\n")
+
+
+def fastai(root: Path) -> None:
+    for name in ("0001TP_006690", "Seq05VD_f02370"):
+        photo(root / "images" / f"{name}.png")
+        save(root / "labels" / f"{name}_P.png", np.where(MASK == 255, 2, MASK))
+    text(root / "codes.txt", "Animal\nArchway\nVoid\n")
+    text(root / "valid.txt", "Seq05VD_f02370.png\n")
+
+
+def roboflow(root: Path) -> None:
+    for split in ("train", "valid", "test"):
+        photo(root / split / "street_jpg.rf.8a1f.jpg")
+        save(root / split / "street_jpg.rf.8a1f_mask.png", MASK)
+        text(root / split / "_classes.csv", "Pixel Value, Class\n0, background\n1, road\n")
+
+
+def black_and_white(root: Path) -> None:
+    photo(root / "images" / "a.jpg")
+    save(root / "masks" / "a.png", np.where(MASK == 1, 255, 0))
+    text(root / "classes.txt", "background\nroad\n")
+
+
+def ultralytics(root: Path) -> None:
+    for split in ("train", "val"):
+        photo(root / "images" / split / "aachen_000000_000019.png")
+        save(root / "truth" / split / "aachen_000000_000019.png", numbered((7, 9, 4)))
+    text(
+        root / "data.yaml",
+        f"path: {root}\ntrain: images/train\nval: images/val\nmasks_dir: truth\nnames: {{0: sky, 1: road}}\n"
+        "label_mapping: {-1: 255, 4: ignore_label, 7: 0, 8: 1, 9: 1}\nchannels: 1\n",
+    )
+
+
+def palette(root: Path) -> None:
+    for split in ("train", "val"):
+        photo(root / "images" / split / "a.jpg")
+        save(root / "masks" / split / "a.png", colored((1, 1, 1), (200, 0, 7), (0, 0, 0)))
+    text(root / "data.yaml", "names: [sky, road]\npalette: {0: [1, 1, 1], 1: [200, 0, 7]}\n")
+
+
+def one_hot(root: Path) -> None:
+    for name in ("train/a", "val/b"):
+        photo(root / "images" / f"{name}.jpg")
+        (root / "masks" / name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(root / "masks" / f"{name}.npy", np.stack([MASK == 0, MASK == 1]))
+    text(root / "classes.txt", "sky\nroad\n")
+
+
+LAYOUTS: dict[str, tuple[Write, str]] = {
+    "train/images with train/labels": (splits_above, "split-folders"),
+    "train with train_labels": (camvid_of_kaggle, "split-folders"),
+    "endings of masks": (suffixes, "image-folders"),
+    "mmsegmentation": (mmsegmentation, "image-folders"),
+    "Ultralytics": (ultralytics, "data.yaml"),
+    "palette": (palette, "data.yaml"),
+    "one-hot arrays": (one_hot, "image-folders"),
+    "PaddleSeg": (paddleseg, "lists"),
+    "fastai": (fastai, "image-folders"),
+    "Roboflow": (roboflow, "roboflow"),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_layout_gives_the_classes_of_its_masks(name: str, tmp_path: Path) -> None:
+    write, layout = LAYOUTS[name]
+    write(tmp_path)
+    source = open_source(tmp_path)
+    np.testing.assert_array_equal(masks_of(source), MASK)
+    assert source.labels.classes == 2
+    assert open_source(tmp_path, layout=layout).splits == source.splits
+    if name != "endings of masks":
+        assert set(source.splits) >= {"train", "val"}
+        assert source.splits["train"] != source.splits["val"]
+
+
+def test_all_usual_endings_of_masks_are_paired(tmp_path: Path) -> None:
+    suffixes(tmp_path)
+    assert [sample.name for sample in open_source(tmp_path).splits["train"]] == ["0", "1", "2", "3", "4"]
+
+
+def test_black_and_white_masks_of_two_classes_ignore_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    black_and_white(tmp_path)
+    with caplog.at_level("INFO", logger="segnet"):
+        source = open_source(tmp_path)
+    np.testing.assert_array_equal(masks_of(source), MASK == 1)
+    assert (source.labels.values, source.ignore_index) == ((0, 255), ())
+    assert "0 is background and 255 is road" in caplog.text
+
+
+def test_masks_of_zero_one_and_255_keep_their_ignored_pixels(tmp_path: Path) -> None:
+    black_and_white(tmp_path)
+    photo(tmp_path / "images" / "b.jpg")
+    save(tmp_path / "masks" / "b.png", MASK)
+    assert open_source(tmp_path).ignore_index == (255,)
+
+
+def test_an_image_that_a_list_names_must_be_there(tmp_path: Path) -> None:
+    fastai(tmp_path)
+    text(tmp_path / "valid.txt", "gone.png\n")
+    with pytest.raises(DataError, match=r"valid\.txt: lists gone, but there is no such image"):
+        open_source(tmp_path)
+
+
+def test_two_masks_of_one_image_are_refused(tmp_path: Path) -> None:
+    suffixes(tmp_path)
+    save(tmp_path / "annotations" / "0_gt.png", MASK)
+    with pytest.raises(DataError, match="are both masks of 0"):
+        open_source(tmp_path)
+
+
+def test_splits_with_other_classes_are_refused(tmp_path: Path) -> None:
+    roboflow(tmp_path)
+    text(tmp_path / "test" / "_classes.csv", "Pixel Value, Class\n0, background\n1, car\n")
+    with pytest.raises(DataError, match=r"test: its _classes\.csv differs"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "a,b,c\n1,2,3\n"])
+def test_a_table_that_names_no_classes_is_refused(content: str, tmp_path: Path) -> None:
+    camvid_of_kaggle(tmp_path)
+    text(tmp_path / "class_dict.csv", content)
+    with pytest.raises(DataError, match=r"class_dict\.csv: (is empty|'a,b,c' heads neither)"):
+        open_source(tmp_path)
+
+
+def test_split_folders_without_class_names_are_refused(tmp_path: Path) -> None:
+    splits_above(tmp_path)
+    (tmp_path / "classes.txt").unlink()
+    with pytest.raises(DataError, match="the class names are missing"):
+        open_source(tmp_path)
+
+
+def test_an_unknown_layout_is_refused_and_a_file_has_no_layout_of_folders(tmp_path: Path) -> None:
+    paddleseg(tmp_path)
+    with pytest.raises(ConfigError, match="--layout 'camvit' is unknown; choose one of "):
+        open_source(tmp_path, layout="camvit")
+    with pytest.raises(ConfigError, match="is a file, and the layout roboflow is one of folders"):
+        open_source(tmp_path / "train.txt", layout="roboflow")
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("palette: [[1, 1, 1], [2, 2, 2]]\nlabel_mapping: {0: 1}", "give one of them"),
+        ("label_mapping: [0, 1]", "'label_mapping' must be mask value"),
+        ("label_mapping: {0: 5}", "'label_mapping' maps to 5, which is none of 0 to 1"),
+        ("channels: 13", "'channels' is 13; images are trained in color"),
+    ],
+)
+def test_keys_of_a_data_yaml_that_cannot_be_meant_are_refused(keys: str, message: str, tmp_path: Path) -> None:
+    palette(tmp_path)
+    text(tmp_path / "data.yaml", f"names: [sky, road]\n{keys}\n")
+    with pytest.raises(DataError, match=message):
+        open_source(tmp_path)
+
+
+def test_gray_data_make_a_gray_network(tmp_path: Path) -> None:
+    ultralytics(tmp_path)
+    network = make_network(NetworkConfig(model="segnet_light"), open_source(tmp_path))
+    assert network.config.in_channels == 1
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (MASK.astype(np.float32), MASK),
+        (np.stack([MASK == 0, MASK == 1], axis=2), MASK),
+        (MASK.astype(np.int64) + 1000, MASK.astype(np.uint16) + 1000),
+    ],
+)
+def test_arrays_are_masks(array: NDArray[np.generic], expected: NDArray[np.generic], tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", array)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.npy"), expected)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.ones((2, 3, 3), np.uint8), "a pixel is in several of 2 planes"),
+        (np.full((2, 3), 0.5), r"is an array of float64 in the shape \(2, 3\)"),
+        (np.array([{}], dtype=object), "is not a NumPy array that can be read"),
+    ],
+)
+def test_other_arrays_are_refused(array: NDArray[np.generic], message: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", array, allow_pickle=True)
+    with pytest.raises(DataError, match=message):
+        read_mask(tmp_path / "a.npy")

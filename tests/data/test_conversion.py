@@ -1,0 +1,117 @@
+"""Data sets written anew, and folders that get their description."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from layout_files import MASK, colored, masks_of, photo, save, text
+from segnet.cli.main import main
+from segnet.data.describing import describe_folder
+from segnet.data.layouts import open_source
+from segnet.errors import DataError, OutputError
+
+
+def leave(*words: object) -> int:
+    with pytest.raises(SystemExit) as left:
+        main([str(word) for word in words])
+    return int(left.value.code or 0)
+
+
+def test_a_converted_data_set_holds_the_same_images_and_mapped_masks(
+    camvid_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new"
+    assert leave("convert-data", camvid_root, out, "--map", "Car,Bicyclist=mover; Sky=ignore") == 0
+    before, after = open_source(camvid_root).mapped("Car,Bicyclist=mover; Sky=ignore"), open_source(out)
+    assert after.labels.names == before.labels.names
+    assert after.labels.colors == before.labels.colors
+    for split, samples in before.splits.items():
+        assert [sample.name for sample in after.splits[split]] == [sample.name for sample in samples]
+        for old, new in zip(before.dataset(split), after.dataset(split), strict=True):
+            assert np.array_equal(old["mask"], new["mask"])
+            assert np.array_equal(old["image"], new["image"])
+    with Image.open(after.splits["val"][0].mask) as mask:
+        assert mask.mode == "P"
+    capsys.readouterr()
+    assert leave("convert-data", camvid_root, out) == 2
+    assert "is there already; give another folder, or --force" in capsys.readouterr().err
+    assert open_source(out).labels == after.labels
+    assert leave("convert-data", camvid_root, out, "--force") == 0
+    assert open_source(out).labels.classes == 11
+
+
+def test_images_that_are_every_split_are_written_once(tmp_path: Path) -> None:
+    photo(tmp_path / "a" / "images" / "x y.jpg")
+    save(tmp_path / "a" / "masks" / "x y.png", MASK)
+    text(tmp_path / "a" / "classes.txt", "sky\nroad\n")
+    assert leave("convert-data", tmp_path / "a", tmp_path / "b") == 0
+    assert (tmp_path / "b" / "masks" / "x y.png").is_file()
+    np.testing.assert_array_equal(masks_of(open_source(tmp_path / "b")), MASK)
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    for film, frames in (("day", 8), ("night", 2)):
+        for number in range(frames):
+            photo(tmp_path / "images" / f"{film}_{number:03}.jpg")
+            save(tmp_path / "masks" / f"{film}_{number:03}.png", np.where(MASK == 1, 7, MASK))
+    return tmp_path
+
+
+def test_a_folder_gets_its_classes_and_a_validation_split_by_sequence(
+    films: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert leave("init", films) == 0
+    assert "val is sequences night_" in capsys.readouterr().out
+    source = open_source(films)
+    assert (source.labels.names, source.labels.values) == (("class0", "class7"), (0, 7))
+    assert [sample.name for sample in source.splits["val"]] == ["night_000", "night_001"]
+    assert len(source.splits["train"]) == 8
+    np.testing.assert_array_equal(masks_of(source), MASK)
+    assert leave("init", films) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert leave("init", films, "--force") == 0
+
+
+@pytest.mark.parametrize("kind", ["black and white", "colors", "named"])
+def test_a_folder_is_described_by_what_its_masks_hold(kind: str, films: Path) -> None:
+    for path in (films / "masks").iterdir():
+        colors = colored((9, 0, 0), (0, 200, 0), (0, 0, 0))
+        save(path, {"black and white": np.where(MASK == 1, 255, 0), "colors": colors, "named": MASK}[kind])
+    if kind == "named":
+        text(films / "classes.txt", "sky\nroad\n")
+    names = {
+        "black and white": ("background", "object"),
+        "colors": ("color 0 200 0", "color 9 0 0"),
+        "named": ("sky", "road"),
+    }
+    assert describe_folder(films).labels.names == names[kind]
+    found = masks_of(open_source(films))
+    expected = {"black and white": MASK == 1, "colors": np.where(MASK == 255, 255, 1 - MASK % 2), "named": MASK}[kind]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_folders_that_hold_no_classes_are_refused(films: Path) -> None:
+    save(films / "masks" / "day_000.png", np.arange(300).reshape(10, 10, 3) % 251)
+    with pytest.raises(DataError, match="some masks hold colors and some class numbers"):
+        describe_folder(films)
+    noise = np.random.default_rng(0).integers(0, 255, (20, 20, 3))
+    for path in (films / "masks").iterdir():
+        save(path, noise)
+    with pytest.raises(DataError, match="which are no classes"):
+        describe_folder(films)
+    shutil.rmtree(films / "images")
+    with pytest.raises(DataError, match="no folder images or img_dir or image is there"):
+        describe_folder(films)
+
+
+def test_lists_that_are_there_are_kept(films: Path) -> None:
+    text(films / "val.txt", "mine")
+    with pytest.raises(OutputError, match=r"val\.txt is there already"):
+        describe_folder(films)
+    assert not (films / "data.yaml").exists()

@@ -1,0 +1,83 @@
+"""Classes that are merged, ignored or left out, from the masks to a model and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from layout_files import MASK, masks_of, numbered, photo, save, text
+from segnet.data.layouts import open_source
+from segnet.data.mapping import map_classes, same_mapping
+from segnet.errors import ConfigError
+from segnet.labels import ClassTable
+
+TABLE = ClassTable.from_names(["sky", "car", "truck", "bus", "Road"], [3, 7, 9, 11, 20])
+
+
+def members(labels: ClassTable) -> dict[str, tuple[str, ...]]:
+    return dict(zip(labels.names, labels.members, strict=True))
+
+
+def test_classes_are_merged_in_the_order_of_their_first_member() -> None:
+    mapped = map_classes(TABLE, "bus,truck=vehicle; sky = ignore")
+    assert members(mapped) == {"car": ("car",), "vehicle": ("truck", "bus"), "Road": ("Road",)}
+    assert mapped.values == (0, 1, 2)
+    assert mapped.colors == (TABLE.colors[1], TABLE.colors[2], TABLE.colors[4])
+
+
+def test_a_class_takes_others_in_and_names_are_found_in_any_case() -> None:
+    assert members(map_classes(TABLE, "Truck,BUS=car", ["ROAD", "car"])) == {
+        "car": ("car", "truck", "bus"),
+        "Road": ("Road",),
+    }
+
+
+@pytest.mark.parametrize(
+    ("rules", "only", "message"),
+    [
+        ("lorry=car", (), "--map: there is no class 'lorry'; the classes are sky, car"),
+        ("", ("lorry",), "--only: there is no class 'lorry'"),
+        ("car", (), "--map 'car' is no rule"),
+        ("=car", (), "is no rule"),
+        ("car=a;car=b", (), "names the class car twice"),
+        ("sky,car,truck,bus,road=ignore", (), "leaves no class"),
+        ("camvid11", (), "is for other classes than x, y"),
+    ],
+)
+def test_a_wrong_rule_is_refused(rules: str, only: tuple[str, ...], message: str) -> None:
+    table = ClassTable.from_names(["x", "y"]) if rules == "camvid11" else TABLE
+    with pytest.raises(ConfigError, match=message):
+        map_classes(table, rules, only)
+
+
+def test_the_mapping_of_a_model_is_found_again_by_its_members() -> None:
+    mapped = map_classes(TABLE, "bus,truck=vehicle")
+    assert ClassTable.from_dict(mapped.to_dict()) == mapped
+    assert same_mapping(TABLE, mapped) == mapped
+    assert same_mapping(ClassTable.from_names(mapped.names), mapped) is None
+    assert same_mapping(ClassTable.from_names(["a", "b"]), mapped) is None
+    assert same_mapping(TABLE, TABLE) is None
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    photo(tmp_path / "images" / "a.jpg")
+    save(tmp_path / "masks" / "a.png", numbered((3, 20, 9)))
+    text(tmp_path / "data.yaml", "names: {3: sky, 7: car, 9: truck, 11: bus, 20: Road}\n")
+    return tmp_path
+
+
+def test_masks_are_read_as_mapped_classes_and_mapped_again(folder: Path) -> None:
+    source = open_source(folder).mapped("bus,truck=ignore")
+    np.testing.assert_array_equal(masks_of(source), np.where(MASK == 1, 2, MASK))
+    again = source.mapped("car,road=thing")
+    assert again.labels.members == (("sky",), ("car", "Road"))
+    np.testing.assert_array_equal(masks_of(again), MASK)
+    np.testing.assert_array_equal(masks_of(open_source(folder).for_model(source.labels)), masks_of(source))
+
+
+def test_one_class_after_the_mapping_is_refused(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="Road is the only class"):
+        open_source(folder).mapped("", ["road"]).dataset("train")
