@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["as_predictor", "check_same_classes", "evaluate"]
 
+_Sample = tuple[str, NDArray[np.uint8], NDArray[np.uint8]]
+"""Name, image (H, W, C) and mask (H, W)."""
+
 
 def evaluate(
     model: Predictor | nn.Module,
@@ -41,9 +45,11 @@ def evaluate(
 ) -> Scores:
     """Predict every image and compare with its mask, at the size that the dataset gives.
 
+    Images of one size that follow each other are predicted together.
+
     Args:
-        model: a predictor, with its own resizing, tiles and augmentation; or a network, image (1, C, H, W) in [0, 1] to
-            logits (1, classes, H, W), which gets each image at its own size. A network is moved to the device and
+        model: a predictor, with its own resizing, tiles and augmentation; or a network, images (N, C, H, W) in [0, 1] to
+            logits (N, classes, H, W), which gets each image at its own size. A network is moved to the device and
             scored in evaluation mode; its mode is restored afterwards.
         data: images with masks.
         device: of a network; ``auto`` takes a GPU if there is one. A predictor has its own.
@@ -65,12 +71,12 @@ def evaluate(
     with torch.inference_mode(), as_predictor(model, data, device) as predictor:
         _require_measure(predictor, calibration)
         loader = DataLoader(RawSamples(data), batch_size=None, num_workers=workers)
+        samples = ((name, image.numpy(), truth.numpy()) for name, image, truth in loader)
         try:
-            for done, (name, image, truth) in enumerate(loader, start=1):
-                predicted = _predict(predictor, image.numpy(), truth.numpy(), calibration)
-                counts += confusion(torch.from_numpy(predicted), truth, data.labels.classes)
+            for done, (name, predicted, truth) in enumerate(_predict_all(predictor, samples, calibration), start=1):
+                counts += confusion(torch.from_numpy(predicted), torch.from_numpy(truth), data.labels.classes)
                 if observe is not None:
-                    observe(name, predicted, truth.numpy())
+                    observe(name, predicted, truth)
                 if progress is not None:
                     progress(done, len(data))
         except SegNetError as error:
@@ -78,12 +84,32 @@ def evaluate(
     return Scores(counts.numpy(), data.labels)
 
 
-def _predict(
-    predictor: Predictor, image: NDArray[np.uint8], truth: NDArray[np.uint8], calibration: CalibrationMeter | None
+def _predict_all(
+    predictor: Predictor, samples: Iterable[_Sample], calibration: CalibrationMeter | None
+) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Name, predicted mask and true mask of each sample; the meter has counted it."""
+    if calibration is not None:
+        for name, image, truth in samples:
+            yield name, _calibrated(predictor, image, truth, calibration), truth
+        return
+    for batch in _batches(predictor, samples):
+        predictions = predictor.predict_batch([image for _, image, _ in batch])
+        for (name, _, truth), prediction in zip(batch, predictions, strict=True):
+            yield name, prediction.mask, truth
+
+
+def _batches(predictor: Predictor, samples: Iterable[_Sample]) -> Iterator[list[_Sample]]:
+    """Samples in order, those of one size that follow each other together."""
+    for (height, width), group in groupby(samples, key=lambda sample: sample[1].shape[:2]):
+        most = predictor.batch_size(*predictor.working_size(height, width))
+        while batch := list(islice(group, most)):
+            yield batch
+
+
+def _calibrated(
+    predictor: Predictor, image: NDArray[np.uint8], truth: NDArray[np.uint8], calibration: CalibrationMeter
 ) -> NDArray[np.uint8]:
     """Predicted mask; the meter has counted the image."""
-    if calibration is None:
-        return predictor(image).mask
     planes = predictor.predict_planes(image)
     probabilities = planes[: predictor.labels.classes]
     uncertainty = planes[-1] if predictor.measure == calibration.measure else None

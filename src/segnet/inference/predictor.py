@@ -200,7 +200,27 @@ class Predictor:
             ShapeError: the image has another shape.
             ConfigError: the image cannot be cut into tiles that fit into the memory.
         """
-        return self._predict([image])[0]
+        return self.predict_batch([image])[0]
+
+    def predict_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Prediction]:
+        """Segment images of one working size, together if they are not cut into tiles.
+
+        Args:
+            images: as ``predict_pixels`` takes them, at most as many as ``batch_size`` says.
+
+        Raises:
+            ShapeError, ConfigError: as ``predict_pixels``.
+        """
+        ready = [self._start(image) for image in images]
+        working_size = (ready[0].shape[0], ready[0].shape[1])
+        if tiles := self._cut(*working_size):
+            parts = [self._predict_in_tiles(*pair, tiles) for pair in zip(images, ready, strict=True)]
+        else:
+            parts = self._predict_whole(images, ready)
+        return [
+            replace(part, working_size=working_size, labels=self.labels, image=image)
+            for part, image in zip(parts, images, strict=True)
+        ]
 
     def predict_planes(self, source: ImageSource, *, order: Order = "rgb") -> Planes:
         """Predict the probabilities of one image, held in memory as a whole.
@@ -248,6 +268,13 @@ class Predictor:
         """(height, width) at which an image of this height and width is segmented."""
         return self.resize.working_size(height, width)
 
+    def batch_size(self, height: int, width: int) -> int:
+        """How many images of this working size are segmented together."""
+        if self.runtime.info.batch is not None or self.needs_tiles(height, width):
+            return self.runtime.info.batch or 1
+        most = min(_MOST_PER_BATCH, _PIXELS_PER_BATCH // (height * width))
+        return next((count for count in range(most, 1, -1) if not self.needs_tiles(height * count, width)), 1)
+
     def needs_tiles(self, height: int, width: int) -> bool:
         """Whether an image of this working size is cut into tiles."""
         return self._cut(height, width) is not None
@@ -265,30 +292,10 @@ class Predictor:
             groups.setdefault(self.working_size(*image.shape[:2]), []).append(number)
         found: dict[int, Prediction] = {}
         for size, numbers in groups.items():
-            step = self._batch_size(size)
+            step = self.batch_size(*size)
             for chosen in (numbers[start : start + step] for start in range(0, len(numbers), step)):
-                found |= zip(chosen, self._predict([images[number] for number in chosen]), strict=True)
+                found |= zip(chosen, self.predict_batch([images[number] for number in chosen]), strict=True)
         return [replace(found[number], source=path_of(source)) for number, source in enumerate(sources)]
-
-    def _batch_size(self, size: tuple[int, int]) -> int:
-        """How many images of this working size run together."""
-        if self.runtime.info.batch is not None or self.needs_tiles(*size):
-            return self.runtime.info.batch or 1
-        most = min(_MOST_PER_BATCH, _PIXELS_PER_BATCH // (size[0] * size[1]))
-        return next((count for count in range(most, 1, -1) if not self.needs_tiles(size[0] * count, size[1])), 1)
-
-    def _predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Prediction]:
-        """Predictions of images of one working size, together if they are not cut into tiles."""
-        ready = [self._start(image) for image in images]
-        working_size = (ready[0].shape[0], ready[0].shape[1])
-        if tiles := self._cut(*working_size):
-            parts = [self._predict_in_tiles(*pair, tiles) for pair in zip(images, ready, strict=True)]
-        else:
-            parts = self._predict_batch(images, ready)
-        return [
-            replace(part, working_size=working_size, labels=self.labels, image=image)
-            for part, image in zip(parts, images, strict=True)
-        ]
 
     def _start(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The image at its working size."""
@@ -336,7 +343,7 @@ class Predictor:
         size = (image.shape[0], image.shape[1])
         return concatenate_rows([rows.prediction for rows in self._predict_tiles(ArrayRows(ready), size, tiles)])
 
-    def _predict_batch(
+    def _predict_whole(
         self, images: Sequence[NDArray[np.uint8]], ready: Sequence[NDArray[np.uint8]]
     ) -> list[Prediction]:
         """Predictions of images in one piece, each with itself at the common working size."""
