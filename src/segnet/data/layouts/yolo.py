@@ -14,6 +14,7 @@ from segnet.data.layouts.drawing import Drawing, draw_samples
 from segnet.data.layouts.polygons import Shape, draw_shapes, table_of
 from segnet.data.layouts.source import Source
 from segnet.data.layouts.validation import with_validation
+from segnet.data.sizing import spread
 from segnet.errors import DataError
 from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.media.images.reading import read_size
@@ -23,13 +24,14 @@ __all__ = ["holds_polygons", "yolo"]
 
 log = logging.getLogger("segnet")
 
+_LOOKED_AT = 300  # images of a split
 _BOX = 5  # numbers in a line of a box
 
 
 def holds_polygons(description: Description) -> bool:
     """Whether an image has a text beside it in labels/: ``images/train/a.jpg``, ``labels/train/a.txt``."""
-    images = (image for split in description.splits for image, _ in _images(description, split))
-    return any(_labels_of(image).is_file() for image in images)
+    looked_at = (spread(_images(description, split), _LOOKED_AT) for split in description.splits)
+    return any(_labels_of(image).is_file() for images in looked_at for image, _ in images)
 
 
 def yolo(description: Description) -> Source:
