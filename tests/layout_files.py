@@ -1,7 +1,8 @@
-"""Tiny files of which the tests of layouts make data sets: images of 2x3 pixels, and one mask for all of them."""
+"""Tiny files of which the tests of layouts make data sets: images of 24x36 pixels, and one mask for all of them."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from segnet.data.layouts import Source
+import segnet
+from segnet.data.check.report import check_data
+from segnet.data.layouts import Source, open_source
 
-MASK = np.array([[0, 1, 1], [255, 0, 1]], dtype=np.uint8)  # what every data set here must give for its first image
+MASK = np.kron([[0, 1, 1], [255, 0, 1]], np.ones((12, 12))).astype(np.uint8)
+"""What every data set here must give for its first image."""
 
 
 def save(path: Path, pixels: Sequence[object] | NDArray[np.generic], mode: str | None = None) -> Path:
@@ -27,8 +31,9 @@ def text(path: Path, content: str) -> Path:
     return path
 
 
-def photo(path: Path) -> Path:
-    return save(path, np.zeros((2, 3, 3)))
+def photo(path: Path, size: tuple[int, int] = (24, 36)) -> Path:
+    """Noise, another one for each path, so that no two images are alike."""
+    return save(path, np.random.default_rng(zlib.crc32(str(path).encode())).integers(0, 255, (*size, 3)))
 
 
 def colored(first: tuple[int, ...], second: tuple[int, ...], ignored: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -47,3 +52,14 @@ def numbered(values: tuple[int, int, int]) -> NDArray[np.uint8]:
     table = np.zeros(256, dtype=np.uint8)
     table[0], table[1], table[255] = values
     return table[MASK]
+
+
+_TRUE_OF_FIXTURES = {"same_mask", "absent_class", "small_image"}  # few images, with one mask for all of them
+
+
+def check_and_train(root: Path, *, out: Path) -> None:
+    """``segnet check`` raises no false alarm, and ``segnet train`` takes two steps."""
+    report = check_data(root)
+    assert {finding.kind for finding in report.findings} <= _TRUE_OF_FIXTURES, report.findings
+    result = segnet.train(root, out=out, crop=(64, 64), batch=1, epochs=2, workers=0, precision="float32")
+    assert result.predictor().labels.names == open_source(root).labels.names

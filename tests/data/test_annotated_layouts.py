@@ -2,47 +2,69 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
-from collections.abc import Callable
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from layout_files import masks_of, save, text
-from segnet.data.layouts import open_source
+from layout_files import check_and_train, masks_of, photo, save, text
+from segnet.data.check.report import check_data
+from segnet.data.layouts import drawing, open_source
+from segnet.data.layouts.polygons import Bitmap, draw_shapes, table_of
 from segnet.errors import DataError
 
 # pycocotools decodes run lengths in a way of which NumPy 2 warns.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-SIZE = (8, 10)
-EXPECTED = np.zeros(SIZE, np.uint8)  # a car in rows 2 to 5, columns 3 to 7; above it a small sign
+Write = Callable[[Path], None]
+
+UNIT = 4
+SIZE = (8 * UNIT, 10 * UNIT)
+EXPECTED = np.zeros((8, 10), np.uint8)  # in units: a car in rows 2 to 5, columns 3 to 7; in it a small sign
 EXPECTED[2:6, 3:8] = 1
 EXPECTED[3:5, 4:6] = 2
+EXPECTED = EXPECTED.repeat(UNIT, axis=0).repeat(UNIT, axis=1)
+CAR, SIGN = (3, 2, 8, 6), (4, 3, 6, 5)  # left, top, right and bottom edges in units
 
 
 def square(left: int, top: int, right: int, bottom: int) -> list[list[int]]:
     """Corners of the pixels from (left, top) to (right, bottom), which are part of it."""
+    left, top, right, bottom = (side * UNIT - end for side, end in ((left, 0), (top, 0), (right, 1), (bottom, 1)))
     return [[left, top], [right, top], [right, bottom], [left, bottom]]
 
 
-CAR, SIGN = square(3, 2, 7, 5), square(4, 3, 5, 4)
-
-
-def photo(path: Path) -> None:
-    save(path, np.zeros((*SIZE, 3)))
+def png(pixels: object) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.asarray(pixels)).save(file, "PNG")
+    return file.getvalue()
 
 
 def labelme(root: Path) -> None:
     for split in ("train", "val"):
-        photo(root / split / "a.jpg")
+        photo(root / split / "a.jpg", SIZE)
         shapes = [
-            {"label": "car", "points": CAR, "shape_type": "polygon"},
-            {"label": "sign", "points": [SIGN[0], SIGN[2]], "shape_type": "rectangle"},
+            {"label": "car", "points": square(*CAR), "shape_type": "polygon"},
+            {"label": "lane", "points": [[0, 0], [9, 0], [9, 9]], "shape_type": "linestrip"},
+            {"label": "sign", "points": square(*SIGN)[::2], "shape_type": "rectangle"},
         ]
-        page = {"imagePath": "a.jpg", "imageHeight": 8, "imageWidth": 10, "imageData": None, "shapes": shapes}
+        if split == "val":  # as segmentation models in LabelMe write it
+            bitmap = base64.b64encode(png(np.full((2 * UNIT, 2 * UNIT), 255, np.uint8))).decode()
+            shapes[-1] |= {"shape_type": "mask", "mask": bitmap}
+        page = {
+            "imagePath": "a.jpg",
+            "imageHeight": SIZE[0],
+            "imageWidth": SIZE[1],
+            "imageData": None,
+            "shapes": shapes,
+        }
         text(root / split / "a.json", json.dumps(page))
 
 
@@ -50,29 +72,31 @@ def supervisely(root: Path) -> None:
     classes = [{"title": "car", "color": "#FF0000", "shape": "polygon"}, {"title": "sign", "color": "#00FF00"}]
     text(root / "meta.json", json.dumps({"classes": classes}))
     for split in ("train", "val"):
-        photo(root / split / "img" / "a.jpg")
-        objects = [
-            {"classTitle": name, "geometryType": "polygon", "points": {"exterior": points, "interior": []}}
-            for name, points in (("car", CAR), ("sign", SIGN))
-        ]
-        page = {"size": {"height": 8, "width": 10}, "objects": objects}
+        photo(root / split / "img" / "a.jpg", SIZE)
+        car = {"geometryType": "polygon", "points": {"exterior": square(*CAR), "interior": []}}
+        sign = {"geometryType": "rectangle", "points": {"exterior": square(*SIGN)[::2], "interior": []}}
+        if split == "val":
+            data = base64.b64encode(zlib.compress(png(np.ones((2 * UNIT, 2 * UNIT), dtype=bool)))).decode()
+            sign = {"geometryType": "bitmap", "bitmap": {"origin": square(*SIGN)[0], "data": data}}
+        objects = [{"classTitle": "car", **car}, {"classTitle": "sign", **sign}]
+        page = {"size": {"height": SIZE[0], "width": SIZE[1]}, "objects": objects}
         text(root / split / "ann" / "a.jpg.json", json.dumps(page))
 
 
 def flat(left: int, top: int, right: int, bottom: int) -> list[list[int]]:
     """COCO's corners lie between the pixels."""
-    return [[left, top, right, top, right, bottom, left, bottom]]
+    return [[UNIT * side for side in (left, top, right, top, right, bottom, left, bottom)]]
 
 
 def coco(root: Path) -> None:
     for split in ("train2017", "val2017"):
-        photo(root / split / "000000000009.jpg")
+        photo(root / split / "000000000009.jpg", SIZE)
         annotations = [
-            {"image_id": 9, "category_id": 13, "segmentation": flat(4, 3, 6, 5), "area": 4, "iscrowd": 0},
-            {"image_id": 9, "category_id": 3, "segmentation": flat(3, 2, 8, 6), "area": 20, "iscrowd": 0},
+            {"image_id": 9, "category_id": 13, "segmentation": flat(*SIGN), "area": 64, "iscrowd": 0},
+            {"image_id": 9, "category_id": 3, "segmentation": flat(*CAR), "area": 320, "iscrowd": 0},
         ]
         table = {
-            "images": [{"id": 9, "file_name": "000000000009.jpg", "height": 8, "width": 10}],
+            "images": [{"id": 9, "file_name": "000000000009.jpg", "height": SIZE[0], "width": SIZE[1]}],
             "annotations": annotations,
             "categories": [{"id": 3, "name": "car"}, {"id": 13, "name": "sign"}],
         }
@@ -81,7 +105,7 @@ def coco(root: Path) -> None:
 
 def panoptic(root: Path) -> None:
     for split in ("train2017", "val2017"):
-        photo(root / split / "000000000009.jpg")
+        photo(root / split / "000000000009.jpg", SIZE)
         numbers = np.array([70_000, 300, 5])[EXPECTED]
         colors = np.stack([numbers % 256, numbers // 256 % 256, numbers // 65536], axis=2)
         save(root / "annotations" / f"panoptic_{split}" / "000000000009.png", colors)
@@ -95,23 +119,98 @@ def panoptic(root: Path) -> None:
         text(root / "annotations" / f"panoptic_{split}.json", json.dumps(table))
 
 
-@pytest.mark.parametrize("write", [labelme, supervisely, coco, panoptic])
-def test_annotations_are_drawn_as_masks_once(write: Callable[[Path], None], tmp_path: Path, own_cache: Path) -> None:
-    write(tmp_path)
-    source = open_source(tmp_path)
+def stuff(root: Path) -> None:
+    """The masks of the stuff challenge, whose JSON has run lengths of the same."""
+    for split in ("train2017", "val2017"):
+        photo(root / "images" / split / "000000000009.jpg", SIZE)
+        save(root / "annotations" / f"stuff_{split}_pixelmaps" / "000000000009.png", np.array([92, 118, 183])[EXPECTED])
+        names = {92: "banner", 118: "floor", 183: "other"}
+        categories = [{"id": key, "name": name} for key, name in names.items()]
+        table = {"images": [], "annotations": [], "categories": categories}
+        text(root / "annotations" / f"stuff_{split}.json", json.dumps(table))
+        text(root / "annotations" / f"instances_{split}.json", "{}")
+
+
+def coco_stuff(root: Path) -> None:
+    for split in ("train2017", "val2017"):
+        photo(root / "images" / split / "000000000009.jpg", SIZE)
+        save(root / "stuffthingmaps" / split / "000000000009.png", EXPECTED)
+    text(root / "labels.txt", "0: unlabeled\n1: person\n2: bicycle\n3: car\n")
+
+
+def yolo(root: Path) -> None:
+    """As Ultralytics' coco8-seg has it; one image has no text."""
     for split in ("train", "val"):
-        np.testing.assert_array_equal(masks_of(source, split), EXPECTED)
-    assert source.labels.names == ("road" if write is panoptic else "background", "car", "sign")
-    files = {path: path.stat().st_mtime_ns for path in own_cache.rglob("*.png")}
-    assert len(files) == 2
-    assert open_source(tmp_path).splits == source.splits
-    assert {path: path.stat().st_mtime_ns for path in own_cache.rglob("*.png")} == files
-    name = "coco" if write is panoptic else write.__name__
+        lines = [
+            " ".join([str(number), *(f"{(x + 0.5) / SIZE[1]} {(y + 0.5) / SIZE[0]}" for x, y in square(*box))])
+            for number, box in ((5, CAR), (9, SIGN))
+        ]
+        photo(root / "images" / split / "000000000009.jpg", SIZE)
+        text(root / "labels" / split / "000000000009.txt", "\n".join(lines) + "\n")
+    photo(root / "images" / "train" / "000000000030.jpg", SIZE)
+    text(root / "data.yaml", f"path: {root}\ntrain: images/train\nval: images/val\nnames:\n  5: car\n  9: sign\n")
+
+
+def yolo_of_roboflow(root: Path) -> None:
+    yolo(root)
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            (root / split).mkdir(exist_ok=True)
+            (root / kind / split).rename(root / split / kind)
+    text(
+        root / "data.yaml",
+        "train: ../train/images\nval: ../val/images\nnc: 10\nnames: [a, b, c, d, e, car, f, g, h, sign]\n",
+    )
+
+
+def ade20k_full(root: Path) -> None:
+    numbers = np.array([312, 2978, 3])[EXPECTED]
+    colors = np.stack([numbers // 256 * 10, numbers % 256, np.arange(numbers.size).reshape(SIZE) % 7], axis=2)
+    for split, stem in (("training", "ADE_train_00000001"), ("validation", "ADE_val_00000001")):
+        folder = root / "ADE20K_2021_17_01" / "images" / "ADE" / split / "urban" / "street"
+        photo(folder / f"{stem}.jpg", SIZE)
+        save(folder / f"{stem}_seg.png", colors)
+        save(folder / f"{stem}_parts_1.png", colors)
+        save(folder / stem / f"instance_000_{stem}.png", EXPECTED)
+        names = [(312, "building, edifice", 0), (2978, "wall", 0), (3, "café", 0), (700, "door", 1)]
+        objects = [{"name_ndx": number, "name": name, "parts": {"part_level": level}} for number, name, level in names]
+        page = json.dumps({"annotation": {"object": objects}}, ensure_ascii=False)
+        (folder / f"{stem}.json").write_bytes(page.encode("latin-1"))
+
+
+LAYOUTS: dict[Write, tuple[str, tuple[str, ...]]] = {
+    labelme: ("labelme", ("background", "car", "sign")),
+    supervisely: ("supervisely", ("background", "car", "sign")),
+    coco: ("coco", ("background", "car", "sign")),
+    panoptic: ("coco", ("road", "car", "sign")),
+    stuff: ("coco", ("banner", "floor", "other")),
+    coco_stuff: ("coco-stuff", ("person", "bicycle", "car")),
+    yolo: ("data.yaml", ("background", "car", "sign")),
+    yolo_of_roboflow: ("data.yaml", ("background", "a", "b", "c", "d", "e", "car", "f", "g", "h", "sign")),
+    ade20k_full: ("ade20k-full", ("café", "building", "wall")),
+}
+"""By the function that writes it: the name of the layout, and its classes."""
+
+_PLACES = {ade20k_full: [1, 2, 0], yolo_of_roboflow: [0, 6, 10]}
+"""Where the classes of ``EXPECTED`` stand among those of the layout, if it is elsewhere than first."""
+
+
+@pytest.mark.parametrize("write", LAYOUTS)
+def test_annotations_become_masks_once(write: Write, tmp_path: Path, own_cache: Path) -> None:
+    write(tmp_path)
+    name, classes = LAYOUTS[write]
+    source = open_source(tmp_path)
+    assert source.labels.names == classes
+    for split in ("train", "val"):
+        np.testing.assert_array_equal(masks_of(source, split), np.array(_PLACES.get(write, [0, 1, 2]))[EXPECTED])
+    files = {path: path.stat().st_mtime_ns for path in own_cache.rglob("*.*")}
     assert open_source(tmp_path, layout=name).splits == source.splits
+    assert {path: path.stat().st_mtime_ns for path in own_cache.rglob("*.*")} == files
+    check_and_train(tmp_path, out=tmp_path / "run")
 
 
 @pytest.mark.parametrize("write", [labelme, supervisely, coco])
-def test_an_annotation_without_its_image_is_refused(write: Callable[[Path], None], tmp_path: Path) -> None:
+def test_an_annotation_without_its_image_is_refused(write: Write, tmp_path: Path) -> None:
     write(tmp_path)
     next(tmp_path.rglob("*.jpg")).unlink()
     with pytest.raises(DataError, match="is missing; put it there, or remove the annotation"):
@@ -121,7 +220,7 @@ def test_an_annotation_without_its_image_is_refused(write: Callable[[Path], None
 def test_crowds_of_coco_and_shapes_to_ignore_are_ignored(tmp_path: Path) -> None:
     labelme(tmp_path / "a")
     page = json.loads((tmp_path / "a/train/a.json").read_text())
-    page["shapes"][1]["label"] = "__ignore__"
+    page["shapes"][2]["label"] = "__ignore__"
     text(tmp_path / "a/train/a.json", json.dumps(page))
     assert (masks_of(open_source(tmp_path / "a"))[EXPECTED == 2] == 255).all()
     coco(tmp_path / "b")
@@ -131,10 +230,87 @@ def test_crowds_of_coco_and_shapes_to_ignore_are_ignored(tmp_path: Path) -> None
     assert (masks_of(open_source(tmp_path / "b"))[EXPECTED == 2] == 255).all()
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"shapes": []}'])
-def test_a_damaged_annotation_is_named(content: str, tmp_path: Path) -> None:
-    labelme(tmp_path)
-    Image.new("RGB", (10, 8)).save(tmp_path / "val" / "b.jpg")
-    text(tmp_path / "val" / "b.json", content)
-    with pytest.raises(DataError, match=r"b\.json: is no"):
+def faults(root: Path) -> dict[str, int]:
+    report = check_data(root)
+    assert report.failed
+    return {finding.kind: finding.count for finding in report.findings if finding.severity == "error"}
+
+
+DAMAGED: list[tuple[Write, str, str]] = [
+    (labelme, "train/b.json", "{"),
+    (labelme, "train/b.json", '{"shapes": []}'),
+    (
+        labelme,
+        "train/b.json",
+        '{"shapes": [{"label": "car"}], "imagePath": "a.jpg", "imageHeight": 8, "imageWidth": 9}',
+    ),
+    (supervisely, "train/ann/b.jpg.json", "[]"),
+    (supervisely, "train/ann/b.jpg.json", '{"size": {"height": 1, "width": 2}, "objects": [{"classTitle": "car"}]}'),
+    (yolo, "labels/train/000000000030.txt", "5 0.1 0.2 0.3 0.4"),
+    (yolo, "labels/train/000000000030.txt", "7 0.1 0.1 0.2 0.2 0.3 0.1"),
+    (yolo, "labels/train/000000000030.txt", "5 0.1 0.1 0.2 0.2 1.3 0.1"),
+    (yolo, "labels/train/000000000030.txt", "car 0.1"),
+    (ade20k_full, "ADE20K_2021_17_01/images/ADE/training/urban/street/ADE_train_00000001.json", "{"),
+]
+
+
+@pytest.mark.parametrize(("write", "file", "content"), DAMAGED)
+def test_a_damaged_annotation_is_named_and_does_not_hide_other_faults(
+    write: Write, file: str, content: str, tmp_path: Path
+) -> None:
+    write(tmp_path)
+    text(tmp_path / file, content)
+    with pytest.raises(DataError, match=re.escape(Path(file).name)):
         open_source(tmp_path)
+    assert faults(tmp_path) == {"annotation": 1}
+    if write is not ade20k_full:
+        next(tmp_path.rglob("val/**/*.jpg")).write_bytes(b"")
+        assert faults(tmp_path).get("unreadable") == 1 or write is yolo
+
+
+def test_tables_of_coco_are_checked_too(tmp_path: Path) -> None:
+    coco(tmp_path)
+    text(tmp_path / "annotations/instances_val2017.json", '{"images": []}')
+    assert faults(tmp_path) == {"annotation": 1, "missing_split": 1}
+
+
+@pytest.mark.parametrize(
+    "data", ["%%", base64.b64encode(b"no").decode(), base64.b64encode(zlib.compress(b"no")).decode()]
+)
+def test_a_damaged_bitmap_is_a_fault(data: str, tmp_path: Path) -> None:
+    supervisely(tmp_path)
+    path = tmp_path / "val" / "ann" / "a.jpg.json"
+    page = json.loads(path.read_text())
+    page["objects"][1]["bitmap"]["data"] = data
+    text(path, json.dumps(page))
+    assert faults(tmp_path) == {"annotation": 1, "missing_split": 1}
+
+
+def test_a_bitmap_may_reach_out_of_its_image_and_be_transparent(tmp_path: Path) -> None:
+    area = np.zeros((6, 6, 4), np.uint8)
+    area[1:, 1:, 3] = 255
+    mask = draw_shapes((8, 9), [Bitmap("car", (-2, 4), png(area))], table_of(["car"]))
+    assert mask.tolist() == [[0] * 9] * 5 + [[1] * 4 + [0] * 5] * 3
+
+
+def test_a_table_of_coco_stuff_must_be_there(tmp_path: Path) -> None:
+    coco_stuff(tmp_path)
+    (tmp_path / "labels.txt").unlink()
+    with pytest.raises(DataError, match=r"labels\.txt: is missing"):
+        open_source(tmp_path)
+
+
+def test_masks_are_drawn_with_a_progress_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[int, int]] = []
+
+    @contextmanager
+    def noted(text: str, total: int | None) -> Iterator[Callable[[int, int], None]]:
+        assert text == "drawing masks"
+        yield lambda done, of: calls.append((done, of))
+
+    monkeypatch.setattr(drawing, "progress_bar", noted)
+    labelme(tmp_path)
+    open_source(tmp_path)
+    assert calls == [(1, 2), (2, 2)]
+    open_source(tmp_path)
+    assert calls == [(1, 2), (2, 2)]

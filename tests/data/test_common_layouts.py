@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
-from layout_files import MASK, colored, masks_of, numbered, photo, save, text
+from layout_files import MASK, check_and_train, colored, masks_of, numbered, photo, save, text
 from segnet.data.layouts import open_source
 from segnet.errors import ConfigError, DataError
 from segnet.media.images.masks import read_mask
@@ -71,8 +72,9 @@ def roboflow(root: Path) -> None:
 
 
 def black_and_white(root: Path) -> None:
-    photo(root / "images" / "a.jpg")
-    save(root / "masks" / "a.png", np.where(MASK == 1, 255, 0))
+    for name in ("train/a", "val/b"):
+        photo(root / "images" / f"{name}.jpg")
+        save(root / "masks" / f"{name}.png", np.where(MASK == 1, 255, 0))
     text(root / "classes.txt", "background\nroad\n")
 
 
@@ -102,6 +104,26 @@ def one_hot(root: Path) -> None:
     text(root / "classes.txt", "sky\nroad\n")
 
 
+def one_hot_pages(root: Path) -> None:
+    for name in ("train/a", "val/b"):
+        photo(root / "images" / f"{name}.jpg")
+        (root / "masks" / name).parent.mkdir(parents=True, exist_ok=True)
+        first, *others = [Image.fromarray((index == MASK).astype(np.uint8) * 255) for index in (0, 1)]
+        first.save(root / "masks" / f"{name}.tif", save_all=True, append_images=others)
+    text(root / "classes.txt", "sky\nroad\n")
+
+
+def bits(root: Path) -> None:
+    """PNG of 1 bit, and gray of 16 bits."""
+    for split, mode in (("train", "1"), ("val", "I;16")):
+        photo(root / "images" / split / "a.jpg")
+        save(root / "masks" / split / "a.png", MASK == 1)
+        Image.fromarray((MASK == 1).astype(np.uint16 if mode == "I;16" else bool)).save(
+            root / "masks" / split / "a.png"
+        )
+    text(root / "classes.txt", "sky\nroad\n")
+
+
 LAYOUTS: dict[str, tuple[Write, str]] = {
     "train/images with train/labels": (splits_above, "split-folders"),
     "train with train_labels": (camvid_of_kaggle, "split-folders"),
@@ -110,6 +132,7 @@ LAYOUTS: dict[str, tuple[Write, str]] = {
     "Ultralytics": (ultralytics, "data.yaml"),
     "palette": (palette, "data.yaml"),
     "one-hot arrays": (one_hot, "image-folders"),
+    "one-hot pages": (one_hot_pages, "image-folders"),
     "PaddleSeg": (paddleseg, "lists"),
     "fastai": (fastai, "image-folders"),
     "Roboflow": (roboflow, "roboflow"),
@@ -127,6 +150,7 @@ def test_layout_gives_the_classes_of_its_masks(name: str, tmp_path: Path) -> Non
     if name != "endings of masks":
         assert set(source.splits) >= {"train", "val"}
         assert source.splits["train"] != source.splits["val"]
+        check_and_train(tmp_path, out=tmp_path / "run")
 
 
 def test_all_usual_endings_of_masks_are_paired(tmp_path: Path) -> None:
@@ -141,12 +165,20 @@ def test_black_and_white_masks_of_two_classes_ignore_nothing(tmp_path: Path, cap
     np.testing.assert_array_equal(masks_of(source), MASK == 1)
     assert (source.labels.values, source.ignore_index) == ((0, 255), ())
     assert "0 is background and 255 is road" in caplog.text
+    check_and_train(tmp_path, out=tmp_path / "run")
+
+
+def test_masks_of_1_and_16_bits_are_numbers(tmp_path: Path) -> None:
+    bits(tmp_path)
+    for split in ("train", "val"):
+        np.testing.assert_array_equal(masks_of(open_source(tmp_path), split), MASK == 1)
+    check_and_train(tmp_path, out=tmp_path / "run")
 
 
 def test_masks_of_zero_one_and_255_keep_their_ignored_pixels(tmp_path: Path) -> None:
     black_and_white(tmp_path)
-    photo(tmp_path / "images" / "b.jpg")
-    save(tmp_path / "masks" / "b.png", MASK)
+    photo(tmp_path / "images" / "train" / "c.jpg")
+    save(tmp_path / "masks" / "train" / "c.png", MASK)
     assert open_source(tmp_path).ignore_index == (255,)
 
 
@@ -241,3 +273,18 @@ def test_other_arrays_are_refused(array: NDArray[np.generic], message: str, tmp_
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
     with pytest.raises(DataError, match=message):
         read_mask(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize(
+    ("pages", "message"),
+    [
+        ([MASK, MASK], "2 pages, which are no planes of 0 and 1"),
+        ([MASK == 0, MASK != 1], "a pixel is in several of 2 planes"),
+        ([MASK == 0, MASK[:9] == 1], "no planes of one size"),
+    ],
+)
+def test_pages_that_are_no_planes_are_refused(pages: list[NDArray[np.generic]], message: str, tmp_path: Path) -> None:
+    first, *others = [Image.fromarray(page.astype(np.uint8)) for page in pages]
+    first.save(tmp_path / "a.tif", save_all=True, append_images=others)
+    with pytest.raises(DataError, match=message):
+        read_mask(tmp_path / "a.tif")

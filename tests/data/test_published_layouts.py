@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from layout_files import MASK, colored, masks_of, numbered, photo, save, text
+from layout_files import MASK, check_and_train, colored, masks_of, numbered, photo, save, text
 from segnet.data.layouts import open_source
 from segnet.data.mapping import map_classes
 from segnet.data.sequences import hold_out, sequence_of
@@ -117,6 +117,7 @@ def test_published_layout_gives_the_classes_of_its_masks(name: str, tmp_path: Pa
     assert source.labels.classes == classes
     assert open_source(tmp_path, layout=name).splits == source.splits
     assert not set(source.splits["train"]) & set(source.splits["val"])
+    check_and_train(tmp_path, out=tmp_path / "run")
 
 
 def test_masks_of_cvat_count_by_the_colors_of_its_label_map(tmp_path: Path) -> None:

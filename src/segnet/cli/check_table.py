@@ -77,12 +77,7 @@ def _print_classes(console: Console, statistics: ClassStatistics) -> None:
 
 
 def _print_settings(console: Console, report: CheckReport) -> None:
-    settings = report.settings
-    if not settings:
+    if not report.advice:
         return
-    crop = f"--crop {settings['crop'][0]} {settings['crop'][1]} " if settings["crop"] else ""
-    console.print(
-        f"suggested: segnet train {report.source.root} {crop}--batch {settings['batch']} "
-        f"--class-weights {settings['class_weights']}",
-        markup=False, highlight=False, soft_wrap=True,
-    )  # fmt: skip
+    console.print(f"suggested: {report.command}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{'':11}{report.advice}", markup=False, highlight=False, soft_wrap=True)

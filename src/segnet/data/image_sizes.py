@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from segnet.data.dataset import SegmentationDataset
+from segnet.data.sizing import Size, spread
 from segnet.media.images.reading import read_size
 
-__all__ = ["Size", "batches_of_one_size", "read_sizes"]
-
-Size = tuple[int, int]
-"""(height, width) in pixels."""
+__all__ = ["batches_of_one_size", "read_sizes"]
 
 
 def read_sizes(dataset: SegmentationDataset, *, most: int | None = None) -> list[Size | None]:
@@ -20,7 +18,7 @@ def read_sizes(dataset: SegmentationDataset, *, most: int | None = None) -> list
         dataset: Images with masks.
         most: Number of images to look at, evenly spread. Default: all.
     """
-    samples = dataset.samples if most is None else dataset.samples[:: max(1, -(-len(dataset) // most))]
+    samples = dataset.samples if most is None else spread(dataset.samples, most)
     return [dataset.size or read_size(sample.image) for sample in samples]
 
 

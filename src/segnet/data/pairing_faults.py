@@ -21,8 +21,8 @@ class PairingFault:
     """Files that do not pair up.
 
     Attributes:
-        kind: ``image_without_mask``, ``mask_without_image``, ``same_name`` or ``listing`` (lines of a list, missing or
-            empty folders).
+        kind: ``image_without_mask``, ``mask_without_image``, ``same_name``, ``annotation`` (polygons and the like that
+            cannot be drawn) or ``listing`` (lines of a list, missing or empty folders).
         files: the files, or what else is at fault, in order.
     """
 

@@ -40,3 +40,8 @@ class SourceConfig:
 
         source = open_source(location, layout=self.layout).mapped(self.map, self.only)
         return source if model is None or self.map or self.only else source.for_model(model)
+
+    def flags(self) -> list[str]:
+        """The words on a command line that say the same."""
+        values = {"--layout": self.layout, "--map": self.map, "--only": ",".join(self.only)}
+        return [word for flag, value in values.items() if value for word in (flag, value)]

@@ -17,6 +17,7 @@ from pathlib import Path
 __all__ = [
     "Peak",
     "about",
+    "has_nvidia_gpu",
     "instruction_sets",
     "memory",
     "peak_gmacs",
@@ -127,6 +128,11 @@ def memory() -> int:
     limit = Path("/sys/fs/cgroup/memory.max")
     text = limit.read_text().strip() if limit.is_file() else ""
     return min(pages, int(text)) if text.isdigit() else pages
+
+
+def has_nvidia_gpu() -> bool:
+    """Whether Linux has a driver for an NVIDIA GPU; unlike PyTorch, this needs no second to ask."""
+    return any(Path(place).exists() for place in ("/dev/nvidia0", "/dev/dxg"))
 
 
 def instruction_sets() -> list[str]:

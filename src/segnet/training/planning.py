@@ -9,7 +9,6 @@ import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from statistics import median
 from typing import Any, TypeVar, cast
 
 import torch
@@ -17,6 +16,7 @@ import torch
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.image_sizes import read_sizes
 from segnet.data.layouts import Source
+from segnet.data.sizing import MOST_HEADERS, describe_sizes
 from segnet.errors import ConfigError
 from segnet.models.checkpoint import bundled_models
 from segnet.models.segnet import SegNet
@@ -37,7 +37,6 @@ log = logging.getLogger("segnet")
 
 T = TypeVar("T")
 
-_MOST_HEADERS = 300
 _UNKNOWN_SIZE = (360, 480)
 _FITTED = ("crop", "batch", "epochs", "validate_every", "ema", "optimizer")
 _OF_THE_MACHINE = ("devices", "nodes", "strategy", "workers")  # a run may be resumed on another
@@ -171,15 +170,15 @@ def gather_facts(source: Source, inputs: RunInputs, device: torch.device) -> Fac
         DataError: The data set has no split train.
     """
     images = source.dataset("train", size=inputs.resize)
-    found = [size for size in read_sizes(images, most=_MOST_HEADERS) if size is not None]
+    found = [size for size in read_sizes(images, most=MOST_HEADERS) if size is not None]
     sizes = found or [_UNKNOWN_SIZE]  # whoever reads the images names those that are unreadable
-    heights, widths = zip(*sizes, strict=True)
+    typical = describe_sizes(sizes)
     return Facts(
         train_images=len(images),
         val_images=len(source.splits.get("val", ())),
-        size=(int(median(heights)), int(median(widths))),
-        one_size=len(set(sizes)) == 1,
-        both_orientations=any(h > w for h, w in sizes) and any(w > h for h, w in sizes),
+        size=typical.size,
+        one_size=typical.one_size,
+        both_orientations=typical.both_orientations,
         classes=source.labels.classes,
         gpu=device.type != "cpu",
     )

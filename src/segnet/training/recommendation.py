@@ -7,9 +7,12 @@ never decided; the others follow from them. ``training/planning.py`` gathers the
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
+
+from segnet.data.sizing import LEAST_SIDE, Size, choose_batch, choose_crop, choose_resize, scale_size
 
 __all__ = [
     "DECIDED",
@@ -28,7 +31,6 @@ __all__ = [
 
 Recipe = Literal["standard", "quick", "paper", "scratch"]
 Start = Literal["model", "imagenet", "random"]
-Size = tuple[int, int]
 
 VALIDATION_SHARE = 0.15
 """Share of a limited time that validations may take."""
@@ -39,11 +41,6 @@ DECIDED = frozenset({
 })  # fmt: skip
 """Settings that the recipes standard and quick decide."""
 
-_GRID = 16  # sides of crops are multiples of it
-_LEAST_SIDE = 96  # of a crop: smaller ones show too little of a scene
-_CROP_PIXELS = {"cpu": 240 * 320, "gpu": 480 * 480}
-_LONGEST_SIDE = {"cpu": 640, "gpu": 1280}  # of an image; larger ones are resized
-_CROP_SHARE = 2 / 3  # of the image's height and width
 _SCALES = (0.68, 2.25)  # area of a crop in the image, as a multiple of the crop's: zoomed in 1.2 times, out 1.5 times
 _STEPS = {"standard": 1500, "quick": 300}
 _LONGER_FROM_RANDOM = 4
@@ -225,7 +222,7 @@ def _fit_crop(left: float, pace: Pace, given: Mapping[str, Any], now: Mapping[st
     def too_few() -> bool:
         return left / seconds_of_step(pace, crop, batch) < _FEWEST_STEPS
 
-    while too_few() and "crop" not in given and min(smaller := _scaled(crop, _SMALLER_CROP)) >= _LEAST_SIDE:
+    while too_few() and "crop" not in given and min(smaller := scale_size(crop, _SMALLER_CROP)) >= LEAST_SIDE:
         crop = smaller
     while too_few() and "batch" not in given and batch > _LEAST_BATCH:
         batch //= 2
@@ -242,24 +239,20 @@ def _cheaper_optimizer(pace: Pace, facts: Facts, given: Mapping[str, Any], now: 
 
 
 def _resize(recipe: Recipe, facts: Facts, known: Mapping[str, Any]) -> Decision | None:
-    limit = _LONGEST_SIDE[facts.machine]
-    if max(facts.size) <= limit or known.get("crop"):
+    size = choose_resize(facts.size, both_orientations=facts.both_orientations, gpu=facts.gpu)
+    if size is None or known.get("crop"):
         return None
-    size = (limit, limit) if facts.both_orientations else _scaled(facts.size, limit / max(facts.size))
     return Decision({"resize": size}, f"{_sides(facts.size)} pixels are too many to learn from on this {facts.machine}")
 
 
 def _crop(recipe: Recipe, facts: Facts, known: Mapping[str, Any]) -> Decision:
-    height, width = known.get("resize") or facts.size
-    most = _CROP_PIXELS[facts.machine] / (2 if recipe == "quick" else 1)
-    share = min(_CROP_SHARE, math.sqrt(most / (height * width)))
-    share = max(share, min(1.0, _LEAST_SIDE / min(height, width)))
-    if facts.both_orientations and not known.get("resize"):
-        height = width = round(math.sqrt(height * width))
+    size, square = known.get("resize") or facts.size, facts.both_orientations and not known.get("resize")
+    crop, share = choose_crop(size, square=square, gpu=facts.gpu, cheap=recipe == "quick")
+    if square:
         what = f"square, since images are wide and tall; {share:.0%} of a typical side"
     else:
-        what = f"{share:.0%} of the sides of an image of {_sides((height, width))}"
-    return Decision({"crop": _scaled((height, width), share)}, f"{what}, so that a step is cheap and no two are alike")
+        what = f"{share:.0%} of the sides of an image of {_sides(size)}"
+    return Decision({"crop": crop}, f"{what}, so that a step is cheap and no two are alike")
 
 
 def _crop_area(recipe: Recipe, facts: Facts, known: Mapping[str, Any]) -> Decision | None:
@@ -280,9 +273,9 @@ def _color(recipe: Recipe, facts: Facts, known: Mapping[str, Any]) -> Decision:
 
 
 def _batch(recipe: Recipe, facts: Facts, known: Mapping[str, Any]) -> Decision:
-    wanted = 16 if facts.gpu else 4
-    batch = max(1, min(wanted, facts.train_images // 4))
-    reason = f"a {facts.machine} computes so many at once" if batch == wanted else "an epoch has four steps or more"
+    batch = choose_batch(facts.train_images, gpu=facts.gpu)
+    full = batch == choose_batch(sys.maxsize, gpu=facts.gpu)
+    reason = f"a {facts.machine} computes so many at once" if full else "an epoch has four steps or more"
     return Decision({"batch": batch}, reason)
 
 
@@ -345,11 +338,6 @@ def _free(given: Mapping[str, Any], decision: Decision) -> list[Decision]:
 def _ema(steps: int) -> float:
     """Decay of an average over a twentieth of the run, 0.9 to 0.998."""
     return round(min(0.998, max(0.9, 1 - 20 / steps)), 4)
-
-
-def _scaled(size: Size, factor: float) -> Size:
-    height, width = (max(_GRID, round(side * factor / _GRID) * _GRID) for side in size)
-    return height, width
 
 
 def _sides(size: Size) -> str:

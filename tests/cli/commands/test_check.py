@@ -14,9 +14,12 @@ from html_page import Page, assert_asks_nobody, assert_can_be_read, images_of
 from segnet.checking.losses import measure_losses, open_predictor
 from segnet.cli.main import main
 from segnet.data.check.report import check_data
-from segnet.data.layouts import Source
+from segnet.data.layouts import Source, open_source
 from segnet.data.masks import MaskReader
 from segnet.labels import CAMVID
+from segnet.training.network import RunInputs
+from segnet.training.planning import make_plan
+from segnet.training.settings import TrainConfig
 
 
 def leave(*words: str) -> int:
@@ -56,8 +59,30 @@ def test_a_clean_data_set_passes_with_code_0(
     assert kept["splits"] == {"train": 6, "val": 3}
     assert "0 errors" in printed
     assert "training can start" in printed
-    assert f"suggested: segnet train {camvid_root} --batch 6" in printed
+    assert f"suggested: segnet train {camvid_root}\n" in printed
     assert sum(row["pixels"] for row in kept["classes"]) + kept["ignored_pixels"] == 9 * 48 * 64
+
+
+@pytest.mark.parametrize("sizes", [[(48, 64)], [(1500, 1000), (900, 700), (1000, 1500)]])
+def test_suggested_settings_are_those_that_training_chooses(
+    sizes: list[tuple[int, int]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(5):
+        mask = np.zeros(sizes[number % len(sizes)], np.uint8)
+        mask[:40] = 1
+        for folder, pixels in (("images", np.stack([mask * 9] * 3, axis=2)), ("masks", mask)):
+            for split in ("train", "val"):
+                (tmp_path / folder / split).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(tmp_path / folder / split / f"{number}.png")
+    (tmp_path / "classes.txt").write_text("a field\nroad\n")
+    mapping = ("--map", "a field=land", "--only", "land,road")
+    suggested = checked(tmp_path / "c.json", tmp_path, *mapping, "--device", "cpu")[1]["suggested"]
+    assert suggested["command"] == f"segnet train {tmp_path} --map 'a field=land' --only land,road"
+    assert suggested["command"] in capsys.readouterr().out
+    source = open_source(tmp_path)
+    chosen = make_plan(RunInputs(data=str(tmp_path)), TrainConfig(), source, given=(), device="cpu").to_dict()
+    for name in ("resize", "crop", "batch"):
+        assert suggested[name] == (list(chosen[name]) if isinstance(chosen[name], tuple) else chosen[name])
 
 
 def test_faults_give_code_2_and_all_their_files(

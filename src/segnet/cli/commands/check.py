@@ -34,7 +34,8 @@ def run(
         json: Path of a JSON file of all findings with all files, and of the classes. Default: no file.
         html: Path of an HTML page with every finding and every class in images. Default: no page.
         worst: Number of images on the page for each finding, the worst first.
-        device: Device of the model: auto, cpu, cuda, cuda:N or mps. auto takes a GPU if there is one.
+        device: Device of the model, and of the suggested training: auto, cpu, cuda, cuda:N or mps. auto takes a GPU if
+            there is one.
         workers: Number of threads that read the files. Default: two for each core. Lower it to leave cores to other
             programs.
     """
@@ -43,10 +44,12 @@ def run(
     from segnet.cli.check_table import print_check
     from segnet.data.check.report import check_data
     from segnet.system.files import write_json
+    from segnet.system.hardware import has_nvidia_gpu
     from segnet.system.progress import progress_bar
 
     with progress_bar("checking", None) as progress:
-        report = check_data(data, reading=source, workers=workers, progress=progress)
+        gpu = has_nvidia_gpu() if device == "auto" else device != "cpu"
+        report = check_data(data, reading=source, gpu=gpu, workers=workers, progress=progress)
     if model is not None:
         from segnet.checking.losses import open_predictor, with_losses
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,14 +42,32 @@ class CheckReport:
         data: samples, each once, and their facts.
         findings: errors first, then warnings, then notes.
         statistics: of the classes; None if the class list cannot be used.
-        settings: suggested flags of ``segnet train``.
+        command: the training of this data, as one writes it in a shell.
+        settings: what it chooses by itself; see ``suggest_settings``.
     """
 
     source: Source
     data: CheckedData
     findings: tuple[Finding, ...]
     statistics: ClassStatistics | None
+    command: str
     settings: dict[str, Any]
+
+    @property
+    def advice(self) -> str:
+        """The settings in words; empty if there are none."""
+        chosen = self.settings
+        if not chosen:
+            return ""
+        sizes = [(name, chosen[name]) for name in ("resize", "crop") if chosen[name]]
+        flags = "".join(f"--{name} {height} {width} " for name, (height, width) in sizes)
+        text = f"chooses {flags}--batch {chosen['batch']} by itself on a {chosen['machine']}; "
+        if chosen["class_weights"] == "none":
+            return f"{text}the classes are balanced (ratio {chosen['class_ratio']:.1f})"
+        return (
+            f"{text}its loss balances the classes, of which the most frequent has {chosen['class_ratio']:.0f} times "
+            f"the pixels of the rarest; --loss cross_entropy needs --class-weights {chosen['class_weights']} for that"
+        )
 
     @property
     def failed(self) -> bool:
@@ -66,7 +85,7 @@ class CheckReport:
             "failed": self.failed,
             "findings": [finding.to_dict() for finding in self.findings],
             **({} if self.statistics is None else self.statistics.to_dict()),
-            "suggested": self.settings,
+            "suggested": {"command": self.command, **self.settings},
         }
 
 
@@ -74,6 +93,7 @@ def check_data(
     location: str | Path,
     *,
     reading: SourceConfig | None = None,
+    gpu: bool = False,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
@@ -82,6 +102,7 @@ def check_data(
     Args:
         location: as ``open_source`` takes it.
         reading: layout and mapping of the data set; None: as it lies.
+        gpu: whether a GPU will train, for the suggested settings.
         workers: number of threads that read; None: two for each core.
         progress: called with (pairs done, all pairs) after every pair that is read.
 
@@ -89,8 +110,9 @@ def check_data(
         DataError: no data set is recognized there.
         ConfigError: there is no such layout, or a class of the mapping is none.
     """
+    reading = reading or SourceConfig()
     with collect_faults() as faults:
-        source = (reading or SourceConfig()).open(location)
+        source = reading.open(location)
     samples = list(dict.fromkeys(sample for members in source.splits.values() for sample in members))
     labels, reader = _classes(source)
     encoding = "numbers" if reader is None else reader.encoding
@@ -98,7 +120,16 @@ def check_data(
     place = {sample: index for index, sample in enumerate(samples)}
     splits = {split: tuple(place[sample] for sample in members) for split, members in source.splits.items()}
     data = CheckedData(samples=samples, facts=facts, splits=splits, labels=labels, reader=reader)
-    return _judge(source, data, faults)
+    found, statistics = _judge(data, faults)
+    order = ("error", "warning", "note")
+    return CheckReport(
+        source=source,
+        data=data,
+        findings=tuple(sorted(found, key=lambda finding: order.index(finding.severity))),
+        statistics=statistics,
+        command=shlex.join(["segnet", "train", str(location), *reading.flags()]),
+        settings={} if statistics is None else suggest_settings(data, statistics, gpu=gpu),
+    )
 
 
 def _classes(source: Source) -> tuple[ClassTable, MaskReader | None]:
@@ -154,7 +185,7 @@ def _headers_differ(sample: Sample, reader: MaskReader | None) -> bool:
     return facts.fault is not None or facts.image_size != facts.mask_size
 
 
-def _judge(source: Source, data: CheckedData, faults: list[PairingFault]) -> CheckReport:
+def _judge(data: CheckedData, faults: list[PairingFault]) -> tuple[list[Finding], ClassStatistics | None]:
     statistics = None
     found = [*pairing_findings(faults), *_split_findings(data), *file_findings(data)]
     if data.reader is None:
@@ -163,15 +194,7 @@ def _judge(source: Source, data: CheckedData, faults: list[PairingFault]) -> Che
         pixels, ignored = count_by_image(data, data.reader)
         found += value_findings(data, data.reader, pixels, ignored)
         statistics = class_statistics(data, pixels, ignored)
-    found += [*misplaced_findings(data), *duplicate_findings(data)]
-    order = ("error", "warning", "note")
-    return CheckReport(
-        source=source,
-        data=data,
-        findings=tuple(sorted(found, key=lambda finding: order.index(finding.severity))),
-        statistics=statistics,
-        settings={} if statistics is None else suggest_settings(data, statistics),
-    )
+    return [*found, *misplaced_findings(data), *duplicate_findings(data)], statistics
 
 
 def _split_findings(data: CheckedData) -> Iterator[Finding]:

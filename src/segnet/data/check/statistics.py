@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +10,11 @@ from numpy.typing import NDArray
 
 from segnet.data.check.findings import CheckedData
 from segnet.data.class_weights import BALANCES, ClassCounts, class_weights
+from segnet.data.sizing import MOST_HEADERS, choose_batch, choose_crop, choose_resize, describe_sizes, spread
 from segnet.labels import CAMVID, ClassTable
 
 __all__ = ["ClassStatistics", "class_statistics", "suggest_settings"]
 
-_WHOLE = 640  # pixels; images with no longer side are trained whole
-_CROP = 512
-_BATCH_PIXELS = 8 * 360 * 480  # of a training step that fits a few gigabytes of memory
-_MOST_BATCH = 32
 _EVEN, _UNEVEN = 5.0, 50.0  # ratio of the most to the least frequent class
 
 
@@ -86,21 +82,30 @@ def class_statistics(data: CheckedData, pixels: NDArray[np.int64], ignored: NDAr
     )
 
 
-def suggest_settings(data: CheckedData, statistics: ClassStatistics) -> dict[str, Any]:
-    """Flags of ``segnet train`` that suit the data: ``crop``, ``batch``, ``class_weights``; empty without images."""
-    sizes = Counter(facts.image_size for facts in data.facts if facts.image_size is not None)
-    if not sizes:
+def suggest_settings(data: CheckedData, statistics: ClassStatistics, *, gpu: bool = False) -> dict[str, Any]:
+    """What ``segnet train`` chooses by itself for the data: ``resize``, ``crop``, ``batch``; empty without images.
+
+    ``class_weights`` suit a loss that does not balance the classes itself, as the default one does; ``class_ratio`` is
+    that of the pixels of the most and the least frequent class.
+    """
+    train = data.splits.get("train") or range(len(data.samples))
+    looked_at = (data.facts[index].image_size for index in spread(train, MOST_HEADERS))
+    if not (sizes := [size for size in looked_at if size is not None]):
         return {}
-    height, width = (int(np.median([size[axis] for size in sizes.elements()])) for axis in (0, 1))
-    whole = len(sizes) == 1 and max(height, width) <= _WHOLE
-    crop = None if whole else (_multiple(min(height, _CROP)), _multiple(min(width, _CROP)))
-    area = crop[0] * crop[1] if crop else height * width
-    batch = int(np.clip(_BATCH_PIXELS // max(1, area), 1, _MOST_BATCH))
-    members = len(data.splits.get("train", data.samples))
+    typical = describe_sizes(sizes)
+    resize = choose_resize(typical.size, both_orientations=typical.both_orientations, gpu=gpu)
+    square = typical.both_orientations and resize is None
+    crop, _ = choose_crop(resize or typical.size, square=square, gpu=gpu)
     present = statistics.shares[statistics.pixels > 0]
     ratio = float(present.max() / present.min()) if len(present) else 1.0
-    balance = "none" if ratio < _EVEN else "sqrt_median" if ratio < _UNEVEN else "median"
-    return {"crop": crop, "batch": min(batch, max(1, members)), "class_weights": balance, "class_ratio": ratio}
+    return {
+        "machine": "gpu" if gpu else "cpu",
+        "resize": resize,
+        "crop": crop,
+        "batch": choose_batch(len(train), gpu=gpu),
+        "class_weights": "none" if ratio < _EVEN else "sqrt_median" if ratio < _UNEVEN else "median",
+        "class_ratio": ratio,
+    }
 
 
 def _weights(counts: ClassCounts, labels: ClassTable) -> dict[str, NDArray[np.float32]]:
@@ -117,8 +122,3 @@ def _weights(counts: ClassCounts, labels: ClassTable) -> dict[str, NDArray[np.fl
         weights[present] = class_weights(ClassCounts(counts.pixels[present], counts.around[present]), balance, table)
         found[balance] = weights
     return found
-
-
-def _multiple(side: int) -> int:
-    """The largest multiple of 32 that is not larger, or the side itself if it is below 32."""
-    return side // 32 * 32 or side

@@ -1,4 +1,4 @@
-"""Published data sets of scenes and objects: Pascal VOC, ADE20K, SUN RGB-D."""
+"""Published data sets of scenes and objects: Pascal VOC and SUN RGB-D."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from segnet.data.layouts.validation import with_validation
 from segnet.data.samples import Sample
 from segnet.data.splits import by_split
 from segnet.errors import DataError, list_names
-from segnet.labels import IGNORE_INDEX, PASCAL, SUN, ClassTable
+from segnet.labels import IGNORE_INDEX, PASCAL, SUN
 from segnet.media.sources import find_images_below
 
-__all__ = ["ade20k", "is_ade20k", "is_pascal", "is_sun", "pascal", "sun"]
+__all__ = ["is_pascal", "is_sun", "pascal", "sun"]
 
-_ADE_CLASSES = 150
 _SUN_NUMBER = re.compile(r"(\d+)$")
 _SUN_TEST = 5050  # the first labels of the common archive belong to test
 
@@ -50,25 +49,6 @@ def pascal(root: Path) -> Source:
 def is_pascal(root: Path) -> bool:
     """Whether SegmentationClass/ is there, in the folder or in VOCdevkit/VOC2012 below."""
     return _pascal_root(root) is not None
-
-
-def ade20k(root: Path) -> Source:
-    """ADE20K of the scene parsing benchmark: images/training/, annotations/training/, 150 classes, 0 is ignored.
-
-    The names are in ``objectInfo150.txt``, which the archive has.
-
-    Raises:
-        DataError: images and masks do not pair up, or objectInfo150.txt is of another form.
-    """
-    splits = folder_splits(root / "images", root / "annotations")
-    values = range(1, _ADE_CLASSES + 1)
-    labels = ClassTable.from_names(_ade_names(root / "objectInfo150.txt"), values)
-    return Source(root=root, layout="ADE20K", splits=splits, labels=labels, ignore_index=(0, IGNORE_INDEX))
-
-
-def is_ade20k(root: Path) -> bool:
-    """Whether objectInfo150.txt is there beside annotations/."""
-    return (root / "objectInfo150.txt").is_file() and (root / "annotations").is_dir()
 
 
 def sun(root: Path) -> Source:
@@ -123,15 +103,6 @@ def _listed(path: Path, images: dict[str, Path], masks: dict[str, Path]) -> tupl
             "the lines"
         )
     return tuple(Sample(image=images[name], mask=masks[name], name=name) for name in names)
-
-
-def _ade_names(path: Path) -> list[str]:
-    """The last column of a table whose lines are number, shares and names; the first of several names."""
-    rows = [line.split("\t") for line in read_text(path).splitlines()[1:] if line.strip()]
-    names = [row[-1].split(",")[0].strip() for row in rows]
-    if len(names) != _ADE_CLASSES:
-        raise DataError(f"{path}: names {len(names)} classes, not {_ADE_CLASSES}; download it again")
-    return [name if names.count(name) == 1 else f"{name} {number}" for number, name in enumerate(names, start=1)]
 
 
 def _pair_numbers(images: Path, masks: Path) -> tuple[Sample, ...]:

@@ -17,6 +17,7 @@ from segnet.data.layouts.pairing import (
     pair_folders,
 )
 from segnet.data.layouts.source import Source
+from segnet.data.layouts.yolo import holds_polygons, yolo
 from segnet.data.samples import Sample
 
 __all__ = ["data_yaml"]
@@ -31,12 +32,15 @@ def data_yaml(path: Path) -> Source:
     ``ignore_index`` (value or list, default 255), ``colors`` (one [r, g, b] per class).
 
     The masks of ``train: images/day`` are in the folder of the same name below ``masks``, here ``masks/day``; those of
-    ``train: train/images`` in ``train/masks`` or ``train/labels``, unless ``masks`` is given.
+    ``train: train/images`` in ``train/masks`` or ``train/labels``, unless ``masks`` is given. Texts of
+    polygons in labels/ are read as Ultralytics YOLO has them.
 
     Raises:
         DataError: the file is no such description, or its folders do not pair up.
     """
     description = read_description(path)
+    if description.reader is None and holds_polygons(description):
+        return yolo(description)
     if description.splits:
         splits = {split: _split(places, description) for split, places in description.splits.items()}
     else:

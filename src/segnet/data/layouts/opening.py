@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from segnet.data.layouts.annotated import coco, is_coco, is_labelme, is_supervisely, labelme, supervisely
-from segnet.data.layouts.benchmarks import ade20k, is_ade20k, is_pascal, is_sun, pascal, sun
+from segnet.data.layouts.ade20k import ade20k, ade20k_full, is_ade20k, is_ade20k_full
+from segnet.data.layouts.annotated import is_labelme, is_supervisely, labelme, supervisely
+from segnet.data.layouts.benchmarks import is_pascal, is_sun, pascal, sun
+from segnet.data.layouts.coco import coco, coco_stuff, is_coco, is_coco_stuff
 from segnet.data.layouts.contents import black_and_white
 from segnet.data.layouts.described import data_yaml
 from segnet.data.layouts.folders import (
@@ -74,7 +76,9 @@ LAYOUTS: Mapping[str, Layout] = {
     "kitti-road": Layout(kitti_road, is_kitti_road, "training/image_2/ with gt_image_2/ (KITTI road)"),
     "kitti": Layout(kitti, is_kitti, "training/image_2/ with semantic/ (KITTI)"),
     "ade20k": Layout(ade20k, is_ade20k, "annotations/ with objectInfo150.txt (ADE20K)"),
+    "ade20k-full": Layout(ade20k_full, is_ade20k_full, "images/ADE/training/ with *_seg.png (ADE20K)"),
     "sun": Layout(sun, is_sun, "image/ with label37/ (SUN RGB-D)"),
+    "coco-stuff": Layout(coco_stuff, is_coco_stuff, "stuffthingmaps/ with labels.txt (COCO-Stuff)"),
     "coco": Layout(coco, is_coco, "annotations/instances_train2017.json (COCO)"),
     "supervisely": Layout(supervisely, is_supervisely, "meta.json with ann/ (Supervisely)"),
     "labelme": Layout(labelme, is_labelme, "*.json with shapes (LabelMe)"),

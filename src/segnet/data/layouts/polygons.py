@@ -1,27 +1,18 @@
-"""Annotations as polygons, drawn once as masks of class indices into the cache folder."""
+"""Polygons and bitmaps of annotation tools as pixels."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+import io
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from segnet.data.samples import Sample
-from segnet.errors import DataError
 from segnet.labels import ClassTable
-from segnet.media.images.writing import write_mask
-from segnet.system.files import cache_dir
 
-__all__ = ["Shape", "draw_shapes", "drawn", "polygon", "read_json", "table_of"]
-
-log = logging.getLogger("segnet")
+__all__ = ["Area", "Bitmap", "Shape", "draw_shapes", "pixels_of_area", "table_of"]
 
 _Mask = NDArray[np.uint8]
 
@@ -40,51 +31,50 @@ class Shape(NamedTuple):
     holes: Sequence[Sequence[tuple[float, float]]] = ()
 
 
-def drawn(
-    annotation: Path, key: str, labels: ClassTable, draw: Callable[[], _Mask], *, image: Path, name: str
-) -> Sample:
-    """A sample whose mask is in the cache folder; it is drawn if it is not there for this annotation.
+class Bitmap(NamedTuple):
+    """The pixels of one class in a part of the image, as LabelMe and Supervisely store them.
 
-    Args:
-        annotation: the file that holds the polygons.
-        key: which part of the file.
-        labels: the class table.
-        draw: makes the mask, uint8 (H, W).
-        image, name: of the sample.
+    Attributes:
+        name: of the class.
+        origin_xy: place of its first pixel in the image.
+        png: an image; pixels that are not transparent, or not black, belong to the class.
     """
-    stat = annotation.stat()
-    text = f"{annotation.resolve()} {stat.st_size} {stat.st_mtime_ns} {key} {labels.to_dict()}"
-    path = cache_dir() / "drawn-masks" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.png"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_mask(path, draw(), labels)
-    return Sample(image=image, mask=path, name=name)
+
+    name: str
+    origin_xy: tuple[int, int]
+    png: bytes
 
 
-def draw_shapes(size: tuple[int, int], shapes: Iterable[Shape], labels: ClassTable) -> _Mask:
+Area = Shape | Bitmap
+"""What covers some pixels of an image."""
+
+
+def draw_shapes(size: tuple[int, int], shapes: Iterable[Area], labels: ClassTable) -> _Mask:
     """A mask (H, W) of class indices; pixels of no shape are class 0, later shapes cover earlier ones.
 
     Args:
         size: (height, width).
         shapes: in the order in which they are drawn; those of no class are left out.
         labels: the class table.
+
+    Raises:
+        ValueError: a bitmap is damaged.
     """
     index_of = {name: index for index, name in enumerate(labels.names)}
     mask: _Mask = np.zeros(size, dtype=np.uint8)
     for shape in shapes:
-        if shape.name in index_of and len(shape.outline) > 2:
-            mask[polygon(size, shape)] = index_of[shape.name]
+        if shape.name in index_of:
+            mask[pixels_of_area(size, shape)] = index_of[shape.name]
     return mask
 
 
-def polygon(size: tuple[int, int], shape: Shape) -> NDArray[np.bool_]:
-    """The pixels of a polygon without its holes: bool (H, W)."""
-    area = Image.new("1", (size[1], size[0]))
-    pen = ImageDraw.Draw(area)
-    pen.polygon([(float(x), float(y)) for x, y in shape.outline], fill=1)
-    for hole in shape.holes:
-        pen.polygon([(float(x), float(y)) for x, y in hole], fill=0)
-    return np.array(area)
+def pixels_of_area(size: tuple[int, int], area: Area) -> NDArray[np.bool_]:
+    """The pixels of an area, those of a polygon without its holes: bool (H, W).
+
+    Raises:
+        ValueError: a bitmap is damaged.
+    """
+    return _polygon(size, area) if isinstance(area, Shape) else _bitmap(size, area)
 
 
 def table_of(names: Iterable[str]) -> ClassTable:
@@ -94,13 +84,25 @@ def table_of(names: Iterable[str]) -> ClassTable:
     return ClassTable.from_names([background, *(name for name in ordered if name != background)])
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+def _polygon(size: tuple[int, int], shape: Shape) -> NDArray[np.bool_]:
+    area = Image.new("1", (size[1], size[0]))
+    pen = ImageDraw.Draw(area)
+    for fill, outline in ((1, shape.outline), *((0, hole) for hole in shape.holes)):
+        if len(outline) > 2:
+            pen.polygon([(float(x), float(y)) for x, y in outline], fill=fill)
+    return np.array(area)
 
-    Raises:
-        DataError: it cannot be read, or is no JSON.
-    """
+
+def _bitmap(size: tuple[int, int], bitmap: Bitmap) -> NDArray[np.bool_]:
+    """What lies outside of the image is left out."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is no JSON that can be read ({error}); export it again") from error
+        image = Image.open(io.BytesIO(bitmap.png), formats=["PNG"])
+        clear = "transparency" in image.info or image.mode in ("LA", "RGBA")
+        part = np.array(image.convert("RGBA").getchannel("A") if clear else image.convert("L")) > 0
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"the bitmap of {bitmap.name} is damaged: {error}") from error
+    left, top = bitmap.origin_xy
+    area = np.zeros(size, dtype=np.bool_)
+    inside = area[max(0, top) : max(0, top + part.shape[0]), max(0, left) : max(0, left + part.shape[1])]
+    inside[:] = part[max(0, -top) :, max(0, -left) :][: inside.shape[0], : inside.shape[1]]
+    return area

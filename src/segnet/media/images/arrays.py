@@ -1,4 +1,4 @@
-"""Masks in NumPy files: class indices, or one plane for each class (one-hot)."""
+"""Masks as arrays: class indices, or one plane for each class (one-hot), in NumPy files and pages of TIFF."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from segnet.errors import DataError
 
-__all__ = ["read_mask_array"]
+__all__ = ["classes_of_planes", "read_mask_array"]
 
 _IGNORED = 255
 _LARGEST = 65535
@@ -33,7 +33,7 @@ def read_mask_array(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
         values: NDArray[np.uint8] | NDArray[np.uint16]
         values = array.astype(np.uint8) if array.max() <= _IGNORED else array.astype(np.uint16)
         return values
-    if array.ndim == 3 and array.size and _is_whole(array) and array.min() >= 0 and array.max() == 1:
+    if array.ndim == 3 and _is_binary(array):
         return _of_planes(array, path)
     raise DataError(
         f"{path} is an array of {array.dtype} in the shape {array.shape}; expected class values (H, W), or planes of 0 "
@@ -41,14 +41,34 @@ def read_mask_array(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     )
 
 
+def classes_of_planes(planes: NDArray[Any], path: Path) -> NDArray[np.uint8]:
+    """Class indices (H, W) of planes (classes, H, W) of 0 and 1, or of 0 and 255; 255 where a pixel is in none.
+
+    Raises:
+        DataError: they hold other values, or a pixel is in several planes.
+    """
+    if not _is_binary(planes):
+        raise DataError(
+            f"{path} has {len(planes)} pages, which are no planes of 0 and 1 for each class; save the mask as one page"
+        )
+    inside = planes > 0
+    if len(planes) > _IGNORED or inside.sum(axis=0).max() > 1:
+        raise DataError(f"{path}: a pixel is in several of {len(planes)} planes; give each pixel one class")
+    return np.where(inside.any(axis=0), inside.argmax(axis=0), _IGNORED).astype(np.uint8)
+
+
 def _is_whole(array: NDArray[Any]) -> bool:
     return bool(array.dtype.kind in "iu" or (array.dtype.kind == "f" and (array == np.floor(array)).all()))
+
+
+def _is_binary(array: NDArray[Any]) -> bool:
+    """Whether all values are 0 or 1, or 0 or 255, and some are not 0."""
+    top = array.max() if array.size and _is_whole(array) else 0
+    return bool(top in (1, _IGNORED) and ((array == 0) | (array == top)).all())
 
 
 def _of_planes(array: NDArray[Any], path: Path) -> NDArray[np.uint8]:
     """The classes are the first or the last axis: that in which no pixel is in two planes, or else the shorter one."""
     both = sorted((array, np.moveaxis(array, 2, 0)), key=len)
-    planes = next((one for one in both if len(one) <= _IGNORED and one.sum(axis=0).max() == 1), None)
-    if planes is None:
-        raise DataError(f"{path}: a pixel is in several of {len(both[0])} planes; give each pixel one class")
-    return np.where(planes.any(axis=0), planes.argmax(axis=0), _IGNORED).astype(np.uint8)
+    planes = next((one for one in both if len(one) <= _IGNORED and (one > 0).sum(axis=0).max() == 1), both[0])
+    return classes_of_planes(planes, path)

@@ -7,10 +7,11 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import TiffImagePlugin
 
 from segnet.errors import DataError
-from segnet.media.images.arrays import read_mask_array
-from segnet.media.images.reading import Decoded, decode
+from segnet.media.images.arrays import classes_of_planes, read_mask_array
+from segnet.media.images.reading import Decoded, count_images, decode
 from segnet.media.sources import IMAGE_SUFFIXES
 
 __all__ = ["MASK_FORMATS", "MASK_SUFFIXES", "Encoding", "RawMask", "read_mask", "read_mask_file"]
@@ -29,14 +30,13 @@ def read_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """The class indices as they are stored: uint8 (H, W), or uint16 from a file with 16 bits per pixel.
 
     These are the indices of a palette file (not its colors), or the values of a gray one, not stretched to 0..255
-    where they have fewer bits. A color file with equal channels counts as gray. Alpha is dropped.
+    where they have fewer bits. A color file with equal channels counts as gray. Alpha is dropped. The pages of a TIFF
+    file are planes of 0 and 1, one for each class (one-hot).
 
     Raises:
         DataError: as ``read_image``, or the file holds colors or fractions, or is of a lossy format such as JPEG.
     """
-    if path.suffix.lower() == ".npy":
-        return read_mask_array(path)
-    return _class_indices(_decode_lossless(path), path)
+    return read_mask_file(path, encoding="numbers").values
 
 
 class RawMask(NamedTuple):
@@ -64,6 +64,8 @@ def read_mask_file(path: Path, *, encoding: Encoding = "auto") -> RawMask:
         return RawMask(read_mask_array(path))
     decoded = _decode_lossless(path)
     image = decoded.image
+    if decoded.format == "TIFF" and count_images(path) > 1:
+        return RawMask(classes_of_planes(_read_pages(path), path))
     if encoding == "numbers" or (encoding == "auto" and image.mode not in ("RGB", "RGBA")):
         palette = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3) if image.mode == "P" else None
         return RawMask(_class_indices(decoded, path), palette)
@@ -71,6 +73,29 @@ def read_mask_file(path: Path, *, encoding: Encoding = "auto") -> RawMask:
         raise DataError(f"{path} has more than 8 bits a channel; expected colors of 8 bits; save it as 8-bit RGB")
     image.info.pop("transparency", None)  # Pillow warns where a conversion drops it.
     return RawMask(np.array(image.convert("RGB")))
+
+
+def _read_pages(path: Path) -> NDArray[Any]:
+    """All pages of a TIFF file: (pages, H, W).
+
+    Raises:
+        DataError: they are damaged, of different sizes, or in color.
+    """
+    try:
+        with path.open("rb") as file:
+            image = TiffImagePlugin.TiffImageFile(file)
+            pages = []
+            for number in range(image.n_frames):
+                image.seek(number)
+                pages.append(np.array(image))
+        stack = np.stack(pages)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{path}: its pages are no planes of one size ({error}); save the mask as one page") from error
+    if stack.ndim > 3:
+        raise DataError(
+            f"{path}: its pages are in color; expected planes of 0 and 1, or one page; save the mask as PNG"
+        )
+    return stack
 
 
 def _decode_lossless(path: Path) -> Decoded:

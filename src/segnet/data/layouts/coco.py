@@ -1,0 +1,226 @@
+"""COCO: objects as polygons and run lengths, panoptic PNG, and the masks of stuff."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from segnet.data.description import read_text
+from segnet.data.layouts.drawing import Drawing, draw_samples, read_each, read_json, require_image
+from segnet.data.layouts.pairing import find_folder, pair_folders
+from segnet.data.layouts.polygons import table_of
+from segnet.data.layouts.source import Source
+from segnet.data.layouts.validation import with_validation
+from segnet.data.splits import SPLITS, by_split, find_split_folders, split_of
+from segnet.errors import DataError, MissingPackageError
+from segnet.labels import IGNORE_INDEX, ClassTable
+
+__all__ = ["coco", "coco_stuff", "is_coco", "is_coco_stuff"]
+
+_KINDS = ("panoptic", "stuff", "instances", "", "_annotations.coco", "_annotations")
+"""Beginnings of the files of a split, those that describe most pixels first."""
+
+_STUFF_LINE = re.compile(r"(\d+):\s*(\S.*?)\s*")
+
+Table = dict[str, Any]
+
+
+def coco(root: Path) -> Source:
+    """COCO: ``annotations/*_SPLIT.json``, such as instances_train2017.json or panoptic_val2017.json, and its images.
+
+    Of several kinds panoptic is read first, then stuff, then instances. Polygons and run lengths need pycocotools;
+    larger objects are drawn first. ``panoptic`` files are read with their PNG, by the categories of the segments;
+    ``stuff`` files with the masks in ``stuff_train2017_pixelmaps/`` if these are there. Pixels of none are ignored.
+
+    Raises:
+        DataError: a file is of another form, or an image is missing.
+        MissingPackageError: pycocotools is not installed.
+    """
+    files = _coco_files(root)
+    split_of_file = {path: split for split, path in files.items()}
+    tables = {split_of_file[path]: table for path, table in read_each(files.values(), _read_table)}
+    categories = {key: name for table in tables.values() for key, name in sorted(_categories(table).items())}
+    kind = _kind_of(next(iter(files.values())))
+    if kind == "stuff" and all(_pixel_maps(path).is_dir() for path in files.values()):
+        return _stuff_masks(root, files, categories)
+    names = list(dict.fromkeys(categories[key] for key in sorted(categories)))
+    labels = ClassTable.from_names(names) if kind == "panoptic" and names else table_of(names)
+    plan = _panoptic_drawings if kind == "panoptic" else _instance_drawings
+    drawings = {split: list(plan(root, files[split], table, categories, labels)) for split, table in tables.items()}
+    splits = with_validation(root, draw_samples(drawings, labels))
+    layout = "COCO panoptic" if kind == "panoptic" else "COCO"
+    return Source(root=root, layout=layout, splits=splits, labels=labels, ignore_index=(IGNORE_INDEX,))
+
+
+def is_coco(root: Path) -> bool:
+    """Whether annotations/ or the folder holds a JSON of COCO for a split."""
+    return bool(_coco_files(root))
+
+
+def coco_stuff(root: Path) -> Source:
+    """COCO-Stuff: masks in ``stuffthingmaps/train2017/``, or ``annotations/train2017/``, and ``labels.txt``.
+
+    The masks hold the number of the category less one, 255 where unlabeled; ``labels.txt`` of the data set's
+    repository names the categories: "1: person".
+
+    Raises:
+        DataError: labels.txt is missing, or images and masks do not pair up.
+    """
+    path = root / "labels.txt"
+    rows = (
+        [_STUFF_LINE.fullmatch(line) for line in read_text(path).splitlines() if line.strip()] if path.is_file() else []
+    )
+    if not rows or not all(rows):
+        raise DataError(
+            f"{path}: is missing or has other lines than '1: person'; take it from the data set's repository"
+        )
+    named = [(int(row[1]) - 1, row[2]) for row in rows if row and int(row[1]) > 0]
+    labels = ClassTable.from_names([name for _, name in named], [value for value, _ in named])
+    masks = find_split_folders(_stuff_folder(root))
+    images = by_split(path for path in (find_folder(root, ("images",)) or root).iterdir() if path.is_dir())
+    splits = {
+        split: pair_folders(images[split], masks[split]) for split in SPLITS if split in masks and split in images
+    }
+    return Source(
+        root=root,
+        layout="COCO-Stuff",
+        splits=with_validation(root, splits),
+        labels=labels,
+        ignore_index=(IGNORE_INDEX,),
+    )
+
+
+def is_coco_stuff(root: Path) -> bool:
+    """Whether stuffthingmaps/ is there, or a labels.txt that begins "0: unlabeled"."""
+    path = root / "labels.txt"
+    return (root / "stuffthingmaps").is_dir() or (
+        path.is_file() and path.read_bytes()[:12] == b"0: unlabeled" and _stuff_folder(root).is_dir()
+    )
+
+
+def _stuff_folder(root: Path) -> Path:
+    return find_folder(root, ("stuffthingmaps",)) or root / "annotations"
+
+
+def _coco_files(root: Path) -> dict[str, Path]:
+    """The JSON of each split, of the first kind that is there; Roboflow's is ``train/_annotations.coco.json``."""
+    found: dict[str, dict[str, Path]] = {}
+    for path in sorted([*root.glob("annotations/*.json"), *root.glob("*/_annotations.coco.json")]):
+        name = path.parent.name if path.name.startswith("_") else path.stem.rpartition("_")[2]
+        kind = _kind_of(path)
+        if (split := split_of(name)) and kind in _KINDS:
+            found.setdefault(kind, {}).setdefault(split, path)
+    kinds = sorted(found, key=_KINDS.index)
+    if kinds[:1] == ["panoptic"] and not all(path.with_suffix("").is_dir() for path in found["panoptic"].values()):
+        kinds.append(kinds.pop(0))  # its PNG are an archive of their own
+    first = found[kinds[0]] if kinds else {}
+    return {split: first[split] for split in SPLITS if split in first}
+
+
+def _kind_of(path: Path) -> str:
+    return path.stem.rpartition("_")[0]
+
+
+def _read_table(path: Path) -> Table:
+    table = read_json(path)
+    if not isinstance(table, dict) or not {"images", "annotations", "categories"} <= table.keys():
+        raise DataError(f"{path}: is no annotation of COCO; expected images, annotations and categories")
+    _categories(table)
+    return table
+
+
+def _categories(table: Table) -> dict[int, str]:
+    return {int(one["id"]): str(one["name"]) for one in table["categories"]}
+
+
+def _pixel_maps(annotation: Path) -> Path:
+    return annotation.with_name(f"{annotation.stem}_pixelmaps")
+
+
+def _stuff_masks(root: Path, files: Mapping[str, Path], categories: Mapping[int, str]) -> Source:
+    """Masks of the numbers of the categories, 0 where unlabeled."""
+    splits = {split: pair_folders(_images_of(root, path), _pixel_maps(path)) for split, path in files.items()}
+    labels = ClassTable.from_names(list(categories.values()), list(categories))
+    ignored = (0, IGNORE_INDEX)
+    return Source(
+        root=root, layout="COCO stuff", splits=with_validation(root, splits), labels=labels, ignore_index=ignored
+    )
+
+
+def _images_of(root: Path, annotation: Path) -> Path:
+    """The folder of the images of a split."""
+    split = annotation.stem.rpartition("_")[2]
+    return find_folder(root, (split, f"images/{split}", "images")) or root / split
+
+
+def _image_of(root: Path, annotation: Path, name: str) -> Path:
+    places = (_images_of(root, annotation), annotation.parent, root / "images", root)
+    return next((place / name for place in places if (place / name).is_file()), places[0] / name)
+
+
+def _instance_drawings(
+    root: Path, path: Path, table: Table, categories: Mapping[int, str], labels: ClassTable
+) -> Iterator[Drawing]:
+    items_of: dict[int, list[dict[str, Any]]] = {}
+    for item in table["annotations"]:
+        items_of.setdefault(item["image_id"], []).append(item)
+    for entry in table["images"]:
+        image = _image_of(root, path, entry["file_name"])
+        if require_image(image, path):
+            draw = partial(_draw_instances, entry, items_of.get(entry["id"], []), categories, labels)
+            yield Drawing(image, Path(entry["file_name"]).stem, path, str(entry["id"]), draw)
+
+
+def _draw_instances(
+    entry: dict[str, Any], items: list[dict[str, Any]], categories: Mapping[int, str], labels: ClassTable
+) -> NDArray[np.uint8]:
+    """Larger objects first, so that small ones stay visible; crowds are ignored."""
+    try:
+        from pycocotools import mask as run_lengths
+    except ImportError as error:
+        raise MissingPackageError("pycocotools", "coco") from error
+    height, width = int(entry["height"]), int(entry["width"])
+    mask: NDArray[np.uint8] = np.zeros((height, width), dtype=np.uint8)
+    for item in sorted(items, key=lambda item: -float(item.get("area", 0))):
+        given = item["segmentation"]
+        if not given:
+            continue
+        if isinstance(given, list) or isinstance(given.get("counts"), list):
+            given = run_lengths.frPyObjects(given, height, width)
+        merged = run_lengths.merge(given) if isinstance(given, list) else given
+        index = labels.names.index(categories[item["category_id"]])
+        mask[run_lengths.decode(merged) > 0] = IGNORE_INDEX if item.get("iscrowd") else index
+    return mask
+
+
+def _panoptic_drawings(
+    root: Path, path: Path, table: Table, categories: Mapping[int, str], labels: ClassTable
+) -> Iterator[Drawing]:
+    file_of = {entry["id"]: entry["file_name"] for entry in table["images"]}
+    for item in table["annotations"]:
+        png = path.with_suffix("") / item["file_name"]
+        image = _image_of(root, path, file_of[item["image_id"]])
+        if require_image(image, path):
+            draw = partial(_draw_segments, png, item, categories, labels)
+            yield Drawing(image, image.stem, path, str(item["image_id"]), draw)
+
+
+def _draw_segments(
+    png: Path, item: dict[str, Any], categories: Mapping[int, str], labels: ClassTable
+) -> NDArray[np.uint8]:
+    """The number of a segment is red + 256 green + 65536 blue."""
+    if not png.is_file():
+        raise DataError(f"{png}: is missing; unpack the archive of the panoptic PNG beside its JSON")
+    with Image.open(png) as image:
+        numbers = np.array(image.convert("RGB")).astype(np.int64) @ np.array([1, 256, 65536])
+    mask: NDArray[np.uint8] = np.full(numbers.shape, IGNORE_INDEX, dtype=np.uint8)
+    for segment in item["segments_info"]:
+        mask[numbers == segment["id"]] = labels.names.index(categories[segment["category_id"]])
+    return mask

@@ -1,0 +1,135 @@
+"""Annotations that become masks: drawn once, as masks of class indices, into the cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnet.data.pairing_faults import PairingFault, report_fault
+from segnet.data.samples import Sample
+from segnet.errors import DataError
+from segnet.labels import ClassTable
+from segnet.media.images.writing import write_mask
+from segnet.system.files import cache_dir
+from segnet.system.progress import progress_bar
+
+__all__ = ["Drawing", "draw_samples", "read_each", "read_json", "require_image"]
+
+Content = TypeVar("Content")
+
+_OTHER_FORM = (LookupError, TypeError, ValueError, AttributeError)  # what a file of other keys or values leads to
+
+
+class Drawing(NamedTuple):
+    """A mask that an annotation describes.
+
+    Attributes:
+        image: the image file.
+        name: of the sample.
+        annotation: the file that holds the annotation.
+        key: which part of the file, or what else the mask depends on.
+        draw: makes the mask, uint8 (H, W).
+    """
+
+    image: Path
+    name: str
+    annotation: Path
+    key: str
+    draw: Callable[[], NDArray[np.uint8]]
+
+
+def draw_samples(drawings: Mapping[str, Iterable[Drawing]], labels: ClassTable) -> dict[str, tuple[Sample, ...]]:
+    """Samples of each split, whose masks are in the cache folder; those that are not there yet are drawn.
+
+    A bar shows the progress. An annotation that cannot be drawn is a fault of the data set; see ``report_fault``.
+
+    Args:
+        drawings: by split.
+        labels: the class table; masks are kept for it, and for the state of the annotation.
+    """
+    planned = [(split, one) for split, members in drawings.items() for one in members]
+    places = _places([one for _, one in planned], labels)
+    missing = [number for number, place in enumerate(places) if not place.is_file()]
+    with progress_bar("drawing masks", None) as progress:
+        for done, number in enumerate(missing, start=1):
+            _draw(planned[number][1], places[number], labels)
+            progress(done, len(missing))
+    splits: dict[str, list[Sample]] = {split: [] for split in drawings}
+    for (split, one), place in zip(planned, places, strict=True):
+        if place.is_file():
+            splits[split].append(Sample(image=one.image, mask=place, name=one.name))
+    return {split: tuple(samples) for split, samples in splits.items()}
+
+
+def read_each(paths: Iterable[Path], read: Callable[[Path], Content]) -> Iterator[tuple[Path, Content]]:
+    """Each file with its content; a file of another form is a fault of the data set, and left out."""
+    for path in paths:
+        try:
+            yield path, read(path)
+        except DataError as error:
+            _report(str(error))
+        except _OTHER_FORM as error:
+            _report(_describe(path, error))
+
+
+def read_json(path: Path, *, encoding: str = "utf-8") -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        DataError: it cannot be read, or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding=encoding))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: is no JSON that can be read ({error}); export it again") from error
+
+
+def require_image(image: Path, annotation: Path) -> bool:
+    """Whether the image of an annotation is there; if not, that is a fault of the data set."""
+    if image.is_file():
+        return True
+    message = f"{annotation}: its image {image} is missing; put it there, or remove the annotation"
+    report_fault(message, PairingFault("mask_without_image", (f"{annotation}: {image.name}",)))
+    return False
+
+
+def _draw(drawing: Drawing, place: Path, labels: ClassTable) -> None:
+    try:
+        mask = drawing.draw()
+    except DataError as error:
+        _report(str(error))
+    except _OTHER_FORM as error:
+        _report(_describe(drawing.annotation, error))
+    else:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_mask(place, mask, labels)
+
+
+def _report(message: str) -> None:
+    report_fault(message, PairingFault("annotation", (message,)))
+
+
+def _describe(path: Path, error: Exception) -> str:
+    reason = f"{type(error).__name__}: {error}"[:200]
+    return f"{path}: is an annotation of another form than expected ({reason}); export it again"
+
+
+def _places(drawings: list[Drawing], labels: ClassTable) -> list[Path]:
+    """Where the masks are kept, by the state of the annotations and by the classes."""
+    table = hashlib.sha256(repr(labels.to_dict()).encode()).hexdigest()
+
+    @cache
+    def state(path: Path) -> str:
+        stat = path.stat()
+        return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+
+    texts = (f"{state(one.annotation)} {one.key} {table}" for one in drawings)
+    names = (hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:32] for text in texts)
+    return [cache_dir() / "drawn-masks" / f"{name}.png" for name in names]
