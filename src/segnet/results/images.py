@@ -31,7 +31,7 @@ from segnet.media.images.strips import readable_in_strips
 from segnet.media.sources import ImageFile
 from segnet.results.writer import ResultWriter
 from segnet.system.allocator import keep_freed_memory, return_freed_memory
-from segnet.system.files import replacing
+from segnet.system.files import explained, temporary_file
 from segnet.system.progress import ProgressBar
 from segnet.system.queues import Background
 from segnet.system.threads import read_ahead
@@ -111,11 +111,11 @@ def require_writable(out: Path, *, flag: str = "--out") -> None:
         OutputError: nothing can be written there; the message names the flag.
     """
     missing = [folder for folder in (out, *out.parents) if not os.path.lexists(folder)]
-    probe = out / f".segnet-probe-{os.getpid()}"
     try:
-        with replacing(probe) as temporary:
-            temporary.touch()
-        probe.unlink()
+        with explained(out):
+            out.mkdir(parents=True, exist_ok=True)
+            with temporary_file(out / "probe"):
+                pass
     except OutputError as error:
         reason = getattr(error.__cause__, "strerror", None) or error
         raise OutputError(f"{out}: results cannot be written there ({reason}); give another {flag}") from error
