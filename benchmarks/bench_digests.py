@@ -2,8 +2,8 @@
 
     python benchmarks/bench_digests.py [--rounds 15] [--out benchmarks/results/digests.json]
 
-Wall time of one thread, the median and the smallest of the rounds; the file is in the system's cache. The rounds with and
-without the checks alternate, so that other programs on the machine slow both.
+Wall time of one thread, the median and the smallest of the rounds; the file is in the system's cache. The rounds with
+and without the checks alternate, so that other programs on the machine slow both.
 """
 
 from __future__ import annotations

@@ -386,6 +386,11 @@ def test_values_that_are_not_finite_are_neither_written_nor_read(
     assert list(file.parent.iterdir()) == [file]
 
 
+def test_large_values_are_finite_though_their_sum_is_not(trained: SegNet, five_labels: ClassTable, tmp_path: Path):
+    trained.classifier.bias.data.fill_(3e38)
+    assert load(save(trained, five_labels, tmp_path / "model.safetensors")).verified
+
+
 def test_filters_beyond_float16_are_not_written_as_infinity(trained: SegNet, five_labels: ClassTable, tmp_path: Path):
     trained.encoder.stages[0][0].conv.weight.data[0, 0, 0, 0] = 1e5
     with pytest.raises(ModelError, match=r"conv\.weight holds values that are infinite"):
