@@ -143,3 +143,16 @@ def feed_and_interrupt(pipe: Path, data: bytes, *, once: Path, until: Path) -> t
     feeder = threading.Thread(target=feed, daemon=True)
     feeder.start()
     return feeder
+
+
+def terminate_once(file: Path) -> threading.Thread:
+    """Send SIGTERM to this process from a thread, as soon as a file is there."""
+
+    def wait() -> None:
+        while not file.exists():
+            threading.Event().wait(0.001)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from segnet.errors import ModelError, OutputError
 from segnet.labels import ClassTable
-from segnet.models.checkpoint import bundled_models, find, load, save
+from segnet.models.checkpoint import Checkpoint, bundled_models, find, load, save
 from segnet.models.segnet import SegNet
 
 
@@ -38,10 +39,11 @@ def file(trained: SegNet, five_labels: ClassTable, tmp_path: Path) -> Path:
 
 
 def rewrite(path: Path, change: Callable[[dict[str, Any], dict[str, Tensor]], Any]) -> None:
-    """The same file with another description or other tensors."""
+    """The same file with another description or other tensors, and without digests, as an earlier version wrote it."""
     with safe_open(path, framework="pt") as opened:
         header = json.loads(opened.metadata()["segnet"])
         state = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
+    del header["sha256"], header["tensors"]
     change(header, state)
     save_file(state, path, metadata={"segnet": json.dumps(header)})
 
@@ -291,3 +293,105 @@ def test_what_is_neither_file_nor_bundled_is_refused_with_what_there_is(tmp_path
 def test_the_representation_is_one_line() -> None:
     path = bundled_models()["segnet_light"]
     assert repr(load("segnet_light")) == f"Checkpoint(segnet_light, 11 classes, mIoU 0.685, '{path}')"
+
+
+# --- digests and finite values
+
+
+def flip(path: Path, where: int, bits: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[where] ^= bits
+    path.write_bytes(content)
+
+
+def same(one: Checkpoint, other: Checkpoint) -> bool:
+    states = one.model.state_dict(), other.model.state_dict()
+    about = [(kept.model.config, kept.labels, kept.provenance, kept.scores) for kept in (one, other)]
+    return about[0] == about[1] and all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_a_file_with_digests_is_verified_and_one_without_is_not(file: Path):
+    whole = load(file)
+    assert whole.verified
+    rewrite(file, lambda header, state: None)
+    old = load(file)
+    assert not old.verified
+    assert same(old, whole)
+
+
+def test_every_bundled_model_is_verified():
+    assert all(load(name).verified for name in bundled_models())
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_flipped_bit_in_a_tensor_is_refused_with_its_name(
+    half: bool, trained: SegNet, five_labels: ClassTable, tmp_path: Path
+):
+    path = save(trained, five_labels, tmp_path / "model.safetensors", half=half)
+    flip(path, path.stat().st_size - 1, 1)
+    with pytest.raises(ModelError, match=r"the tensor \S+ has another SHA-256 digest .*copy or download it again"):
+        load(path)
+
+
+@pytest.mark.parametrize("word", [b"house", b"tensors", b"sha256", b"epochs", b"[[4, 4]"])
+def test_a_flipped_bit_in_the_description_is_refused(
+    word: bytes, trained: SegNet, five_labels: ClassTable, tmp_path: Path
+):
+    path = save(trained, five_labels, tmp_path / "model.safetensors", provenance={"epochs": 3})
+    flip(path, path.read_bytes().index(word) + 2, 1)
+    with pytest.raises(ModelError, match="the description has another SHA-256 digest"):
+        load(path)
+
+
+def test_a_file_that_lost_its_digests_or_a_tensor_is_refused(file: Path):
+    with safe_open(file, framework="pt") as opened:
+        header = json.loads(opened.metadata()["segnet"])
+        state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    without = {key: value for key, value in header.items() if key != "sha256"}
+    save_file(state, file, metadata={"segnet": json.dumps(without)})
+    with pytest.raises(ModelError, match="another SHA-256 digest"):
+        load(file)
+    state.pop("classifier.bias")
+    save_file(state, file, metadata={"segnet": json.dumps(header)})
+    with pytest.raises(ModelError, match=r"the tensor classifier\.bias is missing; the file is damaged"):
+        load(file)
+
+
+def test_damage_anywhere_is_refused_or_harmless(file: Path):
+    """All of the header, and places in the tensors; the same at random in benchmarks/bench_faults.py."""
+    whole, expected = file.read_bytes(), load(file)
+    header = 8 + int.from_bytes(whole[:8], "little")
+    random = np.random.default_rng(0)
+    for where in (*range(0, header, 37), *random.integers(header, len(whole), 40).tolist()):
+        content = bytearray(whole)
+        content[where : where + 3] = random.bytes(3)
+        file.write_bytes(content)
+        try:
+            found = load(file)
+        except ModelError:
+            continue
+        assert same(found, expected), where
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_values_that_are_not_finite_are_neither_written_nor_read(
+    value: float, trained: SegNet, five_labels: ClassTable, file: Path
+):
+    rewrite(file, lambda _, state: state["classifier.bias"].__setitem__(1, value))
+    with pytest.raises(ModelError, match=r"the tensor classifier\.bias holds values that are infinite or not a number"):
+        load(file)
+    trained.classifier.bias.data[0] = value
+    with pytest.raises(ModelError, match=r"classifier\.bias holds values that are infinite"):
+        save(trained, five_labels, file.with_name("new.safetensors"))
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_large_values_are_finite_though_their_sum_is_not(trained: SegNet, five_labels: ClassTable, tmp_path: Path):
+    trained.classifier.bias.data.fill_(3e38)
+    assert load(save(trained, five_labels, tmp_path / "model.safetensors")).verified
+
+
+def test_filters_beyond_float16_are_not_written_as_infinity(trained: SegNet, five_labels: ClassTable, tmp_path: Path):
+    trained.encoder.stages[0][0].conv.weight.data[0, 0, 0, 0] = 1e5
+    with pytest.raises(ModelError, match=r"conv\.weight holds values that are infinite"):
+        save(trained, five_labels, tmp_path / "model.safetensors", half=True)

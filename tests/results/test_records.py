@@ -145,3 +145,15 @@ def test_a_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.csv").mkdir()
     with pytest.raises(OutputError, match="is a folder"):
         RecordFile(tmp_path / "a.csv", LABELS)
+
+
+def test_two_runs_never_write_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    with RecordFile(path, LABELS) as first, RecordFile(path, LABELS) as second:
+        first.add(frame(0))
+        with pytest.raises(OutputError, match=r"a\.jsonl: another run writes this file at the moment"):
+            second.add(frame(1))
+        first.add(frame(2))
+    assert [json.loads(line)["frame"] for line in path.read_text().splitlines()] == [0, 2]
+    write(path, 1)
+    assert len(path.read_text().splitlines()) == 1

@@ -1,7 +1,7 @@
 """Entry point of the command line: runs one command and turns errors into exit codes.
 
-Exit codes: 0 success; 1 a bug, with its traceback; 2 a user error, reported in one line; 130 interrupted. This module
-imports no torch, so that help is quick.
+Exit codes: 0 success; 1 a bug, with its traceback; 2 a user error, reported in one line; 130 interrupted; 143
+stopped by SIGTERM. This module imports no torch, so that help is quick.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import torch
@@ -29,7 +28,7 @@ from segnet.runtimes.base import FileRuntime
 from segnet.runtimes.load import open_runtime
 from segnet.runtimes.model_info import ModelInfo
 from segnet.runtimes.verification import record_reference, verify
-from segnet.system.files import replacing
+from segnet.system.files import move_into_place, temporary_folder
 
 __all__ = [
     "Report",
@@ -318,9 +317,9 @@ def stage_file(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".segnet-", dir=path.parent) as folder:
-            yield Path(folder) / path.name
-            for staged in sorted(Path(folder).iterdir()):
+        with temporary_folder(path) as folder:
+            yield folder / path.name
+            for staged in sorted(folder.iterdir()):
                 _move(staged, path.with_name(staged.name))
     except OutputError:
         raise
@@ -332,8 +331,7 @@ def _move(staged: Path, to: Path) -> None:
     if staged.is_dir():
         _move_folder(staged, to)
         return
-    with replacing(to) as temporary:
-        staged.replace(temporary)
+    move_into_place(staged, to)
 
 
 def _move_folder(staged: Path, to: Path) -> None:

@@ -1,8 +1,8 @@
 """The one reader and writer of model files.
 
 A model is one ``.safetensors`` file that describes itself: the weights, and in the header under ``segnet`` a JSON
-object with ``version``, ``model`` (the network's settings), ``labels``, ``provenance`` and ``scores``. Reading it
-runs no code.
+object with ``version``, ``model`` (the network's settings), ``labels``, ``provenance``, ``scores`` and digests
+(``digests.py``). Reading it runs no code.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from segnet.errors import ConfigError, ModelError
 from segnet.labels import ClassTable
+from segnet.models.digests import add_digests, check_description, check_tensors, require_finite
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.system.files import replacing
 
@@ -41,6 +42,8 @@ class Checkpoint:
         provenance: how it came to be: data, recipe, versions, licence.
         scores: what it scored, as ``Scores.to_dict`` has it; empty if never measured.
         path: where it was read.
+        verified: whether the file holds digests of its tensors and description, which were compared; files of versions
+            before the digests have none, and damage to them can go unnoticed.
     """
 
     model: SegNet
@@ -48,6 +51,7 @@ class Checkpoint:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
     path: Path
+    verified: bool = False
 
     def __repr__(self) -> str:
         miou = self.scores.get("miou")
@@ -75,7 +79,7 @@ def save(
         half: keep the convolutions in float16 (half the size); norms and statistics stay float32.
 
     Raises:
-        ModelError: the class table does not fit the network.
+        ModelError: the class table does not fit the network, or a tensor is not finite (with ``half``: in float16).
         OutputError: the file cannot be written.
     """
     path = Path(path)
@@ -88,8 +92,10 @@ def save(
         "scores": dict(scores or {}),
     }
     tensors = {name: _stored(name, value, half=half) for name, value in model.state_dict().items()}
+    require_finite(tensors, path)
+    description = json.dumps(add_digests(header, tensors))
     with replacing(path) as temporary:
-        temporary.write_bytes(to_bytes(tensors, metadata={_KEY: json.dumps(header)}))
+        temporary.write_bytes(to_bytes(tensors, metadata={_KEY: description}))
     return path
 
 
@@ -101,7 +107,8 @@ def load(source: str | Path, *, encoder: nn.Module | None = None) -> Checkpoint:
         encoder: for a model around a module of your own: that module again; it is filled with the file's weights.
 
     Raises:
-        ModelError: no such file or name, not one of our files, damaged, or its parts do not belong together.
+        ModelError: no such file or name, not one of our files, damaged, with values that are not finite, or its parts
+            do not belong together.
     """
     path = find(source)
     try:
@@ -112,6 +119,10 @@ def load(source: str | Path, *, encoder: nn.Module | None = None) -> Checkpoint:
         raise ModelError(
             f"{path}: is not a readable model file ({error}); it may be cut off or of another kind"
         ) from error
+    verified = check_description(header, path)
+    if verified:
+        check_tensors(state, header["tensors"], path)
+    require_finite(state, path)
     try:
         config, labels = SegNetConfig.from_dict(header["model"]), ClassTable.from_dict(header["labels"])
     except (ConfigError, RecursionError, OverflowError) as error:
@@ -120,6 +131,7 @@ def load(source: str | Path, *, encoder: nn.Module | None = None) -> Checkpoint:
     model = _filled(config, state, encoder, path)
     return Checkpoint(
         model=model.eval(), labels=labels, provenance=header["provenance"], scores=header["scores"], path=path,
+        verified=verified,
     )  # fmt: skip
 
 
@@ -164,7 +176,7 @@ def _header(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: the description in the file is damaged ({error})") from error
     if version != _VERSION:
         raise ModelError(f"{path}: has format version {version}, this program reads {_VERSION}; update segnet")
-    header = {"provenance": {}, "scores": {}} | header
+    header |= {part: {} for part in ("provenance", "scores") if part not in header}
     for part in ("model", "labels", "provenance", "scores"):
         if not isinstance(header.get(part), dict):
             raise ModelError(f"{path}: the description in the file cannot be used ({part!r} is no JSON object)")

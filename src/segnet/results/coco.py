@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from segnet.inference.prediction import SegmentedFrame
 from segnet.labels import ClassTable
-from segnet.system.files import explained, replacing, temporary_name
+from segnet.system.files import explained, move_into_place, temporary_file
 from segnet.system.packages import importing
 
 __all__ = ["CocoFile", "Form", "polygons"]
@@ -61,14 +61,13 @@ class CocoFile:
         self.path = Path(path)
         self._labels = labels
         self._form = form
-        self._temporary = temporary_name(self.path)
         self._open = ExitStack()
         self._images = self._annotations = 0
 
     def __enter__(self) -> Self:
         with explained(self.path), ExitStack() as opened:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            opened.callback(self._temporary.unlink, missing_ok=True)
+            self._temporary = opened.enter_context(temporary_file(self.path))
             self._file = opened.enter_context(self._temporary.open("w", encoding="utf-8"))
             self._image_table = opened.enter_context(TemporaryFile("w+", encoding="utf-8", dir=self.path.parent))
             self._open = opened.pop_all()
@@ -126,13 +125,13 @@ class CocoFile:
 
     def _finish(self) -> None:
         """Write images and categories after the annotations; a JSON object has no order."""
-        with replacing(self.path) as final:
+        with explained(self.path):
             self._file.write('],\n"images":[')
             self._image_table.seek(0)
             shutil.copyfileobj(self._image_table, self._file)
             self._file.write('],\n"categories":' + _compact(_categories(self._labels)) + "}\n")
             self._file.close()
-            self._temporary.replace(final)
+        move_into_place(self._temporary, self.path)
 
 
 def polygons(region: NDArray[np.bool_]) -> list[list[int]]:

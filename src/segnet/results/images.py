@@ -31,7 +31,7 @@ from segnet.media.images.strips import readable_in_strips
 from segnet.media.sources import ImageFile
 from segnet.results.writer import ResultWriter
 from segnet.system.allocator import keep_freed_memory, return_freed_memory
-from segnet.system.files import replacing
+from segnet.system.files import explained, temporary_file
 from segnet.system.progress import ProgressBar
 from segnet.system.queues import Background
 from segnet.system.threads import read_ahead
@@ -111,11 +111,11 @@ def require_writable(out: Path, *, flag: str = "--out") -> None:
         OutputError: nothing can be written there; the message names the flag.
     """
     missing = [folder for folder in (out, *out.parents) if not os.path.lexists(folder)]
-    probe = out / f".segnet-probe-{os.getpid()}"
     try:
-        with replacing(probe) as temporary:
-            temporary.touch()
-        probe.unlink()
+        with explained(out):
+            out.mkdir(parents=True, exist_ok=True)
+            with temporary_file(out / "probe"):
+                pass
     except OutputError as error:
         reason = getattr(error.__cause__, "strerror", None) or error
         raise OutputError(f"{out}: results cannot be written there ({reason}); give another {flag}") from error
@@ -132,10 +132,11 @@ def predict_images(
     report: ImageReport,
     *,
     each: Callable[[SegmentedFrame], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """``segment_images``, and print the mean class shares and the number of images, after an error too."""
     try:
-        segment_images(predictor, jobs, writer, report, each=each)
+        segment_images(predictor, jobs, writer, report, each=each, stop=stop)
     finally:
         if report.shares:
             print_shares(report.mean_shares(predictor.labels))
@@ -149,6 +150,7 @@ def segment_images(
     report: ImageReport,
     *,
     each: Callable[[SegmentedFrame], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Read images and write results in threads while the model runs. An image that fails does not stop the others.
 
@@ -159,6 +161,7 @@ def segment_images(
         report: gets class shares and failures.
         each: called with each image and its prediction, in order, in a thread. It needs images in one piece; without
             it, images larger than the memory of ``predictor.tiles`` are streamed in strips.
+        stop: called after each image; True ends the run when the results so far are written.
 
     Raises:
         OutputError, MissingPackageError: no result can be written any more, as on a full disk.
@@ -185,6 +188,8 @@ def segment_images(
                         limit = _writes_ahead(pixels.size, memory)
                 _collect(pending, report, limit=limit)
                 bar.advance(job.image.name)
+                if stop():
+                    break
             _collect(pending, report, limit=0)
         finally:
             bar.stop()

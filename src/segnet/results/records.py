@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from fractions import Fraction
@@ -22,6 +23,7 @@ from segnet.errors import ConfigError, OutputError
 from segnet.inference.prediction import SegmentedFrame
 from segnet.labels import ClassTable
 from segnet.system.files import explained
+from segnet.system.locks import lock, release
 from segnet.visualization.overlay import class_shares
 
 __all__ = ["SUFFIXES", "RecordFile", "make_record", "require_record_file"]
@@ -39,7 +41,8 @@ class RecordFile:
             for frame in predictor.stream("drive.mp4"):
                 records.add(frame)
 
-    An earlier file of this name is replaced when the first line is written, not before. Missing folders are created.
+    An earlier file of this name is replaced when the first line is written, not before; if another run is still writing
+    it, that is an error. Missing folders are created.
 
     Args:
         path: ending in .jsonl (one JSON object per line) or .csv.
@@ -63,7 +66,7 @@ class RecordFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is not None:
-            self._file.close()
+            release(self._file.fileno())
 
     def add(self, frame: SegmentedFrame) -> None:
         """Write the line of one image or frame; readers of the file see it immediately.
@@ -83,7 +86,7 @@ class RecordFile:
         """Write all of the text or, if the file can be truncated, nothing."""
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("wb", buffering=0)
+            self._file = _open_alone(self.path)
         line = text.encode()
         try:
             written = 0
@@ -94,6 +97,21 @@ class RecordFile:
                 self._file.truncate(self._end)
             raise
         self._end += len(line)
+
+
+def _open_alone(path: Path) -> io.FileIO:
+    """The empty file, locked: the lines of two runs would overwrite each other.
+
+    Raises:
+        OutputError: another run writes it.
+    """
+    file = io.FileIO(os.open(path, os.O_CREAT | os.O_WRONLY, 0o666), "wb", closefd=False)
+    if not lock(file.fileno()):
+        release(file.fileno())
+        raise OutputError(f"{path}: another run writes this file at the moment; give another --records")
+    with suppress(OSError):  # a pipe or a device
+        file.truncate(0)
+    return file
 
 
 def require_record_file(path: Path) -> None:

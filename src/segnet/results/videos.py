@@ -41,6 +41,7 @@ class VideoOutput:
         config: frames, temporal smoothing, codec.
         writer: of kinds other than overlay, color and side; its style is that of all.
         each: called with each frame, in order.
+        stop: called after each frame; True completes the files with the frames so far, and no other source is opened.
     """
 
     out: Path
@@ -48,6 +49,7 @@ class VideoOutput:
     config: VideoConfig
     writer: ResultWriter
     each: Callable[[SegmentedFrame], Any] | None = None
+    stop: Callable[[], bool] = lambda: False
 
     @property
     def views(self) -> list[View]:
@@ -129,6 +131,8 @@ def predict_videos(
     """
     failures = []
     for source in sources:
+        if output.stop():
+            break
         report = VideoReport()
         faults: list[str] = []
         try:
@@ -160,7 +164,7 @@ def _predict_video(predictor: Predictor, source: VideoSource, output: VideoOutpu
             bar.advance(f"{source.name}  {_speed(report)}")
             if window is not None:
                 window.show(draw("overlay", frame, predictor.labels, output.writer.style))
-            return window is None or not window.closed
+            return not output.stop() and (window is None or not window.closed)
 
         bar.start(total=video.expected)
         stack.callback(bar.stop)

@@ -1,22 +1,36 @@
-"""How files are written: under another name first, so that nobody ever meets half a file."""
+"""How files are written: under another name first, so that nobody ever meets half a file.
+
+A temporary name is ``.segnet-``, 16 hexadecimal digits and the suffix. Its process holds a lock on it (``locks.py``).
+So the next process that writes into the folder recognizes what a killed one left behind, and removes it.
+"""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+import re
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
 from segnet.errors import OutputError
+from segnet.system.locks import open_locked, release, trying_lock
 
-__all__ = ["cache_dir", "describe_os_error", "explained", "path_fault", "replacing", "temporary_name", "write_json"]
+__all__ = [
+    "cache_dir", "describe_os_error", "explained", "holding_folder", "move_into_place", "path_fault", "remove_stale",
+    "replacing", "temporary_file", "temporary_folder", "write_json",
+]  # fmt: skip
 
 _LONGEST_PATH, _LONGEST_NAME = 1000, 255  # of a path as it is written, and of one name in it (Linux, macOS, Windows)
+
+_TEMPORARY = re.compile(r"\.segnet-[0-9a-f]{16}(\.[^.]+)?")
+_KEEPS_OPEN = os.name != "nt"  # Windows renames no open file
 
 _REMEDIES = {
     errno.ENOSPC: "free some space or choose another place",
@@ -67,21 +81,93 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: ``path`` is a folder or a device, the disk is full, the folder cannot be written, and the like.
     """
-    temporary = temporary_name(path)
-    try:
-        with explained(path):
-            _require_file(path)
-            path.parent.mkdir(parents=True, exist_ok=True)
+    with explained(path):
+        _require_file(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary_file(path) as temporary:
             yield temporary
             temporary.replace(path)
+
+
+@contextmanager
+def temporary_file(path: Path) -> Iterator[Path]:
+    """An empty file beside ``path``, under a name that nothing has; the end of the block removes it if it is there.
+
+    The folder must exist. What killed processes left in it is removed first.
+
+    Raises:
+        OSError: the file cannot be created.
+    """
+    _remove_stale_once(path.parent.absolute())
+    temporary, descriptor = _create_file(path)
+    try:
+        yield temporary
     finally:
+        if _KEEPS_OPEN:
+            release(descriptor)
         with suppress(OSError):  # The folder itself may be what is missing.
             temporary.unlink()
 
 
-def temporary_name(path: Path) -> Path:
-    """A name beside ``path`` that nothing has; it starts with a dot and keeps the suffix."""
-    return path.parent / f".segnet-{secrets.token_hex(8)}{path.suffix}"
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """An empty folder beside ``path``; removed with all its content at the end of the block. As ``temporary_file``.
+
+    Raises:
+        OSError: the folder cannot be created.
+    """
+    _remove_stale_once(path.parent.absolute())
+    folder, descriptor = _create_folder(path)
+    try:
+        yield folder
+    finally:
+        if descriptor is not None:
+            release(descriptor)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def move_into_place(temporary: Path, path: Path) -> None:
+    """Rename a finished file to ``path``, in the place of an earlier file.
+
+    Raises:
+        OutputError: see ``replacing``.
+    """
+    with explained(path):
+        _require_file(path)
+        temporary.replace(path)
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove what killed processes left in a folder, and nothing of a process that lives.
+
+    Whatever writes into a folder by this module does so first, once for each folder and process.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in [entry for entry in entries if _TEMPORARY.fullmatch(entry.name)]:
+            with trying_lock(Path(entry.path)) as stale:
+                if stale and entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                elif stale:
+                    Path(entry.path).unlink(missing_ok=True)
+
+
+@contextmanager
+def holding_folder(folder: Path) -> Iterator[None]:
+    """Lock a folder for the block, so that no second run writes into it; it is created, and removed if left empty.
+
+    Raises:
+        OutputError: another run, of this process or another one, holds the folder, or it cannot be created.
+    """
+    missing = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
+    descriptor = _open_folder(folder)
+    try:
+        yield
+    finally:
+        for each in missing:  # innermost first, and while the lock is held
+            with suppress(OSError):  # it holds something
+                each.rmdir()
+        if descriptor is not None:
+            release(descriptor)
 
 
 @contextmanager
@@ -124,6 +210,49 @@ def _home_cache() -> Path:
         return Path.home() / ".cache"
     except RuntimeError:
         return Path(gettempdir())
+
+
+def _temporary_name(folder: Path, suffix: str) -> Path:
+    return folder / f".segnet-{secrets.token_hex(8)}{suffix}"
+
+
+def _create_file(path: Path) -> tuple[Path, int]:
+    while True:
+        temporary = _temporary_name(path.parent, path.suffix)
+        descriptor = open_locked(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR)
+        if descriptor is not None:  # else another process took it for stale before it was locked
+            if not _KEEPS_OPEN:
+                os.close(descriptor)
+            return temporary, descriptor
+
+
+def _create_folder(path: Path) -> tuple[Path, int | None]:
+    while True:
+        folder = _temporary_name(path.parent, "")
+        folder.mkdir(mode=0o700)
+        if not _KEEPS_OPEN:
+            return folder, None
+        with suppress(FileNotFoundError):
+            if (descriptor := open_locked(folder)) is not None:
+                return folder, descriptor
+
+
+@cache
+def _remove_stale_once(folder: Path) -> None:
+    remove_stale(folder)
+
+
+def _open_folder(folder: Path) -> int | None:
+    """The locked folder; None where folders cannot be opened."""
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not _KEEPS_OPEN:
+            return None
+        if (descriptor := open_locked(folder)) is not None:
+            return descriptor
+    raise OutputError(
+        f"{folder}: another run writes into this folder at the moment; wait until it ends, or give another folder"
+    )
 
 
 def _require_file(path: Path) -> None:

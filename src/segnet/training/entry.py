@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,6 +25,7 @@ from segnet.inference.predictor import Predictor
 from segnet.metrics.confusion import Scores
 from segnet.models.segnet import SegNet
 from segnet.system.clock import now
+from segnet.system.files import holding_folder
 from segnet.system.hardware import versions
 from segnet.training.network import NetworkConfig, RunInputs, make_network
 from segnet.training.recommendation import Recipe
@@ -114,7 +116,7 @@ def train(
             or there is no run to resume.
         DataError: the data set, an image or a mask cannot be used.
         ModelError: a model file cannot be used, or has other classes or layers.
-        OutputError: ``out`` cannot be written.
+        OutputError: ``out`` cannot be written, or another run writes into it.
         TrainingError: the loss is not finite, memory ran out, or another process of the run ended.
         MissingPackageError: Lightning, Kornia or the package of a logger is not installed.
     """
@@ -175,14 +177,19 @@ class OpenRun:
 
 
 def check_folder(out: Path) -> None:
-    """Refuse a folder that holds a run already, before anything is read or measured.
+    """Refuse a folder that holds a run already, or is in use, before anything is read or measured.
 
     Raises:
-        ConfigError: it does.
+        ConfigError: it holds a run.
+        OutputError: another run writes into it.
     """
+    from segnet.training.distributed import is_first_process
     from segnet.training.resume import CHECKPOINTS
 
     check_unused(out, CHECKPOINTS)
+    if out.is_dir() and is_first_process():
+        with holding_folder(out):
+            pass
 
 
 def open_run(
@@ -225,7 +232,17 @@ def start_run(run: OpenRun, *, out: Path, resume: bool, device: str, started: fl
         run: from ``open_run``.
         out, resume, device: as there.
         started: when the run began, as ``clock.now`` tells it; its time counts from then.
+
+    Raises:
+        OutputError: another run writes into ``out``.
     """
+    from segnet.training.distributed import is_first_process
+
+    with holding_folder(out) if is_first_process() else nullcontext():
+        return _train_in(run, out=out, resume=resume, device=device, started=started)
+
+
+def _train_in(run: OpenRun, *, out: Path, resume: bool, device: str, started: float) -> TrainResult:
     from segnet.training.planning import fit_plan
     from segnet.training.run import train as run_training
 

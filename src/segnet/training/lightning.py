@@ -12,6 +12,7 @@ from segnet.system.packages import importing
 with importing("lightning", "train"):
     import lightning
     from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning.fabric.plugins.io import TorchCheckpointIO
     from lightning.pytorch import loggers
     from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor, WeightAveraging
     from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
@@ -24,6 +25,7 @@ __all__ = [
     "LearningRateMonitor",
     "LightningModule",
     "SLURMEnvironment",
+    "TorchCheckpointIO",
     "Trainer",
     "WeightAveraging",
     "loggers",

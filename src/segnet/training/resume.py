@@ -16,6 +16,7 @@ import torch
 
 from segnet.errors import ConfigError
 from segnet.system.files import replacing
+from segnet.system.signals import TERMINATED
 from segnet.training.best_weights import BestWeights
 from segnet.training.lightning import Callback, LightningModule, Trainer
 from segnet.training.module import SegmentationModule
@@ -37,7 +38,6 @@ log = logging.getLogger("segnet")
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 CHECKPOINTS = (LAST, PREVIOUS)
 
-_TERMINATED = 128 + signal.SIGTERM
 _FIRST_MINUTES = 1.0  # until the first checkpoint of a process, so that a run killed early keeps something
 
 
@@ -148,7 +148,7 @@ class ResumeCheckpoint(Callback):
             log.warning("stopped at step %d, which is saved; continue with --resume", trainer.global_step)
         if self._signal == signal.SIGINT:
             raise KeyboardInterrupt
-        raise SystemExit(_TERMINATED)
+        raise SystemExit(TERMINATED)
 
 
 def newest_checkpoint(out: Path) -> Checkpoint:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from segnet.errors import ConfigError, OutputError
-from segnet.system.files import replacing
+from segnet.system.files import remove_stale, replacing
 from segnet.training.settings import MAY_CHANGE
 
 __all__ = ["check_unchanged", "check_unused", "prepare_folder", "read_settings", "removing_failed_start"]
@@ -99,8 +99,7 @@ def prepare_folder(out: Path, settings: Mapping[str, Any]) -> None:
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for temporary in out.glob(".segnet-*"):
-            temporary.unlink()
+        remove_stale(out)
     except OSError as error:
         raise OutputError(
             f"{out}: the folder of the run cannot be created ({error.strerror}); give another --out"

@@ -11,7 +11,7 @@ import torch
 
 from segnet.errors import ConfigError, DataError, MissingPackageError
 from segnet.training.distributed import count_processes
-from segnet.training.lightning import Callback, DDPStrategy, FSDPStrategy, Trainer, loggers
+from segnet.training.lightning import Callback, DDPStrategy, FSDPStrategy, TorchCheckpointIO, Trainer, loggers
 from segnet.training.loaders import Order
 from segnet.training.resume import Position
 from segnet.training.settings import TrainConfig
@@ -54,6 +54,7 @@ def make_trainer(
         enable_model_summary=False,
         default_root_dir=out,
         callbacks=callbacks,
+        plugins=[_DirectWriting()],
     )
 
 
@@ -108,6 +109,15 @@ def make_order(trainer: Trainer, config: TrainConfig, images: int, position: Pos
         epoch=position.epoch,
         done=position.batches,
     )
+
+
+class _DirectWriting(TorchCheckpointIO):
+    """Writes a checkpoint to its path. Lightning's own writing leaves a copy in the system's temporary folder if the
+    process is killed, and keeps one more in memory; ``ResumeCheckpoint`` gives a temporary name anyway.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        torch.save(checkpoint, path)
 
 
 def _make_strategy(config: TrainConfig, processes: int) -> Any:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.results.images import _predict
 from segnet.visualization.style import OverlayStyle
+from video_clips import terminate_once
 
 
 def leave(*words: object) -> int:
@@ -597,3 +599,34 @@ def test_a_subfolder_that_cannot_be_read_is_told_and_the_others_are_predicted(
     assert "secret cannot be searched for images (Permission denied)" in caplog.text
     assert (tmp_path / "out/mask/z/c.png").exists()
     assert (tmp_path / "out/mask/a.png").exists()
+
+
+def test_sigterm_completes_the_image_in_hand_and_all_files(model_file: Path, tmp_path: Path) -> None:
+    for number in range(400):
+        image_file(tmp_path / "images" / f"{number:03}.png", seed=number % 3)
+    out, before = tmp_path / "out", signal.getsignal(signal.SIGTERM)
+    thread = terminate_once(out / "mask" / "000.png")
+    words = (
+        "--model",
+        model_file,
+        "--out",
+        out,
+        "--save",
+        "mask,coco",
+        "--records",
+        out / "r.jsonl",
+        "--device",
+        "cpu",
+    )
+    assert leave(tmp_path / "images", *words, "--json", out / "r.json") == 143
+    thread.join()
+    masks = sorted(out.glob("mask/[!.]*.png"))
+    assert 0 < len(masks) < 400
+    assert [indices(mask).shape for mask in masks] == [(24, 32)] * len(masks)
+    names = [json.loads(line)["name"] for line in (out / "r.jsonl").read_text().splitlines()]
+    assert names == [mask.stem for mask in masks]
+    assert [image["file_name"] for image in json.loads((out / "coco.json").read_text())["images"]] == [
+        mask.name for mask in masks
+    ]
+    assert json.loads((out / "r.json").read_text())["images"] == len(masks)
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -12,7 +12,7 @@ from PIL import Image
 from segnet.cli.main import main
 from segnet.inference.predictor import Predictor
 from segnet.labels import CAMVID
-from video_clips import clip_images, decoded, feed_and_interrupt, noise, serving, write_clip
+from video_clips import clip_images, decoded, feed_and_interrupt, noise, serving, terminate_once, write_clip
 
 
 def leave(*words: object) -> int:
@@ -249,6 +249,18 @@ def test_ctrl_c_ends_a_live_video_file_so_that_it_plays(
     assert "segnet: interrupted" in told.err
     assert "frames/s" in told.out
     assert decoded(video)
+
+
+def test_sigterm_completes_the_video_and_opens_no_other(model_file: Path, tmp_path: Path) -> None:
+    sources = [write_clip(tmp_path / f"{name}.mp4", 150) for name in "ab"]
+    out = tmp_path / "out"
+    thread = terminate_once(out / "mask/a/000000.png")
+    assert leave(*sources, "--model", model_file, "--out", out, "--save", "mask,overlay") == 143
+    thread.join()
+    masks = list((out / "mask/a").glob("[!.]*.png"))
+    assert 0 < len(masks) < 150
+    assert len(decoded(out / "overlay/a.mp4")) == len(masks)
+    assert not list(out.rglob("b*"))
 
 
 def test_a_video_that_is_read_and_frames_of_others_are_not_replaced(

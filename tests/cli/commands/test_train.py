@@ -19,6 +19,7 @@ from segnet.data.synthetic.scenes import write_scenes
 from segnet.labels import CAMVID
 from segnet.media.images.reading import read_image
 from segnet.models import checkpoint
+from segnet.system.files import holding_folder
 from segnet.training.resume import newest_checkpoint
 
 FILES = {"best.safetensors", "last.ckpt", "previous.ckpt", "metrics.csv", "config.yaml", "report.html"}
@@ -119,6 +120,21 @@ def test_a_killed_command_is_resumed_to_the_same_end(
     assert epochs(tmp_path) == [1, 2, 3, 4]
     best, again = (torch.load(out / "last.ckpt", weights_only=True) for out in (whole_command, tmp_path))
     torch.testing.assert_close(best["current_model_state"], again["current_model_state"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("more", [(), ("--resume",)])
+def test_a_second_run_in_a_folder_in_use_is_refused(
+    more: tuple[str, ...], camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = (*words(camvid_root, tmp_path / "run", model_file)[1:], "--epochs", 1, "--workers", 0)
+    if more:
+        assert leave(*arguments) == 0
+    with holding_folder(tmp_path / "run"):
+        assert leave(*arguments, *more) == 2
+        assert not (tmp_path / "run" / "last.ckpt").exists() or more
+    error = capsys.readouterr().err
+    assert "run: another run writes into this folder at the moment; wait until it ends" in error
+    assert leave(*arguments, *more) == 0
 
 
 def small_files_alone() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,11 +14,15 @@ from segnet.inference.tiling import TileConfig
 from segnet.inference.tta import TTAConfig
 from segnet.media.sources import ImageFile, VideoSource, find_sources, is_image_file, is_video_file
 from segnet.media.video.settings import VideoConfig
+from segnet.system.signals import TERMINATED, noting_termination
 from segnet.visualization.style import OverlayStyle
 
 if TYPE_CHECKING:
+    from segnet.inference.prediction import SegmentedFrame
+    from segnet.inference.predictor import Predictor
     from segnet.labels import ClassTable
     from segnet.results.images import ImageReport, Job
+    from segnet.results.writer import ResultWriter
     from segnet.runtimes.base import Runtime
     from segnet.system.earlier import EarlierResults
 
@@ -96,19 +100,44 @@ def run(
     writer = ResultWriter(out, kinds, style, predictor.labels, predictor.measure, earlier, file)
     report = ImageReport(failures=unreadable)
     try:
-        with open_lists(out, kinds, style.colored(predictor.labels), records=records, earlier=earlier) as each:
+        with (
+            noting_termination() as terminated,
+            open_lists(out, kinds, style.colored(predictor.labels), records=records, earlier=earlier) as each,
+        ):
             if jobs:
-                predict_images(predictor, jobs, writer, report, each=each)
+                predict_images(predictor, jobs, writer, report, each=each, stop=terminated)
             if videos:
-                from segnet.results.videos import VideoOutput, predict_videos
-
-                frames = VideoOutput(out=out, kinds=save or ("overlay",), config=video, writer=writer, each=each)
-                report.failures += predict_videos(predictor, videos, frames, report.videos)
+                _predict_videos(predictor, videos, writer, report, kinds=save, config=video, each=each, stop=terminated)
     finally:
         _report(report, predictor.labels, json, earlier)
     if timing:
-        count = len(jobs) + sum(figures["frames"] for figures in report.videos)
-        _print_timing(started, imported, loaded, images=count)
+        _print_timing(started, imported, loaded, report)
+    return _exit_code(report, terminated=terminated())
+
+
+def _predict_videos(
+    predictor: Predictor,
+    videos: list[VideoSource],
+    writer: ResultWriter,
+    report: ImageReport,
+    *,
+    kinds: tuple[Kind, ...] | None,
+    config: VideoConfig,
+    each: Callable[[SegmentedFrame], None] | None,
+    stop: Callable[[], bool],
+) -> None:
+    from segnet.results.videos import VideoOutput, predict_videos
+
+    output = VideoOutput(
+        out=writer.root, kinds=kinds or ("overlay",), config=config, writer=writer, each=each, stop=stop
+    )
+    report.failures += predict_videos(predictor, videos, output, report.videos)
+
+
+def _exit_code(report: ImageReport, *, terminated: bool) -> int:
+    if terminated:
+        log.warning("segnet: stopped by SIGTERM; the results so far are complete")
+        return TERMINATED
     return 2 if report.failures else 0
 
 
@@ -226,8 +255,9 @@ def _has_confidence(runtime: Runtime) -> bool:
     return runtime.gives_probabilities
 
 
-def _print_timing(started: float, imported: float, loaded: float, *, images: int) -> None:
+def _print_timing(started: float, imported: float, loaded: float, report: ImageReport) -> None:
     seconds = time.perf_counter() - loaded
+    images = len(report.shares) + sum(figures["frames"] for figures in report.videos)
     print(
         f"imports {imported - started:.2f} s, model {loaded - imported:.2f} s, "
         f"prediction and writing {seconds:.2f} s ({images / seconds:.2f} images/s)"

@@ -1,0 +1,71 @@
+"""What the digests of a model file and the check for finite values cost when it is loaded.
+
+    python benchmarks/bench_digests.py [--rounds 15] [--out benchmarks/results/digests.json]
+
+Wall time of one thread, the median and the smallest of the rounds; the file is in the system's cache. The rounds with
+and without the checks alternate, so that other programs on the machine slow both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import torch
+
+from segnet.labels import ClassTable
+from segnet.models import checkpoint
+from segnet.models.zoo import create_model
+from segnet.system.hardware import about
+
+CHECKS = ("check_description", "check_tensors", "require_finite")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "digests.json")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        vgg = Path(folder) / "segnet.safetensors"
+        checkpoint.save(create_model("segnet", classes=11), ClassTable.numbered(11), vgg)
+        files = {"segnet_light": checkpoint.find("segnet_light"), "segnet (VGG16, float32)": vgg}
+        rows = [measure(name, path, arguments.rounds) for name, path in files.items()]
+    report = {"machine": about("torch", "safetensors", "segnet"), "rounds": arguments.rounds, "files": rows}
+    arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps(report, indent=1))
+
+
+def measure(name: str, path: Path, rounds: int) -> dict[str, object]:
+    checked, plain = [], []
+    for _ in range(rounds):
+        checked.append(load_ms(path))
+        with patch.multiple(checkpoint, **{check: lambda *_: False for check in CHECKS}):
+            plain.append(load_ms(path))
+    return {
+        "model": name,
+        "megabytes": round(path.stat().st_size / 1e6, 1),
+        "load_ms": summary(checked),
+        "without_checks_ms": summary(plain),
+        "cost_ms": round(float(np.median(checked) - np.median(plain)), 1),
+    }
+
+
+def load_ms(path: Path) -> float:
+    began = time.perf_counter()
+    checkpoint.load(path)
+    return 1000 * (time.perf_counter() - began)
+
+
+def summary(times: list[float]) -> dict[str, float]:
+    return {"median": round(float(np.median(times)), 1), "smallest": round(min(times), 1)}
+
+
+if __name__ == "__main__":
+    main()
