@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from segnet import ops
 from segnet.errors import ShapeError
 from segnet.ops import max_pool, max_unpool
+from segnet.unpooling import portable_pool, portable_unpool
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
@@ -282,10 +283,10 @@ def test_the_exported_program_holds_standard_operators_only() -> None:
 
 def exported_there_and_back(x: torch.Tensor) -> torch.Tensor:
     """In the form that exporters see."""
-    values, code = ops._portable_pool(x)
+    values, code = portable_pool(x, ops.TWO_BY_TWO)
     assert code.shape == values.shape
     assert torch.equal(values, max_pool(x)[0])
-    return ops._portable_unpool(values, code, (x.shape[2], x.shape[3]))
+    return portable_unpool(values, code, (x.shape[2], x.shape[3]), ops.TWO_BY_TWO)
 
 
 @pytest.mark.parametrize("kind", ["numbers", "ties", "-inf"])

@@ -35,7 +35,7 @@ SECTIONS = {
     ),
     "Calibration": ("CalibrationMeter", "CalibrationConfig", "CalibrationScores", "fit_temperature", "scale_logits"),
     "Export": ("export", "ExportConfig", "Verification"),
-    "Pooling with 2-bit codes": ("max_pool", "max_unpool"),
+    "Pooling with 2-bit codes": ("max_pool", "max_unpool", "convert_unpooling", "Conversion", "restore_unpooling"),
     "Constants and errors": ("CAMVID", "IGNORE_INDEX", "SegNetError"),
 }  # fmt: skip
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from segnet.models.checkpoint import Checkpoint, bundled_models, load, save
     from segnet.models.segnet import SegNet, SegNetConfig
     from segnet.models.zoo import create_model, list_encoders, list_models
+    from segnet.nn.conversion import Conversion, convert_unpooling, restore_unpooling
     from segnet.ops import max_pool, max_unpool
     from segnet.results.coco import CocoFile
     from segnet.results.records import RecordFile
@@ -68,6 +69,7 @@ _HOMES = {
     "segnet.models.segnet": ("SegNet", "SegNetConfig"),
     "segnet.models.zoo": ("create_model", "list_encoders", "list_models"),
     "segnet.ops": ("max_pool", "max_unpool"),
+    "segnet.nn.conversion": ("Conversion", "convert_unpooling", "restore_unpooling"),
     "segnet.inference.prediction": ("SegmentedFrame", "Prediction"),
     "segnet.training.recalibration": ("recalibrate",),
     "segnet.results.records": ("RecordFile",),
@@ -97,6 +99,7 @@ __all__ = [
     "Checkpoint",
     "ClassTable",
     "CocoFile",
+    "Conversion",
     "ExportConfig",
     "NetworkConfig",
     "OverlayStyle",
@@ -119,6 +122,7 @@ __all__ = [
     "VideoConfig",
     "bundled_models",
     "confusion",
+    "convert_unpooling",
     "create_model",
     "evaluate",
     "export",
@@ -132,6 +136,7 @@ __all__ = [
     "open_source",
     "recalibrate",
     "render_scene",
+    "restore_unpooling",
     "save",
     "scale_logits",
     "score_mask",
@@ -142,6 +147,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "nn":
+        return import_module("segnet.nn")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'segnet' has no attribute {name!r}")
     return getattr(import_module(_HOME_OF[name]), name)

@@ -3,17 +3,20 @@
 SegNet, section 3 (https://arxiv.org/abs/1511.00561): two bits for each 2x2 window are all the decoder needs of the
 encoder. The two operations are each other's backward pass, so the code is also all that training keeps of them.
 
-A position in a window is row bit * 2 + column bit, 0 to 3 in raster order. The h*w positions of a plane, in raster
+A position in a window is row * 2 + column, 0 to 3 in raster order. The h*w positions of a plane, in raster
 order, are cut into four quarters of q = ceil(h*w/4), and byte k of the code holds positions k, k+q, k+2q and k+3q
-from its low bits up: packing and unpacking then only touch contiguous memory.
+from its low bits up: packing and unpacking then only touch contiguous memory. Windows of other sizes take four bits for
+up to 16 positions, which are cut into halves, and a byte for up to 256.
 
-PyTorch's own pooling runs inside; its int64 indices are gone before `max_pool` returns. Exporters get a second form.
+PyTorch's own pooling runs inside; its int64 indices are gone before `max_pool` returns. Exporters get the form of
+`segnet.unpooling`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from functools import reduce
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,26 +24,31 @@ from torch import Tensor
 from torch.autograd import Function
 
 from segnet.errors import ShapeError
+from segnet.unpooling import Windows, portable_pool, portable_unpool
 
-__all__ = ["max_pool", "max_unpool"]
+__all__ = ["TWO_BY_TWO", "max_pool", "max_unpool"]
 
+TWO_BY_TWO = Windows(ceil_mode=True)
+"""SegNet's windows: 2x2 pixels, those at the end of an odd side smaller."""
 PIXELS_AT_ONCE = 2**20  # on the CPU; keeps the temporary buffers at 8 MB, and was the fastest of 2**18 to 2**24
 
 
-def max_pool(x: Tensor) -> tuple[Tensor, Tensor]:
+def max_pool(x: Tensor, windows: Windows = TWO_BY_TWO) -> tuple[Tensor, Tensor]:
     """Take the maximum of every 2x2 window, and remember where it was.
 
-    Equal to `F.max_pool2d(x, 2, 2, ceil_mode=True)` bit for bit. Of equal maxima the first in raster order counts;
-    a NaN beats every number, and the last NaN of a window counts; -inf is an ordinary value. `torch.compile` keeps all
-    this but the sign of a zero and the choice among several NaN.
+    Equal to `F.max_pool2d(x, 2, 2, ceil_mode=True)` bit for bit, and so with other windows. Of equal maxima the first
+    in raster order counts; a NaN beats every number, and the last NaN of a window counts; -inf is an ordinary value.
+    `torch.compile` keeps all this but the sign of a zero and the choice among several NaN.
 
     Args:
         x: any floating dtype, (N, C, H, W), no side but N may be 0. Contiguous and channels_last are kept.
+        windows: that do not overlap.
 
     Returns:
         values: (N, C, h, w) with h = ceil(H/2) and w = ceil(W/2), in the dtype of `x`.
-        code: uint8 (N, C, ceil(h*w/4)), to be handed to `max_unpool` as it is. In `torch.export` it is the
-            positions themselves, (N, C, h, w) in the dtype of `x`.
+        code: uint8 (N, C, ceil(h*w/4)), to be handed to `max_unpool` as it is; twice as much for windows of more than
+            4 pixels, four times for more than 16. In `torch.export` it is the positions themselves, (N, C, h, w) in the
+            dtype of `x`.
 
     Raises:
         ShapeError: `x` is not such a tensor.
@@ -52,12 +60,12 @@ def max_pool(x: Tensor) -> tuple[Tensor, Tensor]:
     """
     _check_map("x", x)
     if torch.compiler.is_exporting():
-        return _portable_pool(x)
-    values, code = _Pool.apply(x)  # type: ignore[no-untyped-call]
+        return portable_pool(x, windows)
+    values, code = _Pool.apply(x, windows)  # type: ignore[no-untyped-call]
     return values, code
 
 
-def max_unpool(values: Tensor, code: Tensor, size: tuple[int, int]) -> Tensor:
+def max_unpool(values: Tensor, code: Tensor, size: tuple[int, int], windows: Windows = TWO_BY_TWO) -> Tensor:
     """Put every value where `max_pool` found the maximum, and zero everywhere else.
 
     Equal to `F.max_unpool2d` bit for bit; in `torch.export` only as far as no odd side is above 4187 pixels. The code
@@ -67,6 +75,7 @@ def max_unpool(values: Tensor, code: Tensor, size: tuple[int, int]) -> Tensor:
         values: any floating dtype, (N, C, h, w). Contiguous and channels_last are kept.
         code: what `max_pool` returned for a map of this size.
         size: (H, W) of the pooled map and of the result: 2h or 2h-1, and 2w or 2w-1.
+        windows: of the pooling.
 
     Returns:
         (N, C, H, W) in the dtype of `values`.
@@ -76,9 +85,17 @@ def max_unpool(values: Tensor, code: Tensor, size: tuple[int, int]) -> Tensor:
     """
     _check_map("values", values)
     if torch.compiler.is_exporting():
-        return _portable_unpool(values, code, size)
-    _check_code(values, code, size)
-    return _unpool(values, code, size, _is_channels_last(values))
+        return portable_unpool(values, code, size, windows)
+    _check_code(values, code, size, windows)
+    return _unpool(values, code, _Layout(size, windows, _is_channels_last(values)))
+
+
+class _Layout(NamedTuple):
+    """How a map was pooled: its size, its windows, and whether its channels are the innermost axis of its memory."""
+
+    size: tuple[int, int]
+    windows: Windows
+    channels_last: bool
 
 
 def _check_map(name: str, x: Tensor) -> None:
@@ -88,13 +105,13 @@ def _check_map(name: str, x: Tensor) -> None:
         )
 
 
-def _check_code(values: Tensor, code: Tensor, size: tuple[int, int]) -> None:
+def _check_code(values: Tensor, code: Tensor, size: tuple[int, int], windows: Windows) -> None:
     h, w = values.shape[2:]
-    if _pooled(size) != (h, w):
+    if windows.pooled(size) != (h, w):
         raise ShapeError(
             f"size {tuple(size)} does not fit values of {h}x{w}: give the (H, W) of the map that was pooled"
         )
-    shape = (*values.shape[:2], _quarter(h * w))
+    shape = (*values.shape[:2], _part(h * w, windows.bits))
     if code.shape != shape or code.dtype != torch.uint8:
         raise ShapeError(
             f"code is {code.dtype} {tuple(code.shape)}, but values of {tuple(values.shape)} need torch.uint8 {shape}: "
@@ -104,102 +121,109 @@ def _check_code(values: Tensor, code: Tensor, size: tuple[int, int]) -> None:
 
 class _Pool(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-        values, positions = _pool(x)
-        code = _pack(positions)
-        ctx.size, ctx.channels_last = _size(x), _is_channels_last(x)
+    def forward(ctx: Any, x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
+        values, positions = _pool(x, windows)
+        code = _pack(positions, windows.bits)
+        ctx.layout = _Layout(_size(x), windows, _is_channels_last(x))
         ctx.save_for_backward(code)
         ctx.mark_non_differentiable(code)
         return values, code
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: None) -> Tensor:
-        return _unpool(grad, ctx.saved_tensors[0], ctx.size, ctx.channels_last)
+    def backward(ctx: Any, grad: Tensor, _: None) -> tuple[Tensor, None]:
+        return _unpool(grad, ctx.saved_tensors[0], ctx.layout), None
 
 
 class _Unpool(Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, code: Tensor, size: tuple[int, int], channels_last: bool) -> Tensor:
-        ctx.channels_last = channels_last
+    def forward(ctx: Any, values: Tensor, code: Tensor, layout: _Layout) -> Tensor:
+        ctx.layout = layout
         ctx.save_for_backward(code)
-        shape = torch.Size((*values.shape[:2], *size))
-        x, flat = values.new_zeros(shape.numel()), _flatten(values, channels_last)
-        for windows, pixels, index in _runs(_unpack(code, _size(values)), size, channels_last):
+        shape = torch.Size((*values.shape[:2], *layout.size))
+        x, flat = values.new_zeros(shape.numel()), _flatten(values, layout.channels_last)
+        for windows, pixels, index in _runs(_unpack(code, _size(values), layout.windows.bits), layout):
             x[pixels].index_copy_(0, index, flat[windows])
-        return _unflatten(x, shape, channels_last)
+        return _unflatten(x, shape, layout.channels_last)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        values = _Gather.apply(grad, ctx.saved_tensors[0], ctx.channels_last)  # type: ignore[no-untyped-call]
-        return values, None, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        values = _Gather.apply(grad, ctx.saved_tensors[0], ctx.layout)  # type: ignore[no-untyped-call]
+        return values, None, None
 
 
 class _Gather(Function):
     """Take the values at the remembered positions."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, code: Tensor, channels_last: bool) -> Tensor:
-        ctx.size, ctx.channels_last = _size(x), channels_last
+    def forward(ctx: Any, x: Tensor, code: Tensor, layout: _Layout) -> Tensor:
+        ctx.layout = layout
         ctx.save_for_backward(code)
-        positions = _unpack(code, _pooled(ctx.size))
-        values, flat = x.new_empty(positions.numel()), _flatten(x, channels_last)
-        for windows, pixels, index in _runs(positions, ctx.size, channels_last):
+        positions = _unpack(code, layout.windows.pooled(layout.size), layout.windows.bits)
+        values, flat = x.new_empty(positions.numel()), _flatten(x, layout.channels_last)
+        for windows, pixels, index in _runs(positions, layout):
             values[windows] = flat[pixels].take(index)
-        return _unflatten(values, positions.shape, channels_last)
+        return _unflatten(values, positions.shape, layout.channels_last)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return _unpool(grad, ctx.saved_tensors[0], ctx.size, ctx.channels_last), None, None
+        return _unpool(grad, ctx.saved_tensors[0], ctx.layout), None, None
 
 
-def _unpool(values: Tensor, code: Tensor, size: tuple[int, int], channels_last: bool) -> Tensor:
-    return _Unpool.apply(values, code, size, channels_last)  # type: ignore[no-any-return,no-untyped-call]
+def _unpool(values: Tensor, code: Tensor, layout: _Layout) -> Tensor:
+    return _Unpool.apply(values, code, layout)  # type: ignore[no-any-return,no-untyped-call]
 
 
-def _pool(x: Tensor) -> tuple[Tensor, Tensor]:
+def _pool(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
     """Values and positions, uint8 (N, C, h, w)."""
     if _is_channels_last(x) or not _in_runs(x):
-        return _native_pool(x)
+        return _native_pool(x, windows)
     # On the CPU only the channels_last kernel is vectorised: turning planes there and back takes a third of the time.
     planes = x.reshape(1, x.shape[0] * x.shape[1], *x.shape[2:])
-    values = x.new_empty((*planes.shape[:2], *_pooled(_size(x))))
+    values = x.new_empty((*planes.shape[:2], *windows.pooled(_size(x))))
     positions = torch.empty_like(values, dtype=torch.uint8)
     at_once = max(32, PIXELS_AT_ONCE // x.shape[2:].numel())
     for start in range(0, planes.shape[1], at_once):
         part = slice(start, start + at_once)
         turned = planes[:, part].contiguous(memory_format=torch.channels_last)
-        values[:, part], positions[:, part] = _native_pool(turned)
+        values[:, part], positions[:, part] = _native_pool(turned, windows)
     pooled = (*x.shape[:2], *values.shape[2:])
     return values.view(pooled), positions.view(pooled)
 
 
-def _native_pool(x: Tensor) -> tuple[Tensor, Tensor]:
-    values, index = F.max_pool2d(x, 2, 2, ceil_mode=True, return_indices=True)
+def _native_pool(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
+    kernel, stride, padding, ceil_mode = windows
+    values, index = F.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil_mode, return_indices=True)
     width = x.shape[3]
     offset = index.to(torch.int32)
     del index  # the largest of all buffers
-    offset -= _window_starts(_size(x), (width, 1), x.device, torch.int32)
+    if kernel != (2, 2) or any(padding):
+        rows = offset // width - _window_starts(_size(values), windows, (1, 0), x.device, torch.int32)
+        columns = offset % width - _window_starts(_size(values), windows, (0, 1), x.device, torch.int32)
+        return values, rows.mul_(kernel[1]).add_(columns).to(torch.uint8)
+    offset -= _window_starts(_size(values), windows, (width, 1), x.device, torch.int32)
     # In a window the offsets are 0, 1, width and width + 1; in a map one pixel wide 0 and 1 are its two rows.
     row = offset > min(width - 1, 1)
     return values, offset.add_(row, alpha=2 - width).to(torch.uint8)
 
 
-def _runs(positions: Tensor, size: tuple[int, int], channels_last: bool) -> Iterator[tuple[slice, slice, Tensor]]:
+def _runs(positions: Tensor, layout: _Layout) -> Iterator[tuple[slice, slice, Tensor]]:
     """Cut a flattened map into runs: its windows, its pixels, and which of these pixels are remembered (int64)."""
     n, c, h, w = positions.shape
-    blocks, inner = (n, c) if channels_last else (n * c, 1)
+    size, windows, channels_last = layout
+    across, blocks, inner = windows.kernel[1], *((n, c) if channels_last else (n * c, 1))
     block = size[0] * size[1] * inner
     parts = _flatten(positions, channels_last).view(blocks, h, w, inner)
     at_once = max(1, PIXELS_AT_ONCE // block) if _in_runs(positions) else blocks
     dtype = torch.int32 if at_once * block < 2**31 else torch.int64
-    starts = _window_starts(size, (size[1] * inner, inner), positions.device, dtype)[:, :, None]
+    starts = _window_starts((h, w), windows, (size[1] * inner, inner), positions.device, dtype)[:, :, None]
     starts = starts + torch.arange(inner, device=positions.device, dtype=dtype)
     for start in range(0, blocks, at_once) if _in_runs(positions) else [0]:
         part = parts[start : start + at_once]
-        index = (part >> 1).to(dtype).mul_(size[1] * inner).add_((part & 1).to(dtype), alpha=inner).add_(starts)
+        row, column = (part >> 1, part & 1) if across == 2 else (part // across, part % across)
+        index = row.to(dtype).mul_(size[1] * inner).add_(column.to(dtype), alpha=inner).add_(starts)
         index += torch.arange(len(part), device=positions.device, dtype=dtype)[:, None, None, None] * block
-        windows = slice(start * h * w * inner, (start + at_once) * h * w * inner)
-        yield windows, slice(start * block, (start + at_once) * block), index.view(-1).to(torch.int64)
+        places = slice(start * h * w * inner, (start + at_once) * h * w * inner)
+        yield places, slice(start * block, (start + at_once) * block), index.view(-1).to(torch.int64)
 
 
 def _in_runs(x: Tensor) -> bool:
@@ -207,29 +231,33 @@ def _in_runs(x: Tensor) -> bool:
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
-def _window_starts(size: tuple[int, int], strides: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Tensor:
+def _window_starts(
+    pooled: tuple[int, int], windows: Windows, strides: tuple[int, int], device: torch.device, dtype: torch.dtype
+) -> Tensor:
     """(h, w): where the first pixel of each window lies in a plane with these strides of rows and columns."""
-    rows = torch.arange(0, size[0], 2, device=device, dtype=dtype) * strides[0]
-    columns = torch.arange(0, size[1], 2, device=device, dtype=dtype) * strides[1]
+    rows, columns = (
+        (torch.arange(count, device=device, dtype=dtype) * windows.stride[axis] - windows.padding[axis]) * strides[axis]
+        for axis, count in enumerate(pooled)
+    )
     return rows[:, None] + columns
 
 
-def _pack(positions: Tensor) -> Tensor:
+def _pack(positions: Tensor, bits: int) -> Tensor:
     """(N, C, h, w) -> (N, C, q), in the same layout."""
-    quarter = _quarter(positions.shape[2:].numel())
-    flat = _resize(positions.flatten(2), 4 * quarter, _is_channels_last(positions))
-    parts = [flat[:, :, k * quarter : (k + 1) * quarter] << 2 * k for k in range(4)]
-    return parts[0] | parts[1] | parts[2] | parts[3]
+    part = _part(positions.shape[2:].numel(), bits)
+    flat = _resize(positions.flatten(2), 8 // bits * part, _is_channels_last(positions))
+    parts = [flat[:, :, k * part : (k + 1) * part] << bits * k for k in range(8 // bits)]
+    return reduce(torch.bitwise_or, parts)
 
 
-def _unpack(code: Tensor, pooled: tuple[int, int]) -> Tensor:
+def _unpack(code: Tensor, pooled: tuple[int, int], bits: int) -> Tensor:
     """(N, C, q) -> (N, C, h, w), in the same layout."""
     channels_last = code.stride(1) == 1
-    shifts = torch.arange(0, 8, 2, dtype=torch.uint8, device=code.device)[:, None]
+    shifts = torch.arange(0, 8, bits, dtype=torch.uint8, device=code.device)[:, None]
     if channels_last:
-        flat = (code.transpose(1, 2)[:, None] >> shifts[:, None] & 3).flatten(1, 2).transpose(1, 2)
+        flat = (code.transpose(1, 2)[:, None] >> shifts[:, None] & 2**bits - 1).flatten(1, 2).transpose(1, 2)
     else:
-        flat = (code[:, :, None] >> shifts & 3).flatten(2)
+        flat = (code[:, :, None] >> shifts & 2**bits - 1).flatten(2)
     return _resize(flat, pooled[0] * pooled[1], channels_last).view(*code.shape[:2], *pooled)
 
 
@@ -260,38 +288,6 @@ def _size(x: Tensor) -> tuple[int, int]:
     return x.shape[2], x.shape[3]
 
 
-def _pooled(size: tuple[int, int]) -> tuple[int, int]:
-    return (size[0] + 1) // 2, (size[1] + 1) // 2
-
-
-def _quarter(windows: int) -> int:
-    return (windows + 3) // 4
-
-
-def _portable_pool(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The exporters' form: few nodes, each of them known to ONNX, OpenVINO and XNNPACK.
-
-    It gives the same numbers, for inference: gradients of equal maxima, the sign of a zero and the position that a
-    window with a NaN remembers may differ. On odd sides above 4187 pixels it may unpool to wrong positions.
-    """
-    height, width = x.shape[2:]
-    x = F.pad(x, (0, _padding(width), 0, _padding(height)), value=-float("inf"))
-    corners = [x[:, :, row : height + row : 2, column : width + column : 2] for row in (0, 1) for column in (0, 1)]
-    upper, lower = torch.maximum(corners[0], corners[1]), torch.maximum(corners[2], corners[3])
-    right, right_below, below = (b > a for a, b in ((corners[0], corners[1]), (corners[2], corners[3]), (upper, lower)))
-    # Arithmetic, since ONNX Runtime takes ten times as long for a Where; the first of equal maxima still counts.
-    code = torch.maximum(right.to(x.dtype), below.to(x.dtype) * (right_below.to(x.dtype) + 2.0))
-    return torch.maximum(upper, lower), code
-
-
-def _padding(side: int) -> int:
-    """Pixels after a side of the exporters' form. A dynamic side is always padded, so that its symbol stays simple."""
-    return side % 2 if isinstance(side, int) else 1
-
-
-def _portable_unpool(values: Tensor, code: Tensor, size: tuple[int, int]) -> Tensor:
-    rows, columns = (torch.arange(side, device=values.device) % 2 for side in size)
-    here = (rows[:, None] * 2 + columns).to(values.dtype)
-    # Nearest by size, not by factor and crop: a program of dynamic sizes cannot hold the crop.
-    x = F.interpolate(values, size=size, mode="nearest")
-    return torch.where(F.interpolate(code, size=size, mode="nearest") == here, x, 0.0)
+def _part(windows: int, bits: int) -> int:
+    """Bytes of a plane: ceil(windows * bits / 8)."""
+    return (windows + 8 // bits - 1) // (8 // bits)

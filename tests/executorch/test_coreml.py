@@ -72,7 +72,7 @@ def test_a_report_says_that_nothing_was_compared(report: Report) -> None:
 def test_a_package_that_is_not_what_was_meant_is_refused(report: Report, wrong: dict[str, Any]) -> None:
     info = ModelInfo(**{**vars(report.info), **wrong})
     with pytest.raises(ModelError, match="please report it"):
-        require_sound(report.path, info, (1, 3, *SIZE))
+        require_sound(report.path, info, [(1, 3, *SIZE), (1, 3, *SIZE)])
 
 
 def test_a_mask_is_of_whole_numbers_and_takes_the_place_of_an_older_package(toy: SegNet, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,22 @@ def write_coreml(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
         ModelError: the written package has another input, output or metadata.
     """
     with suppress_output():
-        model = _convert(program, info.output)
+        model = _convert(program, info.output_names)
         model.user_defined_metadata[KEY] = info.to_json()
-        model.user_defined_metadata["names"] = json.dumps(list(info.labels.names), ensure_ascii=False)
+        if info.class_names:
+            model.user_defined_metadata["names"] = json.dumps(list(info.class_names), ensure_ascii=False)
         model.save(str(path))
     (path / _LEFTOVER).unlink(missing_ok=True)
-    require_sound(path, info, _output_shape(program))
+    require_sound(path, info, _shapes(program))
 
 
-def require_sound(path: Path, info: ModelInfo, output_shape: tuple[int, ...]) -> None:
+def require_sound(path: Path, info: ModelInfo, shapes: Sequence[tuple[int, ...]]) -> None:
     """Refuse a package that has another input, output or metadata than expected.
+
+    Args:
+        path: the package.
+        info: its metadata.
+        shapes: of its inputs and then of its outputs.
 
     Raises:
         ModelError: the package differs.
@@ -46,21 +53,18 @@ def require_sound(path: Path, info: ModelInfo, output_shape: tuple[int, ...]) ->
         import coremltools
 
         spec = coremltools.models.MLModel(str(path), skip_model_load=True).get_spec()
-    expected: dict[str, tuple[int, ...]] = {
-        "image": (1, info.channels, *(info.size or ())),
-        info.output: output_shape,
-    }
+    names = (*info.input_names, *info.output_names)
+    expected = dict(zip(names, shapes, strict=True))
     features = (*spec.description.input, *spec.description.output)
     actual = {each.name: tuple(each.type.multiArrayType.shape) for each in features}
-    kind = "INT32" if info.output == "mask" else "FLOAT32"
     kinds = [_dtype(each) for each in features]
-    if actual != expected or kinds != ["FLOAT32", kind]:
+    if actual != expected or kinds != ["INT32" if name == "mask" else "FLOAT32" for name in names]:
         raise ModelError(f"{path}: has input and output {actual} of {kinds}, expected {expected}; please report it")
     if spec.description.metadata.userDefined.get(KEY) != info.to_json():
         raise ModelError(f"{path}: its metadata is not what was written; please report it")
 
 
-def _convert(program: ExportedProgram, output: str) -> Any:
+def _convert(program: ExportedProgram, outputs: Sequence[str]) -> Any:
     import coremltools
 
     try:
@@ -68,7 +72,7 @@ def _convert(program: ExportedProgram, output: str) -> Any:
             _in_core_operators(program),
             convert_to="mlprogram",
             compute_precision=coremltools.precision.FLOAT32,
-            outputs=[coremltools.TensorType(name=output)],
+            outputs=[coremltools.TensorType(name=name) for name in outputs],
             skip_model_load=True,
         )
     except (ValueError, NotImplementedError) as error:
@@ -90,8 +94,9 @@ def _where(condition: Tensor, value: Tensor, other: float) -> Tensor:
     return value * condition.to(value.dtype) if other == 0 else torch.where(condition, value, torch.tensor(other))
 
 
-def _output_shape(program: ExportedProgram) -> tuple[int, ...]:
-    return tuple(program.graph.output_node().args[0][0].meta["val"].shape)
+def _shapes(program: ExportedProgram) -> list[tuple[int, ...]]:
+    signature, nodes = program.graph_signature, {node.name: node for node in program.graph.nodes}
+    return [tuple(nodes[name].meta["val"].shape) for name in (*signature.user_inputs, *signature.user_outputs)]
 
 
 def _dtype(feature: Any) -> str:

@@ -24,8 +24,8 @@ from segnet.exporting.sampled_checks import compare_samples
 from segnet.labels import ClassTable
 from segnet.models.mc_dropout import dropouts
 from segnet.models.segnet import SegNet
+from segnet.runtimes import load
 from segnet.runtimes.base import FileRuntime
-from segnet.runtimes.load import open_runtime
 from segnet.runtimes.model_info import ModelInfo
 from segnet.runtimes.verification import record_reference, verify
 from segnet.system.files import move_into_place, temporary_folder
@@ -251,7 +251,7 @@ def reference_pipeline(model: SegNet, config: ExportConfig) -> Pipeline:
 
 def open_file(path: Path) -> FileRuntime:
     """Open a written file in its own runtime, on the CPU."""
-    return cast("FileRuntime", open_runtime(path, device="cpu"))
+    return load.open_file(path)
 
 
 def compare_file(runtime: FileRuntime, pipeline: Pipeline) -> tuple[Comparison, ...]:

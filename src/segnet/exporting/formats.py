@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import platform
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -76,20 +76,32 @@ class Format:
 
 
 def to_onnx(program: ExportedProgram, info: ModelInfo) -> Any:
-    """Convert to a ``ModelProto``: input ``image``, output named by its kind, free axes batch, height, width."""
-    axes = {0: "batch"} | ({2: "height", 3: "width"} if info.size is None else {})
+    """Convert to a ``ModelProto`` with the names of inputs and outputs in ``info``; free axes: batch, height, width."""
     with suppress_output(), torch.no_grad():
         made = torch.onnx.export(
             program,
             dynamo=True,
             opset_version=OPSET,
-            input_names=["image"],
-            output_names=[info.output, *(["uncertainty"] if info.samples else [])],
-            dynamic_shapes={"image": axes},
+            input_names=list(info.input_names),
+            output_names=list(info.output_names),
+            dynamic_shapes=tuple(_axes(program)),
             verbose=False,
         )
     assert made is not None
     return _with_random_nodes_apart(_as_pytorch_resizes(made.model_proto))
+
+
+def _axes(program: ExportedProgram) -> Iterator[dict[int, str]]:
+    """Names of the free axes of each input; axes that always have the same size have the same name."""
+    sizes: dict[str, str] = {}
+    inputs = set(program.graph_signature.user_inputs)
+    for node in (node for node in program.graph.nodes if node.op == "placeholder" and node.name in inputs):
+        shape = node.meta["val"].shape
+        free = {axis: str(side) for axis, side in enumerate(shape) if not isinstance(side, int)}
+        for axis, size in free.items():
+            name = {0: "batch", 2: "height", 3: "width"}.get(axis, f"axis_{axis}")
+            sizes.setdefault(size, f"{name}_{node.name}" if name in sizes.values() else name)
+        yield {axis: sizes[size] for axis, size in free.items()}
 
 
 def _as_pytorch_resizes(proto: Any) -> Any:
@@ -121,14 +133,14 @@ def write_onnx(proto: Any, info: ModelInfo, path: Path) -> None:
         del part.metadata_props[:]  # names of our modules, useful only to PyTorch's developers
     for part in (*proto.graph.input, *proto.graph.output):
         del part.metadata_props[:]
-    onnx.helper.set_model_props(proto, {KEY: info.to_json(), "names": _names(info)})
+    onnx.helper.set_model_props(proto, {KEY: info.to_json(), **_class_names(info)})
     onnx.checker.check_model(proto)
     path.write_bytes(proto.SerializeToString())
 
 
-def _names(info: ModelInfo) -> str:
+def _class_names(info: ModelInfo) -> dict[str, str]:
     """As they are read: programs without a JSON library cut the list at its quotes."""
-    return json.dumps(list(info.labels.names), ensure_ascii=False)
+    return {"names": json.dumps(list(info.class_names), ensure_ascii=False)} if info.class_names else {}
 
 
 def to_openvino(proto: Any) -> Any:
@@ -142,8 +154,8 @@ def write_openvino(model: Any, info: ModelInfo, path: Path, *, half: bool = Fals
     """Write ``path`` (.xml) and the weights beside it (.bin), with ``info`` and the classes in its ``rt_info``."""
     import openvino
 
-    model.set_rt_info(info.to_json(), [KEY])
-    model.set_rt_info(_names(info), ["names"])
+    for key, text in {KEY: info.to_json(), **_class_names(info)}.items():
+        model.set_rt_info(text, [key])
     openvino.save_model(model, path, compress_to_fp16=half)
 
 
@@ -204,10 +216,9 @@ def _make_litert(program: ExportedProgram, info: ModelInfo) -> bytes:
     with suppress_output(), TemporaryDirectory(prefix="segnet-") as folder:
         import litert_torch
 
-        height, width = info.size or (0, 0)
-        example = torch.rand(1, info.channels, height, width)
+        assert program.example_inputs is not None
         file = Path(folder) / "model.tflite"
-        litert_torch.convert(program.module(), (example,)).export(str(file))
+        litert_torch.convert(program.module(), program.example_inputs[0]).export(str(file))
         return file.read_bytes()
 
 
@@ -216,7 +227,8 @@ def _litert(network: bytes, info: ModelInfo, path: Path) -> None:
     # TensorFlow Lite appends the files that belong to a model as a zip archive.
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(f"{KEY}.json", info.to_json())
-        archive.writestr("labels.txt", "\n".join(info.labels.names) + "\n")
+        if info.class_names:
+            archive.writestr("labels.txt", "\n".join(info.class_names) + "\n")
 
 
 FORMATS = {

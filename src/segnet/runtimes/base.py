@@ -143,8 +143,8 @@ class FileRuntime(Runtime):
         return (*variance, "entropy") if self.gives_probabilities else variance
 
     @abstractmethod
-    def forward(self, batch: Image) -> list[NDArray[Any]]:
-        """Run the library once, on the size and number of images that the file takes; see ``outputs``."""
+    def forward(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
+        """Run the library once, on inputs as the file takes them, such as one image batch; all outputs are returned."""
 
     def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
         """See ``Runtime.run``; mask, probabilities and variance come from the same samples."""

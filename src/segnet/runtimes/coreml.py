@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import ConfigError, ModelError
-from segnet.runtimes.base import FileRuntime, Image
+from segnet.runtimes.base import FileRuntime
 from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.output_suppression import suppress_output
 from segnet.system.packages import importing
@@ -43,7 +43,8 @@ class CoreMlRuntime(FileRuntime):
         info = ModelInfo.from_json(self._model.user_defined_metadata.get(KEY), path)
         super().__init__(path, info, backend=f"Core ML on macOS {platform.mac_ver()[0]}")
 
-    def forward(self, batch: Image) -> list[NDArray[Any]]:
-        """The package's only output; a mask, int32 in Core ML, is converted to uint8."""
-        output = self._model.predict({"image": np.ascontiguousarray(batch)})[self.info.output]
-        return [output.astype(np.uint8 if self.info.output == "mask" else np.float32)]
+    def forward(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
+        """All outputs of the package; a mask, int32 in Core ML, is converted to uint8."""
+        given = {name: np.ascontiguousarray(each) for name, each in zip(self.info.input_names, inputs, strict=True)}
+        outputs = self._model.predict(given)
+        return [outputs[name].astype(np.uint8 if name == "mask" else np.float32) for name in self.info.output_names]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import ModelError
-from segnet.runtimes.base import FileRuntime, Image
+from segnet.runtimes.base import FileRuntime
 from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.output_suppression import suppress_output
 from segnet.system.packages import importing
@@ -47,13 +47,13 @@ class ExecuTorchRuntime(FileRuntime):
         self._program = program  # the method refers to it
         self._method = method
 
-    def forward(self, batch: Image) -> list[NDArray[Any]]:
-        """The file's only output."""
+    def forward(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
+        """All outputs of the file."""
         import torch
 
-        result = self._method.execute([torch.from_numpy(np.ascontiguousarray(batch))])[0]
-        # The program owns the output's memory and overwrites it at the next call.
-        return [result.numpy().copy()]
+        results = self._method.execute([torch.from_numpy(np.ascontiguousarray(each)) for each in inputs])
+        # The program owns the memory of its outputs and overwrites it at the next call.
+        return [result.numpy().copy() for result in results]
 
 
 def _read_metadata(program: Any) -> str | None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import ModelError
-from segnet.runtimes.base import FileRuntime, Image
+from segnet.runtimes.base import FileRuntime
 from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.output_suppression import suppress_output
 from segnet.system.packages import importing
@@ -43,15 +43,19 @@ class LiteRtRuntime(FileRuntime):
         except (ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise ModelError(f"{path}: LiteRT cannot use it ({reason}); export the model again") from error
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        self._output = self._interpreter.get_output_details()[0]["index"]
+        # Sorted by name, which numbers them: "serving_default_args_0:0", "StatefulPartitionedCall:1".
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        self._inputs, self._outputs = (
+            [each["index"] for each in sorted(given, key=lambda each: (len(each["name"]), each["name"]))]
+            for given in (inputs, outputs)
+        )
 
-    def forward(self, batch: Image) -> list[NDArray[Any]]:
-        """The file's only output."""
-        self._interpreter.set_tensor(self._input, np.ascontiguousarray(batch))
+    def forward(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
+        """All outputs of the file."""
+        for index, each in zip(self._inputs, inputs, strict=True):
+            self._interpreter.set_tensor(index, np.ascontiguousarray(each))
         self._interpreter.invoke()
-        result: NDArray[Any] = self._interpreter.get_tensor(self._output)
-        return [result]
+        return [self._interpreter.get_tensor(index) for index in self._outputs]
 
 
 def _read_metadata(path: Path) -> str | None:

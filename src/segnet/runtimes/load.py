@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from segnet.errors import ConfigError, ModelError
-from segnet.runtimes.base import Runtime
+from segnet.runtimes.base import FileRuntime, Runtime
+from segnet.runtimes.model_info import ModuleInfo
 from segnet.system.threads import check_threads
 
-__all__ = ["open_runtime"]
+__all__ = ["open_file", "open_runtime"]
 
 _EXPORTED = frozenset((".onnx", ".xml", ".pte", ".tflite", ".mlpackage", ".pt2"))
 
@@ -56,10 +57,17 @@ def open_runtime(
         raise ModelError(f"{source}: there is no such package, which is a folder; 'segnet export' writes it")
     if path.suffix != ".mlpackage" and not path.is_file():
         raise ModelError(f"{source}: there is no such file; 'segnet export' writes it")
-    return _open_exported(path, device=device, precision=precision, threads=threads)
+    runtime = open_file(path, device=device, precision=precision, threads=threads)
+    if isinstance(runtime.info, ModuleInfo):
+        raise ModelError(
+            f"{source}: was exported from a module of yours and has no classes; run it in {runtime.backend}, "
+            "or open it with segnet.runtimes.load.open_file"
+        )
+    return runtime
 
 
-def _open_exported(path: Path, *, device: str, precision: str, threads: int) -> Runtime:
+def open_file(path: Path, *, device: str = "cpu", precision: str = "float32", threads: int = 0) -> FileRuntime:
+    """Open an exported file in its library, also one that ``segnet.export_module`` wrote; see ``open_runtime``."""
     match path.suffix:
         case ".onnx":
             from segnet.runtimes.onnx import OnnxRuntime

@@ -6,7 +6,7 @@ Reading it needs no PyTorch. A checkpoint (``.safetensors``) holds more; see ``s
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 from segnet.errors import ConfigError, ModelError
 from segnet.labels import ClassTable
 
-__all__ = ["KEY", "PAIR_LIMIT", "ModelInfo", "OutputKind"]
+__all__ = ["KEY", "PAIR_LIMIT", "ModelInfo", "ModuleInfo", "OutputKind"]
 
 KEY = "segnet"
 PAIR_LIMIT = 128
@@ -64,6 +64,21 @@ class ModelInfo:
     reference: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the inputs in an exported file."""
+        return ("image",)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs in an exported file."""
+        return (self.output, *(("uncertainty",) if self.samples else ()))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes; an exported file keeps them in a form of its own, too."""
+        return self.labels.names
+
+    @property
     def max_size(self) -> int:
         """Longest side of the training images, in pixels; 1024 if unknown."""
         size = self.provenance.get("longest")
@@ -101,7 +116,8 @@ class ModelInfo:
                 raise ModelError(f"{path}: was written by another version of segnet; export the model again")
             labels = ClassTable.from_dict(table.pop("labels"))
             size = table.pop("size")
-            info = cls(labels=labels, size=None if size is None else (size[0], size[1]), **table)
+            kind = ModuleInfo if "inputs" in table else cls
+            info = kind(labels=labels, size=None if size is None else (size[0], size[1]), **table)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError, ConfigError) as error:
             if isinstance(error, ModelError):
                 raise
@@ -120,3 +136,33 @@ class ModelInfo:
             and self.output in get_args(OutputKind)
             and all(isinstance(table, dict) for table in (self.provenance, self.scores, self.reference))
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModuleInfo(ModelInfo):
+    """Description of an exported module of any kind: it takes and gives tensors by name, and its classes are unknown.
+
+    Attributes:
+        name, precision, pair_limit: as in ``ModelInfo``, whose other fields keep their defaults.
+        inputs: names of the inputs.
+        outputs: names of the outputs.
+    """
+
+    labels: ClassTable = field(default_factory=lambda: ClassTable.numbered(1))
+    inputs: Sequence[str] = ()
+    outputs: Sequence[str] = ()
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the inputs in an exported file."""
+        return tuple(self.inputs)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs in an exported file."""
+        return tuple(self.outputs)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """None: they are unknown."""
+        return ()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import ConfigError, ModelError
-from segnet.runtimes.base import FileRuntime, Image
+from segnet.runtimes.base import FileRuntime
 from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.overflow import may_overflow, warn_of_overflow
 from segnet.system.packages import importing
@@ -59,11 +59,13 @@ class OnnxRuntime(FileRuntime):
         if may_overflow(self.info):
             warn_of_overflow(path)
             self._session = open_session(path.read_bytes(), threads=threads, providers=providers, wide=True)
-        self._input = self._session.get_inputs()[0].name
+        self._inputs = [each.name for each in self._session.get_inputs()]
 
-    def forward(self, batch: Image) -> list[NDArray[Any]]:
+    def forward(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
         """All outputs of the file."""
-        result: list[NDArray[Any]] = self._session.run(None, {self._input: np.ascontiguousarray(batch)})
+        result: list[NDArray[Any]] = self._session.run(
+            None, {name: np.ascontiguousarray(each) for name, each in zip(self._inputs, inputs, strict=True)}
+        )
         return result
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import ConfigError, ModelError
-from segnet.runtimes.base import FileRuntime, Image
+from segnet.runtimes.base import FileRuntime
 from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.overflow import may_overflow, warn_of_overflow
 from segnet.system.packages import importing
@@ -64,9 +64,9 @@ class OpenVinoRuntime(FileRuntime):
             warn_of_overflow(path)
         self._request = compiled.create_infer_request()
 
-    def forward(self, batch: Image) -> list[NDArray[Any]]:
+    def forward(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
         """All outputs of the file."""
-        self._request.infer([np.ascontiguousarray(batch)])
+        self._request.infer([np.ascontiguousarray(each) for each in inputs])
         # The request overwrites its buffers at the next call.
         return [tensor.data.copy() for tensor in self._request.output_tensors]
 

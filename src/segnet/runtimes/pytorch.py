@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from segnet.errors import ConfigError, ModelError
 from segnet.labels import ClassTable
@@ -181,10 +182,10 @@ class ProgramRuntime(FileRuntime):
             ) from error
 
     @torch.inference_mode()
-    def forward(self, batch: Image) -> list[NDArray[Any]]:
+    def forward(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
         """All outputs of the file."""
-        outputs = self._program(torch.from_numpy(batch))
-        return [_numpy(tensor) for tensor in (outputs if isinstance(outputs, tuple | list) else [outputs])]
+        outputs = self._program(*map(torch.from_numpy, inputs))
+        return [_numpy(tensor) for tensor in tree_leaves(outputs)]
 
 
 def _read_archive(path: Path) -> tuple[list[str], str | None]:
@@ -204,10 +205,10 @@ def _read_archive(path: Path) -> tuple[list[str], str | None]:
     return names, text
 
 
-def _load_compiled(path: Path) -> Callable[[Tensor], Tensor | list[Tensor]]:
+def _load_compiled(path: Path) -> Callable[..., Any]:
     from torch._inductor import aoti_load_package
 
-    program: Callable[[Tensor], Tensor | list[Tensor]] = aoti_load_package(str(path))
+    program: Callable[..., Any] = aoti_load_package(str(path))
     return program
 
 

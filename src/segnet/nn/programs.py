@@ -1,0 +1,67 @@
+"""Programs of ``torch.export`` from any module, with free sizes where the module allows them."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+from torch.fx.experimental import _config
+
+from segnet.errors import ModelError
+
+__all__ = ["as_inputs", "trace_program"]
+
+
+def as_inputs(example: Any) -> tuple[Any, ...]:
+    """The positional arguments of a model: a tuple as it is, anything else as the only one."""
+    return example if isinstance(example, tuple) else (example,)
+
+
+def trace_program(model: nn.Module, inputs: tuple[Any, ...], *, dynamic: bool = True) -> ExportedProgram:
+    """Trace a model in the mode that it is in.
+
+    Args:
+        model: unchanged.
+        inputs: its positional arguments.
+        dynamic: whether the batch, height and width of maps (N, C, H, W) stay free where the model allows it.
+
+    Raises:
+        ModelError: ``torch.export`` cannot trace it.
+    """
+    shapes = [tuple(_free(each) for each in inputs)] if dynamic else []
+    for spec in (*shapes, None):
+        try:
+            # Otherwise the program is guarded by properties of the example, such as a batch of one.
+            with _silence(), torch.no_grad(), _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
+                return torch.export.export(model, inputs, dynamic_shapes=spec)
+        except Exception as error:  # whatever the model and PyTorch's compiler raise; sizes may be to blame
+            failure = error
+    reason = str(failure).strip().partition("\n")[0]
+    raise ModelError(
+        f"torch.export cannot trace {type(model).__name__}: {type(failure).__name__}: {reason}"
+    ) from failure
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Discard warnings, and the compiler's reports of inequalities that it cannot simplify."""
+    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    level = logger.level
+    try:
+        logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _free(value: Any) -> Any:
+    is_map = isinstance(value, Tensor) and value.dim() == 4
+    return dict.fromkeys((0, 2, 3), Dim.AUTO) if is_map else None

@@ -1,0 +1,240 @@
+"""Conversion of models with PyTorch's pairs: the same outputs, what is replaced, what is left and why."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import segnet
+from random_unpooling import random_net
+from segnet.errors import ConfigError, ModelError
+from segnet.nn.conversion import convert_unpooling, restore_unpooling
+
+X = torch.randn(2, 3, 16, 20, generator=torch.Generator().manual_seed(0)).round()
+
+
+class Autoencoder(nn.Module):
+    """Two stages; ``middle`` is the inner one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.pools = nn.ModuleList(nn.MaxPool2d(2, return_indices=True) for _ in range(2))
+        self.unpools = nn.ModuleList(nn.MaxUnpool2d(2) for _ in range(2))
+
+    def middle(self, x: Tensor) -> Tensor:
+        values, indices = self.pools[1](x)
+        return self.unpools[1](self.second(values), indices)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        values, indices = self.pools[0](self.first(x))
+        return self.unpools[0](self.middle(values), indices, output_size=x.shape)
+
+
+class Arithmetic(Autoencoder):
+    def middle(self, x: Tensor) -> Tensor:
+        values, indices = self.pools[1](x)
+        return self.unpools[1](values, indices + 0)
+
+
+class Returned(Autoencoder):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        values, indices = self.pools[0](x)
+        return self.unpools[0](values, indices), indices
+
+
+class Misfit(Autoencoder):
+    def middle(self, x: Tensor) -> Tensor:
+        last_row = (torch.arange(8) == 7)[:, None]  # PyTorch refuses its indices, which lie behind the smaller map
+        values, indices = self.pools[1](F.pad(x - 100.0 * last_row, (0, 1)))
+        return self.unpools[1](values, indices.clone())
+
+
+class Decoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.unpool = nn.MaxUnpool2d(2)
+
+    def forward(self, values: Tensor, indices: Tensor) -> Tensor:
+        return self.unpool(values, indices)
+
+
+class Overlapping(Autoencoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.pools[1], self.unpools[1] = nn.MaxPool2d(3, 2, 1, return_indices=True), nn.MaxUnpool2d(3, 2, 1)
+
+    def middle(self, x: Tensor) -> Tensor:
+        return self.unpools[1](*self.pools[1](x), output_size=x.shape)
+
+
+class Functional(Autoencoder):
+    """One pair in functional form, one of modules."""
+
+    def middle(self, x: Tensor) -> Tensor:
+        values, indices = F.max_pool2d(x, 2, return_indices=True)
+        return super().middle(x) + F.max_unpool2d(values, indices, 2, output_size=x.shape[2:])
+
+
+def trained(model: nn.Module) -> nn.Module:
+    """With batch norm that has seen images."""
+    with torch.no_grad():
+        model.train()(X)
+    return model
+
+
+@pytest.mark.parametrize("seed", [0, 1, 4, 6, 8, 13])
+def test_a_random_net_gives_the_same_bits(seed: int) -> None:
+    """benchmarks/bench_unpooling.py does the same for 200 seeds; 1 and 6 are in functional form."""
+    net, x = random_net(seed)
+    conversion = convert_unpooling(net, x)
+    assert conversion.left == ()
+    converted = conversion.model(x)
+    assert all(torch.equal(converted[name], y) for name, y in net(x).items())
+    assert not any(type(module) in (nn.MaxPool2d, nn.MaxUnpool2d) for module in conversion.model.modules())
+
+
+def test_a_conversion_names_pairs_and_touches_neither_weights_nor_modes() -> None:
+    model = trained(Autoencoder())
+    model.second.eval()
+    before = deepcopy(model.state_dict())
+    conversion = convert_unpooling(model, X)
+    assert str(conversion).splitlines() == [
+        "replaced pools.0 -> unpools.0 (2x2, 2 bits)",
+        "replaced pools.1 -> unpools.1 (2x2, 2 bits)",
+    ]
+    assert type(model.pools[0]) is nn.MaxPool2d
+    for one in (model, conversion.model):
+        assert all(torch.equal(value, before[name]) for name, value in one.state_dict().items())
+        assert one.training
+        assert not one.second.training
+
+
+def test_training_steps_are_the_same_bit_for_bit() -> None:
+    model = Autoencoder()
+    converted = convert_unpooling(model, X).model
+    for one in (model, converted):
+        one.train()(X).square().mean().backward()
+    for (name, a), b in zip(model.named_parameters(), converted.parameters(), strict=True):
+        assert torch.equal(a.grad, b.grad), name
+
+
+def test_inplace_replaces_the_modules_of_the_model_and_restoring_brings_them_back() -> None:
+    model = Autoencoder()
+    expected = model.eval()(X)
+    assert convert_unpooling(model, X, inplace=True).model is model
+    assert isinstance(model.pools[0], segnet.nn.MaxPool2d)
+    assert torch.equal(model(X), expected)
+    assert restore_unpooling(model) is model
+    assert {type(module) for module in (*model.pools, *model.unpools)} == {nn.MaxPool2d, nn.MaxUnpool2d}
+    assert torch.equal(model(X), expected)
+    with pytest.raises(ModelError, match=r"Autoencoder has no pooling of segnet\.nn to restore"):
+        restore_unpooling(model)
+
+
+def test_shared_modules_stay_shared() -> None:
+    model = Autoencoder()
+    model.pools[1] = model.pools[0]
+    converted = convert_unpooling(model, X).model
+    assert converted.pools[0] is converted.pools[1]
+    assert torch.equal(converted.eval()(X), model.eval()(X))
+    restored = restore_unpooling(converted)
+    assert restored.pools[0] is restored.pools[1]
+
+
+def test_functional_form_becomes_a_graph_with_codes_and_can_be_restored() -> None:
+    model = trained(Functional()).eval()
+    conversion = convert_unpooling(model, X)
+    assert len(conversion.replaced) == 3
+    targets = [str(node.target) for node in conversion.model.graph.nodes]
+    assert not [target for target in targets if "max_" in target]
+    for shape in [(2, 3, 16, 20), (1, 3, 24, 16)]:
+        x = torch.randn(shape)
+        assert torch.equal(conversion.model(x), model(x))
+    restored = restore_unpooling(conversion.model)
+    assert "aten.max_unpool2d.default" in [str(node.target) for node in restored.graph.nodes]
+    assert torch.equal(restored(X), model(X))
+
+
+def test_an_exported_program_is_converted_as_a_graph() -> None:
+    model = Autoencoder().eval()
+    program = torch.export.export(model, (X,))
+    conversion = convert_unpooling(program, X)
+    assert conversion.replaced == ("pools.0 -> unpools.0 (2x2, 2 bits)", "pools.1 -> unpools.1 (2x2, 2 bits)")
+    assert torch.equal(conversion.model(X), model(X))
+
+
+def test_what_is_not_possible_is_left_and_named() -> None:
+    conversion = convert_unpooling(Overlapping(), X)
+    assert conversion.replaced == ("pools.0 -> unpools.0 (2x2, 2 bits)",)
+    assert [each.name for each in conversion.left] == ["pools.1", "unpools.1"]
+    assert "left pools.1: pools.1: windows of 3x3 at a stride of 2x2 overlap, so an index is needed" in str(conversion)
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "message"),
+    [
+        (nn.Sequential(nn.Conv2d(3, 4, 1), nn.MaxPool2d(2)), X, "Sequential has no pair of max-pooling with indices"),
+        (Returned(), X, r"pools\.0: the indices of pools\.0 are also returned to the caller"),
+        (
+            Decoder(),
+            (X, (torch.arange(320).view(16, 20) * 4).expand_as(X)),
+            "unpool: its indices do not come straight from a pooling of this model",
+        ),
+    ],
+)
+def test_a_model_without_a_pair_that_can_be_replaced_is_refused(model: nn.Module, inputs: Tensor, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        convert_unpooling(model, inputs)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (Arithmetic(), "the indices of pools.1 go through aten.add.Tenso"),
+        (
+            Misfit(),
+            "unpools.1 unpools to 8x10 what pools.1 pooled from 8x11, so PyTorch puts values at other places",
+        ),
+    ],
+)
+def test_a_pair_with_a_fault_is_left_beside_one_without(model: nn.Module, message: str) -> None:
+    conversion = convert_unpooling(model, X)
+    assert conversion.replaced == ("pools.0 -> unpools.0 (2x2, 2 bits)",)
+    assert message in conversion.left[0].reason
+    assert [each.name for each in conversion.left] == ["pools.1", "unpools.1"]
+    assert torch.equal(conversion.model.eval()(X), model.eval()(X))
+
+
+def test_a_function_cannot_be_replaced_in_place() -> None:
+    with pytest.raises(
+        ConfigError, match=r"Functional \(F\.max_pool2d\) is a function and cannot be replaced in place"
+    ):
+        convert_unpooling(Functional(), X, inplace=True)
+
+
+def test_a_model_that_cannot_be_traced_is_refused() -> None:
+    class Branching(Functional):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x if x.sum() > 1e9 else x * 2)
+
+    with pytest.raises(ModelError, match=r"torch\.export cannot trace Branching: "):
+        convert_unpooling(Branching(), X)
+
+
+@pytest.mark.parametrize("inplace", [True, False])
+def test_other_outputs_after_the_conversion_are_refused(inplace: bool) -> None:
+    class Looking(Autoencoder):
+        """Behaves by the kind of its modules."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + float(type(self.pools[0]) is nn.MaxPool2d)
+
+    model = Looking()
+    with pytest.raises(ModelError, match="Looking gives other outputs after the conversion, so it stays as it is"):
+        convert_unpooling(model, X, inplace=inplace)
+    assert type(model.pools[0]) is nn.MaxPool2d
