@@ -18,13 +18,18 @@ environments() {
     # ExecuTorch wants an environment of its own. (LiteRT as well, and 1.2 GB: its tests, tests/litert, are run by hand.)
     python3 -m venv "$executorch"
     "$executorch/bin/pip" $install --no-compile -e '.[executorch]' pytest
-    missing=$(for tool in node npm cmake g++; do command -v "$tool" >/dev/null || echo "$tool"; done)
+    missing=$(for tool in node npm cmake g++ chromium; do command -v "$tool" >/dev/null || echo "$tool"; done)
     if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        apt-get -qq update && apt-get -qq install -y nodejs npm cmake g++ >/dev/null
+        apt-get -qq update && apt-get -qq install -y nodejs npm cmake g++ chromium >/dev/null
     fi
     mkdir -p "$slim/files/javascript"
     cp examples/javascript/package.json "$slim/files/javascript/"
     npm install --prefix "$slim/files/javascript" --ignore-scripts --no-package-lock --no-audit --no-fund --loglevel=error
+    # What builds the page for browsers, what the page runs on, and what drives Chromium.
+    mkdir -p .venv/web
+    cp web/browser/package.json .venv/web/
+    npm install --prefix .venv/web --ignore-scripts --no-package-lock --no-audit --no-fund --loglevel=error
+    .venv/bin/pip $install --no-compile --upgrade --target .venv/playwright playwright
 }
 
 other_encoders_and_executorch() {
@@ -32,13 +37,15 @@ other_encoders_and_executorch() {
     "$executorch/bin/pytest" tests/executorch
 }
 
-# The examples predict the packaged image as segnet predict does.
-without_torch() {
-    .venv/bin/segnet export segnet_light --format onnx --out "$slim/files/segnet_light.onnx"
+# The examples and the page for browsers predict the packaged image as segnet predict does.
+exported_models() {
+    .venv/bin/segnet export segnet_light --format browser --out .venv/page --runtime-files .venv/web/node_modules/onnxruntime-web
+    cp .venv/page/model.onnx "$slim/files/segnet_light.onnx"
     .venv/bin/segnet export segnet_light --format openvino --out "$slim/files/segnet_light.xml"
     .venv/bin/segnet predict --out "$slim/files/torch"
     "$slim/bin/pytest" --confcutdir=tests/slim tests/slim
     "$slim/bin/pytest" --confcutdir=tests/examples tests/examples
+    PYTHONPATH=.venv/playwright .venv/bin/pytest tests/browser
 }
 
 # The same answers with smaller instruction sets than this processor may have.
@@ -81,8 +88,8 @@ OMP_NUM_THREADS=1 .venv/bin/pytest -n logical --maxprocesses 4 --dist worksteal
 # The documentation site; a warning is an error.
 bash tools/build_docs.sh
 finish environments
-begin without_torch
+begin exported_models
 begin other_encoders_and_executorch
-finish without_torch
+finish exported_models
 finish other_encoders_and_executorch
 less_capable_processors

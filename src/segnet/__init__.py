@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from segnet.data.samples import Sample
     from segnet.data.synthetic.scenes import render_scene
     from segnet.errors import SegNetError
+    from segnet.exporting.browser.export import export_page
     from segnet.exporting.export import export
     from segnet.exporting.programs import ExportConfig
     from segnet.inference.evaluation import evaluate
@@ -60,6 +61,7 @@ _HOMES = {
     "segnet.data.augmentation": ("AugmentConfig",),
     "segnet.errors": ("SegNetError",),
     "segnet.inference.evaluation": ("evaluate",),
+    "segnet.exporting.browser.export": ("export_page",),
     "segnet.exporting.export": ("export",),
     "segnet.exporting.programs": ("ExportConfig",),
     "segnet.inference.predictor": ("Predictor",),
@@ -126,6 +128,7 @@ __all__ = [
     "create_model",
     "evaluate",
     "export",
+    "export_page",
     "fit_temperature",
     "list_encoders",
     "list_models",

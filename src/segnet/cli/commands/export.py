@@ -26,9 +26,10 @@ def run(
     /,
     *,
     format: Literal[  # noqa: A002  the flag's name
-        "onnx", "openvino", "executorch", "litert", "coreml", "aoti", "torch"
+        "onnx", "openvino", "executorch", "litert", "coreml", "aoti", "torch", "browser"
     ] = "onnx",
     out: Path | None = None,
+    runtime_files: Path | None = None,
     int8: bool = False,
     calibrate: str | None = None,
     source: SourceConfig = SourceConfig(),  # noqa: B008
@@ -42,10 +43,12 @@ def run(
     Args:
         model: Model file (.safetensors), or name of a bundled model ("segnet models" lists them).
         format: Format of the exported file: onnx (.onnx), openvino (.xml and .bin), executorch (.pte), litert
-            (.tflite), coreml (.mlpackage, a folder), aoti (.pt2, compiled for this processor) or torch (.pt2, a program
-            of torch.export).
+            (.tflite), coreml (.mlpackage, a folder), aoti (.pt2, compiled for this processor), torch (.pt2, a program
+            of torch.export) or browser (a folder with a page that runs the model in its visitor's browser).
         out: Path of the exported file, with the suffix of the format. Default: MODEL with that suffix, beside MODEL, or
-            in the current folder for a bundled model.
+            in the current folder for a bundled model. For browser: a folder; default: MODEL-page.
+        runtime_files: For --format browser: npm package of onnxruntime-web, a .tgz file or a folder. Default: the one
+            that "npm pack" or "npm install" left in the current folder.
         int8: Quantize to INT8 with --calibrate, for ONNX, OpenVINO and ExecuTorch. The file is smaller and faster.
         calibrate: Labeled images for --int8: a folder, a pair list or a data.yaml. Default: none. Ranges are measured
             on 32 training images, and the finished file is scored on val.
@@ -58,6 +61,11 @@ def run(
 
     if int8 != (calibrate is not None):
         raise ConfigError("--int8 and --calibrate DATA go together: labeled images decide whether INT8 is good enough")
+    if runtime_files and format != "browser":
+        raise ConfigError(f"--runtime-files is for --format browser, not {format}; leave it out")
+    if format == "browser":
+        _export_page(model, out, runtime_files, config, int8=int8)
+        return
     kind = export_format(format, config)
     kind.require()
     kept = checkpoint.load(model)
@@ -82,6 +90,31 @@ def run(
 
 def _print_stage(stage: str) -> None:
     print(f"  {stage}", file=sys.stderr, flush=True)
+
+
+def _export_page(model: str, out: Path | None, runtime_files: Path | None, config: ExportConfig, *, int8: bool) -> None:
+    from segnet.exporting.browser.export import export_page
+    from segnet.exporting.formats import FORMATS
+    from segnet.models import checkpoint
+
+    if int8:
+        raise ConfigError("--format browser takes no --int8; leave it out, or add --half for a smaller file")
+    FORMATS["onnx"].require()
+    kept = checkpoint.load(model)
+    out = out or Path(model).with_name(f"{kept.path.stem}-page")
+    print(f"exporting {kept.path.stem} as a page to {out}, comparing it with PyTorch", file=sys.stderr, flush=True)
+    report = export_page(
+        kept.model,
+        kept.labels,
+        out,
+        runtime_files=runtime_files,
+        config=config,
+        provenance=kept.provenance,
+        scores=kept.scores,
+        on_stage=_print_stage,
+    )
+    _print(report)
+    print(f"serve the folder with any file server, such as: python -m http.server --directory {out}")
 
 
 def _export_int8(
