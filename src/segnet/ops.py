@@ -179,6 +179,8 @@ def _native_pool(x: Tensor) -> tuple[Tensor, Tensor]:
     offset = index.to(torch.int32)
     del index  # the largest of all buffers
     offset -= _window_starts(_size(x), (width, 1), x.device, torch.int32)
+    if x.is_cuda:  # PyTorch's channels_last kernel there gives index 0 for windows that hold nothing but -inf
+        offset.clamp_(min=0)
     # In a window the offsets are 0, 1, width and width + 1; in a map one pixel wide 0 and 1 are its two rows.
     row = offset > min(width - 1, 1)
     return values, offset.add_(row, alpha=2 - width).to(torch.uint8)
