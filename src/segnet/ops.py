@@ -196,11 +196,14 @@ def _native_pool(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
     width = x.shape[3]
     offset = index.to(torch.int32)
     del index  # the largest of all buffers
+    starts = _window_starts(_size(values), windows, (width, 1), x.device, torch.int32)
+    if x.is_cuda:  # PyTorch's channels_last kernel there gives index 0 for windows that hold nothing but -inf
+        offset = torch.maximum(offset, starts)
     if kernel != (2, 2) or any(padding):
         rows = offset // width - _window_starts(_size(values), windows, (1, 0), x.device, torch.int32)
         columns = offset % width - _window_starts(_size(values), windows, (0, 1), x.device, torch.int32)
         return values, rows.mul_(kernel[1]).add_(columns).to(torch.uint8)
-    offset -= _window_starts(_size(values), windows, (width, 1), x.device, torch.int32)
+    offset -= starts
     # In a window the offsets are 0, 1, width and width + 1; in a map one pixel wide 0 and 1 are its two rows.
     row = offset > min(width - 1, 1)
     return values, offset.add_(row, alpha=2 - width).to(torch.uint8)
