@@ -108,6 +108,27 @@ def test_folders_that_hold_no_classes_are_refused(films: Path) -> None:
     shutil.rmtree(films / "images")
     with pytest.raises(DataError, match="no folder images or img_dir or image is there"):
         describe_folder(films)
+    with pytest.raises(DataError, match="there is no such folder"):
+        describe_folder(films / "none")
+
+
+def test_a_data_set_that_is_read_as_it_lies_needs_no_description(camvid_root: Path) -> None:
+    with pytest.raises(DataError, match=r"layout camvid-folders, which needs no data\.yaml; run segnet train"):
+        describe_folder(camvid_root)
+    assert not (camvid_root / "data.yaml").exists()
+
+
+def test_folders_within_those_of_the_splits_are_described(
+    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "valid"):
+        for kind in ("images", "masks"):
+            shutil.copytree(films / kind, tmp_path / "new" / split / kind)
+    assert leave("init", tmp_path / "new") == 0
+    assert "train 10, val 10" in capsys.readouterr().out
+    source = open_source(tmp_path / "new")
+    assert {split: len(samples) for split, samples in source.splits.items()} == {"train": 10, "val": 10}
+    np.testing.assert_array_equal(masks_of(source), MASK)
 
 
 def test_lists_that_are_there_are_kept(films: Path) -> None:

@@ -196,7 +196,13 @@ def test_camvid_without_its_colors_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "sequence"),
-    [("0001TP_006690", "0001TP_"), ("Seq05VD_f02370", "Seq05VD_"), ("day/img-7", "day/img-"), ("a", "a")],
+    [
+        ("0001TP_006690", "0001TP_"),
+        ("Seq05VD_f02370", "Seq05VD_"),
+        ("day/img-7", "day/img-"),
+        ("image1", "image"),
+        ("a", "a"),
+    ],
 )
 def test_a_sequence_is_what_stands_before_the_running_number(name: str, sequence: str) -> None:
     assert sequence_of(name) == sequence

@@ -73,7 +73,7 @@ def _result(report: CheckReport) -> str:
 def _suggestion(report: CheckReport) -> str:
     if not report.advice:
         return ""
-    return f"<p>Suggested: it {escape(report.advice)}.</p><pre>{escape(report.command)}</pre>"
+    return f"<p>Suggested is this command; it {escape(report.advice)}.</p><pre>{escape(report.command)}</pre>"
 
 
 def _finding(finding: Finding, report: CheckReport, most: int) -> str:

@@ -61,7 +61,7 @@ def write_description(root: Path, labels: ClassTable, *, ignore_index: tuple[int
         root: folder of the data set.
         labels: its classes.
         ignore_index: Values in the mask files that are ignored.
-        lists: name of the file that lists the images of each split.
+        lists: name of the file that lists the images of each split, or of their folder.
         colored: whether masks hold the colors, not the values.
 
     Raises:
@@ -75,7 +75,10 @@ def write_description(root: Path, labels: ClassTable, *, ignore_index: tuple[int
     }
     path = root / "data.yaml"
     with replacing(path) as temporary:
-        temporary.write_text(yaml.safe_dump(table, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        temporary.write_text(
+            yaml.safe_dump(table, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100),
+            encoding="utf-8",
+        )
     return path
 
 

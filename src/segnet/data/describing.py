@@ -10,8 +10,18 @@ import numpy as np
 
 from segnet.data.conversion import write_description
 from segnet.data.layouts.naming import find_naming
-from segnet.data.layouts.pairing import IMAGE_FOLDERS, find_folder, folder_splits, mask_folder
+from segnet.data.layouts.opening import recognize
+from segnet.data.layouts.pairing import (
+    IMAGE_FOLDERS,
+    MASK_FOLDERS,
+    find_folder,
+    folder_splits,
+    mask_folder,
+    pair_folders,
+)
+from segnet.data.samples import Sample
 from segnet.data.sequences import hold_out
+from segnet.data.splits import by_split
 from segnet.errors import DataError, OutputError
 from segnet.labels import IGNORE_INDEX, ClassTable, Color
 from segnet.media.images.masks import read_mask_file
@@ -42,17 +52,16 @@ class Described:
 def describe_folder(root: Path, *, force: bool = False) -> Described:
     """Write ``data.yaml`` for images/ and masks/ in a folder, and ``train.txt`` and ``val.txt`` if it has no splits.
 
-    Classes have the names of ``classes.txt`` or the like; without one they are class0, class1 and so on.
+    The folders may also lie in those of the splits: train/images/, train/masks/. Classes have the names of
+    ``classes.txt`` or the like; without one they are class0, class1 and so on.
 
     Raises:
-        DataError: there are no such folders, or masks hold no classes.
+        DataError: there are no such folders, masks hold no classes, or the data set needs no description.
         OutputError: one of the files is there already.
     """
-    images = find_folder(root, IMAGE_FOLDERS)
-    if images is None:
-        raise DataError(f"{root}: no folder {' or '.join(IMAGE_FOLDERS[:3])} is there; put the images into one")
-    splits = folder_splits(images, mask_folder(root))
-    shared = len({tuple(samples) for samples in splits.values()}) == 1
+    folders = _folders(root)
+    splits = {split: pair_folders(*pair) for split, pair in folders.items()} if folders else _image_folders(root)
+    shared = len({tuple(samples) for samples in splits.values()}) == 1 and not folders
     names = [sample.name for sample in next(iter(splits.values()))]
     written = [root / "data.yaml", *((root / f"{split}.txt" for split in ("train", "val")) if shared else ())]
     if not force and (there := next((path for path in written if path.exists()), None)):
@@ -64,9 +73,37 @@ def describe_folder(root: Path, *, force: bool = False) -> Described:
     if shared:
         parts = {"train": [name for name in names if name not in held], "val": [name for name in names if name in held]}
         counts = {split: _write_list(root / f"{split}.txt", part) for split, part in parts.items()}
-    lists = {path.stem: path.name for path in written[1:]}
+    lists = {split: images.relative_to(root).as_posix() for split, (images, _) in folders.items()}
+    lists |= {path.stem: path.name for path in written[1:]}
     path = write_description(root, labels, ignore_index=ignore_index, lists=lists, colored=colored)
     return Described(path=path, labels=labels, images=counts, held_out=how)
+
+
+def _folders(root: Path) -> dict[str, tuple[Path, Path]]:
+    """Folders of images and masks in those of the splits; empty if they are not there."""
+    if not root.is_dir():
+        raise DataError(f"{root}: there is no such folder; give that of images/ and masks/")
+    below = by_split(path for path in root.iterdir() if path.is_dir())
+    pairs = {
+        split: (find_folder(path, IMAGE_FOLDERS), find_folder(path, MASK_FOLDERS)) for split, path in below.items()
+    }
+    return {split: (images, masks) for split, (images, masks) in pairs.items() if images and masks}
+
+
+def _image_folders(root: Path) -> dict[str, tuple[Sample, ...]]:
+    known = recognize(root)
+    if known not in (None, "image-folders", "data.yaml", "split-folders"):
+        raise DataError(
+            f"{root}: is a data set of the layout {known}, which needs no data.yaml; run segnet train {root}, or "
+            "segnet convert-data to write it as images and masks"
+        )
+    images = find_folder(root, IMAGE_FOLDERS)
+    if images is None:
+        raise DataError(
+            f"{root}: no folder {' or '.join(IMAGE_FOLDERS[:3])} is there; put the images into one, and the masks "
+            f"beside it into {MASK_FOLDERS[0]}"
+        )
+    return folder_splits(images, mask_folder(root))
 
 
 def _write_list(path: Path, names: list[str]) -> int:

@@ -181,9 +181,9 @@ class MaskReader:
     def _describe_colors(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> str:
         found, counts = np.unique(pixels, axis=0, return_counts=True)
         most = np.argsort(-counts, kind="stable")[:_FEW]
+        named = [(found[index].tolist(), counts[index]) for index in most]
         details = ", ".join(
-            f"color {_words(found[index])} on {counts[index]} pixels (nearest: {self._nearest(found[index])})"
-            for index in most
+            f"color {tuple(color)} on {count} pixels (nearest: {self.nearest_class(color)})" for color, count in named
         )
         more = f" and {len(found) - _FEW} more colors" if len(found) > _FEW else ""
         table = dict(zip(self.labels.names, self.labels.colors, strict=True))
@@ -192,9 +192,9 @@ class MaskReader:
         black = "" if _BLACK in table.values() else ", and black for ignored pixels"
         return f"{details}{more}, but expected {known}{others}{black}; {self._remedy_for(found.tolist())}"
 
-    def _nearest(self, color: NDArray[np.uint8]) -> str:
-        """The class whose color is nearest."""
-        distances = np.square(np.array(self.labels.colors, dtype=np.int64) - color).sum(axis=1)
+    def nearest_class(self, color: Sequence[int]) -> str:
+        """The name of the class whose color (red, green, blue) is nearest."""
+        distances = np.square(np.array(self.labels.colors, dtype=np.int64) - np.array(color)).sum(axis=1)
         return self.labels.names[int(distances.argmin())]
 
     def _remedy_for(self, colors: list[list[int]]) -> str:
@@ -243,11 +243,12 @@ def stored_values(stored: RawMask) -> NDArray[np.integer[Any]]:
     return COLORED + _packed(stored.values) if stored.values.ndim == 3 else stored.values
 
 
-def describe_value(value: int) -> str:
-    """``value 7`` or ``color (0, 64, 128)``."""
+def describe_value(value: int, reader: MaskReader) -> str:
+    """``value 7`` or ``color (0, 64, 128) (nearest: road)``."""
     if value < COLORED:
         return f"value {value}"
-    return f"color ({value >> 16 & 255}, {value >> 8 & 255}, {value & 255})"
+    color = (value >> 16 & 255, value >> 8 & 255, value & 255)
+    return f"color {color} (nearest: {reader.nearest_class(color)})"
 
 
 def _packed(colors: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.int32]:
@@ -255,7 +256,3 @@ def _packed(colors: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.int32]
     red, green, blue = np.moveaxis(colors.astype(np.int32), -1, 0)
     packed: NDArray[np.int32] = red << 16 | green << 8 | blue
     return packed
-
-
-def _words(color: NDArray[np.uint8]) -> str:
-    return f"({', '.join(map(str, color.tolist()))})"

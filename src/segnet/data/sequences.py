@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 __all__ = ["hold_out", "sequence_of"]
 
-_RUNNING = re.compile(r"^(.*?)[a-z]?\d+\D*$", re.IGNORECASE)  # what stands before the last number of a name
+_RUNNING = re.compile(r"^(.*?)((?<![a-z])[a-z])?\d+\D*$", re.IGNORECASE)  # before the last number of a name, or f0012
 _LEAST, _MOST, _EVERY = 0.1, 0.35, 5
 
 

@@ -59,6 +59,7 @@ def test_a_clean_data_set_passes_with_code_0(
     assert kept["splits"] == {"train": 6, "val": 3}
     assert "0 errors" in printed
     assert "training can start" in printed
+    assert all(word in printed for word in ("SignSymbol", "sqrt_median", "effective", "published"))
     assert f"suggested: segnet train {camvid_root}\n" in printed
     assert sum(row["pixels"] for row in kept["classes"]) + kept["ignored_pixels"] == 9 * 48 * 64
 

@@ -53,8 +53,9 @@ def test_a_color_of_no_class_is_named_and_refused(root: Path) -> None:
     report = check_data(root)
     assert report.failed
     assert [mark.text for finding in report.findings for mark in finding.marks if finding.severity == "error"] == [
-        "color (1, 2, 3) on 1 pixels"
+        "color (1, 2, 3) (nearest: field) on 1 pixels"
     ]
+    assert report.findings[0].detail == "in all masks: color (1, 2, 3) (nearest: field) on 1 pixels of 1 masks"
     with pytest.raises(DataError, match="1 of 2 pairs cannot be used"):
         refuse_known_faults(open_source(root))
 
@@ -68,6 +69,40 @@ def test_a_palette_in_another_order_is_an_error_as_in_training(root: Path) -> No
         open_source(root).dataset("val")[0]
     with pytest.raises(DataError, match="1 of 2 pairs"):
         refuse_known_faults(open_source(root))
+
+
+def test_color_masks_that_went_through_jpeg_are_named_under_any_suffix(root: Path) -> None:
+    for split, suffix in (("train", ".jpg"), ("val", ".png")):
+        path = root / f"masks/{split}/{split}.png"
+        with Image.open(path) as mask:
+            large = mask.convert("RGB").resize((300, 200))
+        path.unlink()
+        large.save(path.with_suffix(".jpg"), quality=30)
+        if suffix == ".png":  # saved again, as a lossless file of lost values
+            with Image.open(path.with_suffix(".jpg")) as blurred:
+                noise = np.random.default_rng(0).integers(0, 40, (200, 300, 3))
+                Image.fromarray((np.array(blurred) // 2 + noise).astype(np.uint8)).save(path)
+            path.with_suffix(".jpg").unlink()
+        Image.new("RGB", (300, 200)).save(root / f"images/{split}/{split}.png")
+    found = {finding.kind: finding for finding in check_data(root).findings if finding.severity == "error"}
+    assert set(found) == {"lossy", "no_mask"}
+    assert "is a JPEG file, which may change class numbers" in found["lossy"].marks[0].text
+    assert "one that went through JPEG; save the original mask as PNG" in found["no_mask"].marks[0].text
+
+
+def test_masks_in_arrays_are_checked(root: Path) -> None:
+    (root / "class_dict.csv").unlink()
+    (root / "classes.txt").write_text("field\nroad\n")
+    halves = np.arange(600).reshape(20, 30) % 2
+    for split in ("train", "val"):
+        (root / f"masks/{split}/{split}.png").unlink()
+        np.save(root / f"masks/{split}/{split}.npy", halves if split == "train" else 1 - halves)
+    assert kinds(root) == {}
+    np.save(root / "masks/train/train.npy", halves * 7)
+    assert kinds(root) == {"value_out_of_range": 1, "absent_class": 1, "single_class": 1}
+    np.save(root / "masks/train/train.npy", halves / 2)
+    (root / "masks/val/val.npy").write_bytes(b"no")
+    assert kinds(root) == {"no_mask": 1, "unreadable": 1}
 
 
 def test_mapped_classes_are_checked_as_they_are_trained(root: Path) -> None:

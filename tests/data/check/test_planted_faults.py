@@ -47,6 +47,11 @@ def spoil_value(mask: np.ndarray) -> np.ndarray:
     return mask
 
 
+def spoil_corner(mask: np.ndarray) -> np.ndarray:
+    mask[:9, :9] = 11
+    return mask
+
+
 def through_jpeg(path: Path) -> None:
     with Image.open(path) as image:
         image.convert("L").point(lambda value: 20 * value).save(path.with_suffix(".jpg"), quality=40)
@@ -85,6 +90,20 @@ def planted(clean: Path, tmp_path_factory: pytest.TempPathFactory) -> Planted:
     no_mask = take("no_mask")
     shutil.copy(root / "train" / no_mask.name, no_mask)
     rewrite(take("ignored"), lambda mask: np.full_like(mask, 11))
+    twice = take("same_name", "train")
+    with Image.open(twice) as image:
+        image.convert("RGB").save(twice.with_suffix(".bmp"))
+    torn = data.free.pop()
+    shutil.copy(root / "train" / f"{torn}.png", root / "train" / "torn.png")
+    rewrite(shutil.copy(root / "trainannot" / f"{torn}.png", root / "trainannot" / "torn.png"), spoil_corner)
+    data.faults["two_masks"] = {f"{torn}.png"} if torn > "torn" else {"torn.png"}
+    data.faults["duplicate"] = data.faults["two_masks"]
+    original = data.free.pop()
+    for folder in ("train", "trainannot"):
+        with Image.open(root / folder / f"{original}.png") as image:
+            near = image.resize((112, 84), Image.Resampling.NEAREST)
+        near.save(root / folder.replace("train", "val") / "near leak.png")
+    data.faults["near_leak"] = {"near leak.png"}
     original = data.free.pop()
     for folder in ("train", "trainannot"):
         shutil.copy(root / folder / f"{original}.png", root / folder.replace("train", "val") / "leak.png")
@@ -111,7 +130,7 @@ def of_kind(report: CheckReport, kind: str) -> Finding:
     [
         "image_without_mask", "mask_without_image", "unreadable", "lfs", "lossy", "size_mismatch",
         "value_out_of_range", "noisy_mask", "shifted_mask", "flipped_mask", "foreign_mask", "same_mask", "no_mask",
-        "ignored", "leak",
+        "ignored", "leak", "near_leak", "duplicate", "two_masks", "same_name",
     ],
 )  # fmt: skip
 def test_one_run_finds_names_and_counts(planted: Planted, report: CheckReport, kind: str) -> None:

@@ -98,6 +98,15 @@ def test_an_absent_class_is_named_with_its_split(tmp_path: Path, halves: np.ndar
     assert report.statistics.weights["median"].tolist() == [1, 1, 0]
 
 
+def test_a_mask_with_specks_of_the_brush_is_named(tmp_path: Path, halves: np.ndarray) -> None:
+    write(tmp_path, ["a", "b"], halves)
+    specks = halves.copy()
+    specks[2::4, 2::5] ^= 1
+    Image.fromarray(specks).save(tmp_path / "masks" / "val" / "val b.png")
+    found = {finding.kind: finding for finding in check_data(tmp_path).findings}
+    assert [(Path(mark.path).name, mark.text) for mark in found["islands"].marks] == [("val b.png", "30 islands")]
+
+
 def test_loops_and_broken_links_neither_hang_nor_hide(tmp_path: Path, halves: np.ndarray) -> None:
     write(tmp_path, ["a"], halves)
     (tmp_path / "images" / "train" / "loop").symlink_to(tmp_path / "images", target_is_directory=True)

@@ -31,4 +31,6 @@ def run(
     opened = source.open(data)
     with progress_bar("converting", sum(map(len, opened.splits.values()))) as progress:
         path = convert_data(opened, Path(out), force=force, progress=progress)
-    print(f"{opened.layout}, {opened.labels.classes} classes: {path}")
+    images = ", ".join(f"{split} {len(samples)}" for split, samples in opened.splits.items())
+    print(f"{path}: {opened.labels.classes} classes; {images}; from {opened.layout}")
+    print(f"next: segnet check {path.parent}")

@@ -10,6 +10,8 @@ __all__ = ["run"]
 def run(root: Path, /, *, force: bool = False) -> None:
     """Write the data.yaml of a folder with images/ and masks/, and a validation split if it has none.
 
+    The two may also lie in train/ and val/. Data sets that are read as they lie need no data.yaml.
+
     Validation images are whole sequences where names show them: neighbors in a film are nearly the same image.
 
     Args:
@@ -20,8 +22,11 @@ def run(root: Path, /, *, force: bool = False) -> None:
 
     described = describe_folder(Path(root), force=force)
     counts = ", ".join(f"{split} {count}" for split, count in described.images.items())
-    print(f"{described.path}: {described.labels.classes} classes, {described.labels.describe_values()}; {counts}")
+    print(
+        f"{described.path}: {described.labels.classes} classes, values {described.labels.describe_values()}; {counts}"
+    )
     if described.held_out:
         print(f"val is {described.held_out}")
     if described.labels.names[0].startswith("class"):
         print("the names of the classes are not known; write them into data.yaml")
+    print(f"next: segnet check {described.path.parent}")

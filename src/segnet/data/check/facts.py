@@ -22,6 +22,7 @@ from segnet.media.images.reading import read_header, read_image
 
 __all__ = ["FileFault", "PairFacts", "read_facts"]
 
+_MOST_VALUES = 1_000  # in a mask: there are 255 classes at most
 _LFS = b"version https://git-lfs"
 _MOST_COMPONENT_PIXELS = 20_000_000  # larger masks are thinned out for the components, which need 30 bytes a pixel
 
@@ -32,7 +33,7 @@ class FileFault:
 
     Attributes:
         kind: ``lfs`` (a pointer of git-lfs), ``lossy`` (a mask of a lossy format), ``unreadable``, or ``no_mask`` (an
-            image, but no mask: colors, fractions).
+            image or array, but no mask: colors, fractions, a photo).
         text: the error in words.
     """
 
@@ -114,7 +115,7 @@ def read_facts(sample: Sample, encoding: Encoding = "numbers") -> PairFacts:
     try:
         stored = read_mask_file(sample.mask, encoding=encoding)
         mask = stored_values(stored)
-        facts |= _mask_facts(mask)
+        facts |= _mask_facts(mask, sample.mask)
         if stored.palette is not None and encoding == "auto":
             facts["palette"] = stored.palette.tobytes().hex()
     except DataError as error:
@@ -132,12 +133,18 @@ def file_digest(path: Path) -> str:
         return ""
 
 
-def _mask_facts(mask: NDArray[np.integer[Any]]) -> dict[str, Any]:
+def _mask_facts(mask: NDArray[np.integer[Any]], path: Path) -> dict[str, Any]:
+    values = _count_values(mask)
+    if len(values) > _MOST_VALUES:
+        raise DataError(
+            f"{path} holds {len(values)} values or colors, as a photo, a smoothed mask or one that went through JPEG; "
+            "save the original mask as PNG"
+        )
     step = 1 + mask.size // _MOST_COMPONENT_PIXELS
     areas = component_areas(mask[::step, ::step])
     return {
         "mask_size": mask.shape,
-        "values": _count_values(mask),
+        "values": values,
         "islands": int((areas <= TINY).sum()),
         "components": len(areas),
     }
@@ -161,6 +168,8 @@ def _fault(path: Path, error: DataError, *, mask: bool) -> FileFault:
         return FileFault("unreadable", text)
     if start == _LFS:
         return FileFault("lfs", f"{path} is a pointer of git-lfs, not the file itself; run: git lfs pull")
+    if mask and path.suffix.lower() == ".npy":
+        return FileFault("unreadable" if "can be read" in text else "no_mask", text)
     header = read_header(path) if mask else None
     if header is None:
         return FileFault("unreadable", text)

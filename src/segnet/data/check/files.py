@@ -25,7 +25,7 @@ _FAULTS = {
     "lfs": ("files that are pointers of git-lfs", "run: git lfs pull"),
     "unreadable": ("files that cannot be read", "copy or download them again"),
     "lossy": ("masks of a lossy format, which changes class indices", "save the original masks as PNG"),
-    "no_mask": ("masks that hold no class indices", "convert them to one class index for each pixel"),
+    "no_mask": ("masks that hold no classes", "give one class index, or the color of a class, for each pixel"),
 }
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from segnet.labels import IGNORE_INDEX
 
 __all__ = ["count_by_image", "is_noisy", "value_findings"]
 
-_FEW = 4  # values of a file are named
+_FEW, _LISTED = 4, 10  # values that are named, of a file and of all
 _NOISY = 5.0  # for islands / sqrt(pixels): CamVid's masks have up to 4.1, and from 5.6 on after JPEG
 _SMALL = 1_000  # pixels; masks of fewer are judged like those
 _MANY_ISLANDS = 5  # times the median
@@ -57,24 +58,35 @@ def is_noisy(facts: PairFacts) -> bool:
 
 
 def _wrong_values(data: CheckedData, reader: MaskReader) -> Iterator[Finding]:
-    marks = []
+    marks, pixels, masks = [], Counter[int](), Counter[int]()
     for index, facts in enumerate(data.facts):
         values = np.array(list(facts.values), dtype=np.int64)
-        wrong = values[reader.classes_of(values) < 0].tolist()
+        wrong = {value: facts.values[value] for value in values[reader.classes_of(values) < 0].tolist()}
         if wrong:
-            few = ", ".join(f"{describe_value(value)} on {facts.values[value]} pixels" for value in wrong[:_FEW])
-            more = f" and {len(wrong) - _FEW} more values" if len(wrong) > _FEW else ""
-            marks.append((sum(facts.values[value] for value in wrong), data.mask(index, few + more)))
+            pixels.update(wrong)
+            masks.update(wrong.keys())
+            marks.append((sum(wrong.values()), data.mask(index, _list_values(wrong, reader))))
     if marks:
         ignore = ", ".join(map(str, reader.ignore_index)) or "not used"
         black_and_white = all(set(facts.values) <= {0, 255} for facts in data.facts if facts.values)
         yield Finding(
             kind="value_out_of_range", severity="error",
             title=f"masks with values that are no class: {data.labels.classes} classes, ignored values {ignore}",
+            detail=f"in all masks: {_list_values(pixels, reader, masks)}",
             remedy="these are black-and-white masks of two classes; save 255 as 1" if black_and_white
             else "correct the masks, or add the missing classes or ignore_index to the class list",
             marks=tuple(mark for _, mark in sorted(marks, key=lambda pair: -pair[0])),
         )  # fmt: skip
+
+
+def _list_values(pixels: Mapping[int, int], reader: MaskReader, masks: Mapping[int, int] | None = None) -> str:
+    """The commonest values with their pixels, and the masks that they are in."""
+    most = _FEW if masks is None else _LISTED
+    shown = [
+        f"{describe_value(value, reader)} on {count} pixels" + (f" of {masks[value]} masks" if masks else "")
+        for value, count in sorted(pixels.items(), key=lambda pair: (-pair[1], pair[0]))[:most]
+    ]
+    return ", ".join(shown) + (f" and {len(pixels) - most} more values" if len(pixels) > most else "")
 
 
 def _other_palettes(data: CheckedData, reader: MaskReader) -> Iterator[Finding]:
