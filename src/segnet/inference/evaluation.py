@@ -48,8 +48,8 @@ def evaluate(
     Images of one size that follow each other are predicted together.
 
     Args:
-        model: a predictor, with its own resizing, tiles and augmentation; or a network, images (N, C, H, W) in [0, 1] to
-            logits (N, classes, H, W), which gets each image at its own size. A network is moved to the device and
+        model: a predictor, with its own resizing, tiles and augmentation; or a network, images (N, C, H, W) in [0, 1]
+            to logits (N, classes, H, W), which gets each image at its own size. A network is moved to the device and
             scored in evaluation mode; its mode is restored afterwards.
         data: images with masks.
         device: of a network; ``auto`` takes a GPU if there is one. A predictor has its own.
