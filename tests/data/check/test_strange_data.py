@@ -144,6 +144,22 @@ def test_lines_of_a_list_that_lead_nowhere_are_collected(tmp_path: Path, halves:
     assert [mark.path.partition(": ")[0][-6:] for mark in report.findings[0].marks] == ["line 2", "line 3"]
 
 
+def test_a_listed_image_without_a_mask_is_collected_with_all_other_faults(tmp_path: Path, halves: np.ndarray) -> None:
+    write(tmp_path, ["a", "b"], halves)
+    for kind in ("images", "masks"):
+        for path in list((tmp_path / kind).rglob("*.png")):
+            path.rename(tmp_path / kind / path.name.replace(" ", "_"))
+        for split in ("train", "val"):
+            (tmp_path / kind / split).rmdir()
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.txt").write_text(f"{split}_a\n{split}_b\n")
+    (tmp_path / "masks" / "train_a.png").unlink()
+    Image.fromarray(halves[:-1]).save(tmp_path / "masks" / "val_a.png")
+    report = check_data(tmp_path)
+    assert kinds(report) == {"image_without_mask": 1, "listing": 1, "size_mismatch": 1}
+    assert [len(report.data.splits[split]) for split in ("train", "val")] == [1, 2]
+
+
 def test_a_missing_split_fails(tmp_path: Path, halves: np.ndarray) -> None:
     write(tmp_path, ["a"], halves)
     shutil.rmtree(tmp_path / "images" / "val")
