@@ -71,15 +71,7 @@ def _result(report: CheckReport) -> str:
 
 
 def _suggestion(report: CheckReport) -> str:
-    settings = report.settings
-    if not settings:
-        return ""
-    crop = f"--crop {settings['crop'][0]} {settings['crop'][1]} " if settings["crop"] else ""
-    line = (
-        f"segnet train {report.source.root} {crop}--batch {settings['batch']} "
-        f"--class-weights {settings['class_weights']}"
-    )
-    return f"<p>Suggested settings:</p><pre>{escape(line)}</pre>"
+    return f"<p>Suggested:</p><pre>{escape(report.suggestion)}</pre>" if report.suggestion else ""
 
 
 def _finding(finding: Finding, report: CheckReport, most: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -10,18 +11,18 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from segnet.data.check.findings import Finding
+    from segnet.data.check.findings import Finding, Severity
     from segnet.data.check.report import CheckReport
     from segnet.data.check.statistics import ClassStatistics
 
 __all__ = ["print_check"]
 
 _FILES = 3  # named of each finding
-_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
+_STYLES: Mapping[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
 def print_check(report: CheckReport) -> None:
-    """Print what was checked, the findings with their first files, the classes, and suggested settings."""
+    """Print what was checked, the findings with their first files, the classes, and a suggested command."""
     console = Console()
     splits = ", ".join(f"{split} {len(indices)}" for split, indices in report.data.splits.items())
     console.print(
@@ -32,11 +33,12 @@ def print_check(report: CheckReport) -> None:
         _print_finding(console, finding)
     if report.statistics is not None:
         _print_classes(console, report.statistics)
-    _print_settings(console, report)
+    if report.suggestion:
+        console.print(f"suggested: {report.suggestion}", markup=False, highlight=False, soft_wrap=True)
     counts = Counter(finding.severity for finding in report.findings)
     verdict = "training would fail or be meaningless" if report.failed else "training can start"
     console.print(
-        f"{counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes: {verdict}",
+        f"{', '.join(_counted(counts[severity], severity) for severity in _STYLES)}: {verdict}",
         style="bold", soft_wrap=True,
     )  # fmt: skip
 
@@ -76,13 +78,5 @@ def _print_classes(console: Console, statistics: ClassStatistics) -> None:
     )  # fmt: skip
 
 
-def _print_settings(console: Console, report: CheckReport) -> None:
-    settings = report.settings
-    if not settings:
-        return
-    crop = f"--crop {settings['crop'][0]} {settings['crop'][1]} " if settings["crop"] else ""
-    console.print(
-        f"suggested: segnet train {report.source.root} {crop}--batch {settings['batch']} "
-        f"--class-weights {settings['class_weights']}",
-        markup=False, highlight=False, soft_wrap=True,
-    )  # fmt: skip
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"

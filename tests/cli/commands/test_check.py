@@ -56,7 +56,8 @@ def test_a_clean_data_set_passes_with_code_0(
     assert kept["splits"] == {"train": 6, "val": 3}
     assert "0 errors" in printed
     assert "training can start" in printed
-    assert f"suggested: segnet train {camvid_root} --batch 6" in printed
+    assert f"suggested: segnet train {camvid_root} --class-weights " in printed
+    assert set(kept["suggested"]) == {"class_weights", "class_ratio"}
     assert sum(row["pixels"] for row in kept["classes"]) + kept["ignored_pixels"] == 9 * 48 * 64
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class CheckReport:
         data: samples, each once, and their facts.
         findings: errors first, then warnings, then notes.
         statistics: of the classes; None if the class list cannot be used.
-        settings: suggested flags of ``segnet train``.
+        settings: the suggested flag of ``segnet train``, and why; see ``suggest_settings``.
     """
 
     source: Source
@@ -54,6 +55,13 @@ class CheckReport:
     def failed(self) -> bool:
         """Whether training would fail or be meaningless."""
         return any(finding.severity == "error" for finding in self.findings)
+
+    @property
+    def suggestion(self) -> str:
+        """The command that trains on the data; empty if its classes cannot be used."""
+        if not self.settings:
+            return ""
+        return f"segnet train {quote(str(self.source.root))} --class-weights {self.settings['class_weights']}"
 
     def to_dict(self) -> dict[str, Any]:
         """A table that JSON can hold."""
@@ -170,7 +178,7 @@ def _judge(source: Source, data: CheckedData, faults: list[PairingFault]) -> Che
         data=data,
         findings=tuple(sorted(found, key=lambda finding: order.index(finding.severity))),
         statistics=statistics,
-        settings={} if statistics is None else suggest_settings(data, statistics),
+        settings={} if statistics is None else suggest_settings(statistics),
     )
 
 

@@ -1,8 +1,7 @@
-"""Shares of the classes, the weights that every formula gives them, and settings that suit the data."""
+"""Shares of the classes, the weights that every formula gives them, and the formula that suits them."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +14,6 @@ from segnet.labels import CAMVID, ClassTable
 
 __all__ = ["ClassStatistics", "class_statistics", "suggest_settings"]
 
-_WHOLE = 640  # pixels; images with no longer side are trained whole
-_CROP = 512
-_BATCH_PIXELS = 8 * 360 * 480  # of a training step that fits a few gigabytes of memory
-_MOST_BATCH = 32
 _EVEN, _UNEVEN = 5.0, 50.0  # ratio of the most to the least frequent class
 
 
@@ -86,21 +81,15 @@ def class_statistics(data: CheckedData, pixels: NDArray[np.int64], ignored: NDAr
     )
 
 
-def suggest_settings(data: CheckedData, statistics: ClassStatistics) -> dict[str, Any]:
-    """Flags of ``segnet train`` that suit the data: ``crop``, ``batch``, ``class_weights``; empty without images."""
-    sizes = Counter(facts.image_size for facts in data.facts if facts.image_size is not None)
-    if not sizes:
-        return {}
-    height, width = (int(np.median([size[axis] for size in sizes.elements()])) for axis in (0, 1))
-    whole = len(sizes) == 1 and max(height, width) <= _WHOLE
-    crop = None if whole else (_multiple(min(height, _CROP)), _multiple(min(width, _CROP)))
-    area = crop[0] * crop[1] if crop else height * width
-    batch = int(np.clip(_BATCH_PIXELS // max(1, area), 1, _MOST_BATCH))
-    members = len(data.splits.get("train", data.samples))
+def suggest_settings(statistics: ClassStatistics) -> dict[str, Any]:
+    """The flag of ``segnet train`` that suits the classes, ``class_weights``, and the ``class_ratio`` behind it.
+
+    All other settings are chosen by ``segnet train`` itself, which knows the machine.
+    """
     present = statistics.shares[statistics.pixels > 0]
     ratio = float(present.max() / present.min()) if len(present) else 1.0
     balance = "none" if ratio < _EVEN else "sqrt_median" if ratio < _UNEVEN else "median"
-    return {"crop": crop, "batch": min(batch, max(1, members)), "class_weights": balance, "class_ratio": ratio}
+    return {"class_weights": balance, "class_ratio": ratio}
 
 
 def _weights(counts: ClassCounts, labels: ClassTable) -> dict[str, NDArray[np.float32]]:
@@ -117,8 +106,3 @@ def _weights(counts: ClassCounts, labels: ClassTable) -> dict[str, NDArray[np.fl
         weights[present] = class_weights(ClassCounts(counts.pixels[present], counts.around[present]), balance, table)
         found[balance] = weights
     return found
-
-
-def _multiple(side: int) -> int:
-    """The largest multiple of 32 that is not larger, or the side itself if it is below 32."""
-    return side // 32 * 32 or side
