@@ -135,6 +135,8 @@ def find(source: str | Path) -> Path:
     bundled = bundled_models()
     if str(source) in bundled:
         return bundled[str(source)]
+    if (best := path / "best.safetensors").is_file():
+        raise ModelError(f"{source}: is the folder of a run; give its model file, {best}")
     known = f"bundled are {', '.join(bundled)}" if bundled else "no model is bundled"
     raise ModelError(f"{source}: there is neither such a model file nor a bundled model of that name; {known}")
 
