@@ -75,7 +75,7 @@ def write_description(root: Path, labels: ClassTable, *, ignore_index: tuple[int
     }
     path = root / "data.yaml"
     with replacing(path) as temporary:
-        temporary.write_text(yaml.safe_dump(table, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        temporary.write_text(yaml.safe_dump(table, sort_keys=False, allow_unicode=True, default_flow_style=None), encoding="utf-8")
     return path
 
 
