@@ -109,6 +109,8 @@ def load(source: str | Path, *, encoder: nn.Module | None = None) -> Checkpoint:
             header = _header(file.metadata() or {}, path)
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
+        if path.suffix == ".ckpt":
+            raise ModelError(f"{path}: is for --resume only; give the best.safetensors beside it") from error
         raise ModelError(
             f"{path}: is not a readable model file ({error}); it may be cut off or of another kind"
         ) from error
