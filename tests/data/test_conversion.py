@@ -67,7 +67,10 @@ def test_a_folder_gets_its_classes_and_a_validation_split_by_sequence(
     films: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert leave("init", films) == 0
-    assert "val is sequences night_" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "val is sequences night_" in printed
+    assert "a value of pixels without a label is no class: add it to ignore_index" in printed
+    assert "names:\n  0: class0\n  7: class7\ncolors:\n- [" in (films / "data.yaml").read_text()
     source = open_source(films)
     assert (source.labels.names, source.labels.values) == (("class0", "class7"), (0, 7))
     assert [sample.name for sample in source.splits["val"]] == ["night_000", "night_001"]

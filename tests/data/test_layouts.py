@@ -516,6 +516,12 @@ def test_a_folder_of_no_known_layout_is_refused_with_what_was_looked_for(tmp_pat
         open_source(tmp_path)
 
 
+def test_a_folder_inside_a_data_set_is_refused_with_that_data_set(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    with pytest.raises(DataError, match=f"images: no data set was recognized, but {tmp_path} is one; give that folder"):
+        open_source(tmp_path / "images")
+
+
 # Drawn scenes.
 
 

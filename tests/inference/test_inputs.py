@@ -95,7 +95,7 @@ WRONG: list[tuple[Any, type[Exception], str]] = [
     (torch.zeros(3, 0, 5), ShapeError, "at least one pixel"),
     (np.zeros((7, 5, 3), np.uint16), ShapeError, "values of type uint16; expected uint8, or floating numbers in"),
     (np.zeros((7, 5), bool), ShapeError, "values of type bool"),
-    (torch.zeros(3, 7, 5, dtype=torch.int64), ShapeError, "values of type int64"),
+    (torch.zeros(3, 7, 5, dtype=torch.int64), ShapeError, r"type int64.* values up to 255 with astype"),
     (SIZED + 255, DataError, r"from 255 to 255; expected 0 to 1; convert it with astype\('uint8'\), or divide by 255"),
     (SIZED - 1.9, DataError, "from -1.9 to -1.9; expected 0 to 1; give the image itself, without normalization"),
     (SIZED + 1.01, DataError, "from 1.01 to 1.01; expected 0 to 1; clip it"),

@@ -290,6 +290,18 @@ def test_what_is_neither_file_nor_bundled_is_refused_with_what_there_is(tmp_path
         load(tmp_path)
 
 
+def test_the_folder_of_a_run_is_refused_with_its_model_file(file: Path) -> None:
+    best = file.rename(file.with_name("best.safetensors"))
+    with pytest.raises(ModelError, match=f"is the folder of a run; give its model file, {best}"):
+        load(best.parent)
+
+
+def test_a_checkpoint_of_a_run_is_refused_with_its_model_file(tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt").write_bytes(b"PK" * 100)
+    with pytest.raises(ModelError, match=r"last\.ckpt: is for --resume only; give the best\.safetensors beside it"):
+        load(tmp_path / "last.ckpt")
+
+
 def test_the_representation_is_one_line() -> None:
     path = bundled_models()["segnet_light"]
     assert repr(load("segnet_light")) == f"Checkpoint(segnet_light, 11 classes, mIoU 0.685, '{path}')"

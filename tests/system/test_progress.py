@@ -55,6 +55,14 @@ def test_say_leaves_a_line_with_the_time_left_until_all_is_done(
     assert capsys.readouterr().err == "epoch 1/2  0:00:03 left\nepoch 2/2\n"
 
 
+def test_what_has_no_known_number_counts_what_is_done(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    bar = ProgressBar("epoch 1  40 of 600 s")
+    bar.start(total=None)
+    clock.now += 40
+    bar.advance()
+    assert capsys.readouterr().err == "epoch 1  40 of 600 s  1 done\n"
+
+
 def test_a_terminal_gets_a_bar_that_ends(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # how rich is told that there is a terminal
     bar = ProgressBar("labeling")

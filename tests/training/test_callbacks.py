@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import csv
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.training.collapse import describe_collapse
+from segnet.training.progress import TrainingProgress
 from segnet.training.run import train
 from segnet.training.settings import TrainConfig
 
@@ -106,3 +109,23 @@ def test_a_missing_logger_is_reported(camvid: Source, tmp_path: Path) -> None:
 def test_an_unknown_logger_is_reported() -> None:
     with pytest.raises(ConfigError, match="logger 'paper' is unknown; choose from tensorboard, wandb, mlflow"):
         TrainConfig(loggers=("paper",))  # type: ignore[arg-type]
+
+
+def test_a_line_of_progress_has_the_time_of_its_own_step(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    limit: Any = SimpleNamespace(seconds=600.0, elapsed=0.0)
+    unused: Any = SimpleNamespace(score=-1.0, images_per_second=None)
+    trainer: Any = SimpleNamespace(is_global_zero=True, current_epoch=0, max_epochs=1, num_training_batches=9)
+    trainer.fit_loop = SimpleNamespace(epoch_loop=SimpleNamespace(total_batch_idx=-1))
+    progress = TrainingProgress(unused, unused, unused, limit)
+    progress.on_train_start(trainer, unused)
+    for index in range(2):
+        clock[0] = limit.elapsed = 31.0 * (index + 1)
+        progress.on_train_batch_end(trainer, unused, {"loss": torch.tensor(0.5)}, None, index)
+    assert capsys.readouterr().err.splitlines() == [
+        "epoch 1  31 of 600 s  loss now 0.500  1 done",
+        "epoch 1  62 of 600 s  loss now 0.500  2 done",
+    ]

@@ -195,8 +195,24 @@ def test_the_monitor_decides_which_epoch_is_best(monitor: str, epoch: int, tmp_p
 
 def test_a_single_validation_beats_nothing(tmp_path: Path) -> None:
     text = page_of(record_of(CAMVID, 1), folder=tmp_path).text
-    assert "It is the only epoch validated so far" in text
+    assert "It is the only epoch that was validated" in text
     assert "since epoch" not in text
+
+
+def test_a_run_with_a_time_is_not_measured_by_its_epochs(tmp_path: Path) -> None:
+    record = record_of(CAMVID)
+    lead = "Training report · epoch 9"
+    assert f"{lead} of 9 · /some/where" in page_of(record, folder=tmp_path).text
+    timed = replace(record, settings={**record.settings, "time": "10m"})
+    assert f"{lead}, --time 10m · /some/where" in page_of(timed, folder=tmp_path).text
+
+
+def test_rates_that_differ_in_the_third_digit_have_labels_of_their_own(tmp_path: Path) -> None:
+    rows = rows_of(CAMVID, 1, lr=[1.19e-6])
+    texts = page_of(record_of(CAMVID, rows=rows), folder=tmp_path).texts
+    marks = [text for text in texts if text.endswith("e-06") and text != "1.19e-06"]
+    assert len(marks) > 4
+    assert len(marks) == len(set(marks))
 
 
 def test_the_table_of_the_numbers_has_every_row(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -10,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from segnet.data.check.findings import Finding
+    from segnet.data.check.findings import Finding, Severity
     from segnet.data.check.report import CheckReport
     from segnet.data.check.statistics import ClassStatistics
 
@@ -18,11 +19,11 @@ __all__ = ["print_check"]
 
 _WIDE = 400  # characters; the table takes what it needs
 _FILES = 3  # named of each finding
-_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
+_STYLES: Mapping[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
 def print_check(report: CheckReport) -> None:
-    """Print what was checked, the findings with their first files, the classes, and suggested settings."""
+    """Print what was checked, the findings with their first files, the classes, and a suggested command."""
     console = Console()
     splits = ", ".join(f"{split} {len(indices)}" for split, indices in report.data.splits.items())
     console.print(
@@ -37,7 +38,7 @@ def print_check(report: CheckReport) -> None:
     counts = Counter(finding.severity for finding in report.findings)
     verdict = "training would fail or be meaningless" if report.failed else "training can start"
     console.print(
-        f"{counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes: {verdict}",
+        f"{', '.join(_counted(counts[severity], severity) for severity in _STYLES)}: {verdict}",
         style="bold", soft_wrap=True,
     )  # fmt: skip
 
@@ -82,3 +83,7 @@ def _print_settings(console: Console, report: CheckReport) -> None:
         return
     console.print(f"suggested: {report.command}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"{'':11}{report.advice}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"

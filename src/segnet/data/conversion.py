@@ -67,18 +67,17 @@ def write_description(root: Path, labels: ClassTable, *, ignore_index: tuple[int
     Raises:
         OutputError: it cannot be written.
     """
-    table = {
-        "names": dict(zip(labels.values, labels.names, strict=True)),
+    names = {"names": dict(zip(labels.values, labels.names, strict=True))}  # a line each, to be edited
+    others = {
         "palette" if colored else "colors": [list(color) for color in labels.colors],
         "ignore_index": list(ignore_index),
         **(lists or {}),
     }
     path = root / "data.yaml"
     with replacing(path) as temporary:
-        temporary.write_text(
-            yaml.safe_dump(table, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100),
-            encoding="utf-8",
-        )
+        text = yaml.safe_dump(names, sort_keys=False, allow_unicode=True)
+        text += yaml.safe_dump(others, sort_keys=False, default_flow_style=None)
+        temporary.write_text(text, encoding="utf-8")
     return path
 
 

@@ -157,7 +157,7 @@ def _to_bytes(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
     if not np.issubdtype(array.dtype, np.floating):
         raise ShapeError(
             f"{name} holds values of type {array.dtype}; expected uint8, or floating numbers in [0, 1]; "
-            "divide by the largest possible value, such as image / 65535"
+            "convert values up to 255 with astype('uint8'), or divide by the largest possible value: image / 65535"
         )
     low, high = float(array.min()), float(array.max())
     if not (low >= 0 and high <= 1):  # true for NaN

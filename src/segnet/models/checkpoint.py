@@ -116,6 +116,8 @@ def load(source: str | Path, *, encoder: nn.Module | None = None) -> Checkpoint:
             header = _header(file.metadata() or {}, path)
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
+        if path.suffix == ".ckpt":
+            raise ModelError(f"{path}: is for --resume only; give the best.safetensors beside it") from error
         raise ModelError(
             f"{path}: is not a readable model file ({error}); it may be cut off or of another kind"
         ) from error
@@ -147,6 +149,8 @@ def find(source: str | Path) -> Path:
     bundled = bundled_models()
     if str(source) in bundled:
         return bundled[str(source)]
+    if (best := path / "best.safetensors").is_file():
+        raise ModelError(f"{source}: is the folder of a run; give its model file, {best}")
     known = f"bundled are {', '.join(bundled)}" if bundled else "no model is bundled"
     raise ModelError(f"{source}: there is neither such a model file nor a bundled model of that name; {known}")
 

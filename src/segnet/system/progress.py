@@ -50,7 +50,7 @@ class ProgressBar:
             self._bar.update(self._bar.task_ids[0], advance=by, description=self._text)
         elif time.monotonic() - self._last_line_at > _SECONDS_BETWEEN_LINES:
             self._last_line_at = time.monotonic()
-            of = "" if self._total is None else f"/{self._total}  {self._left()} left"
+            of = " done" if self._total is None else f"/{self._total}  {self._left()} left"
             print(f"{self._text}  {self._done}{of}", file=sys.stderr, flush=True)
 
     def say(self, line: str) -> None:

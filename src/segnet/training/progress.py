@@ -15,7 +15,7 @@ from segnet.training.time_limit import TimeLimit
 
 __all__ = ["TrainingProgress"]
 
-_STEPS_BETWEEN_TEXTS = 5
+_STEPS_BETWEEN_LOSSES = 5
 
 
 class TrainingProgress(Callback):
@@ -47,7 +47,9 @@ class TrainingProgress(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, index: int) -> None:
         """Advance by one step. The loss is read at every fifth only, since reading it makes a GPU wait."""
         if trainer.is_global_zero:
-            self._bar.advance(self._text(trainer, outputs["loss"]) if index % _STEPS_BETWEEN_TEXTS == 0 else "")
+            if index % _STEPS_BETWEEN_LOSSES == 0:
+                self._see(outputs["loss"])
+            self._bar.advance(self._text(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the scores of the epoch."""
@@ -61,12 +63,15 @@ class TrainingProgress(Callback):
         """Remove the bar, also after an error."""
         self._bar.stop()
 
-    def _text(self, trainer: Trainer, loss: Tensor) -> str:
+    def _see(self, loss: Tensor) -> None:
         self._loss = loss.item() if self._loss is None else 0.8 * self._loss + 0.2 * loss.item()
+
+    def _text(self, trainer: Trainer) -> str:
         best = f"  best {self.best.monitor} {self.best.score:.3f}" if self.best.score >= 0 else ""
         rate = self.times.images_per_second
         speed = "" if rate is None else f"  {rate:.3g} images/s"
-        return f"{self._place(trainer)}  loss now {self._loss:.3f}{best}{speed}"
+        loss = "" if self._loss is None else f"  loss now {self._loss:.3f}"
+        return f"{self._place(trainer)}{loss}{best}{speed}"
 
     def _place(self, trainer: Trainer) -> str:
         """The epoch, and of how many, or how much of the time is over."""

@@ -156,6 +156,18 @@ def test_a_folder_keeps_its_structure(model_file: Path, tmp_path: Path) -> None:
     assert written(out) == {"mask/a.png", "mask/x/b.png", "mask/x/y/c.png"}
 
 
+def test_the_masks_of_a_data_set_are_not_taken_for_images_silently(
+    model_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for place in ("images/a.png", "labels/a.png"):
+        image_file(tmp_path / "in" / place)
+    for source in ("in/images", "in"):
+        assert caplog.text == ""
+        assert leave(tmp_path / source, "--model", model_file, "--out", tmp_path / source / "out") == 0
+    assert f"{tmp_path}/in is a data set, and the masks in {tmp_path}/in/labels are segmented" in caplog.text
+    assert f"give {tmp_path}/in/images for the images alone" in caplog.text
+
+
 def test_a_glob_and_an_image_are_labeled_once_each(model_file: Path, tmp_path: Path) -> None:
     for name in ("a1.png", "a2.png", "b1.png"):
         image_file(tmp_path / "in" / name)

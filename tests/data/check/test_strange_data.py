@@ -50,7 +50,7 @@ def test_names_with_spaces_unicode_and_capitals_pair_up(tmp_path: Path, halves: 
 def test_a_clean_set_of_one_image_passes(tmp_path: Path, halves: np.ndarray) -> None:
     report = check_data(write(tmp_path, ["only"], halves))
     assert not report.failed
-    assert report.settings["batch"] == 1
+    assert report.command == f"segnet train {tmp_path}"
 
 
 @pytest.mark.parametrize("shape", [(1, 40), (40, 1), (1, 1)])
@@ -151,6 +151,22 @@ def test_lines_of_a_list_that_lead_nowhere_are_collected(tmp_path: Path, halves:
     report = check_data(tmp_path / "train.txt")
     assert kinds(report) == {"listing": 2}
     assert [mark.path.partition(": ")[0][-6:] for mark in report.findings[0].marks] == ["line 2", "line 3"]
+
+
+def test_a_listed_image_without_a_mask_is_collected_with_all_other_faults(tmp_path: Path, halves: np.ndarray) -> None:
+    write(tmp_path, ["a", "b"], halves)
+    for kind in ("images", "masks"):
+        for path in list((tmp_path / kind).rglob("*.png")):
+            path.rename(tmp_path / kind / path.name.replace(" ", "_"))
+        for split in ("train", "val"):
+            (tmp_path / kind / split).rmdir()
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.txt").write_text(f"{split}_a\n{split}_b\n")
+    (tmp_path / "masks" / "train_a.png").unlink()
+    Image.fromarray(halves[:-1]).save(tmp_path / "masks" / "val_a.png")
+    report = check_data(tmp_path)
+    assert kinds(report) == {"image_without_mask": 1, "listing": 1, "size_mismatch": 1}
+    assert [len(report.data.splits[split]) for split in ("train", "val")] == [1, 2]
 
 
 def test_a_missing_split_fails(tmp_path: Path, halves: np.ndarray) -> None:

@@ -29,4 +29,5 @@ def run(root: Path, /, *, force: bool = False) -> None:
         print(f"val is {described.held_out}")
     if described.labels.names[0].startswith("class"):
         print("the names of the classes are not known; write them into data.yaml")
+        print("a value of pixels without a label is no class: add it to ignore_index there")
     print(f"next: segnet check {described.path.parent}")

@@ -152,7 +152,21 @@ def _find_sources(words: Sequence[str], *, out: Path) -> tuple[list[ImageFile], 
         each for word in words for each in find_sources(word, animations=animations, exclude=out, failures=failures)
     ]
     images = [source for source in found if isinstance(source, ImageFile)]
+    _warn_of_masks(words, images)
     return images, [source for source in found if isinstance(source, VideoSource)], failures
+
+
+def _warn_of_masks(words: Sequence[str], images: Sequence[ImageFile]) -> None:
+    """Say it where the folder of a data set is given, whose masks are images, too."""
+    from segnet.data.layouts.pairing import IMAGE_FOLDERS, MASK_FOLDERS, find_folder
+
+    for folder in map(Path, words):
+        inside, masks = find_folder(folder, IMAGE_FOLDERS), find_folder(folder, MASK_FOLDERS)
+        if inside and masks and any(image.path.is_relative_to(masks) for image in images):
+            log.warning(
+                "segnet: %s is a data set, and the masks in %s are segmented like images; give %s for the images alone",
+                folder, masks, inside,
+            )  # fmt: skip
 
 
 def _is_file(out: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Shares of the classes, the weights that every formula gives them, and settings that suit the data."""
+"""Shares of the classes, the weights that every formula gives them, and the formula that suits them."""
 
 from __future__ import annotations
 

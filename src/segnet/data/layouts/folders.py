@@ -16,6 +16,7 @@ from segnet.data.layouts.pairing import (
     pair_mixed,
 )
 from segnet.data.layouts.source import Source
+from segnet.data.pairing_faults import report_fault
 from segnet.data.samples import Sample
 from segnet.data.splits import SPLITS, by_split
 from segnet.errors import DataError, list_names
@@ -146,12 +147,12 @@ def listed(path: Path, samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
     """The samples whose images a text names, one per line, with or without suffix and folder.
 
     Raises:
-        DataError: a line names no image.
+        DataError: a line names no image that has a mask, unless faults are collected.
     """
     stem_of = {sample.name: sample for sample in samples}
     lines = [Path(line.replace("\\", "/").split()[0]) for line in read_text(path).splitlines() if line.strip()]
     names = [line.as_posix() if line.as_posix() in stem_of else line.with_suffix("").as_posix() for line in lines]
     names = [name if name in stem_of else Path(name).name for name in names]
     if unknown := [name for name in names if name not in stem_of]:
-        raise DataError(f"{path}: lists {list_names(unknown)}, but there is no such image; correct the list")
-    return tuple(stem_of[name] for name in names)
+        report_fault(f"{path}: lists {list_names(unknown)}, but no image with a mask has that name; correct the list")
+    return tuple(stem_of[name] for name in names if name in stem_of)

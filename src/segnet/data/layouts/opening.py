@@ -137,6 +137,9 @@ def open_source(location: str | Path, *, layout: str | None = None) -> Source:
         raise DataError(f"{path}: there is no such data set; give a folder, a pair list, a data.yaml, or 'synthetic'")
     chosen = layout or recognize(path)
     if chosen is None:
+        above = path.absolute().parent
+        if LAYOUTS["data.yaml"].fits(above) or LAYOUTS["image-folders"].fits(above):
+            raise DataError(f"{path}: no data set was recognized, but {above} is one; give that folder")
         looked_for = ", ".join(one.files for one in LAYOUTS.values())
         raise DataError(f"{path}: no data set was recognized; looked for {looked_for}")
     source = LAYOUTS[chosen].open(path)

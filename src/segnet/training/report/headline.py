@@ -48,7 +48,7 @@ def _compare_epochs(record: Record) -> str:
     if not math.isfinite(values[best]):
         return f"No epoch has a {name}."
     if len(epochs) == 1:
-        return f"The weights of epoch {epoch} are saved. It is the only epoch validated so far."
+        return f"The weights of epoch {epoch} are saved. It is the only epoch that was validated."
     others = [index for index in range(len(values)) if index != best and math.isfinite(values[index])]
     sentence = f"The weights of epoch {epoch} are saved: it has the highest {name} of {len(epochs)} validations"
     if others:

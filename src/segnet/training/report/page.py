@@ -72,7 +72,9 @@ def _lead(record: Record) -> str:
     """One line below the title: epochs, data and duration."""
     last = record.rows[-1] if record.rows else {"epoch": 0}
     parts = [f"Training report · epoch {last['epoch']}"]
-    if "epochs" in record.settings:
+    if limit := record.settings.get("time"):  # ends the run; epochs is an upper limit
+        parts[0] += f", --time {limit}"
+    elif "epochs" in record.settings:
         parts[0] += f" of {record.settings['epochs']}"
     if "data" in record.settings:
         parts.append(str(record.settings["data"]))
@@ -119,7 +121,7 @@ def _short_percent(share: float) -> str:
 
 
 def _rate(value: float) -> str:
-    return f"{value:.2g}" if math.isfinite(value) else "–"
+    return f"{value:.3g}" if math.isfinite(value) else "–"
 
 
 def _rows_table(record: Record) -> str:
