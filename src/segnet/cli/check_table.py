@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -10,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from segnet.data.check.findings import Finding
+    from segnet.data.check.findings import Finding, Severity
     from segnet.data.check.report import CheckReport
     from segnet.data.check.statistics import ClassStatistics
 
@@ -18,7 +19,7 @@ __all__ = ["print_check"]
 
 _WIDE = 400  # characters; the table takes what it needs
 _FILES = 3  # named of each finding
-_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
+_STYLES: Mapping[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
 def print_check(report: CheckReport) -> None:
@@ -37,9 +38,13 @@ def print_check(report: CheckReport) -> None:
     counts = Counter(finding.severity for finding in report.findings)
     verdict = "training would fail or be meaningless" if report.failed else "training can start"
     console.print(
-        f"{counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes: {verdict}",
+        f"{', '.join(_count(counts[kind], kind) for kind in _STYLES)}: {verdict}",
         style="bold", soft_wrap=True,
     )  # fmt: skip
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + "s" * (number != 1)
 
 
 def _print_finding(console: Console, finding: Finding) -> None:
