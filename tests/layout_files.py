@@ -61,5 +61,5 @@ def check_and_train(root: Path, *, out: Path) -> None:
     """``segnet check`` raises no false alarm, and ``segnet train`` takes two steps."""
     report = check_data(root)
     assert {finding.kind for finding in report.findings} <= _TRUE_OF_FIXTURES, report.findings
-    result = segnet.train(root, out=out, crop=(64, 64), batch=1, epochs=2, workers=0, precision="float32")
+    result = segnet.train(root, out=out, epochs=2, workers=0, precision="float32")
     assert result.predictor().labels.names == open_source(root).labels.names

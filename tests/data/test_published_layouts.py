@@ -125,6 +125,7 @@ def test_masks_of_cvat_count_by_the_colors_of_its_label_map(tmp_path: Path) -> N
     source = open_source(tmp_path)
     np.testing.assert_array_equal(masks_of(source), MASK)
     assert source.labels.names == ("background", "aeroplane")
+    check_and_train(tmp_path, out=tmp_path / "run")
 
 
 def test_camvid_frames_have_the_splits_of_the_authors(tmp_path: Path) -> None:

@@ -92,6 +92,10 @@ def test_small_images_are_taken_whole_and_large_ones_are_resized() -> None:
     assert math.prod(large["crop"]) <= 1.1 * 240 * 320
 
 
+def test_tiny_images_get_crops_that_leave_batch_norm_a_variance() -> None:
+    assert standard(replace(PHOTOS, size=(24, 36), train_images=1))["crop"] == (48, 48)
+
+
 def test_wide_and_tall_images_share_square_crops() -> None:
     height, width = standard(replace(PHOTOS, both_orientations=True))["crop"]
     assert height == width

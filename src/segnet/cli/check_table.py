@@ -38,9 +38,13 @@ def print_check(report: CheckReport) -> None:
     counts = Counter(finding.severity for finding in report.findings)
     verdict = "training would fail or be meaningless" if report.failed else "training can start"
     console.print(
-        f"{', '.join(_counted(counts[severity], severity) for severity in _STYLES)}: {verdict}",
+        f"{', '.join(_count(counts[kind], kind) for kind in _STYLES)}: {verdict}",
         style="bold", soft_wrap=True,
     )  # fmt: skip
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + "s" * (number != 1)
 
 
 def _print_finding(console: Console, finding: Finding) -> None:
@@ -83,7 +87,3 @@ def _print_settings(console: Console, report: CheckReport) -> None:
         return
     console.print(f"suggested: {report.command}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"{'':11}{report.advice}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"

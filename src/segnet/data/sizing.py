@@ -27,6 +27,7 @@ LEAST_SIDE = 96
 """Of a crop, in pixels: smaller ones show too little of a scene."""
 
 _GRID = 16  # sides of crops are multiples of it
+_SMALLEST = 48  # of a crop; five poolings leave four values per channel, so that batch norm has a variance
 _CROP_PIXELS = {False: 240 * 320, True: 480 * 480}  # on a CPU, on a GPU
 _LONGEST_SIDE = {False: 640, True: 1280}  # of an image; larger ones are resized
 _CROP_SHARE = 2 / 3  # of the image's height and width
@@ -76,7 +77,8 @@ def choose_crop(size: Size, *, square: bool, gpu: bool, cheap: bool = False) -> 
     most = _CROP_PIXELS[gpu] / (2 if cheap else 1)
     share = min(_CROP_SHARE, math.sqrt(most / (height * width)))
     share = max(share, min(1.0, LEAST_SIDE / min(height, width)))
-    return scale_size((height, width), share), share
+    crop = scale_size((height, width), share)
+    return (max(_SMALLEST, crop[0]), max(_SMALLEST, crop[1])), share
 
 
 def choose_batch(images: int, *, gpu: bool) -> int:
