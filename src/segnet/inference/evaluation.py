@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader
 
+from segnet.bands import Pixels
 from segnet.data.checks import check_masks
 from segnet.data.dataset import RawSamples, SegmentationDataset, worker_error
 from segnet.errors import ConfigError, ModelError, SegNetError
@@ -79,12 +80,12 @@ def evaluate(
 
 
 def _predict(
-    predictor: Predictor, image: NDArray[np.uint8], truth: NDArray[np.uint8], calibration: CalibrationMeter | None
+    predictor: Predictor, image: Pixels, truth: NDArray[np.uint8], calibration: CalibrationMeter | None
 ) -> NDArray[np.uint8]:
     """Predicted mask; the meter has counted the image."""
     if calibration is None:
-        return predictor(image).mask
-    planes = predictor.predict_planes(image)
+        return predictor.predict_pixels(image).mask
+    planes = predictor.predict_pixel_planes(image)
     probabilities = planes[: predictor.labels.classes]
     uncertainty = planes[-1] if predictor.measure == calibration.measure else None
     calibration.add(probabilities, truth, uncertainty)
