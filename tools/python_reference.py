@@ -27,7 +27,7 @@ SECTIONS = {
         "Checkpoint",
     ),
     "Data": (
-        "open_dataset", "open_source", "SegmentationDataset", "Sample", "Source", "ClassTable", "render_scene",
+        "open_dataset", "open_source", "SegmentationDataset", "Sample", "Source", "ClassTable", "Bands", "render_scene",
     ),
     "Training": ("train", "TrainResult", "NetworkConfig", "TrainConfig", "AugmentConfig", "recalibrate"),
     "Evaluation": (

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from segnet.bands import Bands
     from segnet.data.augmentation import AugmentConfig
     from segnet.data.dataset import SegmentationDataset
     from segnet.data.layouts import Source, open_dataset, open_source
@@ -54,6 +55,7 @@ _HOMES = {
     "segnet.metrics.calibration.scores": ("CalibrationConfig", "CalibrationMeter", "CalibrationScores"),
     "segnet.models.checkpoint": ("Checkpoint", "bundled_models", "load", "save"),
     "segnet.results.coco": ("CocoFile",),
+    "segnet.bands": ("Bands",),
     "segnet.data.dataset": ("SegmentationDataset",),
     "segnet.data.samples": ("Sample",),
     "segnet.data.layouts": ("Source", "open_dataset", "open_source"),
@@ -92,6 +94,7 @@ __all__ = [
     "CAMVID",
     "IGNORE_INDEX",
     "AugmentConfig",
+    "Bands",
     "BoundaryConfig",
     "BoundaryMeter",
     "BoundaryScores",

@@ -198,6 +198,14 @@ def test_a_list_takes_numbers_with_commas() -> None:
     assert parsed("train", "data")[1]["training"].unfreeze_at == ()
 
 
+def test_channels_are_a_number_or_bands_with_commas(tmp_path: Path) -> None:
+    for words, channels in (((), None), (("--in-channels", "13"), 13), (("--in-channels", "3,2,1,7"), (3, 2, 1, 7))):
+        assert parsed("train", "data", *words)[1]["network"].in_channels == channels
+    for text, channels in (("13", 13), ("[7]", (7,)), ("3,2", (3, 2))):
+        (tmp_path / "a.yaml").write_text(f"in_channels: {text}\n")
+        assert parsed("train", "data", "--config", str(tmp_path / "a.yaml"))[1]["network"].in_channels == channels
+
+
 def test_a_batch_is_a_number_or_left_to_the_machine(capsys: pytest.CaptureFixture[str]) -> None:
     assert parsed("train", "data", "--batch", "12")[1]["training"].batch == 12
     assert parsed("train", "data", "--batch", "auto")[1]["training"].batch == "auto"

@@ -165,3 +165,22 @@ def test_noise_differs_in_strength_from_image_to_image():
     assert (deviation > 0).float().mean().item() == pytest.approx(0.5, abs=0.1)
     assert 0.09 < deviation.max() < 0.105
     assert deviation[deviation > 0].mean().item() == pytest.approx(0.05, abs=0.01)
+
+
+def test_bands_are_not_changed_as_colors_are() -> None:
+    """What is known of colors is left out; mirroring, exposure, blur and noise stay."""
+    image, mask = torch.rand(4, 3, 16, 16) / 4, torch.zeros(4, 16, 16).long()
+    of_colors = AugmentConfig(flip=0.0, gray=1.0, white_balance=1.0, fog=1.0, night=1.0, fourier=1.0, jpeg=1.0)
+    assert torch.equal(Augmentation(of_colors, bands=True)(image, mask)[0], image)
+    turned = Augmentation(AugmentConfig(flip=1.0), bands=True)(image, mask)[0]
+    torch.testing.assert_close(turned, image.flip(3))
+    exposed = Augmentation(AugmentConfig(flip=0.0, color=0.4), bands=True)(image, mask)[0] / image
+    torch.testing.assert_close(exposed, exposed[:, :1, :1, :1].expand_as(exposed))
+
+
+def test_noise_follows_the_spread_of_each_band() -> None:
+    image = 0.5 + torch.randn(8, 4, 32, 32) * torch.tensor([1e-4, 1e-3, 1e-2, 5e-2])[:, None, None]
+    noisy, _ = Augmentation(AugmentConfig(flip=0.0, noise=1.0), bands=True)(image, torch.zeros(8, 32, 32).long())
+    share = (noisy - image).std(dim=(0, 2, 3)) / image.std(dim=(0, 2, 3))
+    assert share.max() < 1.2 * share.min()
+    assert 0.1 < share.mean() < 0.45

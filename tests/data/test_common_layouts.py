@@ -232,7 +232,15 @@ def test_an_unknown_layout_is_refused_and_a_file_has_no_layout_of_folders(tmp_pa
         ("palette: [[1, 1, 1], [2, 2, 2]]\nlabel_mapping: {0: 1}", "give one of them"),
         ("label_mapping: [0, 1]", "'label_mapping' must be mask value"),
         ("label_mapping: {0: 5}", "'label_mapping' maps to 5, which is none of 0 to 1"),
-        ("channels: 13", "'channels' is 13; images are trained in color"),
+        ("channels: 0", "'channels' is 0; give 3 .color., 1 .gray., the number of bands"),
+        ("channels: [0, nir]", "'channels': there is no band 'nir'; give a number from 0, or add band_names"),
+        ("channels: [red, nir]\nband_names: [blue, red]", "there is no band 'nir'; give one of blue, red"),
+        ("channels: [0, 2]\nband_names: [blue, red]", "band 2 is not possible in images of 2 bands"),
+        ("channels: [0]\nband_names: [blue, blue]", "'band_names' is .*all different"),
+        ("channels: [0, 1]\nshown_bands: [5]", "cannot be shown"),
+        ("channels: [0, 1]\nvalue_range: 1", "'value_range' is 1; give a list"),
+        ("channels: [0, 1]\nvalue_range: [1, 0]", "give the lowest and the highest value"),
+        ("channels: 3\nvalue_range: [0, 1]", "'value_range' is for bands; name them too"),
     ],
 )
 def test_keys_of_a_data_yaml_that_cannot_be_meant_are_refused(keys: str, message: str, tmp_path: Path) -> None:

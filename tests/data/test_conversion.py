@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from layout_files import MASK, colored, masks_of, photo, save, text
 from segnet.cli.main import main
+from segnet.data.conversion import convert_data
 from segnet.data.describing import describe_folder
 from segnet.data.layouts import open_source
 from segnet.errors import DataError, OutputError
@@ -139,3 +141,23 @@ def test_lists_that_are_there_are_kept(films: Path) -> None:
     with pytest.raises(OutputError, match=r"val\.txt is there already"):
         describe_folder(films)
     assert not (films / "data.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("written", "keys"),
+    [
+        ("channels: 1", {"channels": 1}),
+        ("channels: [2, 0]\nvalue_range: [0, 9]\nshown_bands: [0]",
+         {"channels": [2, 0], "value_range": [0, 9], "shown_bands": [0]}),
+        ("channels: 4", {"channels": 4}),
+        ("", {}),
+    ],
+)  # fmt: skip
+def test_a_converted_data_set_keeps_its_bands(tmp_path: Path, written: str, keys: dict[str, object]) -> None:
+    root = tmp_path / "from"
+    for split in ("train", "val"):
+        photo(root / "images" / split / "a.png")
+        save(root / "masks" / split / "a.png", MASK)
+    text(root / "data.yaml", f"names: [a, b]\n{written}\n")
+    table = yaml.safe_load(convert_data(open_source(root), tmp_path / "to").read_text(encoding="utf-8"))
+    assert {key: table[key] for key in table if key in {"channels", "value_range", "shown_bands"}} == keys

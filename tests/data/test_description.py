@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segnet.bands import Bands, Channels
 from segnet.data.class_tables import open_labels
+from segnet.data.description import read_description
 from segnet.data.layouts import open_source
 from segnet.errors import DataError, SegNetError
 
@@ -127,3 +129,22 @@ def test_another_number_of_classes_than_names_is_refused(count: str, names: str,
     (folder / "data.yaml").write_text(f"nc: {count}\nnames: {names}")
     with pytest.raises(DataError, match=r"'nc' is .* but 'names' holds"):
         open_source(folder)
+
+
+@pytest.mark.parametrize(
+    ("keys", "channels"),
+    [
+        ("", 3),
+        ("channels: 1", 1),
+        ("channels: 13", Bands(indices=tuple(range(13)), count=13)),
+        ("channels: [3, 2, 1, 7]", Bands(indices=(3, 2, 1, 7))),
+        ("channels: [nir, red]\nband_names: [red, green, nir]", Bands(indices=(2, 0), count=3)),
+        (
+            "channels: 4\nvalue_range: [0, 10000]\nshown_bands: [2, 1, 0]",
+            Bands(indices=(0, 1, 2, 3), count=4, value_range=(0, 10000), shown=(2, 1, 0)),
+        ),
+    ],
+)
+def test_channels_are_a_number_or_bands_by_number_or_name(tmp_path: Path, keys: str, channels: Channels) -> None:
+    (tmp_path / "data.yaml").write_text(f"names: [a, b]\n{keys}\n", encoding="utf-8")
+    assert read_description(tmp_path / "data.yaml").channels == channels

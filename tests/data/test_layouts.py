@@ -465,7 +465,7 @@ def test_data_yaml_with_named_masks_takes_none_beside_the_images(tmp_path: Path)
         ("", "needs at least the key 'names'"),
         ("just text", "needs at least the key 'names'"),
         ("images: images", "needs at least the key 'names'"),
-        ("{names: [a], nx: 1}", "unknown key 'nx'; known are channels, colors, ignore_index"),
+        ("{names: [a], nx: 1}", "unknown key 'nx'; known are band_names, channels, colors, ignore_index"),
         ("{names: [a], 5: 1, x: 2}", "unknown key 5"),
         ("{names: {0: a, 256: b}}", "gives a class the mask value 256"),
         ("{names: {0: a, x: b}}", "gives a class the mask value 'x'"),

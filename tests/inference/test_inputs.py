@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from segnet.bands import Bands
 from segnet.errors import ConfigError, DataError, ShapeError
 from segnet.inference.inputs import read_input
 from segnet.inference.predictor import Predictor
@@ -116,3 +117,36 @@ def test_what_is_no_image_is_one_clear_sentence(
 def test_an_unknown_order_is_refused(narrow: SegNet, five_labels: ClassTable) -> None:
     with pytest.raises(ConfigError, match="order='gbr' is unknown; give 'rgb', or 'bgr' for the arrays of OpenCV"):
         Predictor(TorchRuntime(narrow, five_labels, device="cpu"))(PIXELS, order="gbr")  # type: ignore[call-overload]
+
+
+FOUR = np.random.default_rng(6).integers(0, 256, (6, 9, 4), dtype=np.uint8)
+TWO_OF_FOUR = Bands(indices=(3, 1), count=4)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [FOUR, Image.fromarray(FOUR), torch.tensor(FOUR).permute(2, 0, 1), FOUR.astype(np.uint16) * 257, FOUR / 255],
+    ids=["uint8", "Pillow", "tensor", "uint16", "float64"],
+)
+def test_every_kind_of_image_gives_the_bands_of_a_model(source: Any) -> None:
+    pixels = read_input(source, channels=TWO_OF_FOUR)
+    scale = 255 if pixels.dtype == np.uint8 else 1
+    np.testing.assert_allclose(pixels / scale, FOUR[:, :, [3, 1]] / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "message"),
+    [
+        (PIXELS, DataError, "the image has 3 bands, and 4 are expected"),
+        (Image.fromarray(PIXELS), DataError, "the image has 3 bands"),
+        (FOUR[None], ShapeError, r"shape \(1, 6, 9, 4\); expected \(H, W, bands\)"),
+        (torch.zeros(1, 4, 6, 9), ShapeError, r"expected \(bands, H, W\)"),
+        (np.full((2, 2, 4), np.inf), DataError, "the image holds NaN or infinity in 4 pixels"),
+        (FOUR.astype(np.int64), DataError, "holds int64 from .* state value_range"),
+        (FOUR > 5, ShapeError, "holds values of type bool; expected numbers"),
+        ({"image": FOUR}, DataError, "is of type dict"),
+    ],
+)
+def test_images_without_the_bands_of_a_model_are_refused(source: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        read_input(source, channels=TWO_OF_FOUR)

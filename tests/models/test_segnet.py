@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segnet.bands import Bands
 from segnet.errors import ConfigError, ShapeError
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
@@ -481,3 +483,19 @@ def test_the_representation_names_classes_and_parameters_and_keeps_the_layers(na
     count = sum(parameter.numel() for parameter in narrow.parameters())
     assert f"narrow, classes=5, in_channels=3, parameters={count:,}\n" in repr(narrow)
     assert "(encoder): Encoder(" in repr(narrow)
+
+
+def test_bands_are_normalized_to_the_size_of_numbers_that_the_filters_know() -> None:
+    """The published SegNet-Basic sees 0 to 255, others numbers around 1: measured statistics keep that size."""
+    bands = Bands(indices=(3, 0, 1, 2), count=4)
+    for name, size in (("segnet_light", 1.0), ("segnet_basic", 57.6)):
+        model = create_model(name, classes=2, in_channels=4)
+        model.set_bands(bands, mean=(0.1, 0.2, 0.3, 0.4), std=(0.01, 0.02, 0.03, 0.04))
+        given = torch.tensor([0.11, 0.22, 0.33, 0.44]).view(1, 4, 1, 1)
+        torch.testing.assert_close((given - model.mean) / model.std, torch.full_like(given, size), rtol=0.01, atol=0)
+        assert model.config.image_channels == bands
+        assert SegNetConfig.from_dict(json.loads(json.dumps(model.config.to_dict()))) == model.config
+    with pytest.raises(ConfigError, match="2 bands do not fit a network of 4 channels"):
+        model.set_bands(Bands(indices=(0, 1)), mean=(0.0, 0.0), std=(1.0, 1.0))
+    with pytest.raises(ConfigError, match=r"bands \[0, 1\] are not possible with in_channels=4"):
+        replace(model.config, bands=Bands(indices=(0, 1)))

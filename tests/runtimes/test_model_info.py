@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from segnet.bands import Bands
 from segnet.errors import ModelError
 from segnet.labels import CAMVID, ClassTable
 from segnet.runtimes.model_info import ModelInfo
@@ -32,9 +33,12 @@ def table(**changes: Any) -> str:
 
 
 GAPS = ModelInfo(name="gaps", labels=ClassTable.from_names(["a", "b"], [1, 254]))
+BANDS = ModelInfo(
+    name="bands", labels=CAMVID, channels=2, bands=Bands(indices=(7, 3), count=13, value_range=(-1.5, 2.0), shown=(3,))
+)
 
 
-@pytest.mark.parametrize("info", [FULL, ModelInfo(name="plain", labels=CAMVID), GAPS])
+@pytest.mark.parametrize("info", [FULL, ModelInfo(name="plain", labels=CAMVID), GAPS, BANDS])
 def test_what_is_written_comes_back(info: ModelInfo) -> None:
     assert ModelInfo.from_json(info.to_json(), FILE) == info
 
@@ -101,6 +105,7 @@ def test_damage_is_an_error(text: str) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
+        {"bands": {"indices": [0, 1]}},
         {"output": "boxes"},
         {"channels": 0},
         {"channels": "3"},

@@ -99,8 +99,8 @@ def test_a_teacher_of_other_classes_or_channels_is_refused(
     source = saved(narrow, five_labels, tmp_path / "teacher.safetensors")
     with pytest.raises(ModelError, match="knows 5 classes but the training set has 11"):
         Teacher.load([source], camvid.labels)
-    with pytest.raises(ModelError, match="takes images of 3 channels, and the network in training 1"):
-        Teacher.load([source], five_labels, in_channels=1)
+    with pytest.raises(ModelError, match="takes RGB, and the network in training gray"):
+        Teacher.load([source], five_labels, channels=1)
     assert Teacher.load([], five_labels) is None
 
 

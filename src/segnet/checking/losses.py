@@ -19,7 +19,7 @@ from segnet.errors import DataError, ModelError
 from segnet.inference.evaluation import check_same_classes
 from segnet.inference.predictor import Predictor
 from segnet.labels import IGNORE_INDEX, ClassTable
-from segnet.media.images.reading import read_image
+from segnet.media.images.stored import read_pixels
 from segnet.runtimes.load import open_runtime
 from segnet.visualization.html.panels import commonest_error
 
@@ -70,12 +70,12 @@ def measure_losses(
     losses = []
     for index, sample in enumerate(data.samples):
         try:
-            image = read_image(sample.image, channels=predictor.channels)
+            image = read_pixels(sample.image, predictor.channels)
             truth = reader.read(sample.mask)
         except DataError:  # is a finding already
             continue
         if truth.shape == image.shape[:2] and (truth != IGNORE_INDEX).any():
-            planes = predictor.predict_planes(image)[: data.labels.classes]
+            planes = predictor.predict_pixel_planes(image)[: data.labels.classes]
             losses.append(_loss(index, planes, truth, data.labels))
         if progress is not None:
             progress(index + 1, len(data.samples))

@@ -14,10 +14,10 @@ from segnet.data.check.report import CheckReport
 from segnet.data.masks import MaskReader
 from segnet.errors import DataError
 from segnet.labels import IGNORE_INDEX
-from segnet.media.images.reading import read_image
+from segnet.media.images.stored import read_shown
 from segnet.visualization.html.embedding import address, smooth
 from segnet.visualization.html.panels import Panel, panel_row, panel_size, photo_panel
-from segnet.visualization.overlay import overlay
+from segnet.visualization.overlay import as_rgb, overlay
 
 __all__ = ["class_panels", "sample_panels"]
 
@@ -71,7 +71,7 @@ def _read_image(report: CheckReport, index: int) -> NDArray[np.uint8] | None:
     if report.data.facts[index].image_fault is not None:
         return None
     try:
-        return read_image(report.data.samples[index].image)
+        return as_rgb(read_shown(report.data.samples[index].image, report.data.channels))
     except DataError:
         return None
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from segnet.bands import Channels
 from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
 
@@ -193,7 +194,7 @@ class DataFlags:
     resize: tuple[int, int] | None = None
     resize_mode: Literal["letterbox", "stretch"] = "letterbox"
 
-    def open(self, source: Source, *, channels: int, corruption: str | None = None) -> SegmentationDataset:
+    def open(self, source: Source, *, channels: Channels, corruption: str | None = None) -> SegmentationDataset:
         """The images and masks of the split, corrupted if that is asked for."""
         return source.dataset(
             self.split, size=self.resize, resize_mode=self.resize_mode, channels=channels, corruption=corruption

@@ -56,6 +56,7 @@ class Flag:
         choices: words that are accepted; with a ``kind``, besides values of that type.
         optional: whether the value may be None (``null`` in YAML).
         default: value without the flag.
+        lone: whether one value of a list stands for itself, not for a list of one.
         help: full sentences from the docstring.
     """
 
@@ -66,6 +67,7 @@ class Flag:
     optional: bool
     default: Any
     help: str
+    lone: bool = False
 
     @classmethod
     def of(cls, name: str, hint: Any, default: Any, text: str) -> Flag:
@@ -73,6 +75,7 @@ class Flag:
         kinds = set(_alternatives(hint))
         optional = NoneType in kinds
         form: Literal["switch", "single", "pair", "list"] = "switch" if bool in kinds else "single"
+        lone = not kinds.isdisjoint({int, float, str})
         if pair := [kind for kind in kinds if get_origin(kind) is tuple]:
             form = "list" if Ellipsis in get_args(pair[0]) else "pair"
             kinds = set(_alternatives(get_args(pair[0])[0]))
@@ -80,7 +83,7 @@ class Flag:
         plain = [kind for kind in kinds if get_origin(kind) is not Literal and kind is not NoneType]
         return cls(
             name=name, form=form, kind=plain[0] if plain else None, choices=choices, optional=optional,
-            default=default, help=text,
+            default=default, help=text, lone=lone and form == "list",
         )  # fmt: skip
 
     @property
@@ -135,10 +138,11 @@ class Flag:
             known = " or ".join([_KIND_NAMES[self.kind], *self.choices])
             raise ValueError(f"{word!r} is not {known}") from None
 
-    def read_list(self, text: str) -> tuple[Any, ...]:
+    def read_list(self, text: str) -> Any:
         """Values with commas between; one that holds a comma itself stands in double quotes, as in CSV."""
         words = next(csv.reader([text], skipinitialspace=True), None) or [""]
-        return tuple(self.read(word) for word in words)
+        values = tuple(self.read(word) for word in words)
+        return values[0] if self.lone and len(values) == 1 else values
 
     def read_yaml(self, value: Any) -> Any:
         """A value as a YAML file holds it.
@@ -162,7 +166,7 @@ class Flag:
             return tuple(self.read(str(item)) for item in value)
         if isinstance(value, bool | list | dict):
             raise ValueError(f"{value} is not one value; give a single value")
-        return (self.read(str(value)),) if self.form == "list" else self.read(str(value))
+        return (self.read(str(value)),) if self.form == "list" and not self.lone else self.read(str(value))
 
 
 @dataclass(frozen=True, kw_only=True)

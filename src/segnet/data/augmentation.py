@@ -19,6 +19,7 @@ from segnet.system.packages import importing
 __all__ = ["AugmentConfig", "Augmentation"]
 
 _MAX_NOISE = 0.1
+_PHOTO_STD = 0.226  # of ImageNet's images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,16 +92,19 @@ class Augmentation:
 
     Args:
         config: Settings of the augmentation.
+        bands: Whether the images hold bands as they are stored, not color or gray. Their light changes by one factor
+            for all bands, noise follows the spread of each band, and nothing is changed that is known of colors only.
 
     Raises:
         MissingPackageError: Kornia is not installed.
     """
 
-    def __init__(self, config: AugmentConfig) -> None:
+    def __init__(self, config: AugmentConfig, *, bands: bool = False) -> None:
         self.config = config
+        self._bands = bands
         self._geometry = _sequence(_geometric_parts(config), ["input", "mask"])
         self._color = _sequence(_color_parts(config), ["input"])
-        self._appearance = _sequence(_appearance_parts(config), ["input"])
+        self._appearance = _sequence(_appearance_parts(config, bands=bands), ["input"])
         self._effects = {name: share for name in EFFECTS if (share := getattr(config, name))}
         self._jpeg = _sequence(_jpeg_parts(config), ["input"])
 
@@ -109,22 +113,23 @@ class Augmentation:
 
         Color changes apply to RGB images only.
         """
+        in_color = image.shape[1] == 3 and not self._bands
         if self._geometry is not None:
             image, changed = self._geometry(image, mask[:, None].to(image.dtype))
             mask = changed[:, 0].round().to(mask.dtype)
         if self.config.mix:
             image, mask = _mix_classes(image, mask, self.config.mix)
-        if self._color is not None and image.shape[1] == 3:
+        if self._color is not None and in_color:
             image = self._color(image)
         if self._appearance is not None:
             image = self._appearance(image)
-        if image.shape[1] == 3:
+        if in_color:
             for name, probability in self._effects.items():
                 image = apply_effect(image, name, probability)
         if self.config.noise:
-            image = image + _sensor_noise(image, self.config.noise)
+            image = image + _sensor_noise(image, self.config.noise) * (_spread(image) if self._bands else 1)
         image = image.clamp(0, 1)
-        if self._jpeg is not None and image.shape[1] == 3:
+        if self._jpeg is not None and in_color:
             image = self._jpeg(image).clamp(0, 1)
         return image, mask
 
@@ -150,6 +155,11 @@ def _sensor_noise(image: Tensor, probability: float) -> Tensor:
     """Gaussian noise with a standard deviation of its own for each image, which Kornia's noise does not have."""
     deviation = _MAX_NOISE * torch.rand(len(image), 1, 1, 1, device=image.device)
     return torch.randn_like(image) * deviation * _draw_images(probability, image)
+
+
+def _spread(image: Tensor) -> Tensor:
+    """Standard deviation of each band in each image, against that of a photo: (N, C, 1, 1)."""
+    return image.std(dim=(2, 3), keepdim=True) / _PHOTO_STD
 
 
 def _sequence(parts: list[Any], keys: list[str]) -> Any:
@@ -180,10 +190,12 @@ def _color_parts(config: AugmentConfig) -> list[Any]:
     return parts
 
 
-def _appearance_parts(config: AugmentConfig) -> list[Any]:
+def _appearance_parts(config: AugmentConfig, *, bands: bool) -> list[Any]:
     kornia = _import_kornia()
     parts: list[Any] = []
-    if config.color:
+    if config.color and bands:
+        parts.append(kornia.RandomContrast(_factor_range(config), p=0.8))  # Kornia multiplies: an exposure
+    elif config.color:
         # Kornia's ColorJiggle with hue took 0.36 s for eight 240x320 images on two cores; these three and the two
         # of _color_parts take 0.07 s.
         parts.append(kornia.RandomGamma(_factor_range(config), p=0.5))

@@ -7,7 +7,6 @@ are those of SegNet-Tutorial, Models/segnet_train.prototxt; they cannot be recom
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from segnet.errors import ConfigError, DataError, OutputError
 from segnet.labels import CAMVID, IGNORE_INDEX, ClassTable
-from segnet.system.files import cache_dir, replacing
+from segnet.system.files import cache_dir, files_digest, replacing
 
 if TYPE_CHECKING:
     from segnet.data.dataset import SegmentationDataset
@@ -68,7 +67,8 @@ def count_classes(dataset: SegmentationDataset) -> ClassCounts:
     Raises:
         DataError: A mask cannot be read or holds a value that is not a class.
     """
-    cache = cache_dir() / "class-counts" / f"{_fingerprint(dataset)}.json"
+    masks = [sample.mask for sample in dataset.samples]
+    cache = cache_dir() / "class-counts" / f"{files_digest(masks, key=dataset.reader.key())}.json"
     kept = _read_counts(cache, dataset.labels.classes)
     if kept is not None:
         return kept
@@ -175,14 +175,3 @@ def _count(dataset: SegmentationDataset) -> ClassCounts:
             if left_out and np.flatnonzero(counts).tolist() == [0]:
                 two_tone.append(index)
     return ClassCounts(pixels, around, ignored, tuple(two_tone))
-
-
-def _fingerprint(dataset: SegmentationDataset) -> str:
-    digest = hashlib.sha256(dataset.reader.key().encode())
-    for sample in dataset.samples:
-        try:
-            stat = sample.mask.stat()
-        except OSError as error:
-            raise DataError(f"{sample.mask}: the mask cannot be read ({error.strerror})") from error
-        digest.update(f"{sample.mask.resolve()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:32]

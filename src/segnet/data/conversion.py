@@ -7,9 +7,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from segnet.bands import Channels, stored_bands
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.layouts.source import Source
 from segnet.data.samples import Sample
@@ -50,11 +52,12 @@ def convert_data(
         for done, _ in enumerate(pool.map(partial(_convert, out, labels), *zip(*jobs, strict=True)), start=1):
             if progress is not None:
                 progress(done, len(jobs))
-    return write_description(out, labels)
+    return write_description(out, labels, channels=source.channels)
 
 
 def write_description(root: Path, labels: ClassTable, *, ignore_index: tuple[int, ...] = (IGNORE_INDEX,),
-                      lists: dict[str, str] | None = None, colored: bool = False) -> Path:  # fmt: skip
+                      lists: dict[str, str] | None = None, colored: bool = False,
+                      channels: Channels = 3) -> Path:  # fmt: skip
     """Write ``data.yaml``: names by mask value, colors, and the lists of the splits if there are any.
 
     Args:
@@ -63,6 +66,7 @@ def write_description(root: Path, labels: ClassTable, *, ignore_index: tuple[int
         ignore_index: Values in the mask files that are ignored.
         lists: name of the file that lists the images of each split, or of their folder.
         colored: whether masks hold the colors, not the values.
+        channels: how images are read.
 
     Raises:
         OutputError: it cannot be written.
@@ -72,6 +76,7 @@ def write_description(root: Path, labels: ClassTable, *, ignore_index: tuple[int
         "palette" if colored else "colors": [list(color) for color in labels.colors],
         "ignore_index": list(ignore_index),
         **(lists or {}),
+        **_channel_keys(channels),
     }
     path = root / "data.yaml"
     with replacing(path) as temporary:
@@ -79,6 +84,15 @@ def write_description(root: Path, labels: ClassTable, *, ignore_index: tuple[int
         text += yaml.safe_dump(others, sort_keys=False, default_flow_style=None)
         temporary.write_text(text, encoding="utf-8")
     return path
+
+
+def _channel_keys(channels: Channels) -> dict[str, Any]:
+    """The keys of a data.yaml that say how images are read; none for color."""
+    if (bands := stored_bands(channels)) is None:
+        return {} if channels == 3 else {"channels": channels}
+    every = bands.indices == tuple(range(bands.count))
+    keys = {"value_range": list(bands.value_range), "shown_bands": list(bands.shown)}
+    return {"channels": bands.count if every else list(bands.indices), **{key: v for key, v in keys.items() if v}}
 
 
 def _places(sample: Sample, out: Path, split: str) -> tuple[Path, Path]:

@@ -15,6 +15,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
+from segnet.bands import Channels, describe_channels
 from segnet.errors import ConfigError
 
 __all__ = ["CORRUPTIONS", "check_corruption", "corrupt"]
@@ -44,10 +45,12 @@ def corrupt(image: Pixels, name: str, *, key: str = "") -> Pixels:
     return CORRUPTIONS[name](image, np.random.default_rng(zlib.crc32(key.encode())))
 
 
-def check_corruption(name: str) -> None:
-    """Raise a ConfigError if there is no such corruption."""
+def check_corruption(name: str, channels: Channels = 3) -> None:
+    """Raise a ConfigError if there is no such corruption, or not of images that are read so."""
     if name not in CORRUPTIONS:
         raise ConfigError(f"there is no corruption {name!r}; known are {', '.join(CORRUPTIONS)}")
+    if channels != 3:
+        raise ConfigError(f"corruptions are for RGB images, and these are read as {describe_channels(channels)}")
 
 
 def _gray(image: Pixels, rng: Generator) -> Pixels:

@@ -12,15 +12,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from segnet.bands import Pixels
 from segnet.data.augmentation import AugmentConfig
 from segnet.labels import IGNORE_INDEX
 from segnet.media.images.resizing import resize_image, resize_mask
 
 __all__ = ["RandomCrop", "letterbox"]
 
-Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
-Padding = tuple[int, ...]
-"""A value of 0..255 per channel; empty: black."""
+Pair = tuple[Pixels, NDArray[np.uint8]]
+Padding = tuple[float, ...]
+"""A value per channel, on the scale of the image; empty: black."""
 
 
 class _Box(NamedTuple):
@@ -61,7 +62,7 @@ class RandomCrop:
 
     def __call__(
         self,
-        image: NDArray[np.uint8],
+        image: Pixels,
         mask: NDArray[np.uint8],
         rng: np.random.Generator,
         *,
@@ -71,14 +72,14 @@ class RandomCrop:
         """Crop one sample.
 
         Args:
-            image: uint8 (H, W, C).
+            image: uint8 or float32 (H, W, C).
             mask: uint8 (H, W).
             rng: decides the rectangle.
             scale: factor from the image's own size to that at which it is compared with the typical image.
             padding: of the image.
 
         Returns:
-            uint8 (*size, C) and (*size).
+            (*size, C) of the image's type, and uint8 (*size).
         """
         box = self._draw((mask.shape[0], mask.shape[1]), scale, rng)
         return _resample(image, mask, box, self.size, padding)
@@ -113,19 +114,17 @@ class RandomCrop:
         return math.sqrt(area / aspect), math.sqrt(area * aspect)
 
 
-def letterbox(
-    image: NDArray[np.uint8], mask: NDArray[np.uint8], size: tuple[int, int], *, padding: Padding = ()
-) -> Pair:
+def letterbox(image: Pixels, mask: NDArray[np.uint8], size: tuple[int, int], *, padding: Padding = ()) -> Pair:
     """Resize image and mask to the largest size that fits into ``size``, and pad both sides of what is left.
 
     Args:
-        image: uint8 (H, W, C).
+        image: uint8 or float32 (H, W, C).
         mask: uint8 (H, W).
         size: (height, width) of the result.
         padding: of the image.
 
     Returns:
-        uint8 (*size, C) and (*size).
+        (*size, C) of the image's type, and uint8 (*size).
     """
     scale = min(size[0] / mask.shape[0], size[1] / mask.shape[1])
     height, width = size[0] / scale, size[1] / scale
@@ -133,9 +132,7 @@ def letterbox(
     return _resample(image, mask, box, size, padding)
 
 
-def _resample(
-    image: NDArray[np.uint8], mask: NDArray[np.uint8], box: _Box, size: tuple[int, int], padding: Padding
-) -> Pair:
+def _resample(image: Pixels, mask: NDArray[np.uint8], box: _Box, size: tuple[int, int], padding: Padding) -> Pair:
     """What lies in the box, resized to ``size``."""
     (rows, to_rows), (columns, to_columns) = (
         _spans(start, length, whole, new)
@@ -145,7 +142,7 @@ def _resample(
     piece, classes = resize_image(image[rows, columns], inside), resize_mask(mask[rows, columns], inside)
     if inside == size:
         return piece, classes
-    canvas = np.empty((*size, image.shape[2]), dtype=np.uint8)
+    canvas = np.empty((*size, image.shape[2]), dtype=image.dtype)
     canvas[:] = padding or 0
     ignored = np.full(size, IGNORE_INDEX, dtype=np.uint8)
     canvas[to_rows, to_columns], ignored[to_rows, to_columns] = piece, classes

@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from segnet.bands import Channels, Pixels
 from segnet.data.corruptions import check_corruption, corrupt
 from segnet.data.cropping import letterbox
 from segnet.data.masks import MaskReader
 from segnet.data.samples import Sample, describe_mismatch
 from segnet.errors import ConfigError, DataError, SegNetError
 from segnet.labels import IGNORE_INDEX, ClassTable
-from segnet.media.images.reading import read_image
 from segnet.media.images.resizing import resize_image, resize_mask
+from segnet.media.images.stored import read_pixels
 
 __all__ = [
     "Batch", "RawSamples", "ResizeMode", "SegmentationDataset", "collate", "to_tensors", "worker_error",
@@ -31,7 +32,7 @@ ResizeMode = Literal["letterbox", "stretch"]
 class Batch(TypedDict):
     """What a model is trained and scored on.
 
-    ``image`` is float32 (N, C, H, W), RGB in [0, 1]; ``mask`` is int64 (N, H, W), 255 where ignored;
+    ``image`` is float32 (N, C, H, W), RGB, gray or bands in [0, 1]; ``mask`` is int64 (N, H, W), 255 where ignored;
     ``name`` one per sample.
     """
 
@@ -50,13 +51,13 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
         size: (height, width) to resize to; None keeps each its own.
         resize_mode: how: ``letterbox`` keeps the aspect ratio and pads images with black and masks with the ignore
             index, ``stretch`` does not keep it.
-        channels: 3 for RGB, 1 for gray.
-        corruption: one of ``CORRUPTIONS``, applied to every image; masks follow its size.
+        channels: 3 for RGB, 1 for gray; another number or ``Bands`` for bands as they are stored.
+        corruption: one of ``CORRUPTIONS``, applied to every image, for RGB only; masks follow its size.
         reader: how masks are read, if not as values of ``labels``; it then has the class table.
 
     Raises:
         ConfigError: a side of the size is below 1, the resize mode is unknown, an ignored value is none that a mask
-            file can hold, or there is no such corruption.
+            file can hold, or there is no such corruption of such images.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
         ignore_index: Sequence[int] = (IGNORE_INDEX,),
         size: tuple[int, int] | None = None,
         resize_mode: ResizeMode = "letterbox",
-        channels: int = 3,
+        channels: Channels = 3,
         corruption: str | None = None,
         reader: MaskReader | None = None,
     ) -> None:
@@ -76,7 +77,7 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
         if size is not None and min(size) < 1:
             raise ConfigError(f"size {size} is not possible; give height and width of at least 1 pixel")
         if corruption is not None:
-            check_corruption(corruption)
+            check_corruption(corruption, channels)
         self.samples = tuple(samples)
         self.labels = labels.without(ignore_index) if reader is None else reader.classes
         self.ignore_index = tuple(ignore_index)
@@ -101,14 +102,16 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
         """
         return to_tensors(*self.read(index), name=self.samples[index].name)
 
-    def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """One sample as bytes: the image, uint8 (H, W, C), and its mask, uint8 (H, W), 255 where ignored.
+    def read(self, index: int) -> tuple[Pixels, NDArray[np.uint8]]:
+        """One sample as arrays: the image, (H, W, C), and its mask, uint8 (H, W), 255 where ignored.
+
+        The image is uint8, or float32 in [0, 1] for bands of more than 8 bits.
 
         Raises:
             DataError: a file cannot be read, the sizes differ, or the mask holds a value that is no class.
         """
         sample = self.samples[index]
-        image = read_image(sample.image, channels=self.channels)
+        image = read_pixels(sample.image, self.channels)
         mask = self.read_classes(index)
         if mask.shape != image.shape[:2]:
             raise DataError(
@@ -117,7 +120,7 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
                 f"{describe_mismatch(sample.image, sample.mask)}"
             )
         if self.corruption is not None:
-            image = corrupt(image, self.corruption, key=sample.name)
+            image = corrupt(image.astype(np.uint8, copy=False), self.corruption, key=sample.name)
             mask = resize_mask(mask, (image.shape[0], image.shape[1]))
         if self.size is None:
             return image, mask
@@ -147,7 +150,7 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
         return self.reader.read(self.samples[index].mask)
 
 
-class RawSamples(Dataset[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]):
+class RawSamples(Dataset[tuple[str, Pixels, NDArray[np.uint8]]]):
     """Name, image and mask of each sample of a data set, as ``SegmentationDataset.read`` gives them."""
 
     def __init__(self, data: SegmentationDataset) -> None:
@@ -156,14 +159,15 @@ class RawSamples(Dataset[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]):
     def __len__(self) -> int:
         return len(self._data)
 
-    def __getitem__(self, index: int) -> tuple[str, NDArray[np.uint8], NDArray[np.uint8]]:
+    def __getitem__(self, index: int) -> tuple[str, Pixels, NDArray[np.uint8]]:
         """See ``SegmentationDataset.read``."""
         return self._data.samples[index].name, *self._data.read(index)
 
 
-def to_tensors(image: NDArray[np.uint8], mask: NDArray[np.uint8], *, name: str) -> dict[str, Tensor | str]:
-    """A sample of bytes as tensors: ``image`` float32 (C, H, W) in [0, 1], ``mask`` int64 (H, W), ``name``."""
-    scaled = torch.from_numpy(image).permute(2, 0, 1).float().div_(255)
+def to_tensors(image: Pixels, mask: NDArray[np.uint8], *, name: str) -> dict[str, Tensor | str]:
+    """A sample of arrays as tensors: ``image`` float32 (C, H, W) in [0, 1], ``mask`` int64 (H, W), ``name``."""
+    scaled = torch.from_numpy(image).permute(2, 0, 1)
+    scaled = scaled.float().div_(255) if image.dtype == np.uint8 else scaled
     return {"image": scaled, "mask": torch.from_numpy(mask).long(), "name": name}
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from segnet.bands import Bands, Channels, stored_bands
 from segnet.data.class_settings import read_class_table, read_ignore_index, read_mask_encoding
 from segnet.data.masks import MaskReader
 from segnet.data.splits import SPLITS, split_of
@@ -20,8 +21,9 @@ __all__ = ["Description", "read_class_settings", "read_description", "read_text"
 
 log = logging.getLogger("segnet")
 
+_BANDS = frozenset({"channels", "band_names", "shown_bands", "value_range"})
 _FOLDERS = frozenset({"path", "images", "masks", "masks_dir"})
-_KEYS = _FOLDERS | {*SPLITS, "names", "ignore_index", "colors", "palette", "label_mapping", "channels"}
+_KEYS = _FOLDERS | {*SPLITS, "names", "ignore_index", "colors", "palette", "label_mapping", *_BANDS}
 # Keys of Ultralytics and Roboflow that say nothing about images and masks. nc is compared with names.
 _FOREIGN = frozenset({"nc", "download", "roboflow", "license", "author", "description", "version", "url"})
 
@@ -39,7 +41,7 @@ class Description:
         splits: image folders by split; empty if none is named.
         ignore_index: Values in the mask files that are ignored.
         reader: how masks are read, if ``palette`` or ``label_mapping`` is given.
-        channels: of the images: 3 for RGB, 1 for gray.
+        channels: how images are read: 3 for RGB, 1 for gray, or their bands.
         states_ignore_index: whether the file itself names them.
     """
 
@@ -51,7 +53,7 @@ class Description:
     splits: Mapping[str, tuple[Path, ...]]
     ignore_index: tuple[int, ...]
     reader: MaskReader | None
-    channels: int
+    channels: Channels
     states_ignore_index: bool
 
 
@@ -129,14 +131,44 @@ def _check_keys(settings: Mapping[str, Any]) -> None:
         raise ConfigError(f"'nc' is {repr(count)[:40]}, but 'names' holds {len(names)} names; correct one of them")
 
 
-def _read_channels(settings: Mapping[str, Any]) -> int:
-    channels = settings.get("channels", 3)
-    if channels not in (1, 3) or type(channels) is not int:
+def _read_channels(settings: Mapping[str, Any]) -> Channels:
+    """``channels``: a number as Ultralytics has it, or a list of bands, by number or by ``band_names``."""
+    channels, names = settings.get("channels", 3), settings.get("band_names", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len({*names}) < len(names):
+        raise ConfigError(f"'band_names' is {repr(names)[:60]}; give a list of texts, one for each band, all different")
+    if type(channels) is int and channels > 0:
+        bands = stored_bands(channels)
+    elif isinstance(channels, list) and channels:
+        bands = Bands(indices=_band_numbers("channels", channels, names), count=len(names))
+    else:
         raise ConfigError(
-            f"'channels' is {repr(channels)[:40]}; images are trained in color (3) or gray (1); give one of them, and "
-            "save other bands as such images"
+            f"'channels' is {repr(channels)[:40]}; give 3 (color), 1 (gray), the number of bands of the images, or a "
+            "list of bands such as [3, 2, 1, 7], which count from 0"
         )
-    return channels
+    if bands is None:
+        if extra := sorted(_BANDS & set(settings) - {"channels", "band_names"}):
+            raise ConfigError(f"{extra[0]!r} is for bands; name them too, such as channels: [0, 1, 2]")
+        return int(channels)
+    return replace(
+        bands,
+        value_range=tuple(_listed("value_range", settings)),
+        shown=_band_numbers("shown_bands", _listed("shown_bands", settings), names),
+    )
+
+
+def _listed(key: str, settings: Mapping[str, Any]) -> list[Any]:
+    value = settings.get(key, [])
+    if not isinstance(value, list):
+        raise ConfigError(f"{key!r} is {repr(value)[:60]}; give a list")
+    return value
+
+
+def _band_numbers(key: str, values: list[Any], names: list[str]) -> tuple[int, ...]:
+    """Bands by number or by name."""
+    if unknown := [value for value in values if type(value) is not int and value not in names]:
+        known = f"one of {', '.join(names)}" if names else "a number from 0, or add band_names"
+        raise ConfigError(f"{key!r}: there is no band {repr(unknown[0])[:40]}; give {known}")
+    return tuple(value if type(value) is int else names.index(value) for value in values)
 
 
 def _splits(root: Path, settings: Mapping[str, Any]) -> dict[str, tuple[Path, ...]]:

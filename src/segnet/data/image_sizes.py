@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.sizing import Size, spread
-from segnet.media.images.reading import read_size
+from segnet.media.images.stored import read_pixels_size
 
 __all__ = ["batches_of_one_size", "read_sizes"]
 
@@ -19,7 +19,7 @@ def read_sizes(dataset: SegmentationDataset, *, most: int | None = None) -> list
         most: Number of images to look at, evenly spread. Default: all.
     """
     samples = dataset.samples if most is None else spread(dataset.samples, most)
-    return [dataset.size or read_size(sample.image) for sample in samples]
+    return [dataset.size or read_pixels_size(sample.image) for sample in samples]
 
 
 def batches_of_one_size(

@@ -234,6 +234,7 @@ def describe_file(
         name=model.config.name,
         labels=labels,
         channels=model.config.in_channels,
+        bands=model.config.bands,
         output=config.output,
         size=config.size,
         batch=1 if kind.fixed else None,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader
 
+from segnet.bands import Pixels
 from segnet.data.checks import check_masks
 from segnet.data.dataset import RawSamples, SegmentationDataset, worker_error
 from segnet.errors import ConfigError, ModelError, SegNetError
@@ -107,10 +108,10 @@ def _batches(predictor: Predictor, samples: Iterable[_Sample]) -> Iterator[list[
 
 
 def _calibrated(
-    predictor: Predictor, image: NDArray[np.uint8], truth: NDArray[np.uint8], calibration: CalibrationMeter
+    predictor: Predictor, image: Pixels, truth: NDArray[np.uint8], calibration: CalibrationMeter
 ) -> NDArray[np.uint8]:
     """Predicted mask; the meter has counted the image."""
-    planes = predictor.predict_planes(image)
+    planes = predictor.predict_pixel_planes(image)
     probabilities = planes[: predictor.labels.classes]
     uncertainty = planes[-1] if predictor.measure == calibration.measure else None
     calibration.add(probabilities, truth, uncertainty)

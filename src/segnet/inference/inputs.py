@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from segnet.bands import Channels, Pixels, stored_bands
 from segnet.errors import ConfigError, DataError, ShapeError
-from segnet.media.images.reading import pixels_of, read_image
+from segnet.media.images.reading import pixels_of
+from segnet.media.images.stored import as_array, read_pixels, take_bands
 from segnet.system.files import path_fault
 
 if TYPE_CHECKING:
@@ -53,28 +55,32 @@ def path_of(source: object) -> Path | None:
     return Path(source) if isinstance(source, str | os.PathLike) else None
 
 
-def read_input(source: object, *, channels: int, order: Order = "rgb", name: str = "the image") -> NDArray[np.uint8]:
-    """The pixels of one image: uint8 (H, W, channels).
+def read_input(source: object, *, channels: Channels, order: Order = "rgb", name: str = "the image") -> Pixels:
+    """The pixels of one image, (H, W, channels): uint8, or float32 in [0, 1] for bands of more than 8 bits.
 
     A file is read as ``read_image`` does, and a Pillow image is converted in the same way: the EXIF orientation is
     applied, 16-bit gray is scaled, and alpha is dropped. Floating numbers are rounded to 8 bits. Gray becomes RGB and
     RGB becomes gray (ITU-R 601 luma) where the model takes the other. An array of uint8 and the right channels is not
-    copied.
+    copied. For bands, the source holds all bands of a file, in the values that files have.
 
     Args:
         source: a path, a Pillow image, an array or a tensor, see ``Predictor.__call__``.
-        channels: 3 (RGB) or 1 (gray).
+        channels: 3 (RGB), 1 (gray), or bands as they are stored.
         order: channel order of an array or a tensor with three channels; files and Pillow images know theirs.
         name: of the image, for errors.
 
     Raises:
-        DataError: the file cannot be read, the type is none of these, or the values are out of range.
+        DataError: the file cannot be read, the type is none of these, the values are out of range, or the image has
+            other bands.
         ShapeError: an array or a tensor has another shape or type.
     """
     if (path := path_of(source)) is not None:
         if fault := path_fault(str(path)):
             raise DataError(f"{str(path)[:60]!a} {fault}; give the path of an image")
-        return read_image(path, channels=channels)
+        return read_pixels(path, channels)
+    if (bands := stored_bands(channels)) is not None:
+        return take_bands(_stored_of(source, name), bands, name)
+    assert isinstance(channels, int)
     if isinstance(source, Image.Image):
         return pixels_of(source, channels=channels, name=name)
     if _is_tensor(source):
@@ -87,6 +93,22 @@ def read_input(source: object, *, channels: int, order: Order = "rgb", name: str
     if order == "bgr" and pixels.shape[2] == 3:
         pixels = np.ascontiguousarray(pixels[..., ::-1])
     return _with_channels(pixels, channels)
+
+
+def _stored_of(source: object, name: str) -> NDArray[Any]:
+    """All bands of an image from memory, (H, W, bands)."""
+    if not (isinstance(source, Image.Image | np.ndarray) or _is_tensor(source)):
+        raise DataError(f"{name} is of type {type(source).__name__}; expected {_KINDS}, or a list of these")
+    array = as_array(source) if isinstance(source, Image.Image) else source
+    layout = _ARRAY if isinstance(array, np.ndarray) else _TENSOR
+    shape = tuple(array.shape)
+    if len(shape) not in (2, 3) or math.prod(shape) == 0:
+        expected = "(H, W, bands)" if layout is _ARRAY else "(bands, H, W)"
+        raise ShapeError(f"{name} is of shape {shape}; expected {expected}, with at least one pixel")
+    stored = array if isinstance(array, np.ndarray) else _from_checked_tensor(array)
+    if stored.dtype.kind not in "uif":
+        raise ShapeError(f"{name} holds values of type {stored.dtype}; expected numbers")
+    return stored[..., None] if stored.ndim == 2 else stored
 
 
 def _is_tensor(source: object) -> TypeGuard[Tensor]:
@@ -119,6 +141,10 @@ _TENSOR = _Layout(
 def _from_tensor(tensor: Tensor, name: str) -> NDArray[Any]:
     """A tensor (C, H, W) or (H, W) as an array (H, W, C)."""
     _require_one_image(tuple(tensor.shape), _TENSOR, name)
+    return _from_checked_tensor(tensor)
+
+
+def _from_checked_tensor(tensor: Tensor) -> NDArray[Any]:
     values = tensor.detach().cpu()
     array: NDArray[Any] = (values.float() if values.is_floating_point() else values).numpy()
     return array[..., None] if array.ndim == 2 else array.transpose(1, 2, 0)

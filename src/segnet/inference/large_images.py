@@ -10,6 +10,7 @@ from typing import BinaryIO, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from segnet.bands import Bands, describe_channels, stored_bands
 from segnet.errors import ConfigError
 from segnet.inference.prediction import Prediction
 from segnet.inference.predictor import Predictor
@@ -64,7 +65,7 @@ def predict_large(
         MissingPackageError: pyvips is not installed.
     """
     counts = np.zeros(predictor.labels.classes, dtype=np.int64)
-    rows = ImageRows(image, channels=predictor.channels)
+    rows = _open(image, predictor)
     working_size = predictor.working_size(*rows.size)
     look = visualize.with_lines(look, rows.size, inside=working_size)
     done = 0
@@ -83,12 +84,19 @@ def predict_large(
     return shares
 
 
+def _open(image: Path, predictor: Predictor, size: tuple[int, int] | None = None) -> ImageRows:
+    channels = predictor.channels
+    if isinstance(channels, Bands) or stored_bands(channels) is not None:
+        raise ConfigError(f"{image} cannot be read in strips as {describe_channels(channels)}; give more --memory")
+    return ImageRows(image, channels=channels, size=size)
+
+
 def _predict_strips(predictor: Predictor, rows: ImageRows, working_size: tuple[int, int]) -> Iterator[_Strip]:
     """The image from top to bottom with its prediction, at its own size."""
     resized = working_size != rows.size
-    small = ImageRows(rows.path, channels=predictor.channels, size=working_size) if resized else rows
+    small = _open(rows.path, predictor, working_size) if resized else rows
     for part in predictor.predict_rows(small, rows.size):
-        image = rows.read(len(part.prediction.mask)) if part.image is None else part.image
+        image = rows.read(len(part.prediction.mask)) if part.image is None else part.image.astype(np.uint8, copy=False)
         step = max(1, _PIXELS_PER_STRIP // rows.size[1])
         for start in range(0, len(image), step):
             chosen = slice(start, start + step)

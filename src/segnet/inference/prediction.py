@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from segnet.bands import Pixels
 from segnet.errors import ConfigError, OutputError
 from segnet.labels import ClassTable
 from segnet.media.images.writing import write_mask
@@ -41,7 +42,8 @@ class Prediction:
             requested.
         working_size: (height, width) at which the image was segmented, see ``ResizePolicy``; None of some rows.
         labels: the class table of the model; None of some rows.
-        image: uint8 (H, W, C), the image itself, RGB or gray; a reference, not a copy. None of some rows.
+        image: uint8 (H, W, C), the image itself, RGB or gray; a reference, not a copy. Of bands, those that are shown,
+            stretched. None of some rows.
         source: path of the image; None if it does not come from a file.
     """
 
@@ -167,7 +169,7 @@ class SegmentedFrame:
     """An image or a video frame with its prediction.
 
     Attributes:
-        image: uint8 (H, W, C), upright; RGB for 3 channels, gray for 1.
+        image: uint8 (H, W, C), upright; RGB for 3 channels, gray for 1; of bands as ``Prediction.image``.
         prediction: of the image; for a video with temporal smoothing, the smoothed one.
         time: seconds since the first frame of a video, or since ``VideoConfig.start``; None of an image.
         aspect: pixel aspect ratio, width over height.
@@ -208,12 +210,12 @@ class SegmentedRows(NamedTuple):
 
     Attributes:
         top: number of the first row.
-        image: the same rows of the image, uint8 (h, W, C); None if the prediction has another size than the image.
+        image: the same rows of the image, (h, W, C), as the model takes it; None if the prediction has another size.
         prediction: of these rows.
     """
 
     top: int
-    image: NDArray[np.uint8] | None
+    image: Pixels | None
     prediction: Prediction
 
 

@@ -10,6 +10,7 @@ from typing import Literal, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from segnet.bands import Channels, Pixels, describe_channels
 from segnet.errors import DataError
 from segnet.inference.inputs import ImageSource, Order, check_order, is_one_image, path_of, read_input
 from segnet.inference.prediction import Planes, Prediction, SegmentedRows, concatenate_rows
@@ -19,6 +20,7 @@ from segnet.inference.upsampling import Upsampler, upsample
 from segnet.inference.working_size import ResizePolicy
 from segnet.labels import ClassTable
 from segnet.media.images.resizing import resize_image
+from segnet.media.images.stored import stretch_bands
 from segnet.metrics.uncertainty import Measure, choose_measure
 from segnet.runtimes.base import Image, Output, Runtime
 from segnet.runtimes.load import open_runtime
@@ -53,7 +55,7 @@ class Predictor:
 
     Attributes:
         labels: the class table.
-        channels: of the images: 3 (RGB) or 1 (gray).
+        channels: of the images: 3 (RGB), 1 (gray), or the bands of files.
         resize: ``max_size`` and ``image_scale`` as one policy.
 
     Raises:
@@ -77,7 +79,7 @@ class Predictor:
         self.runtime = runtime if tta == TTAConfig() else with_tta(runtime, tta)
         self._model = runtime
         self.labels: ClassTable = runtime.info.labels
-        self.channels = runtime.info.channels
+        self.channels: Channels = runtime.info.image_channels
         self.confidence = confidence
         self.measure = choose_measure(measure, self.runtime.measures, model=runtime.name) if uncertainty else None
         self.resize = ResizePolicy.of_model(runtime.info, max_size=max_size, image_scale=image_scale)
@@ -133,7 +135,7 @@ class Predictor:
 
     def __repr__(self) -> str:
         scale, size = self.resize.image_scale, self.resize.max_size
-        parts = [repr(self.runtime), "RGB" if self.channels == 3 else "gray"]
+        parts = [repr(self.runtime), describe_channels(self.channels)]
         parts.append(f"max_size={size}" if scale is None else f"image_scale={scale:g}")
         parts += ["confidence"] * self.confidence + [f"uncertainty={self.measure}"] * (self.measure is not None)
         return f"{type(self).__name__}({', '.join(parts)})"
@@ -170,6 +172,9 @@ class Predictor:
                 - an array (H, W, 3), (H, W, 1) or (H, W), uint8, or floating numbers in [0, 1]: channels last;
                 - a tensor (3, H, W), (1, H, W) or (H, W) of the same types: channels first, on any device.
 
+                For a model of bands (``channels``), each holds all bands of a file, in the values that files have:
+                (H, W, bands) or (bands, H, W).
+
                 The layout is never inferred from the shape. Gray becomes RGB, or RGB gray, where the model takes
                 that. Images of a list that have one working size run through the network together.
             order: channel order of arrays and tensors: "bgr" for those of OpenCV. Files and Pillow images know theirs.
@@ -190,11 +195,11 @@ class Predictor:
             return replace(self.predict_pixels(image), source=path_of(source))
         return self._predict_all(list(source), order)  # type: ignore[arg-type]
 
-    def predict_pixels(self, image: NDArray[np.uint8]) -> Prediction:
+    def predict_pixels(self, image: Pixels) -> Prediction:
         """Segment one image whose pixels are already as the model takes them, without any conversion.
 
         Args:
-            image: uint8 (H, W, C), RGB or gray, with ``channels`` channels.
+            image: (H, W, C) with ``channels`` channels, uint8, or float32 in [0, 1] for bands of more than 8 bits.
 
         Raises:
             ShapeError: the image has another shape.
@@ -202,7 +207,7 @@ class Predictor:
         """
         return self.predict_batch([image])[0]
 
-    def predict_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Prediction]:
+    def predict_batch(self, images: Sequence[Pixels]) -> list[Prediction]:
         """Segment images of one working size, together if they are not cut into tiles.
 
         Args:
@@ -218,7 +223,7 @@ class Predictor:
         else:
             parts = self._predict_whole(images, ready)
         return [
-            replace(part, working_size=working_size, labels=self.labels, image=image)
+            replace(part, working_size=working_size, labels=self.labels, image=stretch_bands(image, self.channels))
             for part, image in zip(parts, images, strict=True)
         ]
 
@@ -236,7 +241,10 @@ class Predictor:
             DataError, ShapeError, ConfigError: as the predictor itself.
         """
         check_order(order)
-        given = read_input(source, channels=self.channels, order=order)
+        return self.predict_pixel_planes(read_input(source, channels=self.channels, order=order))
+
+    def predict_pixel_planes(self, given: Pixels) -> Planes:
+        """As ``predict_planes``, of pixels that are already as the model takes them; see ``predict_pixels``."""
         size, image = given.shape[:2], self._start(given)
         tiles = self._cut(*image.shape[:2])
         if tiles is None:
@@ -297,7 +305,7 @@ class Predictor:
                 found |= zip(chosen, self.predict_batch([images[number] for number in chosen]), strict=True)
         return [replace(found[number], source=path_of(source)) for number, source in enumerate(sources)]
 
-    def _start(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _start(self, image: Pixels) -> Pixels:
         """The image at its working size."""
         self.runtime.start_image()
         size = (image.shape[0], image.shape[1])
@@ -337,15 +345,11 @@ class Predictor:
                 yield SegmentedRows(top, image if size == rows.size else None, prediction)
                 top += len(prediction.mask)
 
-    def _predict_in_tiles(
-        self, image: NDArray[np.uint8], ready: NDArray[np.uint8], tiles: tuple[list[Span], list[Span]]
-    ) -> Prediction:
+    def _predict_in_tiles(self, image: Pixels, ready: Pixels, tiles: tuple[list[Span], list[Span]]) -> Prediction:
         size = (image.shape[0], image.shape[1])
         return concatenate_rows([rows.prediction for rows in self._predict_tiles(ArrayRows(ready), size, tiles)])
 
-    def _predict_whole(
-        self, images: Sequence[NDArray[np.uint8]], ready: Sequence[NDArray[np.uint8]]
-    ) -> list[Prediction]:
+    def _predict_whole(self, images: Sequence[Pixels], ready: Sequence[Pixels]) -> list[Prediction]:
         """Predictions of images in one piece, each with itself at the common working size."""
         batch = np.concatenate([as_batch(image) for image in ready]) if len(ready) > 1 else as_batch(ready[0])
         working_size = (ready[0].shape[0], ready[0].shape[1])
@@ -365,7 +369,7 @@ class Predictor:
         )
         return Prediction(output.mask[number], sure, None if output.uncertainty is None else output.uncertainty[number])
 
-    def _predict_planes(self, image: NDArray[np.uint8]) -> Planes:
+    def _predict_planes(self, image: Pixels) -> Planes:
         """Planes of an image or tile, at the working size."""
         return self._planes(as_batch(image))[0]
 
@@ -386,7 +390,9 @@ def _one_hot(mask: NDArray[np.uint8], classes: int) -> Planes:
     return planes
 
 
-def as_batch(image: NDArray[np.uint8]) -> Image:
-    """An image as a batch: uint8 (H, W, C) to float32 (1, C, H, W) in [0, 1]; channels stay innermost in memory."""
+def as_batch(image: Pixels) -> Image:
+    """An image as a batch: (H, W, C) to float32 (1, C, H, W) in [0, 1]; channels stay innermost in memory."""
+    if image.dtype == np.float32:
+        return image.astype(np.float32, copy=False).transpose(2, 0, 1)[None]
     scaled: NDArray[np.float32] = np.divide(image, np.float32(255), dtype=np.float32)
     return scaled.transpose(2, 0, 1)[None]

@@ -15,7 +15,7 @@ from segnet.inference.inputs import ImageSource, Order, check_order, read_input
 from segnet.inference.prediction import SegmentedFrame
 from segnet.inference.predictor import Predictor
 from segnet.inference.video import segment_frames, with_smoothing
-from segnet.media.images.reading import read_image
+from segnet.media.images.stored import read_pixels
 from segnet.media.sources import ImageFile, VideoSource, find_sources
 from segnet.media.video.opening import Video, open_video
 from segnet.media.video.settings import VideoConfig
@@ -85,10 +85,11 @@ def _stream_files(
 
 
 def _stream_images(predictor: Predictor, images: Sequence[ImageFile]) -> Generator[SegmentedFrame]:
-    for file, decoded in read_ahead(images, lambda file: read_image(file.path, channels=predictor.channels)):
-        image = decoded.result()
+    for file, decoded in read_ahead(images, lambda file: read_pixels(file.path, predictor.channels)):
+        prediction = predictor.predict_pixels(decoded.result())
         name = file.name.with_suffix("").as_posix()
-        yield SegmentedFrame(image, predictor(image), source=str(file.path), name=name)
+        assert prediction.image is not None
+        yield SegmentedFrame(prediction.image, prediction, source=str(file.path), name=name)
 
 
 def _stream_frames(
@@ -99,5 +100,7 @@ def _stream_frames(
         raise ConfigError("start and end are seconds of a video, and frames of a program have no times; choose frames")
     smoothed = with_smoothing(predictor, config.smoothing)
     for number, frame in enumerate(islice(frames, 0, None, config.every)):
-        image = read_input(frame, channels=predictor.channels, order=order, name=f"frame {number * config.every}")
-        yield SegmentedFrame(image, smoothed(image), name=f"{number:06}", number=number)
+        pixels = read_input(frame, channels=predictor.channels, order=order, name=f"frame {number * config.every}")
+        prediction = smoothed.predict_pixels(pixels)
+        assert prediction.image is not None
+        yield SegmentedFrame(prediction.image, prediction, name=f"{number:06}", number=number)

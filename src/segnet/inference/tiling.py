@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from segnet.bands import Pixels
 from segnet.errors import ConfigError
 from segnet.inference.prediction import Planes
 
@@ -74,15 +75,15 @@ class Rows(Protocol):
         """(H, W) in pixels."""
         ...
 
-    def read(self, rows: int) -> NDArray[np.uint8]:
-        """The next so many rows: uint8 (rows, W, C)."""
+    def read(self, rows: int) -> Pixels:
+        """The next so many rows: (rows, W, C)."""
         ...
 
 
 class ArrayRows(Rows):
     """An image in memory."""
 
-    def __init__(self, image: NDArray[np.uint8]) -> None:
+    def __init__(self, image: Pixels) -> None:
         self._image = image
         self._next = 0
 
@@ -91,8 +92,8 @@ class ArrayRows(Rows):
         """(H, W) in pixels."""
         return self._image.shape[0], self._image.shape[1]
 
-    def read(self, rows: int) -> NDArray[np.uint8]:
-        """The next so many rows: uint8 (rows, W, C)."""
+    def read(self, rows: int) -> Pixels:
+        """The next so many rows: (rows, W, C)."""
         self._next += rows
         return self._image[self._next - rows : self._next]
 
@@ -158,23 +159,23 @@ def _even(room: int, count: int, *, step: int) -> list[int]:
 
 def blend_tiles(
     rows: Rows,
-    predict: Callable[[NDArray[np.uint8]], Planes],
+    predict: Callable[[Pixels], Planes],
     finish: Callable[[Planes], Result],
     down: list[Span],
     across: list[Span],
-) -> Iterator[tuple[int, NDArray[np.uint8], Result]]:
+) -> Iterator[tuple[int, Pixels, Result]]:
     """Predict tile by tile, and yield finished rows from top to bottom.
 
     Args:
         rows: the image.
-        predict: planes of a tile, uint8 (h, w, C) to float32 (K, h, w).
+        predict: planes of a tile, (h, w, C) to float32 (K, h, w).
         finish: result of finished planes, float32 (K, h, W), which are then released.
         down, across: ``spans`` of the image's height and width.
 
     Yields:
         The number of the first row, these rows of the image, and the result of ``finish``.
     """
-    image: NDArray[np.uint8] | None = None
+    image: Pixels | None = None
     overlap: Planes | None = None
     weights_down, weights_across = _weights(down), _weights(across)
     for (span, stop), weights in zip(_finished_parts(down), weights_down, strict=True):
@@ -193,8 +194,8 @@ def blend_tiles(
 
 
 def _predict_band(
-    image: NDArray[np.uint8],
-    predict: Callable[[NDArray[np.uint8]], Planes],
+    image: Pixels,
+    predict: Callable[[Pixels], Planes],
     across: list[Span],
     weights_across: list[NDArray[np.float32]],
 ) -> Planes:

@@ -6,7 +6,7 @@ import glob
 import os
 import re
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,11 +22,13 @@ __all__ = [
 
 IMAGE_SUFFIXES = frozenset(
     (
-        ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
-        ".tga", ".tif", ".tiff", ".webp",
+        ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".mpo", ".npy", ".pbm", ".pgm", ".png", ".pnm",
+        ".ppm", ".tga", ".tif", ".tiff", ".webp",
     )
 )  # fmt: skip
-"""Suffixes of images in folders and globs. ``read_image`` detects the format by the content, not by the name."""
+"""Suffixes of images in folders and globs. The format is detected by the content, not by the name, but for arrays."""
+
+_ARRAY = ".npy"  # beside an image of the same name it is a copy of it, which Ultralytics keeps
 
 VIDEO_SUFFIXES = frozenset(
     (
@@ -142,15 +144,13 @@ def find_images(
     return [image for image in images if not _real(image.path).is_relative_to(excluded)]
 
 
-def find_images_below(
-    folder: Path, *, failures: list[str] | None = None, suffixes: Collection[str] = IMAGE_SUFFIXES
-) -> list[ImageFile]:
+def find_images_below(folder: Path, *, failures: list[str] | None = None) -> list[ImageFile]:
     """As ``find_images`` of a folder, but a folder without images gives an empty list.
 
     Raises:
         DataError: a folder cannot be read.
     """
-    return _select_images((ImageFile(file, file.relative_to(folder)) for file in _walk(folder, failures)), suffixes)
+    return _select_images(ImageFile(file, file.relative_to(folder)) for file in _walk(folder, failures))
 
 
 def find_videos(word: str, *, animations: bool = False) -> list[VideoSource]:
@@ -196,9 +196,14 @@ def is_image_file(out: Path) -> bool:
     return out.suffix.lower() in IMAGE_SUFFIXES and not out.is_dir()
 
 
-def _select_images(files: Iterator[ImageFile], suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[ImageFile]:
-    images = [file for file in files if file.path.suffix.lower() in suffixes]
-    return sorted(images, key=lambda image: image.name)
+def _select_images(files: Iterator[ImageFile]) -> list[ImageFile]:
+    images = [file for file in files if file.path.suffix.lower() in IMAGE_SUFFIXES]
+    stored_otherwise = {image.path.with_suffix("") for image in images if image.path.suffix.lower() != _ARRAY}
+    chosen = [
+        image for image in images
+        if image.path.suffix.lower() != _ARRAY or image.path.with_suffix("") not in stored_otherwise
+    ]  # fmt: skip
+    return sorted(chosen, key=lambda image: image.name)
 
 
 def _glob_files(pattern: str) -> list[Path]:

@@ -7,8 +7,9 @@ for Image Segmentation", PAMI 2017 (arXiv:1511.00561), and the authors' prototxt
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import cycle, islice
+from statistics import fmean
 from typing import Any, Self
 
 import torch
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from segnet.bands import Bands, Channels, count_channels
 from segnet.errors import ConfigError, ShapeError
 from segnet.models.backbones import Backbone, timm_backbone
 from segnet.models.decoders import Decoder, DecoderConfig
@@ -43,6 +45,7 @@ class SegNetConfig:
         dropout: probability at the places that encoder and decoder name; 0 is the plain SegNet.
         classes: how many classes, 1 to 255.
         in_channels: channels of the image.
+        bands: the bands of image files that these are; the default: RGB, gray, or all bands.
 
     Raises:
         ConfigError: a value has the wrong type or is out of range.
@@ -57,6 +60,7 @@ class SegNetConfig:
     dropout: float = 0.0
     classes: int = 11
     in_channels: int = 3
+    bands: Bands = Bands()  # noqa: RUF009
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -64,6 +68,8 @@ class SegNetConfig:
             raise ConfigError(f"classes={self.classes} is not possible; give 1 to 255")
         if self.in_channels < 1:
             raise ConfigError(f"in_channels={self.in_channels} is not possible; give 1 or more")
+        if self.bands.indices and count_channels(self.bands) != self.in_channels:
+            raise ConfigError(f"bands {list(self.bands.indices)} are not possible with in_channels={self.in_channels}")
         if not 0.0 <= self.dropout < 1.0:
             raise ConfigError(f"dropout={self.dropout} is not possible; give a probability from 0 to below 1")
         if not self.mean or not self.std or min(self.std) <= 0:
@@ -85,6 +91,11 @@ class SegNetConfig:
     def to_dict(self) -> dict[str, Any]:
         """All settings in a form that JSON can hold."""
         return asdict(self)
+
+    @property
+    def image_channels(self) -> Channels:
+        """How images are read for the network."""
+        return self.bands if self.bands.indices else self.in_channels
 
 
 class SegNet(nn.Module):
@@ -142,6 +153,26 @@ class SegNet(nn.Module):
             )
         x, kept = self.encoder(self.normalized(image), self.decoder.skips)
         return self.classified(self.decoder(x, kept), image)
+
+    def set_bands(self, bands: Bands, *, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        """Take these bands of images from now on, normalized by their own statistics.
+
+        Pretrained filters get values of the size that they are used to: the standard deviation of ImageNet's images,
+        divided by that of the network's normalization so far, is kept.
+
+        Args:
+            bands: as many as the network has channels.
+            mean, std: of each band on the scale from 0 to 1; std above 0.
+
+        Raises:
+            ConfigError: The number of bands or statistics does not fit.
+        """
+        if not len(mean) == len(std) == len(bands.indices) == self.config.in_channels:
+            raise ConfigError(f"{len(bands.indices)} bands do not fit a network of {self.config.in_channels} channels")
+        scale = 1.0 if self.config.bands.indices else fmean(self.config.std) / fmean(IMAGENET_STD)
+        self.config = replace(self.config, bands=bands, mean=mean, std=tuple(scale * value for value in std))
+        self.mean.copy_(_per_channel(self.config.mean, len(mean)))
+        self.std.copy_(_per_channel(self.config.std, len(std)))
 
     def extra_repr(self) -> str:
         """The first line of the representation: name, classes, channels and parameters; the layers follow."""

@@ -213,9 +213,12 @@ def adapted(
         ModelError: nothing of the encoder fits.
     """
     theirs = kept.model.config
-    model = SegNet(
-        replace(config, mean=theirs.mean, std=theirs.std, local_response_norm=theirs.local_response_norm), backbone
-    )
+    made = replace(config, local_response_norm=theirs.local_response_norm)
+    if theirs.in_channels == config.in_channels or not theirs.bands.indices:
+        made = replace(made, mean=theirs.mean, std=theirs.std)
+    if theirs.in_channels == config.in_channels:
+        made = replace(made, bands=theirs.bands)
+    model = SegNet(made, backbone)
     transfer(model, kept, source, labels)
     return model
 

@@ -21,12 +21,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from segnet.bands import Channels, Pixels, stored_bands
 from segnet.errors import ConfigError, DataError, ModelError, OutputError, SegNetError, ShapeError
 from segnet.inference.large_images import predict_large
 from segnet.inference.prediction import SegmentedFrame
 from segnet.inference.predictor import Predictor
 from segnet.labels import ClassTable
-from segnet.media.images.reading import count_images, read_header, read_image
+from segnet.media.images.reading import count_images, read_header
+from segnet.media.images.stored import read_pixels
 from segnet.media.images.strips import readable_in_strips
 from segnet.media.sources import ImageFile
 from segnet.results.writer import ResultWriter
@@ -182,7 +184,7 @@ def segment_images(
                             report.shares.append(_predict_in_strips(predictor, job, writer))
                     else:
                         frame = _predict(predictor, job, pixels)
-                        writing = threads.submit(writer.write, job.name, pixels, frame.prediction)
+                        writing = threads.submit(writer.write, job.name, frame.image, frame.prediction)
                         pending.append(_Pending(job, writing))
                         lists.put(frame)
                         limit = _writes_ahead(pixels.size, memory)
@@ -230,32 +232,33 @@ def print_shares(shares: Mapping[str, float]) -> None:
     Console().print(table)
 
 
-def _read_first(report: ImageReport, job: Job, *, channels: int, memory: float) -> NDArray[np.uint8] | None:
+def _read_first(report: ImageReport, job: Job, *, channels: Channels, memory: float) -> Pixels | None:
     """As ``_read``, and note that a file holds further images."""
     pixels = _read(job, channels=channels, memory=memory)
-    if (count := count_images(job.image)) > 1:
+    if stored_bands(channels) is None and (count := count_images(job.image)) > 1:
         report.notes.append(
             f"{job.image} holds {count} images, and only the first was predicted; save the others as files of their own"
         )
     return pixels
 
 
-def _read(job: Job, *, channels: int, memory: float) -> NDArray[np.uint8] | None:
+def _read(job: Job, *, channels: Channels, memory: float) -> Pixels | None:
     """The image; None if it takes more than ``memory`` gigabytes with its results, and can be read in strips."""
-    if memory < math.inf and (header := read_header(job.image)) is not None:
+    if memory < math.inf and stored_bands(channels) is None and (header := read_header(job.image)) is not None:
         height, width = header.size
         if height * width * _BYTES_PER_PIXEL > memory * 1e9 and readable_in_strips(header):
             return None
-    return read_image(job.image, channels=channels)
+    return read_pixels(job.image, channels)
 
 
-def _predict(predictor: Predictor, job: Job, pixels: NDArray[np.uint8]) -> SegmentedFrame:
+def _predict(predictor: Predictor, job: Job, pixels: Pixels) -> SegmentedFrame:
     """Run inference on one image; an image that does not fit the model or the memory raises ``DataError``."""
     try:
         prediction = predictor.predict_pixels(pixels)
     except (ConfigError, ShapeError) as error:
         raise DataError(f"{job.image}: {error}") from error
-    return SegmentedFrame(pixels, prediction, source=str(job.image), name=job.name.as_posix())
+    assert prediction.image is not None
+    return SegmentedFrame(prediction.image, prediction, source=str(job.image), name=job.name.as_posix())
 
 
 def _predict_in_strips(predictor: Predictor, job: Job, writer: ResultWriter) -> NDArray[np.float64]:

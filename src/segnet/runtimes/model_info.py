@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from segnet.bands import Bands, Channels, count_channels
 from segnet.errors import ConfigError, ModelError
 from segnet.labels import ClassTable
 
@@ -34,6 +35,7 @@ class ModelInfo:
         name: of the network.
         labels: the class table.
         channels: of the input, float32 (N, channels, H, W) in [0, 1]: 3 for RGB, 1 for gray.
+        bands: the bands of image files that these are; the default: RGB, gray, or all bands.
         output: kind of the first output: ``logits`` or ``probabilities``, float32 (N, classes, H, W), or ``mask``,
             uint8 (N, H, W).
         size: fixed input size (H, W); None: any size.
@@ -53,6 +55,7 @@ class ModelInfo:
     name: str
     labels: ClassTable
     channels: int = 3
+    bands: Bands = Bands()  # noqa: RUF009
     output: OutputKind = "logits"
     size: tuple[int, int] | None = None
     batch: int | None = None
@@ -79,6 +82,11 @@ class ModelInfo:
         return self.labels.names
 
     @property
+    def image_channels(self) -> Channels:
+        """How images are read for the model."""
+        return self.bands if self.bands.indices else self.channels
+
+    @property
     def max_size(self) -> int:
         """Longest side of the training images, in pixels; 1024 if unknown."""
         size = self.provenance.get("longest")
@@ -94,7 +102,7 @@ class ModelInfo:
 
     def to_json(self) -> str:
         """The JSON text that is stored in the file."""
-        table = {"version": _VERSION, **vars(self), "labels": self.labels.to_dict()}
+        table = {"version": _VERSION, **vars(self), "labels": self.labels.to_dict(), "bands": asdict(self.bands)}
         return json.dumps(table)
 
     @classmethod
@@ -115,9 +123,10 @@ class ModelInfo:
             if table.pop("version") != _VERSION:
                 raise ModelError(f"{path}: was written by another version of segnet; export the model again")
             labels = ClassTable.from_dict(table.pop("labels"))
-            size = table.pop("size")
+            size, bands = table.pop("size"), Bands.from_dict(table.pop("bands", {}))
             kind = ModuleInfo if "inputs" in table else cls
-            info = kind(labels=labels, size=None if size is None else (size[0], size[1]), **table)
+            shape = None if size is None else (size[0], size[1])
+            info = kind(labels=labels, size=shape, bands=bands, **table)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError, ConfigError) as error:
             if isinstance(error, ModelError):
                 raise
@@ -134,6 +143,7 @@ class ModelInfo:
             all(type(number) is int and number >= 1 for number in numbers)
             and all(isinstance(text, str) for text in (self.name, self.precision))
             and self.output in get_args(OutputKind)
+            and count_channels(self.image_channels) == self.channels
             and all(isinstance(table, dict) for table in (self.provenance, self.scores, self.reference))
         )
 

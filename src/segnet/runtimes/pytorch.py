@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from segnet.bands import Bands, Channels, count_channels, stored_bands
 from segnet.errors import ConfigError, ModelError
 from segnet.labels import ClassTable
 from segnet.metrics.uncertainty import MEASURES, Measure
@@ -79,6 +80,7 @@ class TorchRuntime(Runtime):
             name=config.name,
             labels=labels,
             channels=config.in_channels,
+            bands=config.bands,
             precision=name,
             samples=samples or None,
             provenance=dict(provenance or {}),
@@ -135,12 +137,13 @@ class ModuleRuntime(Runtime):
     Args:
         model: float32 (N, C, H, W) in [0, 1] to logits (N, classes, H, W), on the device and in evaluation mode.
         labels: its class table.
-        channels: of the input.
+        channels: how images are read for it.
         device: where the model is.
     """
 
-    def __init__(self, model: nn.Module, labels: ClassTable, *, channels: int, device: torch.device) -> None:
-        self.info = ModelInfo(name=type(model).__name__, labels=labels, channels=channels)
+    def __init__(self, model: nn.Module, labels: ClassTable, *, channels: Channels, device: torch.device) -> None:
+        count, bands = count_channels(channels), stored_bands(channels) or Bands()
+        self.info = ModelInfo(name=type(model).__name__, labels=labels, channels=count, bands=bands)
         self._model = model
         self._device = device
 

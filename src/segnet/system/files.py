@@ -7,24 +7,25 @@ So the next process that writes into the folder recognizes what a killed one lef
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
-from segnet.errors import OutputError
+from segnet.errors import DataError, OutputError
 from segnet.system.locks import open_locked, release, trying_lock
 
 __all__ = [
-    "cache_dir", "describe_os_error", "explained", "holding_folder", "move_into_place", "path_fault", "remove_stale",
-    "replacing", "temporary_file", "temporary_folder", "write_json",
+    "cache_dir", "describe_os_error", "explained", "files_digest", "holding_folder", "move_into_place", "path_fault",
+    "remove_stale", "replacing", "temporary_file", "temporary_folder", "write_json",
 ]  # fmt: skip
 
 _LONGEST_PATH, _LONGEST_NAME = 1000, 255  # of a path as it is written, and of one name in it (Linux, macOS, Windows)
@@ -53,6 +54,22 @@ def cache_dir() -> Path:
     """
     chosen = os.environ.get("SEGNET_CACHE")
     return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or _home_cache()) / "segnet"
+
+
+def files_digest(paths: Iterable[Path], *, key: str) -> str:
+    """A name in the cache for what is computed of files: 32 digits of key, paths, sizes and times.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    digest = hashlib.sha256(key.encode())
+    for path in paths:
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from error
+        digest.update(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()[:32]
 
 
 def path_fault(text: str) -> str:

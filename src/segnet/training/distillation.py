@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segnet.bands import Channels, describe_channels, same_input
 from segnet.errors import ModelError
 from segnet.inference.evaluation import check_same_classes
 from segnet.labels import ClassTable
@@ -35,13 +36,13 @@ class Teacher:
         self.models = [model.eval().requires_grad_(False) for model in models]
 
     @classmethod
-    def load(cls, sources: Sequence[str], labels: ClassTable, *, in_channels: int = 3) -> Self | None:
+    def load(cls, sources: Sequence[str], labels: ClassTable, *, channels: Channels = 3) -> Self | None:
         """The networks of model files or names of bundled models; None if there are none.
 
         Args:
             sources: Model files, or names of bundled models.
             labels: Class table of the training images.
-            in_channels: Image channels of the student.
+            channels: How images are read for the student.
 
         Raises:
             ModelError: A file cannot be used, or has other classes or image channels.
@@ -50,10 +51,10 @@ class Teacher:
         for source in sources:
             kept = checkpoint.load(source)
             check_same_classes(kept.labels, labels, model=source, data="the training set")
-            if kept.model.config.in_channels != in_channels:
+            if not same_input(theirs := kept.model.config.image_channels, channels):
                 raise ModelError(
-                    f"{source}: takes images of {kept.model.config.in_channels} channels, and the network in training "
-                    f"{in_channels}; give a teacher with as many"
+                    f"{source}: takes {describe_channels(theirs)}, and the network in training "
+                    f"{describe_channels(channels)}; give a teacher of the same images"
                 )
             models.append(kept.model)
         return cls(models) if models else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from segnet.models.segnet import SegNet
 from segnet.system.clock import now
 from segnet.system.files import holding_folder
 from segnet.system.hardware import versions
-from segnet.training.network import NetworkConfig, RunInputs, make_network
+from segnet.training.network import NetworkConfig, RunInputs, image_channels, make_network, measure_input, own_channels
 from segnet.training.recommendation import Recipe
 from segnet.training.run_folder import check_unused
 from segnet.training.settings import TrainConfig
@@ -218,10 +218,15 @@ def open_run(
     if resumed:
         inputs, training, given = continue_run(resumed, inputs, training, given)
     source = source or inputs.source.open(inputs.data)
+    channels = image_channels(inputs.network, source) if model is None else own_channels(model, source)
+    source = replace(source, channels=channels)
     refuse_known_faults(source)
     plan = make_plan(inputs, training, source, given=given, device=device, model=model)
     torch.manual_seed(plan.training.seed)
-    model = model or make_network(plan.inputs.network, source)
+    if model is None:
+        model = make_network(plan.inputs.network, source)
+    elif not (model.pretrained or model.config.bands.indices):
+        measure_input(model, source.channels, source)
     return OpenRun(plan=plan, source=source, model=model, train_set=plan.open_set(source, "train", model))
 
 

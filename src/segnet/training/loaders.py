@@ -136,7 +136,7 @@ class TrainingImages(Dataset[dict[str, Tensor | str]]):
         self._resize = resize
         self._crop = crop
         self._seed = seed
-        self._padding = tuple(round(255 * value) for value in padding)
+        self._padding = tuple(padding)
 
     def __len__(self) -> int:
         return len(self._data)
@@ -150,7 +150,9 @@ class TrainingImages(Dataset[dict[str, Tensor | str]]):
             image, mask = resize_image(image, size), resize_mask(mask, size)
         else:
             rng = np.random.default_rng((self._seed, epoch, index))
-            image, mask = self._crop(image, mask, rng, scale=size[0] / mask.shape[0], padding=self._padding)
+            scale, in_bytes = size[0] / mask.shape[0], image.dtype == np.uint8
+            padding = tuple(round(255 * value) for value in self._padding) if in_bytes else self._padding
+            image, mask = self._crop(image, mask, rng, scale=scale, padding=padding)
         return to_tensors(image, mask, name=self._data.samples[index].name)
 
 

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor
 
+from segnet.bands import stored_bands
 from segnet.data.augmentation import Augmentation
 from segnet.data.dataset import Batch
 from segnet.errors import TrainingError
@@ -57,7 +58,7 @@ class SegmentationModule(LightningModule):
             mean_over_processes=mean_over_processes,
         )
         self.time_share: Callable[[], float] = float
-        self.augment = Augmentation(config.augment)
+        self.augment = Augmentation(config.augment, bands=stored_bands(model.config.image_channels) is not None)
         self._teacher = teacher
         self.classes = len(weights)
         self.counts = torch.zeros(self.classes, self.classes, dtype=torch.int64)

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from segnet.bands import Bands, Channels, count_channels, describe_channels, stored_bands
+from segnet.data.band_statistics import measure_bands
 from segnet.data.dataset import ResizeMode
 from segnet.data.layouts import Source
 from segnet.data.source_config import SourceConfig
@@ -15,7 +17,7 @@ from segnet.models.segnet import SegNet
 from segnet.models.zoo import adapted, create_model
 from segnet.training.recommendation import Recipe
 
-__all__ = ["NetworkConfig", "RunInputs", "make_network"]
+__all__ = ["NetworkConfig", "RunInputs", "image_channels", "make_network", "measure_input", "own_channels"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,8 @@ class NetworkConfig:
     Attributes:
         model: Name of the network ("segnet models" lists them), or model file to start from. A file of other classes
             gets a new classifier.
-        in_channels: Number of image channels: 3 for color, 1 for gray.
+        in_channels: How images are read: 3 for color, 1 for gray; another number for all bands of images that have as
+            many, or a list such as 3,2,1,7 for these bands, which count from 0. Default: as data.yaml says, or 3.
         dropout: Dropout probability where Bayesian SegNet has dropout. Default: as published.
         weights: Model file, or name of a bundled model, from which a new network takes all weights that fit by name and
             shape. The classes may be others: those whose names the file has keep their rows of the classifier. Default:
@@ -39,7 +42,7 @@ class NetworkConfig:
     """
 
     model: str = "segnet_light"
-    in_channels: int = 3
+    in_channels: int | tuple[int, ...] | None = None
     dropout: float | None = None
     weights: str | None = None
     encoder: str | None = None
@@ -76,11 +79,11 @@ class RunInputs:
     def to_dict(self) -> dict[str, Any]:
         """All values under the names of their flags, in a form that YAML and JSON can hold."""
         resize = {"resize": self.resize and list(self.resize), "resize_mode": self.resize_mode}
-        return {"data": self.data, **_plain(self.source), "recipe": self.recipe, **resize, **asdict(self.network)}
+        return {"data": self.data, **_plain(self.source), "recipe": self.recipe, **resize, **_plain(self.network)}
 
 
-def _plain(source: SourceConfig) -> dict[str, Any]:
-    return {**asdict(source), "only": list(source.only)}
+def _plain(config: SourceConfig | NetworkConfig) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
 
 
 def make_network(config: NetworkConfig, source: Source) -> SegNet:
@@ -92,16 +95,75 @@ def make_network(config: NetworkConfig, source: Source) -> SegNet:
     """
     if config.names_file:
         return _load_network(config, source)
-    return create_model(
+    channels = image_channels(config, source)
+    model = create_model(
         config.model,
         classes=source.labels,
-        in_channels=source.channels if config.in_channels == NetworkConfig.in_channels else config.in_channels,
+        in_channels=count_channels(channels),
         dropout=config.dropout,
         weights=config.weights,
         encoder=config.encoder,
         encoder_weights=config.encoder_weights,
         freeze_encoder=config.freeze_encoder,
     )
+    if not _has_bands(model, channels):
+        measure_input(model, channels, source)
+    return model
+
+
+def measure_input(model: SegNet, channels: Channels, source: Source) -> None:
+    """Let a network take images of a data set, with the statistics of the training images if it takes bands of them.
+
+    Raises:
+        DataError: The images have other bands, or values that cannot be used.
+    """
+    if (bands := stored_bands(channels)) is not None and source.splits.get("train"):
+        found = measure_bands(source.splits["train"], bands)
+        model.set_bands(found.bands, mean=found.mean, std=found.std)
+
+
+def image_channels(config: NetworkConfig, source: Source) -> Channels:
+    """How images are read for a new network: by the settings of the run, or by those of the data set.
+
+    Raises:
+        ConfigError: The channels or bands are not possible.
+    """
+    if config.in_channels is None:
+        return source.channels
+    if isinstance(config.in_channels, int):
+        if config.in_channels < 1:
+            raise ConfigError(f"in_channels={config.in_channels} is not possible; give 1, 3 or the number of bands")
+        return config.in_channels
+    known = stored_bands(source.channels)
+    return Bands(indices=config.in_channels, value_range=known.value_range if known else ())
+
+
+def own_channels(model: SegNet, source: Source) -> Channels:
+    """How images are read for a network of the user's own: by its configuration, or else by the bands of the data."""
+    bands, count = stored_bands(source.channels), model.config.in_channels
+    if model.config.bands.indices or bands is None or len(bands.indices) != count:
+        return model.config.image_channels
+    return bands
+
+
+def _has_bands(model: SegNet, channels: Channels) -> bool:
+    """Whether the network came with weights for these bands already."""
+    wanted, theirs = stored_bands(channels), model.config.bands
+    return wanted is None or (bool(theirs.indices) and wanted.reads_like(theirs))
+
+
+def _require_input(config: NetworkConfig, model: SegNet, source: Source) -> None:
+    """A model file decides how images are read; bands that the user or a data.yaml names must be the same."""
+    theirs, wanted = model.config.image_channels, image_channels(config, source)
+    one, other = stored_bands(theirs), stored_bands(wanted)
+    if config.in_channels is None and other is None:
+        return  # color images may be read as gray, and gray ones in color
+    if not (theirs == wanted if one is None or other is None else one.reads_like(other)):
+        raise ConfigError(
+            f"{config.model} takes {describe_channels(theirs)} for good, and the images are to be read as "
+            f"{describe_channels(wanted)}; leave --in-channels out, or give --model {model.config.name} --weights "
+            f"{config.model}"
+        )
 
 
 def _load_network(config: NetworkConfig, source: Source) -> SegNet:
@@ -111,14 +173,12 @@ def _load_network(config: NetworkConfig, source: Source) -> SegNet:
             flag = name.replace("_", "-")
             raise ConfigError(f"{config.model} brings its own weights; leave --{flag} out, or give a model's name")
     kept = checkpoint.load(config.model)
-    for name, default in (("in_channels", 3), ("dropout", None)):
-        fixed = getattr(kept.model.config, name)
-        if getattr(config, name) not in (default, fixed):
-            flag = name.replace("_", "-")
-            raise ConfigError(
-                f"{config.model} has {name}={fixed} for good; leave --{flag} out, or give --model "
-                f"{kept.model.config.name} --weights {config.model}"
-            )
+    _require_input(config, kept.model, source)
+    if config.dropout not in (None, fixed := kept.model.config.dropout):
+        raise ConfigError(
+            f"{config.model} has dropout={fixed} for good; leave --dropout out, or give --model "
+            f"{kept.model.config.name} --weights {config.model}"
+        )
     network = kept.model.train()
     if kept.labels.names != source.labels.names:
         made = replace(network.config, classes=source.labels.classes)

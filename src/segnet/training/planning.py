@@ -66,7 +66,9 @@ class Plan:
             DataError: The data set has no split of that name.
         """
         size = self.inputs.resize if split == "train" else None
-        return source.dataset(split, size=size, resize_mode=self.inputs.resize_mode, channels=model.config.in_channels)
+        return source.dataset(
+            split, size=size, resize_mode=self.inputs.resize_mode, channels=model.config.image_channels
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """All settings by name."""

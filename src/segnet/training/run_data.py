@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from segnet.bands import Channels, describe_channels, stored_bands
 from segnet.data.dataset import SegmentationDataset
 from segnet.errors import ConfigError, list_names
 
@@ -24,7 +25,7 @@ def describe_data(train_set: SegmentationDataset, val_set: SegmentationDataset) 
         "class colors": labels["colors"],
         "class values": list(train_set.labels.values),
         "ignore values": list(train_set.ignore_index),
-        "input channels": train_set.channels,
+        "input channels": _describe_channels(train_set.channels),
         "image size": list(train_set.size) if train_set.size else None,
         "resize mode": train_set.resize_mode if train_set.size else None,
         "training images": _describe_samples(train_set),
@@ -58,6 +59,11 @@ def check_same_data(earlier: Mapping[str, Any], now: Mapping[str, Any], *, run: 
                 f"resume, or start a new run with another --out (--model {run / 'best.safetensors'} starts from these "
                 "weights if the classes are the same)"
             )
+
+
+def _describe_channels(channels: Channels) -> Any:
+    """The number of color or gray images, as runs have always kept it; else the bands in words."""
+    return channels if stored_bands(channels) is None else describe_channels(channels)
 
 
 def _describe_samples(data: SegmentationDataset) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segnet.bands import Channels
 from segnet.data.check import scan as scanning
 from segnet.data.check.facts import read_facts
 from segnet.data.check.scan import cached_facts, scan
@@ -27,9 +28,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the samples that were read."""
     names: list[str] = []
 
-    def noted(sample: Sample, encoding: Encoding) -> object:
+    def noted(sample: Sample, encoding: Encoding, channels: Channels) -> object:
         names.append(sample.name)
-        return read_facts(sample, encoding)
+        return read_facts(sample, encoding, channels)
 
     monkeypatch.setattr(scanning, "read_facts", noted)
     return names

@@ -134,7 +134,7 @@ def _export_int8(
 
     data = source.open(calibrate, model=kept.labels)
     check_same_classes(kept.labels, data.labels, model=str(kept.path), data=calibrate)
-    channels = kept.model.config.in_channels
+    channels = kept.model.config.image_channels
     train, val = (data.dataset(split, size=config.size, channels=channels) for split in ("train", "val"))
     chosen = range(0, len(train), max(1, len(train) // _CALIBRATION_IMAGES))[:_CALIBRATION_IMAGES]
     images = [collate([train[index]])["image"].numpy() for index in chosen]

@@ -38,7 +38,7 @@ def run(
 
     kept = checkpoint.load(model)
     source = data_flags.source.open(data, model=kept.labels)
-    dataset = data_flags.open(source, channels=kept.model.config.in_channels)
+    dataset = data_flags.open(source, channels=kept.model.config.image_channels)
     with progress_bar(f"{kept.path.stem} on {data_flags.split}", len(dataset)) as progress:
         recalibrate(kept.model, dataset, batch=batch, device=device, workers=1, progress=progress)
     statistics = {

@@ -52,7 +52,7 @@ def run(
 
     kept = checkpoint.load(model)
     source = data_flags.source.open(data, model=kept.labels)
-    dataset = data_flags.open(source, channels=kept.model.config.in_channels)
+    dataset = data_flags.open(source, channels=kept.model.config.image_channels)
     check_same_classes(kept.labels, dataset.labels, model=model, data=data)
     info = ModelInfo(name=model, labels=kept.labels, provenance=kept.provenance)
     resize = ResizePolicy.of_model(info, max_size="model" if max_size is None else max_size or None)

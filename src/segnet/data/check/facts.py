@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from segnet.bands import Channels, stored_bands
 from segnet.data.check.alignment import Alignment, align
 from segnet.data.check.hashes import Look, look_at
 from segnet.data.check.islands import TINY, component_areas
@@ -18,9 +19,10 @@ from segnet.data.masks import stored_values
 from segnet.data.samples import Sample
 from segnet.errors import DataError
 from segnet.media.images.masks import MASK_FORMATS, Encoding, read_mask_file
-from segnet.media.images.reading import read_header, read_image
+from segnet.media.images.reading import read_header
+from segnet.media.images.stored import read_pixels, read_stored, select_bands, stretch_bands
 
-__all__ = ["FileFault", "PairFacts", "read_facts"]
+__all__ = ["FileFault", "PairFacts", "read_facts", "read_gray"]
 
 _MOST_VALUES = 1_000  # in a mask: there are 255 classes at most
 _LFS = b"version https://git-lfs"
@@ -48,6 +50,7 @@ class PairFacts:
     Attributes:
         image_fault, mask_fault: why a file cannot be used; None if it can.
         image_size, mask_size: (height, width), upright; None of a file that cannot be used.
+        bands: how many the image has, if it is read by bands; else 0.
         image_digest, mask_digest: of the bytes of the files; empty if they cannot be read.
         look: perceptual hash of the image.
         values: pixels by value in the mask file; see ``stored_values``.
@@ -61,6 +64,7 @@ class PairFacts:
     mask_fault: FileFault | None = None
     image_size: tuple[int, int] | None = None
     mask_size: tuple[int, int] | None = None
+    bands: int = 0
     image_digest: str = ""
     mask_digest: str = ""
     look: Look | None = None
@@ -103,13 +107,13 @@ class PairFacts:
         return [tuple(data[start : start + 3]) for start in range(0, len(data), 3)]
 
 
-def read_facts(sample: Sample, encoding: Encoding = "numbers") -> PairFacts:
+def read_facts(sample: Sample, encoding: Encoding = "numbers", channels: Channels = 3) -> PairFacts:
     """Read both files of a sample, the mask by its encoding; a fault is a fact, never an error."""
     facts: dict[str, Any] = {"image_digest": file_digest(sample.image), "mask_digest": file_digest(sample.mask)}
     gray = mask = None
     try:
-        gray = read_image(sample.image, channels=1)[:, :, 0]
-        facts |= {"image_size": gray.shape, "look": look_at(gray)}
+        gray, bands = _read_gray(sample.image, channels)
+        facts |= {"image_size": gray.shape, "look": look_at(gray), "bands": bands}
     except DataError as error:
         facts["image_fault"] = _fault(sample.image, error, mask=False)
     try:
@@ -123,6 +127,24 @@ def read_facts(sample: Sample, encoding: Encoding = "numbers") -> PairFacts:
     if gray is not None and mask is not None and gray.shape == mask.shape:
         facts["alignment"] = align(gray, mask)
     return PairFacts(**facts)
+
+
+def read_gray(path: Path, channels: Channels) -> NDArray[np.uint8]:
+    """The image in gray, uint8 (H, W); of bands the mean of those that are shown.
+
+    Raises:
+        DataError: the file cannot be read, or has other bands.
+    """
+    return _read_gray(path, channels)[0]
+
+
+def _read_gray(path: Path, channels: Channels) -> tuple[NDArray[np.uint8], int]:
+    """See ``read_gray``; and how many bands the file has, or 0 of color and gray."""
+    if (bands := stored_bands(channels)) is None:
+        return read_pixels(path, 1)[:, :, 0].astype(np.uint8, copy=False), 0
+    stored = read_stored(path, count=bands.count)
+    shown = stretch_bands(select_bands(stored, bands, str(path)), bands)
+    return shown.mean(axis=2).astype(np.uint8), stored.shape[2]
 
 
 def file_digest(path: Path) -> str:

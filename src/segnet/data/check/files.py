@@ -53,6 +53,7 @@ def file_findings(data: CheckedData) -> Iterator[Finding]:
             kind="size_mismatch", severity="error", title="masks of another size than their image",
             remedy="save each mask at the size of its image, without smoothing", marks=tuple(different),
         )  # fmt: skip
+    yield from _mixed_bands(data)
     small = [
         data.image(index, _words(facts.image_size))
         for index, facts in enumerate(data.facts)
@@ -80,6 +81,23 @@ def _unusable(data: CheckedData) -> Iterator[Finding]:
     for kind, (title, remedy) in _FAULTS.items():
         if marks[kind]:
             yield Finding(kind=kind, severity="error", title=title, remedy=remedy, marks=tuple(marks[kind]))
+
+
+def _mixed_bands(data: CheckedData) -> Iterator[Finding]:
+    """Images that have not as many bands as most."""
+    counts = Counter(facts.bands for facts in data.facts if facts.bands)
+    if len(counts) < 2:
+        return
+    usual = counts.most_common(1)[0][0]
+    marks = [
+        data.image(index, f"{facts.bands} bands, most images have {usual}")
+        for index, facts in enumerate(data.facts)
+        if facts.bands not in (0, usual)
+    ]
+    yield Finding(
+        kind="mixed_bands", severity="error", title="images with another number of bands than most",
+        remedy="save all images with the same bands", marks=tuple(marks),
+    )  # fmt: skip
 
 
 def _describe_sizes(data: CheckedData, index: int) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from segnet.bands import Channels
 from segnet.data.check.facts import PairFacts
 from segnet.data.masks import MaskReader, stored_values
 from segnet.data.samples import Sample
@@ -87,6 +88,7 @@ class CheckedData:
         splits: indices of the samples of each split.
         labels: the class table.
         reader: how masks are read; None if there is one class only.
+        channels: how images are read.
     """
 
     samples: Sequence[Sample]
@@ -94,6 +96,7 @@ class CheckedData:
     splits: dict[str, tuple[int, ...]]
     labels: ClassTable
     reader: MaskReader | None = None
+    channels: Channels = 3
 
     @property
     def encoding(self) -> Encoding:

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from segnet.data.check.alignment import Alignment, align
+from segnet.data.check.facts import read_gray
 from segnet.data.check.findings import CheckedData, Finding, Mark
 from segnet.data.check.values import is_noisy
 from segnet.errors import DataError
-from segnet.media.images.reading import read_image
 
 __all__ = ["judge_alignment", "misplaced_findings"]
 
@@ -89,7 +89,7 @@ def _owners(data: CheckedData, suspects: list[int], usual: float) -> dict[int, s
     for index in suspects:
         sample = data.samples[index]
         try:
-            gray = read_image(sample.image, channels=1)[:, :, 0]
+            gray = read_gray(sample.image, data.channels)
             pixels[index] = gray, data.values(index)
         except DataError:
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from segnet.data.source_config import SourceConfig
 from segnet.errors import DataError, list_names
 from segnet.labels import ClassTable
 from segnet.media.images.reading import read_size
+from segnet.media.images.stored import read_pixels_size
 
 __all__ = ["CheckReport", "check_data", "refuse_known_faults"]
 
@@ -116,10 +118,14 @@ def check_data(
     samples = list(dict.fromkeys(sample for members in source.splits.values() for sample in members))
     labels, reader = _classes(source)
     encoding = "numbers" if reader is None else reader.encoding
-    facts = scan(samples, root=source.root, encoding=encoding, workers=workers, progress=progress)
+    facts = scan(
+        samples, root=source.root, encoding=encoding, channels=source.channels, workers=workers, progress=progress
+    )
     place = {sample: index for index, sample in enumerate(samples)}
     splits = {split: tuple(place[sample] for sample in members) for split, members in source.splits.items()}
-    data = CheckedData(samples=samples, facts=facts, splits=splits, labels=labels, reader=reader)
+    data = CheckedData(
+        samples=samples, facts=facts, splits=splits, labels=labels, reader=reader, channels=source.channels
+    )
     found, statistics = _judge(data, faults)
     order = ("error", "warning", "note")
     return CheckReport(
@@ -149,11 +155,14 @@ def refuse_known_faults(source: Source) -> None:
     """
     samples = list(dict.fromkeys(sample for members in source.splits.values() for sample in members))
     _, reader = _classes(source)
-    known = cached_facts(samples, root=source.root, encoding="numbers" if reader is None else reader.encoding)
-    wrong = [str(samples[index].mask) for index, facts in known.items() if not _fits(samples[index], facts, reader)]
+    read = partial(read_facts, encoding="numbers" if reader is None else reader.encoding, channels=source.channels)
+    known = cached_facts(samples, root=source.root, **read.keywords)
+    wrong = [
+        str(samples[index].mask) for index, facts in known.items() if not _fits(samples[index], facts, reader, read)
+    ]
     unknown = [index for index in range(len(samples)) if index not in known]
     looked_at = unknown[:: max(1, -(-len(unknown) // _MOST_HEADERS))]
-    wrong += [str(samples[index].mask) for index in looked_at if _headers_differ(samples[index], reader)]
+    wrong += [str(samples[index].mask) for index in looked_at if _headers_differ(samples[index], read)]
     if wrong:
         raise DataError(
             f"{source.root}: {len(wrong)} of {len(samples)} pairs cannot be used: an image or mask cannot be read, the "
@@ -162,9 +171,9 @@ def refuse_known_faults(source: Source) -> None:
         )
 
 
-def _fits(sample: Sample, facts: PairFacts, reader: MaskReader | None) -> bool:
+def _fits(sample: Sample, facts: PairFacts, reader: MaskReader | None, read: Callable[[Sample], PairFacts]) -> bool:
     if facts.fault is not None:
-        facts = _read_again(sample, reader)
+        facts = read(sample)
     values = np.array(list(facts.values), dtype=np.int64)
     wrong = reader is not None and (
         bool((reader.classes_of(values) < 0).any())
@@ -173,15 +182,11 @@ def _fits(sample: Sample, facts: PairFacts, reader: MaskReader | None) -> bool:
     return facts.fault is None and facts.image_size == facts.mask_size and not wrong
 
 
-def _read_again(sample: Sample, reader: MaskReader | None) -> PairFacts:
-    return read_facts(sample, "numbers" if reader is None else reader.encoding)
-
-
-def _headers_differ(sample: Sample, reader: MaskReader | None) -> bool:
-    image = read_size(sample.image)
+def _headers_differ(sample: Sample, read: Callable[[Sample], PairFacts]) -> bool:
+    image = read_pixels_size(sample.image)
     if image is not None and image == read_size(sample.mask):
         return False
-    facts = _read_again(sample, reader)  # an orientation may stand behind the pixels
+    facts = read(sample)  # an orientation may stand behind the pixels
     return facts.fault is not None or facts.image_size != facts.mask_size
 
 

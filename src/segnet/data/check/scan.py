@@ -12,9 +12,11 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from segnet.bands import Channels, stored_bands
 from segnet.data.check.facts import PairFacts, file_digest, read_facts
 from segnet.data.samples import Sample
 from segnet.errors import OutputError
@@ -38,6 +40,7 @@ def scan(
     *,
     root: Path,
     encoding: Encoding = "numbers",
+    channels: Channels = 3,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[PairFacts]:
@@ -50,17 +53,20 @@ def scan(
         samples: what to read.
         root: folder of the data set; nothing is written there.
         encoding: what the pixels of the masks are.
+        channels: how images are read.
         workers: number of threads; None: two for each core.
         progress: called with (pairs done, all pairs) after every pair that is read.
     """
-    cache = _Cache(root, encoding)
+    cache = _Cache(root, encoding, channels)
     stamps = [_stamp(sample) for sample in samples]
     found: dict[int, PairFacts] = {}
     for index, (sample, stamp) in enumerate(zip(samples, stamps, strict=True)):
         if (known := cache.find(sample, stamp)) is not None:
             found[index] = known
     missing = [index for index in range(len(samples)) if index not in found]
-    for index, facts in _read_all(samples, missing, encoding, workers or _THREADS_PER_CORE * _cores()):
+    for index, facts in _read_all(
+        samples, missing, partial(read_facts, encoding=encoding, channels=channels), workers or _threads()
+    ):
         found[index] = facts
         if progress is not None:
             progress(len(found), len(samples))
@@ -70,12 +76,14 @@ def scan(
     return facts_in_order
 
 
-def cached_facts(samples: Sequence[Sample], *, root: Path, encoding: Encoding = "numbers") -> dict[int, PairFacts]:
+def cached_facts(
+    samples: Sequence[Sample], *, root: Path, encoding: Encoding = "numbers", channels: Channels = 3
+) -> dict[int, PairFacts]:
     """Facts of the samples that a check has read and that did not change since, by index; reads no sample.
 
     Where they name a fault, the file may be readable by now: permissions change without a new time.
     """
-    cache = _Cache(root, encoding)
+    cache = _Cache(root, encoding, channels)
     if not cache.by_stamp:
         return {}
     known = {index: cache.by_stamp.get(json.dumps(_stamp(sample))) for index, sample in enumerate(samples)}
@@ -83,13 +91,13 @@ def cached_facts(samples: Sequence[Sample], *, root: Path, encoding: Encoding = 
 
 
 def _read_all(
-    samples: Sequence[Sample], indices: Sequence[int], encoding: Encoding, workers: int
+    samples: Sequence[Sample], indices: Sequence[int], read: Callable[[Sample], PairFacts], workers: int
 ) -> Iterator[tuple[int, PairFacts]]:
     """As they are finished; few wait at a time, so that Ctrl-C need not wait for many."""
     waiting: dict[Future[PairFacts], int] = {}
     with ThreadPoolExecutor(workers) as pool:
         for index in indices:
-            waiting[pool.submit(read_facts, samples[index], encoding)] = index
+            waiting[pool.submit(read, samples[index])] = index
             if len(waiting) >= workers * _AHEAD:
                 for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                     yield waiting.pop(future), future.result()
@@ -100,8 +108,9 @@ def _read_all(
 class _Cache:
     """The file of cached facts of a data set."""
 
-    def __init__(self, root: Path, encoding: Encoding) -> None:
-        key = f"{encoding} {os.path.realpath(root)}"
+    def __init__(self, root: Path, encoding: Encoding, channels: Channels) -> None:
+        bands = "" if stored_bands(channels) is None else f"{channels} "
+        key = f"{encoding} {bands}{os.path.realpath(root)}"
         place = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:32]
         self.path = cache_dir() / "check" / f"{place}.json"
         self.by_stamp, self._by_content = _read(self.path)
@@ -147,6 +156,10 @@ def _stamp(sample: Sample) -> Stamp:
         except (OSError, ValueError):
             stamp += [str(path), -1, -1]
     return stamp
+
+
+def _threads() -> int:
+    return _THREADS_PER_CORE * _cores()
 
 
 def _cores() -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from segnet.bands import Channels
 from segnet.data.layouts.ade20k import ade20k, ade20k_full, is_ade20k, is_ade20k_full
 from segnet.data.layouts.annotated import is_labelme, is_supervisely, labelme, supervisely
 from segnet.data.layouts.benchmarks import is_pascal, is_sun, pascal, sun
@@ -96,7 +97,7 @@ def open_dataset(
     split: str = "val",
     size: tuple[int, int] | None = None,
     resize_mode: ResizeMode = "letterbox",
-    channels: int = 3,
+    channels: Channels = 3,
 ) -> SegmentationDataset:
     """One split of a data set on disk.
 
@@ -105,7 +106,7 @@ def open_dataset(
         split: ``train``, ``val`` or ``test``; folders without splits are all of them.
         size: (height, width) to resize to; None keeps each image's own.
         resize_mode: ``letterbox`` pads to this size, ``stretch`` distorts; see ``SegmentationDataset``.
-        channels: 3 for RGB, 1 for gray.
+        channels: 3 for RGB, 1 for gray; another number or ``Bands`` for bands as they are stored.
 
     Raises:
         DataError: nothing usable is there; the message lists what was looked for.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from segnet.data.pairing_faults import PairingFault, report_fault
 from segnet.data.samples import Sample
 from segnet.data.splits import SPLITS, find_split_folders
 from segnet.errors import DataError, list_names
-from segnet.media.images.masks import MASK_SUFFIXES
 from segnet.media.sources import IMAGE_SUFFIXES, find_images_below
 
 __all__ = [
@@ -35,7 +34,7 @@ def pair_folders(images: Path, masks: Path) -> tuple[Sample, ...]:
     Raises:
         DataError: a folder is missing or empty, or a file has no partner.
     """
-    image_of, mask_of = _by_stem(images), _by_stem(masks, MASK_SUFFIXES)
+    image_of, mask_of = _by_stem(images), _by_stem(masks)
     if set(image_of) != set(mask_of):
         mask_of = _without_endings(mask_of, image_of)
     return pair_names(image_of, mask_of, images=images, masks=masks)
@@ -133,12 +132,12 @@ def _without_endings(mask_of: Mapping[str, Path], image_of: Mapping[str, Path]) 
     return found
 
 
-def _by_stem(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> dict[str, Path]:
+def _by_stem(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     if not folder.is_dir():
         report_fault(f"{folder}: there is no such folder")
         return found
-    for path, place in find_images_below(folder, suffixes=suffixes):
+    for path, place in find_images_below(folder):
         stem = place.with_suffix("").as_posix()
         if stem in found:
             message = f"{path} and {found[stem].name} have the same name; keep one of them"

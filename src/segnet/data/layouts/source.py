@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segnet.bands import Channels
 from segnet.data.mapping import map_classes, same_mapping
 from segnet.data.masks import MaskReader, describe_one_class
 from segnet.data.samples import Sample
@@ -29,7 +30,7 @@ class Source:
         splits: samples by split name, each sorted by name or in the order of its list.
         labels: the class table.
         ignore_index: Values in the mask files that are ignored.
-        channels: of the images, for a new network: 3 for RGB, 1 for gray.
+        channels: how images are read for a new network: 3 for RGB, 1 for gray, or their bands.
         reader: how masks are read; None: as class values of ``labels``.
     """
 
@@ -39,7 +40,7 @@ class Source:
     labels: ClassTable
     ignore_index: tuple[int, ...]
     reader: MaskReader | None = None
-    channels: int = 3
+    channels: Channels = 3
 
     def __repr__(self) -> str:
         splits = ", ".join(f"{name} {len(samples)}" for name, samples in self.splits.items())
@@ -51,7 +52,7 @@ class Source:
         *,
         size: tuple[int, int] | None = None,
         resize_mode: ResizeMode = "letterbox",
-        channels: int = 3,
+        channels: Channels = 3,
         corruption: str | None = None,
     ) -> SegmentationDataset:
         """The samples of one split as tensors.

@@ -12,15 +12,11 @@ from PIL import TiffImagePlugin
 from segnet.errors import DataError
 from segnet.media.images.arrays import classes_of_planes, read_mask_array
 from segnet.media.images.reading import Decoded, count_images, decode
-from segnet.media.sources import IMAGE_SUFFIXES
 
-__all__ = ["MASK_FORMATS", "MASK_SUFFIXES", "Encoding", "RawMask", "read_mask", "read_mask_file"]
+__all__ = ["MASK_FORMATS", "Encoding", "RawMask", "read_mask", "read_mask_file"]
 
 Encoding = Literal["auto", "numbers", "colors"]
 """What the pixels of a mask file are: class indices, or colors; ``auto`` decides by the kind of the file."""
-
-MASK_SUFFIXES = IMAGE_SUFFIXES | {".npy"}
-"""Suffixes of mask files."""
 
 MASK_FORMATS = frozenset(("PNG", "TIFF", "BMP", "GIF", "PPM", "TGA"))
 """Lossless formats, which keep class indices."""

@@ -26,7 +26,7 @@ from segnet.media.images.png_texts import without_large_texts
 
 __all__ = [
     "MAX_PIXELS", "Decoded", "Header",
-    "count_images", "decode", "pixels_of", "read_header", "read_image", "read_orientation", "read_size",
+    "count_images", "decode", "pixels_of", "read_header", "read_image", "read_orientation", "read_pages", "read_size",
     "warn_of_few_bits",
 ]  # fmt: skip
 
@@ -219,11 +219,23 @@ class Decoded(NamedTuple):
     halved: bool
 
 
-def decode(path: Path) -> Decoded:
-    """All pixels of an image file; raises ``DataError`` as ``read_image``."""
+def read_pages(path: Path) -> list[Image.Image]:
+    """The pages of a TIFF file, without smaller copies; raises ``DataError`` as ``read_image``."""
     try:
         with _open_regular(path) as file:
-            return _load(file)
+            image = _identify(file)
+            assert isinstance(image, TiffImagePlugin.TiffImageFile)
+            numbers = [number for number in range(image.n_frames) if _is_page(image, number)]
+    except (UnidentifiedImageError, *_DAMAGE):
+        numbers = []  # decoding says what is wrong
+    return [decode(path, page=number).image for number in numbers or [0]]
+
+
+def decode(path: Path, *, page: int = 0) -> Decoded:
+    """All pixels of an image file, of TIFF those of one page; raises ``DataError`` as ``read_image``."""
+    try:
+        with _open_regular(path) as file:
+            return _load(file, page)
     except DataError:
         raise
     except Image.DecompressionBombError as error:
@@ -259,17 +271,19 @@ def _open_regular(path: Path) -> BinaryIO:
         raise DataError(f"{path} cannot be opened ({error.strerror}); expected an image; check the path") from error
 
 
-def _load(file: BinaryIO) -> Decoded:
+def _load(file: BinaryIO, page: int) -> Decoded:
     try:
-        return _load_once(file)
+        return _load_once(file, page)
     except ValueError:
         if (small := without_large_texts(file)) is None:
             raise
-        return _load_once(small)
+        return _load_once(small, page)
 
 
-def _load_once(file: BinaryIO) -> Decoded:
+def _load_once(file: BinaryIO, page: int) -> Decoded:
     image = _identify(file)
+    if page:
+        image.seek(page)
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise Image.DecompressionBombError(f"{width} x {height} pixels")
@@ -305,6 +319,7 @@ def _identify_png_too(file: BinaryIO) -> ImageFile.ImageFile:
 def _identify(file: BinaryIO) -> ImageFile.ImageFile:
     """``Image.open(formats=_FORMATS)`` without Pillow's pixel limit."""
     Image.preinit()  # the common formats
+    logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)  # it also logs what it raises as an error
     start = file.read(16)
     for name in _FORMATS:
         if name not in Image.OPEN:

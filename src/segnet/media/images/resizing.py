@@ -10,7 +10,7 @@ from PIL import Image
 
 __all__ = ["resize_image", "resize_mask", "resize_planes"]
 
-Number = TypeVar("Number", np.uint8, np.float32)
+Number = TypeVar("Number", bound=np.uint8 | np.float32)
 
 
 def resize_planes(planes: NDArray[Number], size: tuple[int, int]) -> NDArray[Number]:
@@ -32,8 +32,8 @@ def resize_planes(planes: NDArray[Number], size: tuple[int, int]) -> NDArray[Num
     return result
 
 
-def resize_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize an image, uint8 (H, W, C), to (*size, C) as ``resize_planes`` does; the channels stay innermost."""
+def resize_image(image: NDArray[Number], size: tuple[int, int]) -> NDArray[Number]:
+    """Resize an image, uint8 or float32 (H, W, C), to (*size, C) as ``resize_planes`` does; channels stay innermost."""
     if image.shape[:2] == size:
         return image
     return np.ascontiguousarray(np.moveaxis(resize_planes(np.moveaxis(image, 2, 0), size), 0, 2))

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 
+from segnet.bands import Bands, Channels, describe_channels, stored_bands
 from segnet.errors import ConfigError
 from segnet.media.sources import VideoSource, find_videos
 from segnet.media.video.live import LiveSource
@@ -86,7 +87,7 @@ class Video:
             report.troubles = [self._live.lost] if self._live.lost else []
 
 
-def open_video(source: str | Path | int | VideoSource, config: VideoConfig, *, channels: int = 3) -> Video:
+def open_video(source: str | Path | int | VideoSource, config: VideoConfig, *, channels: Channels = 3) -> Video:
     """Open a video file, numbered images, a camera by its number, a stream by its address, or a pipe.
 
     Args:
@@ -96,9 +97,13 @@ def open_video(source: str | Path | int | VideoSource, config: VideoConfig, *, c
 
     Raises:
         DataError: there is no such video, or it cannot be read.
-        ConfigError: the source stands for several videos, or for none.
+        ConfigError: the source stands for several videos, or for none; or the channels are bands.
         MissingPackageError: PyAV is not installed.
     """
+    if isinstance(channels, Bands) or stored_bands(channels) is not None:
+        raise ConfigError(
+            f"video cannot be read as {describe_channels(channels)}; use a model with 3 channels (RGB) or 1 (gray)"
+        )
     if isinstance(source, VideoSource):
         return Video(source, config, channels=channels)
     videos = find_videos(str(source), animations=True)

@@ -16,6 +16,7 @@ from segnet.inference.evaluation import as_predictor
 from segnet.inference.predictor import Predictor
 from segnet.inference.working_size import ResizePolicy
 from segnet.labels import ClassTable
+from segnet.media.images.stored import stretch_bands
 from segnet.metrics.confusion import score_mask
 from segnet.metrics.extremes import Extremes
 from segnet.visualization.html.embedding import address, smooth
@@ -124,11 +125,11 @@ def _spread_indices(images: int, most: int) -> list[int]:
 def _predict(predictor: Predictor, data: SegmentationDataset, index: int) -> Example:
     """An image with its prediction, not ranked yet."""
     image, truth = data.read(index)
-    prediction = predictor(image)
+    prediction = predictor.predict_pixels(image)
     assert prediction.confidence is not None
     return Example(
         name=data.samples[index].name,
-        image=as_rgb(image),
+        image=as_rgb(stretch_bands(image, data.channels)),
         truth=truth,
         predicted=prediction.mask,
         confidence=prediction.confidence.clip(0, 1),

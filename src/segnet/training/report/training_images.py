@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from segnet.bands import stored_bands
 from segnet.data.dataset import Batch, SegmentationDataset
 from segnet.labels import ClassTable
+from segnet.media.images.stored import stretch_bands
 from segnet.visualization.html.embedding import address, nearest, smooth
 from segnet.visualization.html.panels import (
     Panel,
@@ -62,12 +64,14 @@ def choose_training_examples(
     indices = {sample.name: index for index, sample in enumerate(data.samples)}
     with torch.random.fork_rng(devices=[]):
         seen, masks = augment(batch["image"], batch["mask"])
-    pixels = seen.clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    pixels = seen.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
+    if stored_bands(data.channels) is None:
+        pixels = np.rint(255 * pixels).astype(np.uint8)
     truths = masks.byte().cpu().numpy()
     examples = []
     for name, image, mask in zip(batch["name"], pixels, truths, strict=True):
         whole, truth = data.read(indices[name])
-        whole, image = as_rgb(whole), as_rgb(image)
+        whole, image = (as_rgb(stretch_bands(one, data.channels)) for one in (whole, image))
         examples.append(
             TrainingExample(name=name, image=whole, truth=truth.astype(np.uint8), seen=image, seen_truth=mask)
         )

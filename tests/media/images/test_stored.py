@@ -1,0 +1,189 @@
+"""Files of any number of bands, against the arrays that were written."""
+
+from __future__ import annotations
+
+import logging
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from segnet.bands import Bands, Channels
+from segnet.errors import DataError, MissingPackageError
+from segnet.media.images import stored
+from segnet.media.images.stored import read_pixels, read_pixels_size, read_shown, read_stored, stretch_bands
+
+SIZE = (20, 30)
+
+
+def values(bands: int, kind: str = "uint16") -> NDArray[Any]:
+    rng = np.random.default_rng(bands)
+    if kind == "float32":
+        return rng.random((*SIZE, bands), dtype=np.float32)
+    return rng.integers(0, np.iinfo(kind).max, (*SIZE, bands), dtype=kind)
+
+
+def write_pages(path: Path, array: NDArray[Any]) -> Path:
+    """One page for each band, as Ultralytics writes them."""
+    first, *others = (Image.fromarray(np.ascontiguousarray(band)) for band in np.moveaxis(array, 2, 0))
+    first.save(path, save_all=True, append_images=others)
+    return path
+
+
+def write_interleaved(path: Path, array: NDArray[np.uint16]) -> Path:
+    """A TIFF with all bands in each pixel, as GDAL writes them; no other program is needed for it."""
+    height, width, bands = array.shape
+    end = 8 + 2 + 11 * 12 + 4
+    tags = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, bands, end), (259, 3, 1, 1), (262, 3, 1, 1),
+            (273, 4, 1, end + 2 * bands), (277, 3, 1, bands), (278, 4, 1, height), (279, 4, 1, array.nbytes),
+            (284, 3, 1, 1), (339, 3, 1, 1)]  # fmt: skip
+    data = struct.pack(f"<{bands}H", *[16] * bands) + array.astype("<u2").tobytes()
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    path.write_bytes(b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("first", [True, False])
+def test_arrays_may_have_their_bands_first_or_last(tmp_path: Path, kind: str, first: bool) -> None:
+    array = values(13, kind)
+    np.save(tmp_path / "a.npy", np.moveaxis(array, 2, 0) if first else array)
+    np.testing.assert_array_equal(read_stored(tmp_path / "a.npy"), array)
+    assert read_pixels_size(tmp_path / "a.npy") == SIZE
+
+
+def test_the_expected_number_of_bands_decides_which_axis_they_are(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((4, 50, 13), dtype=np.uint8))
+    assert read_stored(tmp_path / "a.npy", count=13).shape == (4, 50, 13)
+    assert read_stored(tmp_path / "a.npy", count=4).shape == (50, 13, 4)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
+def test_pages_of_a_tiff_are_its_bands(tmp_path: Path, kind: str) -> None:
+    path = write_pages(tmp_path / "a.tif", values(13, kind))
+    np.testing.assert_array_equal(read_stored(path), values(13, kind))
+    assert read_pixels_size(path) == SIZE
+
+
+def test_a_tiff_with_all_bands_in_each_pixel_is_read_by_tifffile(tmp_path: Path) -> None:
+    path = write_interleaved(tmp_path / "a.tif", values(13))
+    assert read_pixels_size(path) == SIZE
+    pytest.importorskip("tifffile")
+    np.testing.assert_array_equal(read_stored(path), values(13))
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(DataError, match="cannot be read as TIFF"):
+        read_stored(path)
+
+
+def test_without_tifffile_its_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    path = write_interleaved(tmp_path / "a.tif", values(13))
+    with pytest.raises(MissingPackageError, match=r"pip install .*segnet\[tiff\]"):
+        read_pixels(path, 13)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_alpha_is_a_fourth_band(tmp_path: Path, name: str) -> None:
+    array = values(4, "uint8")
+    Image.fromarray(array).save(tmp_path / name)
+    np.testing.assert_array_equal(read_pixels(tmp_path / name, 4), array)
+    assert read_pixels(tmp_path / name, 3).shape == (*SIZE, 3)
+
+
+@pytest.mark.parametrize(("kind", "top"), [("uint8", 255), ("uint16", 65535), ("float32", 1)])
+def test_bands_are_chosen_in_their_order_on_the_scale_of_their_type(tmp_path: Path, kind: str, top: int) -> None:
+    array = values(13, kind)
+    np.save(tmp_path / "a.npy", array)
+    pixels = read_pixels(tmp_path / "a.npy", Bands(indices=(3, 2, 1, 7)))
+    scale = 255 if pixels.dtype == np.uint8 else 1
+    np.testing.assert_allclose(pixels / scale, array[:, :, [3, 2, 1, 7]] / top, atol=1e-6)
+
+
+def test_a_range_of_values_becomes_zero_to_one_and_clips(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stored._warned.clear()
+    np.save(tmp_path / "a.npy", np.array([[-20.0, -10, 0, 10, 30]], dtype=np.float32)[..., None])
+    bands = Bands(indices=(0,), value_range=(-10.0, 10.0))
+    with caplog.at_level(logging.WARNING):
+        read_pixels(tmp_path / "a.npy", bands)
+        pixels = read_pixels(tmp_path / "a.npy", bands)
+    np.testing.assert_allclose(pixels[0, :, 0], [0, 0, 0.5, 1, 1])
+    assert len(caplog.records) == 1
+    assert "40 % of the values lie beyond the range from -10 to 10" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("bands", [1, 3, 4])
+def test_arrays_are_color_and_gray_images_too(tmp_path: Path, kind: str, bands: int) -> None:
+    np.save(tmp_path / "a.npy", values(bands, kind))
+    color, gray = read_pixels(tmp_path / "a.npy", 3), read_pixels(tmp_path / "a.npy", 1)
+    assert (color.shape, color.dtype, gray.shape) == ((*SIZE, 3), np.uint8, (*SIZE, 1))
+    if kind == "uint8":
+        expected = np.repeat(values(1, kind), 3, axis=2) if bands == 1 else values(bands, kind)[..., :3]
+        np.testing.assert_array_equal(color, expected)
+
+
+def stored_as(array: NDArray[Any]) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        np.save(folder / "a.npy", array)
+        return folder / "a.npy"
+
+    return write
+
+
+HOLE = np.where(np.arange(27).reshape(3, 3, 3) == 1, np.nan, 0).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("write", "channels", "message"),
+    [
+        (stored_as(values(4)), Bands(indices=(0, 7)), "has 4 bands, so there is no band 7: bands count from 0"),
+        (stored_as(values(4)), 13, "has 4 bands, and 13 are expected; give images of 13 bands$"),
+        (stored_as(values(13)), 4, r"and 4 are expected; .*, such as channels: \[0, 1, 2, 3\]"),
+        (stored_as(values(13)), 3, "has 13 bands, and is read as a color image; .*channels: 13, or with --in-channels"),
+        (stored_as(values(2)), 1, "has 2 bands, and is read as a gray image"),
+        (stored_as(HOLE), Bands(indices=(0, 1)), "holds NaN or infinity in 1 pixels; replace them"),
+        (stored_as(values(4, "float32") * 9), 4, r"holds float32 from .* expected 0 to 1; state value_range"),
+        (stored_as(np.array(["a"])), 4, "is an array of <U1 in the shape"),
+        (lambda folder: folder / "none.npy", 4, "does not exist"),
+        (lambda folder: folder / "none.tif", 4, "does not exist"),
+    ],
+)
+def test_images_that_cannot_be_read_as_asked_are_refused(
+    tmp_path: Path, write: Callable[[Path], Path], channels: Channels, message: str
+) -> None:
+    path = write(tmp_path)
+    with pytest.raises(DataError, match=message) as raised:
+        read_pixels(path, channels)
+    assert str(path) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_hole_in_a_band_that_is_not_taken_does_no_harm(tmp_path: Path) -> None:
+    assert np.isfinite(read_pixels(stored_as(HOLE)(tmp_path), Bands(indices=(0, 2)))).all()
+
+
+def test_shown_bands_are_stretched_between_their_percentiles(tmp_path: Path) -> None:
+    ramp = np.linspace(1000, 2000, 101).astype(np.uint16)
+    array = np.tile(np.stack([ramp, ramp, ramp * 0 + 7, ramp[::-1]], axis=1), (5, 1, 1))
+    np.save(tmp_path / "a.npy", array)
+    bands = Bands(indices=(0, 1, 2, 3), shown=(3, 0, 2))
+    shown = read_shown(tmp_path / "a.npy", bands)
+    from_pixels = stretch_bands(read_pixels(tmp_path / "a.npy", bands), bands)
+    np.testing.assert_allclose(shown, from_pixels.astype(int), atol=1)
+    assert (shown[0, :3, 1] == 0).all()
+    assert (shown[0, -3:, 1] == 255).all()
+    assert shown[0, 50].tolist() == [128, 128, 0]
+    np.testing.assert_array_equal(shown[..., 0], shown[:, ::-1, 1])
+    assert stretch_bands(array[..., :1], Bands(indices=(0,))).shape == (5, 101, 1)
+
+
+def test_color_and_gray_are_shown_as_they_are() -> None:
+    for channels in (3, 1):
+        image = values(channels, "uint8")
+        assert stretch_bands(image, channels) is image
