@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from segnet.data.synthetic.scenes import render_scene
     from segnet.errors import SegNetError
     from segnet.exporting.export import export
+    from segnet.exporting.int8.gate import Int8Gate
+    from segnet.exporting.modules import ModuleReport, export_module
     from segnet.exporting.programs import ExportConfig
     from segnet.inference.evaluation import evaluate
     from segnet.inference.prediction import Prediction, SegmentedFrame
@@ -61,6 +63,8 @@ _HOMES = {
     "segnet.errors": ("SegNetError",),
     "segnet.inference.evaluation": ("evaluate",),
     "segnet.exporting.export": ("export",),
+    "segnet.exporting.int8.gate": ("Int8Gate",),
+    "segnet.exporting.modules": ("ModuleReport", "export_module"),
     "segnet.exporting.programs": ("ExportConfig",),
     "segnet.inference.predictor": ("Predictor",),
     "segnet.labels": ("CAMVID", "IGNORE_INDEX", "ClassTable"),
@@ -101,6 +105,8 @@ __all__ = [
     "CocoFile",
     "Conversion",
     "ExportConfig",
+    "Int8Gate",
+    "ModuleReport",
     "NetworkConfig",
     "OverlayStyle",
     "Prediction",
@@ -126,6 +132,7 @@ __all__ = [
     "create_model",
     "evaluate",
     "export",
+    "export_module",
     "fit_temperature",
     "list_encoders",
     "list_models",

@@ -34,7 +34,7 @@ _GROUPS = {
     "input": ("data", "split", "resize", "resize_mode", "classes", "ignore_index", "encoding", "partial", "calibrate"),
     "model": (
         "model", "in_channels", "encoder", "encoder_weights", "weights", "freeze_encoder", "dropout", "samples",
-        "verify", "net", "format", "int8", "max_drop", "size", "resize_to", "half",
+        "verify", "net", "format", "int8", "max_drop", "size", "resize_to", "half", "example",
     ),
     "size and tiles": ("max_size", "image_scale", "tile", "overlap", "memory"),
     "output": (

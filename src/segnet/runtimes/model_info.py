@@ -79,6 +79,11 @@ class ModelInfo:
         return self.labels.names
 
     @property
+    def reported(self) -> tuple[str, ...]:
+        """The fields that the report of an export shows."""
+        return ("name", "output", "size", "batch", "precision", "samples")
+
+    @property
     def max_size(self) -> int:
         """Longest side of the training images, in pixels; 1024 if unknown."""
         size = self.provenance.get("longest")
@@ -166,3 +171,8 @@ class ModuleInfo(ModelInfo):
     def class_names(self) -> tuple[str, ...]:
         """None: they are unknown."""
         return ()
+
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """The fields that the report of an export shows."""
+        return ("name", "inputs", "outputs", "precision")
