@@ -23,7 +23,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -31,13 +31,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch import nn
 
 from bench_ops import KEEPING
 from segnet.benchmark.baselines import ReferenceSegNet
+from segnet.benchmark.live_tensors import LiveTensors
 from segnet.models import efficientnet
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.models.squeezenet import squeezenet_channels
@@ -273,35 +271,6 @@ def status(field: str) -> int:
     """A line of /proc/self/status, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
-
-
-class LiveTensors(TorchDispatchMode):
-    """Counts the bytes of all storages that operations inside make, as long as anything holds them.
-
-    Args:
-        known: tensors that are there before and do not count.
-
-    Attributes:
-        peak: the most bytes that were alive after an operation.
-    """
-
-    def __init__(self, known: Iterable[Tensor]) -> None:
-        super().__init__()
-        self.known = {StorageWeakRef(tensor.untyped_storage()) for tensor in known}
-        self.alive: dict[StorageWeakRef, int] = {}
-        self.peak = 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for storage in [leaf.untyped_storage() for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]:
-            reference = StorageWeakRef(storage)
-            if reference not in self.known:
-                self.alive[reference] = storage.nbytes()
-        self.alive = {reference: size for reference, size in self.alive.items() if not reference.expired()}
-        self.peak = max(self.peak, sum(self.alive.values()))
-        return result
 
 
 # Time

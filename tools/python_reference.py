@@ -34,7 +34,7 @@ SECTIONS = {
         "evaluate", "Scores", "confusion", "score_mask", "BoundaryMeter", "BoundaryConfig", "BoundaryScores",
     ),
     "Calibration": ("CalibrationMeter", "CalibrationConfig", "CalibrationScores", "fit_temperature", "scale_logits"),
-    "Export": ("export", "export_page", "ExportConfig", "Verification"),
+    "Export": ("export", "export_page", "ExportConfig", "Verification", "export_module", "ModuleReport", "Int8Gate"),
     "Pooling with 2-bit codes": ("max_pool", "max_unpool", "convert_unpooling", "Conversion", "restore_unpooling"),
     "Constants and errors": ("CAMVID", "IGNORE_INDEX", "SegNetError"),
 }  # fmt: skip

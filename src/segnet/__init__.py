@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from segnet.errors import SegNetError
     from segnet.exporting.browser.export import export_page
     from segnet.exporting.export import export
+    from segnet.exporting.int8.gate import Int8Gate
+    from segnet.exporting.modules import ModuleReport, export_module
     from segnet.exporting.programs import ExportConfig
     from segnet.inference.evaluation import evaluate
     from segnet.inference.prediction import Prediction, SegmentedFrame
@@ -65,6 +67,8 @@ _HOMES = {
     "segnet.inference.evaluation": ("evaluate",),
     "segnet.exporting.browser.export": ("export_page",),
     "segnet.exporting.export": ("export",),
+    "segnet.exporting.int8.gate": ("Int8Gate",),
+    "segnet.exporting.modules": ("ModuleReport", "export_module"),
     "segnet.exporting.programs": ("ExportConfig",),
     "segnet.inference.predictor": ("Predictor",),
     "segnet.labels": ("CAMVID", "IGNORE_INDEX", "ClassTable"),
@@ -106,6 +110,8 @@ __all__ = [
     "CocoFile",
     "Conversion",
     "ExportConfig",
+    "Int8Gate",
+    "ModuleReport",
     "NetworkConfig",
     "OverlayStyle",
     "Prediction",
@@ -131,6 +137,7 @@ __all__ = [
     "create_model",
     "evaluate",
     "export",
+    "export_module",
     "export_page",
     "fit_temperature",
     "list_encoders",

@@ -287,18 +287,23 @@ def _misfit(pool: Node, unpool: Node) -> str:
 def misfit(pool: str, unpool: str, pooled: Size, size: Size) -> str:
     """Why PyTorch puts the values of an unpooling at other places than they were at; empty if it does not.
 
-    Its indices count through rows, so that a map of another width is another map; rows may be fewer or more.
+    Its indices count through rows, so that a map of another width is another map; rows may be fewer or more. Dynamic
+    sizes are judged by the example: where an odd side is rounded down, PyTorch is wrong, and what replaces it is right.
 
     Args:
         pool, unpool: their paths.
         pooled, size: (H, W) of the pooled map and of the unpooled one.
     """
-    if statically_known_true(pooled[1] == size[1]) and (_same(pooled, size) or isinstance(pooled[0] - size[0], int)):
+    if _of_example(pooled[1]) == _of_example(size[1]):
         return ""
     return (
         f"{unpool} unpools to {_by(size)} what {pool} pooled from {_by(pooled)}, so PyTorch puts values at other "
         "places than they were at; pass the size of the pooled map as output_size"
     )
+
+
+def _of_example(side: Any) -> int:
+    return int(side if isinstance(side, int) else side.node.hint)
 
 
 def _index_users(pool: Node) -> Iterator[Node]:

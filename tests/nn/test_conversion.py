@@ -160,6 +160,20 @@ def test_functional_form_becomes_a_graph_with_codes_and_can_be_restored() -> Non
     assert torch.equal(restored(X), model(X))
 
 
+def test_unpooling_without_an_output_size_is_converted_for_all_sizes() -> None:
+    """Of odd sides that are rounded down PyTorch would put values elsewhere."""
+
+    class Plain(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2)
+
+    converted = convert_unpooling(Plain(), X).model
+    for size in [(16, 20), (10, 30), (9, 14)]:
+        x = torch.randn(1, 3, *size)
+        assert torch.equal(converted(x), Plain()(x))
+    assert torch.equal(converted(X[..., :19]), converted(X[..., :18]))
+
+
 def test_an_exported_program_is_converted_as_a_graph() -> None:
     model = Autoencoder().eval()
     program = torch.export.export(model, (X,))

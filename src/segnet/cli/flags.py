@@ -39,7 +39,7 @@ _GROUPS = {
     ),
     "model": (
         "model", "in_channels", "encoder", "encoder_weights", "weights", "freeze_encoder", "dropout", "samples",
-        "verify", "net", "format", "runtime_files", "int8", "max_drop", "size", "resize_to", "half",
+        "verify", "net", "format", "runtime_files", "int8", "max_drop", "size", "resize_to", "half", "example",
     ),
     "size and tiles": ("max_size", "image_scale", "tile", "overlap", "memory"),
     "output": (

@@ -86,6 +86,12 @@ def _in_core_operators(program: ExportedProgram) -> ExportedProgram:
     table = torch.export.default_decompositions()
     table[torch.ops.aten.where.ScalarOther] = _where
     decomposed: ExportedProgram = program.run_decompositions(table)
+    module = decomposed.graph_module
+    with module._set_replace_hook(decomposed.graph_signature.get_replace_hook()):
+        for node in module.graph.nodes:  # slices of everything; the converter does not know their operator
+            if node.target is torch.ops.aten.alias.default:
+                node.replace_all_uses_with(node.args[0])
+    module.graph.eliminate_dead_code()
     return decomposed
 
 

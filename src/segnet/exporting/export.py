@@ -91,7 +91,7 @@ class Report:
         return {
             "file": self.path.name,
             "bytes": self.size_bytes,
-            **{key: info[key] for key in ("name", "output", "size", "batch", "precision", "samples")},
+            **{key: info[key] for key in self.info.reported},
             "seconds": dict(self.seconds),
             "versions": dict(self.versions),
             "tolerance": asdict(self.tolerance) if self.tolerance else None,

@@ -80,6 +80,8 @@ def convert_unpooling(model: nn.Module | ExportedProgram, example: Any, *, inpla
     originals: Mapping[str, nn.Module] = {}
     if functions:
         converted, replaced, left = _convert_graph(source, inputs)
+        if not replaced:
+            raise ModelError(_complaint(source, left))
     else:
         converted, replaced = source if inplace else deepcopy(source), [_describe(group) for group in good]
         originals = _replace_modules(converted, source, good)

@@ -34,12 +34,12 @@ def trace_program(model: nn.Module, inputs: tuple[Any, ...], *, dynamic: bool = 
     Raises:
         ModelError: ``torch.export`` cannot trace it.
     """
-    shapes = [tuple(_free(each) for each in inputs)] if dynamic else []
-    for spec in (*shapes, None):
+    free = [(tuple(map(_doubled, inputs)), tuple(map(_free, inputs)))] if dynamic else []
+    for given, spec in (*free, (inputs, None)):
         try:
             # Otherwise the program is guarded by properties of the example, such as a batch of one.
             with _silence(), torch.no_grad(), _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
-                return torch.export.export(model, inputs, dynamic_shapes=spec)
+                return torch.export.export(model, given, dynamic_shapes=spec)
         except Exception as error:  # whatever the model and PyTorch's compiler raise; sizes may be to blame
             failure = error
     reason = str(failure).strip().partition("\n")[0]
@@ -62,6 +62,14 @@ def _silence() -> Iterator[None]:
         logger.setLevel(level)
 
 
+def _doubled(value: Any) -> Any:
+    """A batch of two instead of one, which many tools take for a constant."""
+    return value.repeat(2, 1, 1, 1) if _is_map(value) and len(value) == 1 else value
+
+
 def _free(value: Any) -> Any:
-    is_map = isinstance(value, Tensor) and value.dim() == 4
-    return dict.fromkeys((0, 2, 3), Dim.AUTO) if is_map else None
+    return dict.fromkeys((0, 2, 3), Dim.AUTO) if _is_map(value) else None
+
+
+def _is_map(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dim() == 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ class Site:
         module: that is the pooling or unpooling; None for a function, such as ``F.max_unpool2d``.
         pools: whether it pools.
         windows: of a pooling; None for another dilation than 1, and for an unpooling.
+        pooled: shape of the values of each call of a pooling.
         function: in whose forward pass it stands, and its name; None for a module.
     """
 
@@ -37,6 +39,7 @@ class Site:
     module: nn.Module | None
     pools: bool
     windows: Windows | None = None
+    pooled: list[tuple[int, ...]] = field(default_factory=list)
     function: tuple[nn.Module, str] | None = None
 
 
@@ -66,6 +69,19 @@ class Group:
     def is_modules(self) -> bool:
         """Whether all sites are modules of their own."""
         return all(site.module is not None for site in self.sites)
+
+    @property
+    def index_bytes(self) -> int:
+        """Bytes of the indices of all calls, int64."""
+        return sum(8 * prod(shape) for site in self.pools for shape in site.pooled)
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of the codes that replace them; of a group that stays as it is, bytes of the indices."""
+        if self.reasons:
+            return self.index_bytes
+        calls = [(shape, site.windows.bits) for site in self.pools if site.windows for shape in site.pooled]
+        return sum(prod(shape[:-2]) * -(-prod(shape[-2:]) * bits // 8) for shape, bits in calls)
 
     @property
     def left(self) -> list[Left]:
@@ -128,6 +144,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func is _POOL:
             site = self._site(nn.MaxPool2d, "max_pool2d", pools=True)
             site.windows = _windows(*args[1:])
+            site.pooled.append(tuple(result[1].shape))
             self._sources[id(result[1])] = (result[1], site, tuple(args[0].shape))
         elif func is _UNPOOL:
             self._unpool(args[0], args[1], tuple(result.shape))

@@ -87,6 +87,11 @@ class ModelInfo:
         return self.bands if self.bands.indices else self.channels
 
     @property
+    def reported(self) -> tuple[str, ...]:
+        """The fields that the report of an export shows."""
+        return ("name", "output", "size", "batch", "precision", "samples")
+
+    @property
     def max_size(self) -> int:
         """Longest side of the training images, in pixels; 1024 if unknown."""
         size = self.provenance.get("longest")
@@ -176,3 +181,8 @@ class ModuleInfo(ModelInfo):
     def class_names(self) -> tuple[str, ...]:
         """None: they are unknown."""
         return ()
+
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """The fields that the report of an export shows."""
+        return ("name", "inputs", "outputs", "precision")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from segnet.cli.modules import ModuleFlags, is_function
 from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
 from segnet.exporting.programs import ExportConfig
@@ -35,13 +36,15 @@ def run(
     source: SourceConfig = SourceConfig(),  # noqa: B008
     max_drop: float = 0.01,
     config: ExportConfig = ExportConfig(),  # noqa: B008
+    module: ModuleFlags = ModuleFlags(),  # noqa: B008
 ) -> None:
     """Export a model to a file for another runtime, run the file there, and compare its output with PyTorch.
 
     Nothing is written if the comparison fails.
 
     Args:
-        model: Model file (.safetensors), or name of a bundled model ("segnet models" lists them).
+        model: Model file (.safetensors), name of a bundled model ("segnet models" lists them), or MODULE:FUNCTION, a
+            function in a Python file of yours that returns any PyTorch module, with --example.
         format: Format of the exported file: onnx (.onnx), openvino (.xml and .bin), executorch (.pte), litert
             (.tflite), coreml (.mlpackage, a folder), aoti (.pt2, compiled for this processor), torch (.pt2, a program
             of torch.export) or browser (a folder with a page that runs the model in its visitor's browser).
@@ -55,7 +58,15 @@ def run(
         source: how the data set is read.
         max_drop: Largest loss of mIoU by INT8. Beyond it, convolutions stay in float32 or nothing is written.
         config: input and output of the file.
+        module: a module of the user's.
     """
+    if is_function(model):
+        _refuse_for_modules(config, format, int8=int8)
+        _export_module(model, out, format, module)
+        return
+    if module != ModuleFlags():
+        raise ConfigError(f"--weights and --example belong to MODULE:FUNCTION, and {model} is a model; leave them out")
+
     from segnet.exporting.export import export, export_format
     from segnet.models import checkpoint
 
@@ -85,6 +96,32 @@ def run(
         scores=kept.scores,
         on_stage=_print_stage,
     )
+    _print(report)
+
+
+def _refuse_for_modules(config: ExportConfig, format: str, *, int8: bool) -> None:  # noqa: A002
+    if format == "browser":
+        raise ConfigError("--format browser makes pages of SegNet models; a module of yours can be exported to onnx")
+    if int8:
+        raise ConfigError("--int8 scores SegNet models; for a module of yours call segnet.export_module with int8=")
+    if config != ExportConfig():
+        raise ConfigError(
+            "a module of yours is exported as it is; leave --output, --size, --resize-to, --samples and --half out"
+        )
+
+
+def _export_module(name: str, out: Path | None, format: str, flags: ModuleFlags) -> None:  # noqa: A002
+    from segnet.exporting.formats import FORMATS
+    from segnet.exporting.modules import export_module
+
+    model, example = flags.load(name)
+    out = out or Path(f"{name.partition(':')[0].rpartition('.')[2]}{FORMATS[format].suffix}")
+    print(f"exporting {name} to {out}", file=sys.stderr, flush=True)
+    report = export_module(model, example, out, format=format, on_stage=_print_stage)
+    for reason in report.left:
+        print(f"  left {reason}", file=sys.stderr)
+    for input_name, shape in report.sizes.items():
+        print(f"  input {input_name}: {' x '.join(map(str, shape))}", file=sys.stderr)
     _print(report)
 
 

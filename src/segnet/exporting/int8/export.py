@@ -38,7 +38,7 @@ from segnet.models.segnet import SegNet
 from segnet.runtimes.base import FileRuntime, Image
 from segnet.runtimes.model_info import PAIR_LIMIT, ModelInfo
 
-__all__ = ["INT8_FORMATS", "export_int8"]
+__all__ = ["INT8_FORMATS", "WRITERS", "Stage", "calibrate", "export_int8", "int8_format"]
 
 INT8_FORMATS = ("onnx", "openvino", "executorch")
 
@@ -79,22 +79,22 @@ def export_int8(
         OutputError: the files cannot be written.
     """
     say = on_stage or (lambda stage: None)
-    path, kind = Path(path), _int8_format(format, config)
+    path, kind = Path(path), int8_format(format, config)
     info = describe_file(model, labels, path, kind, config, provenance=provenance)
     info = replace(info, precision="int8", pair_limit=None if format == "executorch" else PAIR_LIMIT)
     started = time.perf_counter()
     say("tracing the network")
     program = make_program(model, config, batch=info.batch)
     say(f"measuring the ranges of its values on {len(calibration.images)} images")
-    network = _calibrate(program, info, format, calibration.images)
+    network = calibrate(program, info, format, calibration.images)
     with TemporaryDirectory(prefix="segnet-") as folder:
-        stage = _Stage(_WRITE[format], info, Path(folder) / path.name)
+        stage = Stage(WRITERS[format], info, Path(folder) / path.name)
         say("quantizing it, and scoring float32 and INT8")
         quantized = quantize_within(network, calibration, stage=stage, progress=progress)
         scored = time.perf_counter()
         say("comparing the file with PyTorch, and verifying its predictions on reference images")
         comparisons = compare_file(quantized.runtime, reference_pipeline(model, config))
-        write, info = partial(_WRITE[format], quantized.model), replace(info, scores=quantized.scores.to_dict())
+        write, info = partial(WRITERS[format], quantized.model), replace(info, scores=quantized.scores.to_dict())
         with stage_file(path) as staged:
             report = Report(
                 path=path,
@@ -109,7 +109,12 @@ def export_int8(
     return report, quantized
 
 
-def _int8_format(name: str, config: ExportConfig) -> Format:
+def int8_format(name: str, config: ExportConfig) -> Format:
+    """The format of that name, if it can be INT8 with this configuration.
+
+    Raises:
+        ConfigError: it cannot.
+    """
     kind = export_format(name, config)
     if name not in INT8_FORMATS:
         raise ConfigError(f"{name} cannot be INT8 here; choose one of {', '.join(INT8_FORMATS)}")
@@ -120,18 +125,19 @@ def _int8_format(name: str, config: ExportConfig) -> Format:
     return kind
 
 
-def _calibrate(
+def calibrate(
     program: ExportedProgram,
     info: ModelInfo,
     format: str,  # noqa: A002
     images: Sequence[Image],
 ) -> Calibrated[Any]:
+    """A network with the ranges of its maps on images, for a format that can be INT8."""
     if format == "executorch":
         return CalibratedProgram(program, images)
     return CalibratedOnnx(to_onnx(program, info), images)
 
 
-class _Stage:
+class Stage:
     """Writes each network to a numbered temporary file, and opens the file."""
 
     def __init__(self, write: Callable[[Any, ModelInfo, Path], None], info: ModelInfo, path: Path) -> None:
@@ -139,6 +145,7 @@ class _Stage:
         self._numbers = count(1)
 
     def __call__(self, network: Any) -> FileRuntime:
+        """The network as an opened file."""
         path = self._path.with_stem(f"{self._path.stem}-{next(self._numbers)}")
         self._write(network, self._info, path)
         return open_file(path)
@@ -158,4 +165,4 @@ def _write_openvino(proto: Any, info: ModelInfo, path: Path) -> None:
     write_openvino(to_openvino(proto), info, path)
 
 
-_WRITE = {"onnx": _write_onnx, "openvino": _write_openvino, "executorch": FORMATS["executorch"].write}
+WRITERS = {"onnx": _write_onnx, "openvino": _write_openvino, "executorch": FORMATS["executorch"].write}

@@ -14,9 +14,9 @@ from segnet.errors import ConfigError, ModelError
 from segnet.inference.evaluation import evaluate
 from segnet.inference.predictor import Predictor
 from segnet.metrics.confusion import Scores
-from segnet.runtimes.base import FileRuntime, Image, Runtime
+from segnet.runtimes.base import FileRuntime, Image
 
-__all__ = ["Attempt", "Calibrated", "Calibration", "Quantized", "quantize_within", "sensitivities"]
+__all__ = ["Attempt", "Calibrated", "Calibration", "Int8Gate", "Quantized", "quantize_within", "sensitivities"]
 
 _SENSITIVITY_IMAGES = 2  # enough to rank the convolutions
 
@@ -48,6 +48,40 @@ class Calibration:
                 f"max_drop={self.max_drop} is not possible; give a loss of mIoU from 0 to 1, such as 0.01"
             )
 
+    def rate(self, runtime: FileRuntime, progress: Callable[[int, int], None] | None) -> Scores:
+        """Scores of a file, on each image in one piece and at its own size."""
+        return evaluate(Predictor(runtime, max_size=None, tiles=None), self.data, progress=progress)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Gate:
+    """Images for INT8 of any module, and the caller's own function to score a file.
+
+    Attributes:
+        images: for the ranges of the maps, float32 (N, C, H, W), normalized as the module takes them; some dozens like
+            those that it will see.
+        score: gets a function that runs the file, from an array (N, C, H, W) to a list of all outputs, and returns a
+            number; the larger the better.
+        max_drop: largest accepted loss of this number.
+
+    Raises:
+        ConfigError: ``max_drop`` is negative or not a number.
+    """
+
+    images: Sequence[Image]
+    score: Callable[[Callable[..., list[NDArray[Any]]]], float]
+    max_drop: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not self.max_drop >= 0.0:
+            raise ConfigError(
+                f"max_drop={self.max_drop} is not possible; give the largest loss of the score, 0 or more"
+            )
+
+    def rate(self, runtime: FileRuntime, progress: Callable[[int, int], None] | None) -> float:
+        """The caller's score of a file."""
+        return float(self.score(runtime.forward))
+
 
 class Calibrated(Protocol[Model]):
     """A float32 network with measured ranges, so that any of its convolutions can become INT8."""
@@ -73,11 +107,11 @@ class Attempt:
 
     Attributes:
         kept: names of the convolutions that stayed in float32.
-        scores: of the file in its own runtime.
+        scores: of the file in its own runtime: ``Scores``, or the number of an ``Int8Gate``.
     """
 
     kept: tuple[str, ...]
-    scores: Scores
+    scores: Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,17 +121,17 @@ class Quantized(Generic[Model]):
     Attributes:
         model: the network.
         runtime: its staged file, opened, as it was scored.
-        reference: scores of float32, in the same runtime on the same images.
+        reference: scores of float32, in the same runtime.
         attempts: all files that were scored; the last is ``runtime``.
     """
 
     model: Model
     runtime: FileRuntime
-    reference: Scores
+    reference: Any
     attempts: tuple[Attempt, ...]
 
     @property
-    def scores(self) -> Scores:
+    def scores(self) -> Any:
         """Scores of the INT8 network."""
         return self.attempts[-1].scores
 
@@ -108,50 +142,49 @@ class Quantized(Generic[Model]):
 
     @property
     def drop(self) -> float:
-        """Loss of mIoU from 0 to 1; negative if INT8 is better."""
-        return self.reference.miou - self.scores.miou
+        """Loss of mIoU from 0 to 1, or of the caller's score; negative if INT8 is better."""
+        return _number(self.reference) - _number(self.scores)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: mIoU and IoU per class in float32 and in INT8, and all attempts."""
+        """For JSON: mIoU and IoU per class, or the score, in float32 and in INT8, and all attempts."""
         return {
             "float32": _table(self.reference),
             "int8": _table(self.scores),
             "drop": self.drop,
             "kept_in_float32": list(self.kept),
-            "attempts": [{"kept": len(one.kept), "miou": one.scores.miou} for one in self.attempts],
+            "attempts": [{"kept": len(one.kept), _noun(one.scores): _number(one.scores)} for one in self.attempts],
         }
 
 
 def quantize_within(
     network: Calibrated[Model],
-    calibration: Calibration,
+    calibration: Calibration | Int8Gate,
     *,
     stage: Callable[[Model], FileRuntime],
     progress: Callable[[int, int], None] | None = None,
 ) -> Quantized[Model]:
-    """Quantize a network so that its file loses at most ``calibration.max_drop`` of mIoU against float32.
+    """Quantize a network so that its file loses at most ``calibration.max_drop`` of its score against float32.
 
     First every convolution is INT8; then the most sensitive one stays in float32, then two, four, and so on up to half.
 
     Args:
         network: the float32 network with its ranges.
-        calibration: the images of those ranges, labeled images to score on, and the largest accepted loss.
+        calibration: the images of those ranges, what scores a file, and the largest accepted loss.
         stage: writes a network to a temporary file of its format, and opens the file.
         progress: called with (done, all) after every scored image of each attempt.
 
     Raises:
         ModelError: the loss is too large even with half of the convolutions in float32; the message lists all attempts.
     """
-    data, max_drop = calibration.data, calibration.max_drop
-    reference = _score(stage(network.exact), data, progress)
+    reference = calibration.rate(stage(network.exact), progress)
     attempts: list[Attempt] = []
     for kept in _to_keep(network, calibration.images[:_SENSITIVITY_IMAGES]):
         model = network.quantize(kept)
         runtime = stage(model)
-        attempts.append(Attempt(kept=kept, scores=_score(runtime, data, progress)))
-        if reference.miou - attempts[-1].scores.miou <= max_drop:
+        attempts.append(Attempt(kept=kept, scores=calibration.rate(runtime, progress)))
+        if _number(reference) - _number(attempts[-1].scores) <= calibration.max_drop:
             return Quantized(model=model, runtime=runtime, reference=reference, attempts=tuple(attempts))
-    raise ModelError(_complaint(reference, attempts, max_drop, len(network.convolutions)))
+    raise ModelError(_complaint(reference, attempts, calibration.max_drop, len(network.convolutions)))
 
 
 def sensitivities(network: Calibrated[Model], images: Sequence[Image]) -> dict[str, float]:
@@ -163,11 +196,6 @@ def sensitivities(network: Calibrated[Model], images: Sequence[Image]) -> dict[s
         rough = network.outputs(network.quantize(others), images)
         changes[name] = float(np.mean([_change(a, b) for a, b in zip(exact, rough, strict=True)]))
     return dict(sorted(changes.items(), key=lambda item: -item[1]))
-
-
-def _score(runtime: Runtime, data: SegmentationDataset, progress: Callable[[int, int], None] | None) -> Scores:
-    """Scores of a file, on each image in one piece and at its own size."""
-    return evaluate(Predictor(runtime, max_size=None, tiles=None), data, progress=progress)
 
 
 def _to_keep(network: Calibrated[Model], images: Sequence[Image]) -> Iterator[tuple[str, ...]]:
@@ -187,14 +215,26 @@ def _change(exact: NDArray[Any], rough: NDArray[Any]) -> float:
     return float(np.mean((exact.astype(np.float64) - rough) ** 2))
 
 
-def _table(scores: Scores) -> dict[str, Any]:
+def _number(scores: Scores | float) -> float:
+    return scores.miou if isinstance(scores, Scores) else scores
+
+
+def _noun(scores: Scores | float) -> str:
+    return "miou" if isinstance(scores, Scores) else "score"
+
+
+def _table(scores: Scores | float) -> dict[str, Any]:
+    if not isinstance(scores, Scores):
+        return {"score": scores}
     table = scores.to_dict()
     return {"miou": table["miou"], "iou": {name: row["iou"] for name, row in table["per_class"].items()}}
 
 
-def _complaint(reference: Scores, attempts: Sequence[Attempt], max_drop: float, convolutions: int) -> str:
-    listed = ", ".join(f"{one.scores.miou:.4f} with {len(one.kept)}" for one in attempts)
+def _complaint(reference: Scores | float, attempts: Sequence[Attempt], max_drop: float, convolutions: int) -> str:
+    listed = ", ".join(f"{_number(one.scores):.4f} with {len(one.kept)}" for one in attempts)
+    noun, setting = ("mIoU", "--max-drop") if isinstance(reference, Scores) else ("the score", "max_drop")
     return (
-        f"INT8 loses more than {max_drop} of mIoU: float32 has {reference.miou:.4f}, INT8 {listed} of {convolutions} "
-        "convolutions in float32; calibrate with more images like those it will see, or allow a larger --max-drop"
+        f"INT8 loses more than {max_drop} of {noun}: float32 has {_number(reference):.4f}, INT8 {listed} of "
+        f"{convolutions} convolutions in float32; calibrate with more images like those it will see, or allow a larger "
+        f"{setting}"
     )

@@ -1,0 +1,297 @@
+"""Export of any module: its max-unpooling is rewritten, and the file is run in its own runtime and compared."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.utils._pytree import MappingKey, keystr, tree_flatten_with_path, tree_leaves
+
+from segnet.errors import ConfigError
+from segnet.exporting.comparison import NOISE, Comparison, Tolerance, compare_arrays, require_close
+from segnet.exporting.export import Report, count_bytes, open_file, round_seconds, stage_file
+from segnet.exporting.formats import FORMATS, Format
+from segnet.exporting.int8.export import INT8_FORMATS, WRITERS, Stage, calibrate
+from segnet.exporting.int8.gate import Int8Gate, quantize_within
+from segnet.nn.programs import as_inputs, trace_program
+from segnet.nn.tracing import find_groups
+from segnet.runtimes.base import FileRuntime
+from segnet.runtimes.model_info import PAIR_LIMIT, ModuleInfo
+from segnet.unpooling import rewrite_unpooling
+
+__all__ = ["ModuleReport", "export_module", "format_of"]
+
+Arrays = tuple[NDArray[Any], ...]
+
+_OTHER_SIZES = (33, 32, 64, 128)  # pixels more than the example; the first odd
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModuleReport(Report):
+    """Result of an export of a module, with the comparison with PyTorch.
+
+    Attributes:
+        path, size_bytes, seconds, versions, info, comparisons, tolerance, accuracy: as in the report of
+            ``segnet.export``.
+        sizes: by input, its shape; a free axis has a name.
+        left: poolings and unpoolings that could not be rewritten, each with its reason.
+    """
+
+    sizes: Mapping[str, Sequence[int | str]]
+    left: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        sizes = {name: list(shape) for name, shape in self.sizes.items()}
+        table = {**super().to_dict(), "sizes": sizes, "left": list(self.left)}
+        del table["reference"]
+        return table
+
+
+@dataclass(frozen=True)
+class _Traced:
+    """A module as a program.
+
+    Attributes:
+        model: a copy in evaluation mode on the CPU.
+        program: of it, with rewritten unpooling.
+        inputs: the example.
+        other: inputs of another size, if sizes are free.
+        left: what could not be rewritten.
+    """
+
+    model: nn.Module
+    program: ExportedProgram
+    inputs: tuple[Tensor, ...]
+    other: tuple[Tensor, ...] | None
+    left: tuple[str, ...]
+
+
+def export_module(
+    model: nn.Module,
+    example: Any,
+    path: str | Path,
+    *,
+    format: str | None = None,  # noqa: A002  the word that the command has
+    dynamic: bool = True,
+    int8: Int8Gate | None = None,
+    tolerance: Tolerance = Tolerance(),  # noqa: B008
+    on_stage: Callable[[str], object] | None = None,
+) -> ModuleReport:
+    """Write any module for another runtime, run the file there, and compare it with PyTorch.
+
+    Pairs of ``nn.MaxPool2d`` and ``nn.MaxUnpool2d``, in any form, become operators that every runtime has. Nothing else
+    is added: the input is normalized as the module takes it. If the comparison fails, nothing is written.
+
+    >>> segnet.export_module(net, torch.rand(1, 3, 360, 480), "net.onnx").agreement
+    1.0
+
+    Args:
+        model: any module of tensors to tensors, unchanged; evaluation mode is exported.
+        example: its input: a tensor, or a tuple of tensors.
+        path: output path; its suffix names the format. FILE.report.json is written beside it.
+        format: ``onnx``, ``openvino``, ``executorch``, ``litert``, ``coreml``, ``aoti`` or ``torch``; None: by suffix.
+        dynamic: whether batch, height and width stay free, where the format and the module allow it.
+        int8: quantizes a module of one input to INT8, for ONNX, OpenVINO and ExecuTorch.
+        tolerance: largest difference from PyTorch; INT8 is accepted by its score instead.
+        on_stage: called with the name of each stage of the work as it begins.
+
+    Raises:
+        ConfigError: the format cannot do what is asked, or inputs and outputs are no tensors.
+        ModelError: ``torch.export`` cannot trace the module, or the file does not match PyTorch.
+        MissingPackageError: a library is not installed.
+        OutputError: the files cannot be written.
+    """
+    say, path = on_stage or (lambda stage: None), Path(path)
+    name, kind = format_of(path, format)
+    inputs = _inputs(example)
+    if int8 is not None and (name not in INT8_FORMATS or len(inputs) != 1):
+        raise ConfigError(f"INT8 needs a module of one input, and one of {', '.join(INT8_FORMATS)}; leave int8 out")
+    kind.require()
+    started = time.perf_counter()
+    say("tracing the module")
+    traced = _trace(model, inputs, dynamic=dynamic and not kind.fixed)
+    info = _describe(traced)
+    with stage_file(path) as staged:
+        say(f"converting it to {name}" if int8 is None else "quantizing it, and scoring float32 and INT8")
+        info, accuracy = _write(traced, info, name, int8, staged)
+        written = time.perf_counter()
+        comparisons: tuple[Comparison, ...] = ()
+        if kind.runs_here:
+            say("running the file and comparing it with PyTorch")
+            comparisons = tuple(_compare(open_file(staged), traced))
+        if comparisons and int8 is None:
+            require_close(comparisons, tolerance)
+        report = ModuleReport(
+            path=path,
+            info=info,
+            size_bytes=count_bytes(staged),
+            seconds=round_seconds(export=written - started, check=time.perf_counter() - written),
+            versions=kind.versions(),
+            tolerance=tolerance if int8 is None else None,
+            comparisons=comparisons,
+            accuracy=accuracy,
+            sizes=_sizes(traced.program),
+            left=traced.left,
+        )
+        report.write(staged)
+    return report
+
+
+def _write(
+    traced: _Traced, info: ModuleInfo, name: str, int8: Int8Gate | None, path: Path
+) -> tuple[ModuleInfo, dict[str, Any]]:
+    """Write the file; its final metadata, and the scores of float32 and INT8, are returned."""
+    if int8 is None:
+        FORMATS[name].write(FORMATS[name].make(traced.program, info), info, path)
+        return info, {}
+    info = replace(info, precision="int8", pair_limit=None if name == "executorch" else PAIR_LIMIT)
+    network = calibrate(traced.program, info, name, int8.images)
+    with TemporaryDirectory(prefix="segnet-") as folder:
+        quantized = quantize_within(network, int8, stage=Stage(WRITERS[name], info, Path(folder) / path.name))
+        WRITERS[name](quantized.model, info, path)
+        return info, quantized.to_dict()
+
+
+def format_of(path: Path, name: str | None) -> tuple[str, Format]:
+    """The format of a file to write, by its name or by the suffix.
+
+    Raises:
+        ConfigError: there is no such format, or the suffix is another one's.
+    """
+    by_suffix = {kind.suffix: key for key, kind in FORMATS.items()}  # of .pt2, the last: a program of torch.export
+    name = name or by_suffix.get(path.suffix, "")
+    if name not in FORMATS:
+        raise ConfigError(f"{path}: its suffix names no format; give one of {', '.join(by_suffix)}")
+    if path.suffix != FORMATS[name].suffix:
+        raise ConfigError(f"{path} is no name for this format; give one that ends in {FORMATS[name].suffix}")
+    return name, FORMATS[name]
+
+
+def _inputs(example: Any) -> tuple[Tensor, ...]:
+    inputs = as_inputs(example)
+    for each in inputs:
+        if not isinstance(each, Tensor) or each.dtype in (torch.float16, torch.bfloat16):
+            kind = each.dtype if isinstance(each, Tensor) else type(each).__name__
+            raise ConfigError(f"an input is {kind}; give a tensor, such as float32, or a tuple of tensors")
+    return tuple(each.detach().cpu() for each in inputs)
+
+
+def _trace(model: nn.Module, inputs: tuple[Tensor, ...], *, dynamic: bool) -> _Traced:
+    model = deepcopy(model).cpu()
+    for module in model.modules():
+        module.training = False
+    program, other = trace_program(model, inputs, dynamic=dynamic), None
+    if _is_free(program):
+        other = _other_inputs(model, program, inputs)
+        if other is None:  # the program serves fewer sizes than the module, or none but the example's is known
+            program = trace_program(model, inputs, dynamic=False)
+    left = rewrite_unpooling(program)
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # contains local paths
+    return _Traced(model, program, inputs, other, tuple(map(str, left)))
+
+
+def _placeholders(program: ExportedProgram) -> dict[str, tuple[Any, ...]]:
+    """Shape of each input, by its name; free axes are symbols."""
+    names = program.graph_signature.user_inputs
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    return {str(name): tuple(nodes[name].meta["val"].shape) for name in names}
+
+
+def _is_free(program: ExportedProgram) -> bool:
+    return any(not isinstance(side, int) for shape in _placeholders(program).values() for side in shape)
+
+
+def _sizes(program: ExportedProgram) -> dict[str, tuple[int | str, ...]]:
+    words = {0: "batch", 2: "height", 3: "width"}
+    return {
+        name: tuple(
+            side if isinstance(side, int) else words.get(axis, f"axis_{axis}") for axis, side in enumerate(shape)
+        )
+        for name, shape in _placeholders(program).items()
+    }
+
+
+def _other_inputs(model: nn.Module, program: ExportedProgram, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+    """Noise of another size that the module takes; None if there is none, or if the program does not take it."""
+    shapes, known = list(_placeholders(program).values()), _faults(model, inputs)
+    for more in _OTHER_SIZES:
+        other = tuple(_noise(each, _grown(each, shape, more)) for each, shape in zip(inputs, shapes, strict=True))
+        try:
+            faults = _faults(model, other)
+        except Exception:  # whatever a module says of a size that it does not take
+            continue
+        if faults > known:  # at this size PyTorch puts values at other places than they were at
+            continue
+        try:
+            with torch.no_grad():
+                program.module()(*other)
+        except Exception:  # a guard, which is an AssertionError, or an operator of a fixed size
+            return None
+        return other
+    return None
+
+
+def _faults(model: nn.Module, inputs: tuple[Tensor, ...]) -> int:
+    """Number of groups of poolings and unpoolings that would stay as they are for these inputs."""
+    return sum(bool(group.reasons) for group in find_groups(model, inputs))
+
+
+def _grown(example: Tensor, shape: tuple[Any, ...], more: int) -> list[int]:
+    """A shape with one image more, and with ``more`` pixels at every other free axis."""
+    sides = zip(example.shape, shape, strict=True)
+    return [
+        side if isinstance(symbol, int) else side + (more if axis else 1) for axis, (side, symbol) in enumerate(sides)
+    ]
+
+
+def _noise(like: Tensor, shape: Sequence[int]) -> Tensor:
+    """Random numbers with the mean and deviation of an example; of whole numbers, numbers of the example."""
+    generator = torch.Generator().manual_seed(0)
+    if not like.is_floating_point():
+        index = torch.randint(like.numel(), tuple(shape), generator=generator)
+        return like.reshape(-1)[index]
+    deviation = like.std(correction=0).clamp_min(1e-3)
+    return torch.randn(tuple(shape), generator=generator, dtype=like.dtype) * deviation + like.mean()
+
+
+def _describe(traced: _Traced) -> ModuleInfo:
+    """Metadata of the file; outputs are called as the module's dictionary calls them, or by number."""
+    with torch.no_grad():
+        leaves, _ = tree_flatten_with_path(traced.model(*traced.inputs))
+    if not leaves or not all(isinstance(leaf, Tensor) for _, leaf in leaves):
+        raise ConfigError(f"{type(traced.model).__name__} does not return tensors alone; wrap it in a module that does")
+    inputs = tuple(_placeholders(traced.program))
+    outputs = tuple(_output_name(key) for key, _ in leaves)
+    return ModuleInfo(
+        name=type(traced.model).__name__,
+        inputs=inputs,
+        outputs=tuple(f"output_{name}" if name in inputs else name for name in outputs),
+    )
+
+
+def _output_name(key: Any) -> str:
+    parts = [str(part.key) if isinstance(part, MappingKey) else keystr((part,)).strip("[].") for part in key]
+    return "_".join(parts if parts and isinstance(key[0], MappingKey) else ["output", *parts])
+
+
+def _compare(runtime: FileRuntime, traced: _Traced) -> Iterator[Comparison]:
+    """Each output on the example, on noise of its size, and on noise of another size if sizes are free."""
+    noise = tuple(_noise(each, each.shape) for each in traced.inputs)
+    others = [] if traced.other is None else [(NOISE, traced.other)]
+    for name, inputs in [("example", traced.inputs), (NOISE, noise), *others]:
+        with torch.no_grad():
+            expected = [leaf.numpy() for leaf in tree_leaves(traced.model(*inputs))]
+        outputs = runtime.forward(*(each.numpy() for each in inputs))
+        for output, wanted in zip(outputs, expected, strict=True):
+            yield compare_arrays(output, wanted, name, tuple(inputs[0].shape))

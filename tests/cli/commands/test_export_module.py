@@ -1,0 +1,134 @@
+"""segnet export and segnet compare on MODULE:FUNCTION."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from segnet.cli.main import main
+from segnet.cli.modules import ModuleFlags
+from segnet.errors import ConfigError, ModelError
+from segnet.runtimes.load import open_file
+
+SOURCE = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+        self.pool, self.unpool = nn.MaxPool2d(2, return_indices=True), nn.MaxUnpool2d(2)
+
+    def forward(self, x):
+        return self.unpool(*self.pool(self.first(x)))
+
+def build():
+    return Net()
+
+def wrong():
+    return 3
+"""
+SHAPE = ("1x3x8x12",)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with mynet.py and its weights."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "mynet", raising=False)
+    (tmp_path / "mynet.py").write_text(SOURCE)
+    torch.save({"module.first.weight": torch.ones(4, 3, 3, 3), "module.first.bias": torch.zeros(4)}, "mynet.pth")
+    return tmp_path
+
+
+def called(*words: str) -> object:
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    return left.value.code
+
+
+def test_a_module_is_exported_with_its_weights(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert called("export", "mynet:build", "--weights", "mynet.pth", "--example", SHAPE[0], "--format", "torch") == 0
+    said = capsys.readouterr()
+    assert "input x: batch x 3 x height x width" in said.err
+    assert "100.0000% of the pixels as in PyTorch" in said.out
+    model = ModuleFlags(weights=Path("mynet.pth"), example=SHAPE).load("mynet:build")[0]
+    image = torch.rand(1, 3, 8, 12)
+    (output,) = open_file(folder / "mynet.pt2").forward(image.numpy())
+    assert torch.equal(torch.from_numpy(output), model(image))
+    assert (model.first.weight == 1.0).all()
+
+
+def test_compare_shows_both_forms(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("compare", "mynet:build", "--example", SHAPE[0], "--rounds", "1", "--json", "figures.json")
+    assert called(*words) == 0
+    said = capsys.readouterr()
+    assert "replaced pool -> unpool (2x2, 2 bits)" in said.err
+    assert "0.031" in next(line for line in said.out.splitlines() if line.startswith("kept for the decoder"))
+    figures = json.loads((folder / "figures.json").read_text())
+    before, after = figures["before"], figures["after"]
+    assert (before["decoder_bytes"], after["decoder_bytes"]) == (4 * 24 * 8, 4 * 6)
+    assert (before["deterministic"], after["deterministic"]) == (False, True)
+    assert after["step_bytes"] < before["step_bytes"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "message"),
+    [
+        ("mynet:build", {}, "mynet:build needs the shape of its input; add --example"),
+        ("mynet:build", {"example": ("1x3xbig",)}, "--example 1x3xbig is no shape"),
+        ("mynet:build", {"example": ("1x0x4x4",)}, "--example 1x0x4x4 is no shape"),
+        ("nonet:build", {"example": SHAPE}, r"there is no Python module nonet; run in the folder of nonet\.py"),
+        ("mynet:make", {"example": SHAPE}, "mynet has no function make"),
+        ("mynet:wrong", {"example": SHAPE}, "mynet:wrong returns a int; it must return a torch.nn.Module"),
+    ],
+)
+def test_a_function_that_does_not_fit_is_refused(name: str, words: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ModuleFlags(**words).load(name)
+
+
+def test_a_module_that_imports_what_is_not_there_is_refused(folder: Path) -> None:
+    (folder / "needy.py").write_text("import nothing_of_this_name\n")
+    with pytest.raises(ConfigError, match="needy imports nothing_of_this_name, which is not installed"):
+        ModuleFlags(example=SHAPE).load("needy:build")
+
+
+def test_weights_that_do_not_fit_are_refused(folder: Path) -> None:
+    def load(weights: object) -> None:
+        torch.save(weights, folder / "other.pth")
+        ModuleFlags(weights=Path("other.pth"), example=SHAPE).load("mynet:build")
+
+    right = {"first.weight": torch.ones(4, 3, 3, 3), "first.bias": torch.zeros(4)}
+    load({"epoch": 3, "state_dict": right})
+    with pytest.raises(ModelError, match=r"missing first\.bias; unknown last; of another shape first\.weight"):
+        load({"first.weight": torch.ones(5, 3, 3, 3), "last": torch.ones(1)})
+    with pytest.raises(ModelError, match=r"other\.pth: holds no weights by name"):
+        load([1, 2])
+    with pytest.raises(ModelError, match=r"other\.pth: holds no plain weights \("):
+        load(ModuleFlags())  # an object, whose loading would run code
+    with pytest.raises(ModelError, match=r"gone\.pth: there is no such file"):
+        ModuleFlags(weights=Path("gone.pth"), example=SHAPE).load("mynet:build")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("export", "segnet_light", "--example", "1x3x8x8"), "--weights and --example belong to MODULE:FUNCTION"),
+        (("export", "mynet:build", "--example", SHAPE[0], "--half"), "a module of yours is exported as it is"),
+        (("export", "mynet:build", "--example", SHAPE[0], "--int8"), "call segnet.export_module with int8="),
+        (("compare", "mynet.py", "--example", SHAPE[0]), "'mynet.py' is no MODULE:FUNCTION"),
+        (("compare", "mynet:build", "--example", SHAPE[0], "--rounds", "0"), "--rounds 0 is not possible"),
+    ],
+)
+def test_flags_that_do_not_fit_are_refused(
+    words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert called(*words) == 2
+    assert message in capsys.readouterr().err
