@@ -35,6 +35,7 @@ class ModuleFlags:
         weights: File of the weights for MODULE:FUNCTION (.pth, .pt, .safetensors). Default: those that the function
             gives. It is read without running code that it may contain.
         example: Shape of an input for MODULE:FUNCTION, such as 1x3x360x480; several inputs with commas between.
+            Default: none.
     """
 
     weights: Path | None = None

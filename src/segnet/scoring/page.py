@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from segnet.labels import ClassTable
-from segnet.media.images.reading import read_image
+from segnet.media.images.stored import read_shown
 from segnet.metrics.confusion import CONVENTION, Scores
 from segnet.scoring.counting import ScoredImage
 from segnet.scoring.pairs import Pairing
@@ -24,6 +24,7 @@ from segnet.visualization.html.panels import (
     panel_size,
     photo_panel,
 )
+from segnet.visualization.overlay import as_rgb
 
 __all__ = ["write_sheet"]
 
@@ -118,7 +119,7 @@ def _images(worst: Sequence[ScoredImage], pairing: Pairing) -> str:
 
 def _row(scored: ScoredImage, labels: ClassTable) -> str:
     name, truth, predicted = scored.pair.name, scored.truth, scored.predicted
-    image = None if scored.pair.image is None else read_image(scored.pair.image)
+    image = None if scored.pair.image is None else as_rgb(read_shown(scored.pair.image))
     size = panel_size(truth.shape)
     panels = [] if image is None else [photo_panel(name, image, size)]
     panels += [

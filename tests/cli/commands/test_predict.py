@@ -19,7 +19,7 @@ from segnet.data.synthetic.scenes import render_scene
 from segnet.errors import DataError, OutputError
 from segnet.inference.predictor import Predictor
 from segnet.labels import CAMVID, ClassTable
-from segnet.media.images.reading import read_image
+from segnet.media.images.stored import read_pixels
 from segnet.models import checkpoint
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
@@ -478,7 +478,7 @@ def test_whatever_one_file_raises_is_its_own_failure(
 
         return call
 
-    monkeypatch.setattr("segnet.results.images.read_image", raising(read_image, "reader.png"))
+    monkeypatch.setattr("segnet.results.images.read_pixels", raising(read_pixels, "reader.png"))
     monkeypatch.setattr("segnet.results.images._predict", raising(_predict, "model.png"))
     for source in (folder, folder / "*.png"):
         caplog.clear()

@@ -187,3 +187,11 @@ def test_color_and_gray_are_shown_as_they_are() -> None:
     for channels in (3, 1):
         image = values(channels, "uint8")
         assert stretch_bands(image, channels) is image
+
+
+def test_people_see_the_first_bands_where_nothing_is_known_of_an_image(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", values(13, "float32") * 99)
+    np.save(tmp_path / "b.npy", values(3, "uint8"))
+    every = Bands(indices=tuple(range(13)))
+    np.testing.assert_array_equal(read_shown(tmp_path / "a.npy"), stretch_bands(values(13, "float32") * 99, every))
+    np.testing.assert_array_equal(read_shown(tmp_path / "b.npy"), values(3, "uint8"))

@@ -29,6 +29,7 @@ log = logging.getLogger("segnet")
 _TIFF_SUFFIXES = frozenset((".tif", ".tiff"))
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WIDTH, _HEIGHT = 256, 257  # tags of TIFF
+_VIEWED = (1, 3, 4)  # bands of gray and color images
 _WHITE = 65535  # of 16 bits
 _MOST_VALUES = 100_000  # of a band, for its percentiles
 _BEYOND = 0.01  # share of values beyond the range that is worth a warning
@@ -52,7 +53,7 @@ def read_pixels(path: Path, channels: Channels) -> Pixels:
     if (bands := stored_bands(channels)) is not None:
         return take_bands(read_stored(path, count=bands.count), bands, str(path))
     assert isinstance(channels, int)
-    if _is_array(path) or (_is_tiff(path) and read_header(path) is None):
+    if _needs_stored(path):
         return _as_viewed(read_stored(path), channels, str(path))
     return read_image(path, channels=channels)
 
@@ -80,8 +81,12 @@ def read_stored(path: Path, *, count: int = 0) -> NDArray[Any]:
     return stored.astype(stored.dtype.newbyteorder("="), copy=False)
 
 
-def read_shown(path: Path, channels: Channels) -> NDArray[np.uint8]:
+def read_shown(path: Path, channels: Channels = 3) -> NDArray[np.uint8]:
     """An image file for people; unlike ``read_pixels``, the range of its values need not be known.
+
+    Args:
+        path: of the file.
+        channels: how it is read; of an image with other bands than color and gray have, the first three are shown.
 
     Returns:
         uint8 (H, W, 3), or (H, W, 1) if one band is shown; see ``stretch_bands``.
@@ -90,9 +95,14 @@ def read_shown(path: Path, channels: Channels) -> NDArray[np.uint8]:
         DataError: see ``read_pixels``.
         MissingPackageError: see ``read_pixels``.
     """
-    if (bands := stored_bands(channels)) is None:
-        return stretch_bands(read_pixels(path, 3), 3)
-    return stretch_bands(select_bands(read_stored(path, count=bands.count), bands, str(path)), bands)
+    bands = stored_bands(channels)
+    if bands is None and not _needs_stored(path):
+        return read_image(path)
+    stored = read_stored(path, count=0 if bands is None else bands.count)
+    if bands is None and stored.shape[2] in _VIEWED:
+        return stretch_bands(_as_viewed(stored, 3, str(path)), 3)
+    bands = bands or Bands(indices=tuple(range(stored.shape[2])))
+    return stretch_bands(select_bands(stored, bands, str(path)), bands)
 
 
 def read_pixels_size(path: Path) -> tuple[int, int] | None:
@@ -173,6 +183,11 @@ def stretch_bands(image: NDArray[Any], channels: Channels) -> NDArray[np.uint8]:
     stretched = (shown - low) / np.where(high > low, high - low, 1)
     pixels: NDArray[np.uint8] = np.rint(stretched.clip(0, 1) * 255).astype(np.uint8)
     return pixels
+
+
+def _needs_stored(path: Path) -> bool:
+    """Whether Pillow cannot read an image as a viewer would."""
+    return _is_array(path) or (_is_tiff(path) and read_header(path) is None)
 
 
 def _is_array(path: Path) -> bool:
@@ -265,7 +280,7 @@ def _tiff_size(path: Path) -> tuple[int, int]:
 def _as_viewed(stored: NDArray[Any], channels: int, name: str) -> Pixels:
     """Color or gray in 8 bits from an array of one, three or four bands."""
     found = stored.shape[2]
-    if found > 4 or found == 2:
+    if found not in _VIEWED:
         raise DataError(
             f"{name} has {_bands(found)}, and is read as {'a color' if channels == 3 else 'a gray'} image; name the "
             f"bands to train in data.yaml, such as channels: {found}, or with --in-channels"
