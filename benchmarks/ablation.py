@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segnet.data.augmentation import AugmentConfig
+from segnet.data.augment_config import AugmentConfig
 from segnet.data.layouts import open_source
 from segnet.models.cost import cost_of
 from segnet.models.segnet import SegNet, SegNetConfig

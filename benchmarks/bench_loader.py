@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from segnet.data.augmentation import AugmentConfig
+from segnet.data.augment_config import AugmentConfig
 from segnet.data.layouts import open_source
 from segnet.data.synthetic.scenes import write_scenes
 from segnet.models.zoo import create_model

@@ -46,7 +46,7 @@ from torch.utils.data import DataLoader
 from segnet.benchmark.baselines import ReferenceSegNet
 from segnet.cli.commands import train as command
 from segnet.cli.parser import parse
-from segnet.data.augmentation import AugmentConfig
+from segnet.data.augment_config import AugmentConfig
 from segnet.data.class_weights import class_weights, count_classes
 from segnet.data.dataset import SegmentationDataset, collate
 from segnet.data.layouts import open_source

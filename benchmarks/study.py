@@ -25,8 +25,8 @@ from segnet.metrics.boundary.scores import BoundaryMeter
 from segnet.models import checkpoint
 from segnet.models.segnet import SegNet
 from segnet.system.files import write_json
-from segnet.training.network import RunInputs
 from segnet.training.run import train
+from segnet.training.run_config import RunInputs
 from segnet.training.run_folder import read_settings
 from segnet.training.settings import TrainConfig
 

@@ -46,7 +46,7 @@ from segnet.system.allocator import keep_freed_memory
 from segnet.system.devices import pick_device
 from segnet.system.files import write_json
 from segnet.system.hardware import about
-from segnet.training.network import NetworkConfig, RunInputs
+from segnet.training.run_config import NetworkConfig, RunInputs
 from segnet.training.run_folder import read_settings
 from segnet.training.settings import MAY_CHANGE, TrainConfig
 from segnet.visualization.overlay import add_legend, class_shares, colorize, panels

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from segnet.bands import Bands
-    from segnet.data.augmentation import AugmentConfig
+    from segnet.data.augment_config import AugmentConfig
     from segnet.data.dataset import SegmentationDataset
     from segnet.data.layouts import Source, open_dataset, open_source
     from segnet.data.samples import Sample
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from segnet.results.records import RecordFile
     from segnet.runtimes.verification import Verification
     from segnet.training.entry import TrainResult, train
-    from segnet.training.network import NetworkConfig
     from segnet.training.recalibration import recalibrate
+    from segnet.training.run_config import NetworkConfig
     from segnet.training.settings import TrainConfig
     from segnet.training.temperature import fit_temperature, scale_logits
     from segnet.visualization.style import OverlayStyle
@@ -62,7 +62,7 @@ _HOMES = {
     "segnet.data.samples": ("Sample",),
     "segnet.data.layouts": ("Source", "open_dataset", "open_source"),
     "segnet.data.synthetic.scenes": ("render_scene",),
-    "segnet.data.augmentation": ("AugmentConfig",),
+    "segnet.data.augment_config": ("AugmentConfig",),
     "segnet.errors": ("SegNetError",),
     "segnet.inference.evaluation": ("evaluate",),
     "segnet.exporting.browser.export": ("export_page",),
@@ -86,7 +86,7 @@ _HOMES = {
     "segnet.training.temperature": ("fit_temperature", "scale_logits"),
     "segnet.inference.tiling": ("TileConfig",),
     "segnet.training.entry": ("TrainResult", "train"),
-    "segnet.training.network": ("NetworkConfig",),
+    "segnet.training.run_config": ("NetworkConfig",),
     "segnet.training.settings": ("TrainConfig",),
     "segnet.inference.video": ("segment_video",),
     "segnet.media.video.settings": ("VideoConfig",),

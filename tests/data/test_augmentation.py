@@ -7,7 +7,8 @@ import sys
 import pytest
 import torch
 
-from segnet.data.augmentation import Augmentation, AugmentConfig
+from segnet.data.augment_config import AugmentConfig
+from segnet.data.augmentation import Augmentation
 from segnet.errors import ConfigError, MissingPackageError
 from segnet.labels import IGNORE_INDEX
 

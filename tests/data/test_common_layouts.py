@@ -14,7 +14,8 @@ from layout_files import MASK, check_and_train, colored, masks_of, numbered, pho
 from segnet.data.layouts import open_source
 from segnet.errors import ConfigError, DataError
 from segnet.media.images.masks import read_mask
-from segnet.training.network import NetworkConfig, make_network
+from segnet.training.network import make_network
+from segnet.training.run_config import NetworkConfig
 
 Write = Callable[[Path], None]
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from segnet.data.augmentation import Augmentation, AugmentConfig
+from segnet.data.augment_config import AugmentConfig
+from segnet.data.augmentation import Augmentation
 from segnet.data.photometric import EFFECTS, apply_effect
 
 

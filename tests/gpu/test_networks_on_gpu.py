@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from segnet.data.augmentation import AugmentConfig
+from segnet.data.augment_config import AugmentConfig
 from segnet.data.layouts import Source
 from segnet.data.synthetic.scenes import render_scene
 from segnet.inference.predictor import Predictor

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from segnet.data.augmentation import AugmentConfig
+from segnet.data.augment_config import AugmentConfig
 from segnet.data.layouts import Source
 from segnet.errors import ConfigError, ModelError
 from segnet.labels import ClassTable

@@ -17,7 +17,7 @@ from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.training.entry import make_configs
-from segnet.training.network import NetworkConfig
+from segnet.training.run_config import NetworkConfig
 from segnet.training.settings import TrainConfig
 
 QUICK: dict[str, Any] = {"epochs": 1, "batch": 2, "precision": "float32", "workers": 0, "device": "cpu"}

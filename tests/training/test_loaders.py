@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from segnet.data.augmentation import AugmentConfig
+from segnet.data.augment_config import AugmentConfig
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.samples import Sample
 from segnet.data.synthetic.scenes import render_scene

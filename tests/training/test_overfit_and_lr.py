@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from segnet.cli.main import main
-from segnet.data.augmentation import AugmentConfig
+from segnet.data.augment_config import AugmentConfig
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.layouts import Source
 from segnet.errors import ConfigError, TrainingError

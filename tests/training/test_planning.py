@@ -16,9 +16,9 @@ from segnet.errors import ConfigError
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
-from segnet.training.network import NetworkConfig, RunInputs
 from segnet.training.pace import measure_pace
 from segnet.training.planning import Plan, continue_run, fit_plan, gather_facts, make_plan
+from segnet.training.run_config import NetworkConfig, RunInputs
 from segnet.training.settings import TrainConfig
 
 TOY = SegNetConfig(

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from segnet.data.augmentation import AugmentConfig
-from segnet.training.network import NetworkConfig
+from segnet.data.augment_config import AugmentConfig
 from segnet.training.recommendation import (
     DECIDED,
     Decision,
@@ -23,6 +22,7 @@ from segnet.training.recommendation import (
     recommend,
     seconds_of_step,
 )
+from segnet.training.run_config import NetworkConfig
 from segnet.training.settings import TrainConfig
 
 RECIPES = Path(__file__).parents[2] / "recipes"

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from segnet.data.augmentation import AugmentConfig
+from segnet.data.augment_config import AugmentConfig
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.layouts import Source
 from segnet.errors import ConfigError

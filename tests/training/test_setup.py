@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from segnet.data.augmentation import AugmentConfig
+from segnet.data.augment_config import AugmentConfig
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.layouts import Source
 from segnet.errors import ConfigError

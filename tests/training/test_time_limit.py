@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from segnet.data.augmentation import AugmentConfig
+from segnet.data.augment_config import AugmentConfig
 from segnet.data.layouts import Source
 from segnet.errors import ConfigError
 from segnet.models.decoders import DecoderConfig

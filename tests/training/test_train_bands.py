@@ -25,7 +25,8 @@ from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.pretrained import adapt_input_filters, first_filters
 from segnet.models.segnet import SegNet, SegNetConfig
-from segnet.training.network import NetworkConfig, make_network
+from segnet.training.network import make_network
+from segnet.training.run_config import NetworkConfig
 
 QUICK: dict[str, Any] = {
     "epochs": 1, "batch": 2, "workers": 0, "device": "cpu", "precision": "float32", "crop": [24, 32],

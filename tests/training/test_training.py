@@ -18,7 +18,7 @@ import torch
 import yaml
 from PIL import Image
 
-from segnet.data.augmentation import AugmentConfig
+from segnet.data.augment_config import AugmentConfig
 from segnet.data.dataset import SegmentationDataset, collate
 from segnet.data.layouts import Source, open_dataset, open_source
 from segnet.data.synthetic.scenes import write_scenes
@@ -41,8 +41,8 @@ from segnet.training.distributed import count_processes
 from segnet.training.loaders import Order
 from segnet.training.losses import make_loss
 from segnet.training.module import SegmentationModule
-from segnet.training.network import NetworkConfig, RunInputs
 from segnet.training.run import train
+from segnet.training.run_config import NetworkConfig, RunInputs
 from segnet.training.score_log import ScoreLog
 from segnet.training.settings import TrainConfig
 

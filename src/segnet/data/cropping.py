@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.bands import Pixels
-from segnet.data.augmentation import AugmentConfig
+from segnet.data.augment_config import AugmentConfig
 from segnet.labels import IGNORE_INDEX
 from segnet.media.images.resizing import resize_image, resize_mask
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from segnet.data.augmentation import AugmentConfig
+from segnet.data.augment_config import AugmentConfig
 from segnet.data.check.report import refuse_known_faults
 from segnet.data.dataset import ResizeMode, SegmentationDataset
 from segnet.data.layouts import Source
@@ -27,8 +27,9 @@ from segnet.models.segnet import SegNet
 from segnet.system.clock import now
 from segnet.system.files import holding_folder
 from segnet.system.hardware import versions
-from segnet.training.network import NetworkConfig, RunInputs, image_channels, make_network, measure_input, own_channels
+from segnet.training.network import image_channels, make_network, measure_input, own_channels
 from segnet.training.recommendation import Recipe
+from segnet.training.run_config import NetworkConfig, RunInputs
 from segnet.training.run_folder import check_unused
 from segnet.training.settings import TrainConfig
 
@@ -184,9 +185,8 @@ def check_folder(out: Path) -> None:
         OutputError: another run writes into it.
     """
     from segnet.training.distributed import is_first_process
-    from segnet.training.resume import CHECKPOINTS
 
-    check_unused(out, CHECKPOINTS)
+    check_unused(out)
     if out.is_dir() and is_first_process():
         with holding_folder(out):
             pass

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
@@ -23,10 +23,10 @@ from torch import Tensor, nn
 
 from segnet.errors import ConfigError
 from segnet.labels import IGNORE_INDEX
+from segnet.training.settings import Divisor
 
-__all__ = ["LOSSES", "Divisor", "Loss", "Reduction", "check_loss", "make_loss"]
+__all__ = ["LOSSES", "Loss", "Reduction", "check_loss", "make_loss"]
 
-Divisor = Literal["pixels", "weights"]
 
 _HARD_PROBABILITY = 0.7  # HRNet's default
 _HARD_SHARE = 4  # HRNet keeps at least 131,072 pixels: a quarter of its 1024x512 crop

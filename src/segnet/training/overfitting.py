@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from tempfile import TemporaryDirectory
 
-from segnet.data.augmentation import AugmentConfig
+from segnet.data.augment_config import AugmentConfig
 from segnet.data.dataset import SegmentationDataset
 from segnet.errors import ConfigError, TrainingError
 from segnet.metrics.confusion import Scores

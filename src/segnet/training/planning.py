@@ -23,9 +23,9 @@ from segnet.models.segnet import SegNet
 from segnet.system.clock import now
 from segnet.system.devices import pick_device
 from segnet.training.distributed import is_first_process
-from segnet.training.network import NetworkConfig, RunInputs
 from segnet.training.pace import measure_pace
 from segnet.training.recommendation import Decision, Facts, Start, choose_start, fit_to_time, recommend
+from segnet.training.run_config import NetworkConfig, RunInputs
 from segnet.training.run_folder import read_settings
 from segnet.training.settings import TrainConfig
 from segnet.training.setup import check_config, resolve_config

@@ -20,10 +20,10 @@ from segnet.system.signals import TERMINATED
 from segnet.training.best_weights import BestWeights
 from segnet.training.lightning import Callback, LightningModule, Trainer
 from segnet.training.module import SegmentationModule
+from segnet.training.run_folder import CHECKPOINTS, LAST, PREVIOUS
 from segnet.training.score_log import ScoreLog
 
 __all__ = [
-    "CHECKPOINTS",
     "Checkpoint",
     "Position",
     "ResumeCheckpoint",
@@ -34,9 +34,6 @@ __all__ = [
 ]
 
 log = logging.getLogger("segnet")
-
-LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
-CHECKPOINTS = (LAST, PREVIOUS)
 
 _FIRST_MINUTES = 1.0  # until the first checkpoint of a process, so that a run killed early keeps something
 

@@ -30,12 +30,10 @@ from segnet.training.lightning import Callback, LearningRateMonitor, Trainer, se
 from segnet.training.loaders import make_loaders, training_resize
 from segnet.training.losses import check_loss
 from segnet.training.module import SegmentationModule
-from segnet.training.network import RunInputs
 from segnet.training.pace import PaceAdvice
 from segnet.training.progress import TrainingProgress
 from segnet.training.report_writer import ReportWriter
 from segnet.training.resume import (
-    CHECKPOINTS,
     Checkpoint,
     ResumeCheckpoint,
     check_fits,
@@ -43,8 +41,10 @@ from segnet.training.resume import (
     find_position,
     newest_checkpoint,
 )
+from segnet.training.run_config import RunInputs
 from segnet.training.run_data import check_same_data, describe_data, describe_size
 from segnet.training.run_folder import (
+    CHECKPOINTS,
     check_unchanged,
     check_unused,
     prepare_folder,
@@ -114,7 +114,7 @@ def train(
         log.setLevel(logging.ERROR)
     loggers = make_loggers(out, config)
     if not resume:
-        check_unused(out, CHECKPOINTS)
+        check_unused(out)
     checkpoint = newest_checkpoint(out) if resume else None
     target = pick_device(device)
     check_loss(config.loss)

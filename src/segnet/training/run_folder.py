@@ -14,24 +14,33 @@ from segnet.errors import ConfigError, OutputError
 from segnet.system.files import remove_stale, replacing
 from segnet.training.settings import MAY_CHANGE
 
-__all__ = ["check_unchanged", "check_unused", "prepare_folder", "read_settings", "removing_failed_start"]
+__all__ = [
+    "CHECKPOINTS",
+    "LAST",
+    "PREVIOUS",
+    "check_unchanged",
+    "check_unused",
+    "prepare_folder",
+    "read_settings",
+    "removing_failed_start",
+]
 
 log = logging.getLogger("segnet")
+
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+CHECKPOINTS = (LAST, PREVIOUS)
+"""Files that only a run writes."""
 
 _OF_A_START = ("config.yaml", "report.html", "metrics.csv")
 
 
-def check_unused(out: Path, names: tuple[str, ...]) -> None:
+def check_unused(out: Path) -> None:
     """Refuse a folder that holds a run.
 
-    Args:
-        out: The folder.
-        names: Names of files that only a run writes.
-
     Raises:
-        ConfigError: The folder holds one of these files.
+        ConfigError: The folder holds a checkpoint.
     """
-    if any((out / name).exists() for name in names):
+    if any((out / name).exists() for name in CHECKPOINTS):
         raise ConfigError(f"{out} already holds a run; add --resume to continue it, or give another --out")
 
 

@@ -7,12 +7,14 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
-from segnet.data.augmentation import AugmentConfig
+from segnet.data.augment_config import AugmentConfig
 from segnet.data.class_weights import Balance
 from segnet.errors import ConfigError
-from segnet.training.losses import Divisor
 
 __all__ = ["MAY_CHANGE", "TrainConfig"]
+
+Divisor = Literal["pixels", "weights"]
+"""What a loss is divided by; see ``loss_divisor``."""
 
 Batch = int | Literal["auto"]
 Optimizer = Literal["muon", "adamw", "sgd"]

@@ -17,8 +17,8 @@ from segnet.data.check.report import check_data
 from segnet.data.layouts import Source, open_source
 from segnet.data.masks import MaskReader
 from segnet.labels import CAMVID
-from segnet.training.network import RunInputs
 from segnet.training.planning import make_plan
+from segnet.training.run_config import RunInputs
 from segnet.training.settings import TrainConfig
 
 

@@ -258,3 +258,32 @@ def test_a_frozen_encoder_of_a_model_file_stays(camvid_root: Path, model_file: P
     before, after = load_file(model_file), load_file(tmp_path / "run" / "best.safetensors")
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"decoder", "classifier"}
+
+
+_WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None  # its import fails
+from segnet.cli.main import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (["--help"], 0, "usage: segnet train DATA"),
+        (["nowhere"], 2, "segnet: nowhere: there is no such data set"),
+        (["ROOT", "--only", "Carr"], 2, "segnet: --only: there is no class 'Carr'"),
+        (["ROOT", "--time", "10"], 2, "segnet: time='10' is not possible"),
+        (["ROOT", "--out", "OUT"], 2, "OUT already holds a run; add --resume"),
+    ],
+)
+def test_help_and_mistakes_need_no_torch(
+    words: list[str], code: int, text: str, camvid_root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "last.ckpt").touch()
+    places = {"ROOT": str(camvid_root), "OUT": str(tmp_path)}
+    command = [sys.executable, "-c", _WITHOUT_TORCH, "train", *(places.get(word, word) for word in words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert text.replace("OUT", str(tmp_path)) in done.stdout + done.stderr

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 from segnet.cli.flags import Given
 from segnet.data.source_config import SourceConfig
-from segnet.training.network import NetworkConfig
 from segnet.training.recommendation import Recipe
+from segnet.training.run_config import NetworkConfig, RunInputs
+from segnet.training.run_folder import check_unused
 from segnet.training.settings import TrainConfig
 
 if TYPE_CHECKING:
@@ -62,16 +63,19 @@ def run(
         training: settings of the run.
         given: names of the flags that the user gave.
     """
+    if not (resume or overfit or find_lr):
+        check_unused(out)
+    opened_source = None if resume else source.open(data)  # what can be refused is, before torch is imported
     from segnet.cli.console import print_scores
     from segnet.system.clock import STARTED
     from segnet.training.distributed import is_first_process
     from segnet.training.entry import check_folder, open_run, start_run
-    from segnet.training.network import RunInputs
 
     if not (resume or overfit or find_lr):
         check_folder(out)
     inputs = RunInputs(data=data, source=source, recipe=recipe, resize=resize, resize_mode=resize_mode, network=network)
-    opened = open_run(inputs, training, given=given, device=device, resumed=out if resume else None)
+    resumed = out if resume else None
+    opened = open_run(inputs, training, given=given, device=device, resumed=resumed, source=opened_source)
     if find_lr:
         _print_rates(opened.model, opened.train_set, opened.plan.training, device)
         return

@@ -1,0 +1,81 @@
+"""What a run starts from, as flags: no torch is imported for them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segnet.data.source_config import SourceConfig
+from segnet.training.recommendation import Recipe
+
+if TYPE_CHECKING:
+    from segnet.data.dataset import ResizeMode
+
+__all__ = ["NetworkConfig", "RunInputs"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Which network is trained, and which weights it starts from.
+
+    Attributes:
+        model: Name of the network ("segnet models" lists them), or model file to start from. A file of other classes
+            gets a new classifier.
+        in_channels: How images are read: 3 for color, 1 for gray; another number for all bands of images that have as
+            many, or a list such as 3,2,1,7 for these bands, which count from 0. Default: as data.yaml says, or 3.
+        dropout: Dropout probability where Bayesian SegNet has dropout. Default: as published.
+        weights: Model file, or name of a bundled model, from which a new network takes all weights that fit by name and
+            shape. The classes may be others: those whose names the file has keep their rows of the classifier. Default:
+            the bundled weights of the model, if there are, unless --encoder, --encoder-weights or --recipe scratch is
+            given.
+        encoder: Encoder under the decoder of the model: vgg19_bn, squeezenet1_1, timm/NAME or another that "segnet
+            models" lists. Default: the model's own.
+        encoder_weights: Pretrained weights of the encoder alone: imagenet, a name of torchvision's to download, or a
+            file with torchvision's or EfficientNet-Lite0's names. Default: none.
+        freeze_encoder: Train only the decoder, for few images or quick trials.
+    """
+
+    model: str = "segnet_light"
+    in_channels: int | tuple[int, ...] | None = None
+    dropout: float | None = None
+    weights: str | None = None
+    encoder: str | None = None
+    encoder_weights: str | None = None
+    freeze_encoder: bool = False
+
+    @property
+    def names_file(self) -> bool:
+        """Whether ``model`` is a model file, not the name of a network."""
+        path = Path(self.model)
+        return path.suffix == ".safetensors" or len(path.parts) > 1 or path.is_file()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunInputs:
+    """What a run starts from, besides ``TrainConfig``; kept in ``config.yaml`` and in the model file.
+
+    Attributes:
+        data: location of the data set.
+        source: how it is read.
+        recipe: what decides the settings that are not given.
+        resize: (height, width) of training images and masks; None: their own.
+        resize_mode: letterbox or stretch.
+        network: the network.
+    """
+
+    data: str
+    source: SourceConfig = SourceConfig()  # noqa: RUF009
+    recipe: Recipe = "standard"
+    resize: tuple[int, int] | None = None
+    resize_mode: ResizeMode = "letterbox"
+    network: NetworkConfig = NetworkConfig()
+
+    def to_dict(self) -> dict[str, Any]:
+        """All values under the names of their flags, in a form that YAML and JSON can hold."""
+        resize = {"resize": self.resize and list(self.resize), "resize_mode": self.resize_mode}
+        return {"data": self.data, **_plain(self.source), "recipe": self.recipe, **resize, **_plain(self.network)}
+
+
+def _plain(config: SourceConfig | NetworkConfig) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
