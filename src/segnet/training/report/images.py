@@ -98,7 +98,7 @@ def choose_examples(
 
 
 def images_section(examples: Sequence[Example], labels: ClassTable) -> str:
-    """The legend, then one row of panels for each example, the worst first."""
+    """The legend, then one row of panels for each example: the worst first, then the best first."""
     if not examples:
         return "<p>Images are added when the run has ended.</p>"
     rows = "".join(
@@ -115,7 +115,8 @@ def _groups(examples: Sequence[Example]) -> list[tuple[str, list[Example]]]:
         return [(f"All {scored} images, the worst first", list(examples))]
     low = [example for example in examples if 2 * example.rank <= scored]
     high = [example for example in examples if 2 * example.rank > scored]
-    return [(f"The worst of {scored} images", low), (f"The best of {scored} images", high)]
+    worst, best = f"The {len(low)} worst of {scored} images", f"The {len(high)} best of {scored} images"
+    return [(f"{worst}, the worst first", low), (f"{best}, the best first", high[::-1])]
 
 
 def _spread_indices(images: int, most: int) -> list[int]:
