@@ -58,9 +58,13 @@ def main() -> None:
         return
     parts = {"costs": costs} if "onnx" in arguments.formats else {}
     model = trained(arguments.weights)
-    rows = {name: export(model, name, tuple(arguments.size), arguments) for name in arguments.formats}
-    rows |= {name: measure(model, tuple(arguments.size), arguments.rounds) for name, measure in parts.items()}
-    store({f"enet {name}": {"machine": about(*PACKAGES), **row} for name, row in rows.items()})
+    for name, measure in parts.items():
+        store(
+            {f"enet {name}": {"machine": about(*PACKAGES), **measure(model, tuple(arguments.size), arguments.rounds)}}
+        )
+    for name in arguments.formats:
+        row = export(model, name, tuple(arguments.size), arguments)
+        store({f"enet {name}": {"machine": about(*PACKAGES), **row}})
 
 
 def store(parts: dict[str, Any]) -> None:
@@ -104,7 +108,8 @@ def scenes(size: tuple[int, int]) -> list[np.ndarray]:
 def costs(model: nn.Module, size: tuple[int, int], rounds: int) -> dict[str, Any]:
     """Memory, time and determinism in PyTorch, with indices and with codes."""
     _, before, after = compare_unpooling(model, torch.rand(1, 3, *size), rounds=rounds)
-    ratios = {name: round(value / getattr(before, name), 4) for name, value in after.to_dict().items()}
+    measured = [name for name in after.to_dict() if name != "deterministic"]
+    ratios = {name: round(getattr(after, name) / getattr(before, name), 4) for name in measured}
     return {"size": size, "indices": before.to_dict(), "codes": after.to_dict(), "ratio": ratios}
 
 
