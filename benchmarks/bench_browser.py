@@ -37,7 +37,7 @@ from segnet.system.hardware import about
 _STREET = Path(segnet.__file__).parent / "data" / "sample" / "street.jpg"
 _SIZE = (360, 480)
 _THREADS = (1, 2)
-_WARM_UP_FRAMES, _FRAMES, _ROUNDS, _LIMIT_S = 5, 25, 5, 90
+_WARM_UP_FRAMES, _FRAMES, _ROUNDS, _LIMIT_S = 3, 12, 5, 60
 _FLAGS = ["--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
 # The page writes its rate once for each frame that it has drawn.
 _COUNT = """() => {
@@ -169,6 +169,7 @@ def measure(browser: Browser, folder: str, threads: int) -> dict[str, object]:
         page.close()
     native, native_cpu = time_native(site / "model.onnx", threads)
     assets = [path for path in site.iterdir() if path.suffix in {".html", ".css", ".js", ".jpg"}]
+    print(f"{name}, {threads} threads: {rate:.2f} frames/s", file=sys.stderr, flush=True)
     return {
         "model": name,
         "threads": threads,
