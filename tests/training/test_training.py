@@ -359,6 +359,19 @@ def test_a_frozen_encoder_has_no_unfreezing_schedule(toy: SegNet, sets: Sets, tm
         train(toy, *sets, out=tmp_path / "out", config=quick(unfreeze_at=(1,)))
 
 
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
+def test_a_reader_that_dies_while_it_hands_over_a_batch_is_reported(
+    error: Exception, toy: SegNet, sets: Sets, tmp_path: Path
+) -> None:
+    class CutOff(SegmentationDataset):
+        def read(self, index: int) -> Any:
+            raise error
+
+    train_set = CutOff(sets[0].samples, sets[0].labels, ignore_index=sets[0].ignore_index)
+    with pytest.raises(TrainingError, match="a worker process that reads images was killed"):
+        train(toy, train_set, sets[1], out=tmp_path, config=quick(epochs=1, workers=0))
+
+
 def test_a_killed_reader_is_reported(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     class Deadly(SegmentationDataset):
         def read(self, index: int) -> Any:

@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -276,10 +276,10 @@ def _predict_in_strips(predictor: Predictor, job: Job, writer: ResultWriter) -> 
     return_freed_memory()  # memory is scarce now
     try:
         files = writer.paths(job.name)
-        shares = predict_large(predictor, job.image, files, look=writer.style, progress=advance)
-        for path in files.values():
-            writer.written(path)
-        return shares
+        with ExitStack() as stack:
+            for path in files.values():
+                stack.enter_context(writer.noting(path))
+            return predict_large(predictor, job.image, files, look=writer.style, progress=advance)
     except (ConfigError, ShapeError) as error:
         raise DataError(f"{job.image}: {error}") from error
     finally:

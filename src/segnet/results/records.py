@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -47,13 +47,17 @@ class RecordFile:
     Args:
         path: ending in .jsonl (one JSON object per line) or .csv.
         labels: the classes.
+        before_line: called before each line with the size in bytes that the file will then have.
 
     Raises:
         ConfigError, OutputError: see ``require_record_file``.
     """
 
-    def __init__(self, path: str | Path, labels: ClassTable) -> None:
+    def __init__(
+        self, path: str | Path, labels: ClassTable, *, before_line: Callable[[int], object] | None = None
+    ) -> None:
         self.path = Path(path)
+        self._before_line = before_line
         require_record_file(self.path)
         self._labels = labels
         self._file: io.FileIO | None = None
@@ -88,6 +92,8 @@ class RecordFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = _open_alone(self.path)
         line = text.encode()
+        if self._before_line is not None:
+            self._before_line(self._end + len(line))
         try:
             written = 0
             while written < len(line):

@@ -66,8 +66,8 @@ class VideoOutput:
         if self.config.frames:
             for view in self.views:
                 path = result_path(self.out, view, name)
-                write_image(path, draw(view, frame, labels, self.writer.style))
-                self.writer.written(path)
+                with self.writer.noting(path):
+                    write_image(path, draw(view, frame, labels, self.writer.style))
         if set(self.kinds) - set(VIEWS):
             self.writer.without_views().write(name, frame.image, frame.prediction)
         if self.each is not None:
@@ -169,9 +169,8 @@ def _predict_video(predictor: Predictor, source: VideoSource, output: VideoOutpu
         bar.start(total=video.expected)
         stack.callback(bar.stop)
         files = output.video_files(source.name)
-        if (earlier := output.writer.earlier) is not None:
-            for path in files.values():
-                stack.enter_context(earlier.noting(path))
+        for path in files.values():
+            stack.enter_context(output.writer.noting(path))
         write_video(
             predictor,
             video,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -59,10 +60,9 @@ class ResultWriter:
         """The file of each kind of result of an image, by its name without suffix."""
         return {kind: self._path(kind, name) for kind in get_args(Kind) if kind in self.kinds}
 
-    def written(self, path: Path) -> None:
-        """Note a file that was written."""
-        if self.earlier is not None:
-            self.earlier.add(path)
+    def noting(self, path: Path) -> AbstractContextManager[None]:
+        """Note a file that the block writes."""
+        return nullcontext() if self.earlier is None else self.earlier.noting(path)
 
     def write(
         self,
@@ -85,14 +85,14 @@ class ResultWriter:
         """
         shares = visualize.class_shares(prediction.mask, self.labels)
         if "mask" in self.kinds:
-            write_mask(path := self._path("mask", name), prediction.mask, self.style.colored(self.labels))
-            self.written(path)
+            with self.noting(path := self._path("mask", name)):
+                write_mask(path, prediction.mask, self.style.colored(self.labels))
         for view in (view for view in VIEWS if view in self.kinds):
             rendered = visualize.finished_view(
                 view, image, prediction.mask, self.labels, self.style, inside=prediction.working_size
             )
-            write_image(path := self._path(view, name), rendered)
-            self.written(path)
+            with self.noting(path := self._path(view, name)):
+                write_image(path, rendered)
         if "confidence" in self.kinds and prediction.confidence is not None:
             self._write_values("confidence", name, prediction.confidence, largest=1.0, description=CONFIDENCE)
         if prediction.uncertainty is not None and self.measure is not None:
@@ -104,14 +104,14 @@ class ResultWriter:
         self, kind: str, name: Path, values: NDArray[np.float32], *, largest: float, description: str
     ) -> None:
         """The values as 16-bit PNG, and in colors; the color scale of uncertainty ends at the image's largest value."""
-        write_values(path := self._path(kind, name), values, largest, {"Title": kind, "Description": description})
-        self.written(path)
+        with self.noting(path := self._path(kind, name)):
+            write_values(path, values, largest, {"Title": kind, "Description": description})
         if self.file is not None:
             return
         top = largest if kind == "confidence" else visualize.rounded_up(max(float(values.max()), 1e-6))
         colors = visualize.color_map(values, largest=top, title=description)
-        write_image(path := self._path(f"{kind}_color", name), colors)
-        self.written(path)
+        with self.noting(path := self._path(f"{kind}_color", name)):
+            write_image(path, colors)
 
     def _path(self, kind: str, name: Path) -> Path:
         return result_path(self.root, kind, name) if self.file is None else self.file
@@ -155,10 +155,13 @@ def open_lists(
 
     forms: dict[str, Form] = {"coco": "rle", "polygons": "polygons"}
     with ExitStack() as stack:
-        files: list[RecordFile | CocoFile] = [] if records is None else [RecordFile(records, labels)]
+        files: list[RecordFile | CocoFile] = []
+        if records is not None:
+            files.append(RecordFile(records, labels, before_line=partial(earlier.add_growing, records)))
         files += [CocoFile(root / f"{kind}.json", labels, form=forms[kind]) for kind in forms.keys() & set(kinds)]
         for file in files:
-            stack.enter_context(earlier.noting(file.path))
+            if isinstance(file, CocoFile):
+                stack.enter_context(earlier.noting(file.path))
             stack.enter_context(file)
 
         def add(frame: SegmentedFrame) -> None:

@@ -2,6 +2,9 @@
 
 Each folder of results has a file ``.segnet-written`` with one line per result: a fingerprint of its name, size and time
 of change. A result that was edited or replaced since has another fingerprint, and counts as somebody else's.
+
+The line is written before the result gets its name, so that the results of a killed run are known as well. A file that
+grows has a fingerprint for each of its sizes.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from segnet.errors import OutputError, list_names
-from segnet.system.files import explained
+from segnet.system.files import announcing, explained
 
 __all__ = ["JOURNAL", "EarlierResults"]
 
@@ -56,35 +59,43 @@ class EarlierResults:
                 "or changed since, and would be replaced; give another place for the results, or --force to replace"
             )
 
-    def add(self, path: Path) -> None:
-        """Note that this run wrote a file.
+    def add_growing(self, path: Path, size: int) -> None:
+        """Note that this run is about to write a file up to a size in bytes.
 
         Raises:
             OutputError: the note cannot be written.
         """
         place = _absolute(path)
-        folder = self._root if place.is_relative_to(self._root) and place != self._root else place.parent
-        journal = folder / JOURNAL
-        with explained(journal), journal.open("ab") as file:
-            file.write(_fingerprint(place, folder) + b"\n")
+        folder = self._folder(place)
+        _note(folder, _fingerprint(place, folder, (size, place.stat().st_ino, "growing")))
 
     @contextmanager
     def noting(self, path: Path) -> Iterator[None]:
-        """Note a file at the end of the block, with an error too, if the block wrote it."""
-        before = _change(path)
-        try:
+        """Note a file that the block writes with ``replacing`` or ``move_into_place``, right before it gets its name.
+
+        Raises:
+            OutputError: the note cannot be written.
+        """
+        place = _absolute(path)
+        folder = self._folder(place)
+        with announcing(path, lambda temporary: _note(folder, _fingerprint(place, folder, _change(temporary)))):
             yield
-        finally:
-            if _change(path) not in (before, None):
-                self.add(path)
 
     def _is_of_others(self, path: Path, read: set[str]) -> bool:
         if (change := _change(path)) is None or not change[0]:
             return False
         return os.path.realpath(path) in read or not self._wrote(_absolute(path))
 
+    def _folder(self, place: Path) -> Path:
+        """The folder whose journal names a result."""
+        return self._root if place.is_relative_to(self._root) and place != self._root else place.parent
+
     def _wrote(self, place: Path) -> bool:
-        return any(_fingerprint(place, folder) in self._journal(folder) for folder in place.parents)
+        state = place.stat()
+        forms = _change(place), (state.st_size, state.st_ino, "growing")
+        return any(
+            _fingerprint(place, folder, form) in self._journal(folder) for folder in place.parents for form in forms
+        )
 
     def _journal(self, folder: Path) -> frozenset[bytes]:
         if folder not in self._journals:
@@ -109,6 +120,12 @@ def _change(path: Path) -> tuple[int, int] | None:
     return (state.st_size, state.st_mtime_ns) if stat.S_ISREG(state.st_mode) else None
 
 
-def _fingerprint(place: Path, folder: Path) -> bytes:
+def _fingerprint(place: Path, folder: Path, form: object) -> bytes:
     name = os.fsencode(place.relative_to(folder).as_posix())
-    return blake2b(name + repr(_change(place)).encode(), digest_size=8).hexdigest().encode()
+    return blake2b(name + repr(form).encode(), digest_size=8).hexdigest().encode()
+
+
+def _note(folder: Path, fingerprint: bytes) -> None:
+    journal = folder / JOURNAL
+    with explained(journal), journal.open("ab") as file:
+        file.write(fingerprint + b"\n")

@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -24,13 +24,14 @@ from segnet.errors import DataError, OutputError
 from segnet.system.locks import open_locked, release, trying_lock
 
 __all__ = [
-    "cache_dir", "describe_os_error", "explained", "files_digest", "holding_folder", "move_into_place", "path_fault",
-    "remove_stale", "replacing", "temporary_file", "temporary_folder", "write_json",
+    "announcing", "cache_dir", "describe_os_error", "explained", "files_digest", "holding_folder", "move_into_place",
+    "path_fault", "remove_stale", "replacing", "temporary_file", "temporary_folder", "write_json",
 ]  # fmt: skip
 
 _LONGEST_PATH, _LONGEST_NAME = 1000, 255  # of a path as it is written, and of one name in it (Linux, macOS, Windows)
 
 _TEMPORARY = re.compile(r"\.segnet-[0-9a-f]{16}(\.[^.]+)?")
+_announced: dict[Path, Callable[[Path], object]] = {}
 _KEEPS_OPEN = os.name != "nt"  # Windows renames no open file
 
 _REMEDIES = {
@@ -103,7 +104,20 @@ def replacing(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary_file(path) as temporary:
             yield temporary
-            temporary.replace(path)
+            _rename(temporary, path)
+
+
+@contextmanager
+def announcing(path: Path, announce: Callable[[Path], object]) -> Iterator[None]:
+    """In the block, call a function with the finished temporary file of ``path`` right before it gets its name.
+
+    What the function notes is then known of the file even if the process is killed in between.
+    """
+    _announced[path] = announce
+    try:
+        yield
+    finally:
+        del _announced[path]
 
 
 @contextmanager
@@ -151,7 +165,7 @@ def move_into_place(temporary: Path, path: Path) -> None:
     """
     with explained(path):
         _require_file(path)
-        temporary.replace(path)
+        _rename(temporary, path)
 
 
 def remove_stale(folder: Path) -> None:
@@ -227,6 +241,12 @@ def _home_cache() -> Path:
         return Path.home() / ".cache"
     except RuntimeError:
         return Path(gettempdir())
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    if (announce := _announced.get(path)) is not None:
+        announce(temporary)
+    temporary.replace(path)
 
 
 def _temporary_name(folder: Path, suffix: str) -> Path:

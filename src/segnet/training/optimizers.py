@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from segnet.training.settings import TrainConfig
 __all__ = ["Muon", "make_optimizer", "orthogonalize"]
 
 Groups = list[dict[str, Any]]
+_Optimizer = TypeVar("_Optimizer", bound=torch.optim.Optimizer)
 
 # Of a s + b s^3 + c s^5, applied to all singular values s: in each iteration that with the least error on the interval
 # which the one before leaves of [0.005, 1]. The last leaves [0.917, 1.083].
@@ -48,7 +49,13 @@ def make_optimizer(model: SegNet, config: TrainConfig) -> torch.optim.Optimizer:
     ])  # fmt: skip
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=0.9)
-    return torch.optim.AdamW(groups, lr=lr, fused=True)
+    return _unscaled(torch.optim.AdamW(groups, lr=lr, fused=True))
+
+
+def _unscaled(optimizer: _Optimizer) -> _Optimizer:
+    """A fused optimizer that takes gradients as they are: with those it scales by itself, none could be clipped."""
+    optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+    return optimizer
 
 
 class Muon(torch.optim.AdamW):
@@ -83,6 +90,7 @@ class Muon(torch.optim.AdamW):
             {"params": vectors, "weight_decay": 0.0, **rest},
         ]
         super().__init__(change_groups(groups), fused=True)
+        _unscaled(self)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

@@ -243,7 +243,7 @@ def _clear_errors(config: TrainConfig, processes: int) -> Iterator[None]:
         yield
     except SegNetError:
         raise
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, ConnectionError, EOFError) as error:
         if remedy := _find_remedy(error, config, processes):
             raise TrainingError(remedy) from error
         raise
@@ -257,7 +257,9 @@ def _find_remedy(error: Exception, config: TrainConfig, processes: int) -> str:
             f"memory ran out with a batch of {config.batch}: halve --batch and double --accumulate, give a smaller "
             "--crop, or add --save-memory"
         )
-    if "DataLoader worker" in text and ("killed by signal" in text or "exited unexpectedly" in text):
+    # A process that dies while it hands over a batch closes the connection, before PyTorch notices its death.
+    cut_off = isinstance(error, ConnectionError | EOFError) and processes == 1
+    if cut_off or ("DataLoader worker" in text and ("killed by signal" in text or "exited unexpectedly" in text)):
         return (
             "a worker process that reads images was killed, often because memory ran out: give fewer --workers, and "
             "continue with --resume"
