@@ -444,19 +444,15 @@ def test_a_missing_or_damaged_file_is_named(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 400])
-def test_the_page_fits_and_its_text_has_contrast(
-    width: int, scheme: Any, browser: Browser, serve: Any, small: tuple[Path, SegNet]
-) -> None:
-    page = open_page(
-        browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme), serve(small[0])
-    )
+def test_the_page_fits_and_its_text_has_contrast(width: int, scheme: Any, page: Page) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)
     page.click("#sample")
     expect(page.locator("#status")).to_contain_text("Example, 480x360, took")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for selector in ["h1", "header p", "#open", "#camera", "#status", "figcaption", "#legend .share", "#speed"]:
         ratio = page.locator(selector).first.evaluate(CONTRAST)
         assert ratio >= 4.5, (selector, ratio)
-    page.context.close()
 
 
 # The contrast of an element's text with the first background behind it, by WCAG's formula.
