@@ -575,7 +575,7 @@ FAULTS: dict[str, tuple[int, bool, Callable[[World, int, Trials], None]]] = {
 @contextmanager
 def make_world(seed: int) -> Iterator[World]:
     torch.set_num_threads(1)  # a pool of threads would not survive a fork
-    for module in (*(f"segnet.cli.commands.{name}" for name in COMMANDS), *_IMPORTED_LATER):
+    for module in (*(f"segnet.cli.commands.{name.replace('-', '_')}" for name in COMMANDS), *_IMPORTED_LATER):
         import_module(module)
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from caffe_oracle import caffemodel, random_weights, vgg_text

@@ -285,7 +285,7 @@ FLAGS = ["--out", "--model", "--size", "--resize", "--crop", "--classes", "--jso
 @quickly
 @given(st.sampled_from(sorted(COMMANDS)), st.lists(st.sampled_from(FLAGS) | words | numbers.map(str), max_size=6))
 def test_arguments(inside: Path, command: str, arguments: list[str]) -> None:
-    run = import_module(f"segnet.cli.commands.{command}").run
+    run = import_module(f"segnet.cli.commands.{command.replace('-', '_')}").run
 
     def read() -> None:
         with suppress(SystemExit):  # --help
