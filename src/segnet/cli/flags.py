@@ -117,8 +117,8 @@ class ModelFlags:
     """Which model runs, and how.
 
     Attributes:
-        model: Model file (.safetensors, .onnx, .xml, .pte, .tflite, .pt2) or name of a bundled model ("segnet models"
-            lists them).
+        model: Model file (.safetensors, .onnx, .xml, .pte, .tflite, .pt2), name of a bundled model ("segnet models"
+            lists them), or hf://OWNER/NAME of the Hugging Face hub.
         sampling: Monte-Carlo dropout.
         device: Device of PyTorch models: auto, cpu, cuda, cuda:N or mps. auto takes a GPU if there is one.
         precision: Precision of computation. bf16 is faster on processors with bfloat16 arithmetic, and slightly less

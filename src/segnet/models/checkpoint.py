@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from segnet.errors import ConfigError, ModelError
 from segnet.labels import ClassTable
 from segnet.models.digests import add_digests, check_description, check_tensors, require_finite
+from segnet.models.hub import fetch, is_hub_address
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.system.files import replacing
 
@@ -100,10 +101,10 @@ def save(
 
 
 def load(source: str | Path, *, encoder: nn.Module | None = None) -> Checkpoint:
-    """Read a model file, or a bundled model by its name.
+    """Read a model file, a bundled model by its name, or a model of the Hugging Face hub.
 
     Args:
-        source: a path or a bundled model's name.
+        source: a path, a bundled model's name, or ``hf://OWNER/NAME`` with the extra ``hub``.
         encoder: for a model around a module of your own: that module again; it is filled with the file's weights.
 
     Raises:
@@ -138,11 +139,14 @@ def load(source: str | Path, *, encoder: nn.Module | None = None) -> Checkpoint:
 
 
 def find(source: str | Path) -> Path:
-    """The path of a model file, or of a bundled model by its name.
+    """The path of a model file, of a bundled model by its name, or of a model of the hub (``hf://OWNER/NAME``).
 
     Raises:
-        ModelError: there is neither.
+        ModelError: there is none of them.
+        MissingPackageError: the hub is asked for, and huggingface_hub is not installed.
     """
+    if is_hub_address(source):
+        return fetch(source)
     path = Path(source)
     if path.is_file():
         return path

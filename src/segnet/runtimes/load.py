@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from segnet.errors import ConfigError, ModelError
+from segnet.models.hub import fetch, is_hub_address
 from segnet.runtimes.base import FileRuntime, Runtime
 from segnet.runtimes.model_info import ModuleInfo
 from segnet.system.threads import check_threads
@@ -23,7 +24,7 @@ def open_runtime(
     samples: int = 0,
     seed: int = 0,
 ) -> Runtime:
-    """Open a model file, or a bundled model by its name.
+    """Open a model file, a bundled model by its name, or a file of the Hugging Face hub (``hf://OWNER/NAME``).
 
     Args:
         source: ``.onnx`` (ONNX Runtime), ``.xml`` (OpenVINO), ``.pte`` (ExecuTorch), ``.tflite`` (LiteRT),
@@ -43,6 +44,8 @@ def open_runtime(
         MissingPackageError: the library is not installed.
     """
     check_threads(threads)
+    if is_hub_address(source):
+        source = fetch(source)
     path = Path(source)
     if path.suffix not in _EXPORTED:
         from segnet.runtimes.pytorch import load_checkpoint

@@ -25,10 +25,10 @@ class NetworkConfig:
         in_channels: How images are read: 3 for color, 1 for gray; another number for all bands of images that have as
             many, or a list such as 3,2,1,7 for these bands, which count from 0. Default: as data.yaml says, or 3.
         dropout: Dropout probability where Bayesian SegNet has dropout. Default: as published.
-        weights: Model file, or name of a bundled model, from which a new network takes all weights that fit by name and
-            shape. The classes may be others: those whose names the file has keep their rows of the classifier. Default:
-            the bundled weights of the model, if there are, unless --encoder, --encoder-weights or --recipe scratch is
-            given.
+        weights: Model file, name of a bundled model, or hf://OWNER/NAME, from which a new network takes all weights
+            that fit by name and shape. The classes may be others: those whose names the file has keep their rows of the
+            classifier. Default: the bundled weights of the model, if there are, unless --encoder, --encoder-weights or
+            --recipe scratch is given.
         encoder: Encoder under the decoder of the model: vgg19_bn, squeezenet1_1, timm/NAME or another that "segnet
             models" lists. Default: the model's own.
         encoder_weights: Pretrained weights of the encoder alone: imagenet, a name of torchvision's to download, or a

@@ -1,0 +1,56 @@
+"""Model files on the Hugging Face hub, by addresses like ``hf://OWNER/NAME``.
+
+``huggingface_hub`` downloads and caches them, and finds them in its cache without a network. It compares the size only;
+the digests in a model file are compared whenever it is read, and a commit in the address pins the file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from segnet.errors import ModelError
+from segnet.system.packages import importing
+
+__all__ = ["fetch", "is_hub_address"]
+
+_SCHEME = "hf:/"  # one slash is left of two where an address went through a path
+_FILE = "model.safetensors"
+
+
+def is_hub_address(source: str | Path) -> bool:
+    """Whether a model is named by an address of the hub."""
+    return str(source).startswith(_SCHEME)
+
+
+def fetch(address: str | Path) -> Path:
+    """The path of a file of the hub in the local cache; it is downloaded if it is not there, or there is a newer one.
+
+    Args:
+        address: ``hf://OWNER/NAME``, with ``/FILE`` behind it for another file than ``model.safetensors``, and with
+            ``@REVISION`` at the end for a branch, tag or commit.
+
+    Raises:
+        ModelError: the address has another form, or the file cannot be had.
+        MissingPackageError: huggingface_hub is not installed.
+    """
+    owner, name, file, revision = _parts(str(address))
+    with importing("huggingface_hub", "hub"):
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    try:
+        return Path(hf_hub_download(f"{owner}/{name}", file, revision=revision))
+    except LocalEntryNotFoundError as error:
+        raise ModelError(f"{address}: the hub does not answer, and the file is not in the cache; go online") from error
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        text = str(error).strip().splitlines()[0]
+        raise ModelError(f"{address}: cannot be had ({text}); correct owner, name, file or revision") from error
+
+
+def _parts(address: str) -> tuple[str, str, str, str | None]:
+    """Owner, name, file and revision."""
+    place, _, revision = address.removeprefix(_SCHEME).lstrip("/").partition("@")
+    owner, _, rest = place.partition("/")
+    name, _, file = rest.partition("/")
+    if not owner or not name:
+        raise ModelError(f"{address[:80]}: is no address of the hub; expected hf://OWNER/NAME")
+    return owner, name, file or _FILE, revision or None
