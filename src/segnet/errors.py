@@ -27,6 +27,7 @@ __all__ = [
     "ShapeError",
     "TrainingError",
     "list_names",
+    "one_line",
 ]
 
 
@@ -86,6 +87,11 @@ class BrokenPackageError(SegNetError, ImportError):
     def __init__(self, package: str, culprit: str, reason: str, remedy: str) -> None:
         where = f"{package} cannot be imported" + (f" because of {culprit}" if culprit != package else "")
         super().__init__(f"{where} ({reason}); {remedy}")
+
+
+def one_line(error: BaseException) -> str:
+    """The text of an error; line breaks in it, such as those of a file's name, become blanks."""
+    return " ".join(str(error).splitlines())
 
 
 def list_names(names: Collection[str], *, most: int = 5) -> str:

@@ -54,6 +54,12 @@ def test_the_overview_names_every_command(words: tuple[str, ...], capsys: pytest
         assert re.search(rf"^  {name} ", told, re.MULTILINE)
 
 
+def test_an_error_is_one_line_whatever_the_arguments_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["models", "--nonsense", "a\nb"])
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_every_command_of_the_table_has_a_file_and_every_file_is_in_the_table() -> None:
     folder = Path(predict.__file__).parent
     assert {path.stem.replace("_", "-") for path in folder.glob("*.py")} - {"--init--"} == set(cli.COMMANDS)

@@ -85,6 +85,11 @@ def test_a_glob_keeps_the_folders_from_its_first_wildcard_on(tree: Path) -> None
     assert names(f"{tree}/a/[12].*") == ["1.tiff", "2.jpg"]
 
 
+def test_a_glob_below_a_file_is_that_file(tree: Path) -> None:
+    file = next(path for path in sorted(tree.iterdir()) if path.is_file())
+    assert [image.name for image in find_images(f"{file}/**")] == [Path(file.name)]
+
+
 def test_a_glob_may_be_relative(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree)
     assert find_images("*.PNG") == [(Path("b.PNG"), Path("b.PNG"))]

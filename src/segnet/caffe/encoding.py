@@ -163,7 +163,7 @@ def parse_text(text: str, path: Path) -> Message:
             name, colon = "", False
         elif token in ("}", ">") and not name and len(open_messages) > 1 and kind == "mark":
             open_messages.pop()
-        elif token == ":" and name and not colon and kind == "mark":
+        elif token == ":" and name and not colon and kind == "mark":  # noqa: S105  no password
             colon = True
         elif colon and kind != "mark":
             open_messages[-1].setdefault(name, []).append(_typed(kind, token))

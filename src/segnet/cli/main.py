@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 
-from segnet.errors import ConfigError, MissingPackageError, SegNetError
+from segnet.errors import ConfigError, MissingPackageError, SegNetError, one_line
 from segnet.system import clock  # noqa: F401  it starts here, before torch is imported
 
 __all__ = ["COMMANDS", "main"]
@@ -52,7 +52,7 @@ def _exit_code(arguments: list[str]) -> int:
         sys.stdout.flush()
         return code
     except SegNetError as error:
-        print(f"segnet: {error}", file=sys.stderr)
+        print(f"segnet: {one_line(error)}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:  # predicting with exported models needs no torch
         if error.name != "torch":

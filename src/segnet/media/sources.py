@@ -133,7 +133,7 @@ def find_images(
     elif not glob.has_magic(str(source)):
         raise DataError(f"{path} does not exist; expected an image, a folder or a glob; check the path")
     else:
-        root = next(folder for folder in path.parents if not glob.has_magic(str(folder)))
+        root = next(folder for folder in path.parents if folder.is_dir() and not glob.has_magic(str(folder)))
         images = _select_images(ImageFile(file, file.relative_to(root)) for file in _glob_files(str(source)))
     if not images:
         kinds = " ".join(sorted(IMAGE_SUFFIXES))

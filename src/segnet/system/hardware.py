@@ -276,9 +276,14 @@ def _commit() -> str:
     here = Path(__file__).parent
     try:
         revision = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+            ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607  git is where the user's PATH has it
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.strip()
-        changed = subprocess.run(["git", "diff", "--quiet", "HEAD"], cwd=here, check=False).returncode
+        unchanged = ["git", "diff", "--quiet", "HEAD"]
+        changed = subprocess.run(unchanged, cwd=here, check=False).returncode
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return f"{revision}+changes" if changed else revision

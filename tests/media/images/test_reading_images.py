@@ -3,7 +3,9 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -484,3 +486,29 @@ def test_uncompressed_tiff_in_ycbcr_is_read_as_the_compressed_one(tmp_path: Path
     raw, compressed = (read_image(tmp_path / f"{name}.tif").astype(int) for name in ("raw", "lzw"))
     assert abs(raw - compressed).max() <= 2
     assert abs(raw - gradient).max() <= 3
+
+
+def ppm(height: int) -> bytes:
+    return b"P5 20000 %d 255\n" % height + bytes(100)
+
+
+def claiming_png(height: int) -> bytes:
+    return png(width=20_000, height=height, bits=8, kind=0, rows=b"")
+
+
+def jpeg(height: int) -> bytes:
+    file = BytesIO()
+    Image.new("L", (20_000, 8)).save(file, "JPEG")
+    content = bytearray(file.getvalue())
+    struct.pack_into(">H", content, content.index(b"\xff\xc0") + 5, height)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("form", [ppm, claiming_png, jpeg])
+def test_a_header_that_claims_far_more_pixels_than_the_file_has_is_damage(
+    form: Callable[[int], bytes], tmp_path: Path
+) -> None:
+    """Memory for 400 million pixels is not allocated."""
+    (tmp_path / "image").write_bytes(form(20_000))
+    with pytest.raises(DataError, match=r"is damaged \(20000 x 20000 pixels in \d+ bytes\)"):
+        read_image(tmp_path / "image")

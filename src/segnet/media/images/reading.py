@@ -10,6 +10,7 @@ refuses twice as many. This limit is one variable of the whole process, so a lib
 from __future__ import annotations
 
 import logging
+import os
 import struct
 import zlib
 from collections.abc import Mapping
@@ -45,6 +46,9 @@ _FEW_BITS = 14  # of 16; cameras and scanners with 10, 12 or 14 bits often store
 _warned: set[int] = set()
 
 # What Pillow's decoders raise on damaged files (by experiment).
+# Deflate makes at most 1032 bytes out of one, of 8 pixels each; these formats and TIFF's compressions make fewer.
+_PIXELS_PER_BYTE = 8 * 1032
+_BOUNDED = frozenset(("PNG", "BMP", "DIB", "JPEG", "PPM", "TGA", "raw", "packbits", "tiff_lzw", "tiff_adobe_deflate"))
 _DAMAGE = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, RuntimeError,
     struct.error, zlib.error,
@@ -287,6 +291,7 @@ def _load_once(file: BinaryIO, page: int) -> Decoded:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise Image.DecompressionBombError(f"{width} x {height} pixels")
+    _require_enough_bytes(image, file)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         _mend_luma_and_chroma(image)
         # Allocated beforehand: otherwise Pillow checks its own limit once more for TIFF.
@@ -294,6 +299,16 @@ def _load_once(file: BinaryIO, page: int) -> Decoded:
     decoded = Decoded(image, image.format or "", *_gray_range(*_decoder(image)))
     image.load()
     return decoded._replace(image=_apply_orientation(image))
+
+
+def _require_enough_bytes(image: ImageFile.ImageFile, file: BinaryIO) -> None:
+    """Refuse a damaged header before memory is allocated for the pixels that it claims."""
+    form = str(image.info.get("compression", "")) if image.format == "TIFF" else image.format
+    position, (width, height) = file.tell(), image.size
+    size = file.seek(0, os.SEEK_END)
+    file.seek(position)
+    if form in _BOUNDED and width * height > _PIXELS_PER_BYTE * size:
+        raise OSError(f"{width} x {height} pixels in {size} bytes")
 
 
 def _mend_luma_and_chroma(image: TiffImagePlugin.TiffImageFile) -> None:
