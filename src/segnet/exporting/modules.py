@@ -229,7 +229,7 @@ def _other_inputs(model: nn.Module, program: ExportedProgram, inputs: tuple[Tens
         other = tuple(_noise(each, _grown(each, shape, more)) for each, shape in zip(inputs, shapes, strict=True))
         try:
             faults = _faults(model, other)
-        except Exception:  # whatever a module says of a size that it does not take
+        except Exception:  # noqa: S112  whatever a module says of a size that it does not take
             continue
         if faults > known:  # at this size PyTorch puts values at other places than they were at
             continue
