@@ -14,7 +14,7 @@ from torch import Tensor
 
 from segnet.models.squeezenet import squeezenet_channels
 from segnet.models.zoo import MODELS
-from segnet.ops import max_pool, max_unpool
+from segnet.ops.codes import max_pool, max_unpool
 
 FOLDER = Path(__file__).parents[1] / "docs" / "explanation"
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from segnet.bands import Bands, describe_channels
 from segnet.data.samples import Sample
-from segnet.errors import ConfigError, DataError, OutputError
+from segnet.errors import ConfigError, DataError
 from segnet.media.images.stored import read_stored, select_bands, take_bands
-from segnet.system.files import cache_dir, files_digest, replacing
+from segnet.system.files import cache_dir, files_digest, write_cache
 
 __all__ = ["BandStatistics", "measure_bands"]
 
@@ -77,11 +77,7 @@ def measure_bands(samples: Sequence[Sample], bands: Bands) -> BandStatistics:
         return kept
     log.info("measuring mean and standard deviation of %s over %d images", describe_channels(bands), len(paths))
     statistics = _measure(paths, bands)
-    try:
-        with replacing(cache) as temporary:
-            temporary.write_text(json.dumps(asdict(statistics)))
-    except OutputError as error:
-        log.warning("the statistics are not cached: %s; set SEGNET_CACHE to another folder", error)
+    write_cache(cache, asdict(statistics), "the statistics are")
     return statistics
 
 

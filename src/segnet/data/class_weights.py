@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.errors import ConfigError, DataError, OutputError
+from segnet.errors import ConfigError, DataError
 from segnet.labels import CAMVID, IGNORE_INDEX, ClassTable
-from segnet.system.files import cache_dir, files_digest, replacing
+from segnet.system.files import cache_dir, files_digest, write_cache
 
 if TYPE_CHECKING:
     from segnet.data.dataset import SegmentationDataset
@@ -73,11 +73,7 @@ def count_classes(dataset: SegmentationDataset) -> ClassCounts:
     if kept is not None:
         return kept
     counts = _count(dataset)
-    try:
-        with replacing(cache) as temporary:
-            temporary.write_text(json.dumps(_to_dict(counts)))
-    except OutputError as error:
-        log.warning("the class counts are not cached: %s; set SEGNET_CACHE to another folder", error)
+    write_cache(cache, _to_dict(counts), "the class counts are")
     return counts
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
 import re
 import secrets
@@ -25,8 +26,10 @@ from segnet.system.locks import open_locked, release, trying_lock
 
 __all__ = [
     "announcing", "cache_dir", "describe_os_error", "explained", "files_digest", "holding_folder", "move_into_place",
-    "path_fault", "remove_stale", "replacing", "temporary_file", "temporary_folder", "write_json",
+    "path_fault", "remove_stale", "replacing", "temporary_file", "temporary_folder", "write_cache", "write_json",
 ]  # fmt: skip
+
+log = logging.getLogger("segnet")
 
 _LONGEST_PATH, _LONGEST_NAME = 1000, 255  # of a path as it is written, and of one name in it (Linux, macOS, Windows)
 
@@ -234,6 +237,21 @@ def write_json(path: Path, figures: Mapping[str, Any]) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def write_cache(path: Path, table: Mapping[str, Any], what: str) -> None:
+    """Write a file of JSON that is only there to save time: if it cannot be written, a warning says so.
+
+    Args:
+        path: The file, in a folder of ``cache_dir()``.
+        table: What it holds.
+        what: Begins the warning, such as ``"the check is"``.
+    """
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(table), encoding="utf-8")
+    except OutputError as error:
+        log.warning("%s not cached: %s; set SEGNET_CACHE to another folder", what, error)
 
 
 def _home_cache() -> Path:

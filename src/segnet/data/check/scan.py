@@ -19,9 +19,8 @@ from typing import Any
 from segnet.bands import Channels, stored_bands
 from segnet.data.check.facts import PairFacts, file_digest, read_facts
 from segnet.data.samples import Sample
-from segnet.errors import OutputError
 from segnet.media.images.masks import Encoding
-from segnet.system.files import cache_dir, replacing
+from segnet.system.files import cache_dir, write_cache
 
 __all__ = ["cached_facts", "scan"]
 
@@ -127,11 +126,7 @@ class _Cache:
 
     def write(self, stamps: Sequence[Stamp], facts: Sequence[PairFacts]) -> None:
         rows = [[stamp, one.to_dict()] for stamp, one in zip(stamps, facts, strict=True)]
-        try:
-            with replacing(self.path) as temporary:
-                temporary.write_text(json.dumps({"version": _VERSION, "pairs": rows}), encoding="utf-8")
-        except OutputError as error:
-            log.warning("the check is not cached: %s; set SEGNET_CACHE to another folder", error)
+        write_cache(self.path, {"version": _VERSION, "pairs": rows}, "the check is")
 
 
 def _read(path: Path) -> tuple[dict[str, PairFacts], Mapping[tuple[str, str], PairFacts]]:

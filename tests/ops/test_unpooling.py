@@ -14,7 +14,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config
 
 from segnet import unpooling
-from segnet.unpooling import Windows, find_pairs, portable_pool, portable_unpool, rewrite_unpooling
+from segnet.ops.unpooling import Windows, find_pairs, portable_pool, portable_unpool, rewrite_unpooling
 
 INF = float("inf")
 WINDOWS = [
