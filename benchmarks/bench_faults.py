@@ -268,11 +268,15 @@ def convert(world: World, out: Path, **options: Any) -> Ended:
 
 
 def duration_s(run: Callable[..., Ended], world: World) -> float:
-    with world.folder() as folder:
-        began = time.monotonic()
-        ended = run(world, folder / "out")
-        assert ended.code == 0, ended.error
-        return time.monotonic() - began
+    """The shorter of two runs: the first fills caches."""
+    seconds = []
+    for _ in range(2):
+        with world.folder() as folder:
+            began = time.monotonic()
+            ended = run(world, folder / "out")
+            assert ended.code == 0, ended.error
+            seconds.append(time.monotonic() - began)
+    return min(seconds)
 
 
 # --- faults: each adds the trials to a table
@@ -385,7 +389,7 @@ def full_disk(run: Callable[..., Ended], largest: int) -> Callable[[World, int, 
         with world.folder() as reference:
             run(world, reference / "out")
             for _ in range(count):
-                with mounted(world, size=world.chance.randrange(16_384, largest)) as folder:
+                with mounted(world, size=world.chance.randrange(4096, largest)) as folder:
                     ended = run(world, folder / "out")
                     check_refusal(ended, folder / "out", table)
 
@@ -562,7 +566,7 @@ FAULTS: dict[str, tuple[int, bool, Callable[[World, int, Trials], None]]] = {
     "disk full in predict": (20, True, full_disk(predict, 120_000)),
     "disk full in train": (10, True, full_disk(train, 700_000)),
     "disk full in export": (5, True, full_disk(export, 80_000)),
-    "disk full in convert": (10, True, full_disk(convert, 20_000)),
+    "disk full in convert": (10, True, full_disk(convert, 24_000)),
     "read-only file system": (8, True, read_only),
     "images removed and cut off while read": (10, False, remove_images),
     "permission lost during predict": (10, True, lose_permission),

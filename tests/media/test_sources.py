@@ -90,6 +90,17 @@ def test_a_glob_below_a_file_is_that_file(tree: Path) -> None:
     assert [image.name for image in find_images(f"{file}/**")] == [Path(file.name)]
 
 
+def test_a_glob_that_leads_up_keeps_the_results_in_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("work/a", "work/b", "other"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "other/0.png").touch()
+    monkeypatch.chdir(tmp_path / "work")
+    assert {image.name for image in find_images("[a]/../../other/*.png")} == {Path("other/0.png")}
+    assert {image.name for image in find_images("*/../b/../../other/0.png")} == {Path("other/0.png")}
+
+
 def test_a_glob_may_be_relative(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree)
     assert find_images("*.PNG") == [(Path("b.PNG"), Path("b.PNG"))]

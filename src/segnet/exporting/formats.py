@@ -6,6 +6,7 @@ ONNX and OpenVINO models from other sources, such as quantized ones, are written
 
 from __future__ import annotations
 
+import io
 import json
 import platform
 import zipfile
@@ -174,8 +175,10 @@ def _openvino(model: Any, info: ModelInfo, path: Path) -> None:
 
 def _torch(program: ExportedProgram, info: ModelInfo, path: Path) -> None:
     program.example_inputs = None  # they would be stored in the file as a pickle
+    buffer = io.BytesIO()  # PyTorch's own writing aborts the process on a full disk
     with suppress_output():
-        torch.export.save(program, path, extra_files={KEY: info.to_json()})
+        torch.export.save(program, buffer, extra_files={KEY: info.to_json()})
+    path.write_bytes(buffer.getbuffer())
 
 
 def _make_aoti(program: ExportedProgram, info: ModelInfo) -> bytes:

@@ -134,7 +134,7 @@ def find_images(
         raise DataError(f"{path} does not exist; expected an image, a folder or a glob; check the path")
     else:
         root = next(folder for folder in path.parents if folder.is_dir() and not glob.has_magic(str(folder)))
-        images = _select_images(ImageFile(file, file.relative_to(root)) for file in _glob_files(str(source)))
+        images = _select_images(ImageFile(file, _name_below(file, root)) for file in _glob_files(str(source)))
     if not images:
         kinds = " ".join(sorted(IMAGE_SUFFIXES))
         raise DataError(f"no image was found in {source}; looked for files ending in {kinds}; check the path")
@@ -204,6 +204,12 @@ def _select_images(files: Iterator[ImageFile]) -> list[ImageFile]:
         if image.path.suffix.lower() != _ARRAY or image.path.with_suffix("") not in stored_otherwise
     ]  # fmt: skip
     return sorted(chosen, key=lambda image: image.name)
+
+
+def _name_below(file: Path, root: Path) -> Path:
+    """The path from a folder on, without ``..``, which could lead results out of their folder."""
+    parts = Path(os.path.normpath(file.relative_to(root))).parts
+    return Path(*(part for part in parts if part != ".."))
 
 
 def _glob_files(pattern: str) -> list[Path]:

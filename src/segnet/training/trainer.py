@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -113,11 +114,13 @@ def make_order(trainer: Trainer, config: TrainConfig, images: int, position: Pos
 
 class _DirectWriting(TorchCheckpointIO):
     """Writes a checkpoint to its path. Lightning's own writing leaves a copy in the system's temporary folder if the
-    process is killed, and keeps one more in memory; ``ResumeCheckpoint`` gives a temporary name anyway.
+    process is killed; ``ResumeCheckpoint`` gives a temporary name anyway.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        torch.save(checkpoint, path)
+        buffer = io.BytesIO()  # PyTorch reports a full disk by an error that does not say so
+        torch.save(checkpoint, buffer)
+        Path(path).write_bytes(buffer.getbuffer())
 
 
 def _make_strategy(config: TrainConfig, processes: int) -> Any:

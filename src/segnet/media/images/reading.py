@@ -48,7 +48,9 @@ _warned: set[int] = set()
 # What Pillow's decoders raise on damaged files (by experiment).
 # Deflate makes at most 1032 bytes out of one, of 8 pixels each; these formats and TIFF's compressions make fewer.
 _PIXELS_PER_BYTE = 8 * 1032
-_BOUNDED = frozenset(("PNG", "BMP", "DIB", "JPEG", "PPM", "TGA", "raw", "packbits", "tiff_lzw", "tiff_adobe_deflate"))
+_BOUNDED = frozenset(
+    ("PNG", "BMP", "DIB", "GIF", "JPEG", "PPM", "TGA", "raw", "packbits", "tiff_lzw", "tiff_adobe_deflate")
+)
 _DAMAGE = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, RuntimeError,
     struct.error, zlib.error,
