@@ -34,7 +34,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segnet.ops.codes import max_pool, max_unpool
+from segnet.nn.codes import max_pool, max_unpool
 
 SHAPES = [(1, 64, 360, 480), (4, 256, 90, 120)]
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}

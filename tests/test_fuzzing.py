@@ -26,8 +26,6 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from caffe_oracle import caffemodel, random_weights, vgg_text
-from segnet.caffe.conversion import convert
-from segnet.caffe.files import read_description, read_weights
 from segnet.cli.main import COMMANDS
 from segnet.cli.parser import parse
 from segnet.data.class_tables import open_labels
@@ -38,6 +36,8 @@ from segnet.media.images.masks import read_mask, read_mask_file
 from segnet.media.images.reading import read_image
 from segnet.media.sources import ImageFile, find_sources
 from segnet.models import checkpoint
+from segnet.models.caffe.conversion import convert
+from segnet.models.caffe.files import read_description, read_weights
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig

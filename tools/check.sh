@@ -52,8 +52,8 @@ exported_models() {
 less_capable_processors() {
     for capability in default avx2; do
         ATEN_CPU_CAPABILITY=$capability ONEDNN_MAX_CPU_ISA=AVX2 .venv/bin/pytest tests/limited \
-            tests/ops/test_codes.py::test_pool_unpool_and_gradients_equal_pytorch_bit_for_bit \
-            tests/ops/test_codes.py::test_large_maps_equal_pytorch tests/system/test_hardware.py tests/system/test_devices.py
+            tests/nn/test_codes.py::test_pool_unpool_and_gradients_equal_pytorch_bit_for_bit \
+            tests/nn/test_codes.py::test_large_maps_equal_pytorch tests/system/test_hardware.py tests/system/test_devices.py
     done
     ONEDNN_MAX_CPU_ISA=AVX2 .venv/bin/pytest tests/exporting/int8/test_rewriting.py -k "near or agree or openvino"
 }

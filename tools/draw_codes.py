@@ -1,4 +1,4 @@
-"""Draw the images of docs/explanation; every number in them comes out of ``segnet.ops`` and ``segnet.models``.
+"""Draw the images of docs/explanation; every number in them comes out of ``segnet.nn.codes`` and ``segnet.models``.
 
     python tools/draw_codes.py
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from segnet.models.squeezenet import squeezenet_channels
 from segnet.models.zoo import MODELS
-from segnet.ops.codes import max_pool, max_unpool
+from segnet.nn.codes import max_pool, max_unpool
 
 FOLDER = Path(__file__).parents[1] / "docs" / "explanation"
 

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from segnet.models.checkpoint import Checkpoint, bundled_models, load, save
     from segnet.models.segnet import SegNet, SegNetConfig
     from segnet.models.zoo import create_model, list_encoders, list_models
+    from segnet.nn.codes import max_pool, max_unpool
     from segnet.nn.conversion import Conversion, convert_unpooling, restore_unpooling
-    from segnet.ops.codes import max_pool, max_unpool
     from segnet.results.coco import CocoFile
     from segnet.results.records import RecordFile
     from segnet.runtimes.verification import Verification
@@ -76,7 +76,7 @@ _HOMES = {
     "segnet.metrics.confusion": ("Scores", "confusion", "score_mask"),
     "segnet.models.segnet": ("SegNet", "SegNetConfig"),
     "segnet.models.zoo": ("create_model", "list_encoders", "list_models"),
-    "segnet.ops.codes": ("max_pool", "max_unpool"),
+    "segnet.nn.codes": ("max_pool", "max_unpool"),
     "segnet.nn.conversion": ("Conversion", "convert_unpooling", "restore_unpooling"),
     "segnet.inference.prediction": ("SegmentedFrame", "Prediction"),
     "segnet.training.recalibration": ("recalibrate",),

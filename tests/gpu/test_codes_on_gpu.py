@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segnet.ops.codes import max_pool, max_unpool
+from segnet.nn.codes import max_pool, max_unpool
 
 pytestmark = pytest.mark.filterwarnings("default")  # of PyTorch about its own code
 

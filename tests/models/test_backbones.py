@@ -16,7 +16,7 @@ from segnet.models import checkpoint
 from segnet.models.backbones import Backbone, timm_backbone
 from segnet.models.decoders import NoSkip
 from segnet.models.zoo import create_model
-from segnet.ops.codes import max_unpool
+from segnet.nn.codes import max_unpool
 
 
 class Pyramid(nn.Module):

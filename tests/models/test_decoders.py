@@ -12,7 +12,7 @@ from segnet.models.decoders import Decoder, DecoderConfig, LearnedUpsampling
 from segnet.models.encoders import Kept
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import create_model
-from segnet.ops.codes import max_pool
+from segnet.nn.codes import max_pool
 
 EIGHT = [
     "bilinear",

@@ -14,7 +14,7 @@ from segnet.errors import ModelError
 from segnet.models.efficientnet import CHANNELS, EfficientNetLite0, InvertedResidual, enlarge_filters
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import create_model
-from segnet.ops.codes import max_pool
+from segnet.nn.codes import max_pool
 
 # The published table: repeats, kernel, stride, channels; the first row does not expand, all others by six.
 ROWS = ((1, 3, 1, 16), (2, 3, 2, 24), (2, 5, 2, 40), (3, 3, 2, 80), (3, 5, 1, 112), (4, 5, 2, 192), (1, 3, 1, 320))

@@ -24,7 +24,7 @@ from segnet.exporting.int8.export import INT8_FORMATS, WRITERS, Stage, calibrate
 from segnet.exporting.int8.gate import Int8Gate, quantize_within
 from segnet.nn.programs import as_inputs, trace_program
 from segnet.nn.tracing import find_groups
-from segnet.ops.unpooling import rewrite_unpooling
+from segnet.nn.unpooling import rewrite_unpooling
 from segnet.runtimes.base import FileRuntime
 from segnet.runtimes.model_info import PAIR_LIMIT, ModuleInfo
 

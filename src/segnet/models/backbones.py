@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from segnet.errors import ConfigError
 from segnet.models.encoders import Kept, Skip, fitted, recomputed
-from segnet.ops.codes import max_pool
+from segnet.nn.codes import max_pool
 from segnet.system.packages import importing
 
 __all__ = ["Backbone", "timm_backbone"]

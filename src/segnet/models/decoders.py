@@ -21,7 +21,7 @@ from segnet.errors import ConfigError
 from segnet.models.context import Context
 from segnet.models.encoders import Kept, Widths, check_stages, conv_stage, conv_unit, fitted, he_init, recomputed
 from segnet.models.settings import check_types
-from segnet.ops.codes import max_unpool
+from segnet.nn.codes import max_unpool
 
 __all__ = ["Decoder", "DecoderConfig", "LearnedUpsampling"]
 

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from segnet.errors import ConfigError
 from segnet.models.settings import check_types
-from segnet.ops.codes import max_pool
+from segnet.nn.codes import max_pool
 
 __all__ = ["Encoder", "EncoderConfig", "Kept", "conv_stage", "conv_unit", "he_init", "recomputed"]
 

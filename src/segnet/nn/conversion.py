@@ -18,7 +18,7 @@ from segnet.errors import ConfigError, ModelError
 from segnet.nn.modules import MaxPool2d, MaxUnpool2d, pool_windows, unpool_windows, windows_of
 from segnet.nn.programs import as_inputs, trace_program
 from segnet.nn.tracing import Group, find_groups, in_evaluation
-from segnet.ops.unpooling import Left, Pair, Windows, find_pairs, path_of
+from segnet.nn.unpooling import Left, Pair, Windows, find_pairs, path_of
 
 __all__ = ["Conversion", "convert_unpooling", "restore_unpooling"]
 

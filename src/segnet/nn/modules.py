@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from segnet.errors import ConfigError, ShapeError
-from segnet.ops.codes import max_pool, max_unpool
-from segnet.ops.unpooling import Windows
+from segnet.nn.codes import max_pool, max_unpool
+from segnet.nn.unpooling import Windows
 
 __all__ = ["MaxPool2d", "MaxUnpool2d", "pool_windows", "unpool_windows", "windows_of"]
 

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from segnet.nn.modules import windows_of
-from segnet.ops.unpooling import INDEX_COPIES, Left, Windows, misfit
+from segnet.nn.unpooling import INDEX_COPIES, Left, Windows, misfit
 
 __all__ = ["Group", "Site", "find_groups", "in_evaluation"]
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from segnet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from segnet.caffe.conversion import Conversion
-    from segnet.caffe.files import Net
     from segnet.labels import ClassTable
+    from segnet.models.caffe.conversion import Conversion
+    from segnet.models.caffe.files import Net
 
 __all__ = ["run"]
 
@@ -30,8 +30,8 @@ def run(weights: Path, /, *, net: Path | None = None, out: Path | None = None, c
         classes: Class table: camvid, camvid12, sun, pascal, a data.yaml, or a file of one name per line. Default: the
             table with this number of classes.
     """
-    from segnet.caffe import conversion
-    from segnet.caffe.files import read_description, read_weights
+    from segnet.models.caffe import conversion
+    from segnet.models.caffe.files import read_description, read_weights
 
     weights = Path(weights)
     out = weights.with_suffix(".safetensors") if out is None else out
@@ -80,7 +80,7 @@ def _batch_norm(converted: Conversion) -> str:
 
 
 def _save_encoder(blobs: Net, out: Path) -> None:
-    from segnet.caffe import conversion
+    from segnet.models.caffe import conversion
 
     state, left_out = conversion.convert_encoder(blobs)
     conversion.save_encoder(state, out, source=blobs.path.name)

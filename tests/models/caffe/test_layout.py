@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from caffe_oracle import basic_text, vgg_text
-from segnet.caffe.conversion import published
-from segnet.caffe.files import read_description
-from segnet.caffe.layout import read_layout
 from segnet.errors import ModelError
+from segnet.models.caffe.conversion import published
+from segnet.models.caffe.files import read_description
+from segnet.models.caffe.layout import read_layout
 from segnet.models.zoo import MODELS
 
 VGG16 = ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3)

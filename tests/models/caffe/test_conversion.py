@@ -20,9 +20,9 @@ from caffe_oracle import (
     upsample,
     vgg_text,
 )
-from segnet.caffe.conversion import Conversion, convert, convert_encoder, is_segnet, save_encoder
-from segnet.caffe.files import Net, read_description, read_weights
 from segnet.errors import ModelError, OutputError
+from segnet.models.caffe.conversion import Conversion, convert, convert_encoder, is_segnet, save_encoder
+from segnet.models.caffe.files import Net, read_description, read_weights
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.pretrained import fill_encoder

@@ -9,7 +9,7 @@ from its low bits up: packing and unpacking then only touch contiguous memory. W
 up to 16 positions, which are cut into halves, and a byte for up to 256.
 
 PyTorch's own pooling runs inside; its int64 indices are gone before `max_pool` returns. Exporters get the form of
-`segnet.ops.unpooling`.
+`segnet.nn.unpooling`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from segnet.errors import ShapeError
-from segnet.ops.unpooling import Windows, portable_pool, portable_unpool
+from segnet.nn.unpooling import Windows, portable_pool, portable_unpool
 
 __all__ = ["TWO_BY_TWO", "max_pool", "max_unpool"]
 

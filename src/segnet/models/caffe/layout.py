@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from segnet.caffe.files import Layer, Net
 from segnet.errors import ConfigError, ModelError
+from segnet.models.caffe.files import Layer, Net
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNetConfig

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from segnet.caffe.files import Layer, Net, open_blobs
-from segnet.caffe.layout import Layout, Unit, read_layout
 from segnet.errors import ConfigError, ModelError, list_names
+from segnet.models.caffe.files import Layer, Net, open_blobs
+from segnet.models.caffe.layout import Layout, Unit, read_layout
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.models.zoo import MODELS
 from segnet.system.files import replacing

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segnet.errors import ShapeError
-from segnet.ops import codes as ops
-from segnet.ops.codes import max_pool, max_unpool
-from segnet.ops.unpooling import portable_pool, portable_unpool
+from segnet.nn import codes as ops
+from segnet.nn.codes import max_pool, max_unpool
+from segnet.nn.unpooling import portable_pool, portable_unpool
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 LAYOUTS = [torch.contiguous_format, torch.channels_last]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from caffe_oracle import field, real, varint, whole
-from segnet.caffe.encoding import Wire, parse_text
 from segnet.errors import ModelError
+from segnet.models.caffe.encoding import Wire, parse_text
 
 PATH = Path("some.file")
 FIELDS = {

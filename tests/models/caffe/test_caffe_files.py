@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from caffe_oracle import basic_text, blob, caffemodel, field, old_caffemodel, random_weights, varint, whole
-from segnet.caffe.conversion import convert
-from segnet.caffe.files import Layer, open_blobs, read_description, read_weights
 from segnet.errors import ModelError
+from segnet.models.caffe.conversion import convert
+from segnet.models.caffe.files import Layer, open_blobs, read_description, read_weights
 
 TEXT = basic_text((3,), 2, (5, 6), side=3, drop=(1,))
 
@@ -201,7 +201,7 @@ def test_changed_texts_are_read_or_refused_and_never_crash(tmp_path: Path):
 
 READ = """
 import resource, sys
-from segnet.caffe.files import open_blobs, read_description, read_weights
+from segnet.models.caffe.files import open_blobs, read_description, read_weights
 from segnet.errors import ModelError
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 read = read_description if sys.argv[1].endswith(".prototxt") else read_weights

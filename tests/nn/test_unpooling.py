@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config
 
-from segnet import unpooling
-from segnet.ops.unpooling import Windows, find_pairs, portable_pool, portable_unpool, rewrite_unpooling
+from segnet.nn import unpooling
+from segnet.nn.unpooling import Windows, find_pairs, portable_pool, portable_unpool, rewrite_unpooling
 
 INF = float("inf")
 WINDOWS = [

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.caffe.encoding import Message, Wire, parse_text
 from segnet.errors import ModelError
+from segnet.models.caffe.encoding import Message, Wire, parse_text
 
 __all__ = ["Layer", "Net", "open_blobs", "read_description", "read_weights"]
 

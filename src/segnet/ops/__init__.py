@@ -1,1 +1,0 @@
-"""Pooling with codes, and unpooling: the operators of every model here, and of any other."""
