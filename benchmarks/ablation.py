@@ -59,7 +59,7 @@ def decoder(config: SegNetConfig, **changes: Any) -> SegNetConfig:
 
 def network(change: Change, weights: str | None) -> SegNet:
     """The first row's net with a change behind its encoder, which keeps its ImageNet weights."""
-    made = create_model("segnet_light", classes=11, encoder_weights=weights)
+    made = create_model("segnet_squeezenet", classes=11, encoder_weights=weights)
     changed = SegNet(change(base(made.config)))
     changed.encoder.load_state_dict(made.encoder.state_dict())
     return changed

@@ -1,6 +1,6 @@
 """Inference and training on a GPU against SegNet's reference implementation, and against a matrix product of cuBLAS.
 
-    python benchmarks/bench_gpu.py [--models segnet,segnet_lite,segnet_light] [--batch 8] [--seconds 90] [--out FILE]
+    python benchmarks/bench_gpu.py [--models segnet,segnet_squeezenet,segnet_light] [--batch 8] [--out FILE]
 
 `reference` has the layers of `segnet` (`--reference`), with `nn.MaxPool2d(return_indices=True)` and `nn.MaxUnpool2d`.
 Each network runs in four ways, the reference too, so that a gain of the way is not counted as a gain of the network:
@@ -85,7 +85,7 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = ["segnet", "segnet_lite", "segnet_light"]
+    names = ["segnet", "segnet_squeezenet", "segnet_light"]
     parser.add_argument("--models", type=lambda text: text.split(","), default=names)
     parser.add_argument("--reference", default="segnet", help="model with the layers of the reference implementation")
     parser.add_argument("--size", type=int, nargs=2, default=(360, 480), metavar=("HEIGHT", "WIDTH"))

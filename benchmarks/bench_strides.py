@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "strides.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    model = create_model("segnet_lite", encoder_weights=arguments.weights).eval()
+    model = create_model("segnet_light", encoder_weights=arguments.weights).eval()
     body = model.encoder.body
     assert isinstance(body, EfficientNetLite0)
     data = open_source(arguments.data).dataset("train", size=SIZE)

@@ -186,7 +186,7 @@ def test_site_links_to_copies_of_repository_files(monkeypatch: pytest.MonkeyPatc
     def localized(link: str) -> str:
         return str(build.localize(page, build._LINK.fullmatch(link)))
 
-    assert localized("[recipe](../../recipes/modern.yaml)") == "[recipe](../repository/recipes/modern.yaml.txt)"
+    assert localized("[recipe](../../recipes/bayesian.yaml)") == "[recipe](../repository/recipes/bayesian.yaml.txt)"
     assert localized("[programs](../../benchmarks)") == "programs"
     assert localized("[files](../reference/files.md)") == "[files](../reference/files.md)"
     assert localized("[Optuna](https://optuna.org)") == "[Optuna](https://optuna.org)"

@@ -16,7 +16,7 @@ import pytest
 from segnet.models import checkpoint
 
 ROOT = Path(__file__).parents[1]
-STAGES = ["tests", "benchmark", "segnet", "segnet_lite", "segnet_frozen"]
+STAGES = ["tests", "benchmark", "segnet", "segnet_light", "segnet_frozen"]
 
 
 def call(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -42,7 +42,7 @@ def test_a_dry_run_does_every_stage_and_a_second_call_continues(tmp_path: Path) 
     check_benchmark(out)
     check_files(out, tmp_path)
 
-    for name in ("segnet", "segnet_lite"):
+    for name in ("segnet", "segnet_light"):
         (work / f"{name}.done").unlink()
     (work / "runs/segnet/last.ckpt").write_bytes(b"damaged")
     again = call("synthetic", "none", out, "--dry-run", GPU_WORK=str(work))
@@ -50,7 +50,7 @@ def test_a_dry_run_does_every_stage_and_a_second_call_continues(tmp_path: Path) 
     assert all(f"== {name}: done before" in again.stdout for name in ("tests", "benchmark", "segnet_frozen"))
     assert "last.ckpt" in again.stdout  # the end of the log of the stage that failed
     assert states(out) == {**dict.fromkeys(STAGES, "done"), "segnet": "failed with exit code 2; see segnet.log"}
-    assert "all 1 epochs of this run are done" in (work / "segnet_lite.log").read_text()
+    assert "all 1 epochs of this run are done" in (work / "segnet_light.log").read_text()
 
 
 def check_benchmark(out: Path) -> None:
@@ -68,7 +68,7 @@ def check_files(out: Path, folder: Path) -> None:
     assert all(file.stat().st_size < 16 * 2**20 for file in files)
     assert sum(file.stat().st_size for file in files) < 64 * 2**20
     summary = read_summary(out)
-    assert set(summary["runs"]) == {"segnet", "segnet_lite", "segnet_frozen"}
+    assert set(summary["runs"]) == {"segnet", "segnet_light", "segnet_frozen"}
     carried = {name: entry for name, entry in summary["models"].items() if entry["files"]}
     assert len(carried) == 2  # the better one of the two with 59 MB
     for name, entry in carried.items():

@@ -22,5 +22,5 @@ def test_every_line_of_a_recipe_reaches_the_settings(recipe: Path) -> None:
         assert settings[key] == (tuple(value) if isinstance(value, list) else value), key
 
 
-def test_the_published_and_the_modern_recipe_are_there() -> None:
-    assert {"paper_segnet_basic", "paper_segnet", "bayesian", "modern"} <= {path.stem for path in RECIPES}
+def test_the_published_and_the_bundled_recipes_are_there() -> None:
+    assert {"paper_segnet_basic", "paper_segnet", "bayesian", "segnet_light"} <= {path.stem for path in RECIPES}

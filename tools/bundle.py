@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from segnet.data.layouts import open_source
 from segnet.inference.evaluation import check_same_classes, evaluate
 from segnet.inference.predictor import Predictor
 from segnet.models import checkpoint
+from segnet.models.segnet import SegNet
 
 WEIGHTS = Path(__file__).parents[1] / "src" / "segnet" / "models" / "weights"
-LARGEST_BYTES = 4 * 2**20
+LARGEST_BYTES = 6 * 2**20
 
 
 def main() -> None:
@@ -27,15 +29,18 @@ def main() -> None:
     arguments = parser.parse_args()
 
     kept = checkpoint.load(arguments.trained)
+    model = SegNet(replace(kept.model.config, name=arguments.name))
+    model.load_state_dict(kept.model.state_dict())
     data = open_source(arguments.data).dataset("val")
     check_same_classes(kept.labels, data.labels, model=str(kept.path), data=arguments.data)
     settings = {key: _without_folders(value) for key, value in kept.provenance["settings"].items()}
+    settings["model"] = arguments.name
     provenance = {**kept.provenance, "settings": settings, "terms": arguments.terms}
     with tempfile.TemporaryDirectory() as folder:
-        halved = checkpoint.save(kept.model, kept.labels, Path(folder) / "halved.safetensors", half=True)
+        halved = checkpoint.save(model, kept.labels, Path(folder) / "halved.safetensors", half=True)
         scores = evaluate(Predictor.load(halved, device="cpu", max_size=None, tiles=None), data)
     path = WEIGHTS / f"{arguments.name}.safetensors"
-    checkpoint.save(kept.model, kept.labels, path, provenance=provenance, scores=scores.to_dict(), half=True)
+    checkpoint.save(model, kept.labels, path, provenance=provenance, scores=scores.to_dict(), half=True)
     size = path.stat().st_size
     if size > LARGEST_BYTES:
         raise SystemExit(f"{path} has {size} bytes; bundled models have at most {LARGEST_BYTES}")

@@ -7,11 +7,13 @@ The drawings have a background of their own and follow the reader's light or dar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from segnet.models.efficientnet import CHANNELS
 from segnet.models.squeezenet import squeezenet_channels
 from segnet.models.zoo import MODELS
 from segnet.nn.codes import max_pool, max_unpool
@@ -40,7 +42,16 @@ def drawings() -> dict[str, str]:
         "boundaries.svg": boundaries(),
         "bytes.svg": code_bytes(),
         "network.svg": network(),
-        "segnet-light.svg": light_network(),
+        "segnet-light.svg": small_network(
+            "segnet_light", "EfficientNet-Lite0", CHANNELS, down="strided blocks, codes of the windows", deep=""
+        ),
+        "segnet-squeezenet.svg": small_network(
+            "segnet_squeezenet",
+            "SqueezeNet 1.1",
+            (*squeezenet_channels(2), squeezenet_channels(2)[-1]),
+            down="2×2 max-pooling",
+            deep=", with context around it",
+        ),
     }
 
 
@@ -141,33 +152,35 @@ def network() -> str:
     return _svg(744, 358, "Between encoder and decoder only the codes and the deepest map are passed on", parts)
 
 
-def light_network() -> str:
-    """segnet_light at 360x480: sizes, and what goes from the encoder to the decoder."""
+def small_network(name: str, encoder: str, channels: Sequence[int], *, down: str, deep: str) -> str:
+    """A small network at 360x480: sizes, and what goes from the encoder to the decoder.
+
+    ``channels`` are those of the encoder's maps, the deepest included.
+    """
     height, width = 180, 240
-    decoder = MODELS["segnet_light"].decoder
+    decoder = MODELS[name].decoder
     kept = " and map" if decoder.addition == "maps" else ""
-    parts = [_text(170, 28, "encoder: SqueezeNet 1.1"), _text(574, 28, "decoder")]
+    parts = [_text(170, 28, f"encoder: {encoder}"), _text(574, 28, "decoder")]
     parts.append('<rect class="cell" x="40" y="42" width="260" height="34" rx="4"/>')
     parts.append('<rect class="cell" x="444" y="42" width="260" height="34" rx="4"/>')
     parts.append(_text(170, 64, "convolution, stride 2") + _text(574, 64, "classes, upsampled bilinearly"))
-    channels = squeezenet_channels(2)
-    for level, (deep, widths) in enumerate(zip(channels, reversed(decoder.widths), strict=True)):
+    for level, (wide, widths) in enumerate(zip(channels[:-1], reversed(decoder.widths), strict=True)):
         top, indent = 98 + 54 * level, 22 * (level + 1)
         parts.append(f'<rect class="box" x="{40 + indent}" y="{top}" width="{260 - indent}" height="34" rx="4"/>')
         parts.append(f'<rect class="box" x="444" y="{top}" width="{260 - indent}" height="34" rx="4"/>')
-        parts.append(_text(170 + indent / 2, top + 22, f"{height} × {width} × {deep}"))
+        parts.append(_text(170 + indent / 2, top + 22, f"{height} × {width} × {wide}"))
         parts.append(_text(574 - indent / 2, top + 22, f"{height} × {width} × {widths[-1]}"))
         parts.append(_arrow(304, top + 22, 438, top + 22) + _text(371, top + 15, f"code{kept}", "small mid"))
         x = 50 + indent
         parts.append(_arrow(x, top - 20, x, top - 2) + _arrow(744 - x, top - 2, 744 - x, top - 20))
         height, width = (height + 1) // 2, (width + 1) // 2
-    top = 98 + 54 * len(channels)
+    top = 98 + 54 * (len(channels) - 1)
     parts.append(f'<rect class="box" x="150" y="{top}" width="444" height="34" rx="4"/>')
-    parts.append(_text(372, top + 22, f"{height} × {width} × {channels[-1]}, with context around it"))
+    parts.append(_text(372, top + 22, f"{height} × {width} × {channels[-1]}{deep}"))
     parts.append(_arrow(160, top - 20, 160, top - 2) + _arrow(584, top - 2, 584, top - 20))
-    legend = "between blue boxes: down 2×2 max-pooling, up unpooling; a 1×1 convolution brings a map to the decoder"
+    legend = f"between blue boxes: down {down}; up unpooling; a 1×1 convolution brings a map to the decoder"
     parts.append(_text(372, top + 58, legend, "small mid"))
-    title = "segnet_light: SqueezeNet, context, and a decoder that unpools with codes and adds the encoder's maps"
+    title = f"{name}: {encoder}, and a decoder that unpools with codes and adds the encoder's maps"
     return _svg(744, top + 76, title, parts)
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # All that waits for a GPU, in one command of at most nine minutes: the GPU tests, the benchmark against the reference
-# implementation, and the trainings of VGG16 SegNet (encoder trained and frozen) and of segnet_lite at full size.
+# implementation, and the trainings of VGG16 SegNet (encoder trained and frozen) and of segnet_light at full size.
 #
 #   bash tools/gpu.sh CAMVID WEIGHTS_FOLDER OUT [--dry-run]
 #
@@ -98,12 +98,12 @@ training() {
 # Full size, and batches and rates for a GPU; steps are fewer than in the recipes, so the average of the weights is shorter.
 vgg=(--config recipes/segnet_cpu.yaml --precision bf16 --batch 8 --lr 0.01 --crop 360 480 --crop-area 0.25 1.0
     --validate-every 5)
-lite=(--config recipes/segnet_lite.yaml --precision bf16 --batch 16 --lr 0.002 --ema 0.993 --crop 360 480
+light=(--config recipes/segnet_light.yaml --precision bf16 --batch 16 --lr 0.002 --ema 0.993 --crop 360 480
     --crop-area 0.25 1.0 --validate-every 10)
 bench=(--seconds 80)
 if [ -n "$dry" ]; then
     toy=(--precision float32 --batch 2 --crop 48 64 --optimizer sgd --validate-every 1)
-    vgg+=("${toy[@]}") lite+=("${toy[@]}")
+    vgg+=("${toy[@]}") light+=("${toy[@]}")
     workers=0
     bench=(--device cpu --models segnet_basic --reference segnet_basic --size 24 32 --batch 2 --turns 1)
     echo "dry run on the CPU: toy sizes, one epoch, no CUDA graphs, nothing compiled to machine code"
@@ -112,18 +112,18 @@ if [ -n "$dry" ]; then
 fi
 if [ "$weights" != none ]; then
     vgg+=(--encoder-weights "$weights/vgg16_imagenet_hed.safetensors")
-    lite+=(--encoder-weights "$weights/efficientnet_lite0_imagenet.safetensors")
+    light+=(--encoder-weights "$weights/efficientnet_lite0_imagenet.safetensors")
 fi
 
 stage tests 90 "$python" tools/gpu_steps.py tests "$device" "$work/tests.xml"
 stage benchmark 110 "$python" benchmarks/bench_gpu.py "${bench[@]}" --out "$work/benchmark.json"
 training segnet 110 "${vgg[@]}"
-training segnet_lite 130 "${lite[@]}"
+training segnet_light 130 "${light[@]}"
 training segnet_frozen 80 "${vgg[@]}" --freeze-encoder
 "$python" tools/gpu_steps.py pack "$work" "$out"
 packed=$?
 echo "$SECONDS seconds in all"
-for name in tests benchmark segnet segnet_lite segnet_frozen; do
+for name in tests benchmark segnet segnet_light segnet_frozen; do
     [ -e "$work/$name.done" ] || packed=1
 done
 exit "$packed"

@@ -25,7 +25,7 @@ PACKAGES = (
     "torch", "numpy", "PIL", "safetensors", "yaml", "rich", "lightning", "kornia", "kornia_rs", "pytest", "hypothesis",
 )  # fmt: skip
 WEIGHTS = ("vgg16_imagenet_hed.safetensors", "efficientnet_lite0_imagenet.safetensors")
-MODELS = ("segnet_lite", "segnet", "segnet_frozen")  # the two last: the better one first
+MODELS = ("segnet_light", "segnet", "segnet_frozen")  # the two last: the better one first
 MOST_FILES = 8
 MOST_BYTES = 62 * 2**20
 PART_BYTES = 15 * 2**20

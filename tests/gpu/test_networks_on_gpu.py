@@ -70,7 +70,7 @@ def test_a_training_step_in_bf16_is_near_that_in_float32(device: torch.device, n
         assert (ours[name] - value).norm() <= 0.1 * value.norm() + 0.01, name
 
 
-@pytest.mark.parametrize("name", ["segnet_basic", "segnet_lite"])
+@pytest.mark.parametrize("name", ["segnet_basic", "segnet_light"])
 def test_compiled_networks_equal_plain_ones(device: torch.device, name: str) -> None:
     model = create_model(name, classes=5).eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     image = torch.rand(1, 3, 45, 60, device=device)

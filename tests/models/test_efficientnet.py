@@ -55,7 +55,7 @@ def weights(state: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="module")
 def model(weights: str) -> SegNet:
-    return create_model("segnet_lite", encoder_weights=weights).eval()
+    return create_model("segnet_light", encoder_weights=weights).eval()
 
 
 def same_padded(x: Tensor, filters: Tensor, *, stride: int, groups: int = 1) -> Tensor:
@@ -129,7 +129,7 @@ def test_the_codes_are_of_the_map_before_each_stride(model: SegNet):
 
 @torch.no_grad()
 def test_filters_are_adapted_to_gray_images(weights: str, model: SegNet):
-    gray = create_model("segnet_lite", in_channels=1, encoder_weights=weights).eval()
+    gray = create_model("segnet_light", in_channels=1, encoder_weights=weights).eval()
     x = torch.randn(1, 1, 32, 32)
     torch.testing.assert_close(
         gray.encoder.body(x)[0], model.encoder.body(x.expand(-1, 3, -1, -1))[0], rtol=1e-4, atol=1e-4
@@ -140,7 +140,7 @@ def test_a_gap_in_the_file_is_named(state: dict[str, Tensor], tmp_path: Path):
     path = tmp_path / "gap.safetensors"
     save_file({name: value for name, value in state.items() if name != "_blocks.4._bn2.bias"}, path)
     with pytest.raises(ModelError, match=r"gap\.safetensors: has no _blocks\.4\._bn2\.bias"):
-        create_model("segnet_lite", encoder_weights=str(path))
+        create_model("segnet_light", encoder_weights=str(path))
 
 
 def test_another_encoder_refuses_the_file(weights: str):

@@ -488,7 +488,7 @@ def test_the_representation_names_classes_and_parameters_and_keeps_the_layers(na
 def test_bands_are_normalized_to_the_size_of_numbers_that_the_filters_know() -> None:
     """The published SegNet-Basic sees 0 to 255, others numbers around 1: measured statistics keep that size."""
     bands = Bands(indices=(3, 0, 1, 2), count=4)
-    for name, size in (("segnet_light", 1.0), ("segnet_basic", 57.6)):
+    for name, size in (("segnet_squeezenet", 1.0), ("segnet_light", 0.45), ("segnet_basic", 57.6)):
         model = create_model(name, classes=2, in_channels=4)
         model.set_bands(bands, mean=(0.1, 0.2, 0.3, 0.4), std=(0.01, 0.02, 0.03, 0.04))
         given = torch.tensor([0.11, 0.22, 0.33, 0.44]).view(1, 4, 1, 1)

@@ -65,23 +65,23 @@ _BASIC = SegNetConfig(
     std=(1 / 255, 1 / 255, 1 / 255),
 )
 # Ours, for small machines: an encoder with ImageNet weights that are free to use, codes at every doubling but the last,
-# and the encoder's maps added, which helped most in our trials.
+# and the encoder's maps added. The codes are of narrow maps, and several channels of the decoder share each.
 _LIGHT = SegNetConfig(
     name="segnet_light",
-    encoder=EncoderConfig(kind="squeezenet1_1", stem_stride=2, dropout_after_pooling=(3, 4)),
-    decoder=DecoderConfig(
-        widths=((64, 256), (128,), (64, 64), (32,)), addition="maps", context=64, dropout_stages=(3, 4)
-    ),
-)
-# Ours as well, on a better encoder; the codes are of its narrow maps, and several channels of the decoder share each.
-_LITE = SegNetConfig(
-    name="segnet_lite",
     encoder=ENCODERS["efficientnet_lite0"],
     decoder=DecoderConfig(
         widths=((120,), (96,), (64,), (32,)), addition="maps", addition_norm=True, dropout_stages=(3, 4)
     ),
     mean=LITE_MEAN,
     std=LITE_STD,
+)
+# The same idea on SqueezeNet, with context; the ablation of docs/explanation/segnet-squeezenet.md is of this one.
+_SQUEEZENET = SegNetConfig(
+    name="segnet_squeezenet",
+    encoder=EncoderConfig(kind="squeezenet1_1", stem_stride=2, dropout_after_pooling=(3, 4)),
+    decoder=DecoderConfig(
+        widths=((64, 256), (128,), (64, 64), (32,)), addition="maps", context=64, dropout_stages=(3, 4)
+    ),
 )
 _FCN = replace(_BASIC.decoder, widths=((),) * 4, upsampling="learned")
 
@@ -103,7 +103,7 @@ _PASCAL_DECODER = replace(_SEGNET.decoder, dropout_stages=(2, 3, 4, 5))
 MODELS: Mapping[str, SegNetConfig] = {
     "segnet": _SEGNET,
     "segnet_light": _LIGHT,
-    "segnet_lite": _LITE,
+    "segnet_squeezenet": _SQUEEZENET,
     # Models/bayesian_segnet_train.prototxt
     "bayesian_segnet": replace(_SEGNET, name="bayesian_segnet", dropout=0.5),
     # Example_Models/bayesian_segnet_camvid.prototxt: one convolution more, then the classifier named camvid

@@ -245,7 +245,7 @@ def test_without_flags_the_bundled_model_is_fine_tuned_and_each_choice_is_a_line
     assert settings["recipe"] == "standard"
     assert settings["model"] == settings["weights"] == "segnet_light"
     assert (settings["optimizer"], settings["batch"], settings["crop"]) == ("adamw", 1, [48, 64])
-    assert "loaded 266 of 266 tensors from segnet_light" in caplog.messages
+    assert "loaded 337 of 337 tensors from segnet_light" in caplog.messages
     for line in ("weights segnet_light: ", "crop 48 64: ", "optimizer adamw, lr 0.002, warmup 0.05: "):
         assert any(message.startswith(line) for message in caplog.messages), line
     assert leave(camvid_root, "--time", "1s", "--out", out) == 2

@@ -1,4 +1,4 @@
-"""segnet_light's own parts: a stem that strides, and context."""
+"""segnet_squeezenet's own parts: a stem that strides, and context."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ def test_a_striding_stem_has_one_stage_less_and_the_same_filters() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 4), (37, 42), (64, 96)])
 def test_logits_have_the_images_size(size: tuple[int, int]) -> None:
-    model = create_model("segnet_light", classes=3).eval()
+    model = create_model("segnet_squeezenet", classes=3).eval()
     with torch.no_grad():
         assert model(torch.rand(1, 3, *size)).shape == (1, 3, *size)
 
 
 def test_every_pooling_has_its_code_and_every_upsampling_uses_it() -> None:
-    model = create_model("segnet_light").eval()
+    model = create_model("segnet_squeezenet").eval()
     with torch.no_grad():
         _, kept = model.encoder(torch.rand(1, 3, 64, 96), model.decoder.skips)
     assert [entry.size for entry in kept] == [(32, 48), (16, 24), (8, 12), (4, 6)]
@@ -97,7 +97,7 @@ def test_context_stands_before_the_projection_of_a_foreign_map() -> None:
 
 def test_memory_is_saved_with_the_same_gradients() -> None:
     torch.manual_seed(0)
-    model = create_model("segnet_light", classes=2)
+    model = create_model("segnet_squeezenet", classes=2)
     twin = copy.deepcopy(model)
     twin.save_memory()
     image = torch.rand(2, 3, 32, 48)
