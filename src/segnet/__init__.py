@@ -10,6 +10,8 @@ Each public name is loaded when it is first used, so that ``import segnet`` is q
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from segnet.system.waiting import let_threads_sleep
+
 if TYPE_CHECKING:
     from segnet.bands import Bands
     from segnet.data.augment_config import AugmentConfig
@@ -157,6 +159,9 @@ __all__ = [
     "stream",
     "train",
 ]  # fmt: skip
+
+
+let_threads_sleep()
 
 
 def __getattr__(name: str) -> Any:

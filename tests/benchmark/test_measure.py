@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -45,9 +46,12 @@ def file(narrow: SegNet, five_labels: ClassTable, tmp_path: Path) -> str:
 
 def test_two_candidates_are_measured_by_turns(file: str):
     baseline = Candidate(model="segnet_basic", baseline="reference", size=SIZE)
-    rows = measure([Candidate(model=file, size=SIZE), baseline], rounds=2, images=3, threads=1)
-    assert [row.candidate.baseline for row in rows] == [None, "reference"]
-    for row in rows:
+    alone_and_busy = measure([Candidate(model=file, size=SIZE), baseline], rounds=2, images=3, threads=1, neighbors=1)
+    assert [(row.candidate.baseline, row.neighbors) for row in alone_and_busy] == [
+        (None, 0), (None, 1), ("reference", 0), ("reference", 1)
+    ]  # fmt: skip
+    rows = [row for row in alone_and_busy if not row.neighbors]
+    for row in alone_and_busy:
         assert 0 < row.p50_ms <= row.p90_ms
         assert row.images_per_s == pytest.approx(1000 / row.p50_ms)
         assert row.memory_mb is None or row.memory_mb > 0
@@ -69,6 +73,7 @@ def test_a_candidate_that_cannot_run_is_refused(tmp_path: Path):
     [
         ({"rounds": 0}, "give 1 or more"),
         ({"images": 0}, "give 1 or more"),
+        ({"neighbors": -1}, "give 0 to 64"),
         ({"limit": 0.0}, "give seconds above 0"),
         ({"limit": float("nan")}, "give seconds above 0"),
     ],
@@ -109,15 +114,16 @@ def test_all_turns_of_a_candidate_end_when_its_time_is_up(image_s: float, timed:
 
 
 def test_percentiles_and_shares_are_of_the_seconds(monkeypatch: pytest.MonkeyPatch):
-    end = {"network": "segnet", "classes": 11, "channels": 3, "precision": "int8", "memory_mb": 5.0, "file_mb": None}
+    end = {"network": "segnet", "classes": 11, "channels": 3, "memory_mb": 5.0, "file_mb": None}
     seconds = [0.1 * n for n in range(1, 12)]
-    row: Measured = module._row(Candidate(model="x.onnx", size=(360, 480)), seconds, end, Peak(1000.0))
+    run = SimpleNamespace(worker=SimpleNamespace(candidate=Candidate(model="x.onnx", size=(360, 480))), neighbors=0)
+    row: Measured = module._row(run, seconds, end, Peak(1000.0))
     assert row.p50_ms == pytest.approx(600)
     assert row.p90_ms == pytest.approx(1000)
     assert row.gmacs == pytest.approx(106.71, abs=0.01)
     assert row.share_of_peak == pytest.approx(106.71 / 0.6 / 1000, abs=1e-4)
     assert (row.timed, row.no_peak) == (11, "")
-    without = module._row(row.candidate, seconds, end, Peak(reason="int8 is emulated"))
+    without = module._row(run, seconds, end, Peak(reason="int8 is emulated"))
     assert (without.share_of_peak, without.no_peak) == (None, "int8 is emulated")
 
 
@@ -130,14 +136,14 @@ def test_percentiles_and_shares_are_of_the_seconds(monkeypatch: pytest.MonkeyPat
     ],
     ids=lambda candidate: candidate.label,
 )
-def test_a_process_answers_ready_then_seconds_then_what_is_known(candidate: Candidate):
+def test_a_process_answers_its_precision_then_seconds_then_what_is_known(candidate: Candidate):
     pipe = Pipe((2, 60.0), (1, 60.0), None)
     serve(pipe, candidate, 1, 60.0)
-    ready, two, one, known = pipe.sent
-    assert ready == "ready"
+    precision, two, one, known = pipe.sent
+    assert precision == candidate.precision
     assert [len(two), len(one)] == [2, 1]
     assert all(value > 0 for value in two + one)
-    assert (known["network"], known["precision"]) == (candidate.model, candidate.precision)
+    assert known["network"] == candidate.model
     assert known["channels"] == 3
 
 

@@ -11,16 +11,19 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from segnet.benchmark.neighbors import busy_neighbors
 from segnet.benchmark.worker import Candidate, serve
 from segnet.errors import ConfigError, ModelError, SegNetError
 from segnet.system.hardware import Peak, peak_gmacs
 from segnet.system.threads import check_threads
 
 __all__ = ["Candidate", "Measured", "measure"]
+
+_MOST_NEIGHBORS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,7 @@ class Measured:
         share_of_peak: of what a matrix product in the same precision does on this machine.
         no_peak: the reason if there is no such product to compare with; else empty.
         timed: number of timed images; fewer than requested if the time limit was reached.
+        neighbors: number of busy processes beside it.
     """
 
     candidate: Candidate
@@ -49,6 +53,7 @@ class Measured:
     share_of_peak: float | None
     no_peak: str = ""
     timed: int = 0
+    neighbors: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """One flat row for JSON."""
@@ -57,7 +62,13 @@ class Measured:
 
 
 def measure(
-    candidates: Sequence[Candidate], *, rounds: int = 5, images: int = 4, threads: int = 0, limit: float = 20.0
+    candidates: Sequence[Candidate],
+    *,
+    rounds: int = 5,
+    images: int = 4,
+    threads: int = 0,
+    limit: float = 20.0,
+    neighbors: int = 0,
 ) -> list[Measured]:
     """Measure candidates in turns, each in its own process.
 
@@ -67,9 +78,10 @@ def measure(
         images: number of images per model and round.
         threads: number of threads per model; 0: the default of its library.
         limit: seconds for all images of a model; at least one image is timed.
+        neighbors: above 0, every model is measured alone and, in the same rounds, beside so many busy processes.
 
     Raises:
-        ConfigError: ``rounds`` or ``images`` is below 1, or ``limit`` is not above 0.
+        ConfigError: ``rounds`` or ``images`` is below 1, ``limit`` is not above 0, or ``neighbors`` not from 0 to 64.
         SegNetError: a candidate cannot be run; the message names it.
     """
     if rounds < 1 or images < 1:
@@ -77,24 +89,33 @@ def measure(
     check_threads(threads)
     if not limit > 0:
         raise ConfigError(f"limit={limit} is not possible; give seconds above 0")
+    if not 0 <= neighbors <= _MOST_NEIGHBORS:
+        raise ConfigError(f"neighbors={neighbors} is not possible; give 0 to {_MOST_NEIGHBORS}")
     workers = [_Worker(candidate, threads, limit) for candidate in candidates]
+    runs = [_Run(worker, count) for worker in workers for count in sorted({0, neighbors})]
     try:
         for worker in workers:
             worker.start()
-        seconds = _turns(workers, rounds, images, limit)
-        ends = [worker.stop() for worker in workers]
+        before = _peaks(workers, threads)
+        seconds = _turns(runs, rounds, images, limit)
+        after = _peaks(workers, threads)
+        ends = {worker: worker.stop() for worker in workers}
     finally:
         for worker in workers:
             worker.kill()
-    precisions = {end["precision"] for end in ends}
-    peaks = {precision: peak_gmacs(precision, threads=threads) for precision in precisions}
+    peaks = {name: max(peak, after[name], key=lambda each: each.gmacs or 0.0) for name, peak in before.items()}
     return [
-        _row(worker.candidate, taken, end, peaks[end["precision"]])
-        for worker, taken, end in zip(workers, seconds, ends, strict=True)
+        _row(run, taken, ends[run.worker], peaks[run.worker.precision])
+        for run, taken in zip(runs, seconds, strict=True)
     ]
 
 
-def _turns(workers: Sequence[_Worker], rounds: int, images: int, limit: float) -> list[list[float]]:
+def _peaks(workers: Sequence[_Worker], threads: int) -> dict[str, Peak]:
+    """The peak of each precision; measured before the turns and behind them, since machines change their speed."""
+    return {name: peak_gmacs(name, threads=threads) for name in {worker.precision for worker in workers}}
+
+
+def _turns(workers: Sequence[_Run], rounds: int, images: int, limit: float) -> list[list[float]]:
     """Seconds of each image, by worker; a worker that reached the limit is skipped."""
     seconds: list[list[float]] = [[] for _ in workers]
     for turn in range(rounds):
@@ -105,7 +126,8 @@ def _turns(workers: Sequence[_Worker], rounds: int, images: int, limit: float) -
     return seconds
 
 
-def _row(candidate: Candidate, seconds: list[float], end: dict[str, Any], peak: Peak) -> Measured:
+def _row(run: _Run, seconds: list[float], end: dict[str, Any], peak: Peak) -> Measured:
+    candidate = run.worker.candidate
     p50, p90 = (float(np.percentile(seconds, q)) for q in (50, 90))
     gmacs = _gmacs(end, candidate.size)
     return Measured(
@@ -119,6 +141,7 @@ def _row(candidate: Candidate, seconds: list[float], end: dict[str, Any], peak: 
         share_of_peak=gmacs / p50 / peak.gmacs if gmacs and peak.gmacs else None,
         no_peak=peak.reason,
         timed=len(seconds),
+        neighbors=run.neighbors,
     )
 
 
@@ -133,6 +156,18 @@ def _gmacs(end: Mapping[str, Any], size: tuple[int, int]) -> float | None:
     return cost_of(config, size).macs / 1e9
 
 
+class _Run(NamedTuple):
+    """A candidate alone, or beside busy neighbors."""
+
+    worker: _Worker
+    neighbors: int
+
+    def turn(self, images: int, limit: float) -> list[float]:
+        """See ``_Worker.turn``."""
+        with busy_neighbors(self.neighbors):
+            return self.worker.turn(images, limit)
+
+
 class _Worker:
     """Handle on the process of one candidate."""
 
@@ -142,12 +177,13 @@ class _Worker:
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, candidate, threads, limit), daemon=True)
         self._theirs = theirs
+        self.precision = ""
 
     def start(self) -> None:
         """Load the model and warm up; one process at a time."""
         self._process.start()
         self._theirs.close()
-        self._answer()
+        self.precision = self._answer()
 
     def turn(self, images: int, limit: float) -> list[float]:
         """Seconds of each image; at least one image, and only as many as fit into ``limit`` seconds."""

@@ -65,8 +65,8 @@ class Candidate:
 def serve(pipe: Any, candidate: Candidate, threads: int, limit: float) -> None:
     """Measure a candidate on request, through a pipe.
 
-    The replies are "ready"; then, for every request (images, seconds), the seconds of each image; at the end a dict
-    with precision, network, classes, channels and memory.
+    The replies are the precision, once the model is loaded and warm; then, for every request (images, seconds), the
+    seconds of each image; at the end a dict with network, classes, channels and memory.
 
     Args:
         pipe: receives requests, and None after the last.
@@ -83,7 +83,7 @@ def serve(pipe: Any, candidate: Candidate, threads: int, limit: float) -> None:
         image: Image = np.random.default_rng(0).random((1, runtime.info.channels, *candidate.size), dtype=np.float32)
         run = partial(runtime.run, image)
         timed(run, _WARM_UP, limit / 10)
-        pipe.send("ready")
+        pipe.send(runtime.info.precision)
         while turn := pipe.recv():
             pipe.send(timed(run, *turn))
     except SegNetError as error:
@@ -103,7 +103,6 @@ def timed(run: Callable[[], object], times: int, limit: float) -> list[float]:
 def _known(runtime: Runtime, model: str, before: float | None) -> dict[str, Any]:
     peak = _resident_mb("VmHWM")
     return {
-        "precision": runtime.info.precision,
         "network": runtime.info.name,
         "classes": runtime.info.labels.classes,
         "channels": runtime.info.channels,

@@ -65,7 +65,7 @@ _GROUPS = {
         "device", "precision", "threads", "seed", "workers", "devices", "nodes", "strategy", "compile", "save_memory",
         "timing",
     ),
-    "benchmark": ("sizes", "compiled", "baselines", "rounds", "images", "limit", "score_limit"),
+    "benchmark": ("sizes", "compiled", "baselines", "rounds", "images", "limit", "neighbors", "score_limit"),
 }  # fmt: skip
 
 _HEADINGS = {name: heading for heading, names in _GROUPS.items() for name in names}

@@ -14,6 +14,7 @@ from segnet.runtimes.base import FileRuntime
 from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.overflow import may_overflow, warn_of_overflow
 from segnet.system.packages import importing
+from segnet.system.waiting import may_spin
 
 __all__ = ["OnnxRuntime", "open_session"]
 
@@ -87,6 +88,7 @@ def open_session(
     options = library.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if may_spin() else "0")
     options.add_session_config_entry("session.x64quantprecision", "1" if wide else "0")
     return library.InferenceSession(data, options, providers=list(providers))
 

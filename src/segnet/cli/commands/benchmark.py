@@ -36,6 +36,7 @@ def run(
     images: int = 4,
     threads: int = 0,
     limit: float = 20.0,
+    neighbors: int = 0,
     verify: bool = False,
     data: str | None = None,
     source: SourceConfig = SourceConfig(),  # noqa: B008
@@ -61,6 +62,7 @@ def run(
         threads: Number of CPU threads. Default: 0, the choice of the runtime. Lower it to leave cores to other
             programs.
         limit: Maximum time in seconds for the images of each model. A slow model runs fewer images, but at least one.
+        neighbors: Measure every model a second time beside so many busy processes, as on a machine with other work.
         verify: Check first, on packaged reference images, that exported files predict the same classes here as where
             they were exported.
         data: Labeled images to score the models on: a folder, a pair list or a data.yaml. Default: no scores.
@@ -74,14 +76,14 @@ def run(
 
     candidates = _candidates(model or ("segnet_light",), sizes, precision, baselines, compiled=compiled)
     _verify([name for name in dict.fromkeys(model) if not _in_torch(name)], threads, always=verify)
-    rows = measure(candidates, rounds=rounds, images=images, threads=threads, limit=limit)
+    rows = measure(candidates, rounds=rounds, images=images, threads=threads, limit=limit, neighbors=neighbors)
     own = [candidate for candidate in candidates if candidate.baseline is None]
     scores = {} if data is None else _scores(own, data, source, split, threads=threads, limit=score_limit)
     _print(rows, scores)
     _print_missing(rows, asked=rounds * images, limit=limit)
     if json is not None:
         settings = {"data": data, "split": split, "rounds": rounds, "images": images, "threads": threads}
-        _write(json, rows, scores, **settings, limit=limit, score_limit=score_limit)
+        _write(json, rows, scores, **settings, limit=limit, score_limit=score_limit, neighbors=neighbors)
     if plot is not None:
         from segnet.benchmark.plot import plot_benchmark
 
@@ -185,9 +187,9 @@ def _print(rows: list[Measured], scores: dict[tuple[str, str], float]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(
-        "model", "size", "precision", "p50 ms", "p90 ms", "images/s", "MB", "file MB", "peak", "mIoU", box=None
-    )
+    busy = any(row.neighbors for row in rows)
+    figures = ("p50 ms", "p90 ms", "images/s", "MB", "file MB", "peak", "mIoU")
+    table = Table("model", "size", "precision", *["neighbors"] * busy, *figures, box=None)
     for column in table.columns[3:]:
         column.justify = "right"
     for row in rows:
@@ -197,6 +199,7 @@ def _print(rows: list[Measured], scores: dict[tuple[str, str], float]) -> None:
             candidate.label,
             f"{candidate.size[0]}x{candidate.size[1]}",
             candidate.precision,
+            *[str(row.neighbors)] * busy,
             f"{row.p50_ms:.1f}",
             f"{row.p90_ms:.1f}",
             f"{row.images_per_s:.2f}",
