@@ -42,7 +42,7 @@ exported_models() {
     .venv/bin/segnet export segnet_light --format browser --out .venv/page --runtime-files .venv/web/node_modules/onnxruntime-web
     cp .venv/page/model.onnx "$slim/files/segnet_light.onnx"
     .venv/bin/segnet export segnet_light --format openvino --out "$slim/files/segnet_light.xml"
-    .venv/bin/segnet predict --out "$slim/files/torch"
+    .venv/bin/segnet predict --runtime torch --out "$slim/files/torch"
     "$slim/bin/pytest" --confcutdir=tests/slim tests/slim
     "$slim/bin/pytest" --confcutdir=tests/examples tests/examples
     PYTHONPATH=.venv/playwright .venv/bin/pytest tests/browser

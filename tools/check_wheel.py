@@ -18,7 +18,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-LARGEST_WHEEL_MB = 12.0
+LARGEST_WHEEL_MB = 30.0
 
 # Runs in the new environment. What a module may lack are the packages of the extras.
 IMPORT_ALL = """
@@ -82,7 +82,7 @@ def make_environment(folder: Path) -> Path:
 def require_named_extra(python: Path, folder: Path) -> None:
     done = subprocess.run([python, "-m", "segnet", "predict"], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
-    assert "pip install 'segnet[torch]'" in done.stderr, done.stderr
+    assert "pip install 'segnet[onnx]'" in done.stderr, done.stderr
 
 
 def run(*words: object, cwd: Path | None = None) -> str:

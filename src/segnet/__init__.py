@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from segnet.metrics.boundary.scores import BoundaryMeter, BoundaryScores
     from segnet.metrics.calibration.scores import CalibrationConfig, CalibrationMeter, CalibrationScores
     from segnet.metrics.confusion import Scores, confusion, score_mask
-    from segnet.models.checkpoint import Checkpoint, bundled_models, load, save
+    from segnet.models.bundled import bundled_models
+    from segnet.models.checkpoint import Checkpoint, load, save
     from segnet.models.segnet import SegNet, SegNetConfig
     from segnet.models.zoo import create_model, list_encoders, list_models
     from segnet.nn.codes import max_pool, max_unpool
@@ -57,7 +58,8 @@ _HOMES = {
     "segnet.metrics.boundary.counts": ("BoundaryConfig",),
     "segnet.metrics.boundary.scores": ("BoundaryMeter", "BoundaryScores"),
     "segnet.metrics.calibration.scores": ("CalibrationConfig", "CalibrationMeter", "CalibrationScores"),
-    "segnet.models.checkpoint": ("Checkpoint", "bundled_models", "load", "save"),
+    "segnet.models.bundled": ("bundled_models",),
+    "segnet.models.checkpoint": ("Checkpoint", "load", "save"),
     "segnet.results.coco": ("CocoFile",),
     "segnet.bands": ("Bands",),
     "segnet.data.dataset": ("SegmentationDataset",),

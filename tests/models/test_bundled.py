@@ -15,9 +15,11 @@ from segnet.inference.predictor import Predictor
 from segnet.labels import CAMVID
 from segnet.metrics.confusion import Scores, confusion
 from segnet.models import checkpoint
+from segnet.models.bundled import bundled_models, bundled_onnx
+from segnet.runtimes.onnx import OnnxRuntime
 
 ROOT = Path(__file__).parents[2]
-BUNDLED = checkpoint.bundled_models()
+BUNDLED = bundled_models()
 
 
 def test_three_models_are_bundled_and_the_fastest_is_the_default() -> None:
@@ -43,6 +45,15 @@ def test_a_bundled_model_is_small_and_has_its_provenance(name: str) -> None:
     assert {"data", "terms", "settings", "versions"} <= set(kept.provenance)
     counts = torch.tensor(kept.scores["confusion"]).numpy()
     assert kept.scores["miou"] == pytest.approx(Scores(counts, kept.labels).miou)
+
+
+def test_every_bundled_model_is_there_as_onnx_made_from_the_file_beside_it() -> None:
+    assert list(bundled_onnx()) == list(BUNDLED)
+    for name, path in bundled_onnx().items():
+        made_from = OnnxRuntime(path).info.provenance["model_file"]
+        assert made_from["sha256"] == hashlib.sha256(BUNDLED[name].read_bytes()).hexdigest(), (
+            f"{path.name} is outdated; run: python tools/bundle_onnx.py {name}"
+        )
 
 
 @pytest.mark.parametrize("name", BUNDLED)

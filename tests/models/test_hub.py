@@ -14,7 +14,7 @@ from threading import Thread
 import pytest
 
 from segnet.errors import ModelError
-from segnet.models.checkpoint import bundled_models
+from segnet.models.bundled import bundled_models
 from segnet.models.hub import fetch
 
 CONTENT = bundled_models()["segnet_basic"].read_bytes()

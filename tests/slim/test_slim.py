@@ -53,7 +53,16 @@ def test_an_exported_file_is_verified(model: str, tmp_path: Path) -> None:
     assert f"{model}: same classes as where it was exported in " in done.stderr
 
 
+@pytest.mark.parametrize("runtime", ["auto", "onnx", "openvino"])
+def test_the_bundled_model_needs_no_torch(runtime: str, tmp_path: Path) -> None:
+    done = segnet("predict", "--runtime", runtime, "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    mask = np.asarray(Image.open(tmp_path / "mask" / "street.png"))
+    expected = np.asarray(Image.open(FILES / "torch" / "mask" / "street.png"))
+    assert (mask == expected).mean() >= 0.9999
+
+
 def test_commands_that_need_torch_name_the_remedy() -> None:
-    done = segnet("predict")
+    done = segnet("predict", "--samples", "4")
     assert done.returncode == 2
     assert done.stderr.strip().startswith("segnet: torch is not installed; run: pip install 'segnet[torch]'")

@@ -133,7 +133,7 @@ def _open(candidate: Candidate, threads: int) -> Runtime:
         return open_runtime(name, precision=candidate.precision, threads=threads)
     import torch
 
-    from segnet.models.checkpoint import bundled_models
+    from segnet.models.bundled import bundled_models
     from segnet.models.zoo import MODELS
     from segnet.runtimes.pytorch import load_checkpoint
 

@@ -62,8 +62,8 @@ _GROUPS = {
         "shadow", "night", "fourier", "jpeg", "mix",
     ),
     "runtime": (
-        "device", "precision", "threads", "seed", "workers", "devices", "nodes", "strategy", "compile", "save_memory",
-        "timing",
+        "runtime", "device", "precision", "threads", "seed", "workers", "devices", "nodes", "strategy", "compile",
+        "save_memory", "timing",
     ),
     "benchmark": ("sizes", "compiled", "baselines", "rounds", "images", "limit", "neighbors", "score_limit"),
 }  # fmt: skip
@@ -120,6 +120,8 @@ class ModelFlags:
         model: Model file (.safetensors, .onnx, .xml, .pte, .tflite, .pt2), name of a bundled model ("segnet models"
             lists them), or hf://OWNER/NAME of the Hugging Face hub.
         sampling: Monte-Carlo dropout.
+        runtime: Library that runs a bundled model: torch, onnx (ONNX Runtime) or openvino. auto takes OpenVINO, or else
+            ONNX Runtime, if it is installed, and PyTorch for --samples, a GPU or another precision.
         device: Device of PyTorch models: auto, cpu, cuda, cuda:N or mps. auto takes a GPU if there is one.
         precision: Precision of computation. bf16 is faster on processors with bfloat16 arithmetic, and slightly less
             exact. auto measures which is faster.
@@ -131,6 +133,7 @@ class ModelFlags:
 
     model: str = "segnet_light"
     sampling: SamplingFlags = SamplingFlags()
+    runtime: Literal["auto", "torch", "onnx", "openvino"] = "auto"
     device: str = "auto"
     precision: Precision = "float32"
     threads: int = 0
@@ -147,7 +150,7 @@ class ModelFlags:
 
         runtime = open_runtime(
             self.model, device=self.device, precision=self.precision, threads=self.threads,
-            samples=self.sampling.samples, seed=self.sampling.seed,
+            samples=self.sampling.samples, seed=self.sampling.seed, runtime=self.runtime,
         )  # fmt: skip
         if self.verify or isinstance(runtime, FileRuntime):
             from segnet.runtimes.verification import apply_verification

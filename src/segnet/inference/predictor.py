@@ -23,6 +23,7 @@ from segnet.media.images.resizing import resize_image
 from segnet.media.images.stored import stretch_bands
 from segnet.metrics.uncertainty import Measure, choose_measure
 from segnet.runtimes.base import Image, Output, Runtime
+from segnet.runtimes.choice import RuntimeName
 from segnet.runtimes.load import open_runtime
 from segnet.runtimes.verification import Verification, Verify, apply_verification, verify
 
@@ -96,6 +97,7 @@ class Predictor:
         threads: int = 0,
         samples: int = 0,
         seed: int = 0,
+        runtime: RuntimeName = "auto",
         verify: Verify = "first_use",
         confidence: bool = False,
         uncertainty: bool = False,
@@ -108,7 +110,7 @@ class Predictor:
         """Load a predictor from a model file of any format, or from a bundled model by its name.
 
         Args:
-            source, device, precision, threads, samples, seed: see ``open_runtime``.
+            source, device, precision, threads, samples, seed, runtime: see ``open_runtime``.
             verify: compare the predictions of an exported file on reference images with those at its export:
                 ``first_use`` of an INT8 file on this machine (a difference is a warning), ``always`` (a difference is
                 an error) or ``never``.
@@ -120,10 +122,12 @@ class Predictor:
             ConfigError: the device, precision, samples, measure, augmentation or a size is not possible.
             MissingPackageError: the library that runs such files is not installed.
         """
-        runtime = open_runtime(source, device=device, precision=precision, threads=threads, samples=samples, seed=seed)
-        apply_verification(runtime, verify)
+        opened = open_runtime(
+            source, device=device, precision=precision, threads=threads, samples=samples, seed=seed, runtime=runtime
+        )
+        apply_verification(opened, verify)
         return cls(
-            runtime,
+            opened,
             confidence=confidence,
             uncertainty=uncertainty,
             measure=measure,

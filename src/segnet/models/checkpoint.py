@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.resources import files
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,13 @@ from torch import Tensor, nn
 
 from segnet.errors import ConfigError, ModelError
 from segnet.labels import ClassTable
+from segnet.models.bundled import bundled_models
 from segnet.models.digests import add_digests, check_description, check_tensors, require_finite
 from segnet.models.hub import fetch, is_hub_address
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.system.files import replacing
 
-__all__ = ["Checkpoint", "bundled_models", "find", "load", "save"]
+__all__ = ["Checkpoint", "find", "load", "save"]
 
 _KEY = "segnet"
 _VERSION = 1
@@ -157,12 +157,6 @@ def find(source: str | Path) -> Path:
         raise ModelError(f"{source}: is the folder of a run; give its model file, {best}")
     known = f"bundled are {', '.join(bundled)}" if bundled else "no model is bundled"
     raise ModelError(f"{source}: there is neither such a model file nor a bundled model of that name; {known}")
-
-
-def bundled_models() -> dict[str, Path]:
-    """The models that come with the package: name -> file."""
-    folder = Path(str(files("segnet.models") / "weights"))
-    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
 def _stored(name: str, value: Tensor, *, half: bool) -> Tensor:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from segnet.errors import ConfigError, ModelError
+from segnet.models.bundled import bundled_onnx
 from segnet.models.hub import fetch, is_hub_address
 from segnet.runtimes.base import FileRuntime, Runtime
+from segnet.runtimes.choice import RuntimeName, check_runtime, choose_runtime
 from segnet.runtimes.model_info import ModuleInfo
 from segnet.system.threads import check_threads
 
@@ -23,19 +25,23 @@ def open_runtime(
     threads: int = 0,
     samples: int = 0,
     seed: int = 0,
+    runtime: RuntimeName = "auto",
 ) -> Runtime:
     """Open a model file, a bundled model by its name, or a file of the Hugging Face hub (``hf://OWNER/NAME``).
 
     Args:
         source: ``.onnx`` (ONNX Runtime), ``.xml`` (OpenVINO), ``.pte`` (ExecuTorch), ``.tflite`` (LiteRT),
-            ``.mlpackage`` (Core ML), ``.pt2`` (torch.export or AOTInductor); ``.safetensors`` or a bundled name
-            (PyTorch).
+            ``.mlpackage`` (Core ML), ``.pt2`` (torch.export or AOTInductor); ``.safetensors`` (PyTorch); for a bundled
+            name see ``runtime``.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``, or a device name of OpenVINO.
         precision: ``float32``, ``bf16`` or ``auto``; a file that was exported in another precision keeps it.
         threads: number of compute threads; 0: the library's default.
         samples: number of Monte-Carlo dropout samples per image, for a ``.safetensors`` or bundled model; 0: dropout
             is off. A file that was exported with samples draws its own.
         seed: random seed of Monte-Carlo dropout.
+        runtime: of a bundled model: ``torch``, ``onnx`` (ONNX Runtime), ``openvino``, or ``auto``: OpenVINO or else
+            ONNX Runtime if it is installed, and PyTorch for samples, a GPU or another precision. An .onnx file may
+            be run by ``openvino``.
 
     Raises:
         ModelError: the file does not exist, or it cannot be used.
@@ -48,9 +54,13 @@ def open_runtime(
         source = fetch(source)
     path = Path(source)
     if path.suffix not in _EXPORTED:
+        chosen = choose_runtime(source, runtime, device=device, precision=precision, samples=samples)
+        if chosen in {"onnx", "openvino"}:
+            return _open_onnx(bundled_onnx()[str(source)], chosen, threads=threads)
         from segnet.runtimes.pytorch import load_checkpoint
 
         return load_checkpoint(source, device=device, precision=precision, threads=threads, samples=samples, seed=seed)
+    check_runtime(path, runtime)
     if samples:
         raise ConfigError(
             f"{source}: an exported file draws as many samples as it was exported with; leave samples out, and export "
@@ -60,13 +70,26 @@ def open_runtime(
         raise ModelError(f"{source}: there is no such package, which is a folder; 'segnet export' writes it")
     if path.suffix != ".mlpackage" and not path.is_file():
         raise ModelError(f"{source}: there is no such file; 'segnet export' writes it")
-    runtime = open_file(path, device=device, precision=precision, threads=threads)
-    if isinstance(runtime.info, ModuleInfo):
+    if path.suffix == ".onnx" and runtime == "openvino":
+        opened = _open_onnx(path, runtime, device=device, precision=precision, threads=threads)
+    else:
+        opened = open_file(path, device=device, precision=precision, threads=threads)
+    if isinstance(opened.info, ModuleInfo):
         raise ModelError(
-            f"{source}: was exported from a module of yours and has no classes; run it in {runtime.backend}, "
+            f"{source}: was exported from a module of yours and has no classes; run it in {opened.backend}, "
             "or open it with segnet.runtimes.load.open_file"
         )
-    return runtime
+    return opened
+
+
+def _open_onnx(
+    path: Path, runtime: RuntimeName, *, device: str = "cpu", precision: str = "float32", threads: int = 0
+) -> FileRuntime:
+    if runtime == "onnx":
+        return open_file(path, device=device, threads=threads)
+    from segnet.runtimes.openvino import OpenVinoRuntime
+
+    return OpenVinoRuntime(path, device=device, precision=precision, threads=threads)
 
 
 def open_file(path: Path, *, device: str = "cpu", precision: str = "float32", threads: int = 0) -> FileRuntime:

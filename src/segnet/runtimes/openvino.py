@@ -1,9 +1,10 @@
-"""OpenVINO models (.xml with .bin beside it), without PyTorch."""
+"""OpenVINO models (.xml with .bin beside it) and ONNX files in OpenVINO, without PyTorch."""
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ class OpenVinoRuntime(FileRuntime):
     """An OpenVINO model, compiled for a device.
 
     Args:
-        path: an .xml file written by ``segnet export``, its .bin beside it.
+        path: an .xml file written by ``segnet export``, its .bin beside it; or an .onnx file.
         device: ``auto`` and ``cpu`` are the CPU; otherwise a device name of OpenVINO, such as GPU or NPU.
         precision: ``float32``, ``bf16``, or ``auto``: OpenVINO's choice.
         threads: number of compute threads; 0: OpenVINO's default.
@@ -55,20 +56,22 @@ class OpenVinoRuntime(FileRuntime):
         except RuntimeError as error:
             reason = str(error).strip().rpartition("\n")[2]
             raise ModelError(
-                f"{path}: OpenVINO cannot use it ({reason}); its complete .bin must lie beside it"
+                f"{path}: OpenVINO cannot use it ({reason})"
+                + ("; its complete .bin must lie beside it" if path.suffix == ".xml" else "")
             ) from error
-        text = str(model.get_rt_info([KEY]).value) if model.has_rt_info([KEY]) else None
+        place = [KEY] if model.has_rt_info([KEY]) else ["framework", KEY]  # of what was read from an ONNX file
+        text = str(model.get_rt_info(place).value) if model.has_rt_info(place) else None
         backend = f"OpenVINO {_version()} ({wanted}, {precision})"
         super().__init__(path, ModelInfo.from_json(text, path), backend=backend)
         if may_overflow(self.info):
             warn_of_overflow(path)
-        self._request = compiled.create_infer_request()
+        self._request, self._lock = compiled.create_infer_request(), Lock()
 
     def forward(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
         """All outputs of the file."""
-        self._request.infer([np.ascontiguousarray(each) for each in inputs])
-        # The request overwrites its buffers at the next call.
-        return [tensor.data.copy() for tensor in self._request.output_tensors]
+        with self._lock:  # a request runs once at a time, and overwrites its buffers at the next call
+            self._request.infer([np.ascontiguousarray(each) for each in inputs])
+            return [tensor.data.copy() for tensor in self._request.output_tensors]
 
 
 def _version() -> str:

@@ -18,7 +18,7 @@ from segnet.data.image_sizes import read_sizes
 from segnet.data.layouts import Source
 from segnet.data.sizing import MOST_HEADERS, describe_sizes
 from segnet.errors import ConfigError
-from segnet.models.checkpoint import bundled_models
+from segnet.models.bundled import bundled_models
 from segnet.models.segnet import SegNet
 from segnet.system.clock import now
 from segnet.system.devices import pick_device

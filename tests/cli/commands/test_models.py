@@ -10,6 +10,7 @@ import pytest
 
 from segnet.cli.main import main
 from segnet.models import checkpoint
+from segnet.models.bundled import bundled_models
 from segnet.models.zoo import list_encoders, list_models
 
 
@@ -46,7 +47,7 @@ def test_every_model_is_listed_with_what_it_costs(listing: str) -> None:
 
 
 def test_bundled_weights_are_listed_with_their_scores(rows: dict[str, list[str]]) -> None:
-    for name in checkpoint.bundled_models():
+    for name in bundled_models():
         kept = checkpoint.load(name)
         assert rows[name][1] == f"{kept.scores['miou']:.4f}"
         assert kept.provenance["data"] in " ".join(rows[name])
@@ -74,7 +75,7 @@ def test_json_holds_exact_numbers(tmp_path: Path) -> None:
     assert (models["segnet"]["parameters"], models["segnet"]["code_bytes"]) == (29_449_355, 1_321_216)
     assert not models["segnet"]["bundled"]
     assert models["segnet"]["scores"] is None
-    for name, path in checkpoint.bundled_models().items():
+    for name, path in bundled_models().items():
         assert models[name]["bundled"]
         assert models[name]["scores"]["miou"] == checkpoint.load(path).scores["miou"]
     assert [encoder["name"] for encoder in told["encoders"]] == list_encoders()

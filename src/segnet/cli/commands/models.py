@@ -55,9 +55,9 @@ def _encoders() -> list[dict[str, Any]]:
 
 
 def _bundled_names() -> list[str]:
-    from segnet.models import checkpoint
+    from segnet.models.bundled import bundled_models
 
-    return list(checkpoint.bundled_models())
+    return list(bundled_models())
 
 
 def _describe(name: str) -> dict[str, Any]:

@@ -1,0 +1,78 @@
+"""Which library runs a bundled model: the fastest that is installed and can do what is asked."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from segnet.errors import ConfigError, MissingPackageError
+from segnet.models.bundled import bundled_models, bundled_onnx
+from segnet.system.hardware import has_nvidia_gpu
+
+__all__ = ["RuntimeName", "check_runtime", "choose_runtime"]
+
+RuntimeName = Literal["auto", "torch", "onnx", "openvino"]
+
+_PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}  # the faster one first: docs/how-to/benchmark.md
+_OF_SUFFIX = {".onnx": ("onnx", "openvino"), ".xml": ("openvino",), ".pt2": ("torch",)}
+
+
+def choose_runtime(
+    source: str | Path,
+    wanted: RuntimeName = "auto",
+    *,
+    device: str = "auto",
+    precision: str = "float32",
+    samples: int = 0,
+) -> RuntimeName:
+    """The library for a bundled model or a .safetensors file: ``torch``, ``onnx`` or ``openvino``.
+
+    Args:
+        source: as in ``open_runtime``.
+        wanted: ``auto``, or the library that the user asks for.
+        device, precision, samples: as in ``open_runtime``.
+
+    Raises:
+        ConfigError: only PyTorch can do what is asked, and another library is wanted.
+        MissingPackageError: none of the libraries is installed.
+    """
+    reason = _why_torch(source, device=device, precision=precision, samples=samples)
+    if wanted in _PACKAGES and reason:
+        raise ConfigError(f"{source}: {reason} needs PyTorch; leave --runtime {wanted} out")
+    if wanted != "auto":
+        return wanted
+    installed: list[RuntimeName] = [] if reason else [name for name in ("openvino", "onnx") if _has(_PACKAGES[name])]
+    if installed:
+        return installed[0]
+    if not reason and not _has("torch"):
+        raise MissingPackageError("onnxruntime", "onnx")
+    return "torch"
+
+
+def check_runtime(path: Path, wanted: RuntimeName) -> None:
+    """Refuse a library that cannot run an exported file.
+
+    Raises:
+        ConfigError: the suffix is that of another library's files.
+    """
+    able = _OF_SUFFIX.get(path.suffix, ())
+    if wanted != "auto" and wanted not in able:
+        raise ConfigError(f"{path}: --runtime {wanted} cannot run {path.suffix} files; leave it out")
+
+
+def _why_torch(source: str | Path, *, device: str, precision: str, samples: int) -> str:
+    """What PyTorch alone can do, or empty."""
+    if str(source) not in bundled_onnx():
+        return "a bundled model without an ONNX file" if str(source) in bundled_models() else "a .safetensors file"
+    if samples:
+        return "Monte-Carlo dropout (--samples)"
+    if precision != "float32":
+        return f"--precision {precision}"
+    if device not in {"auto", "cpu"}:
+        return f"--device {device}"
+    return "a GPU" if device == "auto" and has_nvidia_gpu() and _has("torch") else ""
+
+
+def _has(package: str) -> bool:
+    return find_spec(package) is not None
