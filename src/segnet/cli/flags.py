@@ -65,6 +65,9 @@ _GROUPS = {
         "runtime", "device", "precision", "threads", "seed", "workers", "devices", "nodes", "strategy", "compile",
         "save_memory", "timing",
     ),
+    "service": (
+        "host", "port", "queue", "batch_wait", "max_upload", "max_pixels", "timeout", "token_file", "cors",
+    ),
     "benchmark": ("sizes", "compiled", "baselines", "rounds", "images", "limit", "neighbors", "score_limit"),
 }  # fmt: skip
 

@@ -21,6 +21,7 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
     "predict": "predict masks, overlays and records of images, videos and live sources",
+    "serve": "answer HTTP requests with masks, overlays and class shares",
     "check": "check a data set: files, pairing, values, duplicates, leaks, misplaced masks",
     "train": "train a model on labeled images",
     "evaluate": "evaluate a model on labeled images: mIoU, boundary F1, calibration, robustness",

@@ -15,7 +15,10 @@ from segnet.errors import DataError, OutputError
 from segnet.labels import ClassTable
 from segnet.system.files import replacing
 
-__all__ = ["WRITABLE_IMAGE_SUFFIXES", "encode_values", "value_metadata", "write_image", "write_mask", "write_values"]
+__all__ = [
+    "WRITABLE_IMAGE_SUFFIXES", "encode_image", "encode_mask", "encode_values", "value_metadata", "write_image",
+    "write_mask", "write_values",
+]  # fmt: skip
 
 _WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {"compress_level": 1}),  # a quarter of level 6's time, 8 % more bytes
@@ -48,9 +51,14 @@ def write_mask(path: Path, mask: NDArray[np.integer[Any]], labels: ClassTable) -
             f"a mask of shape {mask.shape} with values from {mask.min()} to {mask.max()} cannot be written to {path}; "
             "expected (H, W) with values from 0 to 255"
         )
+    _write(path, encode_mask(mask, labels))
+
+
+def encode_mask(mask: NDArray[np.integer[Any]], labels: ClassTable) -> bytes:
+    """The file that ``write_mask`` writes, for a mask (H, W) with values from 0 to 255."""
     image = Image.fromarray(labels.to_file_values(mask))
     image.putpalette(labels.file_palette().tobytes())
-    _save(path, image)
+    return _encode(image, ".png")
 
 
 def write_image(path: Path, image: NDArray[np.uint8]) -> None:
@@ -63,7 +71,17 @@ def write_image(path: Path, image: NDArray[np.uint8]) -> None:
     """
     if path.suffix.lower() not in _WRITERS:
         raise OutputError(f"{path} cannot be written as an image; give a name that ends in {' '.join(_WRITERS)}")
-    _save(path, Image.fromarray(image[:, :, 0] if image.shape[2:] == (1,) else image))
+    _write(path, encode_image(image, path.suffix.lower()))
+
+
+def encode_image(image: NDArray[np.uint8], suffix: str) -> bytes:
+    """The file that ``write_image`` writes.
+
+    Args:
+        image: uint8 (H, W, 3) RGB, (H, W, 1) or (H, W) gray.
+        suffix: of ``WRITABLE_IMAGE_SUFFIXES``.
+    """
+    return _encode(Image.fromarray(image[:, :, 0] if image.shape[2:] == (1,) else image), suffix)
 
 
 def write_values(path: Path, values: NDArray[np.float32], largest: float, metadata: Mapping[str, str]) -> None:
@@ -83,7 +101,7 @@ def write_values(path: Path, values: NDArray[np.float32], largest: float, metada
     chunks = PngImagePlugin.PngInfo()
     for key, text in value_metadata(largest, metadata).items():
         chunks.add_text(key, text)
-    _save(path, Image.fromarray(encode_values(values, largest)), pnginfo=chunks)
+    _write(path, _encode(Image.fromarray(encode_values(values, largest)), ".png", pnginfo=chunks))
 
 
 def encode_values(values: NDArray[np.float32], largest: float) -> NDArray[np.uint16]:
@@ -97,9 +115,14 @@ def value_metadata(largest: float, metadata: Mapping[str, str]) -> dict[str, str
     return {**metadata, "largest": f"{largest:.9g}", "value": "stored / 65535 * largest"}
 
 
-def _save(path: Path, image: Image.Image, **extra: Any) -> None:
-    format_name, options = _WRITERS[path.suffix.lower()]
-    encoded = io.BytesIO()  # Pillow's own writing to a file hides the reason of a failure.
+def _encode(image: Image.Image, suffix: str, **extra: Any) -> bytes:
+    format_name, options = _WRITERS[suffix]
+    encoded = io.BytesIO()
     image.save(encoded, format=format_name, **options, **extra)
+    return encoded.getvalue()
+
+
+def _write(path: Path, encoded: bytes) -> None:
+    """Write a file that was encoded in memory; Pillow's own writing to a file hides the reason of a failure."""
     with replacing(path) as temporary:
-        temporary.write_bytes(encoded.getbuffer())
+        temporary.write_bytes(encoded)

@@ -15,7 +15,7 @@ from segnet.labels import Color
 from segnet.system.files import replacing
 from segnet.visualization.html.style import STYLE
 
-__all__ = ["class_name", "number", "percent", "scrolled", "section", "swatch", "write_page"]
+__all__ = ["class_name", "number", "percent", "render_page", "scrolled", "section", "swatch", "write_page"]
 
 # Nothing outside the file is ever asked for, whatever names or settings contain.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -35,8 +35,16 @@ def write_page(path: Path, *, title: str, kind: str, lead: str, parts: Mapping[s
     Raises:
         OutputError: the file cannot be written.
     """
+    page = render_page(title=title, kind=kind, lead=lead, parts=parts, notes=notes)
+    with replacing(path) as temporary:
+        # A file's name may hold bytes that are no letters.
+        temporary.write_text(page, encoding="utf-8", errors="replace")
+
+
+def render_page(*, title: str, kind: str, lead: str, parts: Mapping[str, str], notes: str = "") -> str:
+    """The text that ``write_page`` writes."""
     links = "".join(f'<li><a href="#{_identifier(heading)}">{escape(heading)}</a></li>' for heading in parts)
-    page = (
+    return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -46,9 +54,6 @@ def write_page(path: Path, *, title: str, kind: str, lead: str, parts: Mapping[s
         + "\n".join(section(heading, body) for heading, body in parts.items())
         + "</main></body></html>\n"
     )
-    with replacing(path) as temporary:
-        # A file's name may hold bytes that are no letters.
-        temporary.write_text(page, encoding="utf-8", errors="replace")
 
 
 def percent(share: float, digits: int = 1) -> str:

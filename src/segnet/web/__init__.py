@@ -1,0 +1,1 @@
+"""What runs in a browser or answers over HTTP: the service, and the demo page."""
