@@ -65,6 +65,7 @@ _GROUPS = {
         "device", "precision", "threads", "seed", "workers", "devices", "nodes", "strategy", "compile", "save_memory",
         "timing",
     ),
+    "server": ("host", "port"),
     "benchmark": ("sizes", "compiled", "baselines", "rounds", "images", "limit", "score_limit"),
 }  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""Servers that show a model's predictions over HTTP."""
