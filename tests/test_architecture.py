@@ -19,7 +19,7 @@ HEAVY = {
     "lightning", "torchmetrics", "kornia", "onnx", "onnxruntime", "onnxscript", "openvino", "executorch",
     "torchao", "coremltools", "litert_torch", "ai_edge_litert", "gradio", "fastapi", "uvicorn", "av", "ray", "timm",
     "huggingface_hub", "matplotlib", "scipy", "pyvips", "segmentation_models_pytorch", "pycocotools", "contourpy",
-    "tifffile",
+    "tifffile", "starlette",
 }  # fmt: skip
 # These files of training/ need Lightning. No other file imports them, except inside a function.
 ON_LIGHTNING = {

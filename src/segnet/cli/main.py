@@ -28,6 +28,7 @@ COMMANDS = {
     "score": "score predicted masks of any tool against labeled images",
     "export": "export a model to ONNX, OpenVINO, ExecuTorch, LiteRT, Core ML or torch.export, and check the file",
     "compare": "measure a PyTorch module of yours with max-unpooling by indices and by 2-bit codes",
+    "demo": "serve a page that segments images, a camera and videos",
     "benchmark": "measure latency, memory and mIoU of models side by side",
     "models": "list the models with their parameters, multiply-accumulates and scores",
     "recalibrate": "recompute the batch-norm statistics of a model over a data set",

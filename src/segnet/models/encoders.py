@@ -220,7 +220,8 @@ def conv_unit(
 
 def he_init(conv: nn.Conv2d) -> nn.Conv2d:
     """Caffe's "msra" filler: normal with variance 2 / (inputs of one filter); bias zero."""
-    nn.init.kaiming_normal_(conv.weight, mode="fan_in", nonlinearity="relu")
+    if not conv.weight.is_meta:  # there PyTorch would import its compiler, for a second, to draw nothing
+        nn.init.kaiming_normal_(conv.weight, mode="fan_in", nonlinearity="relu")
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
     return conv

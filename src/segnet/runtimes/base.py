@@ -71,6 +71,11 @@ class Runtime(ABC):
         """Measures of uncertainty that ``run`` can compute; the first is the default."""
         return ("entropy",)
 
+    @property
+    def has_dropout(self) -> bool:
+        """Whether the model can be opened again with Monte-Carlo dropout samples."""
+        return False
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join((self.name, f'{self.info.labels.classes} classes', *self._facts()))})"
 

@@ -19,7 +19,7 @@ from segnet.errors import ConfigError, ModelError
 from segnet.labels import ClassTable
 from segnet.metrics.uncertainty import MEASURES, Measure
 from segnet.models import checkpoint
-from segnet.models.mc_dropout import Sampler
+from segnet.models.mc_dropout import Sampler, dropouts
 from segnet.models.segnet import SegNet
 from segnet.runtimes.base import FileRuntime, Image, Output, Runtime, argmax
 from segnet.runtimes.model_info import KEY, ModelInfo
@@ -95,6 +95,11 @@ class TorchRuntime(Runtime):
     def measures(self) -> tuple[Measure, ...]:
         """All measures if samples are drawn, else only the entropy."""
         return MEASURES if self._sampler else ("entropy",)
+
+    @property
+    def has_dropout(self) -> bool:
+        """Whether the network has dropout, as Bayesian SegNet has."""
+        return bool(dropouts(self.model))
 
     @torch.inference_mode()
     def logits(self, image: Tensor) -> Tensor:

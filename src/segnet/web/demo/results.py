@@ -1,0 +1,137 @@
+"""What the demo shows of a prediction: overlay, class table, maps of values, and files to download."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnet.errors import ConfigError
+from segnet.inference.prediction import Prediction
+from segnet.labels import ClassTable
+from segnet.media.images.writing import write_image
+from segnet.metrics.uncertainty import CONFIDENCE, Measure, described
+from segnet.visualization import overlay as visualize
+from segnet.visualization.html.markup import class_name, percent
+from segnet.visualization.style import OverlayStyle
+
+__all__ = ["Segmentation", "class_table", "confidence_map", "draw_overlay", "uncertainty_map", "write_downloads"]
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """A prediction and how it came about.
+
+    Attributes:
+        prediction: of the image.
+        model: name of the model.
+        milliseconds: that it took.
+        measure: of the uncertainty; None: there is none.
+        samples: number of Monte-Carlo dropout samples; 0: dropout was off.
+    """
+
+    prediction: Prediction
+    model: str
+    milliseconds: float
+    measure: Measure | None = None
+    samples: int = 0
+
+    @property
+    def labels(self) -> ClassTable:
+        """The class table of the model."""
+        if self.prediction.labels is None:
+            raise ConfigError("this prediction has no class table; predict a whole image")
+        return self.prediction.labels
+
+    @property
+    def image(self) -> Pixels:
+        """The image: uint8 (H, W, 3)."""
+        if self.prediction.image is None:
+            raise ConfigError("this prediction has no image; predict a whole image")
+        return visualize.as_rgb(self.prediction.image)
+
+    def describe(self) -> str:
+        """Size, model and time in one line."""
+        height, width = self.prediction.mask.shape
+        samples = f", {self.samples} samples" if self.samples else ""
+        return f"{width}x{height} pixels, {self.model}{samples}, {self.milliseconds:.0f} ms"
+
+
+def draw_overlay(result: Segmentation, opacity: float) -> Pixels:
+    """The image with the class colors over it, without a legend: uint8 (H, W, 3)."""
+    return np.asarray(result.prediction.overlay(OverlayStyle(opacity=opacity, legend="none")))
+
+
+def confidence_map(result: Segmentation) -> Pixels | None:
+    """The probability of the chosen class in colors, with a scale below; None if the model gives none."""
+    if result.prediction.confidence is None:
+        return None
+    return visualize.color_map(result.prediction.confidence, largest=1.0, title=CONFIDENCE)
+
+
+def uncertainty_map(result: Segmentation) -> Pixels | None:
+    """The uncertainty in colors, with a scale below that ends at the image's largest value; None if there is none."""
+    values = result.prediction.uncertainty
+    if values is None or result.measure is None:
+        return None
+    title = f"uncertainty: {described(result.measure)}"
+    return visualize.color_map(values, largest=visualize.rounded_up(max(float(values.max()), 1e-6)), title=title)
+
+
+def class_table(result: Segmentation) -> str:
+    """HTML: color, name, share and mean confidence of each class that occurs, the largest first. It is the legend."""
+    mask, labels = result.prediction.mask, result.labels
+    shares, means = visualize.class_shares(mask, labels), _mean_confidence(result)
+    order = [int(index) for index in np.argsort(-shares, kind="stable") if shares[index] > 0]
+    rows = [
+        _row(labels, index, float(shares[index]), None if means is None else float(means[index])) for index in order
+    ]
+    heading = "<th>Confidence</th>" if means is not None else ""
+    return (
+        f'<table class="classes"><caption>{escape(result.describe())}</caption><thead><tr><th>Class</th>'
+        f"<th>Share</th>{heading}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+def write_downloads(result: Segmentation, folder: Path, name: str, opacity: float) -> tuple[Path, Path]:
+    """Write the mask as ``segnet predict`` writes it, and the overlay with its legend, as PNG files.
+
+    Args:
+        result: of an image.
+        folder: where to; it is created.
+        name: of the image, without suffix.
+        opacity: of the class colors in the overlay, 0 to 1.
+
+    Returns:
+        Mask and overlay.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    overlay = folder / f"{name}-overlay.png"
+    write_image(overlay, np.asarray(result.prediction.overlay(OverlayStyle(opacity=opacity))))
+    return result.prediction.save(folder / f"{name}-mask.png"), overlay
+
+
+def _mean_confidence(result: Segmentation) -> NDArray[np.float64] | None:
+    """Of the pixels of each class: float64 (classes,), NaN for a class that does not occur."""
+    if result.prediction.confidence is None:
+        return None
+    mask, count = result.prediction.mask.ravel(), result.labels.classes
+    sums = np.bincount(mask, weights=result.prediction.confidence.ravel(), minlength=count)[:count]
+    pixels = np.bincount(mask, minlength=count)[:count]
+    with np.errstate(invalid="ignore"):
+        means: NDArray[np.float64] = sums / pixels
+    return means
+
+
+def _row(labels: ClassTable, index: int, share: float, confidence: float | None) -> str:
+    name = class_name(labels.names[index], labels.colors[index])
+    bar = f'<span class="bar" style="width:{100 * share:.1f}%"></span>'
+    last = "" if confidence is None else f"<td>{percent(confidence)}</td>"
+    return f'<tr><td>{name}</td><td class="share">{bar}<span>{percent(share)}</span></td>{last}</tr>'

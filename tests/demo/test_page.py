@@ -1,0 +1,288 @@
+"""The page of ``segnet demo``, driven by clicks in a real Chromium with a camera that is a file.
+
+Run by ``tools/check.sh``, which puts Gradio and playwright on the path. Chromium must be there.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+
+import segnet
+from segnet.labels import ClassTable
+from segnet.models import checkpoint
+from segnet.models.decoders import DecoderConfig
+from segnet.models.encoders import EncoderConfig
+from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.web.demo.models import Models
+from segnet.web.demo.server import running_demo
+
+CAMERA_SIZE = (64, 48)
+QUIET = ["--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
+TABLE = ClassTable.from_names(["sky", "road", "<b>tree</b>"], [4, 7, 9])
+SMALL = SegNetConfig(
+    name="small", encoder=EncoderConfig(widths=((4,),)), decoder=DecoderConfig(widths=((4,),)), classes=3
+)
+BAYES = replace(SMALL, name="bayes", encoder=replace(SMALL.encoder, dropout_after_pooling=(1,)), dropout=0.5)
+SECONDS = 1000
+
+expect.set_options(timeout=30 * SECONDS)
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Gradio's own, of pandas and others, would end its tasks
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("files")
+
+
+def saved(folder: Path, config: SegNetConfig) -> Path:
+    torch.manual_seed(5)
+    return checkpoint.save(SegNet(config), TABLE, folder / f"{config.name}.safetensors")
+
+
+@pytest.fixture(scope="module")
+def asked() -> set[str]:
+    """Hosts that this process connects to or looks up, and those that the pages ask."""
+    hosts: set[str] = set()
+
+    def note(event: str, values: tuple[object, ...]) -> None:
+        if event == "socket.getaddrinfo" and values[0]:
+            hosts.add(str(values[0]))
+        if event == "socket.connect" and values[0].family != socket.AF_UNIX:  # type: ignore[attr-defined]
+            hosts.add(values[1][0])  # type: ignore[index]
+
+    sys.addaudithook(note)
+    return hosts
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path, asked: set[str]) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", "")  # what the demo sets is taken back
+        models = Models([str(saved(folder, SMALL)), str(saved(folder, BAYES))])
+        with running_demo(models, host="127.0.0.1", port=0) as served:
+            yield served
+
+
+@pytest.fixture(scope="module")
+def browser(folder: Path) -> Iterator[Browser]:
+    devices = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium",
+            chromium_sandbox=False,
+            args=[*QUIET, *devices, f"--use-file-for-fake-video-capture={write_y4m(folder / 'camera.y4m')}"],
+        )
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, address: str, asked: set[str]) -> Iterator[Page]:
+    """The page, which several tests use, each after the other."""
+    opened = open_page(browser.new_context(viewport={"width": 1280, "height": 900}), address, asked)
+    yield opened
+    opened.context.close()
+
+
+def open_page(context: BrowserContext, address: str, asked: set[str]) -> Page:
+    context.on("request", lambda request: asked.add(urlsplit(request.url).hostname or "127.0.0.1"))
+    page = context.new_page()
+    page.on("pageerror", lambda error: pytest.fail(f"an error that nothing caught: {error}"))
+    page.goto(address)
+    expect(page.get_by_role("tab", name="Camera")).to_be_visible()
+    return page
+
+
+def write_y4m(path: Path) -> Path:
+    """Frames of a camera: gray, with a bright square that moves."""
+    width, height = CAMERA_SIZE
+    frames = []
+    for number in range(10):
+        luma = np.full((height, width), 60, dtype=np.uint8)
+        luma[10:30, 4 * number : 4 * number + 20] = 200
+        frames.append(b"FRAME\n" + luma.tobytes() + bytes([128]) * (width * height // 2))
+    path.write_bytes(f"YUV4MPEG2 W{width} H{height} F10:1 Ip A1:1 C420jpeg\n".encode() + b"".join(frames))
+    return path
+
+
+def scene(path: Path, seed: int = 4) -> Path:
+    Image.fromarray(segnet.render_scene(seed, size=(60, 90))[0]).save(path)
+    return path
+
+
+def give(page: Page, file: Path, button: Locator) -> None:
+    with page.expect_file_chooser() as chooser:
+        button.click()
+    chooser.value.set_files(file)
+
+
+def give_image(page: Page, file: Path) -> None:
+    page.get_by_role("tab", name="Image").click()
+    clear = page.locator("#image").get_by_label("Remove Image")
+    if clear.count():
+        clear.click()
+    give(page, file, page.locator("#image").get_by_label("Drop an image file here to upload"))
+
+
+def test_an_image_is_segmented_and_its_files_are_those_of_predict(page: Page, folder: Path) -> None:
+    photo = scene(folder / "photo.png")
+    give_image(page, photo)
+    expect(page.locator("#classes caption")).to_contain_text("90x60 pixels, small, ")
+    predicted = segnet.Predictor.load(folder / "small.safetensors")(photo)
+    shares = {name: share for name, share in predicted.class_shares().items() if share}
+    rows = page.locator("#classes tbody tr").all_inner_texts()
+    assert len(rows) == len(shares)
+    for row, (name, share) in zip(rows, sorted(shares.items(), key=lambda item: -item[1]), strict=True):
+        assert row.startswith(name)
+        assert f"{100 * share:.1f}\N{NO-BREAK SPACE}%" in row
+    with page.expect_download() as mask:
+        page.click("#save-mask")
+    assert mask.value.suggested_filename == "photo-mask.png"
+    with Image.open(mask.value.path()) as image:
+        assert image.mode == "P"
+        np.testing.assert_array_equal(np.asarray(image), TABLE.to_file_values(predicted.mask))
+    with page.expect_download() as overlay:
+        page.click("#save-overlay")
+    with Image.open(overlay.value.path()) as image:
+        np.testing.assert_array_equal(np.asarray(image), np.asarray(predicted.overlay()))
+
+
+def test_the_other_views_show_the_whole_image(page: Page) -> None:
+    """A slider between image and overlay, and maps of values with a scale below."""
+    page.get_by_role("tab", name="Before and after").click()
+    expect(page.locator("#both img:visible")).to_have_count(2)
+    for name in ("Confidence", "Uncertainty"):
+        page.get_by_role("tab", name=name).click()
+        shown = page.locator(f"#{name.lower()} img:visible")
+        expect(shown).to_have_js_property("complete", True)
+        assert shown.evaluate("image => image.naturalWidth") >= 90
+        assert shown.evaluate("image => image.naturalHeight") > 60
+    page.get_by_role("tab", name="Overlay").click()
+
+
+def test_the_opacity_is_changed_by_keyboard(page: Page) -> None:
+    overlay = page.locator("#overlay img")
+    before = overlay.get_attribute("src")
+    page.focus("#opacity input[type=range]")
+    page.keyboard.press("Home")
+    expect(overlay).not_to_have_attribute("src", before or "")
+    page.keyboard.press("End")
+
+
+def test_a_bayesian_model_draws_samples(page: Page) -> None:
+    expect(page.locator("#samples")).to_be_hidden()
+    page.click("#model input")
+    page.get_by_role("option", name="bayes").click()
+    expect(page.locator("#samples")).to_be_visible()
+    page.focus("#samples input[type=range]")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#classes caption")).to_contain_text("bayes, 4 samples, ")
+
+
+def test_a_model_file_of_the_visitor_is_used(page: Page, folder: Path) -> None:
+    mine = saved(folder, replace(SMALL, name="mine"))
+    give(page, mine, page.locator("#upload"))
+    expect(page.locator("#classes caption")).to_contain_text("90x60 pixels, mine, ")
+    expect(page.locator("#model input")).to_have_value("mine.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("broken.safetensors", b"\x08", "broken.safetensors: is not a readable model file"),
+        ("notes.png", b"dear diary", "notes.png is not an image that can be read"),
+        ("empty.jpg", b"", "empty.jpg is empty (0 bytes)"),
+        (
+            "logo.png",
+            b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>",
+            "logo.png is not an image that can be read",
+        ),
+    ],
+)
+def test_what_cannot_be_used_is_refused_in_one_line(
+    name: str, content: bytes, reason: str, page: Page, folder: Path
+) -> None:
+    (folder / name).write_bytes(content)
+    if name.endswith(".safetensors"):
+        give(page, folder / name, page.locator("#upload"))
+    else:
+        give_image(page, folder / name)
+    toast = page.locator(".toast-body.error")
+    expect(toast).to_contain_text(reason)
+    assert str(folder) not in toast.inner_text()
+    assert "segnet-demo-" not in toast.inner_text()
+    toast.get_by_role("button", name="Close", exact=True).click()
+    expect(toast).to_be_hidden()
+
+
+def test_an_example_is_one_click(page: Page) -> None:
+    page.get_by_role("tab", name="Image").click()
+    page.locator(".gallery button").first.click()
+    expect(page.locator("#classes caption")).to_contain_text("480x360 pixels, ")
+
+
+def test_a_camera_is_segmented_live(page: Page) -> None:
+    page.get_by_role("tab", name="Camera").click()
+    page.get_by_text("Click to Access Webcam").click()
+    page.locator("#camera").get_by_text("Record").click()
+    expect(page.locator("#live-classes caption")).to_contain_text("64x48 pixels, ")
+    first = page.locator("#live img").get_attribute("src")
+    expect(page.locator("#live img")).not_to_have_attribute("src", first or "")
+    page.locator("#camera").get_by_text("Stop").click()
+
+
+def test_a_video_becomes_one_that_plays(page: Page, folder: Path) -> None:
+    import av
+
+    with av.open(str(folder / "clip.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = *CAMERA_SIZE, "yuv420p"
+        for number in range(20):
+            image = np.full((*reversed(CAMERA_SIZE), 3), 12 * number, dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
+        container.mux(stream.encode())
+    page.get_by_role("tab", name="Video").click()
+    give(page, folder / "clip.mp4", page.locator("#video").get_by_label("Drop a video file here to upload"))
+    page.fill("#seconds input[type=number]", "1")
+    page.keyboard.press("Enter")
+    page.click("#start")
+    expect(page.locator("#report")).to_contain_text(re.compile(r"1[01] frames in .* frames/s"))
+    expect(page.locator("#segmented video")).to_have_js_property("videoWidth", CAMERA_SIZE[0])
+
+
+def test_a_phone_shows_the_page_without_scrolling_sideways(browser: Browser, address: str, asked: set[str]) -> None:
+    phone = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark", is_mobile=True)
+    page = open_page(phone, address, asked)
+    page.locator(".gallery button").first.click()
+    expect(page.locator("#classes caption")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    paper, ink = page.evaluate("(s => [s.backgroundColor, s.color])(getComputedStyle(document.body))")
+    assert sum(map(int, re.findall(r"\d+", paper)[:3])) < sum(map(int, re.findall(r"\d+", ink)[:3]))
+    phone.close()
+
+
+def test_nothing_was_asked_of_another_computer(asked: set[str], page: Page) -> None:
+    """Of all that the tests above did, in the browser and in the server."""
+    assert asked
+    assert {host for host in asked if not ip_address(host.replace("localhost", "127.0.0.1")).is_loopback} == set()
+
+
+def test_every_answer_forbids_requests_to_others(address: str) -> None:
+    from urllib.request import urlopen
+
+    with urlopen(address) as answer:  # noqa: S310  this test's own server
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
