@@ -31,7 +31,8 @@ ON_LIGHTNING = {
     )
 }  # fmt: skip
 HEAVY_ALLOWED = {
-    ("segnet.training.lightning", "lightning"), ("segnet.web.service.app", "fastapi"),
+    ("segnet.training.lightning", "lightning"),
+    ("segnet.web.service.app", "fastapi"), ("segnet.web.service.app", "starlette"),
     ("segnet.web.service.server", "uvicorn"), ("segnet.web.service.protocol", "uvicorn"),
 }  # fmt: skip
 MOST_ENTRIES, MOST_FLOORS, MOST_BODY_LINES = 20, 8, 40

@@ -22,7 +22,7 @@ def run(*model: str, host: str = "127.0.0.1", port: int = 7860, device: str = "a
         threads: Number of CPU threads. Default: 0, the choice of the runtime. Lower it to leave cores to other
             programs.
     """
-    from segnet.models.checkpoint import bundled_models
+    from segnet.models.bundled import bundled_models
     from segnet.system.signals import TERMINATED, noting_termination
     from segnet.web.demo.models import Models
     from segnet.web.demo.server import running_demo
