@@ -26,7 +26,7 @@ from segnet.labels import ClassTable
 from segnet.system.files import explained, move_into_place, temporary_file
 from segnet.system.packages import importing
 
-__all__ = ["CocoFile", "Form", "polygons"]
+__all__ = ["CocoFile", "Form", "annotate", "polygons"]
 
 Form = Literal["rle", "polygons"]
 """Encoding of the pixels of an annotation: compressed run lengths, or polygons."""
@@ -91,7 +91,7 @@ class CocoFile:
         Raises:
             OutputError: the disk is full, and the like.
         """
-        annotations = self._annotate(frame.mask)
+        annotations = annotate(frame.mask, self._labels, self._form)
         with explained(self.path):
             if not self._images:
                 info = {"description": f"predicted by segnet {version('segnet')}"}
@@ -105,24 +105,6 @@ class CocoFile:
                 numbered = {"id": self._annotations, "image_id": self._images, **annotation}
                 self._file.write(("," if self._annotations > 1 else "") + "\n" + _compact(numbered))
 
-    def _annotate(self, mask: NDArray[np.uint8]) -> list[dict[str, Any]]:
-        """The annotations of one image, without their ids."""
-        tools = _import_pycocotools()
-        columns = np.asfortranarray(mask)
-        annotations = []
-        for index in np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[: self._labels.classes]).tolist():
-            region = columns == index
-            runs = tools.encode(region.view(np.uint8))
-            shape: Any = {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")}
-            if self._form == "polygons":
-                shape = polygons(region)
-            area, box = int(tools.area(runs)), [int(side) for side in tools.toBbox(runs)]
-            category = _category_ids(self._labels)[index]
-            annotations.append(
-                {"category_id": category, "iscrowd": 0, "area": area, "bbox": box, "segmentation": shape}
-            )
-        return annotations
-
     def _finish(self) -> None:
         """Write images and categories after the annotations; a JSON object has no order."""
         with explained(self.path):
@@ -132,6 +114,27 @@ class CocoFile:
             self._file.write('],\n"categories":' + _compact(_categories(self._labels)) + "}\n")
             self._file.close()
         move_into_place(self._temporary, self.path)
+
+
+def annotate(mask: NDArray[np.uint8], labels: ClassTable, form: Form = "rle") -> list[dict[str, Any]]:
+    """The COCO annotations of one mask (H, W), one per class in it, without their ids; other pixels are left out.
+
+    Raises:
+        MissingPackageError: pycocotools or, for polygons, contourpy is not installed.
+    """
+    tools = _import_pycocotools()
+    columns = np.asfortranarray(mask)
+    annotations = []
+    for index in np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[: labels.classes]).tolist():
+        region = columns == index
+        runs = tools.encode(region.view(np.uint8))
+        shape: Any = {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")}
+        if form == "polygons":
+            shape = polygons(region)
+        area, box = int(tools.area(runs)), [int(side) for side in tools.toBbox(runs)]
+        category = _category_ids(labels)[index]
+        annotations.append({"category_id": category, "iscrowd": 0, "area": area, "bbox": box, "segmentation": shape})
+    return annotations
 
 
 def polygons(region: NDArray[np.bool_]) -> list[list[int]]:
