@@ -5,6 +5,8 @@ A flag has one name, one meaning and one heading in all commands.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,10 +14,14 @@ from typing import TYPE_CHECKING, Literal
 from segnet.bands import Channels
 from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
+from segnet.inference.tiling import TileConfig
+from segnet.inference.tta import TTAConfig
 
 if TYPE_CHECKING:
     from segnet.data.dataset import SegmentationDataset
     from segnet.data.layouts import Source
+    from segnet.inference.predictor import Predictor
+    from segnet.metrics.uncertainty import Measure
     from segnet.runtimes.base import Runtime
 
 __all__ = [
@@ -24,11 +30,14 @@ __all__ = [
     "Given",
     "ModelFlags",
     "Precision",
+    "PredictorFlags",
     "ResizeFlags",
     "SamplingFlags",
     "group_of",
     "model_file_beside",
 ]
+
+log = logging.getLogger("segnet")
 
 Precision = Literal["auto", "float32", "bf16"]
 
@@ -63,7 +72,7 @@ _GROUPS = {
     ),
     "runtime": (
         "runtime", "device", "precision", "threads", "seed", "workers", "devices", "nodes", "strategy", "compile",
-        "save_memory", "timing",
+        "save_memory", "timing", "engine", "address",
     ),
     "service": (
         "host", "port", "queue", "batch_wait", "max_upload", "max_pixels", "timeout", "token_file", "cors",
@@ -181,6 +190,46 @@ class ResizeFlags:
     def limit(self) -> int | Literal["model"] | None:
         """The maximum size as ``Predictor`` takes it."""
         return "model" if self.max_size is None else self.max_size or None
+
+
+@dataclass(frozen=True)
+class PredictorFlags:
+    """All flags that decide what is predicted of an image.
+
+    Attributes:
+        model: the model.
+        resize: working size.
+        tiles: tiles.
+        tta: test-time augmentation.
+        measure: of uncertainty.
+    """
+
+    model: ModelFlags
+    resize: ResizeFlags
+    tiles: TileConfig
+    tta: TTAConfig
+    measure: Measure | None
+
+    def open(self, kinds: Collection[str], *, rows: bool) -> Predictor:
+        """The predictor for these kinds of results.
+
+        Args:
+            kinds: of results.
+            rows: whether mean confidences of each image are written, if the model outputs probabilities.
+
+        Raises:
+            SegNetError: the model cannot be opened, or cannot predict this.
+        """
+        from segnet.inference.predictor import Predictor
+
+        runtime = self.model.open()
+        if rows and not runtime.gives_probabilities:
+            log.info("segnet: this model outputs class indices only, so the records have no confidence")
+        return Predictor(
+            runtime, confidence="confidence" in kinds or (rows and runtime.gives_probabilities),
+            uncertainty="uncertainty" in kinds, measure=self.measure,
+            max_size=self.resize.limit, image_scale=self.resize.image_scale, tiles=self.tiles, tta=self.tta,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

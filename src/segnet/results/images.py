@@ -7,7 +7,7 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -147,12 +147,13 @@ def predict_images(
 
 def segment_images(
     predictor: Predictor,
-    jobs: list[Job],
+    jobs: Iterable[Job],
     writer: ResultWriter,
     report: ImageReport,
     *,
     each: Callable[[SegmentedFrame], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
+    finished: Callable[[Job, str], None] = lambda job, failure: None,
 ) -> None:
     """Read images and write results in threads while the model runs. An image that fails does not stop the others.
 
@@ -164,10 +165,12 @@ def segment_images(
         each: called with each image and its prediction, in order, in a thread. It needs images in one piece; without
             it, images larger than the memory of ``predictor.tiles`` are streamed in strips.
         stop: called after each image; True ends the run when the results so far are written.
+        finished: called with each image once its results have their names, and a sentence if it failed, else "".
 
     Raises:
         OutputError, MissingPackageError: no result can be written any more, as on a full disk.
     """
+    total = len(jobs) if isinstance(jobs, Sized) else None
     bar = ProgressBar("predicting")
     memory = math.inf if predictor.tiles is None else predictor.tiles.memory
     streamed = each is None and writer.streamable
@@ -175,24 +178,25 @@ def segment_images(
     with ThreadPoolExecutor(max_workers=2) as threads, Background(partial(_list, each, report)) as lists:
         pending: list[_Pending] = []
         limit = _WRITES_AHEAD
-        bar.start(total=len(jobs))
+        bar.start(total=total)
         try:
             for done, (job, image) in enumerate(read_ahead(jobs, read)):
-                with keeping_faults(str(job.image), report.failures):
+                with _keeping_fault(job, report, finished):
                     if (pixels := image.result()) is None:
-                        with _stopped(bar, done=done, total=len(jobs)):
+                        with _stopped(bar, done=done, total=total):
                             report.shares.append(_predict_in_strips(predictor, job, writer))
+                        finished(job, "")
                     else:
                         frame = _predict(predictor, job, pixels)
                         writing = threads.submit(writer.write, job.name, frame.image, frame.prediction)
                         pending.append(_Pending(job, writing))
                         lists.put(frame)
                         limit = _writes_ahead(pixels.size, memory)
-                _collect(pending, report, limit=limit)
+                _collect(pending, report, finished, limit=limit)
                 bar.advance(job.image.name)
                 if stop():
                     break
-            _collect(pending, report, limit=0)
+            _collect(pending, report, finished, limit=0)
         finally:
             bar.stop()
 
@@ -299,12 +303,24 @@ class _Pending(NamedTuple):
     shares: Future[NDArray[np.float64]]
 
 
-def _collect(pending: list[_Pending], report: ImageReport, *, limit: int) -> None:
+def _collect(pending: list[_Pending], report: ImageReport, finished: Callable[[Job, str], None], *, limit: int) -> None:
     """Add class shares or failures of the oldest images to the report, until no more than ``limit`` are pending."""
     while len(pending) > limit:
         job, shares = pending.pop(0)
-        with keeping_faults(str(job.image), report.failures):
+        with _keeping_fault(job, report, finished):
             report.shares.append(shares.result())
+            finished(job, "")
+
+
+@contextmanager
+def _keeping_fault(job: Job, report: ImageReport, finished: Callable[[Job, str], None]) -> Iterator[None]:
+    """``keeping_faults`` of one image, which is finished if it fails."""
+    failures: list[str] = []
+    with keeping_faults(str(job.image), failures):
+        yield
+    report.failures += failures
+    for failure in failures:
+        finished(job, failure)
 
 
 def _list(each: Callable[[SegmentedFrame], None] | None, report: ImageReport, frame: SegmentedFrame) -> None:
@@ -314,7 +330,7 @@ def _list(each: Callable[[SegmentedFrame], None] | None, report: ImageReport, fr
 
 
 @contextmanager
-def _stopped(bar: ProgressBar, *, done: int, total: int) -> Iterator[None]:
+def _stopped(bar: ProgressBar, *, done: int, total: int | None) -> Iterator[None]:
     bar.stop()
     try:
         yield

@@ -4,7 +4,8 @@ Each folder of results has a file ``.segnet-written`` with one line per result: 
 of change. A result that was edited or replaced since has another fingerprint, and counts as somebody else's.
 
 The line is written before the result gets its name, so that the results of a killed run are known as well. A file that
-grows has a fingerprint for each of its sizes.
+grows has a fingerprint for each of its sizes. Processes that write into one folder together have a file each, named
+``.segnet-batch/written-...``.
 """
 
 from __future__ import annotations
@@ -12,17 +13,20 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 
 from segnet.errors import OutputError, list_names
 from segnet.system.files import announcing, explained
 
-__all__ = ["JOURNAL", "EarlierResults"]
+__all__ = ["BATCH", "JOURNAL", "EarlierResults"]
 
 JOURNAL = ".segnet-written"
 """Name of the file of fingerprints."""
+
+BATCH = ".segnet-batch"
+"""Name of the folder in which processes that write together keep what each of them has done."""
 
 
 class EarlierResults:
@@ -31,11 +35,13 @@ class EarlierResults:
     Args:
         root: folder of the results of this run. Results elsewhere, such as records, are noted in their own folder.
         force: replace any file.
+        journal: path below ``root`` of the file of fingerprints that this run writes.
     """
 
-    def __init__(self, root: Path, *, force: bool = False) -> None:
+    def __init__(self, root: Path, *, force: bool = False, journal: str = JOURNAL) -> None:
         self._root = _absolute(root)
         self._force = force
+        self._name = journal
         self._journals: dict[Path, frozenset[bytes]] = {}
 
     def require_replaceable(self, results: Iterable[Path], *, inputs: Iterable[Path] = ()) -> None:
@@ -67,7 +73,7 @@ class EarlierResults:
         """
         place = _absolute(path)
         folder = self._folder(place)
-        _note(folder, _fingerprint(place, folder, (size, place.stat().st_ino, "growing")))
+        _note(folder / self._name, _fingerprint(place, folder, (size, place.stat().st_ino, "growing")))
 
     @contextmanager
     def noting(self, path: Path) -> Iterator[None]:
@@ -78,7 +84,8 @@ class EarlierResults:
         """
         place = _absolute(path)
         folder = self._folder(place)
-        with announcing(path, lambda temporary: _note(folder, _fingerprint(place, folder, _change(temporary)))):
+        journal = folder / self._name
+        with announcing(path, lambda temporary: _note(journal, _fingerprint(place, folder, _change(temporary)))):
             yield
 
     def _is_of_others(self, path: Path, read: set[str]) -> bool:
@@ -99,10 +106,11 @@ class EarlierResults:
 
     def _journal(self, folder: Path) -> frozenset[bytes]:
         if folder not in self._journals:
-            try:
-                self._journals[folder] = frozenset((folder / JOURNAL).read_bytes().split())
-            except OSError:  # none, or of a folder above that may not be read
-                self._journals[folder] = frozenset()
+            lines: list[bytes] = []
+            for path in (folder / JOURNAL, *folder.glob(f"{BATCH}/written-*")):
+                with suppress(OSError):  # none, or of a folder above that may not be read
+                    lines += path.read_bytes().split()
+            self._journals[folder] = frozenset(lines)
         return self._journals[folder]
 
 
@@ -125,7 +133,6 @@ def _fingerprint(place: Path, folder: Path, form: object) -> bytes:
     return blake2b(name + repr(form).encode(), digest_size=8).hexdigest().encode()
 
 
-def _note(folder: Path, fingerprint: bytes) -> None:
-    journal = folder / JOURNAL
+def _note(journal: Path, fingerprint: bytes) -> None:
     with explained(journal), journal.open("ab") as file:
         file.write(fingerprint + b"\n")

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from segnet.cli.flags import ModelFlags, ResizeFlags
+from segnet.batch.settings import EngineConfig
+from segnet.cli.batches import predict_in_processes
+from segnet.cli.flags import ModelFlags, PredictorFlags, ResizeFlags
 from segnet.errors import ConfigError
 from segnet.inference.tiling import TileConfig
 from segnet.inference.tta import TTAConfig
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from segnet.labels import ClassTable
     from segnet.results.images import ImageReport, Job
     from segnet.results.writer import ResultWriter
-    from segnet.runtimes.base import Runtime
     from segnet.system.earlier import EarlierResults
 
 __all__ = ["run"]
@@ -32,7 +33,9 @@ log = logging.getLogger("segnet")
 
 _SAMPLE = Path(__file__).parents[2] / "data" / "sample" / "street.jpg"
 
-Kind = Literal["mask", "overlay", "color", "confidence", "uncertainty", "side", "coco", "polygons"]
+Kind = Literal[
+    "mask", "overlay", "color", "confidence", "uncertainty", "side", "coco", "polygons", "parquet", "webdataset"
+]
 
 
 def run(
@@ -49,6 +52,7 @@ def run(
     style: OverlayStyle = OverlayStyle(),  # noqa: B008
     video: VideoConfig = VideoConfig(),  # noqa: B008
     tta: TTAConfig = TTAConfig(),  # noqa: B008
+    engine: EngineConfig = EngineConfig(),  # noqa: B008
     timing: bool = False,
 ) -> int:
     """Predict masks of images and videos. OUT gets one folder per kind of result, with the names of the images.
@@ -63,7 +67,8 @@ def run(
             that of a video file: .mp4, .m4v, .mov, .mkv, .webm or .gif.
         save: Kinds of results. mask is a palette PNG of class indices, overlay has a legend, side is the image beside
             its overlay, confidence and uncertainty are 16-bit PNGs and colored images, coco and polygons are COCO
-            files. overlay, color and side of a video are video files. Default: mask,overlay for images, overlay for
+            files; parquet and webdataset are shards of run lengths, class shares and confidences (--engine ray).
+            overlay, color and side of a video are video files. Default: mask,overlay for images, overlay for
             videos and for an image file.
         records: Path of a .jsonl or .csv file that gets one line per image and frame: class shares, confidence, time.
             Default: no file.
@@ -73,28 +78,27 @@ def run(
         style: colors and outlines.
         video: videos and live sources.
         tta: test-time augmentation.
+        engine: one process or many.
         timing: Print the time of start, loading, and prediction with writing.
     """
     started = time.perf_counter()
-
-    images, videos, unreadable = _find_sources(source or (str(_SAMPLE),), out=out)
+    source, flags = source or (str(_SAMPLE),), PredictorFlags(model, resize, tiles, tta, measure)
+    _require_engine(engine, save, single=[path for path in (records, json, out if _is_file(out) else None) if path])
+    if engine.engine == "ray":
+        kinds = save or ("mask", "overlay")
+        return predict_in_processes(source, flags, engine, style, kinds=kinds, out=out, force=force)
+    images, videos, unreadable = _find_sources(source, out=out)
     file = _image_file(out, images, videos, save)
     kinds = save or (("mask", "overlay") if file is None else ("overlay",))
     jobs = _checked_jobs(images, videos, out=out, save=save, records=records, video=video)
     results = [*(path for path in (records, json) if path), *_list_results(jobs, videos, out, kinds, save, video)]
     earlier = _require_replaceable(results, jobs, videos, out=out, force=force)
 
-    from segnet.inference.predictor import Predictor
     from segnet.results.images import ImageReport, predict_images
     from segnet.results.writer import ResultWriter, open_lists
 
     imported = time.perf_counter()
-    runtime = model.open()
-    predictor = Predictor(
-        runtime, confidence="confidence" in kinds or (records is not None and _has_confidence(runtime)),
-        uncertainty="uncertainty" in kinds, measure=measure,
-        max_size=resize.limit, image_scale=resize.image_scale, tiles=tiles, tta=tta,
-    )  # fmt: skip
+    predictor = flags.open(kinds, rows=records is not None)
     loaded = time.perf_counter()
     style.require_known_classes(predictor.labels)
     writer = ResultWriter(out, kinds, style, predictor.labels, predictor.measure, earlier, file)
@@ -113,6 +117,25 @@ def run(
     if timing:
         _print_timing(started, imported, loaded, report)
     return _exit_code(report, terminated=terminated())
+
+
+def _require_engine(engine: EngineConfig, save: tuple[Kind, ...] | None, *, single: Sequence[Path]) -> None:
+    """Check that the engine can write all results.
+
+    Raises:
+        ConfigError: a kind of result, or a single file of results, needs the other engine.
+    """
+    shards, lists = {"parquet", "webdataset"} & set(save or ()), {"coco", "polygons"} & set(save or ())
+    if engine.engine == "local" and shards:
+        raise ConfigError(
+            f"save={','.join(sorted(shards))} needs --engine ray; give --records for the class shares and --save coco "
+            "for the run lengths"
+        )
+    if engine.engine == "ray" and (lists or single):
+        raise ConfigError(
+            f"{', '.join([*sorted(lists), *map(str, single)])}: many processes cannot write one file together; give a "
+            "folder for --out, and --save parquet or webdataset for run lengths, class shares and confidences"
+        )
 
 
 def _predict_videos(
@@ -260,13 +283,6 @@ def _require_replaceable(
     inputs = [*(job.image for job in jobs), *(Path(source.word) for source in videos if source.kind == "file")]
     earlier.require_replaceable(results, inputs=inputs)
     return earlier
-
-
-def _has_confidence(runtime: Runtime) -> bool:
-    """Whether a model outputs probabilities; a message if it does not."""
-    if not runtime.gives_probabilities:
-        log.info("segnet: this model outputs class indices only, so the records have no confidence")
-    return runtime.gives_probabilities
 
 
 def _print_timing(started: float, imported: float, loaded: float, report: ImageReport) -> None:
