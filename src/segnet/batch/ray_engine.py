@@ -127,8 +127,9 @@ def _import_ray() -> Any:
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     with importing("ray", "ray"):
-        import ray
         import ray.data
+
+        import ray
     return ray
 
 
