@@ -1,12 +1,13 @@
-"""What each part of segnet_light, and of the recipe it is trained by, is worth on a drive that was never seen.
+"""What each part of a small SegNet, and of the recipe it is trained by, is worth on a drive that was never seen.
 
-python benchmarks/ablation.py CAMVID --encoder-weights FILE [--out runs/ablation] [--rows NAME ...] [--drives NAME ...]
+python benchmarks/ablation.py CAMVID --encoder-weights FILE [--light-weights FILE] [--out runs/ablation]
+    [--rows NAME ...] [--drives NAME ...]
 
-The first row is segnet_light with 64 channels in its last stage; each other row differs from it in one thing, and what
-is bundled was chosen by them; the last is segnet_basic, for comparison. A row is trained once for each of CamVid's
-three drives, on the training images of the other two, and scored on all training and validation images of that
-drive. The means over the drives stand in benchmarks/results/ablation.json once every run is done. A stopped study goes
-on when it is started again, and several processes may share it, each with other rows.
+The first row is segnet_squeezenet with 64 channels in its last stage; most others differ from it in one thing.
+segnet_light (from EfficientNet-Lite0's weights) and segnet_basic are there for comparison. A row is trained once for
+each of CamVid's three drives, on the training images of the other two, and scored on all training and validation images
+of that drive. The means over the drives stand in benchmarks/results/ablation.json once every run is done. A stopped
+study goes on when it is started again, and several processes may share it, each with other rows.
 """
 
 from __future__ import annotations
@@ -39,6 +40,17 @@ RECIPE = TrainConfig(
     augment=AugmentConfig(crop=(240, 320), crop_area=(0.3, 1.0), flip=0.5, color=0.3, gray=0.1, blur=0.1, noise=0.1),
 )
 
+LIGHT = replace(
+    RECIPE,
+    lr=0.001,
+    optimizer="adamw",
+    loss="cross_entropy+0.5*lovasz",
+    augment=replace(RECIPE.augment, crop_area=(0.11, 1.0)),
+)
+OTHER_CAMERAS = replace(
+    LIGHT.augment, white_balance=0.3, fog=0.1, shadow=0.2, night=0.1, fourier=0.3, jpeg=0.1, color=0.4
+)
+
 WIDE_END = ((64, 256), (128,), (64, 64), (64,))
 NARROW_END = (*WIDE_END[:-1], (32,))
 
@@ -65,7 +77,7 @@ def network(change: Change, weights: str | None) -> SegNet:
     return changed
 
 
-def rows(weights: str) -> dict[str, Row]:
+def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
     """The table, by the names of its folders."""
 
     def net(about: str, change: Change) -> Row:
@@ -100,6 +112,16 @@ def rows(weights: str) -> dict[str, Row]:
             replace(RECIPE, augment=replace(RECIPE.augment, mix=0.5)),
         ),
         "slow_encoder": recipe("a fifth of the learning rate for the encoder", replace(RECIPE, encoder_lr=0.2)),
+        "light": Row(
+            about="segnet_light, its own recipe but for the 12 epochs",
+            network=partial(create_model, "segnet_light", classes=11, encoder_weights=light_weights),
+            config=LIGHT,
+        ),
+        "light_other_cameras": Row(
+            about="segnet_light, with photometric augmentation for other cameras",
+            network=partial(create_model, "segnet_light", classes=11, encoder_weights=light_weights),
+            config=replace(LIGHT, augment=OTHER_CAMERAS),
+        ),
         "segnet_basic": Row(
             about="segnet_basic on crops of 180x240, learning rate 0.05",
             network=partial(create_model, "segnet_basic", classes=11),
@@ -111,12 +133,13 @@ def rows(weights: str) -> dict[str, Row]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data")
-    parser.add_argument("--encoder-weights", required=True)
+    parser.add_argument("--encoder-weights", required=True, help="of SqueezeNet 1.1")
+    parser.add_argument("--light-weights", help="of EfficientNet-Lite0")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--rows", nargs="*")
     parser.add_argument("--drives", nargs="*", default=DRIVES)
     arguments = parser.parse_args()
-    source, table = open_source(arguments.data), rows(arguments.encoder_weights)
+    source, table = open_source(arguments.data), rows(arguments.encoder_weights, arguments.light_weights)
     for name in arguments.rows or table:
         for drive in arguments.drives:
             learn_and_score(table[name], leave_out(source, drive), arguments.out / name / drive)
