@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 
 import segnet
-from segnet.cli.main import COMMANDS
+from segnet.cli.commands import serve
 from segnet.cli.parser import parse
 from segnet.models import checkpoint
 from segnet.models.segnet import SegNet, SegNetConfig
@@ -94,13 +94,11 @@ def test_compose_builds_stages_that_exist() -> None:
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
 
 
-@pytest.mark.skipif("serve" not in COMMANDS, reason="there is no segnet serve yet")
 def test_the_command_of_the_service_is_one_of_segnet() -> None:
-    from importlib import import_module
-
     program, name, *words = json.loads(of("service", "CMD")[0])
     assert (program, name) == ("segnet", "serve")
-    parse(name, import_module("segnet.cli.commands.serve").run, words)
+    service = parse(name, serve.run, words)[1]["service"]
+    assert (service.host, service.port) == ("0.0.0.0", int(of("service", "EXPOSE")[0]))  # noqa: S104
 
 
 @pytest.fixture(scope="module")

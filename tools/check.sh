@@ -30,8 +30,8 @@ environments() {
     cp web/browser/package.json .venv/web/
     npm install --prefix .venv/web --ignore-scripts --no-package-lock --no-audit --no-fund --loglevel=error
     .venv/bin/pip $install --no-compile --upgrade --target .venv/playwright playwright
-    # Gradio brings pandas and a web server, which nothing else needs.
-    .venv/bin/pip $install --no-compile --upgrade --target .venv/gradio gradio
+    # Gradio brings pandas and a web server, and the notebook's client a kernel, which nothing else needs.
+    .venv/bin/pip $install --no-compile --upgrade --target .venv/gradio gradio nbclient ipykernel
 }
 
 other_encoders_and_executorch() {
@@ -49,6 +49,7 @@ exported_models() {
     "$slim/bin/pytest" --confcutdir=tests/examples tests/examples
     PYTHONPATH=.venv/playwright .venv/bin/pytest tests/browser
     PYTHONPATH=.venv/playwright:.venv/gradio OMP_NUM_THREADS=1 .venv/bin/pytest tests/demo
+    PYTHONPATH=$PWD/.venv/gradio OMP_NUM_THREADS=1 .venv/bin/pytest tests/notebooks
 }
 
 # The same answers with smaller instruction sets than this processor may have.

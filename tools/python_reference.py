@@ -102,7 +102,7 @@ def _class(name: str, cls: type) -> Iterator[str]:
     instance = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
     for method, function in _methods(cls):
         yield f"\n#### Calling a {name}\n" if method == "__call__" else f"\n#### {name}.{method}\n"
-        called = f"segnet.{name}.{method}" if isinstance(vars(cls)[method], classmethod) else f"{instance}.{method}"
+        called = f"segnet.{name}.{method}" if isinstance(_members(cls)[method], classmethod) else f"{instance}.{method}"
         yield from _function(called.removesuffix(".__call__"), function)
 
 
@@ -171,11 +171,19 @@ def _raises(docstring: Docstring) -> str:
 
 
 def _methods(cls: type) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Public methods of the class itself, in the order of the source."""
-    for name, member in vars(cls).items():
+    """Public methods of the class, in the order of the source, and behind them those of its bases in this package."""
+    for name, member in _members(cls).items():
         function = member.__func__ if isinstance(member, classmethod | staticmethod) else member
         if inspect.isfunction(function) and (name == "__call__" or not name.startswith("_")) and function.__doc__:
             yield name, function
+
+
+def _members(cls: type) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for base in cls.__mro__:
+        if base.__module__.startswith("segnet."):
+            found = {**found, **{name: member for name, member in vars(base).items() if name not in found}}
+    return found
 
 
 def _properties(cls: type) -> Iterator[tuple[str, Callable[..., Any]]]:

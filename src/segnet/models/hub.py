@@ -1,4 +1,4 @@
-"""Model files on the Hugging Face hub, by addresses like ``hf://OWNER/NAME``.
+"""Model files on the Hugging Face hub: downloads by addresses like ``hf://OWNER/NAME``, and uploads.
 
 ``huggingface_hub`` downloads and caches them, and finds them in its cache without a network. It compares the size only;
 the digests in a model file are compared whenever it is read, and a commit in the address pins the file.
@@ -11,10 +11,11 @@ from pathlib import Path
 from segnet.errors import ModelError
 from segnet.system.packages import importing
 
-__all__ = ["fetch", "is_hub_address"]
+__all__ = ["FILE", "fetch", "is_hub_address", "upload"]
 
 _SCHEME = "hf:/"  # one slash is left of two where an address went through a path
-_FILE = "model.safetensors"
+FILE = "model.safetensors"
+"""Name of the model file of a repository."""
 
 
 def is_hub_address(source: str | Path) -> bool:
@@ -46,6 +47,45 @@ def fetch(address: str | Path) -> Path:
         raise ModelError(f"{address}: cannot be had ({text}); correct owner, name, file or revision") from error
 
 
+def upload(
+    folder: Path, name: str, *, keep: str, private: bool, revision: str | None, token: str | None, message: str
+) -> str:
+    """Upload the files of a folder in one commit.
+
+    Args:
+        folder: of the files.
+        name: ``OWNER/NAME``; it is created if it does not exist.
+        keep: a file that is not replaced if it is there.
+        private: whether a new repository is private.
+        revision: branch; None: the main branch.
+        token: of the hub; None: that of ``hf auth login``, or of HF_TOKEN.
+        message: of the commit.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        ModelError: the hub refuses, or does not answer.
+        MissingPackageError: huggingface_hub is not installed.
+    """
+    with importing("huggingface_hub", "hub"):
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    api = HfApi(token=token)
+    try:
+        api.create_repo(name, private=private, exist_ok=True)
+        ignored = [keep] if api.file_exists(name, keep, revision=revision) else None
+        commit = api.upload_folder(
+            repo_id=name, folder_path=folder, revision=revision, commit_message=message, ignore_patterns=ignored
+        )
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        text = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"{name}: cannot be uploaded ({text}); log in with 'hf auth login', or correct OWNER/NAME or revision"
+        ) from error
+    return str(commit.commit_url)
+
+
 def _parts(address: str) -> tuple[str, str, str, str | None]:
     """Owner, name, file and revision."""
     place, _, revision = address.removeprefix(_SCHEME).lstrip("/").partition("@")
@@ -53,4 +93,4 @@ def _parts(address: str) -> tuple[str, str, str, str | None]:
     name, _, file = rest.partition("/")
     if not owner or not name:
         raise ModelError(f"{address[:80]}: is no address of the hub; expected hf://OWNER/NAME")
-    return owner, name, file or _FILE, revision or None
+    return owner, name, file or FILE, revision or None

@@ -6,9 +6,11 @@ for Image Segmentation", PAMI 2017 (arXiv:1511.00561), and the authors' prototxt
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
+from pathlib import Path
 from statistics import fmean
 from typing import Any, Self
 
@@ -18,11 +20,13 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from segnet.bands import Bands, Channels, count_channels
-from segnet.errors import ConfigError, ShapeError
+from segnet.errors import ConfigError, ModelError, ShapeError
 from segnet.models.backbones import Backbone, timm_backbone
 from segnet.models.decoders import Decoder, DecoderConfig
 from segnet.models.efficientnet import EfficientNetLite0
 from segnet.models.encoders import Encoder, EncoderConfig, conv_stage, he_init
+from segnet.models.hub_module import HubModule
+from segnet.models.model_file import ModelFile
 from segnet.models.settings import check_types, from_dict
 from segnet.models.squeezenet import squeezenet_channels, squeezenet_stages
 
@@ -98,7 +102,7 @@ class SegNetConfig:
         return self.bands if self.bands.indices else self.in_channels
 
 
-class SegNet(nn.Module):
+class SegNet(HubModule):
     """Image in, logits out, any size.
 
     >>> model = SegNet(config)
@@ -117,6 +121,7 @@ class SegNet(nn.Module):
         ConfigError: encoder and decoder do not fit each other.
     """
 
+    config: SegNetConfig
     mean: Tensor
     std: Tensor
 
@@ -133,6 +138,29 @@ class SegNet(nn.Module):
         self.classifier: nn.Module = nn.Identity()  # compressed maps are the logits
         if not config.decoder.compress:
             self.classifier = he_init(nn.Conv2d(self.decoder.out_channels, config.classes, side, padding=side // 2))
+
+    @classmethod
+    def from_file(cls, content: ModelFile, path: Path, *, encoder: nn.Module | None = None) -> SegNet:
+        """The network of a model file, in evaluation mode, float32, on the CPU.
+
+        Args:
+            content: of the file.
+            path: of the file, for errors.
+            encoder: for a model around a module of your own: that module again; it is filled with the file's weights.
+
+        Raises:
+            ModelError: the settings cannot be used, or the tensors do not belong to them.
+        """
+        try:
+            config = SegNetConfig.from_dict(content.config)
+        except (ConfigError, RecursionError, OverflowError) as error:
+            raise ModelError(f"{path}: the description in the file cannot be used ({error})") from error
+        labels = content.description.labels
+        if config.classes != labels.classes:
+            raise ModelError(f"{path}: the network has {config.classes} classes but the class table {labels.classes}")
+        model = _filled(config, content.state, encoder, path)
+        model.description = content.description
+        return model.eval()
 
     def forward(self, image: Tensor) -> Tensor:
         """Class logits of every pixel.
@@ -283,3 +311,44 @@ def build_encoder(config: SegNetConfig, backbone: nn.Module | None = None) -> En
     if backbone is None:
         raise ConfigError(f"the encoder is of kind {encoder.kind!r}: hand over the module that stands there")
     return Backbone(backbone, config.in_channels, codes=codes)
+
+
+def _filled(config: SegNetConfig, state: Mapping[str, Tensor], encoder: nn.Module | None, path: Path) -> SegNet:
+    """The network with the file's tensors; a missing, unknown or misshapen one is an error that names it."""
+    if config.encoder.kind == "custom" and encoder is None:
+        raise ModelError(
+            f"{path}: was built around a module of its author's; load it in Python and hand that module over"
+        )
+    stages = config.encoder.widths + config.decoder.widths
+    largest = max(chain.from_iterable(value.shape for value in state.values()), default=0)
+    if sum(map(len, stages)) > len(state) or max((config.in_channels, *chain.from_iterable(stages))) > largest:
+        raise ModelError(f"{path}: describes more or wider convolutions than the file has tensors; it is not complete")
+    try:
+        # Without memory at first: a few bytes of description could ask for any amount of it.
+        with torch.device("meta"):
+            model = SegNet(config, encoder)
+        _check_tensors(model, state, path)
+        if not config.encoder.widths:  # other encoders may hold tensors that no file has
+            with torch.random.fork_rng(devices=[]):  # the first weights are drawn, only to be replaced
+                model = SegNet(config, encoder)
+    except (ConfigError, RuntimeError, OverflowError) as error:
+        raise ModelError(f"{path}: the network that it describes cannot be built ({error})") from error
+    target = model.state_dict()
+    # Copied, since the file may be mapped into memory and may change.
+    ready = {name: value.to(target[name].dtype, copy=True) for name, value in state.items()}
+    model.load_state_dict(ready, assign=bool(config.encoder.widths))
+    model.pretrained = True
+    return model
+
+
+def _check_tensors(model: SegNet, state: Mapping[str, Tensor], path: Path) -> None:
+    target = model.state_dict()
+    for name in sorted(set(target) | set(state)):
+        if name not in state:
+            raise ModelError(f"{path}: the tensor {name} is missing; the file is not complete")
+        if name not in target:
+            raise ModelError(f"{path}: holds the tensor {name}, which a {model.config.name} does not have")
+        if state[name].shape != target[name].shape:
+            raise ModelError(
+                f"{path}: {name} has shape {tuple(state[name].shape)}, expected {tuple(target[name].shape)}"
+            )

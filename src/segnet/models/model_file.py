@@ -1,0 +1,144 @@
+"""The one reader and writer of the format of model files; knows no network.
+
+A model is one ``.safetensors`` file that describes itself: the weights, and in the header under ``segnet`` a JSON
+object with ``version``, ``model`` (the network's settings), ``labels``, ``provenance``, ``scores`` and digests
+(``digests.py``). Reading it runs no code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from segnet.errors import ConfigError, ModelError
+from segnet.labels import ClassTable
+from segnet.models.digests import add_digests, check_description, check_tensors, require_finite
+from segnet.system.files import replacing
+
+__all__ = ["Description", "ModelFile", "read_model_file", "write_model_file"]
+
+_KEY = "segnet"
+_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a model file says of its weights.
+
+    Attributes:
+        labels: the class table.
+        provenance: how the weights came to be: data, recipe, versions, licence.
+        scores: what they scored, as ``Scores.to_dict`` has it; empty if never measured.
+    """
+
+    labels: ClassTable
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    scores: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ModelFile(NamedTuple):
+    """The content of a model file.
+
+    Attributes:
+        config: settings of the network.
+        description: of the weights.
+        state: tensors by name, in the precision of the file.
+        verified: whether the file holds digests, which were compared.
+    """
+
+    config: dict[str, Any]
+    description: Description
+    state: dict[str, Tensor]
+    verified: bool
+
+
+def write_model_file(
+    path: Path, config: Mapping[str, Any], description: Description, state: Mapping[str, Tensor], *, half: bool = False
+) -> None:
+    """Write a model file, whole or not at all.
+
+    Args:
+        path: the file.
+        config: settings of the network, for JSON.
+        description: of the weights.
+        state: tensors by name.
+        half: keep the convolutions in float16.
+
+    Raises:
+        ModelError: a tensor is not finite.
+        OutputError: the file cannot be written.
+    """
+    header = {
+        "version": _VERSION,
+        "model": dict(config),
+        "labels": description.labels.to_dict(),
+        "provenance": dict(description.provenance),
+        "scores": dict(description.scores),
+    }
+    tensors = {name: _stored(name, value, half=half) for name, value in state.items()}
+    require_finite(tensors, path)
+    text = json.dumps(add_digests(header, tensors))
+    with replacing(path) as temporary:
+        temporary.write_bytes(to_bytes(tensors, metadata={_KEY: text}))
+
+
+def read_model_file(path: Path) -> ModelFile:
+    """Read a model file, and compare its digests.
+
+    Raises:
+        ModelError: it is not one of ours, damaged, with values that are not finite, or its class table cannot be used.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = _header(file.metadata() or {}, path)
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        if path.suffix == ".ckpt":
+            raise ModelError(f"{path}: is for --resume only; give the best.safetensors beside it") from error
+        raise ModelError(
+            f"{path}: is not a readable model file ({error}); it may be cut off or of another kind"
+        ) from error
+    verified = check_description(header, path)
+    if verified:
+        check_tensors(state, header["tensors"], path)
+    require_finite(state, path)
+    try:
+        labels = ClassTable.from_dict(header["labels"])
+    except (ConfigError, RecursionError, OverflowError) as error:
+        raise ModelError(f"{path}: the description in the file cannot be used ({error})") from error
+    description = Description(labels=labels, provenance=header["provenance"], scores=header["scores"])
+    return ModelFile(header["model"], description, state, verified)
+
+
+def _stored(name: str, value: Tensor, *, half: bool) -> Tensor:
+    value = value.detach().cpu().contiguous()
+    # Batch-norm variances of images in 0..255 exceed float16's range, so only filters are halved.
+    is_filter = value.ndim == 4 and name not in ("mean", "std")
+    return value.to(torch.float16) if half and is_filter else value
+
+
+def _header(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
+    if _KEY not in metadata:
+        raise ModelError(
+            f"{path}: holds weights but was not written by segnet; give a file that 'segnet train' or segnet.save wrote"
+        )
+    try:
+        header = json.loads(metadata[_KEY])
+        version = header["version"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelError(f"{path}: the description in the file is damaged ({error})") from error
+    if version != _VERSION:
+        raise ModelError(f"{path}: has format version {version}, this program reads {_VERSION}; update segnet")
+    header |= {part: {} for part in ("provenance", "scores") if part not in header}
+    for part in ("model", "labels", "provenance", "scores"):
+        if not isinstance(header.get(part), dict):
+            raise ModelError(f"{path}: the description in the file cannot be used ({part!r} is no JSON object)")
+    return dict(header)
