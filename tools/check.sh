@@ -30,6 +30,13 @@ environments() {
     cp web/browser/package.json .venv/web/
     npm install --prefix .venv/web --ignore-scripts --no-package-lock --no-audit --no-fund --loglevel=error
     .venv/bin/pip $install --no-compile --upgrade --target .venv/playwright playwright
+    # Ray installs 600 MB.
+    .venv/bin/pip $install --no-compile --upgrade --target .venv/ray 'ray[data]'
+}
+
+# Its processes start in other folders.
+many_processes() {
+    PYTHONPATH="$PWD/.venv/ray" OMP_NUM_THREADS=1 .venv/bin/pytest tests/ray
 }
 
 other_encoders_and_executorch() {
@@ -91,5 +98,7 @@ finish environments
 begin exported_models
 begin other_encoders_and_executorch
 finish exported_models
+begin many_processes
 finish other_encoders_and_executorch
+finish many_processes
 less_capable_processors
