@@ -32,6 +32,13 @@ environments() {
     .venv/bin/pip $install --no-compile --upgrade --target .venv/playwright playwright
     # Gradio brings pandas and a web server, and the notebook's client a kernel, which nothing else needs.
     .venv/bin/pip $install --no-compile --upgrade --target .venv/gradio gradio nbclient ipykernel
+    # Ray installs 600 MB.
+    .venv/bin/pip $install --no-compile --upgrade --target .venv/ray 'ray[data]'
+}
+
+# Its processes start in other folders.
+many_processes() {
+    PYTHONPATH="$PWD/.venv/ray" OMP_NUM_THREADS=1 .venv/bin/pytest tests/ray
 }
 
 other_encoders_and_executorch() {
@@ -95,5 +102,7 @@ finish environments
 begin exported_models
 begin other_encoders_and_executorch
 finish exported_models
+begin many_processes
 finish other_encoders_and_executorch
+finish many_processes
 less_capable_processors

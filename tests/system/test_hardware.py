@@ -46,7 +46,7 @@ def processor(monkeypatch: pytest.MonkeyPatch, *found: str, **seconds: float) ->
 def test_the_machine_and_the_versions_are_told() -> None:
     told = about("torch", "no_such_package")
     assert told["cores"]
-    assert told["versions"] == {"torch": torch.__version__}
+    assert told["versions"] in ({"torch": torch.__version__}, {"torch": torch.__version__.partition("+")[0]})
     assert told["instruction_sets"] == " ".join(instruction_sets())
     assert isinstance(told["commit"], str)
 
@@ -62,7 +62,7 @@ def test_pytorch_and_linux_name_the_same_instruction_sets(monkeypatch: pytest.Mo
     lines = ["model name : A", "flags : fpu avx avx2 avx512f avx512_bf16 amx_int8 avx512vl", "flags : none"]
     monkeypatch.setattr(machine.Path, "read_text", lambda self, encoding: "\n".join(lines))
     monkeypatch.setattr(machine.Path, "is_file", lambda self: True)
-    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)  # older versions have none
     expected = ["avx", "avx2", "avx512f", "avx512_bf16", "amx_int8"]
     assert instruction_sets() == expected
     assert about()["processor"] == "A"
