@@ -101,6 +101,14 @@ def test_a_port_that_is_taken_is_a_user_error(capsys: pytest.CaptureFixture[str]
     assert "give another --port" in capsys.readouterr().err
 
 
+def test_a_missing_library_is_a_user_error(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(SystemExit) as left:
+        main(["serve"])
+    assert left.value.code == 2
+    assert "pip install 'segnet[serve]'" in capsys.readouterr().err
+
+
 def test_models_are_named_by_their_files() -> None:
     assert _names(("a/light.onnx", "light.xml", "segnet_basic")) == {
         "light.onnx": "a/light.onnx", "light.xml": "light.xml", "segnet_basic": "segnet_basic",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
+import shutil
 import socket
 import struct
+import subprocess
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -20,9 +23,12 @@ from PIL import Image
 from pycocotools import mask as coco
 from service_client import LIMITS, Client, HeldRuntime, encoded, run_service
 
+from segnet.bands import Bands
 from segnet.cli.main import main
 from segnet.inference.predictor import Predictor
+from segnet.labels import ClassTable
 from segnet.runtimes.base import Output
+from segnet.runtimes.model_info import ModelInfo
 from segnet.web.service.answers import choose_answer
 from segnet.web.service.refusals import RefusedError
 from segnet.web.service.settings import ServiceConfig
@@ -255,7 +261,25 @@ def test_an_error_of_the_model_is_an_answer(caplog: pytest.LogCaptureFixture) ->
         reply = client.post(encoded())
         assert (reply.status, reply.error) == (500, "an error of the service (MemoryError)")
         assert client.ask("GET", "/readyz").status == 200
+        client.service.batcher.close()
+        assert (client.ask("GET", "/readyz").status, client.ask("GET", "/healthz").status) == (503, 200)
     assert "out of\nmemory" in caplog.text
+
+
+def test_bands_are_read_as_they_are_stored() -> None:
+    """Only a model of bands reads arrays, whatever their content type says."""
+    runtime = HeldRuntime(
+        ModelInfo(name="bands", labels=ClassTable.numbered(2), channels=2, bands=Bands(indices=(0, 4)))
+    )
+    runtime.opened.set()
+    np.save(file := io.BytesIO(), np.zeros((6, 8, 5), dtype=np.uint8))
+    with run_service({"bands": lambda: Predictor(runtime)}) as client:
+        mask = client.post(file.getvalue(), Content_Type="application/octet-stream")
+        with Image.open(io.BytesIO(mask.body)) as image:
+            assert image.size == (8, 6)
+        assert "the image has 3 bands, so there is no band 4" in client.post(encoded()).error
+        huge = file.getvalue().replace(b"(6, 8, 5)", b"(60000, 80000, 5)".replace(b"0, ", b"0,"))
+        assert client.post(huge).status in (413, 415)
 
 
 def test_a_token_guards_predictions_and_metrics(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,6 +320,23 @@ def test_the_page_of_the_api_asks_nobody_else(client: Client) -> None:
     assert "POST /v1/segment" in page
     assert page.count("http") == page.count("http-equiv") + page.count(f"http://127.0.0.1:{client.port}/v1/segment")
     assert "<script" not in page
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_clients_of_the_documentation_work(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parents[3] / "docs" / "how-to" / "serve.md"
+    text = page.read_text(encoding="utf-8").replace("http://127.0.0.1:8000", f"http://127.0.0.1:{client.port}")
+    (tmp_path / "photo.jpg").write_bytes(encoded(2, kind="JPEG"))
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^curl .*", text, re.MULTILINE)
+    done = subprocess.run(["bash", "-ec", "\n".join(commands)], capture_output=True, text=True, check=True)
+    assert len(commands) == 4
+    assert ('"shares":{"sky":' in done.stdout, '"default":true' in done.stdout) == (True, True)
+    names: dict[str, Any] = {}
+    exec(re.findall(r"^```py\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[0], names)
+    with Image.open("mask.png") as mask, Image.open("overlay.png") as overlay:
+        assert np.array_equal(names["mask"], np.array(mask))
+        assert overlay.mode == "RGB"
 
 
 @pytest.mark.parametrize(

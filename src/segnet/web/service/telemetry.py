@@ -96,7 +96,7 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         started, status = time.perf_counter(), _CLOSED
-        scope["state"]["id"] = name = _request_id(scope)
+        name = _request_id(scope)
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
