@@ -31,7 +31,8 @@ from segnet.data.synthetic.scenes import render_scene
 from segnet.exporting.formats import to_onnx
 from segnet.exporting.int8.calibration import measure_maps
 from segnet.exporting.int8.rewriting import quantize_graph
-from segnet.exporting.programs import ExportConfig, make_program
+from segnet.exporting.programs import make_program
+from segnet.exporting.settings import ExportConfig
 from segnet.labels import CAMVID
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import create_model

@@ -220,7 +220,8 @@ def write_files(name: str, folder: Path, calibration: Sequence[Image], options: 
     from segnet.exporting.formats import to_onnx
     from segnet.exporting.int8 import rewriting
     from segnet.exporting.int8.calibration import measure_maps
-    from segnet.exporting.programs import ExportConfig, make_program
+    from segnet.exporting.programs import make_program
+    from segnet.exporting.settings import ExportConfig
     from segnet.labels import CAMVID
     from segnet.runtimes.model_info import ModelInfo
 
@@ -246,7 +247,8 @@ def write_program(folder: str) -> None:
 
     from segnet.exporting.formats import FORMATS
     from segnet.exporting.int8.xnnpack import CalibratedProgram
-    from segnet.exporting.programs import ExportConfig, make_program
+    from segnet.exporting.programs import make_program
+    from segnet.exporting.settings import ExportConfig
     from segnet.labels import CAMVID
     from segnet.runtimes.model_info import ModelInfo
 

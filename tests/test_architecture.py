@@ -185,7 +185,9 @@ def test_what_needs_lightning_is_imported_inside_functions() -> None:
     assert users <= ON_LIGHTNING
 
 
-@pytest.mark.parametrize("module", ["segnet", "segnet.cli.main", "segnet.cli.commands.predict"])
+@pytest.mark.parametrize(
+    "module", ["segnet", "segnet.cli.main", "segnet.cli.commands.predict", "segnet.cli.commands.export"]
+)
 def test_torch_is_not_imported_by(module: str) -> None:
     code = f"import sys, {module}; print(sorted({{'torch', 'lightning', 'kornia', 'torchvision'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -24,7 +24,7 @@ from torch import nn
 from segnet.exporting.comparison import Tolerance, require_close
 from segnet.exporting.export import compare_file, export, open_file, reference_pipeline
 from segnet.exporting.float16 import halve_filters
-from segnet.exporting.programs import ExportConfig
+from segnet.exporting.settings import ExportConfig
 from segnet.models import checkpoint
 from segnet.models.bundled import bundled_models
 from segnet.models.segnet import SegNet

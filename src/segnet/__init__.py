@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from segnet.exporting.export import export
     from segnet.exporting.int8.gate import Int8Gate
     from segnet.exporting.modules import ModuleReport, export_module
-    from segnet.exporting.programs import ExportConfig
+    from segnet.exporting.settings import ExportConfig
     from segnet.inference.evaluation import evaluate
     from segnet.inference.prediction import Prediction, SegmentedFrame
     from segnet.inference.predictor import Predictor
@@ -73,7 +73,7 @@ _HOMES = {
     "segnet.exporting.export": ("export",),
     "segnet.exporting.int8.gate": ("Int8Gate",),
     "segnet.exporting.modules": ("ModuleReport", "export_module"),
-    "segnet.exporting.programs": ("ExportConfig",),
+    "segnet.exporting.settings": ("ExportConfig",),
     "segnet.inference.predictor": ("Predictor",),
     "segnet.labels": ("CAMVID", "IGNORE_INDEX", "ClassTable"),
     "segnet.visualization.style": ("OverlayStyle",),

@@ -189,3 +189,20 @@ def test_the_reference_implementation_is_the_published_network(narrow: SegNet):
     image = torch.rand(1, 3, 21, 18)
     with torch.no_grad():
         np.testing.assert_allclose(reference(image * 255).numpy(), ours(image).numpy(), rtol=1e-3, atol=1e-3)
+
+
+def test_the_peak_is_the_best_of_all_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = iter([Peak(50.0), Peak(80.0), Peak(60.0)])
+    monkeypatch.setattr(module, "peak_gmacs", lambda precision, **settings: next(measured))
+    peaks = module._Peaks({"float32"}, 3, 1)
+    module._turns([Worker(1.0)], 3, 1, 20.0, each_round=peaks.turn)
+    assert peaks.best == {"float32": Peak(80.0)}
+
+
+def test_a_precision_without_a_peak_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = iter([Peak(reason="int8 is emulated")])
+    monkeypatch.setattr(module, "peak_gmacs", lambda precision, **settings: next(measured))
+    peaks = module._Peaks({"int8"}, 2, 1)
+    peaks.turn()
+    peaks.turn()
+    assert peaks.best["int8"].reason == "int8 is emulated"

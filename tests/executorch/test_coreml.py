@@ -14,7 +14,7 @@ from segnet.cli.commands.export import run
 from segnet.errors import ConfigError, MissingPackageError, ModelError, OutputError
 from segnet.exporting.coreml import require_sound
 from segnet.exporting.export import Report, export
-from segnet.exporting.programs import ExportConfig
+from segnet.exporting.settings import ExportConfig
 from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import create_model

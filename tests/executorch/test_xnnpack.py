@@ -19,7 +19,8 @@ from segnet.exporting.export import Report
 from segnet.exporting.int8.export import export_int8
 from segnet.exporting.int8.gate import Calibration, Quantized, sensitivities
 from segnet.exporting.int8.xnnpack import CalibratedProgram
-from segnet.exporting.programs import ExportConfig, make_program
+from segnet.exporting.programs import make_program
+from segnet.exporting.settings import ExportConfig
 from segnet.labels import ClassTable
 from segnet.media.images.writing import write_image, write_mask
 from segnet.models.segnet import SegNet

@@ -7,7 +7,7 @@ import torch
 
 from segnet.errors import ConfigError
 from segnet.exporting.export import export
-from segnet.exporting.programs import ExportConfig
+from segnet.exporting.settings import ExportConfig
 from segnet.labels import ClassTable
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig

@@ -12,7 +12,7 @@ from segnet.cli.commands import export as command
 from segnet.errors import ConfigError, OutputError
 from segnet.exporting.browser.export import export_page
 from segnet.exporting.browser.onnxruntime_web import PAGE, find_package, read_package
-from segnet.exporting.programs import ExportConfig
+from segnet.exporting.settings import ExportConfig
 from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
 

@@ -16,7 +16,8 @@ from torch.export import ExportedProgram
 
 from segnet.errors import ConfigError, MissingPackageError, ModelError, OutputError
 from segnet.exporting.export import export
-from segnet.exporting.programs import ExportConfig, make_program
+from segnet.exporting.programs import make_program
+from segnet.exporting.settings import ExportConfig
 from segnet.labels import ClassTable
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig

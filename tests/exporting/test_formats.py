@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from segnet.exporting.float16 import halve_filters
 from segnet.exporting.formats import FORMATS, to_onnx, to_openvino, write_onnx, write_openvino
-from segnet.exporting.programs import ExportConfig, make_program
+from segnet.exporting.programs import make_program
+from segnet.exporting.settings import ExportConfig
 from segnet.labels import ClassTable
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig

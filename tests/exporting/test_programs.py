@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from segnet.errors import ConfigError
-from segnet.exporting.programs import ExportConfig, Pipeline, make_program
+from segnet.exporting.programs import Pipeline, make_program
+from segnet.exporting.settings import ExportConfig
 from segnet.models.segnet import SegNet
 
 SIDES = [(1, 1), (1, 9), (7, 1), (23, 30), (40, 17)]

@@ -15,9 +15,10 @@ import torch
 from segnet.errors import ConfigError, ModelError
 from segnet.exporting.comparison import Tolerance, require_close
 from segnet.exporting.export import export, reference_pipeline
-from segnet.exporting.programs import ExportConfig, Pipeline, make_program
+from segnet.exporting.programs import Pipeline, make_program
 from segnet.exporting.sampled_checks import compare_samples
 from segnet.exporting.sampling import AlwaysOnDropout, keep_dropout_on, mean_and_uncertainty
+from segnet.exporting.settings import ExportConfig
 from segnet.inference.predictor import Predictor
 from segnet.labels import ClassTable
 from segnet.metrics.uncertainty import largest

@@ -11,7 +11,7 @@ import torch
 
 from segnet.errors import MissingPackageError, ModelError
 from segnet.exporting.export import export
-from segnet.exporting.programs import ExportConfig
+from segnet.exporting.settings import ExportConfig
 from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
 from segnet.runtimes.litert import LiteRtRuntime

@@ -15,7 +15,8 @@ import pytest
 from torch.export import ExportedProgram
 
 from segnet.exporting.formats import FORMATS, to_onnx, to_openvino, write_onnx, write_openvino
-from segnet.exporting.programs import ExportConfig, make_program
+from segnet.exporting.programs import make_program
+from segnet.exporting.settings import ExportConfig
 from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
 from segnet.runtimes.base import FileRuntime

@@ -7,6 +7,7 @@ All baselines have random weights.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -15,7 +16,7 @@ from segnet.models.segnet import SegNetConfig
 from segnet.models.zoo import MODELS
 from segnet.system.packages import importing
 
-__all__ = ["ReferenceSegNet", "library_model", "reference_config"]
+__all__ = ["ReferenceSegNet", "library_model", "reference_config", "require_library"]
 
 
 class ReferenceSegNet(nn.Module):
@@ -76,12 +77,22 @@ def library_model(name: str, classes: int = 11) -> nn.Module:
     Raises:
         MissingPackageError: the library is not installed or does not work.
     """
-    with importing("segmentation_models_pytorch", "baselines"):
-        import segmentation_models_pytorch as smp
+    smp = require_library()
     build = {"unet_vgg16": (smp.Unet, "vgg16"), "segformer_b0": (smp.Segformer, "mit_b0")}
     network, encoder = build[name]
     model: nn.Module = network(encoder, encoder_weights=None, classes=classes)
     return model
+
+
+def require_library() -> Any:
+    """The module of segmentation_models_pytorch.
+
+    Raises:
+        MissingPackageError: the library is not installed or does not work.
+    """
+    with importing("segmentation_models_pytorch", "baselines"):
+        import segmentation_models_pytorch as smp
+    return smp
 
 
 def _is_plain(config: SegNetConfig) -> bool:

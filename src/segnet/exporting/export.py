@@ -19,8 +19,9 @@ import torch
 from segnet.errors import ConfigError, ModelError, OutputError
 from segnet.exporting.comparison import Comparison, Tolerance, compare, images, require_close, total_agreement
 from segnet.exporting.formats import FORMATS, Format
-from segnet.exporting.programs import ExportConfig, Pipeline, make_program
+from segnet.exporting.programs import Pipeline, make_program
 from segnet.exporting.sampled_checks import compare_samples
+from segnet.exporting.settings import ExportConfig
 from segnet.labels import ClassTable
 from segnet.models.mc_dropout import dropouts
 from segnet.models.segnet import SegNet

@@ -2,60 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx.experimental import _config
 
-from segnet.errors import ConfigError
 from segnet.exporting.sampling import keep_dropout_on, mean_and_uncertainty, merge_equal_nodes
+from segnet.exporting.settings import ExportConfig
 from segnet.models.segnet import SegNet
-from segnet.runtimes.model_info import OutputKind
 from segnet.runtimes.output_suppression import suppress_output
 
-__all__ = ["ExportConfig", "Pipeline", "make_program"]
+__all__ = ["Pipeline", "make_program"]
 
 _EXAMPLE = (37, 42)  # one side is odd at each of five halvings, so that the rounding stays in the program
 _BATCH = 2  # torch.export treats a batch of one as a constant
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportConfig:
-    """Input and output of an exported file.
-
-    Attributes:
-        output: Output of the exported file: logits or probabilities, float32 (N, classes, H, W), or mask, uint8 (N, H,
-            W). Take mask for the smallest output.
-        size: Fixed input size of the exported file in pixels. Default: any size. ExecuTorch, LiteRT and Core ML need a
-            fixed size.
-        resize_to: Size in pixels to which the exported file resizes its input; its logits are upsampled to the size of
-            the image. Default: no resizing. Set it if images come in another size than the model learned.
-        samples: Number of Monte-Carlo dropout samples that the exported file draws of each image. Default: none. The
-            output is their mean; a second output, uncertainty, float32 (N, H, W), is their variance, averaged over the
-            classes. It needs a model with dropout, another --output than logits, and ONNX, OpenVINO or PyTorch.
-        half: Store the filters in float16, which halves the file; they compute in float32. ONNX and OpenVINO only.
-
-    Raises:
-        ConfigError: a side is below 1, or samples are too few or have no mean.
-    """
-
-    output: OutputKind = "logits"
-    size: tuple[int, int] | None = None
-    resize_to: tuple[int, int] | None = None
-    samples: int | None = None
-    half: bool = False
-
-    def __post_init__(self) -> None:
-        for name, size in (("size", self.size), ("resize_to", self.resize_to)):
-            if size is not None and min(size) < 1:
-                raise ConfigError(f"{name} {tuple(size)} is not possible; give HEIGHT WIDTH, 1 or more each")
-        if self.samples is not None and self.samples < 2:
-            raise ConfigError(f"samples {self.samples} is not possible; give 2 or more, or leave it out for no dropout")
-        if self.samples is not None and self.output == "logits":
-            raise ConfigError("samples are averaged as probabilities; add --output probabilities or --output mask")
 
 
 class Pipeline(nn.Module):

@@ -46,6 +46,8 @@ class OpenVinoRuntime(FileRuntime):
                 f"OpenVINO has no device {device!r} here; choose one of {', '.join(core.available_devices)}"
             )
         options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        if wanted == "CPU":
+            options["ENABLE_CPU_PINNING"] = False  # a thread tied to a core waits while another program has it
         if precision in _PRECISIONS:
             options["INFERENCE_PRECISION_HINT"] = _PRECISIONS[precision]
         if threads:

@@ -168,15 +168,17 @@ def why_emulated(precision: str) -> str | None:
     return None
 
 
-def peak_gmacs(precision: str, *, threads: int = 0) -> Peak:
+def peak_gmacs(precision: str, *, threads: int = 0, budget_s: float = _BUDGET_S) -> Peak:
     """10^9 multiply-accumulates a second of a square matrix product, the best of several; none if it is emulated.
 
     The product is taken as a matrix product and as a 1x1 convolution, since PyTorch asks different libraries for the
-    two, and on some processors one is twice as fast as the other. The matrices grow for a second, for each of the two.
+    two, and on some processors one is twice as fast as the other. The matrices grow for the budget, for each of
+    the two.
 
     Args:
         precision: ``float32``, ``bf16`` or ``int8``.
         threads: 0: as many as PyTorch takes.
+        budget_s: seconds for each of the two.
     """
     import torch
 
@@ -187,16 +189,18 @@ def peak_gmacs(precision: str, *, threads: int = 0) -> Peak:
     torch.set_num_threads(threads or before)
     try:
         reason = why_emulated(precision)
-        return Peak(reason=reason) if reason else Peak(max(_best_gmacs(partial(way, precision)) for way in ways))
+        return (
+            Peak(reason=reason) if reason else Peak(max(_best_gmacs(partial(way, precision), budget_s) for way in ways))
+        )
     except RuntimeError:
         return Peak(reason=f"PyTorch multiplies no matrices in {precision} on this processor")
     finally:
         torch.set_num_threads(before)
 
 
-def _best_gmacs(product: Callable[[int], Callable[[], object]]) -> float:
+def _best_gmacs(product: Callable[[int], Callable[[], object]], budget_s: float = _BUDGET_S) -> float:
     """The best rate over growing matrices, within the budget; ``product`` makes a call from the side."""
-    end, best, quickest = time.perf_counter() + _BUDGET_S, 0.0, 0.0
+    end, best, quickest = time.perf_counter() + budget_s, 0.0, 0.0
     for side in _SIDES:
         if time.perf_counter() + 8 * quickest > end:  # twice the side is eight times the work
             break

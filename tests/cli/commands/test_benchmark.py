@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +118,12 @@ def test_the_plot_is_drawn_or_the_remedy_named(scored: bool, tmp_path: Path) -> 
     assert drawn.count("<!-- b -->") == 1
     with pytest.raises(ConfigError, match="must end in"):
         plot_benchmark(rows, scores, tmp_path / "plot.txt")
+
+
+def test_a_baseline_whose_library_is_missing_is_refused_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("segnet.benchmark.measure.measure", None)
+    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
+    assert leave("--baselines", "unet_vgg16") == 2
+    assert "pip install 'segnet[baselines]'" in capsys.readouterr().err

@@ -21,7 +21,7 @@ from segnet.exporting.int8.export import export_int8
 from segnet.exporting.int8.gate import Calibration
 from segnet.exporting.int8.rewriting import MapStatistics
 from segnet.exporting.int8.saturation import pair_sums
-from segnet.exporting.programs import ExportConfig
+from segnet.exporting.settings import ExportConfig
 from segnet.labels import CAMVID
 from segnet.models import checkpoint
 from segnet.runtimes.load import open_runtime

@@ -10,7 +10,8 @@ import torch
 
 from segnet.data.synthetic.scenes import render_scene
 from segnet.exporting.formats import to_onnx
-from segnet.exporting.programs import ExportConfig, make_program
+from segnet.exporting.programs import make_program
+from segnet.exporting.settings import ExportConfig
 from segnet.labels import CAMVID
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig

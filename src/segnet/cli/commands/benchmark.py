@@ -116,11 +116,15 @@ def _candidates(
 
 
 def _check_baselines(copied: str, baselines: Sequence[Baseline]) -> None:
-    """Refuse a reference implementation of a model that has none, before anything runs."""
+    """Refuse a reference implementation of a model that has none, and a missing library, before anything runs."""
     if any(baseline.startswith("reference") for baseline in baselines):
         from segnet.benchmark.baselines import reference_config
 
         reference_config(copied)
+    if not all(baseline.startswith("reference") for baseline in baselines):
+        from segnet.benchmark.baselines import require_library
+
+        require_library()
 
 
 def _in_torch(model: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from segnet.cli.modules import ModuleFlags, is_function
 from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
-from segnet.exporting.programs import ExportConfig
+from segnet.exporting.settings import ExportConfig
 
 if TYPE_CHECKING:
     from segnet.exporting.comparison import Comparison

@@ -14,7 +14,7 @@ from typing import Any
 from segnet.errors import ConfigError, OutputError
 from segnet.exporting.browser.onnxruntime_web import PAGE, find_package, read_package
 from segnet.exporting.export import Report, export, stage_file
-from segnet.exporting.programs import ExportConfig
+from segnet.exporting.settings import ExportConfig
 from segnet.inference.working_size import ResizePolicy
 from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet

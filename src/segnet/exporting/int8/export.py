@@ -32,7 +32,8 @@ from segnet.exporting.int8.calibration import CalibratedOnnx
 from segnet.exporting.int8.gate import Calibrated, Calibration, Quantized, quantize_within
 from segnet.exporting.int8.saturation import require_no_overflow
 from segnet.exporting.int8.xnnpack import CalibratedProgram
-from segnet.exporting.programs import ExportConfig, make_program
+from segnet.exporting.programs import make_program
+from segnet.exporting.settings import ExportConfig
 from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
 from segnet.runtimes.base import FileRuntime, Image
