@@ -174,12 +174,15 @@ def compare(model: str, seconds: float, rounds: int) -> dict[str, object]:
     step()
     rows: dict[int, list[dict[str, float]]] = {clients: [] for clients in _CLIENTS}
     with serving(model, "--timeout", "600") as service:
+        start_cpu = service.cpu_ms / 1000
         ask(service.port, files, 8, lambda number: number >= 8)
         for _, clients in product(range(rounds), _CLIENTS):
             bare, alone = pace(step, seconds), pace(files_step(predictor, files), seconds)
             started, cpu = time.perf_counter(), service.cpu_ms
             latencies, statuses = ask(service.port, files, clients, until(seconds))
             rate, cpu = len(latencies) / (time.perf_counter() - started), (service.cpu_ms - cpu) / len(latencies)
+            again = pace(step, seconds)  # before and after, since other load changes
+            bare = Pace((bare.rate + again.rate) / 2, (bare.cpu_ms + again.cpu_ms) / 2)
             row = {
                 "images_per_second": rate, "cpu_ms_per_image": cpu,
                 "p50_ms": 1000 * float(np.quantile(latencies, 0.5)),
@@ -197,7 +200,12 @@ def compare(model: str, seconds: float, rounds: int) -> dict[str, object]:
         clients: {key: round(statistics.median(row[key] for row in group), 3) for key in group[0]}
         for clients, group in rows.items()
     }
-    return {"model": Path(model).name, "start_to_ready_s": round(ready, 2), "clients": medians}
+    return {
+        "model": Path(model).name,
+        "start_to_ready_s": round(ready, 2),
+        "start_cpu_s": round(start_cpu, 2),
+        "clients": medians,
+    }
 
 
 def toy_model(folder: Path) -> str:
