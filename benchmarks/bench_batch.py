@@ -9,7 +9,6 @@ kills   The command is killed (-9) at random moments and started again, several 
 forks   Workers without Ray are killed (-9) at random moments, and other ones complete the work.
 actors  Processes that predict are killed (-9) at random moments of a run.
 nodes   Two Ray nodes on the loopback interface, each with one core; one is killed in the middle of a run.
-train   Two torchrun agents, and two Ray nodes by examples/train_on_ray.py, train one network each.
 memory  One worker without Ray predicts many images.
 limits  What one core reads, decodes, predicts and writes per second, and what the driver hands out.
 
@@ -265,26 +264,6 @@ def use_nodes(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     return {"nodes": 2, "workers": workers, "nodes_lost": 1, "images_predicted_again": twice, "lost": lost}
 
 
-def train_on_nodes(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Two nodes' worth of processes by torchrun, and on a Ray cluster; each run's epochs."""
-    data = write_scenes(folder / "data", train=8, val=4, size=(32, 48))
-    words = [data, "--model", "segnet_basic", "--recipe", "scratch", "--epochs", 1, "--batch", 4, "--device", "cpu"]
-    words += ["--precision", "float32", "--workers", 0]
-    rendezvous = ["--nnodes", 2, "--nproc-per-node", 1, "--rdzv-backend", "c10d", "--rdzv-id", 1]
-    launcher = [*rendezvous, "--rdzv-endpoint", "127.0.0.1:29417", "-m", "segnet", "train", *words]
-    agents = [python("-m", "torch.distributed.run", *launcher, "--out", folder / "torchrun") for _ in range(2)]
-    codes = [agent.wait(300) for agent in agents]
-    cluster = start_cluster(cores=[1, 1])
-    try:
-        example = Path(__file__).parents[1] / "examples" / "train_on_ray.py"
-        options = ["--port", 29418, "--address", cluster.address, "--", *words, "--out", folder / "ray"]
-        codes.append(python(example, *options).wait(300))
-    finally:
-        cluster.shutdown()
-    epochs = {name: len((folder / name / "metrics.csv").read_text().splitlines()) - 1 for name in ("torchrun", "ray")}
-    return {"exit_codes": codes, "epochs": epochs}
-
-
 def measure_memory(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Anonymous memory of one worker without Ray, after each fifth of its images."""
     from segnet.batch.sources import find_items, split_parts
@@ -338,7 +317,6 @@ PARTS = {
     "forks": kill_forks,
     "actors": kill_actors,
     "nodes": use_nodes,
-    "train": train_on_nodes,
     "memory": measure_memory,
     "limits": measure_limits,
 }
@@ -467,13 +445,6 @@ def segnet(
         reap_orphans()
         error.seek(0)
         return Ended(running.returncode, seconds, sum(cpu.values()), memory or [0.0], counts, error.read()[-2000:])
-
-
-def python(*words: Any) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, *map(str, words)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
 
 
 def reap_orphans() -> None:
