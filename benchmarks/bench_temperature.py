@@ -1,0 +1,62 @@
+"""The temperature of a model for drives that it has not seen, by the runs of benchmarks/ablation.py.
+
+    python benchmarks/bench_temperature.py CAMVID [--runs runs/ablation/light] [--out FILE]
+
+A temperature is fitted to each network on the drive that it was not trained on. A drive is then scored with the
+geometric mean of the temperatures of the two other drives, so none is scored with its own. The mean of all three is
+the one for a model of all drives. benchmarks/results/temperature.json has the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from statistics import geometric_mean
+from typing import Any
+
+from ablation import DRIVES
+from segnet.data.dataset import SegmentationDataset
+from segnet.data.layouts import open_source
+from segnet.inference.evaluation import evaluate
+from segnet.metrics.calibration.scores import CalibrationMeter
+from segnet.models import checkpoint
+from segnet.models.segnet import SegNet
+from segnet.system.files import write_json
+from segnet.system.hardware import about
+from segnet.training.temperature import fit_temperature, scale_logits
+from study import WEIGHTS, leave_out
+
+RESULT = Path(__file__).parent / "results" / "temperature.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data")
+    parser.add_argument("--runs", type=Path, default=Path("runs/ablation/light"))
+    parser.add_argument("--out", type=Path, default=RESULT)
+    given = parser.parse_args()
+    held = {drive: leave_out(open_source(given.data), drive)[1] for drive in DRIVES}
+    models = {drive: checkpoint.load(given.runs / drive / WEIGHTS).model for drive in DRIVES}
+    fitted = {drive: fit_temperature(models[drive], held[drive]).value for drive in DRIVES}
+    rows: dict[str, Any] = {}
+    for drive in DRIVES:
+        others = geometric_mean(fitted[other] for other in DRIVES if other != drive)
+        before = _calibration(models[drive], held[drive])
+        scale_logits(models[drive], others)
+        after = _calibration(models[drive], held[drive])
+        rows[drive] = {"fitted": fitted[drive], "of_the_others": others, "before": before, "after": after}
+        print(drive, rows[drive], flush=True)
+    temperature = geometric_mean(fitted.values())
+    print(f"temperature {temperature:.3f}")
+    write_json(given.out, {"machine": about("segnet", "torch"), "temperature": temperature, "drives": rows})
+
+
+def _calibration(model: SegNet, data: SegmentationDataset) -> dict[str, float]:
+    meter = CalibrationMeter()
+    evaluate(model, data, calibration=meter)
+    scores = meter.scores
+    return {"ece": scores.ece, "nll": scores.nll, "brier": scores.brier}
+
+
+if __name__ == "__main__":
+    main()
