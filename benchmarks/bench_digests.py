@@ -18,7 +18,7 @@ from unittest.mock import patch
 import torch
 
 from segnet.labels import ClassTable
-from segnet.models import checkpoint
+from segnet.models import checkpoint, model_file
 from segnet.models.zoo import create_model
 from segnet.system.hardware import about
 
@@ -45,7 +45,7 @@ def measure(name: str, path: Path, rounds: int) -> dict[str, object]:
     checked, plain = [], []
     for _ in range(rounds):
         checked.append(load_ms(path))
-        with patch.multiple(checkpoint, **{check: lambda *_: False for check in CHECKS}):
+        with patch.multiple(model_file, **{check: lambda *_: False for check in CHECKS}):
             plain.append(load_ms(path))
     return {
         "model": name,
