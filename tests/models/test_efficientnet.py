@@ -153,3 +153,10 @@ def test_the_whole_network_stays_small(model: SegNet):
     tensors = model.state_dict().values()
     assert sum(value.numel() * (2 if value.ndim == 4 else 4) for value in tensors) <= 6 * 2**20
     assert isinstance(model.encoder.body, EfficientNetLite0)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (37, 64), (64, 45)])
+def test_the_shapes_of_the_maps_are_those_of_the_maps(size: tuple[int, int]) -> None:
+    with torch.no_grad():
+        maps = EfficientNetLite0(3).eval()(torch.zeros(1, 3, *size))
+    assert EfficientNetLite0.map_shapes(size) == [tuple(each.shape[1:]) for each in maps]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from segnet.errors import ConfigError
+from segnet.models.efficientnet import EfficientNetLite0
 from segnet.models.encoders import Kept, Skip, fitted, recomputed
 from segnet.nn.codes import max_pool
 from segnet.system.packages import importing
@@ -51,12 +52,12 @@ class Backbone(nn.Module):
         self.body = body
         self.codes = codes
         self.save_memory = False
-        probes = [_probe(body, in_channels, size) for size in _PROBES]
-        sizes = [[(m.shape[2], m.shape[3]) for m in maps] for maps in probes]
+        probes = [_map_shapes(body, in_channels, size) for size in _PROBES]
+        sizes = [[shape[1:] for shape in shapes] for shapes in probes]
         self._covers = [_cover([(s[i], s[i + 1]) for s in sizes]) for i in range(len(sizes[0]) - 1)]
         self.halving = all(cover is not None for cover in self._covers)
         self.full_resolution = tuple(s[0] for s in sizes) == _PROBES
-        channels = tuple(m.shape[1] for m in probes[0])
+        channels = tuple(shape[0] for shape in probes[0])
         self.channels = self.pooled_channels = channels[:-1]
         self.deepest_channels = channels[-1]
 
@@ -96,6 +97,13 @@ def timm_backbone(name: str, in_channels: int, *, pretrained: bool = False) -> n
     except (RuntimeError, AssertionError, AttributeError, TypeError, NotImplementedError) as error:
         raise ConfigError(f"timm's {name} cannot return its feature maps ({error}); take another") from error
     return body
+
+
+def _map_shapes(body: nn.Module, in_channels: int, size: Size) -> list[tuple[int, int, int]]:
+    """Channels and size of each map of an image; a module that knows them is asked, since running it takes time."""
+    if isinstance(body, EfficientNetLite0):
+        return body.map_shapes(size)
+    return [(m.shape[1], m.shape[2], m.shape[3]) for m in _probe(body, in_channels, size)]
 
 
 @torch.no_grad()

@@ -55,6 +55,15 @@ class EfficientNetLite0(nn.Module):
                     self.blocks.append(InvertedResidual(inputs, channels, kernel=kernel, stride=stride))
                     inputs, stride = channels, 1
 
+    @staticmethod
+    def map_shapes(size: tuple[int, int]) -> list[tuple[int, int, int]]:
+        """Channels, height and width of the maps of an image of (height, width)."""
+        shapes, (height, width) = [], size
+        for channels in CHANNELS:
+            height, width = (height + 1) // 2, (width + 1) // 2
+            shapes.append((channels, height, width))
+        return shapes
+
     def forward(self, x: Tensor) -> list[Tensor]:
         """Normalized image (N, in_channels, H, W) to five maps, whose channels are ``CHANNELS``; sizes round up."""
         x, maps = self.stem(x), []
