@@ -196,7 +196,7 @@ def test_a_network_in_pytorch_has_nothing_to_verify() -> None:
     with pytest.raises(
         ModelError, match="segnet_basic: runs in PyTorch from its weights, so there is nothing to verify"
     ):
-        segnet.Predictor.load("segnet_basic", device="cpu").verify()
+        segnet.Predictor.load("segnet_basic", runtime="torch", device="cpu").verify()
 
 
 @pytest.mark.parametrize(

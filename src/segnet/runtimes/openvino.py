@@ -61,7 +61,7 @@ class OpenVinoRuntime(FileRuntime):
                 f"{path}: OpenVINO cannot use it ({reason})"
                 + ("; its complete .bin must lie beside it" if path.suffix == ".xml" else "")
             ) from error
-        place = [KEY] if model.has_rt_info([KEY]) else ["framework", KEY]  # of what was read from an ONNX file
+        place = ["framework", KEY] if path.suffix == ".onnx" else [KEY]
         text = str(model.get_rt_info(place).value) if model.has_rt_info(place) else None
         backend = f"OpenVINO {_version()} ({wanted}, {precision})"
         super().__init__(path, ModelInfo.from_json(text, path), backend=backend)

@@ -101,6 +101,7 @@ class InferenceService:
         finally:
             gone.cancel()
             working.cancel()
+            await asyncio.wait((working,))  # the place is free when the batcher knows that nobody waits
 
     async def _predict(self, body: Path, content_type: str, name: str, predictor: Predictor, answer: Answer) -> bytes:
         file = body
