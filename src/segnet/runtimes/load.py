@@ -56,7 +56,7 @@ def open_runtime(
     if path.suffix not in _EXPORTED:
         chosen = choose_runtime(source, runtime, device=device, precision=precision, samples=samples)
         if chosen in {"onnx", "openvino"}:
-            return _open_onnx(bundled_onnx()[str(source)], chosen, threads=threads)
+            return open_file(bundled_onnx()[str(source)], threads=threads, runtime=chosen)
         from segnet.runtimes.pytorch import load_checkpoint
 
         return load_checkpoint(source, device=device, precision=precision, threads=threads, samples=samples, seed=seed)
@@ -70,10 +70,7 @@ def open_runtime(
         raise ModelError(f"{source}: there is no such package, which is a folder; 'segnet export' writes it")
     if path.suffix != ".mlpackage" and not path.is_file():
         raise ModelError(f"{source}: there is no such file; 'segnet export' writes it")
-    if path.suffix == ".onnx" and runtime == "openvino":
-        opened = _open_onnx(path, runtime, device=device, precision=precision, threads=threads)
-    else:
-        opened = open_file(path, device=device, precision=precision, threads=threads)
+    opened = open_file(path, device=device, precision=precision, threads=threads, runtime=runtime)
     if isinstance(opened.info, ModuleInfo):
         raise ModelError(
             f"{source}: was exported from a module of yours and has no classes; run it in {opened.backend}, "
@@ -82,24 +79,16 @@ def open_runtime(
     return opened
 
 
-def _open_onnx(
-    path: Path, runtime: RuntimeName, *, device: str = "cpu", precision: str = "float32", threads: int = 0
+def open_file(
+    path: Path, *, device: str = "cpu", precision: str = "float32", threads: int = 0, runtime: RuntimeName = "auto"
 ) -> FileRuntime:
-    if runtime == "onnx":
-        return open_file(path, device=device, threads=threads)
-    from segnet.runtimes.openvino import OpenVinoRuntime
-
-    return OpenVinoRuntime(path, device=device, precision=precision, threads=threads)
-
-
-def open_file(path: Path, *, device: str = "cpu", precision: str = "float32", threads: int = 0) -> FileRuntime:
     """Open an exported file in its library, also one that ``segnet.export_module`` wrote; see ``open_runtime``."""
     match path.suffix:
-        case ".onnx":
+        case ".onnx" if runtime != "openvino":
             from segnet.runtimes.onnx import OnnxRuntime
 
             return OnnxRuntime(path, device=device, threads=threads)
-        case ".xml":
+        case ".onnx" | ".xml":
             from segnet.runtimes.openvino import OpenVinoRuntime
 
             return OpenVinoRuntime(path, device=device, precision=precision, threads=threads)
