@@ -22,9 +22,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
 
 import segnet
+from chromium import CAMERA_SIZE, QUIET, chromium_with_camera, write_video
 from segnet.exporting.browser.onnxruntime_web import PAGE
 from segnet.labels import ClassTable
 from segnet.models.decoders import DecoderConfig
@@ -35,8 +36,6 @@ ROOT = Path(__file__).parents[2]
 LIGHT = ROOT / ".venv" / "page"
 MODULES = ROOT / ".venv" / "web" / "node_modules"
 STREET = ROOT / "src" / "segnet" / "data" / "sample" / "street.jpg"
-CAMERA_SIZE = (64, 48)
-QUIET = ["--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
 TABLE = ClassTable.from_names(["sky", "road", "tree"], [4, 7, 9])
 ISOLATED = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
 SECONDS = 1000
@@ -87,16 +86,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser(folder: Path) -> Iterator[Browser]:
-    camera = write_y4m(folder / "camera.y4m")
-    devices = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium",
-            chromium_sandbox=False,
-            args=[*QUIET, *devices, f"--use-file-for-fake-video-capture={camera}"],
-        )
+    with chromium_with_camera(folder) as launched:
         yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")
@@ -133,31 +124,6 @@ PATIENT = """
 const start = window.setTimeout;
 window.setTimeout = (action, ms, ...rest) => start(action, ms === 15000 ? 150000 : ms, ...rest);
 """
-
-
-def write_y4m(path: Path) -> Path:
-    """Frames of a camera: gray, with a bright square that moves."""
-    width, height = CAMERA_SIZE
-    frames = []
-    for number in range(10):
-        luma = np.full((height, width), 60, dtype=np.uint8)
-        luma[10:30, 4 * number : 4 * number + 20] = 200
-        frames.append(b"FRAME\n" + luma.tobytes() + bytes([128]) * (width * height // 2))
-    path.write_bytes(f"YUV4MPEG2 W{width} H{height} F10:1 Ip A1:1 C420jpeg\n".encode() + b"".join(frames))
-    return path
-
-
-def write_video(path: Path) -> Path:
-    import av
-
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libvpx", rate=10)
-        stream.width, stream.height, stream.pix_fmt = *CAMERA_SIZE, "yuv420p"
-        for number in range(20):
-            image = np.full((*reversed(CAMERA_SIZE), 3), 12 * number, dtype=np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
-        container.mux(stream.encode())
-    return path
 
 
 def scene(path: Path, size: tuple[int, int] = (60, 90)) -> Path:
@@ -302,7 +268,7 @@ def test_a_camera_is_segmented_live_and_given_back(page: Page) -> None:
 
 
 def test_a_video_plays_and_pauses(page: Page, folder: Path) -> None:
-    choose(page, write_video(folder / "clip.webm"))
+    choose(page, write_video(folder / "clip.webm", "libvpx"))
     expect(page.locator("#rate")).to_contain_text("frames/s")
     page.click("#play")
     expect(page.locator("#play")).to_have_text("Play")

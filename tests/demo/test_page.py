@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 import segnet
+from chromium import CAMERA_SIZE, chromium_with_camera, write_video
 from segnet.labels import ClassTable
 from segnet.models import checkpoint
 from segnet.models.decoders import DecoderConfig
@@ -29,8 +30,6 @@ from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.web.demo.models import Models
 from segnet.web.demo.server import running_demo
 
-CAMERA_SIZE = (64, 48)
-QUIET = ["--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
 TABLE = ClassTable.from_names(["sky", "road", "<b>tree</b>"], [4, 7, 9])
 SMALL = SegNetConfig(
     name="small", encoder=EncoderConfig(widths=((4,),)), decoder=DecoderConfig(widths=((4,),)), classes=3
@@ -79,15 +78,8 @@ def address(folder: Path, asked: set[str]) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser(folder: Path) -> Iterator[Browser]:
-    devices = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium",
-            chromium_sandbox=False,
-            args=[*QUIET, *devices, f"--use-file-for-fake-video-capture={write_y4m(folder / 'camera.y4m')}"],
-        )
+    with chromium_with_camera(folder) as launched:
         yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")
@@ -105,18 +97,6 @@ def open_page(context: BrowserContext, address: str, asked: set[str]) -> Page:
     page.goto(address)
     expect(page.get_by_role("tab", name="Camera")).to_be_visible()
     return page
-
-
-def write_y4m(path: Path) -> Path:
-    """Frames of a camera: gray, with a bright square that moves."""
-    width, height = CAMERA_SIZE
-    frames = []
-    for number in range(10):
-        luma = np.full((height, width), 60, dtype=np.uint8)
-        luma[10:30, 4 * number : 4 * number + 20] = 200
-        frames.append(b"FRAME\n" + luma.tobytes() + bytes([128]) * (width * height // 2))
-    path.write_bytes(f"YUV4MPEG2 W{width} H{height} F10:1 Ip A1:1 C420jpeg\n".encode() + b"".join(frames))
-    return path
 
 
 def scene(path: Path, seed: int = 4) -> Path:
@@ -246,17 +226,9 @@ def test_a_camera_is_segmented_live(page: Page) -> None:
 
 
 def test_a_video_becomes_one_that_plays(page: Page, folder: Path) -> None:
-    import av
-
-    with av.open(str(folder / "clip.mp4"), "w") as container:
-        stream = container.add_stream("libx264", rate=10)
-        stream.width, stream.height, stream.pix_fmt = *CAMERA_SIZE, "yuv420p"
-        for number in range(20):
-            image = np.full((*reversed(CAMERA_SIZE), 3), 12 * number, dtype=np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
-        container.mux(stream.encode())
+    clip = write_video(folder / "clip.mp4", "libx264")
     page.get_by_role("tab", name="Video").click()
-    give(page, folder / "clip.mp4", page.locator("#video").get_by_label("Drop a video file here to upload"))
+    give(page, clip, page.locator("#video").get_by_label("Drop a video file here to upload"))
     page.fill("#seconds input[type=number]", "1")
     page.keyboard.press("Enter")
     page.click("#start")
