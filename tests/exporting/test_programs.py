@@ -5,12 +5,17 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 from segnet.errors import ConfigError
-from segnet.exporting.programs import Pipeline, make_program
+from segnet.exporting.formats import to_onnx
+from segnet.exporting.programs import KeptProgram, Pipeline, make_program
 from segnet.exporting.settings import ExportConfig
+from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
+from segnet.runtimes.model_info import ModelInfo
 
+FIVE = ClassTable.from_names(list("abcde"))
 SIDES = [(1, 1), (1, 9), (7, 1), (23, 30), (40, 17)]
 
 
@@ -71,3 +76,41 @@ def test_resizing_gives_the_network_the_working_size_and_the_caller_the_images(u
 def test_an_impossible_size_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=rf"{name} \(0, 5\) is not possible; give HEIGHT WIDTH"):
         ExportConfig(**{name: (0, 5)})
+
+
+class Clipped(nn.Module):
+    """A number of operators that a table of decompositions may hold."""
+
+    def __init__(self, *, inplace: bool) -> None:
+        super().__init__()
+        self.clip = nn.ReLU6(inplace=inplace)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.clip(image + 1).to(torch.float64)
+
+
+@pytest.mark.filterwarnings("ignore:.*treespec:FutureWarning")  # of PyTorch's own
+@pytest.mark.parametrize("inplace", [False, True])
+def test_a_program_is_traced_again_only_where_an_operator_has_to_be_decomposed(inplace: bool) -> None:
+    image = torch.rand(2, 3, 4, 5)
+    program = torch.export.export(Clipped(inplace=inplace), (image,))
+    before, kept = str(program.graph), KeptProgram(program)
+    assert "aten.to.dtype" not in str(kept.graph)
+    assert (kept.run_decompositions({torch.ops.aten.floor.default: torch.floor}) is kept) is not inplace
+    table = {torch.ops.aten.add.Tensor: lambda x, y: torch.sub(x, -y)}
+    decomposed = kept.run_decompositions(table)
+    assert "aten.sub" in str(decomposed.graph)
+    for each in (program, kept, decomposed):
+        torch.testing.assert_close(each.module()(image), (image + 1).double())
+    assert str(program.graph) == before
+
+
+def test_exports_of_our_networks_trace_them_once(used: SegNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("traced again")
+
+    monkeypatch.setattr(torch.export.ExportedProgram, "run_decompositions", refuse)
+    for output in ("logits", "mask"):
+        config = ExportConfig(output=output, resize_to=(12, 16))
+        proto = to_onnx(make_program(used, config), ModelInfo(name="toy", labels=FIVE, output=output))
+        assert {"Conv", "Resize"} <= {node.op_type for node in proto.graph.node}

@@ -12,6 +12,7 @@ import platform
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +24,7 @@ from torch.export import ExportedProgram
 from segnet.errors import ConfigError
 from segnet.exporting.coreml import write_coreml
 from segnet.exporting.float16 import halve_filters
+from segnet.exporting.programs import KeptProgram
 from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.output_suppression import suppress_output
 from segnet.system.hardware import versions
@@ -78,16 +80,20 @@ class Format:
 
 def to_onnx(program: ExportedProgram, info: ModelInfo) -> Any:
     """Convert to a ``ModelProto`` with the names of inputs and outputs in ``info``; free axes: batch, height, width."""
+    convert = partial(
+        torch.onnx.export,
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=list(info.input_names),
+        output_names=list(info.output_names),
+        dynamic_shapes=tuple(_axes(program)),
+        verbose=False,
+    )
     with suppress_output(), torch.no_grad():
-        made = torch.onnx.export(
-            program,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=list(info.input_names),
-            output_names=list(info.output_names),
-            dynamic_shapes=tuple(_axes(program)),
-            verbose=False,
-        )
+        try:
+            made = convert(KeptProgram(program))
+        except torch.onnx.OnnxExporterError:  # an operator that has to be decomposed after all
+            made = convert(program)
     assert made is not None
     return _with_random_nodes_apart(_as_pytorch_resizes(made.model_proto))
 

@@ -22,7 +22,7 @@ from segnet.exporting.export import Report, count_bytes, open_file, round_second
 from segnet.exporting.formats import FORMATS, Format
 from segnet.exporting.int8.export import INT8_FORMATS, WRITERS, Stage, calibrate
 from segnet.exporting.int8.gate import Int8Gate, quantize_within
-from segnet.nn.programs import as_inputs, trace_program
+from segnet.nn.programs import as_inputs, trace_program, without_inplace
 from segnet.nn.tracing import find_groups
 from segnet.nn.unpooling import rewrite_unpooling
 from segnet.runtimes.base import FileRuntime
@@ -187,7 +187,7 @@ def _inputs(example: Any) -> tuple[Tensor, ...]:
 
 
 def _trace(model: nn.Module, inputs: tuple[Tensor, ...], *, dynamic: bool) -> _Traced:
-    model = deepcopy(model).cpu()
+    model = without_inplace(deepcopy(model).cpu())
     for module in model.modules():
         module.training = False
     program, other = trace_program(model, inputs, dynamic=dynamic), None

@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,9 @@ from torch.fx.experimental import _config
 
 from segnet.errors import ModelError
 
-__all__ = ["as_inputs", "trace_program"]
+__all__ = ["as_inputs", "trace_program", "without_inplace"]
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def as_inputs(example: Any) -> tuple[Any, ...]:
@@ -46,6 +48,17 @@ def trace_program(model: nn.Module, inputs: tuple[Any, ...], *, dynamic: bool = 
     raise ModelError(
         f"torch.export cannot trace {type(model).__name__}: {type(failure).__name__}: {reason}"
     ) from failure
+
+
+def without_inplace(model: Model) -> Model:
+    """A model, changed: its activations and dropouts no longer write into their inputs.
+
+    In a program memory is planned by the runtime; an operator that writes into its input only has to be rewritten.
+    """
+    for module in model.modules():
+        if getattr(module, "inplace", False) is True:
+            module.inplace = False  # type: ignore[assignment]
+    return model
 
 
 @contextmanager
