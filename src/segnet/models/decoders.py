@@ -148,7 +148,7 @@ class Decoder(nn.Module):
             upsampled: Tensor = self.upsamplings[index](x, entry.size)
             return upsampled
         if entry.code is not None:
-            x = max_unpool(x, _shared(entry.code, x.shape[1]), entry.covered)
+            x = max_unpool(x, entry.code, entry.covered)
             return x if entry.covered is entry.size else fitted(x, entry.size)
         return F.interpolate(x, size=entry.size, mode="bilinear", align_corners=False)
 
@@ -227,12 +227,6 @@ def _skip(config: DecoderConfig, encoder: EncoderLike, number: int, out_channels
     if config.addition == "none" or not channels:
         return NoSkip()
     return Skip(channels, out_channels, pooled=pooled, norm=config.addition_norm)
-
-
-def _shared(code: Tensor, channels: int) -> Tensor:
-    """The code of fewer channels for so many: its channels repeat in turn."""
-    repeats = channels // code.shape[1]
-    return code if repeats == 1 else torch.cat([code] * repeats, dim=1)
 
 
 def _projection(in_channels: int, out_channels: int) -> nn.Conv2d:

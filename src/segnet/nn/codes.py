@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from segnet.errors import ShapeError
-from segnet.nn.unpooling import Windows, portable_pool, portable_unpool
+from segnet.nn.unpooling import Windows, portable_pool, portable_unpool, repeated
 
 __all__ = ["TWO_BY_TWO", "max_pool", "max_unpool"]
 
@@ -73,7 +73,8 @@ def max_unpool(values: Tensor, code: Tensor, size: tuple[int, int], windows: Win
 
     Args:
         values: any floating dtype, (N, C, h, w). Contiguous and channels_last are kept.
-        code: what `max_pool` returned for a map of this size.
+        code: what `max_pool` returned for a map of this size. If that had fewer channels, C being a multiple of them,
+            they repeat in turn.
         size: (H, W) of the pooled map and of the result: 2h or 2h-1, and 2w or 2w-1.
         windows: of the pooling.
 
@@ -86,6 +87,7 @@ def max_unpool(values: Tensor, code: Tensor, size: tuple[int, int], windows: Win
     _check_map("values", values)
     if torch.compiler.is_exporting():
         return portable_unpool(values, code, size, windows)
+    code = repeated(code, values.shape[1])
     _check_code(values, code, size, windows)
     return _unpool(values, code, _Layout(size, windows, _is_channels_last(values)))
 

@@ -29,7 +29,7 @@ from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 __all__ = [
     "INDEX_COPIES", "Left", "Pair", "Windows", "find_pairs", "misfit", "path_of", "portable_pool", "portable_unpool",
-    "rewrite_unpooling",
+    "repeated", "rewrite_unpooling",
 ]  # fmt: skip
 
 Size = tuple[int, int]
@@ -165,11 +165,12 @@ def _spans(side: int, windows: Windows, axis: int) -> tuple[int, int, int]:
 def portable_unpool(values: Tensor, code: Tensor, size: Size, windows: Windows) -> Tensor:
     """Put every value where ``portable_pool`` found the maximum, and zero everywhere else.
 
-    Of odd sides above 4187 pixels, pooled with ``ceil_mode``, positions may be wrong.
+    It multiplies, since ONNX Runtime takes ten times as long for a Where; so an infinite value leaves NaN in its
+    window. Of odd sides above 4187 pixels, pooled with ``ceil_mode``, positions may be wrong.
 
     Args:
         values: floating point, (N, C, h, w).
-        code: from ``portable_pool``.
+        code: from ``portable_pool``; of fewer channels, they repeat in turn.
         size: (H, W) of the pooled map and of the result.
         windows: of the pooling.
 
@@ -178,14 +179,20 @@ def portable_unpool(values: Tensor, code: Tensor, size: Size, windows: Windows) 
     """
     cells = _cells(values, size, windows)
     rows, columns = (_places(side, windows, axis, values.device) for axis, side in enumerate(cells))
-    here = (rows[:, None] * windows.kernel[1] + columns).to(values.dtype)
+    place = (rows[:, None] * windows.kernel[1] + columns).to(values.dtype)
     # Nearest by size, not by factor: it is one operator.
     x, code = (F.interpolate(each, size=cells, mode="nearest") for each in (values, code))
-    x = torch.where(code == here, x, 0.0)
+    x = x * repeated(code == place, x.shape[1]).to(x.dtype)
     if cells is size:
         return x
     (top, left), (bottom, right) = windows.padding, (size[0] - cells[0], size[1] - cells[1])
     return F.pad(x, (-left, right + left, -top, bottom + top))
+
+
+def repeated(x: Tensor, channels: int) -> Tensor:
+    """(N, C, ...) -> (N, channels, ...): the channels repeat in turn as often as they fit."""
+    repeats = channels // x.shape[1]
+    return x if repeats <= 1 else torch.cat([x] * repeats, dim=1)
 
 
 def _cells(values: Tensor, size: Size, windows: Windows) -> Size:

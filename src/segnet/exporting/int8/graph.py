@@ -106,8 +106,13 @@ class Graph:
         return None
 
     def is_truth(self, name: str) -> bool:
-        """Whether the map is the output of a comparison."""
-        return name in self.producers and self.producers[name].op_type in {"Equal", "Greater"}
+        """Whether the map is the output of a comparison, or several of them."""
+        maker = self.producers.get(name)
+        if maker is None:
+            return False
+        return maker.op_type in {"Equal", "Greater"} or (
+            maker.op_type == "Concat" and all(map(self.is_truth, maker.input))
+        )
 
     def codes(self) -> set[str]:
         """Names of pooling codes: small integers, computed only from comparisons and read only by comparisons."""
