@@ -1,18 +1,30 @@
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+import torch
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from segnet.errors import ConfigError
+from segnet.exporting.formats import to_onnx
 from segnet.exporting.int8.calibration import measure_maps
 from segnet.exporting.int8.graph import convolutions, find_groups
 from segnet.exporting.int8.rewriting import MapStatistics, quantize_graph
 from segnet.exporting.int8.saturation import fitting_scales
+from segnet.exporting.programs import make_program
+from segnet.exporting.settings import ExportConfig
+from segnet.labels import CAMVID
+from segnet.models.decoders import DecoderConfig
+from segnet.models.encoders import EncoderConfig
+from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.runtimes.base import Image
+from segnet.runtimes.model_info import ModelInfo
 from segnet.runtimes.onnx import open_session
 
 
@@ -132,6 +144,23 @@ def test_pooling_and_unpooling_move_bytes(network: ModelProto, images: list[Imag
         for node in nodes:
             values = output(model, images[0], node.output[0])
             assert values.dtype == (bool if kind == "Greater" else np.uint8), node.name
+
+
+def test_onnx_runtime_takes_every_convolution_but_the_classifier_for_int8(images: list[Image], tmp_path: Path) -> None:
+    """Of a network with sums of maps: it takes only those whose output is rounded too."""
+    torch.manual_seed(0)
+    encoder = EncoderConfig(widths=((8,), (8, 8)))
+    decoder = DecoderConfig(widths=((8,), (8,)), addition="maps", addition_norm=True)
+    model = SegNet(SegNetConfig(name="sums", encoder=encoder, decoder=decoder, classes=CAMVID.classes)).eval()
+    proto = to_onnx(make_program(model, ExportConfig()), ModelInfo(name="sums", labels=CAMVID))
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(quantized(proto, images).SerializeToString(), options)
+    kinds = Counter(node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node)
+    assert "Add" in {node.op_type for node in proto.graph.node}
+    assert kinds["QLinearConv"] == len(convolutions(proto)) - 1
+    assert kinds["Conv"] + kinds["FusedConv"] == 1
 
 
 def test_codes_are_those_of_the_rounded_map(network: ModelProto, images: list[Image]) -> None:

@@ -38,7 +38,10 @@ def convolutions(model: ModelProto) -> list[str]:
 
 
 def find_groups(model: ModelProto, keep: Collection[str] = ()) -> list[Group]:
-    """Groups of maps to quantize so that every convolution, except those in ``keep``, reads bytes."""
+    """Groups of maps to quantize so that every convolution, except those in ``keep``, reads bytes and makes bytes.
+
+    Its output stays in float32 where no other convolution reads it, nor a sum with another map, such as the logits.
+    """
     graph = Graph(model)
     wanted = set(convolutions(model)) - set(keep)
     groups: list[Group] = []
@@ -49,7 +52,9 @@ def find_groups(model: ModelProto, keep: Collection[str] = ()) -> list[Group]:
                 groups.remove(other)
                 group |= other
             groups.append(group)
-    return groups
+    known = {name for group in groups for name in group.sources}
+    made = [graph.activated(node.output[0]) for node in model.graph.node if node.name in wanted]
+    return groups + [Group(frozenset([name])) for name in made if name not in known and graph.is_added(name)]
 
 
 class Graph:
@@ -70,6 +75,17 @@ class Graph:
         for node in model.graph.node:
             for name in node.input:
                 self.users.setdefault(name, []).append(node)
+
+    def activated(self, name: str) -> str:
+        """The map behind the activations of this one."""
+        users = self.users.get(name, [])
+        alone = len(users) == 1 and users[0].op_type in {"Relu", "Clip"}
+        return self.activated(users[0].output[0]) if alone else name
+
+    def is_added(self, name: str) -> bool:
+        """Whether the map is added to another one."""
+        sums = [user for user in self.users.get(name, []) if user.op_type == "Add"]
+        return any(not set(node.input) & set(self.constants) for node in sums)
 
     def picked_from(self, name: str) -> Group:
         """The maps that a convolution's input is picked from."""

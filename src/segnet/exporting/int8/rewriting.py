@@ -99,6 +99,9 @@ class _Rewriting:
         elif node.op_type == "Shape" and node.input[0] in self.bytes:
             copy.input[0] = _bytes(node.input[0])  # no second reader of the float map: it need not exist
             self.nodes.append(copy)
+        elif node.op_type == "Add":  # ONNX Runtime takes a convolution for INT8 only if nothing reads it in float32
+            copy.input[:] = [self._restored(each) if each in self.bytes else each for each in node.input]
+            self.nodes.append(copy)
         else:
             copy.input[:] = [self._float(each) for each in node.input]
             self.nodes.append(copy)
