@@ -100,16 +100,20 @@ def is_pool(node: Node) -> bool:
     return node.args[-1] == -float("inf")
 
 
+def is_unpool(node: Node) -> bool:
+    return "upsample" in str(node.args[0].target)
+
+
 def test_the_codes_tell_where_the_maxima_of_the_stored_bytes_are(recorded: Recorder) -> None:
     read = [recorded.values[node.args[0]] for node in recorded.nodes("conv2d")]
     pools = list(filter(is_pool, recorded.nodes("aten.pad")))
-    unpools = recorded.nodes("aten.where")
+    unpools = list(filter(is_unpool, recorded.nodes("aten.mul")))
     assert len(pools) == len(unpools) == 2
     for pool, unpool in zip(pools, reversed(unpools), strict=True):
         assert "dequantize_per_tensor" in str(pool.args[0].target)
         stored = recorded.values[pool.args[0]]
         values, places = F.max_pool2d(stored, 2, 2, ceil_mode=True, return_indices=True)
-        given = recorded.values[unpool.args[1].args[0]]
+        given = recorded.values[unpool.args[0].args[0]]
         expected = F.max_unpool2d(given, places, 2, output_size=stored.shape[2:])
         assert any(torch.equal(expected, one) for one in read)
         assert pool is pools[-1] or any(torch.equal(values, one) for one in read)
@@ -118,8 +122,12 @@ def test_the_codes_tell_where_the_maxima_of_the_stored_bytes_are(recorded: Recor
 def test_nothing_is_rounded_between_pooling_and_its_end(recorded: Recorder) -> None:
     rounded = [node.args[0].target for node in recorded.nodes(".quantize_per_tensor")]
     aten = torch.ops.aten
-    assert {aten.conv2d.default, aten.relu_.default, aten.maximum.default, aten.where.ScalarOther} >= set(rounded[1:])
-    assert len(rounded) == 1 + len(recorded.nodes("relu")) + len(recorded.nodes("where")) + 1 + 1
+    assert {aten.conv2d.default, aten.relu.default, aten.maximum.default, aten.mul.Tensor} >= set(rounded[1:])
+    unpools = list(filter(is_unpool, recorded.nodes("aten.mul")))
+    assert {node.args[0] for node in recorded.nodes(".quantize_per_tensor")} & set(recorded.nodes("aten.mul")) == set(
+        unpools
+    )
+    assert len(rounded) == 1 + len(recorded.nodes("relu")) + len(unpools) + 1 + 1
 
 
 def test_a_convolution_that_is_kept_has_its_own_filters(calibrated: CalibratedProgram) -> None:

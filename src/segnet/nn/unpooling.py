@@ -182,7 +182,7 @@ def portable_unpool(values: Tensor, code: Tensor, size: Size, windows: Windows) 
     place = (rows[:, None] * windows.kernel[1] + columns).to(values.dtype)
     # Nearest by size, not by factor: it is one operator.
     x, code = (F.interpolate(each, size=cells, mode="nearest") for each in (values, code))
-    x = x * repeated(code == place, x.shape[1]).to(x.dtype)
+    x = x * repeated(code == place.expand(1, code.shape[1], -1, -1), x.shape[1]).to(x.dtype)
     if cells is size:
         return x
     (top, left), (bottom, right) = windows.padding, (size[0] - cells[0], size[1] - cells[1])

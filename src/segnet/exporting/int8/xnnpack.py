@@ -32,7 +32,6 @@ _PICKED = {
     _aten.slice.Tensor: 0,
     _aten.pad.default: 0,
     _aten.upsample_nearest2d.vec: 0,
-    _aten.where.ScalarOther: 1,
 }
 
 
@@ -160,8 +159,16 @@ def _source(node: Node) -> Node:
     if node.target is _aten.maximum.default:
         first, second = map(_source, node.all_input_nodes)
         return first if first is second else node
-    if node.target in _PICKED:
-        picked = node.args[_PICKED[node.target]]
+    if node.target in _PICKED or _is_unpooling(node):
+        picked = node.args[_PICKED.get(node.target, 0)]
         assert isinstance(picked, Node)
         return _source(picked)
     return node
+
+
+def _is_unpooling(node: Node) -> bool:
+    """Whether the node multiplies a map with truths: ``portable_unpool`` ends with that."""
+    if node.target is not _aten.mul.Tensor or not isinstance(node.args[1], Node):
+        return False
+    truths = node.args[1]
+    return truths.target is _aten.to.dtype and truths.all_input_nodes[0].meta["val"].dtype is torch.bool
