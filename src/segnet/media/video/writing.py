@@ -38,10 +38,11 @@ _CODECS: dict[str, tuple[Codec, ...]] = {
 }
 
 # Encoders of a codec, the best first; builds of PyAV differ. The settings are fast at good quality. Without B-frames
-# (bf) the duration of a video with a variable frame rate is right, too.
+# (bf) the duration of a video with a variable frame rate is right, too. For overlays of a drive in 960x540 H.264's
+# ultrafast at 19 takes less than half the time of superfast at 20, an eighth more bytes, and has a PSNR 0.6 dB higher.
 _ENCODERS: dict[Codec, tuple[tuple[str, dict[str, str]], ...]] = {
     "h264": (
-        ("libx264", {"preset": "superfast", "crf": "20", "bf": "0"}),
+        ("libx264", {"preset": "ultrafast", "crf": "19", "bf": "0"}),
         ("libopenh264", {"b": "8M"}),
         ("mpeg4", {"b": "8M"}),
     ),
