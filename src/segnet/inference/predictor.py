@@ -26,6 +26,7 @@ from segnet.runtimes.base import Image, Output, Runtime
 from segnet.runtimes.choice import RuntimeName
 from segnet.runtimes.load import open_runtime
 from segnet.runtimes.verification import Verification, Verify, apply_verification, verify
+from segnet.system.stages import stage
 
 __all__ = ["Predictor", "as_batch"]
 
@@ -220,7 +221,8 @@ class Predictor:
         Raises:
             ShapeError, ConfigError: as ``predict_pixels``.
         """
-        ready = [self._start(image) for image in images]
+        with stage("resize"):
+            ready = [self._start(image) for image in images]
         working_size = (ready[0].shape[0], ready[0].shape[1])
         if tiles := self._cut(*working_size):
             parts = [self._predict_in_tiles(*pair, tiles) for pair in zip(images, ready, strict=True)]
@@ -355,16 +357,19 @@ class Predictor:
 
     def _predict_whole(self, images: Sequence[Pixels], ready: Sequence[Pixels]) -> list[Prediction]:
         """Predictions of images in one piece, each with itself at the common working size."""
-        batch = np.concatenate([as_batch(image) for image in ready]) if len(ready) > 1 else as_batch(ready[0])
+        with stage("resize"):
+            batch = np.concatenate([as_batch(image) for image in ready]) if len(ready) > 1 else as_batch(ready[0])
         working_size = (ready[0].shape[0], ready[0].shape[1])
         if all(image.shape[:2] == working_size for image in images):
-            output = self.runtime.run(batch, probabilities=self.confidence, measure=self.measure)
+            with stage("network"):
+                output = self.runtime.run(batch, probabilities=self.confidence, measure=self.measure)
             return [self._prediction(output, number) for number in range(len(images))]
         planes = self._planes(batch)
-        return [
-            concatenate_rows(list(self._upsampler(working_size, (image.shape[0], image.shape[1])).add(part)))
-            for image, part in zip(images, planes, strict=True)
-        ]
+        with stage("upsample"):
+            return [
+                concatenate_rows(list(self._upsampler(working_size, (image.shape[0], image.shape[1])).add(part)))
+                for image, part in zip(images, planes, strict=True)
+            ]
 
     def _prediction(self, output: Output, number: int) -> Prediction:
         """The prediction of one image of a batch, at its working size."""
@@ -379,7 +384,8 @@ class Predictor:
 
     def _planes(self, batch: Image) -> list[Planes]:
         """Planes of each image of a batch, at the working size."""
-        output = self.runtime.run(batch, probabilities=self.runtime.gives_probabilities, measure=self.measure)
+        with stage("network"):
+            output = self.runtime.run(batch, probabilities=self.runtime.gives_probabilities, measure=self.measure)
         if output.probabilities is None:
             planes = [_one_hot(mask, self.labels.classes) for mask in output.mask]
         else:

@@ -15,6 +15,7 @@ from segnet.media.video.report import SourceReport
 from segnet.media.video.settings import VideoConfig
 from segnet.media.video.writing import VideoFormat
 from segnet.system.queues import prefetch
+from segnet.system.stages import staged
 
 __all__ = ["Video", "open_video"]
 
@@ -64,9 +65,8 @@ class Video:
         """The requested frames, read in a thread while the caller works on earlier ones."""
         config = self._config
         if self._clip is not None:
-            yield from prefetch(
-                self._clip.read(start=config.start, end=config.end, every=config.every, channels=self._channels)
-            )
+            frames = self._clip.read(start=config.start, end=config.end, every=config.every, channels=self._channels)
+            yield from prefetch(staged("decode", frames))
         elif self._live is not None:
             yield from self._live_frames(self._live)
 
