@@ -200,17 +200,25 @@ class Predictor:
             return replace(self.predict_pixels(image), source=path_of(source))
         return self._predict_all(list(source), order)  # type: ignore[arg-type]
 
-    def predict_pixels(self, image: Pixels) -> Prediction:
+    def predict_pixels(self, image: Pixels, *, resized: Pixels | None = None) -> Prediction:
         """Segment one image whose pixels are already as the model takes them, without any conversion.
 
         Args:
             image: (H, W, C) with ``channels`` channels, uint8, or float32 in [0, 1] for bands of more than 8 bits.
+            resized: what ``resize_pixels`` returned for it, perhaps in another thread; None: it is resized here.
 
         Raises:
             ShapeError: the image has another shape.
             ConfigError: the image cannot be cut into tiles that fit into the memory.
         """
-        return self.predict_batch([image])[0]
+        return self._predict_resized([image], [self.resize_pixels(image) if resized is None else resized])[0]
+
+    def resize_pixels(self, image: Pixels) -> Pixels:
+        """The image (H, W, C) at its working size: what the network runs on; safe in any thread."""
+        with stage("resize"):
+            size = (image.shape[0], image.shape[1])
+            working_size = self.working_size(*size)
+            return image if working_size == size else resize_image(image, working_size)
 
     def predict_batch(self, images: Sequence[Pixels]) -> list[Prediction]:
         """Segment images of one working size, together if they are not cut into tiles.
@@ -221,8 +229,12 @@ class Predictor:
         Raises:
             ShapeError, ConfigError: as ``predict_pixels``.
         """
-        with stage("resize"):
-            ready = [self._start(image) for image in images]
+        return self._predict_resized(images, [self.resize_pixels(image) for image in images])
+
+    def _predict_resized(self, images: Sequence[Pixels], ready: Sequence[Pixels]) -> list[Prediction]:
+        """Predictions of images, each with itself at the common working size."""
+        for _ in images:
+            self.runtime.start_image()
         working_size = (ready[0].shape[0], ready[0].shape[1])
         if tiles := self._cut(*working_size):
             parts = [self._predict_in_tiles(*pair, tiles) for pair in zip(images, ready, strict=True)]
@@ -251,7 +263,8 @@ class Predictor:
 
     def predict_pixel_planes(self, given: Pixels) -> Planes:
         """As ``predict_planes``, of pixels that are already as the model takes them; see ``predict_pixels``."""
-        size, image = given.shape[:2], self._start(given)
+        self.runtime.start_image()
+        size, image = given.shape[:2], self.resize_pixels(given)
         tiles = self._cut(*image.shape[:2])
         if tiles is None:
             planes = self._predict_planes(image)
@@ -311,13 +324,6 @@ class Predictor:
                 found |= zip(chosen, self.predict_batch([images[number] for number in chosen]), strict=True)
         return [replace(found[number], source=path_of(source)) for number, source in enumerate(sources)]
 
-    def _start(self, image: Pixels) -> Pixels:
-        """The image at its working size."""
-        self.runtime.start_image()
-        size = (image.shape[0], image.shape[1])
-        working_size = self.working_size(*size)
-        return image if working_size == size else resize_image(image, working_size)
-
     def _cut(self, height: int, width: int) -> tuple[list[Span], list[Span]] | None:
         """The tiles of an image of this working size, vertically and horizontally; None: one piece."""
         if self.tiles is None:
@@ -357,7 +363,7 @@ class Predictor:
 
     def _predict_whole(self, images: Sequence[Pixels], ready: Sequence[Pixels]) -> list[Prediction]:
         """Predictions of images in one piece, each with itself at the common working size."""
-        with stage("resize"):
+        with stage("network"):
             batch = np.concatenate([as_batch(image) for image in ready]) if len(ready) > 1 else as_batch(ready[0])
         working_size = (ready[0].shape[0], ready[0].shape[1])
         if all(image.shape[:2] == working_size for image in images):

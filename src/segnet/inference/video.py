@@ -25,7 +25,7 @@ from segnet.media.video.settings import VideoConfig
 from segnet.media.video.writing import VideoWriter, choose_codec, open_video_writer
 from segnet.metrics.flicker import FlickerMeter
 from segnet.system.queues import Background
-from segnet.system.stages import stage, staged
+from segnet.system.stages import stage
 from segnet.visualization import overlay as visualize
 from segnet.visualization.style import OverlayStyle, View
 
@@ -35,7 +35,7 @@ __all__ = ["draw", "segment_frames", "segment_video", "with_smoothing", "write_v
 def segment_frames(predictor: Predictor, video: Video, *, config: VideoConfig) -> Generator[SegmentedFrame]:
     """Segment the frames of an open video, one by one, when the next one is requested.
 
-    Frames are read in a background thread.
+    Frames are read and resized in a background thread.
 
     Args:
         predictor: the model.
@@ -47,9 +47,9 @@ def segment_frames(predictor: Predictor, video: Video, *, config: VideoConfig) -
         ModelError: smoothing is requested, and the model outputs class indices only.
     """
     smoothed = with_smoothing(predictor, config.smoothing)
-    with closing(staged("wait_for_frame", video.frames())) as frames:
-        for number, frame in enumerate(frames):
-            prediction = smoothed(frame.image)
+    with closing(video.frames(smoothed.resize_pixels)) as frames:
+        for number, (frame, resized) in enumerate(frames):
+            prediction = smoothed.predict_pixels(frame.image, resized=resized)
             yield SegmentedFrame(
                 frame.image,
                 prediction,

@@ -22,8 +22,8 @@ _LATENCIES = 10_000
 _NOTABLE = 0.1  # share of the time that the network's thread waits
 
 THREADS = {
-    "reading": ("decode",),
-    "network": ("resize", "network", "upsample"),
+    "reading": ("decode", "resize"),
+    "network": ("network", "upsample"),
     "writing": ("overlay", "encode", "save", "count"),
 }
 """The stages of each of the three threads that run side by side."""

@@ -249,7 +249,7 @@ def test_ctrl_c_ends_a_live_video_file_so_that_it_plays(
     told = capsys.readouterr()
     assert "segnet: interrupted" in told.err
     assert "frames/s" in told.out
-    assert re.search(r"network: resize [\d.]+ \([\d.]+\), network .*\n  writing: overlay .*save", told.out)
+    assert re.search(r"network: network [\d.]+ \([\d.]+\).*\n  writing: overlay .*save", told.out)
     assert decoded(video)
 
 
