@@ -2,6 +2,7 @@
 
 python benchmarks/bench_video.py CLIP [--model segnet_light] [--max-size 480] [--frames 60] [--camvid FOLDER]
 python benchmarks/bench_video.py CLIP --parts rate --int8 segnet_light_int8.xml --frames 150 --rounds 5
+python benchmarks/bench_video.py --table
 
 Rate: `segment_video` reads the clip, segments it and writes an overlay as H.264 with its sound; the baseline runs the
 same model in the same process over the same frames, already in memory. Both take turns, in PyTorch, in OpenVINO and in
@@ -38,7 +39,7 @@ from segnet.inference.predictor import Predictor
 from segnet.inference.smoothing import SmoothedRuntime
 from segnet.inference.stream import stream
 from segnet.inference.video import segment_video, write_video
-from segnet.inference.video_report import VideoReport
+from segnet.inference.video_report import THREADS, VideoReport
 from segnet.media.video.opening import open_video
 from segnet.media.video.reading import open_clip
 from segnet.media.video.settings import VideoConfig
@@ -53,7 +54,7 @@ SMOOTH = 0.8
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("clip", type=Path)
+    parser.add_argument("clip", type=Path, nargs="?")
     parser.add_argument("--model", default="segnet_light")
     parser.add_argument("--max-size", type=int, default=0, help="side at which frames are labeled; 0: the model's")
     parser.add_argument("--int8", type=Path, help="an INT8 file of the model for OpenVINO")
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--camvid", type=Path)
     parser.add_argument("--parts", default="rate,latency,memory,flicker,camvid")
+    parser.add_argument("--table", action="store_true", help="print the rows of docs/how-to/video.md of the last run")
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--contender", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -72,6 +74,9 @@ def main() -> None:
         print(json.dumps(contend(arguments)))
         return
     figures = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    if arguments.table:
+        print(table(figures["runtimes"]["rows"]))
+        return
     parts = arguments.parts.split(",")
     if "rate" in parts:
         figures["runtimes"] = runtimes(arguments)
@@ -126,6 +131,23 @@ def runtimes(arguments: argparse.Namespace) -> dict[str, object]:
         "load_after": [round(load, 2) for load in os.getloadavg()],
         "rows": rows,
     }
+
+
+def table(rows: dict[str, Any]) -> str:
+    """Rates by runtime, and the stages of its best video in milliseconds per frame, in Markdown."""
+    stages = [name for names in THREADS.values() for name in names if name != "save"]
+    lines = ["| | video | bare model loop | share | slowest | processor ms per frame (bare) | memory peak |"]
+    lines += ["|---|---:|---:|---:|---|---:|---:|"]
+    for name, row in rows.items():
+        share = row["best_video_per_s"] / row["best_bare_per_s"]
+        cpu = f"{row['median_video_cpu_ms']:.0f} ({row['median_bare_cpu_ms']:.0f})"
+        rates = f"{row['best_video_per_s']:.1f} | {row['best_bare_per_s']:.1f} | {share:.2f}"
+        lines.append(f"| {name} | {rates} | {row['slowest']} | {cpu} | {row['peak_mb']:.0f} MB |")
+    lines += ["", f"| ms | {' | '.join(stages)} |", "|---|" + "---:|" * len(stages)]
+    for name, row in rows.items():
+        taken = (row["stages_ms_of_best"].get(stage, {"ms": 0.0})["ms"] for stage in stages)
+        lines.append(f"| {name} | {' | '.join(f'{ms:.1f}' for ms in taken)} |")
+    return "\n".join(lines)
 
 
 def contend(arguments: argparse.Namespace) -> dict[str, object]:
