@@ -214,7 +214,14 @@ class Predictor:
         return self._predict_resized([image], [self.resize_pixels(image) if resized is None else resized])[0]
 
     def resize_pixels(self, image: Pixels) -> Pixels:
-        """The image (H, W, C) at its working size: what the network runs on; safe in any thread."""
+        """Resize an image to its working size; safe in any thread.
+
+        Args:
+            image: (H, W, C) as ``predict_pixels`` takes it.
+
+        Returns:
+            (h, w, C) of the same dtype; the image itself if it has its working size.
+        """
         with stage("resize"):
             size = (image.shape[0], image.shape[1])
             working_size = self.working_size(*size)
