@@ -352,8 +352,9 @@ class Predictor:
             spans(width, tile=across, overlap=tiles.overlap, exact=exact),
         )
 
-    def _upsampler(self, working_size: tuple[int, int], size: tuple[int, int]) -> Upsampler:
-        return Upsampler(working_size, size, classes=self.labels.classes, confidence=self.confidence)
+    def _upsampler(self, working_size: tuple[int, int], size: tuple[int, ...], *, logits: bool = False) -> Upsampler:
+        classes, confidence = self.labels.classes, self.confidence
+        return Upsampler(working_size, (size[0], size[1]), classes=classes, confidence=confidence, logits=logits)
 
     def _predict_tiles(
         self, rows: Rows, size: tuple[int, int], tiles: tuple[list[Span], list[Span]]
@@ -377,12 +378,20 @@ class Predictor:
             with stage("network"):
                 output = self.runtime.run(batch, probabilities=self.confidence, measure=self.measure)
             return [self._prediction(output, number) for number in range(len(images))]
-        planes = self._planes(batch)
+        logits = self._logits(batch)
+        planes = self._planes(batch) if logits is None else list(logits)
         with stage("upsample"):
+            upsamplers = [self._upsampler(working_size, image.shape, logits=logits is not None) for image in images]
             return [
-                concatenate_rows(list(self._upsampler(working_size, (image.shape[0], image.shape[1])).add(part)))
-                for image, part in zip(images, planes, strict=True)
+                concatenate_rows(list(upsampler.add(part))) for upsampler, part in zip(upsamplers, planes, strict=True)
             ]
+
+    def _logits(self, batch: Image) -> NDArray[np.float32] | None:
+        """Logits of a batch if no probability but those of the pixels between classes is needed."""
+        if self.confidence or self.measure is not None:
+            return None
+        with stage("network"):
+            return self.runtime.logits_of(batch)
 
     def _prediction(self, output: Output, number: int) -> Prediction:
         """The prediction of one image of a batch, at its working size."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.inference.prediction import Planes, Prediction
-from segnet.runtimes.base import argmax
+from segnet.runtimes.base import argmax, softmax
 
 __all__ = ["Upsampler", "upsample"]
 
@@ -35,9 +35,20 @@ class Upsampler:
         size: (height, width) of the prediction.
         classes: number of planes that are probabilities; one more plane is the uncertainty.
         confidence: whether the prediction has a confidence.
+        logits: whether the planes are logits instead, without an uncertainty and for a prediction without a confidence.
+            Probabilities are then computed only where they are interpolated.
     """
 
-    def __init__(self, working_size: tuple[int, int], size: tuple[int, int], *, classes: int, confidence: bool) -> None:
+    def __init__(
+        self,
+        working_size: tuple[int, int],
+        size: tuple[int, int],
+        *,
+        classes: int,
+        confidence: bool,
+        logits: bool = False,
+    ) -> None:
+        self._logits = logits
         self._working_size, self._size = working_size, size
         self._classes, self._confidence = classes, confidence
         self._down, self._across = (_neighbors(*lengths) for lengths in zip(working_size, size, strict=True))
@@ -65,7 +76,7 @@ class Upsampler:
         held = planes if self._planes is None else np.concatenate([self._planes, planes], axis=1)
         known = self._top + held.shape[1]
         stop = self._size[0] if known == self._working_size[0] else int(np.searchsorted(self._down.high, known))
-        rows = _Rows(held, self._top, self._classes)
+        rows = _Rows(held, self._top, self._classes, logits=self._logits)
         step = max(1, _PIXELS_PER_PART // self._size[1])
         for start in range(self._next, stop, step):
             yield self._upsample(rows, slice(start, min(start + step, stop)))
@@ -127,7 +138,7 @@ def _neighbors(length: int, new_length: int) -> _Neighbors:
 class _Rows:
     """Rows before upsampling."""
 
-    def __init__(self, planes: Planes, top: int, classes: int) -> None:
+    def __init__(self, planes: Planes, top: int, classes: int, *, logits: bool) -> None:
         self.top = top
         self.uncertainty = planes[-1] if len(planes) > classes else None
         self._probabilities = planes[:classes]
@@ -137,7 +148,8 @@ class _Rows:
         places = np.flatnonzero(_corners(self.cells == _MIXED))
         self._numbers = np.empty(self.cells.size, dtype=np.intp)
         self._numbers[places] = np.arange(len(places))
-        self._pixels = np.ascontiguousarray(self._probabilities.reshape(classes, -1).take(places, axis=1).T)
+        pixels = self._probabilities.reshape(classes, -1).take(places, axis=1)
+        self._pixels = np.ascontiguousarray((softmax(pixels[None])[0] if logits else pixels).T)
 
     @property
     def best(self) -> NDArray[np.float32]:
