@@ -40,6 +40,7 @@ _CODECS: dict[str, tuple[Codec, ...]] = {
 # Encoders of a codec, the best first; builds of PyAV differ. The settings are fast at good quality. Without B-frames
 # (bf) the duration of a video with a variable frame rate is right, too. For overlays of a drive in 960x540 H.264's
 # ultrafast at 19 takes less than half the time of superfast at 20, an eighth more bytes, and has a PSNR 0.6 dB higher.
+# Plain colors take 43 % more bytes.
 _ENCODERS: dict[Codec, tuple[tuple[str, dict[str, str]], ...]] = {
     "h264": (
         ("libx264", {"preset": "ultrafast", "crf": "19", "bf": "0"}),
