@@ -1,9 +1,13 @@
 """What a video costs beside its model: rate, latency, memory, and how steady it becomes.
 
-python benchmarks/bench_video.py CLIP [--model segnet_basic] [--max-size 480] [--frames 60] [--camvid FOLDER]
+python benchmarks/bench_video.py CLIP [--model segnet_light] [--max-size 480] [--frames 60] [--camvid FOLDER]
+python benchmarks/bench_video.py CLIP --parts rate --int8 segnet_light_int8.xml --frames 150 --rounds 5
+python benchmarks/bench_video.py --table
 
 Rate: `segment_video` reads the clip, segments it and writes an overlay as H.264 with its sound; the baseline runs the
-same model in the same process over the same frames, already in memory. Both take turns; the best round of each counts.
+same model in the same process over the same frames, already in memory. Both take turns, in PyTorch, in OpenVINO and in
+an INT8 file of OpenVINO (`segnet export segnet_light --format openvino --int8 --calibrate CamVid`), each in a process
+of its own. With the milliseconds of each stage.
 Latency: the clip stands in for a camera. Memory: the peak of a process that labels 200 and 2,000 frames. Flicker: the
 share of pixels that change their class from frame to frame, without and with smoothing. CamVid: its labeled images as
 short videos, a window that moves over them with noise on top, scored at the last frame.
@@ -13,15 +17,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from functools import reduce
+from importlib.metadata import version
 from operator import add
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -30,14 +39,14 @@ from segnet.inference.predictor import Predictor
 from segnet.inference.smoothing import SmoothedRuntime
 from segnet.inference.stream import stream
 from segnet.inference.video import segment_video, write_video
-from segnet.inference.video_report import VideoReport
+from segnet.inference.video_report import THREADS, VideoReport
 from segnet.media.video.opening import open_video
 from segnet.media.video.reading import open_clip
 from segnet.media.video.settings import VideoConfig
 from segnet.media.video.writing import VideoFormat, open_video_writer
 from segnet.metrics.confusion import score_mask
 from segnet.system.allocator import keep_freed_memory
-from segnet.system.hardware import about
+from segnet.system.hardware import about, instruction_sets
 
 RESULT = Path(__file__).parent / "results" / "video.json"
 SMOOTH = 0.8
@@ -45,26 +54,43 @@ SMOOTH = 0.8
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("clip", type=Path)
-    parser.add_argument("--model", default="segnet_basic")
-    parser.add_argument("--max-size", type=int, default=0, help="side at which frames are labeled; 0: their own")
+    parser.add_argument("clip", type=Path, nargs="?")
+    parser.add_argument("--model", default="segnet_light")
+    parser.add_argument("--max-size", type=int, default=0, help="side at which frames are labeled; 0: the model's")
+    parser.add_argument("--int8", type=Path, help="an INT8 file of the model for OpenVINO")
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--camvid", type=Path)
     parser.add_argument("--parts", default="rate,latency,memory,flicker,camvid")
+    parser.add_argument("--table", action="store_true", help="print the rows of docs/how-to/video.md of the last run")
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--contender", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     keep_freed_memory()
     if arguments.memory_of:
         print(peak_mb(arguments.clip, arguments.model, arguments.memory_of))
         return
-    predictor = Predictor.load(arguments.model, max_size=arguments.max_size or None)
-    parts = arguments.parts.split(",")
+    if arguments.contender:
+        print(json.dumps(contend(arguments)))
+        return
     figures = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    if arguments.table:
+        print(table(figures["runtimes"]["rows"]))
+        return
+    parts = arguments.parts.split(",")
+    if "rate" in parts:
+        figures["runtimes"] = runtimes(arguments)
+    if set(parts) - {"rate"}:
+        measure_others(arguments, parts, figures)
+    RESULT.write_text(json.dumps(figures, indent=2) + "\n")
+    print(json.dumps(figures, indent=2))
+
+
+def measure_others(arguments: argparse.Namespace, parts: list[str], figures: dict[str, Any]) -> None:
+    """Latency, memory, flicker and CamVid."""
+    predictor = Predictor.load(arguments.model, max_size=arguments.max_size or "model")
     figures |= {**about("segnet", "torch", "numpy", "pillow", "av"), "clip": describe(arguments.clip)}
     name = predictor.runtime.info.name + (f" at {arguments.max_size}" if arguments.max_size else "")
-    if "rate" in parts:
-        figures.setdefault("rate", {})[name] = rate(predictor, arguments.clip, arguments.frames, arguments.rounds)
     if "latency" in parts:
         figures.setdefault("latency", {})[name] = latency(predictor, arguments.clip)
     if "memory" in parts:
@@ -73,34 +99,102 @@ def main() -> None:
         figures.setdefault("flicker", {})[name] = flicker(arguments.model, arguments.clip)
     if "camvid" in parts and arguments.camvid:
         figures.setdefault("camvid", {})[name] = camvid(predictor, arguments.camvid)
-    RESULT.write_text(json.dumps(figures, indent=2) + "\n")
-    print(json.dumps(figures, indent=2))
 
 
 def describe(clip: Path) -> str:
     found = open_clip(clip)
     height, width = next(found.read()).image.shape[:2]
-    return f"{clip.name}: {found.frames} frames of {width}x{height}, {float(found.rate):g}/s"
+    sound = ", with sound" if found.audio else ""
+    return f"{clip.name}: {found.frames} frames of {width}x{height}, {float(found.rate):g}/s{sound}"
 
 
-def rate(predictor: Predictor, clip: Path, frames: int, rounds: int) -> dict[str, object]:
-    config = VideoConfig(end=float(frames / open_clip(clip).rate))
-    images = [frame.image for frame in open_clip(clip).read(end=config.end)]
-    predictor(images[0])
-    bare, whole = [], []
-    with tempfile.TemporaryDirectory() as out:
-        for _ in range(rounds):
-            start = time.perf_counter()
-            for image in images:
-                predictor(image)
-            bare.append(len(images) / (time.perf_counter() - start))
-            whole.append(segment_video(predictor, clip, Path(out) / "out.mp4", config=config).rate)
+def runtimes(arguments: argparse.Namespace) -> dict[str, object]:
+    """The model in each library, each in a process of its own; the table of docs/how-to/video.md."""
+    found, before = open_clip(arguments.clip), os.getloadavg()
+    if not found.audio:
+        raise SystemExit(f"{arguments.clip} has no sound; give a clip that has")
+    contenders = {"PyTorch": (arguments.model, "torch"), "OpenVINO": (arguments.model, "openvino")}
+    if arguments.int8:
+        contenders["OpenVINO INT8"] = (str(arguments.int8), "auto")
+    rows = {}
+    for name, (model, runtime) in contenders.items():
+        command = [sys.executable, __file__, str(arguments.clip), "--model", model, "--contender", runtime]
+        command += ["--max-size", str(arguments.max_size)] if arguments.max_size else []
+        command += ["--frames", str(arguments.frames), "--rounds", str(arguments.rounds)]
+        rows[name] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
     return {
-        "frames": len(images),
-        "bare_model_per_s": [round(value, 3) for value in bare],
-        "label_video_per_s": [round(value, 3) for value in whole],
-        "ratio": round(max(whole) / max(bare), 3),
+        **about("segnet", "torch", "openvino", "numpy", "pillow", "av"),
+        "instruction_sets": instruction_sets(),
+        "clip": describe(arguments.clip),
+        "model": arguments.model,
+        "load_before": [round(load, 2) for load in before],
+        "load_after": [round(load, 2) for load in os.getloadavg()],
+        "rows": rows,
     }
+
+
+def table(rows: dict[str, Any]) -> str:
+    """Rates by runtime, and the stages of its best video in milliseconds per frame, in Markdown."""
+    stages = [name for names in THREADS.values() for name in names if name != "save"]
+    lines = ["| | video | bare model loop | share | slowest | processor ms per frame (bare) | memory peak |"]
+    lines += ["|---|---:|---:|---:|---|---:|---:|"]
+    for name, row in rows.items():
+        share = row["best_video_per_s"] / row["best_bare_per_s"]
+        cpu = f"{row['median_video_cpu_ms']:.0f} ({row['median_bare_cpu_ms']:.0f})"
+        rates = f"{row['best_video_per_s']:.1f} | {row['best_bare_per_s']:.1f} | {share:.2f}"
+        lines.append(f"| {name} | {rates} | {row['slowest']} | {cpu} | {row['peak_mb']:.0f} MB |")
+    lines += ["", f"| ms | {' | '.join(stages)} |", "|---|" + "---:|" * len(stages)]
+    for name, row in rows.items():
+        taken = (row["stages_ms_of_best"].get(stage, {"ms": 0.0})["ms"] for stage in stages)
+        lines.append(f"| {name} | {' | '.join(f'{ms:.1f}' for ms in taken)} |")
+    return "\n".join(lines)
+
+
+def contend(arguments: argparse.Namespace) -> dict[str, object]:
+    """One library: its videos with sound and its bare loop over the same frames in memory, by turns."""
+    size = arguments.max_size or "model"
+    predictor = Predictor.load(arguments.model, runtime=arguments.contender, max_size=size, verify="never")
+    config = VideoConfig(end=float(arguments.frames / open_clip(arguments.clip).rate))
+    turns: list[dict[str, float]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out.mp4"
+        segment_video(predictor, arguments.clip, out, config=config)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # before the frames are held in memory
+        images = [frame.image for frame in open_clip(arguments.clip).read(end=config.end)]
+        best = VideoReport()
+        for _ in range(arguments.rounds):
+            bare_s, bare_cpu_s = time_of(lambda: [predictor(image) for image in images])
+            report = segment_video(predictor, arguments.clip, out, config=config)
+            best = max(best, report, key=lambda each: each.rate)
+            turns.append(
+                {
+                    "bare_per_s": round(len(images) / bare_s, 2),
+                    "video_per_s": round(report.rate, 2),
+                    "share": round(report.rate * bare_s / len(images), 3),
+                    "bare_cpu_ms": round(1000 * bare_cpu_s / len(images), 1),
+                    "video_cpu_ms": round(1000 * report.cpu_seconds / report.frames, 1),
+                }
+            )
+        written = out.stat().st_size
+    return {
+        "backend": getattr(predictor.runtime, "backend", f"PyTorch {version('torch')}"),
+        "working_size": predictor.working_size(*images[0].shape[:2]),
+        "frames": len(images),
+        "rounds": turns,
+        **{f"best_{name}": max(turn[name] for turn in turns) for name in ("bare_per_s", "video_per_s")},
+        **{f"median_{name}": round(median(turn[name] for turn in turns), 3) for name in turns[0]},
+        "stages_ms_of_best": best.stages_ms(),
+        "slowest": best.slowest,
+        "peak_mb": round(peak, 1),
+        "written_mb": round(written / 1e6, 2),
+    }
+
+
+def time_of(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds on the clock and of the processor, of all threads."""
+    start, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - start, time.process_time() - cpu
 
 
 def latency(predictor: Predictor, clip: Path) -> dict[str, float]:

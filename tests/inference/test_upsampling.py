@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from segnet.inference.prediction import Prediction, concatenate_rows
 from segnet.inference.upsampling import Upsampler, upsample
+from segnet.runtimes.base import softmax
 
 SIZES = (
     ((5, 7), (5, 7)),
@@ -90,3 +91,10 @@ def test_of_one_pixel_or_one_class_everything_is_that_class() -> None:
         assert (found.mask == 1).all()
         assert found.confidence is not None
         assert np.ptp(found.confidence) == 0
+
+
+def test_logits_give_the_mask_of_their_probabilities() -> None:
+    logits = 4 * torch.randn(1, 6, 9, 13, generator=torch.Generator().manual_seed(3)).numpy()
+    wanted = upsampled(torch.from_numpy(softmax(logits)[0]), (31, 40)).mask
+    found = Upsampler((9, 13), (31, 40), classes=6, confidence=False, logits=True)
+    np.testing.assert_array_equal(concatenate_rows(list(found.add(logits[0]))).mask, wanted)

@@ -21,6 +21,7 @@ from segnet.media.video.settings import VideoConfig
 from segnet.metrics.uncertainty import Measure
 from segnet.runtimes.base import Image, Output
 from segnet.system.queues import Background, prefetch
+from segnet.system.stages import StageTime
 from segnet.visualization import overlay as visualize
 from segnet.visualization.style import OverlayStyle
 from video_clips import Brightness, border, clip_images, decoded, noise, predictor, write_clip
@@ -38,6 +39,29 @@ def test_a_stream_gives_each_frames_own_prediction_with_its_time(tmp_path: Path)
     for frame in frames:
         np.testing.assert_array_equal(frame.prediction.mask, predictor()(frame.image).mask)
         assert frame.latency_ms is None
+
+
+def test_the_report_has_the_time_of_each_stage_and_what_limits_the_rate(tmp_path: Path) -> None:
+    config = VideoConfig(end=0.2)
+    report = segment_video(predictor(max_size=32), write_clip(tmp_path / "a.mp4", 6), tmp_path / "b.mp4", config=config)
+    found = report.to_dict(predictor().labels)
+    waits = {"wait_for_frame", "wait_for_writer"}
+    assert set(found["stages"]) == {"decode", "resize", "network", "upsample", "overlay", "encode", "count", *waits}
+    assert all(times["ms"] >= 0 for times in found["stages"].values())
+    assert found["stages"]["network"]["ms"] > 0
+    assert found["cpu_ms"] > 0
+
+
+@pytest.mark.parametrize(
+    ("for_frame", "for_writer", "slowest"), [(0.5, 0.5, "network"), (2, 1, "reading"), (1, 2, "writing")]
+)
+def test_what_the_network_waits_for_is_the_slowest(for_frame: float, for_writer: float, slowest: str) -> None:
+    report = VideoReport()
+    report.stages.times |= {
+        "resize": StageTime(2), "network": StageTime(5), "upsample": StageTime(1),
+        "wait_for_frame": StageTime(for_frame), "wait_for_writer": StageTime(for_writer),
+    }  # fmt: skip
+    assert report.slowest == slowest
 
 
 def test_a_stream_that_is_left_early_ends_its_thread(tmp_path: Path) -> None:

@@ -53,6 +53,19 @@ def test_overlay_blends_by_opacity() -> None:
     assert overlay(gray(4, 6), mask, LABELS, OverlayStyle(opacity=1))[0, 0].tolist() == [200, 0, 0]
 
 
+def test_overlay_is_its_formula_for_each_pixel() -> None:
+    generator = np.random.default_rng(0)
+    image = generator.integers(0, 256, (9, 14, 3), dtype=np.uint8)
+    mask = np.repeat(generator.choice(np.array([0, 1, 2, IGNORE_INDEX], dtype=np.uint8), (9, 7)), 2, axis=1)
+    mixed = np.where((mask == IGNORE_INDEX)[..., None], image, 0.7 * image + 0.3 * LABELS.palette()[mask])
+    right, below = np.pad(mask, ((0, 1), (0, 1)), mode="edge")[:-1, 1:], np.pad(mask, ((0, 1), (0, 0)), mode="edge")[1:]
+    known = mask != IGNORE_INDEX
+    line = known & (((mask != right) & (right != IGNORE_INDEX)) | ((mask != below) & (below != IGNORE_INDEX)))
+    wanted = np.where(line[..., None], 128 + mixed / 2, mixed)
+    found = overlay(image, mask, LABELS, OverlayStyle(opacity=0.3, outline_width=1))
+    assert np.abs(found - wanted).max() <= 1.1  # rounded down, and the weight is a number of 256ths
+
+
 def test_overlay_draws_a_light_line_between_classes() -> None:
     image = overlay(gray(4, 6), halves(4, 6), LABELS)
     light = image.min(axis=2) >= 128

@@ -26,6 +26,7 @@ from segnet.runtimes.base import Image, Output, Runtime
 from segnet.runtimes.choice import RuntimeName
 from segnet.runtimes.load import open_runtime
 from segnet.runtimes.verification import Verification, Verify, apply_verification, verify
+from segnet.system.stages import stage
 
 __all__ = ["Predictor", "as_batch"]
 
@@ -199,17 +200,32 @@ class Predictor:
             return replace(self.predict_pixels(image), source=path_of(source))
         return self._predict_all(list(source), order)  # type: ignore[arg-type]
 
-    def predict_pixels(self, image: Pixels) -> Prediction:
+    def predict_pixels(self, image: Pixels, *, resized: Pixels | None = None) -> Prediction:
         """Segment one image whose pixels are already as the model takes them, without any conversion.
 
         Args:
             image: (H, W, C) with ``channels`` channels, uint8, or float32 in [0, 1] for bands of more than 8 bits.
+            resized: what ``resize_pixels`` returned for it, perhaps in another thread; None: it is resized here.
 
         Raises:
             ShapeError: the image has another shape.
             ConfigError: the image cannot be cut into tiles that fit into the memory.
         """
-        return self.predict_batch([image])[0]
+        return self._predict_resized([image], [self.resize_pixels(image) if resized is None else resized])[0]
+
+    def resize_pixels(self, image: Pixels) -> Pixels:
+        """Resize an image to its working size; safe in any thread.
+
+        Args:
+            image: (H, W, C) as ``predict_pixels`` takes it.
+
+        Returns:
+            (h, w, C) of the same dtype; the image itself if it has its working size.
+        """
+        with stage("resize"):
+            size = (image.shape[0], image.shape[1])
+            working_size = self.working_size(*size)
+            return image if working_size == size else resize_image(image, working_size)
 
     def predict_batch(self, images: Sequence[Pixels]) -> list[Prediction]:
         """Segment images of one working size, together if they are not cut into tiles.
@@ -220,7 +236,12 @@ class Predictor:
         Raises:
             ShapeError, ConfigError: as ``predict_pixels``.
         """
-        ready = [self._start(image) for image in images]
+        return self._predict_resized(images, [self.resize_pixels(image) for image in images])
+
+    def _predict_resized(self, images: Sequence[Pixels], ready: Sequence[Pixels]) -> list[Prediction]:
+        """Predictions of images, each with itself at the common working size."""
+        for _ in images:
+            self.runtime.start_image()
         working_size = (ready[0].shape[0], ready[0].shape[1])
         if tiles := self._cut(*working_size):
             parts = [self._predict_in_tiles(*pair, tiles) for pair in zip(images, ready, strict=True)]
@@ -249,7 +270,8 @@ class Predictor:
 
     def predict_pixel_planes(self, given: Pixels) -> Planes:
         """As ``predict_planes``, of pixels that are already as the model takes them; see ``predict_pixels``."""
-        size, image = given.shape[:2], self._start(given)
+        self.runtime.start_image()
+        size, image = given.shape[:2], self.resize_pixels(given)
         tiles = self._cut(*image.shape[:2])
         if tiles is None:
             planes = self._predict_planes(image)
@@ -309,13 +331,6 @@ class Predictor:
                 found |= zip(chosen, self.predict_batch([images[number] for number in chosen]), strict=True)
         return [replace(found[number], source=path_of(source)) for number, source in enumerate(sources)]
 
-    def _start(self, image: Pixels) -> Pixels:
-        """The image at its working size."""
-        self.runtime.start_image()
-        size = (image.shape[0], image.shape[1])
-        working_size = self.working_size(*size)
-        return image if working_size == size else resize_image(image, working_size)
-
     def _cut(self, height: int, width: int) -> tuple[list[Span], list[Span]] | None:
         """The tiles of an image of this working size, vertically and horizontally; None: one piece."""
         if self.tiles is None:
@@ -337,8 +352,9 @@ class Predictor:
             spans(width, tile=across, overlap=tiles.overlap, exact=exact),
         )
 
-    def _upsampler(self, working_size: tuple[int, int], size: tuple[int, int]) -> Upsampler:
-        return Upsampler(working_size, size, classes=self.labels.classes, confidence=self.confidence)
+    def _upsampler(self, working_size: tuple[int, int], size: tuple[int, ...], *, logits: bool = False) -> Upsampler:
+        classes, confidence = self.labels.classes, self.confidence
+        return Upsampler(working_size, (size[0], size[1]), classes=classes, confidence=confidence, logits=logits)
 
     def _predict_tiles(
         self, rows: Rows, size: tuple[int, int], tiles: tuple[list[Span], list[Span]]
@@ -355,16 +371,27 @@ class Predictor:
 
     def _predict_whole(self, images: Sequence[Pixels], ready: Sequence[Pixels]) -> list[Prediction]:
         """Predictions of images in one piece, each with itself at the common working size."""
-        batch = np.concatenate([as_batch(image) for image in ready]) if len(ready) > 1 else as_batch(ready[0])
+        with stage("network"):
+            batch = np.concatenate([as_batch(image) for image in ready]) if len(ready) > 1 else as_batch(ready[0])
         working_size = (ready[0].shape[0], ready[0].shape[1])
         if all(image.shape[:2] == working_size for image in images):
-            output = self.runtime.run(batch, probabilities=self.confidence, measure=self.measure)
+            with stage("network"):
+                output = self.runtime.run(batch, probabilities=self.confidence, measure=self.measure)
             return [self._prediction(output, number) for number in range(len(images))]
-        planes = self._planes(batch)
-        return [
-            concatenate_rows(list(self._upsampler(working_size, (image.shape[0], image.shape[1])).add(part)))
-            for image, part in zip(images, planes, strict=True)
-        ]
+        logits = self._logits(batch)
+        planes = self._planes(batch) if logits is None else list(logits)
+        with stage("upsample"):
+            upsamplers = [self._upsampler(working_size, image.shape, logits=logits is not None) for image in images]
+            return [
+                concatenate_rows(list(upsampler.add(part))) for upsampler, part in zip(upsamplers, planes, strict=True)
+            ]
+
+    def _logits(self, batch: Image) -> NDArray[np.float32] | None:
+        """Logits of a batch if no probability but those of the pixels between classes is needed."""
+        if self.confidence or self.measure is not None:
+            return None
+        with stage("network"):
+            return self.runtime.logits_of(batch)
 
     def _prediction(self, output: Output, number: int) -> Prediction:
         """The prediction of one image of a batch, at its working size."""
@@ -379,7 +406,8 @@ class Predictor:
 
     def _planes(self, batch: Image) -> list[Planes]:
         """Planes of each image of a batch, at the working size."""
-        output = self.runtime.run(batch, probabilities=self.runtime.gives_probabilities, measure=self.measure)
+        with stage("network"):
+            output = self.runtime.run(batch, probabilities=self.runtime.gives_probabilities, measure=self.measure)
         if output.probabilities is None:
             planes = [_one_hot(mask, self.labels.classes) for mask in output.mask]
         else:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.inference.prediction import Planes, Prediction
-from segnet.runtimes.base import argmax
+from segnet.runtimes.base import argmax, softmax
 
 __all__ = ["Upsampler", "upsample"]
 
@@ -35,9 +35,20 @@ class Upsampler:
         size: (height, width) of the prediction.
         classes: number of planes that are probabilities; one more plane is the uncertainty.
         confidence: whether the prediction has a confidence.
+        logits: whether the planes are logits instead, without an uncertainty and for a prediction without a confidence.
+            Probabilities are then computed only where they are interpolated.
     """
 
-    def __init__(self, working_size: tuple[int, int], size: tuple[int, int], *, classes: int, confidence: bool) -> None:
+    def __init__(
+        self,
+        working_size: tuple[int, int],
+        size: tuple[int, int],
+        *,
+        classes: int,
+        confidence: bool,
+        logits: bool = False,
+    ) -> None:
+        self._logits = logits
         self._working_size, self._size = working_size, size
         self._classes, self._confidence = classes, confidence
         self._down, self._across = (_neighbors(*lengths) for lengths in zip(working_size, size, strict=True))
@@ -65,7 +76,7 @@ class Upsampler:
         held = planes if self._planes is None else np.concatenate([self._planes, planes], axis=1)
         known = self._top + held.shape[1]
         stop = self._size[0] if known == self._working_size[0] else int(np.searchsorted(self._down.high, known))
-        rows = _Rows(held, self._top, self._classes)
+        rows = _Rows(held, self._top, self._classes, logits=self._logits)
         step = max(1, _PIXELS_PER_PART // self._size[1])
         for start in range(self._next, stop, step):
             yield self._upsample(rows, slice(start, min(start + step, stop)))
@@ -86,7 +97,7 @@ class Upsampler:
         mask = rows.cells[down.low].take(across.low, axis=1)
         confidence = _interpolate(rows.best, down, across) if self._confidence else None
         uncertainty = None if rows.uncertainty is None else _interpolate(rows.uncertainty, down, across)
-        y, x = np.nonzero(mask == _MIXED)
+        y, x = divmod(np.flatnonzero(mask == _MIXED), self._size[1])
         step = max(1, _VALUES_PER_STEP // self._classes)
         for start in range(0, len(y), step):
             pixels = y[start : start + step], x[start : start + step]
@@ -127,22 +138,34 @@ def _neighbors(length: int, new_length: int) -> _Neighbors:
 class _Rows:
     """Rows before upsampling."""
 
-    def __init__(self, planes: Planes, top: int, classes: int) -> None:
+    def __init__(self, planes: Planes, top: int, classes: int, *, logits: bool) -> None:
         self.top = top
         self.uncertainty = planes[-1] if len(planes) > classes else None
-        probabilities = planes[:classes]
-        self.best = probabilities.max(axis=0)
-        self.cells = _cells(argmax(probabilities[None])[0])
+        self._probabilities = planes[:classes]
+        self.cells = _cells(argmax(self._probabilities[None])[0])
         self._width = planes.shape[2]
-        self._pixels = np.ascontiguousarray(probabilities.transpose(1, 2, 0)).reshape(-1, classes)
+        # The classes of a pixel lie together, but only of pixels that are interpolated: the number of each among them.
+        places = np.flatnonzero(_corners(self.cells == _MIXED))
+        self._numbers = np.empty(self.cells.size, dtype=np.intp)
+        self._numbers[places] = np.arange(len(places))
+        pixels = self._probabilities.reshape(classes, -1).take(places, axis=1)
+        self._pixels = np.ascontiguousarray((softmax(pixels[None])[0] if logits else pixels).T)
+
+    @property
+    def best(self) -> NDArray[np.float32]:
+        """The largest probability of each pixel."""
+        best: NDArray[np.float32] = self._probabilities.max(axis=0)
+        return best
 
     def interpolate(self, down: _Neighbors, across: _Neighbors) -> NDArray[np.float32]:
-        """Probabilities at some pixels: float32 (pixels, classes)."""
+        """Probabilities at some pixels of mixed cells: float32 (pixels, classes)."""
         upper, lower = (self._interpolate_row(row * self._width, across) for row in (down.low, down.high))
         return _lerp(upper, lower, down.share[:, None])
 
     def _interpolate_row(self, row: NDArray[np.intp], across: _Neighbors) -> NDArray[np.float32]:
-        left, right = (self._pixels.take(row + column, axis=0) for column in (across.low, across.high))
+        left, right = (
+            self._pixels.take(self._numbers.take(row + column), axis=0) for column in (across.low, across.high)
+        )
         return _lerp(left, right, across.share[:, None])
 
 
@@ -155,6 +178,13 @@ def _cells(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     here = wide[:-1, :-1]
     mixed = (here != wide[1:, :-1]) | (here != wide[:-1, 1:]) | (here != wide[1:, 1:])
     return np.where(mixed, np.uint8(_MIXED), mask)
+
+
+def _corners(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The pixels that some cells lie between: each cell's own, the right, the lower and the lower right one."""
+    wide = np.pad(cells, ((1, 0), (1, 0)))
+    corners: NDArray[np.bool_] = wide[1:, 1:] | wide[:-1, 1:] | wide[1:, :-1] | wide[:-1, :-1]
+    return corners
 
 
 def _interpolate(values: NDArray[np.float32], down: _Neighbors, across: _Neighbors) -> NDArray[np.float32]:

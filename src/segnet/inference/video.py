@@ -25,6 +25,7 @@ from segnet.media.video.settings import VideoConfig
 from segnet.media.video.writing import VideoWriter, choose_codec, open_video_writer
 from segnet.metrics.flicker import FlickerMeter
 from segnet.system.queues import Background
+from segnet.system.stages import stage
 from segnet.visualization import overlay as visualize
 from segnet.visualization.style import OverlayStyle, View
 
@@ -34,7 +35,7 @@ __all__ = ["draw", "segment_frames", "segment_video", "with_smoothing", "write_v
 def segment_frames(predictor: Predictor, video: Video, *, config: VideoConfig) -> Generator[SegmentedFrame]:
     """Segment the frames of an open video, one by one, when the next one is requested.
 
-    Frames are read in a background thread.
+    Frames are read and resized in a background thread.
 
     Args:
         predictor: the model.
@@ -46,9 +47,9 @@ def segment_frames(predictor: Predictor, video: Video, *, config: VideoConfig) -
         ModelError: smoothing is requested, and the model outputs class indices only.
     """
     smoothed = with_smoothing(predictor, config.smoothing)
-    with closing(video.frames()) as frames:
-        for number, frame in enumerate(frames):
-            prediction = smoothed(frame.image)
+    with closing(video.frames(smoothed.resize_pixels)) as frames:
+        for number, (frame, resized) in enumerate(frames):
+            prediction = smoothed.predict_pixels(frame.image, resized=resized)
             yield SegmentedFrame(
                 frame.image,
                 prediction,
@@ -122,20 +123,23 @@ def write_video(
     for path in files.values():
         choose_codec(path, config.codec)
     report.flicker = FlickerMeter(motion=config.flicker)
-    began = time.monotonic()
+    began, cpu = time.monotonic(), time.process_time()
     interrupted = None
-    with _VideoFiles(files, video, predictor.labels, look or OverlayStyle()) as written:
+    with report.stages.measure(), _VideoFiles(files, video, predictor.labels, look or OverlayStyle()) as written:
 
         def write(frame: SegmentedFrame) -> None:
             written.add(frame)
             if each is not None:
-                each(frame)
-            report.add(frame.image, frame.mask, predictor.labels)
+                with stage("save"):
+                    each(frame)
+            with stage("count"):
+                report.add(frame.image, frame.mask, predictor.labels)
 
         with Background(write) as writer:
             try:
                 for frame in segment_frames(predictor, video, config=config):
-                    writer.put(frame)
+                    with stage("wait_for_writer"):
+                        writer.put(frame)
                     report.seconds = time.monotonic() - began
                     if frame.latency_ms is not None:
                         report.latencies_ms.append(frame.latency_ms)
@@ -145,7 +149,7 @@ def write_video(
             except KeyboardInterrupt as error:  # first the files are finished
                 interrupted = error
         video.update_report(report)
-    report.seconds = time.monotonic() - began
+    report.seconds, report.cpu_seconds = time.monotonic() - began, time.process_time() - cpu
     report.files += files.values()
     if interrupted is not None:
         raise interrupted
@@ -162,11 +166,13 @@ class _VideoFiles(ExitStack):
     def add(self, frame: SegmentedFrame) -> None:
         """Draw a frame and write it to each file."""
         for view, path in self._paths.items():
-            image = draw(view, frame, self._labels, self._look)
+            with stage("overlay"):
+                image = draw(view, frame, self._labels, self._look)
             if view not in self._opened:
                 form = replace(self._video.format, aspect=frame.aspect)
                 self._opened[view] = self.enter_context(open_video_writer(path, image.shape[:2], form))
-            self._opened[view].add(image, frame.time or Fraction(0))
+            with stage("encode"):
+                self._opened[view].add(image, frame.time or Fraction(0))
 
 
 def draw(view: View, frame: SegmentedFrame, labels: ClassTable, look: OverlayStyle | None = None) -> NDArray[np.uint8]:

@@ -33,7 +33,7 @@ class FlickerMeter:
         if before is None or before[0].shape != mask.shape:
             return
         self._pairs += 1
-        self._changed += float(np.mean(before[0] != mask))
+        self._changed += np.count_nonzero(before[0] != mask) / mask.size
         if gray is not None and before[1] is not None:
             moved = move(before[0], find_motion(before[1], gray), gray.shape)
             self._changed_along += float(np.mean(moved != mask))

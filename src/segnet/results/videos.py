@@ -14,7 +14,7 @@ from segnet.errors import ConfigError, DataError
 from segnet.inference.prediction import SegmentedFrame
 from segnet.inference.predictor import Predictor
 from segnet.inference.video import draw, write_video
-from segnet.inference.video_report import VideoReport
+from segnet.inference.video_report import THREADS, VideoReport
 from segnet.labels import ClassTable
 from segnet.media.images.writing import write_image
 from segnet.media.sources import VideoSource, is_video_file
@@ -190,9 +190,24 @@ def _speed(report: VideoReport) -> str:
     return f"{rate}, latency {report.latencies_ms[-1]:.0f} ms, {report.dropped} dropped"
 
 
+def _print_stages(report: VideoReport) -> None:
+    """Milliseconds per frame of each stage, by the threads that run side by side, and what limits the rate."""
+    found = report.stages_ms()
+    print("stages: milliseconds per frame, and in brackets those of processor time in the stage's own thread")
+    for thread, names in THREADS.items():
+        taken = [f"{name} {found[name]['ms']:.1f} ({found[name]['cpu_ms']:.1f})" for name in names if name in found]
+        if taken:
+            print(f"  {thread}: {', '.join(taken)}")
+    for_frame, for_writer = (found.get(name, {"ms": 0.0})["ms"] for name in ("wait_for_frame", "wait_for_writer"))
+    print(
+        f"  the network waits {for_frame:.1f} for frames and {for_writer:.1f} for the writer: {report.slowest} limits"
+    )
+
+
 def _print_report(source: VideoSource, output: VideoOutput, report: VideoReport, labels: ClassTable) -> None:
     print_shares(report.mean_shares(labels))
     print(f"{source.name}: {report.frames} frames, {report.rate:.2f} frames/s -> {output.out}")
+    _print_stages(report)
     if (changed := report.flicker.share) is not None:
         along = report.flicker.share_along_motion
         motion = "" if along is None else f", {along:.2%} along the motion"

@@ -83,6 +83,14 @@ class Runtime(ABC):
         """What the representation shows besides name and classes, such as the device."""
         return (self.info.precision,)
 
+    def logits_of(self, batch: Image) -> NDArray[np.float32] | None:
+        """Logits float32 (N, classes, H, W), where ``run`` computes probabilities from them in NumPy; else None.
+
+        Args:
+            batch: as for ``run``.
+        """
+        return None
+
     def start_image(self) -> None:
         """Mark the start of the next image, or of its first tile; only runtimes with memory override it."""
         return
@@ -162,6 +170,10 @@ class FileRuntime(Runtime):
         else:
             output = Output.from_probabilities(softmax(first) if self.info.output == "logits" else first, measure)
         return output if measure != "variance" else Output(output.mask, output.probabilities, others[0])
+
+    def logits_of(self, batch: Image) -> NDArray[np.float32] | None:
+        """See ``Runtime.logits_of``."""
+        return self.output(batch) if self.info.output == "logits" else None
 
     def output(self, batch: Image) -> NDArray[Any]:
         """The file's first output, ``ModelInfo.output``, for any number of images.

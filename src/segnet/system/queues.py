@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from queue import Full, Queue
 from threading import Event, Thread, get_native_id
@@ -34,7 +35,8 @@ def prefetch(items: Generator[Item]) -> Generator[Item]:
     """
     queue: Queue[Item | _End] = Queue(_CAPACITY)
     stopped = Event()
-    thread = Thread(target=_fill, args=(queue, items, stopped), name="segnet-read", daemon=True)
+    run = copy_context().run
+    thread = Thread(target=run, args=(_fill, queue, items, stopped), name="segnet-read", daemon=True)
     thread.start()
     try:
         while not isinstance(item := queue.get(), _End):
@@ -79,7 +81,7 @@ class Background(Generic[Item]):
         self._work = work
         self._queue: Queue[Item | _End] = Queue(_CAPACITY)
         self._error: BaseException | None = None
-        self._thread = Thread(target=self._run, name="segnet-write", daemon=True)
+        self._thread = Thread(target=copy_context().run, args=(self._run,), name="segnet-write", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

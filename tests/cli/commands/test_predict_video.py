@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 from pathlib import Path
 
@@ -248,6 +249,7 @@ def test_ctrl_c_ends_a_live_video_file_so_that_it_plays(
     told = capsys.readouterr()
     assert "segnet: interrupted" in told.err
     assert "frames/s" in told.out
+    assert re.search(r"network: network [\d.]+ \([\d.]+\).*\n  writing: overlay .*save", told.out)
     assert decoded(video)
 
 

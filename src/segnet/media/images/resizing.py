@@ -36,6 +36,11 @@ def resize_image(image: NDArray[Number], size: tuple[int, int]) -> NDArray[Numbe
     """Resize an image, uint8 or float32 (H, W, C), to (*size, C) as ``resize_planes`` does; channels stay innermost."""
     if image.shape[:2] == size:
         return image
+    if image.dtype == np.uint8 and image.shape[2] == 3:  # the same values, without taking the channels apart
+        resized: NDArray[Number] = np.array(
+            Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+        )
+        return resized
     return np.ascontiguousarray(np.moveaxis(resize_planes(np.moveaxis(image, 2, 0), size), 0, 2))
 
 

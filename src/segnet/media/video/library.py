@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from segnet.system.packages import importing
 
-__all__ = ["import_av", "reason"]
+if TYPE_CHECKING:
+    from av.video.reformatter import VideoReformatter
+
+__all__ = ["import_av", "new_reformatter", "reason"]
 
 
 def import_av() -> ModuleType:
@@ -18,6 +22,12 @@ def import_av() -> ModuleType:
     with importing("av", "video"):
         import av
     return av
+
+
+def new_reformatter() -> VideoReformatter:
+    """Converts frames to other pixel formats; one for many frames takes a fraction of the time of one for each."""
+    reformatter: VideoReformatter = import_av().video.reformatter.VideoReformatter()
+    return reformatter
 
 
 def reason(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from segnet.errors import DataError
 from segnet.media.sources import VideoSource
-from segnet.media.video.library import import_av, reason
+from segnet.media.video.library import import_av, new_reformatter, reason
 from segnet.media.video.reading import Frame, pixels
 
 if TYPE_CHECKING:
@@ -82,11 +82,12 @@ class LiveSource:
         thread = Thread(target=self._receive, name="segnet-live", daemon=True)
         thread.start()
         first: float | None = None
+        reformatter = new_reformatter()
         try:
             while (newest := self._take()) is not None:
                 frame, arrived = newest
                 first = arrived if first is None else first
-                yield LiveFrame(pixels(frame, self._channels), Fraction(arrived - first), arrived=arrived)
+                yield LiveFrame(pixels(frame, self._channels, reformatter), Fraction(arrived - first), arrived=arrived)
         finally:
             self._stopped.set()
             thread.join(0.5)  # a thread that waits for a pipe or a server ends later, or with the program

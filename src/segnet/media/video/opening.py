@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from segnet.bands import Bands, Channels, describe_channels, stored_bands
 from segnet.errors import ConfigError
@@ -15,8 +19,11 @@ from segnet.media.video.report import SourceReport
 from segnet.media.video.settings import VideoConfig
 from segnet.media.video.writing import VideoFormat
 from segnet.system.queues import prefetch
+from segnet.system.stages import staged
 
 __all__ = ["Video", "open_video"]
+
+Ready = TypeVar("Ready")
 
 
 class Video:
@@ -60,15 +67,27 @@ class Video:
             start=config.start,
         )
 
-    def frames(self) -> Generator[Frame]:
-        """The requested frames, read in a thread while the caller works on earlier ones."""
-        config = self._config
+    def frames(self, prepare: Callable[[NDArray[np.uint8]], Ready]) -> Generator[tuple[Frame, Ready]]:
+        """The requested frames, each with its prepared image.
+
+        Frames of files are read and prepared in a thread while the caller works on earlier ones.
+
+        Args:
+            prepare: called with the image of each frame.
+        """
         if self._clip is not None:
-            yield from prefetch(
-                self._clip.read(start=config.start, end=config.end, every=config.every, channels=self._channels)
-            )
+            yield from staged("wait_for_frame", prefetch(self._read(self._clip, prepare)))
         elif self._live is not None:
-            yield from self._live_frames(self._live)
+            with closing(staged("wait_for_frame", self._live_frames(self._live))) as frames:
+                for frame in frames:  # a live frame would be old when it was needed
+                    yield frame, prepare(frame.image)
+
+    def _read(self, clip: Clip, prepare: Callable[[NDArray[np.uint8]], Ready]) -> Generator[tuple[Frame, Ready]]:
+        config = self._config
+        frames = clip.read(start=config.start, end=config.end, every=config.every, channels=self._channels)
+        with closing(staged("decode", frames)) as decoded:
+            for frame in decoded:
+                yield frame, prepare(frame.image)
 
     def _live_frames(self, live: LiveSource) -> Generator[Frame]:
         with closing(live.frames()) as frames:

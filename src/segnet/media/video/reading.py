@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from segnet.errors import ConfigError, DataError
 from segnet.media.video.hdr import HLG, PQ, tone_map
-from segnet.media.video.library import import_av, reason
+from segnet.media.video.library import import_av, new_reformatter, reason
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
     from av.container import InputContainer
+    from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
 
 __all__ = ["Clip", "Frame", "FrameReader", "ImageSequence", "open_clip", "pixels"]
@@ -26,6 +27,7 @@ __all__ = ["Clip", "Frame", "FrameReader", "ImageSequence", "open_clip", "pixels
 # Other formats are lists of further files and addresses, or images, or text drawn as images.
 _FORMATS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,obu,ivf,flv,ogg,gif,asf,mxf,dv,yuv4mpegpipe,wtv,m4v,webp"
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
+_ITU709 = 1  # SWS_CS_ITU709
 _BT2020 = 9  # AVCOL_PRI_BT2020
 _HD = 720  # rows from which a video without color metadata is ITU-R BT.709, below BT.601
 
@@ -182,6 +184,7 @@ class FrameReader:
         self._start, self._end = _seconds(start), None if end is None else _seconds(end)
         self._every = every
         self._channels = channels
+        self._reformatter = new_reformatter()
         self._packets = self._damaged = 0
         self._last: Fraction | None = None
         self._leap = Fraction(0)
@@ -210,7 +213,8 @@ class FrameReader:
                 self._note_size(frame, time)
                 aspect = Fraction(stream.sample_aspect_ratio or 1)
                 turned = round(frame.rotation / 90) % 2
-                yield Frame(pixels(frame, self._channels), time - self._start, 1 / aspect if turned else aspect)
+                image = pixels(frame, self._channels, self._reformatter)
+                yield Frame(image, time - self._start, 1 / aspect if turned else aspect)
         else:
             self._note_shortage(stream)
         self._note_damage()
@@ -292,10 +296,15 @@ def _seconds(number: float) -> Fraction:
     return Fraction(str(number))
 
 
-def pixels(frame: VideoFrame, channels: int = 3) -> NDArray[np.uint8]:
+def pixels(frame: VideoFrame, channels: int, reformatter: VideoReformatter) -> NDArray[np.uint8]:
     """A decoded frame, turned upright: uint8 (H, W, channels), RGB for 3 channels, gray for 1.
 
     HDR (HLG and PQ) is mapped to the brightness of ordinary video.
+
+    Args:
+        frame: the frame.
+        channels: 3 or 1.
+        reformatter: of ``new_reformatter``, for one thread.
 
     Raises:
         ConfigError: ``channels`` is neither 1 nor 3.
@@ -303,21 +312,21 @@ def pixels(frame: VideoFrame, channels: int = 3) -> NDArray[np.uint8]:
     if channels not in (1, 3):
         raise ConfigError(f"video cannot be read with {channels} channels; use a model with 3 (RGB) or 1 (gray)")
     if getattr(frame, "color_trc", None) in (HLG, PQ):
-        image = _map_hdr(frame, channels)
+        image = _map_hdr(frame, channels, reformatter)
     else:
-        image = _to_eight_bits(frame, channels)
+        image = _to_eight_bits(frame, channels, reformatter)
     quarter_turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
 
 
-def _to_eight_bits(frame: VideoFrame, channels: int) -> NDArray[np.uint8]:
-    space = "ITU709" if frame.colorspace == _UNSPECIFIED and frame.height >= _HD else None
-    plain = frame.reformat(format="rgb24" if channels == 3 else "gray", src_colorspace=space)
+def _to_eight_bits(frame: VideoFrame, channels: int, reformatter: VideoReformatter) -> NDArray[np.uint8]:
+    space = _ITU709 if frame.colorspace == _UNSPECIFIED and frame.height >= _HD else None
+    plain = reformatter.reformat(frame, format="rgb24" if channels == 3 else "gray", src_colorspace=space)
     return np.asarray(plain.to_ndarray(), np.uint8).reshape(frame.height, frame.width, channels)
 
 
-def _map_hdr(frame: VideoFrame, channels: int) -> NDArray[np.uint8]:
-    coded = np.asarray(frame.reformat(format="rgb48le").to_ndarray(), np.uint16)
+def _map_hdr(frame: VideoFrame, channels: int, reformatter: VideoReformatter) -> NDArray[np.uint8]:
+    coded = np.asarray(reformatter.reformat(frame, format="rgb48le").to_ndarray(), np.uint16)
     image = tone_map(coded, frame.color_trc, wide_gamut=frame.color_primaries == _BT2020)
     if channels == 3:
         return image

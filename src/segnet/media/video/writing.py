@@ -16,7 +16,7 @@ from PIL import Image
 
 from segnet.errors import ConfigError, OutputError
 from segnet.media.video.audio import AudioTrack
-from segnet.media.video.library import import_av, reason
+from segnet.media.video.library import import_av, new_reformatter, reason
 from segnet.media.video.settings import Codec
 from segnet.system.files import replacing
 
@@ -38,10 +38,12 @@ _CODECS: dict[str, tuple[Codec, ...]] = {
 }
 
 # Encoders of a codec, the best first; builds of PyAV differ. The settings are fast at good quality. Without B-frames
-# (bf) the duration of a video with a variable frame rate is right, too.
+# (bf) the duration of a video with a variable frame rate is right, too. For overlays of a drive in 960x540 H.264's
+# ultrafast at 19 takes less than half the time of superfast at 20, an eighth more bytes, and has a PSNR 0.6 dB higher.
+# Plain colors take 43 % more bytes.
 _ENCODERS: dict[Codec, tuple[tuple[str, dict[str, str]], ...]] = {
     "h264": (
-        ("libx264", {"preset": "superfast", "crf": "20", "bf": "0"}),
+        ("libx264", {"preset": "ultrafast", "crf": "19", "bf": "0"}),
         ("libopenh264", {"b": "8M"}),
         ("mpeg4", {"b": "8M"}),
     ),
@@ -53,7 +55,7 @@ _ENCODERS: dict[Codec, tuple[tuple[str, dict[str, str]], ...]] = {
     "auto": (("gif", {}),),
 }
 _HD = 720  # rows from which players assume ITU-R BT.709 colors
-_SPACES = {True: ("ITU709", 1), False: ("ITU601", 6)}  # PyAV's name, and the number in the file
+_SPACES = {True: (1, 1), False: (5, 6)}  # swscale's number (SWS_CS_ITU709, SWS_CS_ITU601), and that in the file
 _TICKS = {"gif": Fraction(1, 100), "mpeg4": Fraction(1, 60000)}  # the finest of the encoder
 
 
@@ -146,6 +148,7 @@ class VideoWriter:
         # Duration of the last frame; the others end where the next begins.
         self._step = max(1, round(1 / video_format.rate / self._tick))
         self._last = -1
+        self._reformatter = new_reformatter()
         options = {"movflags": "+faststart"} if path.suffix.lower() in {".mp4", ".m4v", ".mov"} else {}
         self._file = import_av().open(str(path), "w", container_options=options)
         self._video = self._new_stream(encoder, settings, video_format)
@@ -200,8 +203,8 @@ class VideoWriter:
         height, width = self._size
         if height % 2 or width % 2:
             image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        frame: VideoFrame = import_av().VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        return frame.reformat(format="yuv420p", dst_colorspace=_SPACES[height >= _HD][0])
+        frame: VideoFrame = import_av().VideoFrame.from_numpy_buffer(np.ascontiguousarray(image), format="rgb24")
+        return self._reformatter.reformat(frame, format="yuv420p", dst_colorspace=_SPACES[height >= _HD][0])
 
     def _to_palette(self, frame_rgb: NDArray[np.uint8]) -> VideoFrame:
         """Convert to a palette of the 256 best colors."""
