@@ -27,12 +27,8 @@ _aten = torch.ops.aten
 
 _RELU = (_aten.relu.default, _aten.relu_.default)
 
-# Which input an operator hands on, beside zeros and padding; a maximum hands on both.
-_PICKED = {
-    _aten.slice.Tensor: 0,
-    _aten.pad.default: 0,
-    _aten.upsample_nearest2d.vec: 0,
-}
+# Hand on values of their first input, beside zeros and padding; a maximum hands on those of both.
+_PICKING = {_aten.slice.Tensor, _aten.pad.default, _aten.upsample_nearest2d.vec}
 
 
 class CalibratedProgram:
@@ -159,10 +155,8 @@ def _source(node: Node) -> Node:
     if node.target is _aten.maximum.default:
         first, second = map(_source, node.all_input_nodes)
         return first if first is second else node
-    if node.target in _PICKED or _is_unpooling(node):
-        picked = node.args[_PICKED.get(node.target, 0)]
-        assert isinstance(picked, Node)
-        return _source(picked)
+    if node.target in _PICKING or _is_unpooling(node):
+        return _source(node.all_input_nodes[0])
     return node
 
 
