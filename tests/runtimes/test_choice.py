@@ -64,7 +64,7 @@ def test_without_any_library_one_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("source", "asked", "message"),
     [
-        ("best.safetensors", {}, "a .safetensors file needs PyTorch; leave --runtime onnx out"),
+        ("best.safetensors", {}, "a model file that was not exported needs PyTorch; leave --runtime onnx out"),
         ("segnet_light", {"samples": 8}, r"Monte-Carlo dropout \(--samples\) needs PyTorch"),
         ("segnet_light", {"precision": "bf16"}, "--precision bf16 needs PyTorch"),
     ],

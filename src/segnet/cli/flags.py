@@ -132,8 +132,9 @@ class ModelFlags:
         model: Model file (.safetensors, .onnx, .xml, .pte, .tflite, .pt2), name of a bundled model ("segnet models"
             lists them), or hf://OWNER/NAME of the Hugging Face hub.
         sampling: Monte-Carlo dropout.
-        runtime: Library that runs a bundled model: torch, onnx (ONNX Runtime) or openvino. auto takes OpenVINO, or else
-            ONNX Runtime, if it is installed, and PyTorch for --samples, a GPU or another precision.
+        runtime: Library that runs a model: torch, onnx (ONNX Runtime) or openvino. auto takes OpenVINO, or else ONNX
+            Runtime, if it is installed, and PyTorch for --samples, a GPU or another precision. For a .safetensors file
+            of yours the last two export it once and keep the export in the cache; auto then takes it.
         device: Device of PyTorch models: auto, cpu, cuda, cuda:N or mps. auto takes a GPU if there is one.
         precision: Precision of computation. bf16 is faster on processors with bfloat16 arithmetic, and slightly less
             exact. auto measures which is faster.
@@ -160,6 +161,7 @@ class ModelFlags:
         from segnet.runtimes.base import FileRuntime
         from segnet.runtimes.load import open_runtime
 
+        self._export_once()
         runtime = open_runtime(
             self.model, device=self.device, precision=self.precision, threads=self.threads,
             samples=self.sampling.samples, seed=self.sampling.seed, runtime=self.runtime,
@@ -169,6 +171,22 @@ class ModelFlags:
 
             apply_verification(runtime, "always" if self.verify else "first_use")
         return runtime
+
+    def _export_once(self) -> None:
+        """Export a model file to the cache, if a library is asked for that needs it and can do the rest."""
+        from segnet.runtimes.choice import needs_torch
+        from segnet.runtimes.exported import exported_file
+
+        path = Path(self.model)
+        if self.runtime not in ("onnx", "openvino") or path.suffix != ".safetensors" or not path.is_file():
+            return
+        if needs_torch(device=self.device, precision=self.precision, samples=self.sampling.samples):
+            return
+        if exported_file(path) is None:
+            from segnet.exporting.cached import export_to_cache
+
+            log.info("segnet: exporting %s once, for --runtime %s; the cache keeps it", path, self.runtime)
+            export_to_cache(path)
 
 
 @dataclass(frozen=True, kw_only=True)

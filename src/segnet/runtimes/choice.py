@@ -1,4 +1,4 @@
-"""Which library runs a bundled model: the fastest that is installed and can do what is asked."""
+"""Which library runs a model: the fastest that is installed and can do what is asked."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from segnet.errors import ConfigError, MissingPackageError
-from segnet.models.bundled import bundled_models, bundled_onnx
+from segnet.runtimes.exported import exported_file
 from segnet.system.hardware import has_nvidia_gpu
 
-__all__ = ["RuntimeName", "check_runtime", "choose_runtime"]
+__all__ = ["RuntimeName", "check_runtime", "choose_runtime", "needs_torch"]
 
 RuntimeName = Literal["auto", "torch", "onnx", "openvino"]
 
@@ -28,6 +28,8 @@ def choose_runtime(
 ) -> RuntimeName:
     """The library for a bundled model or a .safetensors file: ``torch``, ``onnx`` or ``openvino``.
 
+    The last two need an ONNX file: a bundled one, or an export that is kept in the cache.
+
     Args:
         source: as in ``open_runtime``.
         wanted: ``auto``, or the library that the user asks for.
@@ -37,7 +39,9 @@ def choose_runtime(
         ConfigError: only PyTorch can do what is asked, and another library is wanted.
         MissingPackageError: none of the libraries is installed.
     """
-    reason = _why_torch(source, device=device, precision=precision, samples=samples)
+    reason = needs_torch(device=device, precision=precision, samples=samples)
+    if not reason and exported_file(source) is None:
+        reason = "a model file that was not exported"
     if wanted in _PACKAGES and reason:
         raise ConfigError(f"{source}: {reason} needs PyTorch; leave --runtime {wanted} out")
     if wanted != "auto":
@@ -61,10 +65,8 @@ def check_runtime(path: Path, wanted: RuntimeName) -> None:
         raise ConfigError(f"{path}: --runtime {wanted} cannot run {path.suffix} files; leave it out")
 
 
-def _why_torch(source: str | Path, *, device: str, precision: str, samples: int) -> str:
-    """What PyTorch alone can do, or empty."""
-    if str(source) not in bundled_onnx():
-        return "a bundled model without an ONNX file" if str(source) in bundled_models() else "a .safetensors file"
+def needs_torch(*, device: str, precision: str, samples: int) -> str:
+    """What of this PyTorch alone can do, as the subject of a sentence; empty if other libraries can."""
     if samples:
         return "Monte-Carlo dropout (--samples)"
     if precision != "float32":

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from segnet.errors import ConfigError, ModelError
-from segnet.models.bundled import bundled_onnx
 from segnet.models.hub import fetch, is_hub_address
 from segnet.runtimes.base import FileRuntime, Runtime
 from segnet.runtimes.choice import RuntimeName, check_runtime, choose_runtime
+from segnet.runtimes.exported import exported_file
 from segnet.runtimes.model_info import ModuleInfo
 from segnet.system.threads import check_threads
 
@@ -39,9 +39,9 @@ def open_runtime(
         samples: number of Monte-Carlo dropout samples per image, for a ``.safetensors`` or bundled model; 0: dropout
             is off. A file that was exported with samples draws its own.
         seed: random seed of Monte-Carlo dropout.
-        runtime: of a bundled model: ``torch``, ``onnx`` (ONNX Runtime), ``openvino``, or ``auto``: OpenVINO or else
-            ONNX Runtime if it is installed, and PyTorch for samples, a GPU or another precision. An .onnx file may
-            be run by ``openvino``.
+        runtime: of a bundled model, or of a .safetensors file that ``segnet predict --runtime`` exported once:
+            ``torch``, ``onnx`` (ONNX Runtime), ``openvino``, or ``auto``: OpenVINO or else ONNX Runtime if it is
+            installed, and PyTorch for samples, a GPU or another precision. An .onnx file may be run by ``openvino``.
 
     Raises:
         ModelError: the file does not exist, or it cannot be used.
@@ -55,8 +55,8 @@ def open_runtime(
     path = Path(source)
     if path.suffix not in _EXPORTED:
         chosen = choose_runtime(source, runtime, device=device, precision=precision, samples=samples)
-        if chosen in {"onnx", "openvino"}:
-            return open_file(bundled_onnx()[str(source)], threads=threads, runtime=chosen)
+        if chosen != "torch" and (exported := exported_file(source)):
+            return open_file(exported, threads=threads, runtime=chosen)
         from segnet.runtimes.pytorch import load_checkpoint
 
         return load_checkpoint(source, device=device, precision=precision, threads=threads, samples=samples, seed=seed)
