@@ -130,6 +130,16 @@ def test_nothing_is_rounded_between_pooling_and_its_end(recorded: Recorder) -> N
     assert len(rounded) == 1 + len(recorded.nodes("relu")) + len(unpools) + 1 + 1
 
 
+@pytest.mark.parametrize("activation", [torch.nn.ReLU(), torch.nn.ReLU6()], ids=["relu", "relu6"])
+def test_a_convolution_is_rounded_behind_its_activation(activation: torch.nn.Module, images: list[Image]) -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), activation, torch.nn.Conv2d(4, 3, 1)).eval()
+    program = torch.export.export(network, (torch.from_numpy(images[0]),))
+    graph = CalibratedProgram(program, images).quantize(()).graph
+    (node,) = (node for node in graph.nodes if "relu" in str(node.target) or "hardtanh" in str(node.target))
+    assert node.args[0].target is torch.ops.aten.conv2d.default
+    assert all(".quantize_per_tensor" in str(user.target) for user in node.users)
+
+
 def test_a_convolution_that_is_kept_has_its_own_filters(calibrated: CalibratedProgram) -> None:
     kept = calibrated.convolutions[1]
     nodes = {node.name: node for node in calibrated.quantize([kept]).graph.nodes}

@@ -25,7 +25,7 @@ __all__ = ["CalibratedProgram"]
 
 _aten = torch.ops.aten
 
-_RELU = (_aten.relu.default, _aten.relu_.default)
+_ACTIVATIONS = (_aten.relu.default, _aten.relu_.default, _aten.hardtanh.default, _aten.hardtanh_.default)
 
 # Hand on values of their first input, beside zeros and padding; a maximum hands on those of both.
 _PICKING = {_aten.slice.Tensor, _aten.pad.default, _aten.upsample_nearest2d.vec}
@@ -95,6 +95,8 @@ class _Rules:
 
         self._rules.annotate(model)
         for node in _convolutions(model.graph):
+            _round_behind_activation(node)
+        for node in _convolutions(model.graph):
             source = _source(node.all_input_nodes[0])
             known = source.meta.get("quantization_annotation")
             if source is not node.args[0] and known is not None and known.output_qspec is not None:
@@ -106,6 +108,16 @@ class _Rules:
 
     def prepare_obs_or_fq_callback(self, model: GraphModule, observers: Any) -> None:
         """Nothing; the tool calls it."""
+
+
+def _round_behind_activation(convolution: Node) -> None:
+    """Round a convolution's output behind its ReLU6, as the rules do behind a ReLU; XNNPACK computes both at once."""
+    from torchao.quantization.pt2e.quantizer import QuantizationAnnotation
+
+    annotation, users = convolution.meta["quantization_annotation"], list(convolution.users)
+    if len(users) == 1 and users[0].target in _ACTIVATIONS and annotation.output_qspec is not None:
+        rounded = QuantizationAnnotation(output_qspec=annotation.output_qspec, _annotated=True)
+        users[0].meta["quantization_annotation"], annotation.output_qspec = rounded, None
 
 
 def _tool() -> Any:
@@ -146,7 +158,7 @@ def _observers(convolution: Node) -> Iterator[Node]:
     image, filters = convolution.all_input_nodes[:2]
     yield from (image, filters)
     yield from filter(_is_observer, [_source(image.all_input_nodes[0])])
-    ends = [convolution, *(user for user in convolution.users if user.target in _RELU)]
+    ends = [convolution, *(user for user in convolution.users if user.target in _ACTIVATIONS)]
     yield from (user for end in ends for user in end.users if _is_observer(user))
 
 
