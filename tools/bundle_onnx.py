@@ -19,7 +19,6 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from segnet.exporting.comparison import Tolerance, require_close
 from segnet.exporting.export import compare_file, export, open_file, reference_pipeline
@@ -27,7 +26,7 @@ from segnet.exporting.float16 import halve_filters
 from segnet.exporting.settings import ExportConfig
 from segnet.models import checkpoint
 from segnet.models.bundled import bundled_models
-from segnet.models.segnet import SegNet
+from segnet.models.segnet import SegNet, normed_convolutions
 from segnet.system.files import replacing
 
 
@@ -59,12 +58,10 @@ def bundle(source: Path, out: Path) -> float:
 def filter_scales(model: SegNet) -> dict[str, NDArray[np.float32]]:
     """By the names that filters have in exported files: what folding the batch norm multiplies them with."""
     scales = {}
-    for name, unit in model.named_modules():
-        children = dict(unit.named_children())
-        conv, norm = children.get("conv"), children.get("bn")
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None:
-            scale = norm.weight.detach() * torch.rsqrt(norm.running_var + norm.eps)
-            scales[f"model.{name}.conv.weight"] = scale.reshape(-1, 1, 1, 1).numpy()
+    for name, _, _, norm in normed_convolutions(model):
+        assert norm.running_var is not None
+        scale = norm.weight.detach() * torch.rsqrt(norm.running_var + norm.eps)
+        scales[f"model.{name}.conv.weight"] = scale.reshape(-1, 1, 1, 1).numpy()
     return scales
 
 

@@ -6,7 +6,7 @@ for Image Segmentation", PAMI 2017 (arXiv:1511.00561), and the authors' prototxt
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, cycle, islice
@@ -30,7 +30,7 @@ from segnet.models.model_file import ModelFile
 from segnet.models.settings import check_types, from_dict
 from segnet.models.squeezenet import squeezenet_channels, squeezenet_stages
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "SegNet", "SegNetConfig", "build_encoder"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "SegNet", "SegNetConfig", "build_encoder", "normed_convolutions"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -226,11 +226,8 @@ class SegNet(HubModule):
         Same logits up to rounding; the copy cannot be trained or saved.
         """
         copy = deepcopy(self).eval()
-        for unit in copy.modules():
-            children = dict(unit.named_children())
-            conv, norm = children.get("conv"), children.get("bn")
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                unit.conv, unit.bn = fuse_conv_bn_eval(conv, norm), nn.Identity()
+        for _, unit, conv, norm in list(normed_convolutions(copy)):
+            unit.conv, unit.bn = fuse_conv_bn_eval(conv, norm), nn.Identity()
         return copy.eval()
 
     def save_memory(self, mode: bool = True) -> None:
@@ -266,6 +263,15 @@ class SegNet(HubModule):
 
     def _encoder_parts(self) -> list[nn.Module]:
         return list(self.encoder.stages) if isinstance(self.encoder, Encoder) else [self.encoder]
+
+
+def normed_convolutions(model: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Conv2d, nn.BatchNorm2d]]:
+    """Every unit of a convolution ``conv`` and a batch norm ``bn`` behind it: its name, itself, and these two."""
+    for name, unit in model.named_modules():
+        children = dict(unit.named_children())
+        conv, norm = children.get("conv"), children.get("bn")
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            yield name, unit, conv, norm
 
 
 def local_response_norm(x: Tensor) -> Tensor:
