@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from ray import serve
+
 from segnet import Predictor
 from segnet.web.service.app import create_app
 from segnet.web.service.models import ModelSet

@@ -127,9 +127,8 @@ def _import_ray() -> Any:
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     with importing("ray", "ray"):
-        import ray.data
-
         import ray
+        import ray.data
     return ray
 
 
