@@ -4,7 +4,8 @@
 
 speed   The same images by both engines, in turns; images per second without start and end, and with them. CPU seconds
         are those of all processes of a run; other programs on the machine disturb them less than seconds. Memory is
-        the anonymous memory of all its processes, once a second.
+        the anonymous memory (RssAnon) of all its processes once a second, and at 40 % and 80 % of the images the
+        proportional memory (Pss: files and shared pages as well, each page counted once) for each kind of process.
 kills   The command is killed (-9) at random moments and started again, several times until it succeeds.
 forks   Workers without Ray are killed (-9) at random moments, and other ones complete the work.
 actors  Processes that predict are killed (-9) at random moments of a run.
@@ -28,6 +29,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +50,26 @@ COUNT = 400  # images of each job that is killed
 SMALL = (96, 128)
 _SHARE_AT_WORK = 0.8  # of the kills; the others may fall into the start as well
 _WORK_S = 5.0
+_SHARES = (0.4, 0.8)  # of the images; memory is read in detail there
+_KINDS = {
+    "raylet/raylet": "raylet", "gcs_server": "GCS", "ray::": "workers", "default_worker": "workers",
+    "dashboard": "agents", "runtime_env": "agents", "log_monitor": "agents", "monitor.py": "agents",
+    "-m segnet": "driver",
+}  # fmt: skip
+"""Words of a command line, and the kind of process that has them; the first that fits."""
+
+
+@dataclass
+class Sample:
+    """Seconds since the start, images done, and memory in MB for each kind of process."""
+
+    seconds: float
+    images: int
+    memory_mb: dict[str, float]
+
+    @property
+    def total_mb(self) -> float:
+        return round(sum(self.memory_mb.values()), 1)
 
 
 @dataclass
@@ -57,8 +79,8 @@ class Ended:
     code: int
     seconds: float
     cpu_seconds: float
-    memory_mb: list[float] = field(default_factory=list)
-    counts: list[tuple[float, int]] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    proportional: list[Sample] = field(default_factory=list)
     error: str = ""
 
 
@@ -102,21 +124,9 @@ def measure_speed(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]
         for engine, words in (("local", []), ("ray", ["--engine", "ray", "--workers", 2])):
             out = folder / f"{engine}{number}"
             load = os.getloadavg()[0]
-            ended = segnet("predict", images, "--save", "mask", "--out", out, *words, count_in=out / "mask")
+            ended = segnet("predict", images, "--save", "mask", "--out", out, *words, count=(out, arguments.images))
             assert ended.code == 0, ended.error
-            running = between(ended.counts, arguments.images)
-            memory = [ended.memory_mb[int(len(ended.memory_mb) * share)] for share in (0.4, 0.8)]
-            rows.append(
-                {
-                    "engine": engine,
-                    "images_per_s": round(running, 2),
-                    "images_per_s_with_start_and_end": round(arguments.images / ended.seconds, 2),
-                    "cpu_ms_per_image": round(ended.cpu_seconds / arguments.images * 1e3, 2),
-                    "seconds": round(ended.seconds, 1),
-                    "memory_mb_at_40_and_80_percent": memory,
-                    "load": round(load, 1),
-                }
-            )
+            rows.append({"engine": engine, **describe(ended, arguments.images), "load": round(load, 1)})
             print(json.dumps(rows[-1]), flush=True)
         same = contents(folder / f"local{number}") == contents(folder / f"ray{number}")
         assert same, "the engines differ"
@@ -130,6 +140,23 @@ def measure_speed(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]
         "rows": rows,
         "ratio_of_images_per_s": round(speed["ray"] / speed["local"], 3),
         "ratio_of_images_per_cpu_second": round(cpu["local"] / cpu["ray"], 3),
+    }
+
+
+def describe(ended: Ended, images: int) -> dict[str, Any]:
+    """The row of one run; memory over time is the total in twenty equal steps of the run."""
+    steps = [ended.samples[len(ended.samples) * step // 20] for step in range(20)]
+    at = [next(each for each in ended.samples if each.images >= share * images) for share in _SHARES]
+    return {
+        "images_per_s": round(between(ended.samples, images), 2),
+        "images_per_s_with_start_and_end": round(images / ended.seconds, 2),
+        "cpu_ms_per_image": round(ended.cpu_seconds / images * 1e3, 2),
+        "seconds": round(ended.seconds, 1),
+        "memory_mb_at_40_and_80_percent": [each.total_mb for each in at],
+        "memory_mb_by_kind": [each.memory_mb for each in at],
+        "proportional_mb_at_40_and_80_percent": [each.total_mb for each in ended.proportional],
+        "proportional_mb_by_kind": [each.memory_mb for each in ended.proportional],
+        "memory_mb_over_time": [(round(each.seconds), each.images, each.total_mb) for each in steps],
     }
 
 
@@ -278,7 +305,7 @@ def measure_memory(folder: Path, arguments: argparse.Namespace) -> dict[str, Any
     memory = []
     for part in split_parts(images, [], size=-(-len(images) // 5)):
         assert sum(report.predicted for report in worker.predict(part)) == len(part.items)
-        memory.append(round(sample_tree(os.getpid(), {}), 1))
+        memory.append(round(memory_kb("self") / 1e3, 1))
     return {"images": len(images), "memory_mb_after_each_fifth": memory}
 
 
@@ -412,31 +439,31 @@ def write_images(folder: Path, count: int, size: tuple[int, int] = SIZE) -> Path
     return images
 
 
-def between(counts: list[tuple[float, int]], images: int) -> float:
+def between(samples: list[Sample], images: int) -> float:
     """Images per second between a tenth and nine tenths of the images: without start and end."""
-    inside = [(seconds, count) for seconds, count in counts if 0.1 * images <= count <= 0.9 * images]
-    (first, few), (last, many) = inside[0], inside[-1]
-    return (many - few) / (last - first)
+    inside = [each for each in samples if 0.1 * images <= each.images <= 0.9 * images]
+    return (inside[-1].images - inside[0].images) / (inside[-1].seconds - inside[0].seconds)
 
 
 def segnet(
-    *words: Any, kill_after: float | None = None, wait_for: Path | None = None, count_in: Path | None = None
+    *words: Any, kill_after: float | None = None, wait_for: Path | None = None, count: tuple[Path, int] | None = None
 ) -> Ended:
-    """Run the command and wait for all processes that it left."""
+    """Run the command and wait for all processes that it left; ``count``: the folder of results, and how many come."""
     began = time.monotonic()
     cpu: dict[int, float] = {}
     before = 0 if wait_for is None else len(list(wait_for.glob(".segnet-batch/done-*")))
     with tempfile.TemporaryFile("w+") as error:
         command = [sys.executable, "-m", "segnet", *map(str, words)]
         running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=error)
-        memory: list[float] = []
-        counts: list[tuple[float, int]] = []
+        samples: list[Sample] = []
+        proportional: list[Sample] = []
         while running.poll() is None:
             time.sleep(0.02 if kill_after is not None else 1.0)
             if kill_after is None:
-                memory.append(round(sample_tree(running.pid, cpu), 1))
-                if count_in is not None and count_in.is_dir():
-                    counts.append((time.monotonic(), len(os.listdir(count_in))))  # noqa: PTH208
+                seconds, images = time.monotonic() - began, len(masks(count[0])) if count else 0
+                samples.append(Sample(seconds, images, sample_tree(cpu)))
+                if count and len(proportional) < 2 and images >= _SHARES[len(proportional)] * count[1]:
+                    proportional.append(Sample(seconds, images, sample_tree(cpu, proportional=True)))
             elif wait_for is not None and len(list(wait_for.glob(".segnet-batch/done-*"))) == before:
                 began = time.monotonic()
             elif time.monotonic() - began > kill_after:
@@ -444,7 +471,13 @@ def segnet(
         seconds = time.monotonic() - began
         reap_orphans()
         error.seek(0)
-        return Ended(running.returncode, seconds, sum(cpu.values()), memory or [0.0], counts, error.read()[-2000:])
+        return Ended(running.returncode, seconds, sum(cpu.values()), samples, proportional, error.read()[-2000:])
+
+
+def masks(out: Path) -> list[str]:
+    with suppress(FileNotFoundError):
+        return os.listdir(out / "mask")  # noqa: PTH208
+    return []
 
 
 def reap_orphans() -> None:
@@ -453,18 +486,29 @@ def reap_orphans() -> None:
             pass
 
 
-def sample_tree(pid: int, cpu: dict[int, float]) -> float:
-    """Anonymous memory in MB of a process and all its descendants, whose CPU seconds so far are noted."""
-    total, waiting = 0, [pid]
+def sample_tree(cpu: dict[int, float], *, proportional: bool = False) -> dict[str, float]:
+    """Memory in MB of all descendants of this process, orphans among them, for each kind; notes CPU seconds so far."""
+    total, waiting = Counter[str](), children(os.getpid())
     for each in waiting:
         with suppress(OSError):
-            status = Path(f"/proc/{each}/status").read_text()
-            total += next((int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon")), 0)
+            words = Path(f"/proc/{each}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            kind = next((kind for word, kind in _KINDS.items() if word in words), "other")
+            total[kind] += memory_kb(each, proportional=proportional)
             fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
             cpu[each] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-            for task in Path(f"/proc/{each}/task").iterdir():
-                waiting += [int(word) for word in (task / "children").read_text().split()]
-    return total / 1e3
+            waiting += children(each)
+    return {kind: round(kilobytes / 1e3, 1) for kind, kilobytes in total.items()}
+
+
+def children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(word) for task in tasks for word in (task / "children").read_text().split()]
+
+
+def memory_kb(pid: int | str, *, proportional: bool = False) -> int:
+    file, word = ("smaps_rollup", "Pss:") if proportional else ("status", "RssAnon:")
+    lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith(word)), 0)
 
 
 def marks(out: Path) -> list[str]:

@@ -6,6 +6,9 @@ Each trial runs the command itself in a process of its own, on synthetic scenes 
 process is forked from one that has imported the libraries, so that random moments fall into the work and not into
 imports.
 
+A clock that jumps is ``time.time`` of the process; files that a killed process left get times of the past or future as
+well. Memory runs out by a limit on the address space of one process, a little above what it has at that moment.
+
 A loss is: a file that is half-written, a result that differs from an undisturbed run's, an earlier file that is gone,
 a temporary file that stays after the next run, a traceback, or another exit code than is documented. Faults that
 need root (a full or read-only file system, another user) are left out without it, and named in ``skipped``.
@@ -18,6 +21,7 @@ import hashlib
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -55,6 +59,7 @@ _IMPORTED_LATER = (
     "segnet.training.run", "segnet.exporting.export", "segnet.results.images", "kornia", "pycocotools.mask",
 )  # fmt: skip
 NOBODY = 65534
+HANGS = 1000  # in place of an exit code
 TOY = SegNetConfig(
     name="toy", encoder=EncoderConfig(widths=((8,), (12,))), decoder=DecoderConfig(widths=((8,), (8,))), classes=11
 )
@@ -96,6 +101,10 @@ class World:
     def images(self) -> Path:
         return self.root / "images"
 
+    @property
+    def large_images(self) -> Path:
+        return self.root / "large"
+
     @contextmanager
     def folder(self) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(dir=self.root) as name:
@@ -116,7 +125,7 @@ class Ended:
 
     @property
     def outcome(self) -> str:
-        names = {0: "succeeded", 2: "refused in one line", -9: "killed"}
+        names = {0: "succeeded", 2: "refused in one line", -9: "killed", HANGS: "did not end"}
         return names.get(self.code, f"exit code {self.code}")
 
 
@@ -148,22 +157,47 @@ class Running:
 Disturb = Callable[[Running], Any]
 
 
-def segnet(*words: object, disturb: Disturb | None = None, user: int | None = None, cache: Path | None = None) -> Ended:
-    """Run a command; ``disturb`` is called with the running process."""
+@dataclass(frozen=True)
+class Jump:
+    """The clock jumps by ``seconds``, ``after`` so many seconds."""
+
+    after: float
+    seconds: float
+
+    def begin(self) -> None:
+        """Change the clock of this process."""
+        began, read = time.monotonic(), time.time_ns
+
+        def time_ns() -> int:
+            return read() + int(1e9 * self.seconds) * (time.monotonic() - began > self.after)
+
+        time.time_ns, time.time = time_ns, lambda: time_ns() / 1e9
+
+
+def segnet(
+    *words: object,
+    disturb: Disturb | None = None,
+    user: int | None = None,
+    cache: Path | None = None,
+    clock: Jump | None = None,
+    most_s: float = 600,
+) -> Ended:
+    """Run a command; ``disturb`` is called with the running process, which is killed after so many seconds."""
     with tempfile.NamedTemporaryFile("w+") as error:
         running = Running(os.fork())
         if not running.pid:
-            become_command([str(word) for word in words], error.fileno(), user, cache)
+            become_command([str(word) for word in words], error.fileno(), user, cache, clock)
         if disturb is not None:
             disturb(running)
-        if running.wait(600) is None:
-            running.send(signal.SIGKILL)
-            raise TimeoutError(f"segnet {words} does not end")
+        hangs = running.wait(most_s) is None
+        if hangs:
+            os.killpg(running.pid, signal.SIGKILL)
+            running.wait(60)
         assert running.code is not None
-        return Ended(running.code, Path(error.name).read_text(errors="replace"))
+        return Ended(HANGS if hangs else running.code, Path(error.name).read_text(errors="replace"))
 
 
-def become_command(words: list[str], error: int, user: int | None, cache: Path | None) -> None:
+def become_command(words: list[str], error: int, user: int | None, cache: Path | None, clock: Jump | None) -> None:
     """Run the command in the forked process, which ends with it."""
     code = 1
     try:
@@ -176,6 +210,8 @@ def become_command(words: list[str], error: int, user: int | None, cache: Path |
             os.setgroups([])
             os.setgid(user)
             os.setuid(user)
+        if clock is not None:
+            clock.begin()
         main_of_segnet(words)
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1
@@ -252,6 +288,10 @@ def predict(world: World, out: Path, **options: Any) -> Ended:
     return segnet("predict", source, *words, "--json", out / "report.json", "--device", "cpu", **options)
 
 
+def predict_large(world: World, out: Path, **options: Any) -> Ended:
+    return predict(world, out, source=world.large_images, **options)
+
+
 def train(world: World, out: Path, *more: object, **options: Any) -> Ended:
     words = ("--epochs", 2, "--batch", 2, "--precision", "float32", "--workers", 1, "--save-every", "1e-6")
     return segnet(
@@ -282,8 +322,10 @@ def duration_s(run: Callable[..., Ended], world: World) -> float:
 # --- faults: each adds the trials to a table
 
 
-def kill_command(run: Callable[..., Ended], same: Callable[[Path, Path], bool]) -> Callable[[World, int, Trials], None]:
-    """``kill -9`` at a random moment, then the same command again."""
+def kill_command(
+    run: Callable[..., Ended], same: Callable[[Path, Path], bool], *, jumps: bool = False
+) -> Callable[[World, int, Trials], None]:
+    """``kill -9`` at a random moment, then the same command again; with ``jumps``, the clock of both jumps as well."""
 
     def trials(world: World, count: int, table: Trials) -> None:
         seconds = duration_s(run, world)
@@ -292,16 +334,32 @@ def kill_command(run: Callable[..., Ended], same: Callable[[Path, Path], bool]) 
             for _ in range(count):
                 with world.folder() as folder:
                     out = folder / "out"
-                    ended = run(world, out, disturb=after(world.chance.uniform(0, seconds), kill))
+                    clocks = [draw_jump(world, seconds) if jumps else None for _ in range(2)]
+                    disturb = after(world.chance.uniform(0, seconds), kill)
+                    ended = run(world, out, disturb=disturb, clock=clocks[0])
                     table.outcomes[ended.outcome] += 1
                     halves = [path.name for path in shown(out) if not whole(path)]
                     table.require(not halves, f"half-written after a kill: {halves}")
-                    again = run(world, out)
+                    if clocks[0] is not None:
+                        move_times(out, clocks[0])
+                    again = run(world, out, clock=clocks[1])
                     table.require(again.code == 0, f"the next run fails: {again.error[-300:]}")
                     table.require(not temporary(out), f"temporary files stay: {temporary(out)}")
                     table.require(same(out, reference / "out"), "the results of the next run differ")
 
     return trials
+
+
+def draw_jump(world: World, seconds: float) -> Jump:
+    """At a random moment of a run, by up to two days backwards or forwards."""
+    return Jump(world.chance.uniform(0, seconds), world.chance.uniform(-1, 1) * 2 * 86_400)
+
+
+def move_times(out: Path, clock: Jump) -> None:
+    """Give temporary files the times that a clock which jumped would have given them."""
+    for path in out.rglob(".segnet-*"):
+        if path.name != ".segnet-written":
+            os.utime(path, (time.time() + clock.seconds,) * 2)
 
 
 def same_files(one: Path, other: Path) -> bool:
@@ -317,46 +375,105 @@ def same_weights(one: Path, other: Path) -> bool:
     return first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
 
 
-def kill_train(world: World, count: int, table: Trials) -> None:
+def kill_train(*, jumps: bool = False) -> Callable[[World, int, Trials], None]:
     """``kill -9`` at a random moment, then ``--resume``, or a new start if nothing had been saved."""
-    seconds = duration_s(train, world)
-    with world.folder() as reference:
-        train(world, reference / "out")
-        expected = load_file(reference / "out" / "best.safetensors")
+
+    def trials(world: World, count: int, table: Trials) -> None:
+        seconds = duration_s(train, world)
+        with world.folder() as reference:
+            train(world, reference / "out")
+            for _ in range(count):
+                with world.folder() as folder:
+                    out = folder / "out"
+                    clocks = [draw_jump(world, seconds) if jumps else None for _ in range(2)]
+                    disturb = after(world.chance.uniform(0, seconds), kill)
+                    table.outcomes[train(world, out, disturb=disturb, clock=clocks[0]).outcome] += 1
+                    if clocks[0] is not None:
+                        move_times(out, clocks[0])
+                    again = resume(world, out, table, clock=clocks[1])
+                    table.require(again.code == 0, f"the next run fails: {again.error[-300:]}")
+                    table.require(not temporary(out), f"temporary files stay: {temporary(out)}")
+                    table.require(same_training(out, reference / "out"), "the weights differ from an undisturbed run's")
+
+    return trials
+
+
+def resume(world: World, out: Path, table: Trials, *more: object, **options: Any) -> Ended:
+    saved = any((out / name).exists() for name in ("last.ckpt", "previous.ckpt"))
+    table.outcomes["resumed" if saved else "started anew"] += 1
+    return train(world, out, *more, *(["--resume"] if saved else []), **options)
+
+
+def same_training(one: Path, other: Path) -> bool:
+    first, second = (
+        load_file(folder / "best.safetensors") if (folder / "best.safetensors").exists() else {}
+        for folder in (one, other)
+    )
+    return first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def starve(run: Callable[..., Ended], most: int) -> Callable[[World, int, Trials], None]:
+    """A command gets up to ``most`` bytes more than it has at its start; then it is given again without a limit."""
+
+    def trials(world: World, count: int, table: Trials) -> None:
+        with world.folder() as reference:
+            run(world, reference / "out")
+            names = {path.name for path in shown(reference / "out")}
+            for _ in range(count):
+                with world.folder() as folder:
+                    out, room = folder / "out", world.chance.randrange(most)
+                    ended = run(world, out, disturb=lambda running, room=room: cap(running.pid, room), most_s=60)
+                    table.outcomes[ended.outcome] += 1
+                    clean = ended.clean or ended.code == HANGS
+                    table.require(clean, f"no clean end: {ended.code} {ended.error[-600:]}")
+                    table.require(all(map(whole, shown(out))), "a half-written file")
+                    again = resume(world, out, table) if run is train else run(world, out)
+                    table.require(again.code == 0, f"the next run fails: {again.error[-300:]}")
+                    table.require({path.name for path in shown(out)} == names, "files are missing")
+                    table.require(not temporary(out), f"temporary files stay: {temporary(out)}")
+
+    return trials
+
+
+def cap(pid: int, room: int) -> None:
+    """Let a process have so many bytes more than now."""
+    with suppress(OSError, StopIteration):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        size = next(int(line.split()[1]) for line in lines if line.startswith("VmSize")) * 1024
+        resource.prlimit(pid, resource.RLIMIT_AS, (size + room, size + room))
+
+
+def disturb_reader(act: Callable[[World, int], object]) -> Callable[[World, int, Trials], None]:
+    """Something happens to a process that reads images, in the middle of a training run, which is then resumed."""
+
+    def trials(world: World, count: int, table: Trials) -> None:
         for _ in range(count):
             with world.folder() as folder:
                 out = folder / "out"
-                table.outcomes[train(world, out, disturb=after(world.chance.uniform(0, seconds), kill)).outcome] += 1
-                saved = any((out / name).exists() for name in ("last.ckpt", "previous.ckpt"))
-                table.outcomes["resumed" if saved else "started anew"] += 1
-                again = train(world, out, *(["--resume"] if saved else []))
+
+                def disturb(running: Running, out: Path = out) -> None:
+                    while running.poll() is None and not (out / "previous.ckpt").exists():
+                        time.sleep(0.01)
+                    for child in children(running.pid):
+                        with suppress(OSError):
+                            act(world, child)
+
+                ended = train(world, out, "--epochs", 6, disturb=disturb, most_s=60)
+                table.outcomes[ended.outcome] += 1
+                table.require(ended.clean or ended.code == HANGS, f"no clean end: {ended.code} {ended.error[-600:]}")
+                again = train(world, out, "--epochs", 6, "--resume")
                 table.require(again.code == 0, f"the next run fails: {again.error[-300:]}")
-                table.require(not temporary(out), f"temporary files stay: {temporary(out)}")
-                found = load_file(out / "best.safetensors") if (out / "best.safetensors").exists() else {}
-                equal = found.keys() == expected.keys() and all(
-                    torch.equal(found[name], expected[name]) for name in found
-                )
-                table.require(equal, "the weights differ from those of a run that was not killed")
+
+    return trials
 
 
-def kill_reader(world: World, count: int, table: Trials) -> None:
-    """A process that reads images is killed, as the system does when memory runs out."""
-    for _ in range(count):
-        with world.folder() as folder:
-            out = folder / "out"
+def kill_process(world: World, pid: int) -> None:
+    """As the system does when memory runs out."""
+    os.kill(pid, signal.SIGKILL)
 
-            def kill_child(running: Running, out: Path = out) -> None:
-                while running.poll() is None and not (out / "previous.ckpt").exists():
-                    time.sleep(0.01)
-                for child in children(running.pid):
-                    with suppress(OSError):
-                        os.kill(child, signal.SIGKILL)
 
-            ended = train(world, out, "--epochs", 6, disturb=kill_child)
-            table.outcomes[ended.outcome] += 1
-            table.require(ended.clean, f"no clean end: {ended.code} {ended.error[-300:]}")
-            again = train(world, out, "--epochs", 6, "--resume")
-            table.require(again.code == 0, f"the next run fails: {again.error[-300:]}")
+def starve_process(world: World, pid: int) -> None:
+    cap(pid, world.chance.choice([0, 100_000, 1_000_000, 4_000_000]))
 
 
 def children(pid: int) -> list[int]:
@@ -560,9 +677,16 @@ FAULTS: dict[str, tuple[int, bool, Callable[[World, int, Trials], None]]] = {
     "kill -9 during predict": (50, False, kill_command(predict, same_predictions)),
     "kill -9 during convert": (50, False, kill_command(convert, same_weights)),
     "kill -9 during export": (50, False, kill_command(export, same_files)),
-    "kill -9 during train": (50, False, kill_train),
+    "kill -9 during train": (50, False, kill_train()),
     "SIGTERM during predict": (20, False, terminate_predict),
-    "reading process of train killed": (10, False, kill_reader),
+    "reading process of train killed": (10, False, disturb_reader(kill_process)),
+    "memory of a reading process of train runs out": (20, False, disturb_reader(starve_process)),
+    "memory runs out in predict": (20, False, starve(predict_large, 640_000_000)),
+    "memory runs out in train": (20, False, starve(train, 430_000_000)),
+    "clock jumps during predict": (20, False, kill_command(predict, same_predictions, jumps=True)),
+    "clock jumps during convert": (20, False, kill_command(convert, same_weights, jumps=True)),
+    "clock jumps during export": (20, False, kill_command(export, same_files, jumps=True)),
+    "clock jumps during train": (20, False, kill_train(jumps=True)),
     "disk full in predict": (20, True, full_disk(predict, 120_000)),
     "disk full in train": (10, True, full_disk(train, 700_000)),
     "disk full in export": (5, True, full_disk(export, 80_000)),
@@ -596,6 +720,9 @@ def make_world(seed: int) -> Iterator[World]:
         for number in range(IMAGES):
             pixels = generator.integers(0, 256, (48, 64, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(world.images / f"{number:03}.png")
+        world.large_images.mkdir()
+        for number in range(8):
+            Image.fromarray(pixels).resize((900, 700)).save(world.large_images / f"{number}.jpg")
         text = vgg_text(((3,), (4,)), 11, (11, 14))
         weights = random_weights(text, generator)
         (world.root / "net.caffemodel").write_bytes(caffemodel(text, weights))

@@ -8,7 +8,7 @@ import pytest
 from segnet.errors import DataError, OutputError
 from segnet.media.images.writing import write_image
 from segnet.media.sources import ImageFile
-from segnet.results.images import _read, find_jobs, require_writable
+from segnet.results.images import _read, find_jobs, keeping_faults, require_writable
 
 
 @pytest.mark.parametrize("there", ["", "a", "a/b", "a/b/c"])
@@ -53,3 +53,11 @@ def test_only_images_larger_than_the_memory_are_read_in_strips(tmp_path: Path) -
         assert whole.shape == (300, 400, 3)
     (webp,) = find_jobs([ImageFile(tmp_path / "a.webp", Path("a.webp"))])
     assert _read(webp, channels=3, memory=0.005) is not None  # libvips holds the whole image, too
+
+
+def test_an_image_for_which_memory_ran_out_is_no_bug() -> None:
+    failures: list[str] = []
+    with keeping_faults("a.png", failures):
+        raise MemoryError
+    (failure,) = failures
+    assert failure.startswith("a.png cannot be predicted: memory ran out; give a smaller --memory or --max-size")

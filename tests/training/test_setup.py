@@ -102,6 +102,16 @@ def test_a_device_that_holds_no_values_is_refused(camvid: Source, tmp_path: Path
         train(model(), data, data, out=tmp_path / "out", config=ONE, device="meta")
 
 
+def test_compile_with_an_old_pytorch_is_refused_before_the_run(
+    camvid: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("segnet.training.setup.COMPILES", False)
+    data = camvid.dataset("train")
+    with pytest.raises(ConfigError, match=r"compile needs PyTorch 2\.12"):
+        train(model(), data, data, out=tmp_path / "out", config=replace(ONE, compile=True))
+    assert not (tmp_path / "out").exists()
+
+
 def test_compile_with_save_memory_is_refused_before_the_run(camvid: Source, tmp_path: Path) -> None:
     data = camvid.dataset("train")
     with pytest.raises(ConfigError, match="compile and save_memory exclude each other"):

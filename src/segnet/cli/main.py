@@ -68,7 +68,7 @@ def _exit_code(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # what only the system or the user can mend is no bug, whoever raised it
-        from segnet.cli.limits import describe_limit
+        from segnet.system.limits import describe_limit
 
         if not (text := describe_limit(error, command=arguments[0])):
             raise

@@ -26,11 +26,20 @@ from torch.autograd import Function
 from segnet.errors import ShapeError
 from segnet.nn.unpooling import Windows, portable_pool, portable_unpool, repeated
 
-__all__ = ["TWO_BY_TWO", "max_pool", "max_unpool"]
+__all__ = ["COMPILES", "TWO_BY_TWO", "is_exporting", "max_pool", "max_unpool"]
 
 TWO_BY_TWO = Windows(ceil_mode=True)
 """SegNet's windows: 2x2 pixels, those at the end of an odd side smaller."""
 PIXELS_AT_ONCE = 2**20  # on the CPU; keeps the temporary buffers at 8 MB, and was the fastest of 2**18 to 2**24
+
+COMPILES = torch.__version__ >= "2.12"  # a TorchVersion, which compares numbers
+"""Whether `torch.compile` can be used. Before PyTorch 2.12 it says that it exports (its issue 176347), so it would
+spread the gradients of equal maxima, and it writes wrong C++ of our own backward for processors with AVX-512."""
+
+
+def is_exporting() -> bool:
+    """Whether `torch.export` runs, and not `torch.compile`, whose gradients must be those of eager code."""
+    return torch.compiler.is_exporting() and (COMPILES or not torch.compiler.is_dynamo_compiling())
 
 
 def max_pool(x: Tensor, windows: Windows = TWO_BY_TWO) -> tuple[Tensor, Tensor]:
@@ -59,7 +68,7 @@ def max_pool(x: Tensor, windows: Windows = TWO_BY_TWO) -> tuple[Tensor, Tensor]:
         tensor([[[[0., 5., 2.]]]])
     """
     _check_map("x", x)
-    if torch.compiler.is_exporting():
+    if is_exporting():
         return portable_pool(x, windows)
     values, code = _Pool.apply(x, windows)  # type: ignore[no-untyped-call]
     return values, code
@@ -85,7 +94,7 @@ def max_unpool(values: Tensor, code: Tensor, size: tuple[int, int], windows: Win
         ShapeError: `values`, `code` and `size` do not belong together.
     """
     _check_map("values", values)
-    if torch.compiler.is_exporting():
+    if is_exporting():
         return portable_unpool(values, code, size, windows)
     code = repeated(code, values.shape[1])
     _check_code(values, code, size, windows)

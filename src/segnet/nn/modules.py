@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from segnet.errors import ConfigError, ShapeError
-from segnet.nn.codes import max_pool, max_unpool
+from segnet.nn.codes import is_exporting, max_pool, max_unpool
 from segnet.nn.unpooling import Windows
 
 __all__ = ["MaxPool2d", "MaxUnpool2d", "pool_windows", "unpool_windows", "windows_of"]
@@ -152,7 +151,7 @@ def _size(windows: Windows, values: Tensor, output_size: Sequence[int] | None) -
 
 def _fitting(windows: Windows, size: tuple[int, int], values: Tensor) -> Windows:
     """The windows with the rounding that gives the size of the values."""
-    if torch.compiler.is_exporting() and not all(isinstance(side, int) for side in (*size, *values.shape[-2:])):
+    if is_exporting() and not all(isinstance(side, int) for side in (*size, *values.shape[-2:])):
         return windows
     floor = windows._replace(ceil_mode=False)
     return floor if floor.pooled(size) == tuple(values.shape[-2:]) else windows._replace(ceil_mode=True)

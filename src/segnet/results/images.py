@@ -34,6 +34,7 @@ from segnet.media.sources import ImageFile
 from segnet.results.writer import ResultWriter
 from segnet.system.allocator import keep_freed_memory, return_freed_memory
 from segnet.system.files import explained, temporary_file
+from segnet.system.limits import describe_limit
 from segnet.system.progress import ProgressBar
 from segnet.system.queues import Background
 from segnet.system.threads import read_ahead
@@ -224,7 +225,9 @@ def keeping_faults(source: str, failures: list[str]) -> Iterator[None]:
     except Exception as error:
         log.debug("segnet: %s failed", source, exc_info=error)
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        failures.append(f"{source} cannot be predicted ({reason}); leave it out, and report this as a bug")
+        limit = describe_limit(error, command="predict")
+        cause = f": {limit}" if limit else f" ({reason}); leave it out, and report this as a bug"
+        failures.append(f"{source} cannot be predicted{cause}")
 
 
 def print_shares(shares: Mapping[str, float]) -> None:

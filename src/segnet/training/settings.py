@@ -98,7 +98,7 @@ class TrainConfig:
         precision: Precision of computation. auto takes bf16 on CUDA, and on CPUs with bfloat16 arithmetic
             where a short timing shows it to be faster;
             float16 needs CUDA and scales the loss.
-        compile: Compile the network with torch.compile. The start takes longer, and each step less time.
+        compile: Compile the network with torch.compile (PyTorch 2.12). The start takes longer, each step less time.
         save_memory: Recompute activations in the backward pass (activation checkpointing): less memory, more time, the
             same result.
         workers: Number of processes that read images. Default: -1, one to four by the number of cores. Raise it if

@@ -9,7 +9,7 @@ __all__ = ["describe_limit"]
 # Phrases of PyTorch on CPU, CUDA, cuDNN and MPS, of ONNX Runtime and of OpenVINO.
 _NO_MEMORY = (
     "out of memory", "can't allocate memory", "cannot allocate memory", "failed to allocate memory", "bad allocation",
-    "bad_alloc", "alloc_failed", "storage size calculation overflowed",
+    "bad_alloc", "alloc_failed", "storage size calculation overflowed", "could not create a primitive",
 )  # fmt: skip
 _NO_THREAD = ("can't start new thread", "resource temporarily unavailable")
 _SMALLER_IMAGES = "give a smaller --max-size, or --device cpu if a GPU is full"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from segnet.cli.limits import describe_limit
 from segnet.cli.main import main
+from segnet.system.limits import describe_limit
 
 MEMORY_ERRORS = [
     MemoryError(),
@@ -21,6 +21,7 @@ MEMORY_ERRORS = [
     RuntimeError("MPS backend out of memory (MPS allocated: 5 GB)"),
     RuntimeError("Storage size calculation overflowed with sizes=[1, 3, 1000000000, 1000000000]"),
     RuntimeError("std::bad_alloc"),
+    RuntimeError("could not create a primitive"),  # oneDNN
     OSError(errno.ENOMEM, "Cannot allocate memory"),
 ]
 
