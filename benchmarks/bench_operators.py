@@ -83,7 +83,7 @@ def main() -> None:
     image = np.random.default_rng(0).random((1, 3, *arguments.size), dtype=np.float32)
     load = os.getloadavg()[0]
     rows = {
-        path.name: {
+        str(path): {
             "openvino": table_of(openvino_times(path, image, arguments.rounds)),
             "onnxruntime": table_of(onnx_times(path, image, arguments.rounds)),
         }

@@ -9,13 +9,13 @@ plain SGD, a plain `DataLoader`, and no augmentation. Both read the same drawn 3
 
 Of one model the gain is taken apart by changing one thing of `ours` at a time:
 
-    float32     instead of the precision that `auto` takes
-    contiguous  NCHW instead of channels_last
-    returning   glibc as it comes instead of keeping freed memory
-    sgd         plain SGD: no Muon, no averaged weights, no clipping
-    bare        the same, and no augmentation: the work of the reference
-    processes   `--devices 2` with half the threads each, the same batch shared out
-    local       the same, but each process with batch norm of its own images
+    float32       instead of the precision that `auto` takes
+    other_layout  NCHW where ours is channels_last, and the other way round
+    returning     glibc as it comes instead of keeping freed memory
+    sgd           plain SGD: no Muon, no averaged weights, no clipping
+    bare          the same, and no augmentation: the work of the reference
+    processes     `--devices 2` with half the threads each, the same batch shared out
+    local         the same, but each process with batch norm of its own images
 
 Every run is a process of its own that ends after its last measured step; the candidates take turns. A step's time
 is that from the end of one batch to the end of the next, the loader's wait the part of it before the next batch begins;
@@ -40,7 +40,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 from torch.utils.data import DataLoader
 
 from segnet.benchmark.baselines import ReferenceSegNet
@@ -73,12 +72,12 @@ class Ours:
 
     Attributes:
         settings: changed fields of ``TrainConfig``.
-        channels_last: layout of images and filters.
+        other_layout: whether images and filters have the layout that `segnet train` does not take here.
         keeping: whether freed memory is kept.
     """
 
     settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    channels_last: bool = True
+    other_layout: bool = False
     keeping: bool = True
 
     @property
@@ -89,7 +88,7 @@ class Ours:
 OURS = {
     "ours": Ours(),
     "float32": Ours(settings={"precision": "float32"}),
-    "contiguous": Ours(channels_last=False),
+    "other_layout": Ours(other_layout=True),
     "returning": Ours(keeping=False),
     "sgd": Ours(settings=SGD),
     "bare": Ours(settings={**SGD, "augment": AugmentConfig(flip=0.0)}),
@@ -265,17 +264,17 @@ def train_ours(
     if ours.keeping:
         keep_freed_memory()
     network = create_model(model, classes=data.labels.classes)
-    if not ours.channels_last:
-        clock.on_fit_start = lambda trainer, task: to_contiguous(task.model)  # type: ignore[method-assign]
+    if ours.other_layout:
+        clock.on_fit_start = lambda trainer, task: change_layout(task)  # type: ignore[method-assign]
     callbacks = run._callbacks
     run._callbacks = lambda *parts: [*callbacks(*parts), clock]  # a run takes none from outside; ours comes last
     run.train(network, data, val, out=out / "run", config=config, device="cpu")
 
 
-def to_contiguous(model: nn.Module) -> None:
-    """Undo what ``SegmentationModule`` does: filters at once, images when they come."""
-    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    model.register_forward_pre_hook(lambda _, given: (given[0].contiguous(),))
+def change_layout(task: Any) -> None:
+    is_last = task.memory_format == torch.channels_last
+    task.memory_format = torch.contiguous_format if is_last else torch.channels_last
+    task.model.to(memory_format=task.memory_format)
 
 
 def train_reference(name: str, data: SegmentationDataset, clock: Clock, *, batch: int, workers: int) -> None:

@@ -17,6 +17,7 @@ from segnet.data.dataset import SegmentationDataset
 from segnet.errors import TrainingError
 from segnet.models.segnet import SegNet
 from segnet.system.devices import pick_device
+from segnet.training.layout import pick_memory_format
 from segnet.training.loaders import Order, make_loaders, training_resize
 from segnet.training.module import SegmentationModule, compute_gradients
 from segnet.training.optimizers import make_optimizer
@@ -60,7 +61,8 @@ def find_lr(
     target = pick_device(device)
     config = resolve_config(config, {}, target, model, data)
     weights = torch.from_numpy(class_weights(check_masks(data), config.class_weights, data.labels))
-    module = SegmentationModule(deepcopy(model), weights, config).to(target).train()
+    layout = pick_memory_format(model, target)
+    module = SegmentationModule(deepcopy(model), weights, config, memory_format=layout).to(target).train()
     optimizer = make_optimizer(module.model, config)
     factors = [lowest / config.lr * (_HIGHEST / lowest) ** (step / (steps - 1)) for step in range(steps)]
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factors[min(step, steps - 1)])

@@ -37,15 +37,25 @@ class SegmentationModule(LightningModule):
         weights: Loss weight of each class, float32 (classes,).
         config: Settings of the run.
         teacher: Networks whose probabilities are learned besides the masks; None: only the masks.
+        memory_format: Of filters and images; see ``pick_memory_format``.
 
     Attributes:
         time_share: Share of a limited training time that is over, 0 to 1; always 0 without a limit. The learning rate
             follows it or the share of the steps, whichever is more.
     """
 
-    def __init__(self, model: SegNet, weights: Tensor, config: TrainConfig, teacher: Teacher | None = None) -> None:
+    def __init__(
+        self,
+        model: SegNet,
+        weights: Tensor,
+        config: TrainConfig,
+        teacher: Teacher | None = None,
+        *,
+        memory_format: torch.memory_format = torch.channels_last,
+    ) -> None:
         super().__init__()
-        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.memory_format = memory_format
+        self.model = model.to(memory_format=memory_format)  # type: ignore[call-overload]
         self.model.save_memory(config.save_memory)
         if config.compile:
             self.model.compile()
@@ -96,7 +106,7 @@ class SegmentationModule(LightningModule):
         """Loss of one batch after augmentation, a scalar that may be NaN or infinite."""
         with torch.autocast(self.device.type, enabled=False):  # in bfloat16 colors would be rounded
             image, mask = self.augment(batch["image"], batch["mask"])
-        image = image.contiguous(memory_format=torch.channels_last)
+        image = image.contiguous(memory_format=self.memory_format)
         logits = self.model(image)
         loss: Tensor = self.loss(logits, mask)
         if self._teacher is not None:
@@ -109,7 +119,7 @@ class SegmentationModule(LightningModule):
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Add one validation batch to the confusion matrix: images at their working size, masks at their own."""
-        logits = self.model(batch["image"].contiguous(memory_format=torch.channels_last))
+        logits = self.model(batch["image"].contiguous(memory_format=self.memory_format))
         mask = batch["mask"]
         same = logits.shape[-2:] == mask.shape[-2:]
         predicted = logits.argmax(dim=1) if same else _upsample(logits, (mask.shape[1], mask.shape[2])).to(mask.device)

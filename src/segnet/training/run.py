@@ -26,6 +26,7 @@ from segnet.training.collapse import CollapseDetector
 from segnet.training.distillation import Teacher
 from segnet.training.distributed import is_first_process
 from segnet.training.early_stopping import ResumableEarlyStopping
+from segnet.training.layout import pick_memory_format
 from segnet.training.lightning import Callback, LearningRateMonitor, Trainer, seed_everything
 from segnet.training.loaders import make_loaders, training_resize
 from segnet.training.losses import check_loss
@@ -126,7 +127,7 @@ def train(
     earlier = read_settings(out) if resume else {}
     config = resolve_config(config, earlier, target, model, train_set)
     settings = {**(inputs.to_dict() if inputs else {}), **config.to_dict()}
-    module = _make_module(model, train_set, val_set, config)
+    module = _make_module(model, train_set, val_set, config, target)
     if checkpoint is not None:
         _check_resume(checkpoint, module, earlier, settings)
     score_log = ScoreLog(out, train_set.labels)
@@ -151,7 +152,11 @@ def train(
 
 
 def _make_module(
-    model: SegNet, train_set: SegmentationDataset, val_set: SegmentationDataset, config: TrainConfig
+    model: SegNet,
+    train_set: SegmentationDataset,
+    val_set: SegmentationDataset,
+    config: TrainConfig,
+    device: torch.device,
 ) -> SegmentationModule:
     """Seed everything, read all masks, and wrap the network."""
     seed_everything(config.seed, workers=True, verbose=False)
@@ -159,7 +164,7 @@ def _make_module(
     count_pixels(val_set)  # refuses a bad mask now, not after the first epoch
     weights = torch.from_numpy(class_weights(counts, config.class_weights, train_set.labels))
     teacher = Teacher.load(config.teacher, train_set.labels, channels=model.config.image_channels)
-    return SegmentationModule(model, weights, config, teacher)
+    return SegmentationModule(model, weights, config, teacher, memory_format=pick_memory_format(model, device))
 
 
 def _begin(trainer: Trainer, model: SegNet, config: TrainConfig, out: Path, settings: Mapping[str, Any]) -> None:
