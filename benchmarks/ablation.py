@@ -122,6 +122,11 @@ def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
             network=partial(create_model, "segnet_light", classes=11, encoder_weights=light_weights),
             config=replace(LIGHT, augment=OTHER_CAMERAS),
         ),
+        "light_colors": Row(
+            about="segnet_light, with changes of white balance and Fourier amplitudes alone",
+            network=partial(create_model, "segnet_light", classes=11, encoder_weights=light_weights),
+            config=replace(LIGHT, augment=replace(LIGHT.augment, white_balance=0.3, fourier=0.3)),
+        ),
         "segnet_basic": Row(
             about="segnet_basic on crops of 180x240, learning rate 0.05",
             network=partial(create_model, "segnet_basic", classes=11),

@@ -101,7 +101,7 @@ def overlay_of(out: Path, name: Path) -> Path:
 def for_gif(clip: Path) -> Iterator[tuple[Fraction, NDArray[np.uint8]]]:
     """The frames of a clip, fewer and smaller."""
     following = Fraction(0)
-    for frame in open_video(clip, VideoConfig()).frames():
+    for frame, _ in open_video(clip, VideoConfig()).frames(lambda image: None):
         if frame.time >= following:
             following += Fraction(1, GIF_RATE)
             height, width = frame.image.shape[:2]
