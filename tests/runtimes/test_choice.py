@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from segnet.data.synthetic.scenes import SAMPLE_SEED, render_scene
-from segnet.errors import ConfigError, MissingPackageError
+from segnet.errors import ConfigError, MissingPackageError, ModelError
 from segnet.inference.predictor import Predictor
 from segnet.runtimes import choice
 from segnet.runtimes.choice import check_runtime, choose_runtime
@@ -64,7 +64,7 @@ def test_without_any_library_one_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("source", "asked", "message"),
     [
-        ("best.safetensors", {}, "a model file that was not exported needs PyTorch; leave --runtime onnx out"),
+        (__file__, {}, "a model file that was not exported needs PyTorch; leave --runtime onnx out"),
         ("segnet_light", {"samples": 8}, r"Monte-Carlo dropout \(--samples\) needs PyTorch"),
         ("segnet_light", {"precision": "bf16"}, "--precision bf16 needs PyTorch"),
     ],
@@ -72,6 +72,11 @@ def test_without_any_library_one_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 def test_what_needs_pytorch_is_refused_elsewhere(source: str, asked: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         choose_runtime(source, "onnx", **asked)
+
+
+def test_a_model_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(ModelError, match=r"best.safetensors: there is no such model file; 'segnet train' writes one"):
+        choose_runtime("best.safetensors", "openvino")
 
 
 def test_exported_files_run_where_they_can() -> None:

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from segnet.errors import ConfigError, MissingPackageError
+from segnet.errors import ConfigError, MissingPackageError, ModelError
 from segnet.runtimes.exported import exported_file
 from segnet.system.hardware import has_nvidia_gpu
 
@@ -37,12 +37,15 @@ def choose_runtime(
 
     Raises:
         ConfigError: only PyTorch can do what is asked, and another library is wanted.
+        ModelError: another library is wanted, and there is no such .safetensors file.
         MissingPackageError: none of the libraries is installed.
     """
     reason = needs_torch(device=device, precision=precision, samples=samples)
     if not reason and exported_file(source) is None:
         reason = "a model file that was not exported"
     if wanted in _PACKAGES and reason:
+        if Path(source).suffix == ".safetensors" and not Path(source).is_file():
+            raise ModelError(f"{source}: there is no such model file; 'segnet train' writes one")
         raise ConfigError(f"{source}: {reason} needs PyTorch; leave --runtime {wanted} out")
     if wanted != "auto":
         return wanted
