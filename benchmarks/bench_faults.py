@@ -328,26 +328,36 @@ def kill_command(
     """``kill -9`` at a random moment, then the same command again; with ``jumps``, the clock of both jumps as well."""
 
     def trials(world: World, count: int, table: Trials) -> None:
-        seconds = duration_s(run, world)
-        with world.folder() as reference:
-            run(world, reference / "out")
-            for _ in range(count):
-                with world.folder() as folder:
-                    out = folder / "out"
-                    clocks = [draw_jump(world, seconds) if jumps else None for _ in range(2)]
-                    disturb = after(world.chance.uniform(0, seconds), kill)
-                    ended = run(world, out, disturb=disturb, clock=clocks[0])
-                    table.outcomes[ended.outcome] += 1
-                    halves = [path.name for path in shown(out) if not whole(path)]
-                    table.require(not halves, f"half-written after a kill: {halves}")
-                    if clocks[0] is not None:
-                        move_times(out, clocks[0])
-                    again = run(world, out, clock=clocks[1])
-                    table.require(again.code == 0, f"the next run fails: {again.error[-300:]}")
-                    table.require(not temporary(out), f"temporary files stay: {temporary(out)}")
-                    table.require(same(out, reference / "out"), "the results of the next run differ")
+        for out, undisturbed, clock in killed_runs(run, world, count, table, jumps=jumps):
+            halves = [path.name for path in shown(out) if not whole(path)]
+            table.require(not halves, f"half-written after a kill: {halves}")
+            require_mended(run(world, out, clock=clock), out, table)
+            table.require(same(out, undisturbed), "the results of the next run differ")
 
     return trials
+
+
+def killed_runs(
+    run: Callable[..., Ended], world: World, count: int, table: Trials, *, jumps: bool
+) -> Iterator[tuple[Path, Path, Jump | None]]:
+    """Runs killed at a random moment: the folder, that of an undisturbed run, and the clock of the next run."""
+    seconds = duration_s(run, world)
+    with world.folder() as reference:
+        run(world, reference / "out")
+        for _ in range(count):
+            with world.folder() as folder:
+                out = folder / "out"
+                clocks = [draw_jump(world, seconds) if jumps else None for _ in range(2)]
+                disturb = after(world.chance.uniform(0, seconds), kill)
+                table.outcomes[run(world, out, disturb=disturb, clock=clocks[0]).outcome] += 1
+                if clocks[0] is not None:
+                    move_times(out, clocks[0])
+                yield out, reference / "out", clocks[1]
+
+
+def require_mended(again: Ended, out: Path, table: Trials) -> None:
+    table.require(again.code == 0, f"the next run fails: {again.error[-300:]}")
+    table.require(not temporary(out), f"temporary files stay: {temporary(out)}")
 
 
 def draw_jump(world: World, seconds: float) -> Jump:
@@ -379,21 +389,9 @@ def kill_train(*, jumps: bool = False) -> Callable[[World, int, Trials], None]:
     """``kill -9`` at a random moment, then ``--resume``, or a new start if nothing had been saved."""
 
     def trials(world: World, count: int, table: Trials) -> None:
-        seconds = duration_s(train, world)
-        with world.folder() as reference:
-            train(world, reference / "out")
-            for _ in range(count):
-                with world.folder() as folder:
-                    out = folder / "out"
-                    clocks = [draw_jump(world, seconds) if jumps else None for _ in range(2)]
-                    disturb = after(world.chance.uniform(0, seconds), kill)
-                    table.outcomes[train(world, out, disturb=disturb, clock=clocks[0]).outcome] += 1
-                    if clocks[0] is not None:
-                        move_times(out, clocks[0])
-                    again = resume(world, out, table, clock=clocks[1])
-                    table.require(again.code == 0, f"the next run fails: {again.error[-300:]}")
-                    table.require(not temporary(out), f"temporary files stay: {temporary(out)}")
-                    table.require(same_training(out, reference / "out"), "the weights differ from an undisturbed run's")
+        for out, undisturbed, clock in killed_runs(train, world, count, table, jumps=jumps):
+            require_mended(resume(world, out, table, clock=clock), out, table)
+            table.require(same_training(out, undisturbed), "the weights differ from an undisturbed run's")
 
     return trials
 

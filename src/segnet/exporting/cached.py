@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from segnet.errors import ModelError
@@ -17,12 +16,11 @@ AGREEMENT = 0.9999
 _KEPT = 8  # exports; the oldest go
 
 
-def export_to_cache(path: Path, *, on_stage: Callable[[str], object] | None = None) -> Path:
-    """Export a model file to ONNX in the cache, unless it is there already.
+def export_to_cache(path: Path) -> Path:
+    """Export a model file to ONNX in the cache; ``exported_file`` tells whether it is there already.
 
     Args:
         path: of a .safetensors file.
-        on_stage: called with the name of each stage of the work as it begins.
 
     Returns:
         the ONNX file.
@@ -33,12 +31,10 @@ def export_to_cache(path: Path, *, on_stage: Callable[[str], object] | None = No
         OutputError: the cache cannot be written.
     """
     out = cached_export(path)
-    if out.is_file():
-        return out
     model = checkpoint.load(path)
-    report = export(model.model, model.labels, out, provenance=model.provenance, scores=model.scores, on_stage=on_stage)
+    report = export(model.model, model.labels, out, provenance=model.provenance, scores=model.scores)
     if report.agreement < AGREEMENT:
-        out.unlink()
+        _forget(out)
         raise ModelError(
             f"{path}: only {report.agreement:.3%} of the pixels have the same class in ONNX Runtime as in PyTorch; "
             "use --runtime torch"
@@ -50,5 +46,9 @@ def export_to_cache(path: Path, *, on_stage: Callable[[str], object] | None = No
 def _forget_old(newest: Path) -> None:
     kept = sorted(newest.parent.glob("*.onnx"), key=lambda path: path.stat().st_mtime, reverse=True)
     for old in kept[_KEPT:]:
-        for each in (old, old.with_name(f"{old.name}.report.json")):
-            each.unlink(missing_ok=True)
+        _forget(old)
+
+
+def _forget(out: Path) -> None:
+    for each in (out, out.with_name(f"{out.name}.report.json")):
+        each.unlink(missing_ok=True)

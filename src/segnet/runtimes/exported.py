@@ -14,8 +14,8 @@ __all__ = ["cached_export", "exported_file"]
 
 def exported_file(source: str | Path) -> Path | None:
     """The ONNX file of a bundled model, or that which was kept for a model file; None if there is none."""
-    if str(source) in bundled_onnx():
-        return bundled_onnx()[str(source)]
+    if bundled := bundled_onnx().get(str(source)):
+        return bundled
     if is_hub_address(source) or not Path(source).is_file():
         return None
     kept = cached_export(Path(source))

@@ -98,3 +98,4 @@ def test_the_cache_keeps_no_export_that_differs_and_only_some(model: Path, monke
     with pytest.raises(ModelError, match=r"only 99.995% of the pixels .* use --runtime torch"):
         cached.export_to_cache(model)
     assert exported_file(model) is None
+    assert len(list(second.parent.iterdir())) == 2

@@ -124,11 +124,9 @@ class Graph:
     def is_truth(self, name: str) -> bool:
         """Whether the map is the output of a comparison, or several of them."""
         maker = self.producers.get(name)
-        if maker is None:
-            return False
-        return maker.op_type in {"Equal", "Greater"} or (
-            maker.op_type == "Concat" and all(map(self.is_truth, maker.input))
-        )
+        if maker is not None and maker.op_type == "Concat":
+            return all(map(self.is_truth, maker.input))
+        return maker is not None and maker.op_type in {"Equal", "Greater"}
 
     def codes(self) -> set[str]:
         """Names of pooling codes: small integers, computed only from comparisons and read only by comparisons."""

@@ -96,7 +96,6 @@ class _Rules:
         self._rules.annotate(model)
         for node in _convolutions(model.graph):
             _round_behind_activation(node)
-        for node in _convolutions(model.graph):
             source = _source(node.all_input_nodes[0])
             known = source.meta.get("quantization_annotation")
             if source is not node.args[0] and known is not None and known.output_qspec is not None:
