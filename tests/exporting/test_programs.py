@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from segnet.exporting.programs import KeptProgram, Pipeline, make_program
 from segnet.exporting.settings import ExportConfig
 from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
+from segnet.models.zoo import create_model
 from segnet.runtimes.model_info import ModelInfo
 
 FIVE = ClassTable.from_names(list("abcde"))
@@ -110,7 +112,36 @@ def test_exports_of_our_networks_trace_them_once(used: SegNet, monkeypatch: pyte
         raise AssertionError("traced again")
 
     monkeypatch.setattr(torch.export.ExportedProgram, "run_decompositions", refuse)
-    for output in ("logits", "mask"):
+    monkeypatch.setattr("torch.onnx._internal.fx.passes.type_promotion.InsertTypePromotion._run", refuse)
+    for output in ("logits", "probabilities", "mask"):
         config = ExportConfig(output=output, resize_to=(12, 16))
         proto = to_onnx(make_program(used, config), ModelInfo(name="toy", labels=FIVE, output=output))
         assert {"Conv", "Resize"} <= {node.op_type for node in proto.graph.node}
+
+
+@pytest.mark.parametrize("operation", [lambda x: x * x.int(), lambda x: x + 1, lambda x: x.int() / 2, lambda x: x > 3])
+def test_casts_are_inserted_where_types_are_promoted(operation: Callable[[Tensor], Tensor]) -> None:
+    class Mixed(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            return operation(image)
+
+    image = 5 * torch.rand(1, 2, 3, 4)
+    program = torch.export.export(Mixed(), (image,))
+    proto = to_onnx(program, ModelInfo(name="toy", labels=FIVE))
+    onnxruntime = pytest.importorskip("onnxruntime")
+    (found,) = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, {"image": image.numpy()})
+    assert torch.equal(torch.from_numpy(found), operation(image))
+
+
+def test_relu6_is_in_the_program_beside_relu() -> None:
+    torch.manual_seed(0)
+    network = create_model("segnet_light", classes=5)
+    with torch.no_grad():
+        network(torch.rand(2, 3, 64, 64))  # for batch norms that leave values above six
+    network.eval()
+    assert {nn.ReLU, nn.ReLU6} <= {type(module) for module in network.modules()}
+    program = make_program(network, ExportConfig())
+    image = torch.rand(1, 3, 33, 70)
+    with torch.no_grad():
+        torch.testing.assert_close(program.module()(image), network(image), rtol=1e-4, atol=1e-4)
+    assert str(program.graph).count("hardtanh.default") == sum(type(m) is nn.ReLU6 for m in network.modules())
