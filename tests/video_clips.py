@@ -37,6 +37,21 @@ class Brightness(Runtime):
         return Output.from_probabilities(np.concatenate([1 - bright, bright], axis=1), measure)
 
 
+class InPairs(Brightness):
+    """Computes two images at the same time or none: each call waits for another one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pair = threading.Barrier(2, timeout=30)
+
+    def make_concurrent(self) -> int:
+        return 2
+
+    def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
+        self._pair.wait()
+        return super().run(batch, probabilities=probabilities, measure=measure)
+
+
 def predictor(**settings: Any) -> Predictor:
     return Predictor(Brightness(), **settings)
 

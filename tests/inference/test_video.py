@@ -24,7 +24,7 @@ from segnet.system.queues import Background, prefetch
 from segnet.system.stages import StageTime
 from segnet.visualization import overlay as visualize
 from segnet.visualization.style import OverlayStyle
-from video_clips import Brightness, border, clip_images, decoded, noise, predictor, write_clip
+from video_clips import Brightness, InPairs, border, clip_images, decoded, noise, predictor, write_clip
 
 
 def widths(segmented: Iterator[SegmentedFrame]) -> list[int]:
@@ -227,6 +227,26 @@ def test_smoothing_keeps_the_predictors_other_results(tmp_path: Path) -> None:
         assert frame.prediction.mask.shape == (48, 64)
         assert frame.prediction.confidence is not None
         assert frame.prediction.uncertainty is not None
+
+
+def test_a_written_video_has_its_frames_in_order_where_two_are_segmented_at_the_same_time(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mp4", 6)
+    report = segment_video(Predictor(InPairs()), source, tmp_path / "b.mp4", view="color")
+    alone = segment_video(predictor(), source, tmp_path / "c.mp4", view="color")
+    assert (report.at_once, alone.at_once) == (2, 1)
+    assert [border(shown) for _, shown in decoded(tmp_path / "b.mp4")] == [8, 10, 12, 14, 16, 18]
+    assert (tmp_path / "b.mp4").read_bytes() == (tmp_path / "c.mp4").read_bytes()
+    assert report.shares == pytest.approx(alone.shares)
+
+
+@pytest.mark.parametrize("config", [VideoConfig(smoothing=0.5), VideoConfig(live=True)])
+def test_live_frames_and_those_that_depend_on_others_are_segmented_one_by_one(
+    config: VideoConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Brightness, "make_concurrent", lambda self: 2)
+    report = segment_video(predictor(), write_clip(tmp_path / "a.mp4", 3), tmp_path / "b.mp4", config=config)
+    assert report.at_once == 1
+    assert report.frames
 
 
 def test_a_gray_model_gets_gray_frames_and_a_colored_video(tmp_path: Path) -> None:

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 
 from segnet.errors import DataError, OutputError
+from segnet.inference.predictor import Predictor
 from segnet.media.images.writing import write_image
 from segnet.media.sources import ImageFile
-from segnet.results.images import _read, find_jobs, keeping_faults, require_writable
+from segnet.results.images import ImageReport, _read, find_jobs, keeping_faults, predict_images, require_writable
+from segnet.results.writer import ResultWriter
+from segnet.visualization.style import OverlayStyle
+from video_clips import Brightness, InPairs, clip_images
 
 
 @pytest.mark.parametrize("there", ["", "a", "a/b", "a/b/c"])
@@ -53,6 +57,29 @@ def test_only_images_larger_than_the_memory_are_read_in_strips(tmp_path: Path) -
         assert whole.shape == (300, 400, 3)
     (webp,) = find_jobs([ImageFile(tmp_path / "a.webp", Path("a.webp"))])
     assert _read(webp, channels=3, memory=0.005) is not None  # libvips holds the whole image, too
+
+
+def test_images_predicted_at_the_same_time_are_written_as_those_predicted_alone(tmp_path: Path) -> None:
+    for number, pixels in enumerate(clip_images(16)):
+        write_image(tmp_path / "in" / f"{number:02}.png", pixels)
+    (tmp_path / "in" / "08.png").write_bytes(b"no image")
+    (tmp_path / "in" / "17.png").write_bytes((tmp_path / "in" / "00.png").read_bytes())  # an even number is left
+    jobs = find_jobs([ImageFile(path, Path(path.name)) for path in sorted((tmp_path / "in").iterdir())])
+    reports = []
+    for name, runtime in (("pairs", InPairs()), ("alone", Brightness())):
+        writer = ResultWriter(tmp_path / name, ("mask", "overlay"), OverlayStyle(), runtime.info.labels)
+        predict_images(Predictor(runtime), jobs, writer, report := ImageReport())
+        reports.append(report)
+    assert all(len(report.shares) == 16 for report in reports)
+    np.testing.assert_allclose(reports[0].shares, reports[1].shares)
+    assert reports[0].failures == reports[1].failures
+    assert len(reports[0].failures) == 1
+    found, expected = (
+        {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.png")}
+        for name in ("pairs", "alone")
+    )
+    assert found == expected
+    assert len(found) == 32
 
 
 def test_an_image_for_which_memory_ran_out_is_no_bug() -> None:

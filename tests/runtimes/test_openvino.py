@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from segnet.models.segnet import SegNet
 from segnet.runtimes import openvino as runtime
 from segnet.runtimes.load import open_runtime
 from segnet.runtimes.openvino import OpenVinoRuntime
+from segnet.system.threads import available_cores
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +44,21 @@ def test_one_image_does_not_overwrite_the_previous_one(path: Path) -> None:
     kept = first.copy()
     runtime.output(zeros + 1)
     np.testing.assert_array_equal(first, kept)
+
+
+def test_two_images_at_the_same_time_give_what_each_gives_alone(path: Path) -> None:
+    images = [np.random.default_rng(seed).random((1, 3, 16, 24), dtype=np.float32) for seed in range(12)]
+    runtime = OpenVinoRuntime(path)
+    alone = [runtime.output(image) for image in images]
+    threads = runtime.make_concurrent()
+    assert threads == (2 if available_cores() > 1 else 1)
+    with ThreadPoolExecutor(4) as pool:  # more than there are requests
+        for found, expected in zip(pool.map(runtime.output, images), alone, strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_one_thread_computes_one_image_at_a_time(path: Path) -> None:
+    assert OpenVinoRuntime(path, threads=1).make_concurrent() == 1
 
 
 def test_a_file_has_its_metadata(path: Path) -> None:
@@ -117,6 +134,7 @@ import os, signal, sys, threading
 from pathlib import Path
 import numpy as np
 from segnet.runtimes.openvino import OpenVinoRuntime
+from segnet.system.threads import available_cores
 signal.signal(signal.SIGUSR1, lambda *_: print("heard", flush=True))
 kept = [OpenVinoRuntime(Path(sys.argv[1]))]
 kept[0].run(np.zeros((1, 3, 16, 16), dtype=np.float32))

@@ -23,6 +23,7 @@ from segnet.batch.worker import BatchReport, Task, Worker
 from segnet.errors import ConfigError
 from segnet.system.packages import importing
 from segnet.system.signals import TERMINATED
+from segnet.system.threads import available_cores
 
 __all__ = ["Pool", "connected", "exiting_on_termination", "stream_reports"]
 
@@ -136,7 +137,7 @@ def _start(config: EngineConfig, threads: int) -> None:
     ray = _import_ray()
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if config.address is None:
-        cores = max(config.workers * threads, _cores(), threads)
+        cores = max(config.workers * threads, available_cores(), threads)
         ray.init(
             address="local", num_cpus=cores, include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, **quiet
         )
@@ -171,7 +172,3 @@ def _quieten(data: Any) -> None:
     context.target_max_block_size = _BLOCK_BYTES
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

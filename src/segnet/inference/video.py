@@ -14,25 +14,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.inference.prediction import SegmentedFrame
+from segnet.bands import Pixels
+from segnet.inference.prediction import Prediction, SegmentedFrame
 from segnet.inference.predictor import Predictor
 from segnet.inference.smoothing import SmoothedRuntime
 from segnet.inference.video_report import VideoReport
 from segnet.labels import ClassTable
 from segnet.media.video.live import LiveFrame
 from segnet.media.video.opening import Video, open_video
+from segnet.media.video.reading import Frame
 from segnet.media.video.settings import VideoConfig
 from segnet.media.video.writing import VideoWriter, choose_codec, open_video_writer
 from segnet.metrics.flicker import FlickerMeter
 from segnet.system.queues import Background
 from segnet.system.stages import stage
+from segnet.system.threads import map_ahead
 from segnet.visualization import overlay as visualize
 from segnet.visualization.style import OverlayStyle, View
 
 __all__ = ["draw", "segment_frames", "segment_video", "with_smoothing", "write_video"]
 
 
-def segment_frames(predictor: Predictor, video: Video, *, config: VideoConfig) -> Generator[SegmentedFrame]:
+def segment_frames(
+    predictor: Predictor, video: Video, *, config: VideoConfig, at_once: int = 1
+) -> Generator[SegmentedFrame]:
     """Segment the frames of an open video, one by one, when the next one is requested.
 
     Frames are read and resized in a background thread.
@@ -41,15 +46,19 @@ def segment_frames(predictor: Predictor, video: Video, *, config: VideoConfig) -
         predictor: the model.
         video: of ``open_video``.
         config: that of the video; its temporal smoothing counts here.
+        at_once: number of frames that are segmented at the same time, ahead of the request; 1: none is.
 
     Raises:
         DataError: not one frame can be read.
         ModelError: smoothing is requested, and the model outputs class indices only.
     """
     smoothed = with_smoothing(predictor, config.smoothing)
+
+    def predict(read: tuple[Frame, Pixels]) -> Prediction:
+        return smoothed.predict_pixels(read[0].image, resized=read[1])
+
     with closing(video.frames(smoothed.resize_pixels)) as frames:
-        for number, (frame, resized) in enumerate(frames):
-            prediction = smoothed.predict_pixels(frame.image, resized=resized)
+        for number, ((frame, _), prediction) in enumerate(map_ahead(frames, predict, threads=at_once)):
             yield SegmentedFrame(
                 frame.image,
                 prediction,
@@ -123,6 +132,7 @@ def write_video(
     for path in files.values():
         choose_codec(path, config.codec)
     report.flicker = FlickerMeter(motion=config.flicker)
+    report.at_once = 1 if video.live or config.smoothing else predictor.runtime.make_concurrent()
     began, cpu = time.monotonic(), time.process_time()
     interrupted = None
     with report.stages.measure(), _VideoFiles(files, video, predictor.labels, look or OverlayStyle()) as written:
@@ -137,7 +147,7 @@ def write_video(
 
         with Background(write) as writer:
             try:
-                for frame in segment_frames(predictor, video, config=config):
+                for frame in segment_frames(predictor, video, config=config, at_once=report.at_once):
                     with stage("wait_for_writer"):
                         writer.put(frame)
                     report.seconds = time.monotonic() - began

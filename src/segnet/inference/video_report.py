@@ -43,6 +43,7 @@ class VideoReport(SourceReport):
             save: masks and images, count: shares and flicker. ``wait_for_frame`` and ``wait_for_writer``: how long the
             network's thread waits for the other two.
         cpu_seconds: processor time of the whole process.
+        at_once: number of frames that the network computes at the same time.
         files: the video files that were written.
     """
 
@@ -53,6 +54,7 @@ class VideoReport(SourceReport):
     flicker: FlickerMeter = field(default_factory=FlickerMeter)
     stages: StageTimes = field(default_factory=StageTimes)
     cpu_seconds: float = 0.0
+    at_once: int = 1
     files: list[Path] = field(default_factory=list)
 
     def add(self, image: NDArray[np.uint8], mask: NDArray[np.uint8], labels: ClassTable) -> None:
@@ -79,6 +81,7 @@ class VideoReport(SourceReport):
             "latency_ms": {"median": self.latency_ms(50), "p95": self.latency_ms(95)},
             "stages": self.stages_ms(),
             "cpu_ms": self._per_frame(self.cpu_seconds),
+            "at_once": self.at_once,
             "slowest": self.slowest,
             "shares": self.mean_shares(labels),
             "troubles": list(self.troubles),
@@ -100,7 +103,7 @@ class VideoReport(SourceReport):
     @property
     def slowest(self) -> str:
         """Which of the three threads the others wait for: ``reading``, ``network`` or ``writing``."""
-        network = self.stages.seconds(*THREADS["network"])
+        network = self.stages.seconds(*THREADS["network"]) / self.at_once
         waits = {name: self.stages.seconds(f"wait_for_{name}") for name in ("frame", "writer")}
         name, wait = max(waits.items(), key=lambda each: each[1])
         if wait <= _NOTABLE * (network + sum(waits.values())):

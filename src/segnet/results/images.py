@@ -49,6 +49,8 @@ log = logging.getLogger("segnet")
 # Reasons for which no further result can be written.
 _CONCERN_ALL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ENODEV, errno.ESTALE))
 
+_MANY = 16  # images from which it pays to prepare for several at once
+_CONCURRENT_PIXELS = 1_000_000  # at the working size; two larger images might not fit into memory together
 _WRITES_AHEAD = 8  # fewer of large images
 _BYTES_PER_VALUE = 8  # pixel and channel: the image, its overlay and mask, and their encoding
 # Half for the image in Pillow and NumPy, its overlay and mask, and their encoding; half for inference.
@@ -139,7 +141,8 @@ def predict_images(
 ) -> None:
     """``segment_images``, and print the mean class shares and the number of images, after an error too."""
     try:
-        segment_images(predictor, jobs, writer, report, each=each, stop=stop)
+        at_once = predictor.runtime.make_concurrent() if len(jobs) >= _MANY else 1
+        segment_images(predictor, jobs, writer, report, each=each, stop=stop, at_once=at_once)
     finally:
         if report.shares:
             print_shares(report.mean_shares(predictor.labels))
@@ -155,6 +158,7 @@ def segment_images(
     each: Callable[[SegmentedFrame], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
     finished: Callable[[Job, str], None] = lambda job, failure: None,
+    at_once: int = 1,
 ) -> None:
     """Read images and write results in threads while the model runs. An image that fails does not stop the others.
 
@@ -167,6 +171,7 @@ def segment_images(
             it, images larger than the memory of ``predictor.tiles`` are streamed in strips.
         stop: called after each image; True ends the run when the results so far are written.
         finished: called with each image once its results have their names, and a sentence if it failed, else "".
+        at_once: number of small images that are predicted at the same time, by ``Runtime.make_concurrent``.
 
     Raises:
         OutputError, MissingPackageError: no result can be written any more, as on a full disk.
@@ -176,23 +181,25 @@ def segment_images(
     memory = math.inf if predictor.tiles is None else predictor.tiles.memory
     streamed = each is None and writer.streamable
     read = partial(_read_first, report, channels=predictor.channels, memory=memory if streamed else math.inf)
+    largest = 0 if at_once == 1 else _CONCURRENT_PIXELS
+    work = partial(_read_and_predict, predictor, read, largest=largest)
     with ThreadPoolExecutor(max_workers=2) as threads, Background(partial(_list, each, report)) as lists:
         pending: list[_Pending] = []
         limit = _WRITES_AHEAD
         bar.start(total=total)
         try:
-            for done, (job, image) in enumerate(read_ahead(jobs, read)):
+            for done, (job, image) in enumerate(read_ahead(jobs, work, threads=max(2, at_once))):
                 with _keeping_fault(job, report, finished):
-                    if (pixels := image.result()) is None:
+                    if (found := image.result()) is None:
                         with _stopped(bar, done=done, total=total):
                             report.shares.append(_predict_in_strips(predictor, job, writer))
                         finished(job, "")
                     else:
-                        frame = _predict(predictor, job, pixels)
+                        frame = found if isinstance(found, SegmentedFrame) else _predict(predictor, job, found)
                         writing = threads.submit(writer.write, job.name, frame.image, frame.prediction)
                         pending.append(_Pending(job, writing))
                         lists.put(frame)
-                        limit = _writes_ahead(pixels.size, memory)
+                        limit = _writes_ahead(frame.image.size, memory)
                 _collect(pending, report, finished, limit=limit)
                 bar.advance(job.image.name)
                 if stop():
@@ -256,6 +263,15 @@ def _read(job: Job, *, channels: Channels, memory: float) -> Pixels | None:
         if height * width * _BYTES_PER_PIXEL > memory * 1e9 and readable_in_strips(header):
             return None
     return read_pixels(job.image, channels)
+
+
+def _read_and_predict(
+    predictor: Predictor, read: Callable[[Job], Pixels | None], job: Job, *, largest: int
+) -> Pixels | SegmentedFrame | None:
+    """What ``read`` returns, or the prediction of an image of at most so many pixels at its working size."""
+    pixels = read(job)
+    small = pixels is not None and math.prod(predictor.working_size(*pixels.shape[:2])) <= largest
+    return _predict(predictor, job, pixels) if pixels is not None and small else pixels
 
 
 def _predict(predictor: Predictor, job: Job, pixels: Pixels) -> SegmentedFrame:

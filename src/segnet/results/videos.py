@@ -201,6 +201,7 @@ def _print_stages(report: VideoReport) -> None:
     for_frame, for_writer = (found.get(name, {"ms": 0.0})["ms"] for name in ("wait_for_frame", "wait_for_writer"))
     print(
         f"  the network waits {for_frame:.1f} for frames and {for_writer:.1f} for the writer: {report.slowest} limits"
+        + (f"; it computes {report.at_once} frames at the same time" if report.at_once > 1 else "")
     )
 
 

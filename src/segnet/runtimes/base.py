@@ -95,6 +95,14 @@ class Runtime(ABC):
         """Mark the start of the next image, or of its first tile; only runtimes with memory override it."""
         return
 
+    def make_concurrent(self) -> int:
+        """Prepare for ``run`` in several threads at the same time, where that raises the throughput.
+
+        Returns:
+            number of threads; 1 if the runtime gains nothing, or keeps something from image to image.
+        """
+        return 1
+
     @abstractmethod
     def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
         """Predict the class of every pixel.

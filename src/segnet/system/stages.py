@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from threading import Lock
 from typing import TypeVar
 
 __all__ = ["StageTime", "StageTimes", "stage", "staged"]
@@ -35,11 +36,12 @@ class StageTimes:
     """Times of all stages so far, in the order in which they first ended.
 
     Attributes:
-        times: by the name of the stage; each stage runs in one thread at a time.
+        times: by the name of the stage; of a stage that runs in several threads, the sum.
     """
 
     def __init__(self) -> None:
         self.times: dict[str, StageTime] = {}
+        self._lock = Lock()
 
     @contextmanager
     def measure(self) -> Iterator[None]:
@@ -49,6 +51,13 @@ class StageTimes:
             yield
         finally:
             _CURRENT.reset(token)
+
+    def add(self, name: str, seconds: float, cpu_seconds: float) -> None:
+        """Add to the times of a stage."""
+        with self._lock:
+            taken = self.times.setdefault(name, StageTime())
+            taken.seconds += seconds
+            taken.cpu_seconds += cpu_seconds
 
     def seconds(self, *names: str) -> float:
         """Of these stages together, on the clock."""
@@ -69,9 +78,7 @@ def stage(name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        taken = current.times.setdefault(name, StageTime())
-        taken.seconds += time.perf_counter() - began
-        taken.cpu_seconds += time.thread_time() - cpu
+        current.add(name, time.perf_counter() - began, time.thread_time() - cpu)
 
 
 def staged(name: str, items: Generator[Item]) -> Generator[Item]:

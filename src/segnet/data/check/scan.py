@@ -21,6 +21,7 @@ from segnet.data.check.facts import PairFacts, file_digest, read_facts
 from segnet.data.samples import Sample
 from segnet.media.images.masks import Encoding
 from segnet.system.files import cache_dir, write_cache
+from segnet.system.threads import available_cores
 
 __all__ = ["cached_facts", "scan"]
 
@@ -154,8 +155,4 @@ def _stamp(sample: Sample) -> Stamp:
 
 
 def _threads() -> int:
-    return _THREADS_PER_CORE * _cores()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return _THREADS_PER_CORE * available_cores()

@@ -47,6 +47,11 @@ class Video:
             self._clip = open_clip(Path(source.word), rate=config.rate)
 
     @property
+    def live(self) -> bool:
+        """Whether frames that nobody takes in time are dropped."""
+        return self._live is not None
+
+    @property
     def expected(self) -> int | None:
         """Approximate number of frames; None if unknown."""
         config = self._config
