@@ -38,17 +38,17 @@ class Brightness(Runtime):
 
 
 class InPairs(Brightness):
-    """Computes two images at the same time or none: each call waits for another one."""
+    """Computes two images at the same time or none, once that is asked for: each call waits for another one."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._pair = threading.Barrier(2, timeout=30)
+    _pair: threading.Barrier | None = None
 
     def make_concurrent(self) -> int:
+        self._pair = threading.Barrier(2, timeout=30)
         return 2
 
     def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
-        self._pair.wait()
+        if self._pair is not None:
+            self._pair.wait()
         return super().run(batch, probabilities=probabilities, measure=measure)
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from segnet.benchmark import measure as module
+from segnet.benchmark import worker
 from segnet.benchmark.measure import Measured, measure
 from segnet.benchmark.worker import Candidate, serve, timed
 from segnet.errors import ConfigError, ModelError
@@ -21,6 +22,7 @@ from segnet.models.cost import cost_of
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import MODELS
 from segnet.system.hardware import Peak
+from video_clips import InPairs
 
 SIZE = (24, 32)
 
@@ -28,11 +30,11 @@ SIZE = (24, 32)
 class Pipe:
     """The far end of a pipe, in this process."""
 
-    def __init__(self, *asked: tuple[int, float] | None) -> None:
+    def __init__(self, *asked: Any) -> None:
         self.asked = list(asked)
         self.sent: list[Any] = []
 
-    def recv(self) -> tuple[int, float] | None:
+    def recv(self) -> Any:
         return self.asked.pop(0)
 
     def send(self, value: Any) -> None:
@@ -117,13 +119,14 @@ def test_percentiles_and_shares_are_of_the_seconds(monkeypatch: pytest.MonkeyPat
     end = {"network": "segnet", "classes": 11, "channels": 3, "memory_mb": 5.0, "file_mb": None}
     seconds = [0.1 * n for n in range(1, 12)]
     run = SimpleNamespace(worker=SimpleNamespace(candidate=Candidate(model="x.onnx", size=(360, 480))), neighbors=0)
-    row: Measured = module._row(run, seconds, end, Peak(1000.0))
+    row: Measured = module._row(run, seconds, end, Peak(1000.0), None)
     assert row.p50_ms == pytest.approx(600)
     assert row.p90_ms == pytest.approx(1000)
     assert row.gmacs == pytest.approx(106.71, abs=0.01)
     assert row.share_of_peak == pytest.approx(106.71 / 0.6 / 1000, abs=1e-4)
     assert (row.timed, row.no_peak) == (11, "")
-    without = module._row(run, seconds, end, Peak(reason="int8 is emulated"))
+    assert (row.images_per_s, row.at_once) == (pytest.approx(1 / 0.6), 1)
+    without = module._row(run, seconds, end, Peak(reason="int8 is emulated"), None)
     assert (without.share_of_peak, without.no_peak) == (None, "int8 is emulated")
 
 
@@ -137,14 +140,44 @@ def test_percentiles_and_shares_are_of_the_seconds(monkeypatch: pytest.MonkeyPat
     ids=lambda candidate: candidate.label,
 )
 def test_a_process_answers_its_precision_then_seconds_then_what_is_known(candidate: Candidate):
-    pipe = Pipe((2, 60.0), (1, 60.0), None)
+    pipe = Pipe((2, 60.0), (1, 60.0), "concurrent", None)
     serve(pipe, candidate, 1, 60.0)
-    precision, two, one, known = pipe.sent
+    precision, two, one, at_once, known = pipe.sent
+    assert at_once == 1
     assert precision == candidate.precision
     assert [len(two), len(one)] == [2, 1]
     assert all(value > 0 for value in two + one)
     assert known["network"] == candidate.model
     assert known["channels"] == 3
+
+
+def test_a_process_computes_as_many_images_at_the_same_time_as_its_runtime_says(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(worker, "_open", lambda candidate, threads: InPairs())
+    pipe = Pipe((2, 60.0), "concurrent", (3, 2), None)
+    serve(pipe, Candidate(model="pairs", size=SIZE), 0, 60.0)
+    at_once, seconds = pipe.sent[-3:-1]
+    assert at_once == 2
+    assert 0 < seconds < 30  # a call without another one waits that long, and fails
+
+
+class Concurrent:
+    """A candidate that computes so many images at the same time, at these rates."""
+
+    def __init__(self, at_once: int, *rates: float) -> None:
+        self.at_once, self.rates, self.asked = at_once, list(rates), []
+
+    def make_concurrent(self) -> int:
+        return self.at_once
+
+    def rate(self, images: int) -> float:
+        self.asked.append(images)
+        return self.rates.pop(0)
+
+
+def test_the_rate_of_several_at_the_same_time_is_the_median_of_its_rounds():
+    quick, slow, alone = Concurrent(2, 30.0, 20.0, 50.0), Concurrent(2, 1.0, 1.0, 1.0), Concurrent(1)
+    assert module._rates({quick: 0.1, slow: 7.0, alone: 0.1}, 3, 4, limit=20.0) == {quick: 30, slow: 1, alone: None}
+    assert (quick.asked, slow.asked) == ([4, 4, 4], [1, 1, 1])
 
 
 def test_the_reference_implementation_copies_a_network_of_ours():

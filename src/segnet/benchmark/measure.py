@@ -35,7 +35,7 @@ class Measured:
     Attributes:
         candidate: the measured model.
         p50_ms, p90_ms: of one image, from its pixels as float32 to the mask.
-        images_per_s: at the median.
+        images_per_s: with ``at_once`` images at the same time; if that is 1, at the median.
         memory_mb: how far the process's resident memory grew at most, model included; 1 MB is 10^6 bytes.
         file_mb: of the model file; None without one.
         gmacs: 10^9 multiply-accumulates of an image; None if they are not known.
@@ -43,6 +43,7 @@ class Measured:
         no_peak: the reason if there is no such product to compare with; else empty.
         timed: number of timed images; fewer than requested if the time limit was reached.
         neighbors: number of busy processes beside it.
+        at_once: number of images that the runtime computes at the same time for the highest throughput.
     """
 
     candidate: Candidate
@@ -56,6 +57,7 @@ class Measured:
     no_peak: str = ""
     timed: int = 0
     neighbors: int = 0
+    at_once: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """One flat row for JSON."""
@@ -100,12 +102,14 @@ def measure(
             worker.start()
         peaks = _Peaks({worker.precision for worker in workers}, rounds, threads)
         seconds = _turns(runs, rounds, images, limit, each_round=peaks.turn)
+        alone = [(run.worker, float(np.median(taken))) for run, taken in zip(runs, seconds, strict=True)]
+        rates = _rates(dict(alone), rounds, images, limit)
         ends = {worker: worker.stop() for worker in workers}
     finally:
         for worker in workers:
             worker.kill()
     return [
-        _row(run, taken, ends[run.worker], peaks.best[run.worker.precision])
+        _row(run, taken, ends[run.worker], peaks.best[run.worker.precision], rates[run.worker])
         for run, taken in zip(runs, seconds, strict=True)
     ]
 
@@ -145,15 +149,33 @@ def _turns(
     return seconds
 
 
-def _row(run: _Run, seconds: list[float], end: dict[str, Any], peak: Peak) -> Measured:
+def _rates(alone: Mapping[_Worker, float], rounds: int, images: int, limit: float) -> dict[_Worker, float | None]:
+    """Images per second of several at the same time, by turns; None where the runtime gains nothing.
+
+    Args:
+        alone: seconds of an image; they decide how many fit into the limit.
+        rounds, images, limit: see ``measure``.
+    """
+    counts = {
+        worker: max(1, min(images, int(limit / rounds / taken)))
+        for worker, taken in alone.items()
+        if worker.make_concurrent() > 1
+    }
+    turns = [[worker.rate(count) for worker, count in counts.items()] for _ in range(rounds)]
+    medians = map(float, np.median(turns, axis=0)) if counts else ()
+    return dict.fromkeys(alone) | dict(zip(counts, medians, strict=True))
+
+
+def _row(run: _Run, seconds: list[float], end: dict[str, Any], peak: Peak, rate: float | None) -> Measured:
     candidate = run.worker.candidate
+    rate = None if run.neighbors else rate
     p50, p90 = (float(np.percentile(seconds, q)) for q in (50, 90))
     gmacs = _gmacs(end, candidate.size)
     return Measured(
         candidate=candidate,
         p50_ms=p50 * 1e3,
         p90_ms=p90 * 1e3,
-        images_per_s=1 / p50,
+        images_per_s=rate or 1 / p50,
         memory_mb=end["memory_mb"],
         file_mb=end["file_mb"],
         gmacs=gmacs,
@@ -161,6 +183,7 @@ def _row(run: _Run, seconds: list[float], end: dict[str, Any], peak: Peak) -> Me
         no_peak=peak.reason,
         timed=len(seconds),
         neighbors=run.neighbors,
+        at_once=run.worker.at_once if rate else 1,
     )
 
 
@@ -197,6 +220,7 @@ class _Worker:
         self._process = context.Process(target=serve, args=(theirs, candidate, threads, limit), daemon=True)
         self._theirs = theirs
         self.precision = ""
+        self.at_once = 1
 
     def start(self) -> None:
         """Load the model and warm up; one process at a time."""
@@ -209,6 +233,17 @@ class _Worker:
         self._pipe.send((images, limit))
         taken: list[float] = self._answer()
         return taken
+
+    def make_concurrent(self) -> int:
+        """How many images the runtime computes at the same time from now on."""
+        self._pipe.send("concurrent")
+        self.at_once = self._answer()
+        return self.at_once
+
+    def rate(self, images: int) -> float:
+        """Images per second of ``at_once`` at the same time, ``images`` for each of them."""
+        self._pipe.send((images, self.at_once))
+        return images * self.at_once / float(self._answer())
 
     def stop(self) -> dict[str, Any]:
         """End the process, and return the memory and metadata of the candidate."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -66,7 +67,9 @@ def serve(pipe: Any, candidate: Candidate, threads: int, limit: float) -> None:
     """Measure a candidate on request, through a pipe.
 
     The replies are the precision, once the model is loaded and warm; then, for every request (images, seconds), the
-    seconds of each image; at the end a dict with network, classes, channels and memory.
+    seconds of each image. After the request "concurrent", and the number of images at the same time as the reply, the
+    requests are (images, threads), and the replies the seconds of so many images in each of so many threads. At the end
+    comes a dict with network, classes, channels and memory.
 
     Args:
         pipe: receives requests, and None after the last.
@@ -84,12 +87,16 @@ def serve(pipe: Any, candidate: Candidate, threads: int, limit: float) -> None:
         run = partial(runtime.run, image)
         timed(run, _WARM_UP, limit / 10)
         pipe.send(runtime.info.precision)
-        while turn := pipe.recv():
+        while (turn := pipe.recv()) != "concurrent":
             pipe.send(timed(run, *turn))
+        known = _known(runtime, candidate.model, before)
+        pipe.send(runtime.make_concurrent())
+        while turn := pipe.recv():
+            pipe.send(_time_concurrent(run, *turn))
     except SegNetError as error:
         pipe.send(ModelError(str(error)))  # not every error of ours travels through a pipe
         return
-    pipe.send(_known(runtime, candidate.model, before))
+    pipe.send(known)
 
 
 def timed(run: Callable[[], object], times: int, limit: float) -> list[float]:
@@ -98,6 +105,12 @@ def timed(run: Callable[[], object], times: int, limit: float) -> list[float]:
     while len(taken) < times and sum(taken) + min(taken) <= limit:
         taken.append(seconds(run))
     return taken
+
+
+def _time_concurrent(run: Callable[[], object], times: int, threads: int) -> float:
+    """Seconds of so many calls in each of so many threads."""
+    with ThreadPoolExecutor(threads) as pool:
+        return seconds(lambda: [call.result() for call in [pool.submit(run) for _ in range(times * threads)]])
 
 
 def _known(runtime: Runtime, model: str, before: float | None) -> dict[str, Any]:

@@ -206,7 +206,7 @@ def _print(rows: list[Measured], scores: dict[tuple[str, str], float]) -> None:
             *[str(row.neighbors)] * busy,
             f"{row.p50_ms:.1f}",
             f"{row.p90_ms:.1f}",
-            f"{row.images_per_s:.2f}",
+            f"{row.images_per_s:.2f}" + (f" ({row.at_once} at once)" if row.at_once > 1 else ""),
             _shown(row.memory_mb, ".0f"),
             _shown(row.file_mb, ".1f"),
             "-" if row.no_peak else _shown(row.share_of_peak, ".0%"),
