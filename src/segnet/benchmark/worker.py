@@ -90,7 +90,9 @@ def serve(pipe: Any, candidate: Candidate, threads: int, limit: float) -> None:
         while (turn := pipe.recv()) != "concurrent":
             pipe.send(timed(run, *turn))
         known = _known(runtime, candidate.model, before)
-        pipe.send(runtime.make_concurrent())
+        if (at_once := runtime.make_concurrent()) > 1:
+            _time_concurrent(run, _WARM_UP, at_once)
+        pipe.send(at_once)
         while turn := pipe.recv():
             pipe.send(_time_concurrent(run, *turn))
     except SegNetError as error:
