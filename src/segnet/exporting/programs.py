@@ -119,8 +119,8 @@ def _replace_relu6(model: SegNet) -> SegNet:
 def _restore_relu6(program: ExportedProgram) -> None:
     name = f"{_TracedReLU6.__module__}.{_TracedReLU6.__qualname__}"
     for node in program.graph.nodes:
-        modules = node.meta.get("nn_module_stack")
-        if node.target is torch.ops.aten.relu.default and [*modules.values()][-1][1] == name:
+        modules = [kind for _, kind in node.meta.get("nn_module_stack", {}).values()]
+        if node.target is torch.ops.aten.relu.default and modules[-1:] == [name]:
             node.target, node.args = torch.ops.aten.hardtanh.default, (*node.args, 0.0, 6.0)
 
 
