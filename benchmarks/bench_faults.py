@@ -49,6 +49,7 @@ from segnet.data.synthetic.scenes import write_scenes
 from segnet.errors import ModelError
 from segnet.labels import CAMVID
 from segnet.models import checkpoint
+from segnet.models.bundled import find
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
@@ -626,7 +627,7 @@ def two_predictions(world: World, count: int, table: Trials) -> None:
 
 def damage_model(world: World, count: int, table: Trials) -> None:
     """A random range of a bundled model file is overwritten, cleared, flipped, swapped, or cut off."""
-    original = checkpoint.find("segnet_light").read_bytes()
+    original = find("segnet_light").read_bytes()
     expected = checkpoint.load("segnet_light")
     state = expected.model.state_dict()
     path = world.root / "damaged.safetensors"
