@@ -105,7 +105,7 @@ def test_a_device_that_holds_no_values_is_refused(camvid: Source, tmp_path: Path
 def test_compile_with_an_old_pytorch_is_refused_before_the_run(
     camvid: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("segnet.training.setup.COMPILES", False)
+    monkeypatch.setattr("segnet.nn.codes.COMPILES", False)
     data = camvid.dataset("train")
     with pytest.raises(ConfigError, match=r"compile needs PyTorch 2\.12"):
         train(model(), data, data, out=tmp_path / "out", config=replace(ONE, compile=True))
