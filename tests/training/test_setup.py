@@ -112,6 +112,14 @@ def test_compile_with_an_old_pytorch_is_refused_before_the_run(
     assert not (tmp_path / "out").exists()
 
 
+def test_fewer_validation_images_than_processes_are_refused(camvid: Source, tmp_path: Path) -> None:
+    data = camvid.dataset("train")
+    config = replace(ONE, devices=len(data) + 1, batch=len(data) + 1)
+    with pytest.raises(ConfigError, match=f"{len(data)} validation images cannot be divided among {len(data) + 1}"):
+        train(model(), data, data, out=tmp_path / "out", config=config, device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
 def test_compile_with_save_memory_is_refused_before_the_run(camvid: Source, tmp_path: Path) -> None:
     data = camvid.dataset("train")
     with pytest.raises(ConfigError, match="compile and save_memory exclude each other"):

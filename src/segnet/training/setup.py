@@ -65,12 +65,21 @@ def check_config(config: TrainConfig, model: SegNet, device: torch.device) -> No
         raise ConfigError(f"batch auto works with one process, not with {count}; give a multiple of {count}")
 
 
-def check_sets(model: SegNet, train_set: SegmentationDataset, val_set: SegmentationDataset) -> None:
-    """Refuse data with another number of classes than the network; warn if both sets are the same.
+def check_sets(
+    config: TrainConfig, model: SegNet, train_set: SegmentationDataset, val_set: SegmentationDataset
+) -> None:
+    """Refuse data with another number of classes than the network, or too few images; warn if both sets are the same.
 
     Raises:
         ModelError: The numbers of classes differ.
+        ConfigError: There are fewer validation images than processes.
     """
+    count = math.prod(count_processes(config))
+    if len(val_set) < count:
+        raise ConfigError(
+            f"{len(val_set)} validation images cannot be divided among {count} processes; give as many or more, or "
+            "start fewer processes"
+        )
     for data in (train_set, val_set):
         if data.labels.classes != model.config.classes:
             raise ModelError(
