@@ -3,8 +3,8 @@
     pip install 'segnet[train,ray]'
     python examples/train_on_ray.py --nodes 2 --per-node 4 --gpu -- -m segnet train /shared/mydata --out /shared/run
 
-What follows `--` is what torchrun starts. Data and run folder are absolute paths that every node sees. A run that was
-ended goes on with `--resume`.
+What follows `--` is what torchrun starts. Data and run folder are absolute paths that every node sees. Ctrl-C and
+SIGTERM end all processes, and `--resume` goes on; after kill -9 of this program, the processes that train go on.
 """
 
 from __future__ import annotations
