@@ -10,7 +10,7 @@ kills   The command is killed (-9) at random moments and started again, several 
 forks   Workers without Ray are killed (-9) at random moments, and other ones complete the work.
 actors  Processes that predict are killed (-9) at random moments of a run.
 nodes   Two Ray nodes on the loopback interface, each with one core; one is killed in the middle of a run.
-memory  One worker without Ray predicts many images.
+memory  One worker without Ray predicts many images, and then one worker of Ray.
 limits  What one core reads, decodes, predicts and writes per second, and what the driver hands out.
 
 Results are added to benchmarks/results/batch.json. Linux only.
@@ -52,7 +52,8 @@ _SHARE_AT_WORK = 0.8  # of the kills; the others may fall into the start as well
 _WORK_S = 5.0
 _SHARES = (0.4, 0.8)  # of the images; memory is read in detail there
 _KINDS = {
-    "raylet/raylet": "raylet", "gcs_server": "GCS", "ray::": "workers", "default_worker": "workers",
+    "raylet/raylet": "raylet", "gcs_server": "GCS", "ray::MapWorker": "predicting", "ray::": "other workers",
+    "default_worker": "other workers",
     "dashboard": "agents", "runtime_env": "agents", "log_monitor": "agents", "monitor.py": "agents",
     "-m segnet": "driver",
 }  # fmt: skip
@@ -306,7 +307,16 @@ def measure_memory(folder: Path, arguments: argparse.Namespace) -> dict[str, Any
     for part in split_parts(images, [], size=-(-len(images) // 5)):
         assert sum(report.predicted for report in worker.predict(part)) == len(part.items)
         memory.append(round(memory_kb("self") / 1e3, 1))
-    return {"images": len(images), "memory_mb_after_each_fifth": memory}
+    out, count = folder / "ray", len(images)
+    ended = segnet(*predict_words(folder, folder / "images"), "--workers", 1, "--out", out, count=(out, count))
+    assert ended.code == 0, ended.error
+    samples = [each for each in ended.samples if "predicting" in each.memory_mb]
+    reached = [next(each for each in samples if each.images >= share * count) for share in (0.2, 0.4, 0.6, 0.8, 0.98)]
+    return {
+        "images": count,
+        "memory_mb_after_each_fifth": memory,
+        "memory_mb_of_the_ray_worker": [(each.images, each.memory_mb["predicting"]) for each in reached],
+    }
 
 
 def measure_limits(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:

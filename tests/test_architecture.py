@@ -186,8 +186,10 @@ def test_what_needs_lightning_is_imported_inside_functions() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["segnet", "segnet.cli.main", "segnet.cli.commands.predict", "segnet.cli.commands.export"]
-)
+    "module",
+    ["segnet", "segnet.cli.main", "segnet.cli.commands.predict", "segnet.cli.commands.export", "segnet.models.bundled",
+     "segnet.batch.run"],
+)  # fmt: skip
 def test_torch_is_not_imported_by(module: str) -> None:
     code = f"import sys, {module}; print(sorted({{'torch', 'lightning', 'kornia', 'torchvision'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

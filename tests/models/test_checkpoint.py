@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from segnet.errors import ModelError, OutputError
 from segnet.labels import ClassTable
-from segnet.models.bundled import bundled_models
-from segnet.models.checkpoint import Checkpoint, find, load, save
+from segnet.models.bundled import bundled_models, find
+from segnet.models.checkpoint import Checkpoint, load, save
 from segnet.models.segnet import SegNet
 
 

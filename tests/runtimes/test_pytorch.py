@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from segnet.errors import ConfigError
 from segnet.models.segnet import SegNet
 from segnet.runtimes.pytorch import TorchRuntime
 
@@ -43,3 +44,9 @@ def test_bf16_is_near_float32_and_comes_back_as_float32(used: SegNet) -> None:
     assert not torch.equal(rough, exact)
     # Rounding moves some of a random network's maxima to another place of their window.
     assert (rough - exact).abs().mean() < 0.5 * exact.std()
+
+
+def test_compiling_with_an_old_pytorch_is_refused(used: SegNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segnet.nn.codes.COMPILES", False)
+    with pytest.raises(ConfigError, match=r"compiled needs PyTorch 2\.12"):
+        TorchRuntime(used, device="cpu", compiled=True)

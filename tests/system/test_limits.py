@@ -33,6 +33,13 @@ def test_memory_that_ran_out_names_flags_of_the_command(error: Exception) -> Non
     assert "close other programs" in describe_limit(error, command="export")
 
 
+def test_any_error_of_a_library_without_memory_is_recognized(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = SystemError("error return without exception set")  # of Python, when an import runs out of memory
+    assert not describe_limit(error, command="export")
+    monkeypatch.setattr("segnet.system.limits._SMALL_BYTES", 2**62)
+    assert describe_limit(error, command="export").startswith("memory ran out")
+
+
 def test_pytorch_and_numpy_raise_what_is_recognized() -> None:
     with pytest.raises(RuntimeError) as error:
         torch.empty(2**50)

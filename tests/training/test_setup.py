@@ -105,10 +105,18 @@ def test_a_device_that_holds_no_values_is_refused(camvid: Source, tmp_path: Path
 def test_compile_with_an_old_pytorch_is_refused_before_the_run(
     camvid: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("segnet.training.setup.COMPILES", False)
+    monkeypatch.setattr("segnet.nn.codes.COMPILES", False)
     data = camvid.dataset("train")
     with pytest.raises(ConfigError, match=r"compile needs PyTorch 2\.12"):
         train(model(), data, data, out=tmp_path / "out", config=replace(ONE, compile=True))
+    assert not (tmp_path / "out").exists()
+
+
+def test_fewer_validation_images_than_processes_are_refused(camvid: Source, tmp_path: Path) -> None:
+    data = camvid.dataset("train")
+    config = replace(ONE, devices=len(data) + 1, batch=len(data) + 1)
+    with pytest.raises(ConfigError, match=f"{len(data)} validation images cannot be divided among {len(data) + 1}"):
+        train(model(), data, data, out=tmp_path / "out", config=config, device="cpu")
     assert not (tmp_path / "out").exists()
 
 

@@ -137,6 +137,7 @@ def _start(config: EngineConfig, threads: int) -> None:
     ray = _import_ray()
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if config.address is None:
+        os.environ.setdefault("RAY_enable_autoscaler_v2", "1")  # the other one ends a second after SIGTERM
         cores = max(config.workers * threads, available_cores(), threads)
         ray.init(
             address="local", num_cpus=cores, include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, **quiet

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,6 +37,7 @@ def predict_in_processes(
     """
     from segnet.batch.run import BatchRun, predict_batches
 
+    atexit.register(gc.freeze)  # the end looks for garbage in all objects of Ray and pandas otherwise: 0.2 s
     here = Path(flags.model.model)  # the processes of a cluster work in other folders
     if here.exists():
         flags = replace(flags, model=replace(flags.model, model=str(here.absolute())))
@@ -62,13 +65,9 @@ def _describe(flags: PredictorFlags, kinds: tuple[str, ...], style: OverlayStyle
 
 def _model_digest(source: str) -> str:
     """SHA-256 of the model file, of the weights beside it or of all files of a package."""
-    from segnet.models.hub import fetch, is_hub_address
+    from segnet.models.bundled import find
 
-    path = Path(fetch(source)) if is_hub_address(source) else Path(source)
-    if not path.exists():
-        from segnet.models.checkpoint import find
-
-        path = find(source)
+    path = Path(source) if Path(source).exists() else find(source)
     weights = [path.with_suffix(".bin")] if path.suffix == ".xml" else []
     digest = hashlib.sha256()
     for file in (path, *weights, *sorted(path.rglob("*"))):

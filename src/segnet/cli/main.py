@@ -70,6 +70,8 @@ def _exit_code(arguments: list[str]) -> int:
     except Exception as error:  # what only the system or the user can mend is no bug, whoever raised it
         from segnet.system.limits import describe_limit
 
+        if isinstance(error, MemoryError):
+            error.__traceback__ = error.__context__ = None  # all that the frames hold is free again
         if not (text := describe_limit(error, command=arguments[0])):
             raise
         print(f"segnet: {text}", file=sys.stderr)
@@ -109,6 +111,7 @@ def _run_command(name: str, arguments: list[str]) -> int:
         near = get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(COMMANDS)}"
         raise ConfigError(f"there is no command {name!r}; {hint}")
+    import segnet.system.limits  # noqa: F401  when memory has run out, nothing more can be imported
     from segnet.cli.parser import parse
 
     run = import_module(f"segnet.cli.commands.{name.replace('-', '_')}").run

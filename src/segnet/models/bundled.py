@@ -1,11 +1,14 @@
-"""The models that come with the package, as files; finding them needs no torch."""
+"""The files of models, of which some come with the package; finding them needs no torch."""
 
 from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
 
-__all__ = ["bundled_models", "bundled_onnx"]
+from segnet.errors import ModelError
+from segnet.models.hub import fetch, is_hub_address
+
+__all__ = ["bundled_models", "bundled_onnx", "find"]
 
 
 def bundled_models() -> dict[str, Path]:
@@ -16,6 +19,27 @@ def bundled_models() -> dict[str, Path]:
 def bundled_onnx() -> dict[str, Path]:
     """The same models for ONNX Runtime and OpenVINO: name -> .onnx file, with free image sizes and without dropout."""
     return _files(".onnx")
+
+
+def find(source: str | Path) -> Path:
+    """The path of a model file, of a bundled model by its name, or of a model of the hub (``hf://OWNER/NAME``).
+
+    Raises:
+        ModelError: there is none of them.
+        MissingPackageError: the hub is asked for, and huggingface_hub is not installed.
+    """
+    if is_hub_address(source):
+        return fetch(source)
+    path = Path(source)
+    if path.is_file():
+        return path
+    bundled = bundled_models()
+    if str(source) in bundled:
+        return bundled[str(source)]
+    if (best := path / "best.safetensors").is_file():
+        raise ModelError(f"{source}: is the folder of a run; give its model file, {best}")
+    known = f"bundled are {', '.join(bundled)}" if bundled else "no model is bundled"
+    raise ModelError(f"{source}: there is neither such a model file nor a bundled model of that name; {known}")
 
 
 def _files(suffix: str) -> dict[str, Path]:

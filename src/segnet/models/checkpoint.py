@@ -1,4 +1,4 @@
-"""Models as files: saves and loads a network with its class table, and finds bundled models and those of the hub."""
+"""Models as files: saves and loads a network with its class table."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from torch import nn
 
 from segnet.errors import ModelError
 from segnet.labels import ClassTable
-from segnet.models.bundled import bundled_models
-from segnet.models.hub import fetch, is_hub_address
+from segnet.models.bundled import find
 from segnet.models.model_file import Description, read_model_file, write_model_file
 from segnet.models.segnet import SegNet, SegNetConfig
 
-__all__ = ["Checkpoint", "find", "load", "save"]
+__all__ = ["Checkpoint", "load", "save"]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -95,27 +94,6 @@ def load(source: str | Path, *, encoder: nn.Module | None = None) -> Checkpoint:
         model=model, labels=description.labels, provenance=description.provenance, scores=description.scores,
         path=path, verified=content.verified,
     )  # fmt: skip
-
-
-def find(source: str | Path) -> Path:
-    """The path of a model file, of a bundled model by its name, or of a model of the hub (``hf://OWNER/NAME``).
-
-    Raises:
-        ModelError: there is none of them.
-        MissingPackageError: the hub is asked for, and huggingface_hub is not installed.
-    """
-    if is_hub_address(source):
-        return fetch(source)
-    path = Path(source)
-    if path.is_file():
-        return path
-    bundled = bundled_models()
-    if str(source) in bundled:
-        return bundled[str(source)]
-    if (best := path / "best.safetensors").is_file():
-        raise ModelError(f"{source}: is the folder of a run; give its model file, {best}")
-    known = f"bundled are {', '.join(bundled)}" if bundled else "no model is bundled"
-    raise ModelError(f"{source}: there is neither such a model file nor a bundled model of that name; {known}")
 
 
 def _check_classes(config: SegNetConfig, labels: ClassTable, path: Path) -> None:

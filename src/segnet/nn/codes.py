@@ -23,10 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-from segnet.errors import ShapeError
+from segnet.errors import ConfigError, ShapeError
 from segnet.nn.unpooling import Windows, portable_pool, portable_unpool, repeated
 
-__all__ = ["COMPILES", "TWO_BY_TWO", "is_exporting", "max_pool", "max_unpool"]
+__all__ = ["COMPILES", "TWO_BY_TWO", "is_exporting", "max_pool", "max_unpool", "require_compiling"]
 
 TWO_BY_TWO = Windows(ceil_mode=True)
 """SegNet's windows: 2x2 pixels, those at the end of an odd side smaller."""
@@ -34,7 +34,21 @@ PIXELS_AT_ONCE = 2**20  # on the CPU; keeps the temporary buffers at 8 MB, and w
 
 COMPILES = torch.__version__ >= "2.12"  # a TorchVersion, which compares numbers
 """Whether `torch.compile` can be used. Before PyTorch 2.12 it says that it exports (its issue 176347), so it would
-spread the gradients of equal maxima, and it writes wrong C++ of our own backward for processors with AVX-512."""
+spread the gradients of equal maxima, and for processors with AVX-512 it writes C++ of these operations, forward and
+backward, that no compiler takes."""
+
+
+def require_compiling(flag: str) -> None:
+    """Refuse `torch.compile` where it cannot be used.
+
+    Args:
+        flag: that asks for it, for the message.
+
+    Raises:
+        ConfigError: PyTorch is older than 2.12.
+    """
+    if not COMPILES:
+        raise ConfigError(f"{flag} needs PyTorch 2.12, not {torch.__version__}; update it, or leave {flag} out")
 
 
 def is_exporting() -> bool:

@@ -21,6 +21,7 @@ from segnet.metrics.uncertainty import MEASURES, Measure
 from segnet.models import checkpoint
 from segnet.models.mc_dropout import Sampler, dropouts
 from segnet.models.segnet import SegNet
+from segnet.nn.codes import require_compiling
 from segnet.runtimes.base import FileRuntime, Image, Output, Runtime, argmax
 from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.output_suppression import suppress_output
@@ -40,15 +41,15 @@ class TorchRuntime(Runtime):
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``mps``.
         precision: ``float32``; ``bf16``, faster on processors with bfloat16 arithmetic and slightly less exact; or
             ``auto``, whichever is faster on this hardware.
-        compiled: whether to use ``torch.compile``; the first image of each size then takes long.
+        compiled: whether to use ``torch.compile`` (PyTorch 2.12); the first image of each size then takes long.
         samples: number of Monte-Carlo dropout samples per image, whose mean gives mask and probabilities; 0: dropout
             is off.
         seed: random seed of Monte-Carlo dropout; images of one size share their dropout masks.
         provenance: data, settings and versions that the network was trained with.
 
     Raises:
-        ConfigError: the device or precision does not exist, the number of samples is 1 or negative, or the network has
-            no dropout to draw samples with.
+        ConfigError: the device or precision does not exist, the number of samples is 1 or negative, the network has
+            no dropout to draw samples with, or PyTorch is too old to compile it.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class TorchRuntime(Runtime):
         self.dtype = pick_precision(precision, self.device)
         self.model = model.folded().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if compiled:
+            require_compiling("compiled")
             self.model.compile(dynamic=False)
         config = model.config
         labels = labels or ClassTable.numbered(config.classes)

@@ -11,6 +11,7 @@ _NO_MEMORY = (
     "out of memory", "can't allocate memory", "cannot allocate memory", "failed to allocate memory", "bad allocation",
     "bad_alloc", "alloc_failed", "storage size calculation overflowed", "could not create a primitive",
 )  # fmt: skip
+_SMALL_BYTES = 8_000_000
 _NO_THREAD = ("can't start new thread", "resource temporarily unavailable")
 _SMALLER_IMAGES = "give a smaller --max-size, or --device cpu if a GPU is full"
 _LESS_MEMORY = {
@@ -31,10 +32,21 @@ def describe_limit(error: BaseException, *, command: str) -> str:
         command: Name of the command, whose flags are named.
     """
     text = str(error).lower()
+    no_memory = f"memory ran out; {_LESS_MEMORY.get(command, 'close other programs, or take a smaller model')}"
     if isinstance(error, MemoryError) or any(phrase in text for phrase in _NO_MEMORY):
-        return f"memory ran out; {_LESS_MEMORY.get(command, 'close other programs, or take a smaller model')}"
+        return no_memory
     if isinstance(error, RuntimeError | OSError) and any(phrase in text for phrase in _NO_THREAD):
         return "no more processes or threads can be started; give fewer --workers, or raise the limit with ulimit -u"
     if isinstance(error, RuntimeError) and "dataloader worker" in text and ("killed" in text or "exited" in text):
         return "a process that reads images was killed, often because memory ran out; close other programs"
-    return describe_os_error(error) if isinstance(error, OSError) else ""
+    refused = describe_os_error(error) if isinstance(error, OSError) else ""
+    return refused or (no_memory if _is_memory_full() else "")
+
+
+def _is_memory_full() -> bool:
+    """Whether no memory is left, so that libraries fail with any error."""
+    try:
+        bytearray(_SMALL_BYTES)
+    except MemoryError:
+        return True
+    return False

@@ -120,7 +120,7 @@ def train(
     target = pick_device(device)
     check_loss(config.loss)
     check_config(config, model, target)
-    check_sets(model, train_set, val_set)
+    check_sets(config, model, train_set, val_set)
     data = describe_data(train_set, val_set)
     if checkpoint is not None:
         check_same_data(earlier_data(checkpoint), data, run=out)

@@ -21,7 +21,7 @@ from segnet.data.dataset import SegmentationDataset
 from segnet.data.image_sizes import read_sizes
 from segnet.errors import ConfigError, DataError, ModelError
 from segnet.models.segnet import SegNet
-from segnet.nn.codes import COMPILES
+from segnet.nn.codes import require_compiling
 from segnet.system.devices import pick_precision
 from segnet.training.batch_size import fit_batch
 from segnet.training.distributed import count_processes
@@ -53,8 +53,8 @@ def check_config(config: TrainConfig, model: SegNet, device: torch.device) -> No
         raise ConfigError(f"float16 needs a scaled loss, which only cuda has, not {device.type}; use bf16")
     if device.type not in _DEVICES:
         raise ConfigError(f"device {str(device)!r} cannot train; choose auto, cpu, cuda or mps")
-    if config.compile and not COMPILES:
-        raise ConfigError(f"compile needs PyTorch 2.12, not {torch.__version__}; update it, or leave compile out")
+    if config.compile:
+        require_compiling("compile")
     if config.compile and config.save_memory:
         raise ConfigError(
             "compile and save_memory exclude each other: PyTorch cannot compile recomputed activations; leave one out"
@@ -65,12 +65,21 @@ def check_config(config: TrainConfig, model: SegNet, device: torch.device) -> No
         raise ConfigError(f"batch auto works with one process, not with {count}; give a multiple of {count}")
 
 
-def check_sets(model: SegNet, train_set: SegmentationDataset, val_set: SegmentationDataset) -> None:
-    """Refuse data with another number of classes than the network; warn if both sets are the same.
+def check_sets(
+    config: TrainConfig, model: SegNet, train_set: SegmentationDataset, val_set: SegmentationDataset
+) -> None:
+    """Refuse data with another number of classes than the network, or too few images; warn if both sets are the same.
 
     Raises:
         ModelError: The numbers of classes differ.
+        ConfigError: There are fewer validation images than processes.
     """
+    count = math.prod(count_processes(config))
+    if len(val_set) < count:
+        raise ConfigError(
+            f"{len(val_set)} validation images cannot be divided among {count} processes; give as many or more, or "
+            "start fewer processes"
+        )
     for data in (train_set, val_set):
         if data.labels.classes != model.config.classes:
             raise ModelError(

@@ -52,7 +52,7 @@ def run(
             segnet_light.
         sizes: Sizes of the image in pixels, each HEIGHTxWIDTH, with commas between.
         precision: Precision of models in PyTorch and OpenVINO; an exported file keeps its own.
-        compiled: Measure PyTorch models also after torch.compile.
+        compiled: Measure PyTorch models also after torch.compile (PyTorch 2.12).
         baselines: Baselines with random weights: reference is the reference implementation of the first named model
             (nn.MaxPool2d(return_indices=True) + nn.MaxUnpool2d), reference_compiled the same after torch.compile,
             reference_onnx its export in ONNX Runtime; unet_vgg16 and segformer_b0 come from
