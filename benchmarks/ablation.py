@@ -6,8 +6,9 @@ python benchmarks/ablation.py CAMVID --encoder-weights FILE [--light-weights FIL
 The first row is segnet_squeezenet with 64 channels in its last stage; most others differ from it in one thing.
 segnet_light (from EfficientNet-Lite0's weights) and segnet_basic are there for comparison. A row is trained once for
 each of CamVid's three drives, on the training images of the other two, and scored on all training and validation images
-of that drive. The means over the drives stand in benchmarks/results/ablation.json once every run is done. A stopped
-study goes on when it is started again, and several processes may share it, each with other rows.
+of that drive. A row of a second stage begins with the weights of another row. The means over the drives stand in
+benchmarks/results/ablation.json once every run is done. A stopped study goes on when it is started again, and several
+processes may share it, each with other rows.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from typing import Any
 
 from segnet.data.augment_config import AugmentConfig
 from segnet.data.layouts import open_source
+from segnet.models import checkpoint
 from segnet.models.cost import cost_of
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.models.zoo import create_model
 from segnet.system.hardware import about
 from segnet.training.settings import TrainConfig
-from study import Row, learn_and_score, leave_out, markdown
+from study import WEIGHTS, Row, learn_and_score, leave_out, markdown
 
 RESULT = Path(__file__).parent / "results" / "ablation.json"
 DRIVES = ("0001TP", "0006R0", "0016E5")
@@ -50,6 +52,15 @@ LIGHT = replace(
 OTHER_CAMERAS = replace(
     LIGHT.augment, white_balance=0.3, fog=0.1, shadow=0.2, night=0.1, fourier=0.3, jpeg=0.1, color=0.4
 )
+
+WHOLE = replace(
+    LIGHT,
+    epochs=6,
+    validate_every=6,
+    lr=0.0004,
+    augment=replace(LIGHT.augment, crop=(360, 480), crop_area=(0.36, 1.0)),
+)
+SECOND_STAGES = {"light_whole": "light"}
 
 WIDE_END = ((64, 256), (128,), (64, 64), (64,))
 NARROW_END = (*WIDE_END[:-1], (32,))
@@ -75,6 +86,10 @@ def network(change: Change, weights: str | None) -> SegNet:
     changed = SegNet(change(base(made.config)))
     changed.encoder.load_state_dict(made.encoder.state_dict())
     return changed
+
+
+def learned(path: Path) -> SegNet:
+    return checkpoint.load(path).model
 
 
 def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
@@ -127,6 +142,16 @@ def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
             network=partial(create_model, "segnet_light", classes=11, encoder_weights=light_weights),
             config=replace(LIGHT, augment=replace(LIGHT.augment, white_balance=0.3, fourier=0.3)),
         ),
+        "light_slow_encoder": Row(
+            about="segnet_light, a tenth of the learning rate for the encoder",
+            network=partial(create_model, "segnet_light", classes=11, encoder_weights=light_weights),
+            config=replace(LIGHT, encoder_lr=0.1),
+        ),
+        "light_whole": Row(
+            about="segnet_light, and 6 more epochs on crops of 360x480",
+            network=partial(create_model, "segnet_light", classes=11),
+            config=WHOLE,
+        ),
         "segnet_basic": Row(
             about="segnet_basic on crops of 180x240, learning rate 0.05",
             network=partial(create_model, "segnet_basic", classes=11),
@@ -147,7 +172,11 @@ def main() -> None:
     source, table = open_source(arguments.data), rows(arguments.encoder_weights, arguments.light_weights)
     for name in arguments.rows or table:
         for drive in arguments.drives:
-            learn_and_score(table[name], leave_out(source, drive), arguments.out / name / drive)
+            row = table[name]
+            if name in SECOND_STAGES:
+                before = arguments.out / SECOND_STAGES[name] / drive / WEIGHTS
+                row = replace(row, network=partial(learned, before))
+            learn_and_score(row, leave_out(source, drive), arguments.out / name / drive)
     done = {name: row for name, row in table.items() if all(scored(arguments.out, name))}
     found = {name: figures(row, arguments.out / name) for name, row in done.items()}
     print(table_of(found))
