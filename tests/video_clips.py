@@ -42,9 +42,11 @@ class InPairs(Brightness):
 
     _pair: threading.Barrier | None = None
 
-    def make_concurrent(self) -> int:
+    @contextmanager
+    def concurrent(self) -> Iterator[int]:
         self._pair = threading.Barrier(2, timeout=30)
-        return 2
+        yield 2
+        self._pair = None
 
     def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
         if self._pair is not None:

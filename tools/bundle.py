@@ -9,6 +9,7 @@ import argparse
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from segnet.data.layouts import open_source
 from segnet.inference.evaluation import check_same_classes, evaluate
@@ -25,6 +26,7 @@ def main() -> None:
     parser.add_argument("trained", type=Path)
     parser.add_argument("data")
     parser.add_argument("--name", required=True)
+    parser.add_argument("--first-stage", type=Path, help="the model file that the training began with")
     parser.add_argument("--terms", required=True, help="licence of the weights and terms of the data")
     arguments = parser.parse_args()
 
@@ -33,9 +35,9 @@ def main() -> None:
     model.load_state_dict(kept.model.state_dict())
     data = open_source(arguments.data).dataset("val")
     check_same_classes(kept.labels, data.labels, model=str(kept.path), data=arguments.data)
-    settings = {key: _without_folders(value) for key, value in kept.provenance["settings"].items()}
-    settings["model"] = arguments.name
-    provenance = {**kept.provenance, "settings": settings, "terms": arguments.terms}
+    provenance = {**_provenance(kept, arguments.name), "terms": arguments.terms}
+    if arguments.first_stage:
+        provenance["first_stage"] = _provenance(checkpoint.load(arguments.first_stage), arguments.name)
     with tempfile.TemporaryDirectory() as folder:
         halved = checkpoint.save(model, kept.labels, Path(folder) / "halved.safetensors", half=True)
         scores = evaluate(Predictor.load(halved, device="cpu", max_size=None, tiles=None), data)
@@ -45,6 +47,11 @@ def main() -> None:
     if size > LARGEST_BYTES:
         raise SystemExit(f"{path} has {size} bytes; bundled models have at most {LARGEST_BYTES}")
     print(f"{path}: {size} bytes, val mIoU {scores.miou:.4f}, global {scores.global_accuracy:.4f}")
+
+
+def _provenance(kept: checkpoint.Checkpoint, name: str) -> dict[str, Any]:
+    settings = {key: _without_folders(value) for key, value in kept.provenance["settings"].items()}
+    return {**kept.provenance, "settings": {**settings, "model": name}}
 
 
 def _without_folders(value: object) -> object:

@@ -166,7 +166,7 @@ class Concurrent:
     def __init__(self, at_once: int, *rates: float) -> None:
         self.at_once, self.rates, self.asked = at_once, list(rates), []
 
-    def make_concurrent(self) -> int:
+    def start_concurrent(self) -> int:
         return self.at_once
 
     def rate(self, images: int) -> float:
@@ -176,8 +176,8 @@ class Concurrent:
 
 def test_the_rate_of_several_at_the_same_time_is_the_median_of_its_rounds():
     quick, slow, alone = Concurrent(2, 30.0, 20.0, 50.0), Concurrent(2, 1.0, 1.0, 1.0), Concurrent(1)
-    assert module._rates({quick: 0.1, slow: 7.0, alone: 0.1}, 3, 4, limit=20.0) == {quick: 30, slow: 1, alone: None}
-    assert (quick.asked, slow.asked) == ([4, 4, 4], [1, 1, 1])
+    assert module._rates({quick: 0.05, slow: 7.0, alone: 0.1}, 3, 4, limit=20.0) == {quick: 30, slow: 1, alone: None}
+    assert (quick.asked, slow.asked) == ([10] * 3, [1] * 3)
 
 
 def test_the_reference_implementation_copies_a_network_of_ours():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -243,7 +244,7 @@ def test_a_written_video_has_its_frames_in_order_where_two_are_segmented_at_the_
 def test_live_frames_and_those_that_depend_on_others_are_segmented_one_by_one(
     config: VideoConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Brightness, "make_concurrent", lambda self: 2)
+    monkeypatch.setattr(Brightness, "concurrent", lambda self: nullcontext(2))
     report = segment_video(predictor(), write_clip(tmp_path / "a.mp4", 3), tmp_path / "b.mp4", config=config)
     assert report.at_once == 1
     assert report.frames

@@ -50,15 +50,15 @@ def test_two_images_at_the_same_time_give_what_each_gives_alone(path: Path) -> N
     images = [np.random.default_rng(seed).random((1, 3, 16, 24), dtype=np.float32) for seed in range(12)]
     runtime = OpenVinoRuntime(path)
     alone = [runtime.output(image) for image in images]
-    threads = runtime.make_concurrent()
-    assert threads == (2 if available_cores() > 1 else 1)
-    with ThreadPoolExecutor(4) as pool:  # more than there are requests
+    with runtime.concurrent() as threads, ThreadPoolExecutor(4) as pool:  # more than there are requests
+        assert threads == (2 if available_cores() > 1 else 1)
         for found, expected in zip(pool.map(runtime.output, images), alone, strict=True):
             np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_one_thread_computes_one_image_at_a_time(path: Path) -> None:
-    assert OpenVinoRuntime(path, threads=1).make_concurrent() == 1
+    with OpenVinoRuntime(path, threads=1).concurrent() as threads:
+        assert threads == 1
 
 
 def test_a_file_has_its_metadata(path: Path) -> None:

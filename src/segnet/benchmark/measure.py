@@ -26,6 +26,7 @@ __all__ = ["Candidate", "Measured", "measure"]
 
 _MOST_NEIGHBORS = 64
 _LEAST_PEAK_S = 0.2  # for the large matrices, which are the fastest
+_LEAST_RATE_S = 0.5  # for each of several images at the same time; the first and the last are not side by side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,9 +158,9 @@ def _rates(alone: Mapping[_Worker, float], rounds: int, images: int, limit: floa
         rounds, images, limit: see ``measure``.
     """
     counts = {
-        worker: max(1, min(images, int(limit / rounds / taken)))
+        worker: max(1, min(max(images, int(_LEAST_RATE_S / taken)), int(limit / rounds / taken)))
         for worker, taken in alone.items()
-        if worker.make_concurrent() > 1
+        if worker.start_concurrent() > 1
     }
     turns = [[worker.rate(count) for worker, count in counts.items()] for _ in range(rounds)]
     medians = map(float, np.median(turns, axis=0)) if counts else ()
@@ -234,7 +235,7 @@ class _Worker:
         taken: list[float] = self._answer()
         return taken
 
-    def make_concurrent(self) -> int:
+    def start_concurrent(self) -> int:
         """How many images the runtime computes at the same time from now on."""
         self._pipe.send("concurrent")
         self.at_once = self._answer()

@@ -90,11 +90,12 @@ def serve(pipe: Any, candidate: Candidate, threads: int, limit: float) -> None:
         while (turn := pipe.recv()) != "concurrent":
             pipe.send(timed(run, *turn))
         known = _known(runtime, candidate.model, before)
-        if (at_once := runtime.make_concurrent()) > 1:
-            _time_concurrent(run, _WARM_UP, at_once)
-        pipe.send(at_once)
-        while turn := pipe.recv():
-            pipe.send(_time_concurrent(run, *turn))
+        with runtime.concurrent() as at_once:
+            if at_once > 1:
+                _time_concurrent(run, _WARM_UP, at_once)
+            pipe.send(at_once)
+            while turn := pipe.recv():
+                pipe.send(_time_concurrent(run, *turn))
     except SegNetError as error:
         pipe.send(ModelError(str(error)))  # not every error of ours travels through a pipe
         return

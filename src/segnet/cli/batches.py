@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -37,7 +35,6 @@ def predict_in_processes(
     """
     from segnet.batch.run import BatchRun, predict_batches
 
-    atexit.register(gc.freeze)  # the end looks for garbage in all objects of Ray and pandas otherwise: 0.2 s
     here = Path(flags.model.model)  # the processes of a cluster work in other folders
     if here.exists():
         flags = replace(flags, model=replace(flags.model, model=str(here.absolute())))

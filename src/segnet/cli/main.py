@@ -6,6 +6,8 @@ stopped by SIGTERM. This module imports no torch, so that help is quick.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import io
 import logging
 import os
@@ -41,6 +43,7 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code."""
+    atexit.register(gc.freeze)  # else all objects of libraries are searched for garbage: a second after an export
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files and classes may hold what the terminal cannot show
         sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(_exit_code(list(sys.argv[1:] if arguments is None else arguments)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from copy import copy
 from dataclasses import replace
 from fractions import Fraction
@@ -132,10 +132,14 @@ def write_video(
     for path in files.values():
         choose_codec(path, config.codec)
     report.flicker = FlickerMeter(motion=config.flicker)
-    report.at_once = 1 if video.live or config.smoothing else predictor.runtime.make_concurrent()
+    one_by_one = video.live or config.smoothing
     began, cpu = time.monotonic(), time.process_time()
     interrupted = None
-    with report.stages.measure(), _VideoFiles(files, video, predictor.labels, look or OverlayStyle()) as written:
+    with (
+        nullcontext(1) if one_by_one else predictor.runtime.concurrent() as report.at_once,
+        report.stages.measure(),
+        _VideoFiles(files, video, predictor.labels, look or OverlayStyle()) as written,
+    ):
 
         def write(frame: SegmentedFrame) -> None:
             written.add(frame)

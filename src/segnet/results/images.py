@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -141,8 +141,8 @@ def predict_images(
 ) -> None:
     """``segment_images``, and print the mean class shares and the number of images, after an error too."""
     try:
-        at_once = predictor.runtime.make_concurrent() if len(jobs) >= _MANY else 1
-        segment_images(predictor, jobs, writer, report, each=each, stop=stop, at_once=at_once)
+        with predictor.runtime.concurrent() if len(jobs) >= _MANY else nullcontext(1) as at_once:
+            segment_images(predictor, jobs, writer, report, each=each, stop=stop, at_once=at_once)
     finally:
         if report.shares:
             print_shares(report.mean_shares(predictor.labels))
@@ -171,7 +171,7 @@ def segment_images(
             it, images larger than the memory of ``predictor.tiles`` are streamed in strips.
         stop: called after each image; True ends the run when the results so far are written.
         finished: called with each image once its results have their names, and a sentence if it failed, else "".
-        at_once: number of small images that are predicted at the same time, by ``Runtime.make_concurrent``.
+        at_once: number of small images that are predicted at the same time, in ``Runtime.concurrent``.
 
     Raises:
         OutputError, MissingPackageError: no result can be written any more, as on a full disk.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,13 +97,14 @@ class Runtime(ABC):
         """Mark the start of the next image, or of its first tile; only runtimes with memory override it."""
         return
 
-    def make_concurrent(self) -> int:
-        """Prepare for ``run`` in several threads at the same time, where that raises the throughput.
+    @contextmanager
+    def concurrent(self) -> Iterator[int]:
+        """For a block: ``run`` in several threads at the same time, where that raises the throughput.
 
-        Returns:
+        Yields:
             number of threads; 1 if the runtime gains nothing, or keeps something from image to image.
         """
-        return 1
+        yield 1
 
     @abstractmethod
     def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:

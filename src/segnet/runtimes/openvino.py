@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -73,12 +75,18 @@ class OpenVinoRuntime(FileRuntime):
         self._options, self._on_cores = options, wanted == "CPU" and threads != 1 and available_cores() > 1
         self._requests = _requests(compiled, 1)
 
-    def make_concurrent(self) -> int:
-        """See ``Runtime.make_concurrent``; compiles the model again, for two images at once, each on half the cores."""
+    @contextmanager
+    def concurrent(self) -> Iterator[int]:
+        """See ``Runtime.concurrent``; compiles the model again, for two images at once, each on half the cores."""
         if not self._on_cores:
-            return 1
+            yield 1
+            return
+        alone = self._requests
         self._requests = _requests(self._compile({**self._options, "NUM_STREAMS": _CONCURRENT}), _CONCURRENT)
-        return _CONCURRENT
+        try:
+            yield _CONCURRENT
+        finally:
+            self._requests = alone
 
     def forward(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
         """All outputs of the file."""
