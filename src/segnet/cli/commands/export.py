@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -60,6 +61,7 @@ def run(
         config: input and output of the file.
         module: a module of the user's.
     """
+    gc.set_threshold(50_000, 50, 50)  # libraries and traces make many objects that stay: half a second
     if is_function(model):
         _refuse_for_modules(config, format, int8=int8)
         _export_module(model, out, format, module)
