@@ -133,13 +133,13 @@ def write_video(
         choose_codec(path, config.codec)
     report.flicker = FlickerMeter(motion=config.flicker)
     one_by_one = video.live or config.smoothing
-    began, cpu = time.monotonic(), time.process_time()
     interrupted = None
     with (
         nullcontext(1) if one_by_one else predictor.runtime.concurrent() as report.at_once,
         report.stages.measure(),
         _VideoFiles(files, video, predictor.labels, look or OverlayStyle()) as written,
     ):
+        began, cpu = time.monotonic(), time.process_time()
 
         def write(frame: SegmentedFrame) -> None:
             written.add(frame)

@@ -74,15 +74,18 @@ class OpenVinoRuntime(FileRuntime):
         self._compile = partial(core.compile_model, model, wanted)
         self._options, self._on_cores = options, wanted == "CPU" and threads != 1 and available_cores() > 1
         self._requests = _requests(compiled, 1)
+        self._concurrent: SimpleQueue[Any] | None = None
 
     @contextmanager
     def concurrent(self) -> Iterator[int]:
-        """See ``Runtime.concurrent``; compiles the model again, for two images at once, each on half the cores."""
+        """See ``Runtime.concurrent``; two images, each on half the cores. The first time compiles the model again."""
         if not self._on_cores:
             yield 1
             return
-        alone = self._requests
-        self._requests = _requests(self._compile({**self._options, "NUM_STREAMS": _CONCURRENT}), _CONCURRENT)
+        if self._concurrent is None:
+            options = {**self._options, "NUM_STREAMS": _CONCURRENT}
+            self._concurrent = _requests(self._compile(options), _CONCURRENT)
+        alone, self._requests = self._requests, self._concurrent
         try:
             yield _CONCURRENT
         finally:
