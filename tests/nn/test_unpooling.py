@@ -89,6 +89,7 @@ def test_a_rewritten_program_gives_the_same_numbers_with_standard_operators(wind
     assert "int64" not in str([node.meta.get("val") for node in program.graph.nodes if "getitem" in node.name])
 
 
+@pytest.mark.skipif(torch.__version__ < "2.12", reason="PyTorch 2.10 guards a program by the parity of its example")
 @pytest.mark.parametrize("windows", WINDOWS[:2])
 def test_a_rewritten_program_serves_all_sizes_that_it_did(windows: Windows) -> None:
     net = Net(windows)

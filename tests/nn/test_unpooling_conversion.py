@@ -160,6 +160,7 @@ def test_functional_form_becomes_a_graph_with_codes_and_can_be_restored() -> Non
     assert torch.equal(restored(X), model(X))
 
 
+@pytest.mark.skipif(torch.__version__ < "2.12", reason="PyTorch 2.10 guards a program by the parity of its example")
 def test_unpooling_without_an_output_size_is_converted_for_all_sizes() -> None:
     """Of odd sides that are rounded down PyTorch would put values elsewhere."""
 
