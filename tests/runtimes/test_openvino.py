@@ -56,6 +56,14 @@ def test_two_images_at_the_same_time_give_what_each_gives_alone(path: Path) -> N
             np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_a_file_that_changed_is_not_read_again(copied: Path) -> None:
+    runtime = OpenVinoRuntime(copied)
+    copied.with_suffix(".bin").unlink()
+    with runtime.concurrent() as threads:
+        assert threads == 1
+    assert runtime.output(np.zeros((1, 3, 8, 8), dtype=np.float32)).shape == (1, 3, 8, 8)
+
+
 def test_one_thread_computes_one_image_at_a_time(path: Path) -> None:
     with OpenVinoRuntime(path, threads=1).concurrent() as threads:
         assert threads == 1

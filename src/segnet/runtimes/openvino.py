@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -71,20 +71,21 @@ class OpenVinoRuntime(FileRuntime):
         super().__init__(path, ModelInfo.from_json(text, path), backend=backend)
         if may_overflow(self.info):
             warn_of_overflow(path)
-        self._compile = partial(core.compile_model, model, wanted)
         self._options, self._on_cores = options, wanted == "CPU" and threads != 1 and available_cores() > 1
+        self._stamp = _stamp(path)
         self._requests = _requests(compiled, 1)
         self._concurrent: SimpleQueue[Any] | None = None
 
     @contextmanager
     def concurrent(self) -> Iterator[int]:
-        """See ``Runtime.concurrent``; two images, each on half the cores. The first time compiles the model again."""
-        if not self._on_cores:
+        """See ``Runtime.concurrent``; two images, each on half the cores. The first time reads the file again."""
+        if self._concurrent is None and self._on_cores and _stamp(self.path) == self._stamp:
+            options = {**self._options, "NUM_STREAMS": _CONCURRENT}
+            compiled = _core().compile_model(_core().read_model(self.path), "CPU", options)
+            self._concurrent = _requests(compiled, _CONCURRENT)
+        if self._concurrent is None:
             yield 1
             return
-        if self._concurrent is None:
-            options = {**self._options, "NUM_STREAMS": _CONCURRENT}
-            self._concurrent = _requests(self._compile(options), _CONCURRENT)
         alone, self._requests = self._requests, self._concurrent
         try:
             yield _CONCURRENT
@@ -100,6 +101,12 @@ class OpenVinoRuntime(FileRuntime):
             return [tensor.data.copy() for tensor in request.output_tensors]
         finally:
             requests.put(request)
+
+
+def _stamp(path: Path) -> list[tuple[int, int]]:
+    """What tells that the files of a model are still the same."""
+    found = [file.stat() for file in (path, path.with_suffix(".bin")) if file.is_file()]
+    return [(stat.st_mtime_ns, stat.st_size) for stat in found]
 
 
 def _requests(compiled: Any, count: int) -> SimpleQueue[Any]:
