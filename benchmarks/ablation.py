@@ -101,6 +101,10 @@ def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
     def recipe(about: str, config: TrainConfig) -> Row:
         return Row(about=about, network=partial(network, unchanged, weights), config=config)
 
+    def light(about: str, config: TrainConfig) -> Row:
+        make = partial(create_model, "segnet_light", classes=11, encoder_weights=light_weights)
+        return Row(about=about, network=make, config=config)
+
     return {
         "base": net("64 channels in the last stage", unchanged),
         "bilinear": net("bilinear upsampling instead of codes", partial(decoder, upsampling="bilinear")),
@@ -127,25 +131,16 @@ def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
             replace(RECIPE, augment=replace(RECIPE.augment, mix=0.5)),
         ),
         "slow_encoder": recipe("a fifth of the learning rate for the encoder", replace(RECIPE, encoder_lr=0.2)),
-        "light": Row(
-            about="segnet_light, its own recipe but for the 12 epochs",
-            network=partial(create_model, "segnet_light", classes=11, encoder_weights=light_weights),
-            config=LIGHT,
+        "light": light("segnet_light, its own recipe but for the 12 epochs", LIGHT),
+        "light_other_cameras": light(
+            "segnet_light, with photometric augmentation for other cameras", replace(LIGHT, augment=OTHER_CAMERAS)
         ),
-        "light_other_cameras": Row(
-            about="segnet_light, with photometric augmentation for other cameras",
-            network=partial(create_model, "segnet_light", classes=11, encoder_weights=light_weights),
-            config=replace(LIGHT, augment=OTHER_CAMERAS),
+        "light_colors": light(
+            "segnet_light, with changes of white balance and Fourier amplitudes alone",
+            replace(LIGHT, augment=replace(LIGHT.augment, white_balance=0.3, fourier=0.3)),
         ),
-        "light_colors": Row(
-            about="segnet_light, with changes of white balance and Fourier amplitudes alone",
-            network=partial(create_model, "segnet_light", classes=11, encoder_weights=light_weights),
-            config=replace(LIGHT, augment=replace(LIGHT.augment, white_balance=0.3, fourier=0.3)),
-        ),
-        "light_slow_encoder": Row(
-            about="segnet_light, a tenth of the learning rate for the encoder",
-            network=partial(create_model, "segnet_light", classes=11, encoder_weights=light_weights),
-            config=replace(LIGHT, encoder_lr=0.1),
+        "light_slow_encoder": light(
+            "segnet_light, a tenth of the learning rate for the encoder", replace(LIGHT, encoder_lr=0.1)
         ),
         "light_whole": Row(
             about="segnet_light, and 6 more epochs on crops of 360x480",

@@ -142,7 +142,6 @@ import os, signal, sys, threading
 from pathlib import Path
 import numpy as np
 from segnet.runtimes.openvino import OpenVinoRuntime
-from segnet.system.threads import available_cores
 signal.signal(signal.SIGUSR1, lambda *_: print("heard", flush=True))
 kept = [OpenVinoRuntime(Path(sys.argv[1]))]
 kept[0].run(np.zeros((1, 3, 16, 16), dtype=np.float32))

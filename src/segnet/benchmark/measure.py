@@ -103,8 +103,9 @@ def measure(
             worker.start()
         peaks = _Peaks({worker.precision for worker in workers}, rounds, threads)
         seconds = _turns(runs, rounds, images, limit, each_round=peaks.turn)
-        alone = [(run.worker, float(np.median(taken))) for run, taken in zip(runs, seconds, strict=True)]
-        rates = _rates(dict(alone), rounds, images, limit)
+        found = zip(runs, seconds, strict=True)
+        alone = {run.worker: float(np.median(taken)) for run, taken in found if not run.neighbors}
+        rates = _rates(alone, rounds, images, limit)
         ends = {worker: worker.stop() for worker in workers}
     finally:
         for worker in workers:

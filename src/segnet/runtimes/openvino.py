@@ -16,6 +16,7 @@ from segnet.errors import ConfigError, ModelError
 from segnet.runtimes.base import FileRuntime
 from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.overflow import may_overflow, warn_of_overflow
+from segnet.system.files import last_change
 from segnet.system.packages import importing
 from segnet.system.threads import available_cores
 
@@ -72,14 +73,14 @@ class OpenVinoRuntime(FileRuntime):
         if may_overflow(self.info):
             warn_of_overflow(path)
         self._options, self._on_cores = options, wanted == "CPU" and threads != 1 and available_cores() > 1
-        self._stamp = _stamp(path)
+        self._changes = _changes(path)
         self._requests = _requests(compiled, 1)
         self._concurrent: SimpleQueue[Any] | None = None
 
     @contextmanager
     def concurrent(self) -> Iterator[int]:
         """See ``Runtime.concurrent``; two images, each on half the cores. The first time reads the file again."""
-        if self._concurrent is None and self._on_cores and _stamp(self.path) == self._stamp:
+        if self._concurrent is None and self._on_cores and _changes(self.path) == self._changes:
             options = {**self._options, "NUM_STREAMS": _CONCURRENT}
             compiled = _core().compile_model(_core().read_model(self.path), "CPU", options)
             self._concurrent = _requests(compiled, _CONCURRENT)
@@ -103,10 +104,9 @@ class OpenVinoRuntime(FileRuntime):
             requests.put(request)
 
 
-def _stamp(path: Path) -> list[tuple[int, int]]:
+def _changes(path: Path) -> list[tuple[int, int] | None]:
     """What tells that the files of a model are still the same."""
-    found = [file.stat() for file in (path, path.with_suffix(".bin")) if file.is_file()]
-    return [(stat.st_mtime_ns, stat.st_size) for stat in found]
+    return [last_change(file) for file in (path, path.with_suffix(".bin"))]
 
 
 def _requests(compiled: Any, count: int) -> SimpleQueue[Any]:

@@ -11,14 +11,13 @@ grows has a fingerprint for each of its sizes. Processes that write into one fol
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 
 from segnet.errors import OutputError, list_names
-from segnet.system.files import announcing, explained
+from segnet.system.files import announcing, explained, last_change
 
 __all__ = ["BATCH", "JOURNAL", "EarlierResults"]
 
@@ -85,11 +84,11 @@ class EarlierResults:
         place = _absolute(path)
         folder = self._folder(place)
         journal = folder / self._name
-        with announcing(path, lambda temporary: _note(journal, _fingerprint(place, folder, _change(temporary)))):
+        with announcing(path, lambda temporary: _note(journal, _fingerprint(place, folder, last_change(temporary)))):
             yield
 
     def _is_of_others(self, path: Path, read: set[str]) -> bool:
-        if (change := _change(path)) is None or not change[0]:
+        if (change := last_change(path)) is None or not change[0]:
             return False
         return os.path.realpath(path) in read or not self._wrote(_absolute(path))
 
@@ -99,7 +98,7 @@ class EarlierResults:
 
     def _wrote(self, place: Path) -> bool:
         state = place.stat()
-        forms = _change(place), (state.st_size, state.st_ino, "growing")
+        forms = last_change(place), (state.st_size, state.st_ino, "growing")
         return any(
             _fingerprint(place, folder, form) in self._journal(folder) for folder in place.parents for form in forms
         )
@@ -117,15 +116,6 @@ class EarlierResults:
 def _absolute(path: Path) -> Path:
     """With the links of the path, which ``resolve`` would follow."""
     return Path(os.path.abspath(path))  # noqa: PTH100
-
-
-def _change(path: Path) -> tuple[int, int] | None:
-    """Size and time of the last change; None if there is no such regular file."""
-    try:
-        state = path.stat()
-    except (OSError, ValueError):
-        return None
-    return (state.st_size, state.st_mtime_ns) if stat.S_ISREG(state.st_mode) else None
 
 
 def _fingerprint(place: Path, folder: Path, form: object) -> bytes:

@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -25,8 +26,9 @@ from segnet.errors import DataError, OutputError
 from segnet.system.locks import open_locked, release, trying_lock
 
 __all__ = [
-    "announcing", "cache_dir", "describe_os_error", "explained", "files_digest", "holding_folder", "move_into_place",
-    "path_fault", "remove_stale", "replacing", "temporary_file", "temporary_folder", "write_cache", "write_json",
+    "announcing", "cache_dir", "describe_os_error", "explained", "files_digest", "holding_folder", "last_change",
+    "move_into_place", "path_fault", "remove_stale", "replacing", "temporary_file", "temporary_folder", "write_cache",
+    "write_json",
 ]  # fmt: skip
 
 log = logging.getLogger("segnet")
@@ -69,11 +71,20 @@ def files_digest(paths: Iterable[Path], *, key: str) -> str:
     digest = hashlib.sha256(key.encode())
     for path in paths:
         try:
-            stat = path.stat()
+            state = path.stat()
         except OSError as error:
             raise DataError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from error
-        digest.update(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
+        digest.update(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:32]
+
+
+def last_change(path: Path) -> tuple[int, int] | None:
+    """Size and time of the last change; None if there is no such regular file."""
+    try:
+        state = path.stat()
+    except (OSError, ValueError):
+        return None
+    return (state.st_size, state.st_mtime_ns) if stat.S_ISREG(state.st_mode) else None
 
 
 def path_fault(text: str) -> str:
