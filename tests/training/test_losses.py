@@ -219,6 +219,24 @@ def test_sum_is_the_sum() -> None:
 
 
 @pytest.mark.parametrize("name", [*NAMES, SUM])
+def test_prior_correction_is_an_offset_of_the_logits(name: str) -> None:
+    logits, mask, weights = case(6)
+    weights[3] = 0  # a class that does not occur has no logarithm, and no offset
+    offsets = torch.tensor([0.5 * math.log(w) if w else 0.0 for w in weights.tolist()]).double()
+    found = make_loss(name, weights, prior_correction=0.5)(logits, mask)
+    torch.testing.assert_close(found, make_loss(name, weights)(logits + offsets[:, None, None], mask))
+
+
+def test_with_full_prior_correction_classes_are_predicted_by_their_own_frequency() -> None:
+    mask = torch.tensor([[[0] * 6 + [1] * 3 + [2]]])
+    logits = torch.tensor([0.6, 0.3, 0.1]).log()[None, :, None, None].expand(1, 3, 1, 10).clone().requires_grad_()
+    weights = torch.tensor([0.5, 1.0, 3.0])
+    make_loss("cross_entropy", weights, prior_correction=1)(logits, mask).backward()
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad.sum((0, 2, 3)), torch.zeros(3))  # these logits are the best constant ones
+
+
+@pytest.mark.parametrize("name", [*NAMES, SUM])
 def test_gradients_are_those_of_small_differences(name: str) -> None:
     logits, mask, weights = case(3, (3, 4))
     loss = make_loss(name, weights, divisor="weights", label_smoothing=0.1)
@@ -355,3 +373,9 @@ def test_unknown_divisors_are_refused() -> None:
 def test_impossible_label_smoothing_is_refused(share: float) -> None:
     with pytest.raises(ConfigError, match=r"label_smoothing=.* is not possible; give 0 to below 1"):
         make_loss("dice", torch.ones(2), label_smoothing=share)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
+def test_impossible_prior_correction_is_refused(share: float) -> None:
+    with pytest.raises(ConfigError, match=r"prior_correction=.* is not possible; give 0 to 1"):
+        make_loss("dice", torch.ones(2), prior_correction=share)

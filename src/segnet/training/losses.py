@@ -6,7 +6,9 @@ dice, Milletari et al., V-Net, 2016;
 lovasz, Berman et al., The Lovász-Softmax Loss, 2018;
 ohem, Shrivastava et al., Training Region-based Object Detectors with Online Hard Example Mining, 2016, applied to
 pixels as in HRNet-Semantic-Segmentation, lib/core/criterion.py (a threshold, and a minimum number of pixels);
-boundary, Ronneberger et al., U-Net, 2015, equation 2.
+boundary, Ronneberger et al., U-Net, 2015, equation 2;
+prior correction, King and Zeng, Logistic Regression in Rare Events Data, 2001, section 4.1, as offsets of the logits in
+the loss (Menon et al., Long-tail Learning via Logit Adjustment, 2021, which uses them to favor rare classes).
 """
 
 from __future__ import annotations
@@ -51,6 +53,7 @@ def make_loss(
     *,
     divisor: Divisor = "pixels",
     label_smoothing: float = 0.0,
+    prior_correction: float = 0.0,
     mean_over_processes: Callable[[Tensor], Tensor] = lambda amount: amount,
 ) -> Loss:
     """Build a loss.
@@ -66,16 +69,21 @@ def make_loss(
             sum of their class weights (``weights``, as PyTorch does).
         label_smoothing: Share of the target that is spread over all classes, 0 to below 1; in cross_entropy, ohem and
             boundary.
+        prior_correction: Share of the logarithms of the class weights that is added to the logits, 0 to 1. A network
+            that is trained so predicts rare classes less often: with cross_entropy and 1, by their own frequency.
         mean_over_processes: Returns the mean of a scalar over all processes.
 
     Raises:
-        ConfigError: The text, the divisor or the label smoothing is not valid.
+        ConfigError: The text, the divisor, the label smoothing or the prior correction is not valid.
     """
     if divisor not in get_args(Divisor):
         raise ConfigError(f"loss divisor {divisor!r} is unknown; choose one of {', '.join(get_args(Divisor))}")
     if not 0 <= label_smoothing < 1:
         raise ConfigError(f"label_smoothing={label_smoothing} is not possible; give 0 to below 1")
-    return Loss(_parse(text), Reduction(weights, divisor, label_smoothing, mean_over_processes))
+    if not 0 <= prior_correction <= 1:
+        raise ConfigError(f"prior_correction={prior_correction} is not possible; give 0 to 1")
+    offsets = prior_correction * torch.where(weights > 0, weights, 1).log()
+    return Loss(_parse(text), Reduction(weights, divisor, label_smoothing, mean_over_processes), offsets)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,18 +126,21 @@ class Loss(nn.Module):
     """
 
     weights: Tensor
+    offsets: Tensor
 
-    def __init__(self, terms: tuple[tuple[float, str], ...], reduction: Reduction) -> None:
+    def __init__(self, terms: tuple[tuple[float, str], ...], reduction: Reduction, offsets: Tensor) -> None:
         super().__init__()
         self.terms = terms
         self.divisor = reduction.divisor
         self.label_smoothing = reduction.label_smoothing
         self.mean_over_processes = reduction.mean_over_processes
         self.register_buffer("weights", reduction.weights, persistent=False)
+        self.register_buffer("offsets", offsets[:, None, None], persistent=False)
 
     def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
         """Loss of one batch, a scalar."""
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        logits = logits + self.offsets.to(logits.dtype)
         weights = self.weights.to(logits.dtype)
         reduction = Reduction(weights, self.divisor, self.label_smoothing, self.mean_over_processes)
         return torch.stack([factor * LOSSES[name](logits, mask, reduction) for factor, name in self.terms]).sum()

@@ -65,6 +65,7 @@ class SegmentationModule(LightningModule):
             weights,
             divisor=config.loss_divisor,
             label_smoothing=config.label_smoothing,
+            prior_correction=config.prior_correction,
             mean_over_processes=mean_over_processes,
         )
         self.time_share: Callable[[], float] = float

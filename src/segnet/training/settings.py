@@ -81,6 +81,9 @@ class TrainConfig:
             effective by other formulas, sqrt_median does so
             less, and published is the authors' list for CamVid.
         label_smoothing: Label smoothing: share of the target that is spread over all classes, from 0 to below 1.
+        prior_correction: Share of the effect of the class weights on predictions that is undone, from 0 to 1. Class
+            weights make a network learn rare classes, and predict them too often. With 0.5 mIoU rises, with 1
+            global accuracy; class average falls.
         teacher: Model files, or names of bundled models, whose mean probabilities are learned besides the masks
             (distillation). Default: none. Give larger networks that were trained on the same classes.
         distillation: Factor of the distillation loss.
@@ -131,6 +134,7 @@ class TrainConfig:
     loss_divisor: Divisor = "pixels"
     class_weights: Balance = "sqrt_median"
     label_smoothing: float = 0.0
+    prior_correction: float = 0.0
     teacher: tuple[str, ...] = ()
     distillation: float = 1.0
     unfreeze_at: tuple[int, ...] = ()
@@ -192,6 +196,8 @@ class TrainConfig:
         for name, low, high in (("warmup", 0, 1), ("ema", 0, 1), ("label_smoothing", 0, 1)):
             if not low <= getattr(self, name) < high:
                 raise ConfigError(f"{name}={getattr(self, name)} is not possible; give {low} to below {high}")
+        if not 0 <= self.prior_correction <= 1:
+            raise ConfigError(f"prior_correction={self.prior_correction} is not possible; give 0 to 1")
         for name in ("lr", "weight_decay", "clip", "encoder_lr", "save_every", "distillation"):
             value = getattr(self, name)
             if not 0 <= value < math.inf or (name in {"lr", "save_every"} and value == 0):
