@@ -60,7 +60,8 @@ WHOLE = replace(
     lr=0.0004,
     augment=replace(LIGHT.augment, crop=(360, 480), crop_area=(0.36, 1.0)),
 )
-SECOND_STAGES = {"light_whole": "light"}
+COLORS = {"white_balance": 0.3, "fourier": 0.3}
+SECOND_STAGES = {"light_whole": "light", "light_whole_colors": "light"}
 
 WIDE_END = ((64, 256), (128,), (64, 64), (64,))
 NARROW_END = (*WIDE_END[:-1], (32,))
@@ -137,7 +138,7 @@ def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
         ),
         "light_colors": light(
             "segnet_light, with changes of white balance and Fourier amplitudes alone",
-            replace(LIGHT, augment=replace(LIGHT.augment, white_balance=0.3, fourier=0.3)),
+            replace(LIGHT, augment=replace(LIGHT.augment, **COLORS)),
         ),
         "light_slow_encoder": light(
             "segnet_light, a tenth of the learning rate for the encoder", replace(LIGHT, encoder_lr=0.1)
@@ -146,6 +147,11 @@ def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
             about="segnet_light, and 6 more epochs on crops of 360x480",
             network=partial(create_model, "segnet_light", classes=11),
             config=WHOLE,
+        ),
+        "light_whole_colors": Row(
+            about="these 6 epochs with changes of white balance and Fourier amplitudes",
+            network=partial(create_model, "segnet_light", classes=11),
+            config=replace(WHOLE, augment=replace(WHOLE.augment, **COLORS)),
         ),
         "segnet_basic": Row(
             about="segnet_basic on crops of 180x240, learning rate 0.05",

@@ -65,7 +65,7 @@ def test_without_any_library_one_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     ("source", "asked", "message"),
     [
         (__file__, {}, "a model file that was not exported needs PyTorch; leave --runtime onnx out"),
-        ("segnet_light", {"samples": 8}, r"Monte-Carlo dropout \(--samples\) needs PyTorch"),
+        ("segnet_light", {"samples": 8}, r"Monte Carlo dropout \(--samples\) needs PyTorch"),
         ("segnet_light", {"precision": "bf16"}, "--precision bf16 needs PyTorch"),
     ],
 )

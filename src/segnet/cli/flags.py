@@ -105,12 +105,12 @@ def group_of(name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingFlags:
-    """Monte-Carlo dropout.
+    """Monte Carlo dropout.
 
     Attributes:
-        samples: Number of Monte-Carlo dropout samples per image, whose probabilities are averaged. Default: 0, no
+        samples: Number of Monte Carlo dropout samples per image, whose probabilities are averaged. Default: 0, no
             dropout. Set 40 to measure the uncertainty of a Bayesian model.
-        seed: Random seed of Monte-Carlo dropout. Change it to draw other samples.
+        seed: Random seed of Monte Carlo dropout. Change it to draw other samples.
     """
 
     samples: int = 0
@@ -131,7 +131,7 @@ class ModelFlags:
     Attributes:
         model: Model file (.safetensors, .onnx, .xml, .pte, .tflite, .pt2), name of a bundled model ("segnet models"
             lists them), or hf://OWNER/NAME of the Hugging Face hub.
-        sampling: Monte-Carlo dropout.
+        sampling: Monte Carlo dropout.
         runtime: Library that runs a model: torch, onnx (ONNX Runtime) or openvino. auto takes OpenVINO, or else ONNX
             Runtime, if it is installed, and PyTorch for --samples, a GPU or another precision. For a .safetensors file
             of yours the last two export it once and keep the export in the cache; auto then takes it.

@@ -1,4 +1,4 @@
-"""Statistical comparison of a file that draws Monte-Carlo dropout samples with PyTorch.
+"""Statistical comparison of a file that draws Monte Carlo dropout samples with PyTorch.
 
 Both draw equally many samples, PyTorch with its own dropout. The variance of PyTorch's samples gives the expected
 distance of the two means.

@@ -1,4 +1,4 @@
-"""Monte-Carlo dropout in an exported program: the file draws its own random numbers for each sample.
+"""Monte Carlo dropout in an exported program: the file draws its own random numbers for each sample.
 
 Source: Kendall, Badrinarayanan, Cipolla, "Bayesian SegNet" (arXiv:1511.02680), section 3: the mean of the softmax over
 samples is the prediction, their variance the uncertainty.

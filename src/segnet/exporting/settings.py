@@ -21,7 +21,7 @@ class ExportConfig:
             fixed size.
         resize_to: Size in pixels to which the exported file resizes its input; its logits are upsampled to the size of
             the image. Default: no resizing. Set it if images come in another size than the model learned.
-        samples: Number of Monte-Carlo dropout samples that the exported file draws of each image. Default: none. The
+        samples: Number of Monte Carlo dropout samples that the exported file draws of each image. Default: none. The
             output is their mean; a second output, uncertainty, float32 (N, H, W), is their variance, averaged over the
             classes. It needs a model with dropout, another --output than logits, and ONNX, OpenVINO or PyTorch.
         half: Store the filters in float16, which halves the file; they compute in float32. ONNX and OpenVINO only.

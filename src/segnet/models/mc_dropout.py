@@ -1,4 +1,4 @@
-"""Monte-Carlo dropout: samples of a network's logits for one image, with dropout on.
+"""Monte Carlo dropout: samples of a network's logits for one image, with dropout on.
 
 The layers before the first dropout give the same in every sample, so they are computed once; the rest is computed for
 several samples at once. Each sample has its own random generator, so that it depends only on the seed and its number,

@@ -75,7 +75,7 @@ class Runtime(ABC):
 
     @property
     def has_dropout(self) -> bool:
-        """Whether the model can be opened again with Monte-Carlo dropout samples."""
+        """Whether the model can be opened again with Monte Carlo dropout samples."""
         return False
 
     def __repr__(self) -> str:

@@ -71,7 +71,7 @@ def check_runtime(path: Path, wanted: RuntimeName) -> None:
 def needs_torch(*, device: str, precision: str, samples: int) -> str:
     """What of this PyTorch alone can do, as the subject of a sentence; empty if other libraries can."""
     if samples:
-        return "Monte-Carlo dropout (--samples)"
+        return "Monte Carlo dropout (--samples)"
     if precision != "float32":
         return f"--precision {precision}"
     if device not in {"auto", "cpu"}:

@@ -36,9 +36,9 @@ def open_runtime(
         device: ``auto``, ``cpu``, ``cuda``, ``mps``, or a device name of OpenVINO.
         precision: ``float32``, ``bf16`` or ``auto``; a file that was exported in another precision keeps it.
         threads: number of compute threads; 0: the library's default.
-        samples: number of Monte-Carlo dropout samples per image, for a ``.safetensors`` or bundled model; 0: dropout
+        samples: number of Monte Carlo dropout samples per image, for a ``.safetensors`` or bundled model; 0: dropout
             is off. A file that was exported with samples draws its own.
-        seed: random seed of Monte-Carlo dropout.
+        seed: random seed of Monte Carlo dropout.
         runtime: of a bundled model, or of a .safetensors file that ``segnet predict --runtime`` exported once:
             ``torch``, ``onnx`` (ONNX Runtime), ``openvino``, or ``auto``: OpenVINO or else ONNX Runtime if it is
             installed, and PyTorch for samples, a GPU or another precision. An .onnx file may be run by ``openvino``.

@@ -44,7 +44,7 @@ class ModelInfo:
             float32.
         pair_limit: of an INT8 file whose convolutions overflow on no CPU: the largest sum of two weights of one output
             channel and sign, see ``exporting.int8.saturation``. None: unknown, or not INT8.
-        samples: number of Monte-Carlo dropout samples per image; the second output is then ``uncertainty``, float32
+        samples: number of Monte Carlo dropout samples per image; the second output is then ``uncertainty``, float32
             (N, H, W). None: dropout is off.
         provenance: data, settings and versions that the model was trained with.
         scores: of the model on its validation data; empty if never measured.

@@ -42,9 +42,9 @@ class TorchRuntime(Runtime):
         precision: ``float32``; ``bf16``, faster on processors with bfloat16 arithmetic and slightly less exact; or
             ``auto``, whichever is faster on this hardware.
         compiled: whether to use ``torch.compile`` (PyTorch 2.12); the first image of each size then takes long.
-        samples: number of Monte-Carlo dropout samples per image, whose mean gives mask and probabilities; 0: dropout
+        samples: number of Monte Carlo dropout samples per image, whose mean gives mask and probabilities; 0: dropout
             is off.
-        seed: random seed of Monte-Carlo dropout; images of one size share their dropout masks.
+        seed: random seed of Monte Carlo dropout; images of one size share their dropout masks.
         provenance: data, settings and versions that the network was trained with.
 
     Raises:

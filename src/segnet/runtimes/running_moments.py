@@ -1,4 +1,4 @@
-"""Running mean and uncertainty of Monte-Carlo dropout samples, in memory independent of their number.
+"""Running mean and uncertainty of Monte Carlo dropout samples, in memory independent of their number.
 
 Source: Welford, "Note on a method for calculating corrected sums of squares and products", 1962.
 """

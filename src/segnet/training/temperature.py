@@ -1,7 +1,7 @@
 """Temperature scaling: confidence calibration by one number that the logits are divided by.
 
 The predicted class of a pixel does not change if one forward pass decides it. If a mean of several probabilities
-decides it (Monte-Carlo dropout, test-time augmentation, tiles, upsampling), nearly equal classes may swap. The
+decides it (Monte Carlo dropout, test-time augmentation, tiles, upsampling), nearly equal classes may swap. The
 temperature with the lowest negative log-likelihood is searched on a geometric grid, in one pass over the images, and
 refined by a parabola. The last layer is then divided by it, so that every use and every export of the model has it.
 
@@ -78,9 +78,9 @@ def fit_temperature(
     Args:
         model: The network; it is not changed.
         data: Images with masks that the model was not trained on.
-        samples: Monte-Carlo dropout samples per image. The logits of each sample are divided, and their probabilities
+        samples: Monte Carlo dropout samples per image. The logits of each sample are divided, and their probabilities
             averaged. 0 turns dropout off.
-        seed: Random seed of Monte-Carlo dropout.
+        seed: Random seed of Monte Carlo dropout.
         resize: At which size images are segmented; their probabilities are upsampled, as ``Predictor`` does. The
             default keeps the size of every image.
         device: Where the network runs; auto takes a GPU if there is one.

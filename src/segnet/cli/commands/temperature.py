@@ -35,7 +35,7 @@ def run(
         out: Path of the new model file. Default: MODEL-temperature.safetensors, beside MODEL, or in the current folder
             for a bundled model.
         data_flags: which images; none that the model was trained on.
-        sampling: Monte-Carlo dropout, as "segnet predict" will draw it.
+        sampling: Monte Carlo dropout, as "segnet predict" will draw it.
         max_size: Longest side of an image in pixels. A larger image is resized for the model and its probabilities are
             upsampled. Default: the size of the training images, or 1024 if the model file does not hold it. Set 0 to
             keep every image at its own size.

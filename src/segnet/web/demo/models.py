@@ -68,7 +68,7 @@ class Models:
 
         Args:
             name: one that is offered, or the path of an upload.
-            samples: number of Monte-Carlo dropout samples; ignored by models without dropout.
+            samples: number of Monte Carlo dropout samples; ignored by models without dropout.
 
         Raises:
             ConfigError: the model is not offered.

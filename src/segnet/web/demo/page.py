@@ -84,7 +84,7 @@ def _add_controls(gr: Any, models: Models) -> _Controls:
         )
         opacity = gr.Slider(0, 1, 0.5, step=0.05, label="Opacity of the class colors", min_width=220, elem_id="opacity")
         samples = gr.Slider(
-            0, _MOST_SAMPLES, 0, step=4, label="Monte-Carlo dropout samples (0: off)", min_width=220,
+            0, _MOST_SAMPLES, 0, step=4, label="Monte Carlo dropout samples (0: off)", min_width=220,
             visible=_has_dropout(models, models.names[0]), elem_id="samples",
         )  # fmt: skip
 

@@ -32,7 +32,7 @@ class Segmentation:
         model: name of the model.
         milliseconds: that it took.
         measure: of the uncertainty; None: there is none.
-        samples: number of Monte-Carlo dropout samples; 0: dropout was off.
+        samples: number of Monte Carlo dropout samples; 0: dropout was off.
     """
 
     prediction: Prediction

@@ -1,0 +1,73 @@
+"""What prior correction is worth on drives that a network has not seen, by the runs of benchmarks/ablation.py.
+
+    python benchmarks/bench_prior_correction.py CAMVID [--runs runs/ablation/light_whole] [--out FILE]
+
+Class weights make a network learn rare classes, and predict them too often. A share of the logarithms of these weights
+is subtracted from the logits of each network, trained without the correction, and the drive that it was not trained on
+is scored. ``segnet train --prior-correction SHARE`` has the same effect during training.
+benchmarks/results/prior_correction.json has the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ablation import DRIVES, WHOLE
+from segnet.data.class_weights import class_weights, count_classes
+from segnet.data.layouts import open_source
+from segnet.inference.evaluation import evaluate
+from segnet.metrics.boundary.scores import BoundaryMeter
+from segnet.metrics.calibration.scores import CalibrationMeter
+from segnet.models import checkpoint
+from segnet.system.files import write_json
+from segnet.system.hardware import about
+from study import WEIGHTS, leave_out, markdown
+
+RESULT = Path(__file__).parent / "results" / "prior_correction.json"
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+SCORES = ("miou", "global_accuracy", "class_average", "bf", "ece")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data")
+    parser.add_argument("--runs", type=Path, default=Path("runs/ablation/light_whole"))
+    parser.add_argument("--out", type=Path, default=RESULT)
+    given = parser.parse_args()
+    drives: dict[str, Any] = {drive: measure(given.data, drive, given.runs / drive / WEIGHTS) for drive in DRIVES}
+    means = {
+        share: {name: sum(drives[drive][share][name] for drive in DRIVES) / len(DRIVES) for name in SCORES}
+        for share in SHARES
+    }
+    print(markdown(["share", *SCORES], [[f"{s}", *(f"{means[s][name]:.3f}" for name in SCORES)] for s in SHARES]))
+    write_json(given.out, {"machine": about("segnet", "torch"), "means": means, "drives": drives})
+
+
+def measure(data: str, drive: str, weights: Path) -> dict[float, dict[str, float]]:
+    """The scores of one drive for each share."""
+    seen, held = leave_out(open_source(data), drive)
+    balance = class_weights(count_classes(seen), WHOLE.class_weights, seen.labels)
+    found = {}
+    for share in SHARES:
+        model = checkpoint.load(weights).model
+        with torch.no_grad():
+            model.classifier.bias.sub_(share * torch.from_numpy(balance).log())
+        boundaries, calibration = BoundaryMeter(held.labels), CalibrationMeter()
+        scores = evaluate(model, held, observe=boundaries.add, calibration=calibration)
+        found[share] = {
+            "miou": scores.miou,
+            "global_accuracy": scores.global_accuracy,
+            "class_average": scores.class_average,
+            "bf": boundaries.scores.to_dict()["bf_paper"],
+            "ece": calibration.scores.ece,
+        }
+        print(drive, share, found[share], flush=True)
+    return found
+
+
+if __name__ == "__main__":
+    main()
