@@ -60,6 +60,17 @@ def test_videos_and_results_of_one_name_are_refused(folder: Path) -> None:
         find_items([str(folder / "list.txt"), str(folder / "2.png")], out=folder)
 
 
+def test_images_and_shards_never_share_a_name(folder: Path) -> None:
+    for name in ("2.tar", "2.tar.gz"):
+        (folder / "in" / name).touch()
+    found = find_items([str(folder / "in")], out=folder / "out")
+    assert names(found.images) == ["2.png", "a/1"]
+    assert names(found.shards) == ["2.tar", "2.gz", "b/0", "hidden"]
+    (folder / "in/a.parquet").touch()
+    with pytest.raises(DataError, match=r"a/1.png and of the images in .*a.parquet would be written to one folder"):
+        find_items([str(folder / "in")], out=folder / "out")
+
+
 def test_names_in_shards_stay_below_the_folder_of_results() -> None:
     assert plain_name("../../etc/./x.png") == "etc/x.png"
     assert plain_name("C:\\a\\..\\b.png") == "a/b.png"

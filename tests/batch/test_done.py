@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from segnet.batch import done as module
-from segnet.batch.done import DoneFile, DoneImages, count_deaths, fingerprint, start_job
+from segnet.batch.done import DoneFile, DoneImages, count_deaths, fingerprint, has_other_settings, start_job
 from segnet.errors import OutputError
 
 A, B = fingerprint("a.png", "a", "1"), fingerprint("a.png", "a", "2")
@@ -57,7 +57,7 @@ def test_a_new_run_removes_a_shard_whose_other_shard_was_not_completed(out: Path
         write_marks(out, shards=(f"parquet/{number}.parquet", f"webdataset/{number}.tar"))
         (out / f"parquet/{number}.parquet").touch()
     (out / "webdataset/1.tar").touch()
-    assert not start_job(out, "settings")
+    start_job(out, "settings")
     assert sorted(path.name for path in out.glob("*/[0-9]*")) == ["1.parquet", "1.tar"]
 
 
@@ -65,18 +65,21 @@ def test_other_settings_start_anew_and_remove_the_shards(out: Path) -> None:
     start_job(out, "one")
     write_marks(out, shards=("parquet/1.parquet",))
     (out / "parquet/1.parquet").touch()
-    assert start_job(out, "other")
+    assert has_other_settings(out, "other")
+    assert (out / "parquet/1.parquet").exists()  # until nothing can refuse the run
+    start_job(out, "other")
     assert not list(out.glob("parquet/*"))
     assert A not in DoneImages(out)
+    assert not has_other_settings(out, "other")
 
 
 def test_a_run_waits_for_processes_of_a_killed_one(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_WAIT_S", 0.0)
     file = DoneFile(out, "run")
     with pytest.raises(OutputError, match="a process of an earlier run still writes into this folder"):
-        start_job(out, "settings")
+        has_other_settings(out, "settings")
     file.close()
-    start_job(out, "settings")
+    has_other_settings(out, "settings")
 
 
 def test_an_image_that_was_begun_by_dead_processes_is_suspected(out: Path) -> None:

@@ -104,6 +104,16 @@ def test_a_failing_image_is_reported_and_stops_no_other(task: Callable[..., Task
     assert len(predict(task("mask"), part_of(images)).failures) == 1  # it is tried again
 
 
+def test_a_repeated_part_keeps_the_rows_of_the_first_time(task: Callable[..., Task], images: Path) -> None:
+    kept = (images / "0.png").read_bytes()
+    (images / "0.png").write_bytes(b"broken")
+    parts, first = part_of(images), task("webdataset")
+    assert predict(first, parts).predicted == COUNT - 1
+    (images / "0.png").write_bytes(kept)  # now it can be read, as where a network was away
+    assert predict(first, parts).predicted == 1
+    assert len(rows_of(first.out)) == COUNT
+
+
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
 def test_rows_of_a_webdataset_decode_to_the_masks(task: Callable[..., Task], images: Path, tmp_path: Path) -> None:
     from pycocotools import mask as coco

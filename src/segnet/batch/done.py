@@ -31,15 +31,15 @@ from segnet.system.earlier import BATCH
 from segnet.system.files import explained, write_json
 from segnet.system.locks import lock, release, trying_lock
 
-__all__ = ["DoneFile", "DoneImages", "count_deaths", "fingerprint", "start_job"]
+__all__ = ["DoneFile", "DoneImages", "count_deaths", "fingerprint", "has_other_settings", "start_job"]
 
 _WAIT_S = 60.0  # for processes of a killed run to end
 _DIGITS = 16
 
 
-def fingerprint(address: str, name: str, version: str) -> str:
-    """16 hexadecimal digits for one version of an image."""
-    text = "\0".join((address, name, version))
+def fingerprint(*parts: str) -> str:
+    """16 hexadecimal digits: for one version of an image those of its address, name and version."""
+    text = "\0".join(parts)
     return blake2b(text.encode(errors="surrogateescape"), digest_size=_DIGITS // 2).hexdigest()
 
 
@@ -134,42 +134,43 @@ class DoneFile:
                 line = line[os.write(descriptor, line) :]
 
 
-def start_job(out: Path, settings: str) -> bool:
-    """Wait until no process of an earlier run writes, and drop what it has done with other settings.
+def has_other_settings(out: Path, settings: str) -> bool:
+    """Whether the folder holds results of other settings. Waits until no process of an earlier run writes.
 
-    The caller holds the folder ``OUT/.segnet-batch``, see ``holding_folder``. Shards that no line names as a whole are
-    removed: a run was killed before it had completed them.
+    The caller holds the folder ``OUT/.segnet-batch``, see ``holding_folder``.
 
     Args:
         out: folder of the results.
         settings: all that decides what the results are.
-
-    Returns:
-        Whether results of other settings were there.
 
     Raises:
         OutputError: a process of an earlier run still writes after a minute.
     """
     folder = out / BATCH
     _wait_for_others(folder)
-    digest = blake2b(settings.encode(), digest_size=16).hexdigest()
-    try:
-        same = json.loads((folder / "job.json").read_text(encoding="utf-8"))["digest"] == digest
-    except (OSError, ValueError, KeyError, TypeError):
-        same = False
-    changed = not same and any(folder.glob("done-*"))
-    if not same:
+    return not _is_job(folder, settings) and any(folder.glob("done-*"))
+
+
+def start_job(out: Path, settings: str) -> None:
+    """Drop what an earlier run has done with other settings; call it when nothing can refuse the run any more.
+
+    Shards that no line names as a whole are removed, too: a run was killed before it had completed them.
+
+    Args:
+        out: see ``has_other_settings``, which comes before; so does ``settings``.
+    """
+    folder = out / BATCH
+    if not _is_job(folder, settings):
         with explained(folder):
             for path in folder.glob("done-*"):
                 _remove_shards(out, _lines(path), complete_too=True)
                 path.unlink()
-        write_json(folder / "job.json", {"digest": digest, "settings": settings})
+        write_json(folder / "job.json", {"digest": _digest(settings), "settings": settings})
     with explained(folder):
         for path in folder.glob("begun-*"):
             path.unlink()
         for path in folder.glob("done-*"):
             _remove_shards(out, _lines(path), complete_too=False)
-    return changed
 
 
 def count_deaths(out: Path, run: str) -> Counter[str]:
@@ -180,6 +181,18 @@ def count_deaths(out: Path, run: str) -> Counter[str]:
             if dead:
                 deaths.update(set(_lines(path)))
     return deaths
+
+
+def _is_job(folder: Path, settings: str) -> bool:
+    try:
+        found: object = json.loads((folder / "job.json").read_text(encoding="utf-8"))["digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return found == _digest(settings)
+
+
+def _digest(settings: str) -> str:
+    return blake2b(settings.encode(), digest_size=16).hexdigest()
 
 
 def _wait_for_others(folder: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.batch import ray_engine
-from segnet.batch.done import DoneImages, fingerprint, start_job
+from segnet.batch.done import DoneImages, fingerprint, has_other_settings, start_job
+from segnet.batch.ray_engine import Pool
 from segnet.batch.settings import EngineConfig
-from segnet.batch.sources import Found, Item, find_items, is_address, split_parts
+from segnet.batch.sources import Item, find_items, is_address, split_parts
 from segnet.batch.worker import IMAGES_PER_SHARD, BatchReport, Task
 from segnet.errors import OutputError
 from segnet.inference.predictor import Predictor
@@ -93,23 +95,24 @@ def predict_batches(run: BatchRun) -> Outcome:
     """
     found = find_items(run.words, out=run.out)
     require_writable(run.out)
-    outcome = Outcome()
     with holding_folder(run.out / BATCH):
-        if start_job(run.out, run.settings):
-            log.info("segnet: %s holds results of other settings; all images are predicted again", run.out)
+        changed = has_other_settings(run.out, run.settings)
         task = Task(run.load, run.out.absolute(), run.kinds, run.style, secrets.token_hex(4), run.threads)
         earlier = EarlierResults(run.out, force=run.force)
-        left = _find_left(task, found, earlier, outcome)
-        errors = _ErrorFile(run.out / ERRORS, earlier)
-        errors.add([{"source": "", "name": "", "error": failure} for failure in found.failures])
-        outcome.failed = len(found.failures)
-        if left or found.shards:
+        left = found.images if changed else _find_left(task, found.images)
+        _require_replaceable(task, left, earlier)
+        outcome = Outcome(skipped=len(found.images) - len(left), failed=len(found.failures))
+        with _workers(run) if left or found.shards else nullcontext() as pool:
+            if changed:
+                log.info("segnet: %s holds results of other settings; all images are predicted again", run.out)
+            start_job(run.out, run.settings)
+            errors = _ErrorFile(run.out / ERRORS, earlier)
+            errors.add([{"source": "", "name": "", "error": failure} for failure in found.failures])
             try:
-                _predict(run, task, left, found.shards, errors, outcome)
+                if pool:
+                    _predict(task, left, found.shards, pool, errors, outcome)
             finally:
                 _print(run, outcome, errors)
-        else:
-            _print(run, outcome, errors)
     return outcome
 
 
@@ -143,34 +146,41 @@ class _ErrorFile:
             file.write(text)
 
 
-def _find_left(task: Task, found: Found, earlier: EarlierResults, outcome: Outcome) -> list[Item]:
-    """The images that are not done, or whose results are gone; an error if somebody else's files would be replaced."""
+def _find_left(task: Task, images: list[Item]) -> list[Item]:
+    """The images that are not done, or whose results are gone."""
     done = DoneImages(task.out)
-    left = [item for item in found.images if fingerprint(*item) not in done or not task.has_results(item.name)]
-    outcome.skipped = len(found.images) - len(left)
+    return [item for item in images if fingerprint(*item) not in done or not task.has_results(item.name)]
+
+
+def _require_replaceable(task: Task, left: list[Item], earlier: EarlierResults) -> None:
+    """Raise an error if somebody else's files would be replaced."""
     results = [path for item in left for path in list_results(task.out, task.kinds, [Path(item.name)])]
     inputs = [Path(item.address) for item in left if not is_address(item.address)]
     earlier.require_replaceable([task.out / ERRORS, *results], inputs=inputs)
-    return left
 
 
-def _predict(
-    run: BatchRun, task: Task, images: list[Item], shards: list[Item], errors: _ErrorFile, outcome: Outcome
-) -> None:
-    bar = ProgressBar("predicting")
+@contextmanager
+def _workers(run: BatchRun) -> Iterator[Pool]:
     with (
         ray_engine.connected(run.engine, threads=run.threads, device=run.device) as pool,
         ray_engine.exiting_on_termination(),
     ):
-        size = min(IMAGES_PER_SHARD, -(-len(images) // (pool.workers * _PARTS_PER_WORKER)))
-        parts = split_parts(images, shards, size=max(1, size))
-        bar.start(total=None if shards else len(images))
-        try:
-            for report in ray_engine.stream_reports(task, parts, pool):
-                _count(report, errors, outcome)
-                bar.advance(by=report.predicted + len(report.failures))
-        finally:
-            bar.stop()
+        yield pool
+
+
+def _predict(
+    task: Task, images: list[Item], shards: list[Item], pool: Pool, errors: _ErrorFile, outcome: Outcome
+) -> None:
+    size = min(IMAGES_PER_SHARD, -(-len(images) // (pool.workers * _PARTS_PER_WORKER)))
+    parts = split_parts(images, shards, size=max(1, size))
+    bar = ProgressBar("predicting")
+    bar.start(total=None if shards else len(images))
+    try:
+        for report in ray_engine.stream_reports(task, parts, pool):
+            _count(report, errors, outcome)
+            bar.advance(by=report.predicted + len(report.failures))
+    finally:
+        bar.stop()
 
 
 def _count(report: BatchReport, errors: _ErrorFile, outcome: Outcome) -> None:

@@ -89,9 +89,12 @@ def find_items(words: Sequence[str], *, out: Path) -> Found:
     """
     failures: list[str] = []
     entries = [entry for word in words for entry in _find(word, out, failures)]
-    shards = [entry for entry in entries if _is_shard(entry.name)]
-    images = [entry for entry in entries if not _is_shard(entry.name)]
-    return Found(_named(images), _named(shards), failures)
+    holding_many = {entry.address for entry in entries if _is_shard(entry.name)}
+    items = _named(entries)
+    shards = [item for item in items if item.address in holding_many]
+    images = [item for item in items if item.address not in holding_many]
+    _require_separate(items, shards)
+    return Found(images, shards, failures)
 
 
 def split_parts(images: Sequence[Item], shards: Sequence[Item], *, size: int) -> list[Part]:
@@ -243,12 +246,23 @@ def _search_remote(word: str) -> Iterator[_Entry]:
 def _named(entries: Iterable[_Entry]) -> list[Item]:
     """Names without suffix, and each file once, as plain ``segnet predict`` names results."""
     unique = {Path(entry.address): entry for entry in entries}
-    jobs = find_jobs([ImageFile(path, Path(entry.name)) for path, entry in unique.items()])
-    items = []
-    for job in jobs:
-        entry = unique[job.image]
-        items.append(Item(entry.address, job.name.as_posix().removesuffix(".tar"), entry.version))
-    return items
+    files = [
+        ImageFile(path, Path(re.sub(r"\.tar(\.gz)$", r"\1", entry.name, flags=re.IGNORECASE)))  # one suffix, not two
+        for path, entry in unique.items()
+    ]
+    return [Item(unique[job.image].address, job.name.as_posix(), unique[job.image].version) for job in find_jobs(files)]
+
+
+def _require_separate(items: Iterable[Item], shards: Iterable[Item]) -> None:
+    """Raise an error if results of an item would lie in the folder of those of a shard, which has the shard's name."""
+    folders = {shard.name: shard for shard in shards}
+    for item in items:
+        for folder in PurePosixPath(item.name).parents:
+            if shard := folders.get(str(folder)):
+                raise DataError(
+                    f"the results of {item.address} and of the images in {shard.address} would be written to one "
+                    "folder; predict them in separate runs"
+                )
 
 
 def _read_block(source: BinaryIO, address: str) -> bytes:

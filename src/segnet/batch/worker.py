@@ -236,8 +236,10 @@ class _Chunk:
             self.fail(self._images[image_name], self._faults.get(image_name, "no row was made of it"))
         if not self._finished:
             return
+        marks = [self._images[name].mark for name in self._finished]
+        name = f"{name}-{fingerprint(*marks)}"  # a repeated part replaces no file of other images
         files = {kind: f"{kind}/{name}{WRITERS[kind][0]}" for kind in stored}
-        self._file.finish([self._images[name].mark for name in self._finished], list(files.values()))
+        self._file.finish(marks, list(files.values()))
         for kind, file in files.items():
             rows = [self._rows[name] for name in self._finished]
             with self._writer.noting(path := self._task.out / file):
