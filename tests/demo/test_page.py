@@ -28,6 +28,7 @@ from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.web.demo.models import Models
+from segnet.web.demo.page import _Folders
 from segnet.web.demo.server import running_demo
 
 TABLE = ClassTable.from_names(["sky", "road", "<b>tree</b>"], [4, 7, 9])
@@ -245,6 +246,21 @@ def test_a_phone_shows_the_page_without_scrolling_sideways(browser: Browser, add
     paper, ink = page.evaluate("(s => [s.backgroundColor, s.color])(getComputedStyle(document.body))")
     assert sum(map(int, re.findall(r"\d+", paper)[:3])) < sum(map(int, re.findall(r"\d+", ink)[:3]))
     phone.close()
+
+
+def test_files_that_were_copied_for_visitors_are_removed(tmp_path: Path) -> None:
+    folders = _Folders(tmp_path)
+    made = [folders.make() for _ in range(40)]
+    assert [path for path in made if path.exists()] == made[-32:]
+
+
+def test_a_video_has_a_model_of_its_own(folder: Path) -> None:
+    models = Models([str(saved(folder, BAYES))])
+    shared = models.open(models.names[0], 4)
+    assert models.open(models.names[0], 4) is shared
+    own = models.open_own(models.names[0], 4)
+    assert own.runtime.info.samples == shared.runtime.info.samples == 4
+    assert own.runtime is not shared.runtime
 
 
 def test_nothing_was_asked_of_another_computer(asked: set[str], page: Page) -> None:

@@ -74,12 +74,20 @@ class Models:
             ConfigError: the model is not offered.
             ModelError, MissingPackageError: it cannot be used.
         """
+        with self._lock:
+            return self._opened(name, self._drawn(name, samples))
+
+    def open_own(self, name: str, samples: int = 0) -> Predictor:
+        """A predictor that nobody else uses, for what runs beside the images; see ``open``."""
+        with self._lock:
+            samples = self._drawn(name, samples)
+        return self._load(name, samples)
+
+    def _drawn(self, name: str, samples: int) -> int:
+        """The samples that a model draws: none without dropout."""
         if name not in self._allowed:
             raise ConfigError(f"{name[:80]!r} is not offered here; choose of {', '.join(self.names)}")
-        with self._lock:
-            if samples and not self._opened(name, 0).runtime.has_dropout:
-                samples = 0
-            return self._opened(name, samples)
+        return samples if samples and self._opened(name, 0).runtime.has_dropout else 0
 
     def _opened(self, name: str, samples: int) -> Predictor:
         key = (name, samples)

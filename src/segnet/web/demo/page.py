@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
+from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any, NamedTuple
 
@@ -38,7 +40,8 @@ _INTRODUCTION = (
 _HEIGHT = 420
 _MOST_SAMPLES = 40
 _SECONDS = 10.0
-_KEPT = 24 * 60 * 60  # seconds; files of older visits are removed, and all of them when the demo ends
+_KEPT = 24 * 60 * 60  # seconds; Gradio's copies of older visits are removed, and all files when the demo ends
+_FOLDERS = 32  # more than visitors whose files Gradio copies at one time
 _CAMERA = {"video": {"width": {"ideal": 640}, "height": {"ideal": 480}}}  # most models would downscale more
 _CAMERAS = 8  # a camera holds its place as long as it runs
 _PRIVATE = {"api_visibility": "private"}
@@ -68,12 +71,31 @@ def build_page(models: Models, examples: Sequence[Path], folder: Path) -> Any:
         gr.Markdown(_INTRODUCTION)
         controls = _add_controls(gr, models)
         with gr.Tab("Image"):
-            _add_images(gr, models, controls, examples, folder)
+            _add_images(gr, models, controls, examples, _Folders(folder))
         with gr.Tab("Camera"):
             _add_camera(gr, models, controls)
         with gr.Tab("Video"):
-            _add_videos(gr, models, controls, folder)
+            _add_videos(gr, models, controls, _Folders(folder))
     return page
+
+
+class _Folders:
+    """Folders of files that Gradio copies before it shows them, so that only the last few are needed.
+
+    Args:
+        parent: where they are made.
+    """
+
+    def __init__(self, parent: Path) -> None:
+        self._parent = parent
+        self._made: deque[Path] = deque()
+
+    def make(self) -> Path:
+        """Make a folder, and remove one that is old."""
+        self._made.append(folder := Path(mkdtemp(dir=self._parent)))
+        if len(self._made) > _FOLDERS:
+            rmtree(self._made.popleft(), ignore_errors=True)
+        return folder
 
 
 def _add_controls(gr: Any, models: Models) -> _Controls:
@@ -103,7 +125,7 @@ def _add_controls(gr: Any, models: Models) -> _Controls:
     return _Controls(model, samples, opacity)
 
 
-def _add_images(gr: Any, models: Models, controls: _Controls, examples: Sequence[Path], folder: Path) -> None:
+def _add_images(gr: Any, models: Models, controls: _Controls, examples: Sequence[Path], folders: _Folders) -> None:
     with gr.Row():
         with gr.Column(min_width=300):
             image = gr.Image(
@@ -121,14 +143,14 @@ def _add_images(gr: Any, models: Models, controls: _Controls, examples: Sequence
         if source is None:
             return (None, None, None, *_files(gr, None, None), None, None, "")
         result = _segment(models, name, samples, Path(source))
-        shown = _shown(gr, result, opacity, folder, Path(source).stem)
+        shown = _shown(gr, result, opacity, folders.make(), Path(source).stem)
         return result, *shown, confidence_map(result), uncertainty_map(result), class_table(result)
 
     @_reporting(gr)
     def redraw(result: Segmentation | None, source: str | None, opacity: float) -> tuple[Any, ...]:
         if result is None or source is None:
             return (None, None, *_files(gr, None, None))
-        return _shown(gr, result, opacity, folder, Path(source).stem)
+        return _shown(gr, result, opacity, folders.make(), Path(source).stem)
 
     gr.on(
         [image.change, controls.model.change, controls.samples.change], segment, [image, *controls],
@@ -183,7 +205,7 @@ def _add_camera(gr: Any, models: Models, controls: _Controls) -> None:
     )  # fmt: skip
 
 
-def _add_videos(gr: Any, models: Models, controls: _Controls, folder: Path) -> None:
+def _add_videos(gr: Any, models: Models, controls: _Controls, folders: _Folders) -> None:
     with gr.Row():
         with gr.Column(min_width=300):
             video = gr.Video(sources=["upload"], label="Video", height=_HEIGHT, elem_id="video")
@@ -200,8 +222,8 @@ def _add_videos(gr: Any, models: Models, controls: _Controls, folder: Path) -> N
     ) -> tuple[Any, ...]:
         if source is None:
             raise DataError("no video is given; drop one first")
-        out = Path(mkdtemp(dir=folder)) / f"{Path(source).stem}-overlay.mp4"
-        predictor = models.open(name, samples)
+        out = folders.make() / f"{Path(source).stem}-overlay.mp4"
+        predictor = models.open_own(name, samples)  # images are segmented meanwhile
         done = segment_video(
             predictor, source, out, look=OverlayStyle(opacity=opacity),
             config=VideoConfig(end=seconds, smoothing=smoothing),
@@ -224,7 +246,7 @@ def _segment(models: Models, name: str, samples: int, source: ImageSource) -> Se
 def _shown(gr: Any, result: Segmentation, opacity: float, folder: Path, name: str) -> tuple[Any, ...]:
     """What depends on the opacity: overlay, the two sides of the slider, mask file, overlay file."""
     overlay = draw_overlay(result, opacity)
-    files = write_downloads(result, Path(mkdtemp(dir=folder)), name, opacity)
+    files = write_downloads(result, folder, name, opacity)
     return overlay, (result.image, overlay), *_files(gr, *files)
 
 

@@ -51,10 +51,11 @@ def running_demo(models: Models, *, host: str, port: int) -> Iterator[str]:
     """
     port = _free_port(host, port)
     with TemporaryDirectory(prefix="segnet-demo-") as name:
-        os.environ["GRADIO_TEMP_DIR"] = name
+        os.environ["GRADIO_TEMP_DIR"] = str(Path(name) / "copies")  # it copies only what lies elsewhere
         gr = import_gradio()
         examples = _write_examples(Path(name) / "examples")
-        page = build_page(models, examples, Path(name))
+        (folder := Path(name) / "written").mkdir()
+        page = build_page(models, examples, folder)
         page.queue(max_size=_WAITING)
         try:
             _launch(gr, page, host, port)
