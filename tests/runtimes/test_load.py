@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segnet.errors import ModelError
+from segnet.errors import ConfigError, ModelError
 from segnet.runtimes.load import open_runtime
 
 
@@ -15,6 +15,19 @@ from segnet.runtimes.load import open_runtime
 def test_a_missing_file_is_an_error(name: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=rf"{name}: there is no such file; 'segnet export' writes it"):
         open_runtime(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.pte", "a.tflite", "a.pt2"])
+def test_a_device_that_a_library_does_not_have_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match=rf"{name}: .* files run on the cpu here, not on 'cuda:1'; choose --device"):
+        open_runtime(tmp_path / name, device="cuda:1")
+
+
+def test_threads_that_a_library_chooses_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.pte").touch()
+    with pytest.raises(ConfigError, match=r"a.pte: the library of .pte files chooses its threads itself; leave"):
+        open_runtime(tmp_path / "a.pte", threads=1)
 
 
 def test_a_bundled_name_is_a_network_of_pytorch() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from segnet.errors import ConfigError, ModelError
+from segnet.errors import ModelError
 from segnet.models.segnet import SegNet
 from segnet.runtimes.base import FileRuntime
 from segnet.runtimes.load import open_runtime
@@ -48,9 +48,13 @@ def test_a_file_has_its_metadata_and_nothing_of_this_machine(path: Path, opened:
         assert not any(str(Path(__file__).parents[2]).encode() in archive.read(name) for name in archive.namelist())
 
 
-def test_another_device_is_an_error(path: Path) -> None:
-    with pytest.raises(ConfigError, match="was exported for the cpu, not for 'cuda'"):
-        ProgramRuntime(path, device="cuda")
+def test_it_computes_with_the_threads_that_are_asked_for(path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        open_runtime(path, threads=before + 1)
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def flipped(data: bytes) -> bytes:

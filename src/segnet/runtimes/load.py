@@ -15,6 +15,8 @@ from segnet.system.threads import check_threads
 __all__ = ["open_file", "open_runtime"]
 
 _EXPORTED = frozenset((".onnx", ".xml", ".pte", ".tflite", ".mlpackage", ".pt2"))
+_ON_CPU = frozenset((".pte", ".tflite", ".mlpackage", ".pt2"))
+_OWN_THREADS = frozenset((".pte", ".mlpackage"))
 
 
 def open_runtime(
@@ -83,6 +85,8 @@ def open_file(
     path: Path, *, device: str = "cpu", precision: str = "float32", threads: int = 0, runtime: RuntimeName = "auto"
 ) -> FileRuntime:
     """Open an exported file in its library, also one that ``segnet.export_module`` wrote; see ``open_runtime``."""
+    _check_device(path, device)
+    _check_threads(path, threads)
     match path.suffix:
         case ".onnx" if runtime != "openvino":
             from segnet.runtimes.onnx import OnnxRuntime
@@ -107,4 +111,14 @@ def open_file(
         case _:
             from segnet.runtimes.pytorch import ProgramRuntime
 
-            return ProgramRuntime(path, device=device)
+            return ProgramRuntime(path, threads=threads)
+
+
+def _check_device(path: Path, device: str) -> None:
+    if path.suffix in _ON_CPU and device not in {"auto", "cpu"}:
+        raise ConfigError(f"{path}: {path.suffix} files run on the cpu here, not on {device!r}; choose --device cpu")
+
+
+def _check_threads(path: Path, threads: int) -> None:
+    if threads and path.suffix in _OWN_THREADS:
+        raise ConfigError(f"{path}: the library of {path.suffix} files chooses its threads itself; leave --threads out")

@@ -169,16 +169,15 @@ class ProgramRuntime(FileRuntime):
 
     Args:
         path: a .pt2 file written by ``segnet export``.
-        device: ``auto`` or ``cpu``.
+        threads: number of compute threads of PyTorch in this process; 0 keeps the current number.
 
     Raises:
         ModelError: the file is damaged or has no metadata.
-        ConfigError: another device is requested.
     """
 
-    def __init__(self, path: Path, *, device: str = "auto") -> None:
-        if device not in {"auto", "cpu"}:
-            raise ConfigError(f"{path}: was exported for the cpu, not for {device!r}; choose --device cpu")
+    def __init__(self, path: Path, *, threads: int = 0) -> None:
+        if threads:
+            torch.set_num_threads(threads)
         names, text = _read_archive(path)
         super().__init__(path, ModelInfo.from_json(text, path), backend=f"PyTorch {torch.__version__}")
         compiled = any("/data/aotinductor/" in name for name in names)
