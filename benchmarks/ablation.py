@@ -6,7 +6,7 @@ python benchmarks/ablation.py CAMVID --encoder-weights FILE [--light-weights FIL
 The first row is segnet_squeezenet with 64 channels in its last stage; most others differ from it in one thing.
 segnet_light (from EfficientNet-Lite0's weights) and segnet_basic are there for comparison. A row is trained once for
 each of CamVid's three drives, on the training images of the other two, and scored on all training and validation images
-of that drive. A row of a second stage begins with the weights of another row. The means over the drives stand in
+of that drive. A row of a later stage begins with the weights of another row. The means over the drives stand in
 benchmarks/results/ablation.json once every run is done. A stopped study goes on when it is started again, and several
 processes may share it, each with other rows.
 """
@@ -61,7 +61,14 @@ WHOLE = replace(
     augment=replace(LIGHT.augment, crop=(360, 480), crop_area=(0.36, 1.0)),
 )
 COLORS = {"white_balance": 0.3, "fourier": 0.3}
-SECOND_STAGES = {"light_whole": "light", "light_whole_colors": "light"}
+WHOLE_COLORS = replace(WHOLE, augment=replace(WHOLE.augment, **COLORS))
+LATER_STAGES = {
+    "light_whole": "light",
+    "light_whole_colors": "light",
+    "light_longer": "light_whole_colors",
+    "light_longer_whole": "light_longer",
+}
+CROPS = {"light_longer": 5900, "light_longer_whole": 1600}  # instead of epochs, whose crops differ between drives
 
 WIDE_END = ((64, 256), (128,), (64, 64), (64,))
 NARROW_END = (*WIDE_END[:-1], (32,))
@@ -151,7 +158,17 @@ def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
         "light_whole_colors": Row(
             about="these 6 epochs with changes of white balance and Fourier amplitudes",
             network=partial(create_model, "segnet_light", classes=11),
-            config=replace(WHOLE, augment=replace(WHOLE.augment, **COLORS)),
+            config=WHOLE_COLORS,
+        ),
+        "light_longer": Row(
+            about="and 5,900 more crops of 240x320",
+            network=partial(create_model, "segnet_light", classes=11),
+            config=replace(LIGHT, augment=replace(LIGHT.augment, **COLORS)),
+        ),
+        "light_longer_whole": Row(
+            about="and 1,600 more crops of 360x480",
+            network=partial(create_model, "segnet_light", classes=11),
+            config=WHOLE_COLORS,
         ),
         "segnet_basic": Row(
             about="segnet_basic on crops of 180x240, learning rate 0.05",
@@ -173,11 +190,14 @@ def main() -> None:
     source, table = open_source(arguments.data), rows(arguments.encoder_weights, arguments.light_weights)
     for name in arguments.rows or table:
         for drive in arguments.drives:
-            row = table[name]
-            if name in SECOND_STAGES:
-                before = arguments.out / SECOND_STAGES[name] / drive / WEIGHTS
+            row, sets = table[name], leave_out(source, drive)
+            if name in LATER_STAGES:
+                before = arguments.out / LATER_STAGES[name] / drive / WEIGHTS
                 row = replace(row, network=partial(learned, before))
-            learn_and_score(row, leave_out(source, drive), arguments.out / name / drive)
+            if name in CROPS:
+                epochs = round(CROPS[name] / len(sets[0]))
+                row = replace(row, config=replace(row.config, epochs=epochs, validate_every=epochs))
+            learn_and_score(row, sets, arguments.out / name / drive)
     done = {name: row for name, row in table.items() if all(scored(arguments.out, name))}
     found = {name: figures(row, arguments.out / name) for name, row in done.items()}
     print(table_of(found))
