@@ -286,6 +286,32 @@ def test_a_damaged_bitmap_is_a_fault(data: str, tmp_path: Path) -> None:
     assert faults(tmp_path) == {"annotation": 1, "missing_split": 1}
 
 
+@pytest.mark.parametrize(
+    ("write", "file"),
+    [
+        (panoptic, "annotations/panoptic_val2017/000000000009.png"),
+        (ade20k_full, "ADE20K_2021_17_01/images/ADE/validation/urban/street/ADE_val_00000001_seg.png"),
+    ],
+)
+@pytest.mark.parametrize("damage", [lambda data: b"no image", lambda data: data[:-30], lambda data: data[:40]])
+def test_a_damaged_mask_of_colors_is_a_fault(
+    write: Write, file: str, damage: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    write(tmp_path)
+    (tmp_path / file).write_bytes(damage((tmp_path / file).read_bytes()))
+    assert faults(tmp_path) == {"annotation": 1, "missing_split": 1}
+
+
+@pytest.mark.parametrize("segmentation", [[[1, 2]], [["a", "b"]], "text", {"counts": "ab", "size": [-8, 8]}])
+def test_an_object_of_coco_that_is_no_area_is_a_fault(segmentation: object, tmp_path: Path) -> None:
+    coco(tmp_path)
+    path = tmp_path / "annotations/instances_val2017.json"
+    table = json.loads(path.read_text())
+    table["annotations"][0]["segmentation"] = segmentation
+    text(path, json.dumps(table))
+    assert faults(tmp_path) == {"annotation": 1, "missing_split": 1}
+
+
 def test_a_bitmap_may_reach_out_of_its_image_and_be_transparent(tmp_path: Path) -> None:
     area = np.zeros((6, 6, 4), np.uint8)
     area[1:, 1:, 3] = 255
