@@ -319,6 +319,31 @@ def test_a_bitmap_may_reach_out_of_its_image_and_be_transparent(tmp_path: Path) 
     assert mask.tolist() == [[0] * 9] * 5 + [[1] * 4 + [0] * 5] * 3
 
 
+@pytest.mark.parametrize("write", [coco, yolo, supervisely])
+def test_images_of_one_name_are_named_by_their_folders(write: Write, tmp_path: Path) -> None:
+    write(tmp_path)
+    if write is supervisely:
+        for split in ("train", "val"):
+            (tmp_path / split).rename(tmp_path / f"film_{split}")
+        expected = ["film_train/img/a", "film_val/img/a"]
+    elif write is yolo:
+        text(
+            tmp_path / "data.yaml", f"path: {tmp_path}\ntrain: [images/train, images/val]\nnames: {{5: car, 9: sign}}\n"
+        )
+        expected = ["train/000000000009", "train/000000000030", "val/000000000009"]
+    else:
+        path = tmp_path / "annotations/instances_train2017.json"
+        table = json.loads(path.read_text())
+        table["images"][0]["file_name"] = "day/9.jpg"
+        table["images"].append({**table["images"][0], "id": 8, "file_name": "night/9.jpg"})
+        text(path, json.dumps(table))
+        for folder in ("day", "night"):
+            photo(tmp_path / "train2017" / folder / "9.jpg", SIZE)
+        expected = ["day/9", "night/9"]
+    names = [sample.name for samples in open_source(tmp_path).splits.values() for sample in samples]
+    assert set(expected) <= set(names)
+
+
 def test_a_table_of_coco_stuff_must_be_there(tmp_path: Path) -> None:
     coco_stuff(tmp_path)
     (tmp_path / "labels.txt").unlink()

@@ -187,7 +187,7 @@ def test_masks_of_zero_one_and_255_keep_their_ignored_pixels(tmp_path: Path) -> 
 def test_an_image_that_a_list_names_must_be_there(tmp_path: Path) -> None:
     fastai(tmp_path)
     text(tmp_path / "valid.txt", "gone.png\n")
-    with pytest.raises(DataError, match=r"valid\.txt: lists gone, but no image with a mask has that name"):
+    with pytest.raises(DataError, match=r"valid\.txt: lists gone\.png, but no image with a mask has that name"):
         open_source(tmp_path)
 
 
