@@ -286,11 +286,62 @@ def test_a_damaged_bitmap_is_a_fault(data: str, tmp_path: Path) -> None:
     assert faults(tmp_path) == {"annotation": 1, "missing_split": 1}
 
 
+@pytest.mark.parametrize(
+    ("write", "file"),
+    [
+        (panoptic, "annotations/panoptic_val2017/000000000009.png"),
+        (ade20k_full, "ADE20K_2021_17_01/images/ADE/validation/urban/street/ADE_val_00000001_seg.png"),
+    ],
+)
+@pytest.mark.parametrize("damage", [lambda data: b"no image", lambda data: data[:-30], lambda data: data[:40]])
+def test_a_damaged_mask_of_colors_is_a_fault(
+    write: Write, file: str, damage: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    write(tmp_path)
+    (tmp_path / file).write_bytes(damage((tmp_path / file).read_bytes()))
+    assert faults(tmp_path) == {"annotation": 1, "missing_split": 1}
+
+
+@pytest.mark.parametrize("segmentation", [[[1, 2]], [["a", "b"]], "text", {"counts": "ab", "size": [-8, 8]}])
+def test_an_object_of_coco_that_is_no_area_is_a_fault(segmentation: object, tmp_path: Path) -> None:
+    coco(tmp_path)
+    path = tmp_path / "annotations/instances_val2017.json"
+    table = json.loads(path.read_text())
+    table["annotations"][0]["segmentation"] = segmentation
+    text(path, json.dumps(table))
+    assert faults(tmp_path) == {"annotation": 1, "missing_split": 1}
+
+
 def test_a_bitmap_may_reach_out_of_its_image_and_be_transparent(tmp_path: Path) -> None:
     area = np.zeros((6, 6, 4), np.uint8)
     area[1:, 1:, 3] = 255
     mask = draw_shapes((8, 9), [Bitmap("car", (-2, 4), png(area))], table_of(["car"]))
     assert mask.tolist() == [[0] * 9] * 5 + [[1] * 4 + [0] * 5] * 3
+
+
+@pytest.mark.parametrize("write", [coco, yolo, supervisely])
+def test_images_of_one_name_are_named_by_their_folders(write: Write, tmp_path: Path) -> None:
+    write(tmp_path)
+    if write is supervisely:
+        for split in ("train", "val"):
+            (tmp_path / split).rename(tmp_path / f"film_{split}")
+        expected = ["film_train/img/a", "film_val/img/a"]
+    elif write is yolo:
+        text(
+            tmp_path / "data.yaml", f"path: {tmp_path}\ntrain: [images/train, images/val]\nnames: {{5: car, 9: sign}}\n"
+        )
+        expected = ["train/000000000009", "train/000000000030", "val/000000000009"]
+    else:
+        path = tmp_path / "annotations/instances_train2017.json"
+        table = json.loads(path.read_text())
+        table["images"][0]["file_name"] = "day/9.jpg"
+        table["images"].append({**table["images"][0], "id": 8, "file_name": "night/9.jpg"})
+        text(path, json.dumps(table))
+        for folder in ("day", "night"):
+            photo(tmp_path / "train2017" / folder / "9.jpg", SIZE)
+        expected = ["day/9", "night/9"]
+    names = [sample.name for samples in open_source(tmp_path).splits.values() for sample in samples]
+    assert set(expected) <= set(names)
 
 
 def test_a_table_of_coco_stuff_must_be_there(tmp_path: Path) -> None:

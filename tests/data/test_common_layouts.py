@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.TiffImagePlugin import AppendingTiffWriter
 
 from layout_files import MASK, check_and_train, colored, masks_of, numbered, photo, save, text
 from segnet.data.layouts import open_source
@@ -186,7 +187,7 @@ def test_masks_of_zero_one_and_255_keep_their_ignored_pixels(tmp_path: Path) -> 
 def test_an_image_that_a_list_names_must_be_there(tmp_path: Path) -> None:
     fastai(tmp_path)
     text(tmp_path / "valid.txt", "gone.png\n")
-    with pytest.raises(DataError, match=r"valid\.txt: lists gone, but no image with a mask has that name"):
+    with pytest.raises(DataError, match=r"valid\.txt: lists gone\.png, but no image with a mask has that name"):
         open_source(tmp_path)
 
 
@@ -297,3 +298,11 @@ def test_pages_that_are_no_planes_are_refused(pages: list[NDArray[np.generic]], 
     first.save(tmp_path / "a.tif", save_all=True, append_images=others)
     with pytest.raises(DataError, match=message):
         read_mask(tmp_path / "a.tif")
+
+
+def test_a_preview_in_a_mask_is_no_plane(tmp_path: Path) -> None:
+    with AppendingTiffWriter(str(tmp_path / "a.tif"), new=True) as file:
+        for page, kind in ((MASK == 0, 0), (MASK == 1, 0), (MASK[::2, ::2] == 1, 1)):
+            Image.fromarray(page.astype(np.uint8)).save(file, format="TIFF", tiffinfo={254: kind})
+            file.newFrame()
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.tif"), MASK)

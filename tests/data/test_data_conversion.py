@@ -57,6 +57,50 @@ def test_images_that_are_every_split_are_written_once(tmp_path: Path) -> None:
 
 
 @pytest.fixture
+def day_and_night(tmp_path: Path) -> Path:
+    """A pair list of two images of one name, the second of which is ignored."""
+    for film, mask in (("day", MASK), ("night", np.full_like(MASK, 255))):
+        photo(tmp_path / film / "1.png")
+        save(tmp_path / "masks" / film / "1.png", mask)
+    text(tmp_path / "classes.txt", "sky\nroad\n")
+    return text(tmp_path / "train.txt", "day/1.png masks/day/1.png\nnight/1.png masks/night/1.png\n")
+
+
+def test_images_of_one_name_in_several_folders_are_all_written(day_and_night: Path) -> None:
+    out = day_and_night.parent / "out"
+    assert [sample.name for sample in open_source(day_and_night).splits["train"]] == ["day/1", "night/1"]
+    convert_data(open_source(day_and_night), out)
+    first, second = open_source(out).dataset("train")
+    np.testing.assert_array_equal(first["mask"], MASK)
+    assert (np.asarray(second["mask"]) == 255).all()
+
+
+def test_images_that_would_be_one_file_are_refused(day_and_night: Path) -> None:
+    root = day_and_night.parent
+    (root / "night" / "1.png").rename(root / "day" / "1.bmp")
+    text(day_and_night, "day/1.png masks/day/1.png\nday/1.bmp masks/night/1.png\n")
+    with pytest.raises(DataError, match=r"1\.png and .*1\.bmp would both be written as 1, .*; rename one of them"):
+        convert_data(open_source(day_and_night), root / "out", force=True)
+    assert not (root / "out").exists()
+
+
+def test_an_image_that_is_listed_twice_is_written_once(day_and_night: Path) -> None:
+    text(day_and_night, "day/1.png masks/day/1.png\n" * 2)
+    convert_data(open_source(day_and_night), day_and_night.parent / "out")
+    assert [sample.name for sample in open_source(day_and_night.parent / "out").splits["train"]] == ["1"]
+
+
+def test_names_with_blanks_in_a_written_list_are_found(tmp_path: Path) -> None:
+    for name in ("my photo 1.jpg", "my photo 2.jpg", "my.jpg"):
+        photo(tmp_path / "images" / name)
+        save(tmp_path / "masks" / Path(name).with_suffix(".png"), MASK)
+    written = describe_folder(tmp_path)
+    splits = open_source(tmp_path).splits
+    assert {split: len(samples) for split, samples in splits.items()} == written.images
+    assert {sample.name for split in ("train", "val") for sample in splits[split]} == {"my photo 1", "my photo 2", "my"}
+
+
+@pytest.fixture
 def films(tmp_path: Path) -> Path:
     for film, frames in (("day", 8), ("night", 2)):
         for number in range(frames):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import threading
 from fractions import Fraction
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from segnet.errors import ConfigError, DataError, ShapeError
@@ -148,9 +150,12 @@ def test_of_an_address_the_name_is_shown_and_no_password() -> None:
 
 WRONG: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     ("nothing/here.png", {}, DataError, "nothing/here.png does not exist"),
-    (noise(0), {}, ConfigError, "one image was given, and a stream takes many; call predictor"),
-    (Image.new("RGB", (2, 2)), {}, ConfigError, "one image was given"),
-    (None, {}, ConfigError, "NoneType is no source; give a path"),
+    (noise(0), {}, ConfigError, r"ndarray is not a source of frames; .*; for one image call predictor\(image\)"),
+    (torch.zeros(3, 8, 9), {}, ConfigError, "Tensor is not a source of frames"),
+    (Image.new("RGB", (2, 2)), {}, ConfigError, "Image is not a source of frames"),
+    ({"a.png": noise(0)}, {}, ConfigError, "dict is not a source of frames"),
+    (io.BytesIO(b"image"), {}, ConfigError, "BytesIO is not a source of frames"),
+    (None, {}, ConfigError, "NoneType is not a source of frames; give a path"),
     ([noise(0), None], {}, DataError, "frame 1 is of type NoneType; expected a path, a Pillow image, a NumPy array"),
     ([noise(0)[..., :2]], {}, ShapeError, r"frame 0 is an array of shape \(6, 8, 2\); expected"),
     ([noise(0) / 2.0], {}, DataError, "frame 0 holds floating numbers from 0 to"),

@@ -12,7 +12,7 @@ import torch
 from segnet.errors import ConfigError, MissingPackageError, ModelError
 from segnet.models.segnet import SegNet
 from segnet.runtimes.load import open_runtime
-from segnet.runtimes.onnx import OnnxRuntime
+from segnet.runtimes.onnx import OnnxRuntime, Provider, choose_providers
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +42,30 @@ def test_channels_last_images_and_few_threads_are_taken(path: Path) -> None:
 def test_another_device_is_an_error(path: Path) -> None:
     with pytest.raises(ConfigError, match="device 'abacus' is not available in this ONNX Runtime"):
         OnnxRuntime(path, device="abacus")
+
+
+@pytest.mark.parametrize(
+    ("device", "expected"),
+    [
+        ("auto", ["CUDAExecutionProvider", "CPUExecutionProvider"]),
+        ("cuda", ["CUDAExecutionProvider", "CPUExecutionProvider"]),
+        ("cuda:1", [("CUDAExecutionProvider", {"device_id": 1}), "CPUExecutionProvider"]),
+        ("cpu", ["CPUExecutionProvider"]),
+        ("mps", ["CoreMLExecutionProvider", "CPUExecutionProvider"]),
+    ],
+)
+def test_the_number_of_a_gpu_is_given_to_its_provider(device: str, expected: list[Provider]) -> None:
+    available = ["CoreMLExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert choose_providers(device, available) == expected
+
+
+def test_a_device_that_is_no_number_is_an_error() -> None:
+    for device in ("cuda:one", "cuda:-1"):
+        with pytest.raises(
+            ConfigError, match=f"device '{device}' is not available in this ONNX Runtime, which has CUDA"
+        ):
+            choose_providers(device, ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    assert choose_providers("auto", ["CPUExecutionProvider"]) == ["CPUExecutionProvider"]
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-2000], lambda data: b"", lambda data: b"cut" * 99])

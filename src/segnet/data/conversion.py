@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from segnet.bands import Channels, stored_bands
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.layouts.source import Source
 from segnet.data.samples import Sample
-from segnet.errors import OutputError
+from segnet.errors import DataError, OutputError
 from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.media.images.writing import write_mask
 from segnet.system.files import explained, replacing
@@ -39,13 +39,13 @@ def convert_data(
 
     Raises:
         OutputError: a file is there already, or cannot be written.
-        DataError: an image or mask cannot be read.
+        DataError: an image or mask cannot be read, or two different images of a split have one name.
     """
     shared = len({tuple(samples) for samples in source.splits.values()}) == 1 and len(source.splits) > 1
     splits = {"": next(iter(source.splits))} if shared else {split: split for split in source.splits}
     labels = ClassTable(names=source.labels.names, colors=source.labels.colors)
     jobs = [(source.dataset(split), index, folder) for folder, split in splits.items()
-            for index in range(len(source.splits[split]))]  # fmt: skip
+            for index in _distinct(source.splits[split])]  # fmt: skip
     if not force:
         _require_new(out, [_places(data.samples[index], out, folder) for data, index, folder in jobs])
     with ThreadPoolExecutor(2) as pool:
@@ -93,6 +93,19 @@ def _channel_keys(channels: Channels) -> dict[str, Any]:
     every = bands.indices == tuple(range(bands.count))
     keys = {"value_range": list(bands.value_range), "shown_bands": list(bands.shown)}
     return {"channels": bands.count if every else list(bands.indices), **{key: v for key, v in keys.items() if v}}
+
+
+def _distinct(samples: Sequence[Sample]) -> list[int]:
+    """Where each sample stands first; a list may name one several times."""
+    first: dict[str, int] = {}
+    for index, sample in enumerate(samples):
+        other = samples[first.setdefault(sample.name, index)]
+        if other != sample:
+            raise DataError(
+                f"{other.image} and {sample.image} would both be written as {sample.name}, with {other.mask} and "
+                f"{sample.mask} as masks; rename one of them, or remove it"
+            )
+    return list(first.values())
 
 
 def _places(sample: Sample, out: Path, split: str) -> tuple[Path, Path]:

@@ -7,11 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from segnet.errors import ConfigError
-from segnet.inference.inputs import ImageSource, Order, check_order, read_input
+from segnet.inference.inputs import ImageSource, Order, check_order, is_one_image, read_input
 from segnet.inference.prediction import SegmentedFrame
 from segnet.inference.predictor import Predictor
 from segnet.inference.video import segment_frames, with_smoothing
@@ -47,8 +44,8 @@ def stream(
     Raises:
         DataError: the image or video does not exist or cannot be read, or not one frame of a video can; or an image
             has values outside the range of its mode.
-        ConfigError: ``order`` or ``config`` does not fit the source; or the source is one array or image, which
-            ``predictor`` itself takes.
+        ConfigError: ``order`` or ``config`` does not fit the source; or the source is one array, tensor or image,
+            which ``predictor`` itself takes.
         ShapeError: an array or a tensor has another shape or type than ``predictor`` takes.
         ModelError: smoothing is requested, and the model outputs class indices only.
         MissingPackageError: PyAV, which reads videos, is not installed.
@@ -59,12 +56,11 @@ def stream(
         if order != "rgb":
             raise ConfigError(f"order={order!r} is for arrays, and {source} is read as RGB; leave order out")
         yield from _stream_files(predictor, source, config)
-    elif isinstance(source, Image.Image) or (isinstance(source, np.ndarray) and source.ndim < 4):
-        raise ConfigError("one image was given, and a stream takes many; call predictor(image), or stream([image])")
-    elif not isinstance(source, Iterable):
+    elif is_one_image(source) and getattr(source, "ndim", 0) < 4:  # arrays and tensors of four axes hold many
         given = type(source).__name__
         raise ConfigError(
-            f"{given} is no source; give a path, a camera's number, an address, or frames to iterate over"
+            f"{given} is not a source of frames; give a path, a camera's number, an address, or frames to iterate over"
+            "; for one image call predictor(image), or stream([image])"
         )
     else:
         yield from _stream_frames(predictor, source, order, config)

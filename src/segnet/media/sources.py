@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from segnet.errors import DataError
 
 __all__ = [
-    "IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "WRITABLE_VIDEO_SUFFIXES", "ImageFile", "VideoSource",
+    "IMAGE_SUFFIXES", "NUMBERED", "VIDEO_SUFFIXES", "WRITABLE_VIDEO_SUFFIXES", "ImageFile", "VideoSource",
     "find_images", "find_images_below", "find_sources", "find_videos", "is_image_file", "is_video_file",
 ]  # fmt: skip
 
@@ -42,7 +42,8 @@ WRITABLE_VIDEO_SUFFIXES = frozenset((".gif", ".m4v", ".mkv", ".mov", ".mp4", ".w
 """Suffixes of video files that are written."""
 
 _ADDRESS = re.compile(r"(rtsps?|https?|rtmps?|udp|tcp|srt|rtp)://", re.IGNORECASE)
-_NUMBERED = re.compile(r"%0?\d*d")
+NUMBERED = re.compile(r"%0?\d*d")
+"""Stands for the numbers in the names of numbered images: ``%06d``."""
 
 
 class ImageFile(NamedTuple):
@@ -174,7 +175,7 @@ def find_videos(word: str, *, animations: bool = False) -> list[VideoSource]:
             return [VideoSource(word, "pipe", path.stem)]
     elif word.isdigit():
         return [VideoSource(word, "camera", f"camera{word}")]
-    elif _NUMBERED.search(path.name):
+    elif NUMBERED.search(path.name):
         return [VideoSource(word, "images", path.parent.name or "images")]
     if path.is_dir() or path.suffix.lower() not in VIDEO_SUFFIXES | ({".gif"} if animations else set()):
         return []

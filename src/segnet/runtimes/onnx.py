@@ -16,9 +16,13 @@ from segnet.runtimes.overflow import may_overflow, warn_of_overflow
 from segnet.system.packages import importing
 from segnet.system.waiting import may_spin
 
-__all__ = ["OnnxRuntime", "open_session"]
+__all__ = ["OnnxRuntime", "Provider", "choose_providers", "open_session"]
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "mps": "CoreMLExecutionProvider"}
+Provider = str | tuple[str, dict[str, int]]
+"""An execution provider of ONNX Runtime: its name, with options or without."""
+
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_PROVIDERS = {"cpu": _CPU, "cuda": _CUDA, "mps": "CoreMLExecutionProvider"}
 
 
 class OnnxRuntime(FileRuntime):
@@ -26,7 +30,7 @@ class OnnxRuntime(FileRuntime):
 
     Args:
         path: an .onnx file written by ``segnet export``.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         threads: number of compute threads; 0: ONNX Runtime's default.
 
     Raises:
@@ -36,16 +40,7 @@ class OnnxRuntime(FileRuntime):
     """
 
     def __init__(self, path: Path, *, device: str = "auto", threads: int = 0) -> None:
-        available = _library().get_available_providers()
-        wanted = _PROVIDERS.get("cpu" if device == "auto" else device.partition(":")[0], "")
-        if wanted not in available:
-            raise ConfigError(
-                f"device {device!r} is not available in this ONNX Runtime, which has {', '.join(available)}; "
-                "choose cpu, or install a build for your device"
-            )
-        providers = list(dict.fromkeys([wanted, "CPUExecutionProvider"]))
-        if device == "auto" and "CUDAExecutionProvider" in available:
-            providers.insert(0, "CUDAExecutionProvider")
+        providers = choose_providers(device, _library().get_available_providers())
         try:
             self._session = open_session(path.read_bytes(), threads=threads, providers=providers)
         except Exception as error:  # the exceptions of ONNX Runtime have no common base class
@@ -70,9 +65,29 @@ class OnnxRuntime(FileRuntime):
         return result
 
 
-def open_session(
-    data: bytes, *, threads: int = 0, providers: Sequence[str] = ("CPUExecutionProvider",), wide: bool = False
-) -> Any:
+def choose_providers(device: str, available: Sequence[str]) -> list[Provider]:
+    """The execution providers of ONNX Runtime for a device, in order of preference; the CPU is the last.
+
+    Args:
+        device: as in ``OnnxRuntime``; the number behind ``cuda:`` is that of the GPU.
+        available: names of the providers that this build of ONNX Runtime has.
+
+    Raises:
+        ConfigError: it has no such device, or what is behind the colon is no number.
+    """
+    kind, _, number = ("cuda" if _CUDA in available else "cpu", "", "") if device == "auto" else device.partition(":")
+    wanted = _PROVIDERS.get(kind, "")
+    if wanted not in available or (number and not number.isdecimal()):
+        raise ConfigError(
+            f"device {device!r} is not available in this ONNX Runtime, which has {', '.join(available)}; "
+            "choose cpu, or install a build for your device"
+        )
+    if wanted == _CPU:
+        return [_CPU]
+    return [(wanted, {"device_id": int(number)}) if number and wanted == _CUDA else wanted, _CPU]
+
+
+def open_session(data: bytes, *, threads: int = 0, providers: Sequence[Provider] = (_CPU,), wide: bool = False) -> Any:
     """Open an inference session of ONNX Runtime, on the CPU by default.
 
     Args:

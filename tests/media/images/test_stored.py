@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import struct
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from PIL import Image
 from segnet.bands import Bands, Channels
 from segnet.errors import DataError, MissingPackageError
 from segnet.media.images import stored
+from segnet.media.images.masks import read_mask
 from segnet.media.images.stored import read_pixels, read_pixels_size, read_shown, read_stored, stretch_bands
 
 SIZE = (20, 30)
@@ -56,6 +58,59 @@ def test_arrays_may_have_their_bands_first_or_last(tmp_path: Path, kind: str, fi
     np.save(tmp_path / "a.npy", np.moveaxis(array, 2, 0) if first else array)
     np.testing.assert_array_equal(read_stored(tmp_path / "a.npy"), array)
     assert read_pixels_size(tmp_path / "a.npy") == SIZE
+
+
+def write_ppm(path: Path, array: NDArray[np.uint16], top: int = 65535) -> Path:
+    """PPM of three bands, PGM of one, with values up to ``top``."""
+    height, width, bands = array.shape
+    path.write_bytes(f"P{6 if bands == 3 else 5} {width} {height} {top}\n".encode() + array.astype(">u2").tobytes())
+    return path
+
+
+def write_png(path: Path, array: NDArray[np.uint16]) -> Path:
+    """A color PNG of 16 bits, which Pillow reads and does not write."""
+    height, width, _ = array.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
+    chunks = {
+        b"IHDR": struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0),
+        b"IDAT": zlib.compress(rows),
+        b"IEND": b"",
+    }
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in chunks.items()
+        )
+    )
+    return path
+
+
+@pytest.mark.parametrize("write", [write_png, write_ppm])
+def test_colors_of_which_half_the_bits_would_be_lost_are_no_bands(
+    tmp_path: Path, write: Callable[[Path, NDArray[np.uint16]], Path]
+) -> None:
+    path = write(tmp_path / "a.png", values(3))
+    with pytest.raises(DataError, match=r"a\.png has 16 bits per channel, .* the upper 8; .*; save it as TIFF or"):
+        read_pixels(path, Bands(indices=(0, 1, 2), value_range=(0, 4095)))
+    assert read_pixels(path, 3).dtype == np.uint8
+
+
+def test_values_of_a_pgm_file_are_not_scaled(tmp_path: Path) -> None:
+    array = (values(1) >> 4).astype(np.uint16)
+    stored = read_stored(write_ppm(tmp_path / "a.pgm", array, top=4095))
+    assert stored.dtype == np.uint16
+    np.testing.assert_array_equal(stored, array)
+
+
+def test_an_archive_of_arrays_is_no_image_and_no_mask(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    with path.open("wb") as file:
+        np.savez(file, values(4))
+    assert read_pixels_size(path) is None
+    for read in (read_stored, read_mask):
+        with pytest.raises(DataError, match=r"a\.npy is not a NumPy array that can be read \(.*\); save it with numpy"):
+            read(path)
 
 
 def test_the_expected_number_of_bands_decides_which_axis_they_are(tmp_path: Path) -> None:

@@ -70,6 +70,15 @@ def test_lossy_images_come_back_nearly(tmp_path: Path, suffix: str) -> None:
     assert np.abs(read_image(tmp_path / f"a{suffix}").astype(int) - flat).max() <= 2
 
 
+@pytest.mark.parametrize(("suffix", "most", "name"), [("jpg", 65_500, "JPEG"), ("webp", 16_383, "WEBP")])
+def test_a_side_that_the_format_does_not_hold_is_refused(tmp_path: Path, suffix: str, most: int, name: str) -> None:
+    for size in ((1, most + 1), (most + 1, 1)):
+        with pytest.raises(DataError, match=rf"a\.{suffix} has .* and {name} holds at most {most:,} on a side; .* PNG"):
+            write_image(tmp_path / f"a.{suffix}", np.zeros(size, np.uint8))
+    write_image(tmp_path / f"b.{suffix}", np.zeros((1, most), np.uint8))
+    assert [path.stem for path in tmp_path.iterdir()] == ["b"]
+
+
 def test_unknown_suffixes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"a\.xyz cannot be written as an image; give a name that ends in \.png"):
         write_image(tmp_path / "a.xyz", COLORS)

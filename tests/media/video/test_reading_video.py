@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 from PIL import Image
 
 from segnet.errors import ConfigError, DataError
+from segnet.media.video.opening import open_video
 from segnet.media.video.reading import Clip, open_clip
+from segnet.media.video.settings import VideoConfig
 from video_clips import border, clip_images, noise, tone, write_clip
 
 
@@ -102,6 +105,29 @@ def test_numbered_images_are_a_video(tmp_path: Path) -> None:
     assert "2.png" in clip.troubles[0]
     with pytest.raises(DataError, match="no image of it can be read"):
         borders(clip, start=5.0)
+
+
+def test_a_percent_sign_in_the_name_of_a_video_is_no_number(tmp_path: Path) -> None:
+    for name in ("100%.mp4", "%d.mp4"):
+        video = open_video(write_clip(tmp_path / name, 2), VideoConfig())
+        assert len(list(video.frames(border))) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"end": math.inf}, "end=inf are not possible; give seconds, end after start"),
+        ({"rate": 0.0003}, r"rate=0\.0003 is not possible; give frames per second, from 0\.001 to 1000"),
+    ],
+)
+def test_impossible_times_are_refused(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        VideoConfig(**settings)
+
+
+def test_the_lowest_rate_of_numbered_images_can_be_read(tmp_path: Path) -> None:
+    Image.fromarray(clip_images(1)[0]).save(tmp_path / "1.png")
+    assert open_clip(tmp_path / "%d.png", rate=VideoConfig(rate=0.001).rate).rate == Fraction(1, 1000)
 
 
 def test_a_video_that_was_cut_off_gives_the_frames_before(tmp_path: Path) -> None:

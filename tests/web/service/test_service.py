@@ -282,6 +282,17 @@ def test_bands_are_read_as_they_are_stored() -> None:
         assert client.post(huge).status in (413, 415)
 
 
+def test_an_image_too_wide_for_the_answer_is_refused() -> None:
+    runtime = HeldRuntime()
+    runtime.opened.set()
+    file = io.BytesIO()
+    Image.new("L", (65_501, 1)).save(file, "PNG")
+    with run_service({"wide": lambda: Predictor(runtime)}, replace(LIMITS, max_pixels=0.07)) as client:
+        reply = client.post(file.getvalue(), Accept="image/jpeg")
+        assert (reply.status, "JPEG holds at most 65,500 on a side; write it as PNG" in reply.error) == (422, True)
+        assert client.post(file.getvalue(), "?format=overlay", Accept="image/png").status == 200
+
+
 def test_a_token_guards_predictions_and_metrics(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGNET_TOKEN", TOKEN)
     config = replace(LIMITS, cors=("https://example.org",))

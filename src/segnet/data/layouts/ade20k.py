@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from segnet.data.description import read_text
 from segnet.data.layouts.drawing import Drawing, draw_samples, read_each, read_json
@@ -22,6 +21,7 @@ from segnet.data.layouts.validation import with_validation
 from segnet.data.splits import find_split_folders
 from segnet.errors import DataError
 from segnet.labels import IGNORE_INDEX, ClassTable
+from segnet.media.images.reading import read_image
 from segnet.system.files import cache_dir, replacing
 from segnet.system.progress import progress_bar
 
@@ -131,8 +131,7 @@ def _classes_of(path: Path) -> set[Named]:
 
 
 def _draw(path: Path, numbers: Sequence[int]) -> NDArray[np.uint8]:
-    with Image.open(path) as image:
-        pixels = np.array(image.convert("RGB")).astype(np.int64)
+    pixels = read_image(path).astype(np.int64)
     found = pixels[:, :, 0] // 10 * 256 + pixels[:, :, 1]
     index_of = np.full(max(int(found.max()), *numbers) + 1, IGNORE_INDEX, dtype=np.uint8)
     index_of[list(numbers)] = np.arange(len(numbers), dtype=np.uint8)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from segnet.data.description import read_text
 from segnet.data.layouts.drawing import Drawing, draw_samples, read_each, read_json, require_image
@@ -21,6 +20,7 @@ from segnet.data.layouts.validation import with_validation
 from segnet.data.splits import SPLITS, by_split, find_split_folders, split_of
 from segnet.errors import DataError, MissingPackageError
 from segnet.labels import IGNORE_INDEX, ClassTable
+from segnet.media.images.reading import read_image
 
 __all__ = ["coco", "coco_stuff", "is_coco", "is_coco_stuff"]
 
@@ -182,22 +182,30 @@ def _draw_instances(
     entry: dict[str, Any], items: list[dict[str, Any]], categories: Mapping[int, str], labels: ClassTable
 ) -> NDArray[np.uint8]:
     """Larger objects first, so that small ones stay visible; crowds are ignored."""
+    height, width = int(entry["height"]), int(entry["width"])
+    mask: NDArray[np.uint8] = np.zeros((height, width), dtype=np.uint8)
+    for item in sorted(items, key=lambda item: -float(item.get("area", 0))):
+        if given := item["segmentation"]:
+            index = labels.names.index(categories[item["category_id"]])
+            mask[_decode(given, height, width)] = IGNORE_INDEX if item.get("iscrowd") else index
+    return mask
+
+
+def _decode(given: Any, height: int, width: int) -> NDArray[np.bool_]:
+    """The pixels in polygons or run lengths: (H, W)."""
     try:
         from pycocotools import mask as run_lengths
     except ImportError as error:
         raise MissingPackageError("pycocotools", "coco") from error
-    height, width = int(entry["height"]), int(entry["width"])
-    mask: NDArray[np.uint8] = np.zeros((height, width), dtype=np.uint8)
-    for item in sorted(items, key=lambda item: -float(item.get("area", 0))):
-        given = item["segmentation"]
-        if not given:
-            continue
+    try:
         if isinstance(given, list) or isinstance(given.get("counts"), list):
             given = run_lengths.frPyObjects(given, height, width)
-        merged = run_lengths.merge(given) if isinstance(given, list) else given
-        index = labels.names.index(categories[item["category_id"]])
-        mask[run_lengths.decode(merged) > 0] = IGNORE_INDEX if item.get("iscrowd") else index
-    return mask
+        inside: NDArray[np.bool_] = (
+            run_lengths.decode(run_lengths.merge(given) if isinstance(given, list) else given) > 0
+        )
+    except Exception as error:  # pycocotools raises Exception itself
+        raise ValueError(f"segmentation: {error}") from error
+    return inside
 
 
 def _panoptic_drawings(
@@ -218,8 +226,7 @@ def _draw_segments(
     """The number of a segment is red + 256 green + 65536 blue."""
     if not png.is_file():
         raise DataError(f"{png}: is missing; unpack the archive of the panoptic PNG beside its JSON")
-    with Image.open(png) as image:
-        numbers = np.array(image.convert("RGB")).astype(np.int64) @ np.array([1, 256, 65536])
+    numbers = read_image(png).astype(np.int64) @ np.array([1, 256, 65536])
     mask: NDArray[np.uint8] = np.full(numbers.shape, IGNORE_INDEX, dtype=np.uint8)
     for segment in item["segments_info"]:
         mask[numbers == segment["id"]] = labels.names.index(categories[segment["category_id"]])

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.data.pairing_faults import PairingFault, report_fault
-from segnet.data.samples import Sample
+from segnet.data.samples import Sample, with_distinct_names
 from segnet.errors import DataError
 from segnet.labels import ClassTable
 from segnet.media.images.writing import write_mask
@@ -65,7 +65,7 @@ def draw_samples(drawings: Mapping[str, Iterable[Drawing]], labels: ClassTable) 
     for (split, one), place in zip(planned, places, strict=True):
         if place.is_file():
             splits[split].append(Sample(image=one.image, mask=place, name=one.name))
-    return {split: tuple(samples) for split, samples in splits.items()}
+    return {split: with_distinct_names(samples) for split, samples in splits.items()}
 
 
 def read_each(paths: Iterable[Path], read: Callable[[Path], Content]) -> Iterator[tuple[Path, Content]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 from segnet.data.description import read_text
 from segnet.data.layouts.naming import CLASS_FILES, find_naming
@@ -28,6 +29,7 @@ __all__ = [
 ]  # fmt: skip
 
 CAMVID_IGNORE_INDEX = (11,)
+_SHOWN = 100  # characters of a line, in an error
 _BESIDE = ("annot", "_labels", "_masks", "_annotations", "_gt")  # train_labels beside train
 
 
@@ -150,9 +152,16 @@ def listed(path: Path, samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
         DataError: a line names no image that has a mask, unless faults are collected.
     """
     stem_of = {sample.name: sample for sample in samples}
-    lines = [Path(line.replace("\\", "/").split()[0]) for line in read_text(path).splitlines() if line.strip()]
-    names = [line.as_posix() if line.as_posix() in stem_of else line.with_suffix("").as_posix() for line in lines]
-    names = [name if name in stem_of else Path(name).name for name in names]
-    if unknown := [name for name in names if name not in stem_of]:
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    found = [next((stem_of[name] for name in _names_in(line) if name in stem_of), None) for line in lines]
+    if unknown := [line[:_SHOWN] for line, sample in zip(lines, found, strict=True) if sample is None]:
         report_fault(f"{path}: lists {list_names(unknown)}, but no image with a mask has that name; correct the list")
-    return tuple(stem_of[name] for name in names if name in stem_of)
+    return tuple(sample for sample in found if sample is not None)
+
+
+def _names_in(line: str) -> Iterator[str]:
+    """What a line may name, first as a whole, then by its first word: with suffix and folder, or without."""
+    for written in (line, line.split()[0]):
+        path = PurePosixPath(written.replace("\\", "/"))
+        short = path.parent / path.stem
+        yield from (path.as_posix(), short.as_posix(), path.name, short.name)

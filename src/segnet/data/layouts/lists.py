@@ -10,7 +10,7 @@ from segnet.data.layouts.folders import CAMVID_IGNORE_INDEX
 from segnet.data.layouts.naming import CLASS_FILES, Naming, naming_of
 from segnet.data.layouts.source import Source
 from segnet.data.pairing_faults import report_fault
-from segnet.data.samples import Sample
+from segnet.data.samples import Sample, with_distinct_names
 from segnet.data.splits import SPLITS, by_split, looks_like_a_split, split_of
 from segnet.errors import DataError
 from segnet.labels import CAMVID
@@ -88,7 +88,7 @@ def _read_pairs(path: Path) -> tuple[Sample, ...]:
             samples.append(Sample(image=image, mask=mask, name=image.stem))
     if not samples:
         report_fault(f"{path}: holds no pairs; expected one 'image mask' per line")
-    return tuple(samples)
+    return with_distinct_names(samples)
 
 
 def _read_pair(line: str, path: Path, number: int) -> tuple[Path, Path]:

@@ -1,4 +1,4 @@
-"""Masks as arrays: class indices, or one plane for each class (one-hot), in NumPy files and pages of TIFF."""
+"""NumPy files, and masks as arrays: class indices, or one plane for each class (one-hot), as pages of TIFF too."""
 
 from __future__ import annotations
 
@@ -6,14 +6,37 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy_format  # numpy.load reads archives of arrays, too
 from numpy.typing import NDArray
 
 from segnet.errors import DataError
 
-__all__ = ["classes_of_planes", "read_mask_array"]
+__all__ = ["classes_of_planes", "load_array", "read_mask_array"]
 
 _IGNORED = 255
 _LARGEST = 65535
+
+
+def load_array(path: Path, *, mapped: bool = False) -> NDArray[Any]:
+    """The array of a ``.npy`` file.
+
+    Args:
+        path: of the file.
+        mapped: whether its values are read only when they are used.
+
+    Raises:
+        DataError: the file is missing, or holds no array, such as an archive of several (``.npz``).
+    """
+    try:
+        if mapped:
+            return npy_format.open_memmap(path, mode="r")
+        with path.open("rb") as file:
+            array: NDArray[Any] = npy_format.read_array(file, allow_pickle=False)
+            return array
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist; expected a NumPy array; check the path") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} is not a NumPy array that can be read ({error}); save it with numpy.save") from error
 
 
 def read_mask_array(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -24,10 +47,7 @@ def read_mask_array(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     Raises:
         DataError: it is no array of this kind, or a pixel is in several planes.
     """
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} is not a NumPy array that can be read ({error}); save it with numpy.save") from error
+    array = load_array(path)
     array = array.astype(np.uint8) if array.dtype == np.bool_ else array
     if array.ndim == 2 and array.size and _is_whole(array) and array.min() >= 0 and array.max() <= _LARGEST:
         values: NDArray[np.uint8] | NDArray[np.uint16]

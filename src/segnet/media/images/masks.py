@@ -7,11 +7,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import TiffImagePlugin
 
 from segnet.errors import DataError
 from segnet.media.images.arrays import classes_of_planes, read_mask_array
-from segnet.media.images.reading import Decoded, count_images, decode
+from segnet.media.images.reading import Decoded, count_images, decode, read_pages
 
 __all__ = ["MASK_FORMATS", "Encoding", "RawMask", "read_mask", "read_mask_file"]
 
@@ -72,20 +71,15 @@ def read_mask_file(path: Path, *, encoding: Encoding = "auto") -> RawMask:
 
 
 def _read_pages(path: Path) -> NDArray[Any]:
-    """All pages of a TIFF file: (pages, H, W).
+    """The pages of a TIFF file without previews: (pages, H, W).
 
     Raises:
         DataError: they are damaged, of different sizes, or in color.
     """
+    pages = [np.array(page) for page in read_pages(path)]
     try:
-        with path.open("rb") as file:
-            image = TiffImagePlugin.TiffImageFile(file)
-            pages = []
-            for number in range(image.n_frames):
-                image.seek(number)
-                pages.append(np.array(image))
         stack = np.stack(pages)
-    except (OSError, ValueError, SyntaxError) as error:
+    except ValueError as error:
         raise DataError(f"{path}: its pages are no planes of one size ({error}); save the mask as one page") from error
     if stack.ndim > 3:
         raise DataError(

@@ -362,7 +362,7 @@ def _gray_range(codec: str, arguments: Any) -> tuple[int, bool]:
     """Read from Pillow's decoder arguments how many gray values the file has, and whether colors have 16 bits."""
     raw_mode = str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
     if codec in ("ppm", "ppm_plain") and isinstance(arguments, tuple):  # not of black and white
-        return int(arguments[1]), False
+        return int(arguments[1]), raw_mode == "RGB" and int(arguments[1]) > 255
     maximum = {"L;2": 3, "L;4": 15}.get(raw_mode[:3], 0)
     return maximum, ";16" in raw_mode and not raw_mode.startswith("I")
 

@@ -16,7 +16,17 @@ from PIL import Image, TiffImagePlugin
 
 from segnet.bands import Bands, Channels, Pixels, stored_bands
 from segnet.errors import DataError
-from segnet.media.images.reading import Header, decode, pixels_of, read_header, read_image, read_pages, read_size
+from segnet.media.images.arrays import load_array
+from segnet.media.images.reading import (
+    Decoded,
+    Header,
+    decode,
+    pixels_of,
+    read_header,
+    read_image,
+    read_pages,
+    read_size,
+)
 from segnet.system.packages import importing
 
 __all__ = [
@@ -69,7 +79,7 @@ def read_stored(path: Path, *, count: int = 0) -> NDArray[Any]:
         count: the expected number of bands; 0: unknown.
 
     Raises:
-        DataError: the file cannot be read, or is no image.
+        DataError: the file cannot be read, is no image, or is in color with 16 bits per channel and no TIFF.
         MissingPackageError: it is a TIFF file that Pillow cannot read, and tifffile is not installed.
     """
     if _is_array(path):
@@ -109,7 +119,7 @@ def read_pixels_size(path: Path) -> tuple[int, int] | None:
     """(H, W) of an image file as ``read_pixels`` gives it, by its header alone; None if it is no image."""
     try:
         if _is_array(path):
-            shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+            shape = load_array(path, mapped=True).shape
             return _size_of(shape) if len(shape) in (2, 3) else None
         return read_size(path) or (_tiff_size(path) if _is_tiff(path) else None)
     except (OSError, ValueError, EOFError, LookupError, SyntaxError):
@@ -211,12 +221,7 @@ def _is_whole_in_pillow(header: Header | None) -> bool:
 
 
 def _read_array(path: Path, count: int) -> NDArray[Any]:
-    try:
-        array: NDArray[Any] = np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist; expected an image; check the path") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} is not a NumPy array that can be read ({error}); save it with numpy.save") from error
+    array = load_array(path)
     if array.ndim not in (2, 3) or not array.size or array.dtype.kind not in "uif":
         raise DataError(
             f"{path} is an array of {array.dtype} in the shape {array.shape}; expected an image of numbers, (H, W, C), "
@@ -239,12 +244,24 @@ def _size_of(shape: tuple[int, ...]) -> tuple[int, int]:
 
 def _read_by_pillow(path: Path) -> NDArray[Any]:
     if not _is_tiff(path):
-        decoded = decode(path)
-        array = as_array(decoded.image)
-        return array.astype(np.uint16) if decoded.format == "PNG" and decoded.image.mode == "I" else array
+        return _as_stored(decode(path), path)
     pages = [as_array(page) for page in read_pages(path)]
     kinds = {(page.shape, page.dtype) for page in pages}
     return np.concatenate(pages, axis=2) if len(kinds) == 1 and pages[0].shape[2] == 1 else pages[0]
+
+
+def _as_stored(decoded: Decoded, path: Path) -> NDArray[Any]:
+    if decoded.halved:
+        raise DataError(
+            f"{path} has 16 bits per channel, of which Pillow reads the upper 8; expected bands that can be read as "
+            "they are stored; save it as TIFF or as .npy"
+        )
+    array = as_array(decoded.image)
+    if decoded.image.mode != "I" or decoded.format not in ("PNG", "PPM"):
+        return array
+    if decoded.maximum:  # of a PGM file; Pillow scales it to 65535
+        array = np.rint(array * (decoded.maximum / _WHITE))
+    return array.astype(np.uint16)
 
 
 def _read_tiff(path: Path) -> NDArray[Any]:

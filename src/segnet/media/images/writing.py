@@ -30,6 +30,7 @@ _WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".tiff": ("TIFF", {"compression": "tiff_deflate"}),
 }
 
+_LARGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383}  # in pixels, of libjpeg and libwebp; the other formats hold any
 
 WRITABLE_IMAGE_SUFFIXES = frozenset(_WRITERS)
 """Suffixes of images that ``write_image`` writes."""
@@ -67,20 +68,30 @@ def write_image(path: Path, image: NDArray[np.uint8]) -> None:
     JPEG and WebP are written with quality 92, the others without loss.
 
     Raises:
+        DataError: a side of the image is longer than the format allows.
         OutputError: the suffix is unknown, or the file cannot be written; then nothing is left behind.
     """
     if path.suffix.lower() not in _WRITERS:
         raise OutputError(f"{path} cannot be written as an image; give a name that ends in {' '.join(_WRITERS)}")
-    _write(path, encode_image(image, path.suffix.lower()))
+    _write(path, encode_image(image, path.suffix.lower(), name=str(path)))
 
 
-def encode_image(image: NDArray[np.uint8], suffix: str) -> bytes:
+def encode_image(image: NDArray[np.uint8], suffix: str, *, name: str = "the image") -> bytes:
     """The file that ``write_image`` writes.
 
     Args:
         image: uint8 (H, W, 3) RGB, (H, W, 1) or (H, W) gray.
         suffix: of ``WRITABLE_IMAGE_SUFFIXES``.
+        name: of the image, for errors.
+
+    Raises:
+        DataError: a side of the image is longer than the format allows: JPEG 65,500 pixels, WebP 16,383.
     """
+    format_name, (height, width) = _WRITERS[suffix][0], image.shape[:2]
+    if max(height, width) > (most := _LARGEST_SIDES.get(format_name, max(height, width))):
+        raise DataError(
+            f"{name} has {width} x {height} pixels, and {format_name} holds at most {most:,} on a side; write it as PNG"
+        )
     return _encode(Image.fromarray(image[:, :, 0] if image.shape[2:] == (1,) else image), suffix)
 
 

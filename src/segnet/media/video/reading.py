@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import ConfigError, DataError
+from segnet.media.sources import NUMBERED
 from segnet.media.video.hdr import HLG, PQ, tone_map
 from segnet.media.video.library import import_av, new_reformatter, reason
 
@@ -116,7 +117,7 @@ class ImageSequence(Clip):
 
 def numbered(pattern: Path) -> list[Path]:
     """The files of a pattern such as ``frames/%06d.jpg``, by their numbers."""
-    written = re.split(r"%0?\d*d", pattern.name)
+    written = NUMBERED.split(pattern.name)
     name = re.compile(r"(\d+)".join(map(re.escape, written)))
     matches = [(match, path) for path in pattern.parent.iterdir() if (match := name.fullmatch(path.name))]
     return [path for _, path in sorted((int(match[1]), path) for match, path in matches)]
@@ -133,7 +134,7 @@ def open_clip(path: Path, *, rate: float = 25.0) -> Clip:
         DataError: there is no such file, it is no video, is damaged from its beginning, or holds audio only.
         MissingPackageError: PyAV is not installed.
     """
-    if "%" in path.name:
+    if NUMBERED.search(path.name) and not path.exists():
         return _open_sequence(path, rate)
     av = import_av()
     if not path.exists():

@@ -47,13 +47,13 @@ class VideoConfig:
     show: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.start < math.inf or not (self.end is None or self.end > self.start):
+        if not 0 <= self.start < math.inf or not (self.end is None or self.start < self.end < math.inf):
             raise ConfigError(f"start={self.start} and end={self.end} are not possible; give seconds, end after start")
         if self.every < 1:
             raise ConfigError(f"every={self.every} is not possible; give 1 for each frame, 2 for each second one")
         if not 0 <= self.smoothing < 1:
             raise ConfigError(f"smoothing={self.smoothing} is not possible; give 0 (off) to below 1, 0.8 for instance")
-        if not 0 < self.rate <= 1000:
-            raise ConfigError(f"rate={self.rate} is not possible; give frames a second, above 0 and at most 1000")
+        if not 0.001 <= self.rate <= 1000:
+            raise ConfigError(f"rate={self.rate} is not possible; give frames per second, from 0.001 to 1000")
         if not 0 <= self.reconnect_timeout < math.inf:
             raise ConfigError(f"reconnect_timeout={self.reconnect_timeout} is not possible; give seconds, 0 or more")

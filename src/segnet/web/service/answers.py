@@ -94,6 +94,9 @@ def encode_answer(answer: Answer, prediction: Prediction, model: str, style: Ove
         prediction: with its image and class table.
         model: name of the model.
         style: colors and outlines.
+
+    Raises:
+        DataError: the image is larger than the format of the answer allows.
     """
     assert prediction.labels is not None
     assert prediction.image is not None

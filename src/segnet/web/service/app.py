@@ -42,7 +42,7 @@ _REFUSALS = {
     408: "The request did not arrive in time.",
     413: "The body has too many bytes, or the image too many pixels.",
     415: "The content type is not taken, or the body is no image.",
-    422: "A parameter is not possible, the image is damaged, or it does not fit the model.",
+    422: "A parameter is not possible, the image is damaged, or it does not fit the model or the format of the answer.",
     429: "The queue is full; Retry-After says when to try again.",
     500: "An error of the service; its log has the details.",
     503: "The thread of the models has ended.",

@@ -114,10 +114,10 @@ class InferenceService:
                 decoded = await self._in_thread(_decode, file, predictor.channels)
             try:
                 prediction = await asyncio.wrap_future(self.batcher.submit(predictor, decoded))
+                del decoded
+                return await self._in_thread(encode_answer, answer, prediction, name, self._style)
             except SegNetError as error:
                 raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, _without_path(error, file)) from error
-            del decoded
-            return await self._in_thread(encode_answer, answer, prediction, name, self._style)
 
     async def _in_thread(self, function: Callable[..., _Value], *arguments: Any) -> _Value:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
