@@ -434,11 +434,20 @@ def test_the_report_shows_training_images_before_the_first_validation(
     assert "Confusion matrix" not in page
 
 
-def test_a_used_folder_is_refused_and_stays(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
-    (tmp_path / "last.ckpt").write_bytes(b"of another run")
-    with pytest.raises(ConfigError, match="already holds a run; add --resume"):
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("last.ckpt", "already holds a run; add --resume"),
+        ("previous.ckpt", "already holds a run; add --resume"),
+        ("best.safetensors", r"already holds a run \(best\.safetensors\), without a checkpoint"),
+        ("metrics.csv", r"already holds a run \(metrics\.csv\), without a checkpoint"),
+    ],
+)
+def test_a_used_folder_is_refused_and_stays(toy: SegNet, sets: Sets, tmp_path: Path, name: str, error: str) -> None:
+    (tmp_path / name).write_bytes(b"of another run")
+    with pytest.raises(ConfigError, match=error):
         train(toy, *sets, out=tmp_path, config=quick(epochs=1))
-    assert {path.name for path in tmp_path.iterdir()} == {"last.ckpt"}
+    assert {path.name for path in tmp_path.iterdir()} == {name}
 
 
 def test_there_must_be_a_run_to_resume(toy: SegNet, sets: Sets, tmp_path: Path) -> None:

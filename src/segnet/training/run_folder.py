@@ -29,8 +29,9 @@ log = logging.getLogger("segnet")
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 CHECKPOINTS = (LAST, PREVIOUS)
-"""Files that only a run writes."""
+"""Files that ``--resume`` reads."""
 
+_RESULTS = ("best.safetensors", "metrics.csv")
 _OF_A_START = ("config.yaml", "report.html", "metrics.csv")
 
 
@@ -38,10 +39,15 @@ def check_unused(out: Path) -> None:
     """Refuse a folder that holds a run.
 
     Raises:
-        ConfigError: The folder holds a checkpoint.
+        ConfigError: The folder holds a checkpoint, a model file or scores.
     """
     if any((out / name).exists() for name in CHECKPOINTS):
         raise ConfigError(f"{out} already holds a run; add --resume to continue it, or give another --out")
+    if kept := [name for name in _RESULTS if (out / name).exists()]:
+        raise ConfigError(
+            f"{out} already holds a run ({kept[0]}), without a checkpoint to resume it; give another --out, or remove "
+            "the folder"
+        )
 
 
 def read_settings(out: Path) -> dict[str, Any]:
