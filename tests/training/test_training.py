@@ -317,8 +317,8 @@ def test_a_loss_that_is_not_finite_names_step_epoch_and_samples(toy: SegNet, set
     with torch.no_grad():
         toy.classifier.bias[0] = float("nan")
     with pytest.raises(TrainingError, match=r"^the loss is nan at step 0 \(epoch 1\), samples (scene_0000\d(, )?){2};"):
-        train(toy, *sets, out=tmp_path, config=quick(epochs=1))
-    assert not tmp_path.exists(), "a start that fails leaves nothing"
+        train(toy, *sets, out=tmp_path / "out", config=quick(epochs=1))
+    assert not (tmp_path / "out").exists(), "a start that fails leaves nothing"
 
 
 def test_an_error_for_too_little_memory_names_the_settings_to_change(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
@@ -450,6 +450,62 @@ def test_a_used_folder_is_refused_and_stays(toy: SegNet, sets: Sets, tmp_path: P
     assert {path.name for path in tmp_path.iterdir()} == {name}
 
 
+def interrupted(model: SegNet, sets: Sets, out: Path) -> None:
+    """A start that fails before the run has something to keep."""
+
+    class Interrupting(SegmentationDataset):
+        def read(self, index: int) -> Any:
+            raise KeyboardInterrupt
+
+    train_set = Interrupting(sets[0].samples, sets[0].labels, ignore_index=sets[0].ignore_index)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(model, train_set, sets[1], out=out, config=quick(epochs=1))
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def test_a_config_file_of_the_users_is_not_replaced(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    for text in ("epochs: 1\nlr: 0.05\n", "a: [", yaml.safe_dump(quick(epochs=2).to_dict())):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=r"config\.yaml was not written by a run, .* rename it, or give another"):
+            train(toy, *sets, out=tmp_path, config=quick(epochs=1))
+        assert [path.read_text() for path in tmp_path.iterdir()] == [text]
+
+
+def test_a_config_file_with_the_same_settings_stays_as_it_is(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    train(toy, *sets, out=tmp_path / "a", config=quick(epochs=1))
+    file = tmp_path / "b" / "config.yaml"
+    file.parent.mkdir()
+    file.write_text(text := "# mine\n" + (tmp_path / "a" / "config.yaml").read_text())
+    train(toy, *sets, out=tmp_path / "b", config=quick(epochs=1))
+    assert file.read_text() == text
+
+
+def test_what_a_killed_start_left_is_replaced(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    killed = {**quick(epochs=3).to_dict(), "precision": "float32"}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(killed, sort_keys=False))
+    (tmp_path / "report.html").touch()
+    train(toy, *sets, out=tmp_path, config=quick(epochs=1))
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["epochs"] == 1
+
+
+def test_a_failed_start_removes_only_what_it_wrote(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    interrupted(toy, sets, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "empty").mkdir()
+    interrupted(toy, sets, tmp_path / "empty")
+    assert not list((tmp_path / "empty").iterdir())
+    train(toy, *sets, out=tmp_path / "run", config=quick(epochs=1))
+    (tmp_path / "mine").mkdir()
+    for name in ("config.yaml", "report.html"):
+        (tmp_path / "run" / name).rename(tmp_path / "mine" / name)
+    interrupted(toy, sets, tmp_path / "mine")
+    assert {path.name for path in (tmp_path / "mine").iterdir()} == {"config.yaml", "report.html"}
+
+
 def test_there_must_be_a_run_to_resume(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"there is no last\.ckpt to resume from"):
         train(toy, *sets, out=tmp_path / "nowhere", config=quick(epochs=1), resume=True)
@@ -517,20 +573,6 @@ def test_images_of_other_channels_than_the_networks_are_reported(toy: SegNet, ca
     gray = camvid.dataset("train", channels=1), camvid.dataset("val", channels=1)
     with pytest.raises(ShapeError, match=r"this model wants .*\(N, 3, H, W\)"):
         train(toy, *gray, out=tmp_path, config=quick(epochs=1))
-
-
-def test_an_interrupt_is_an_interrupt(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
-    class Interrupting(SegmentationDataset):
-        def read(self, index: int) -> Any:
-            raise KeyboardInterrupt
-
-    train_set = Interrupting(sets[0].samples, sets[0].labels, ignore_index=sets[0].ignore_index)
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            train(toy, train_set, sets[1], out=tmp_path, config=quick(epochs=1))
-    finally:
-        signal.signal(signal.SIGINT, handler)
 
 
 def test_a_missing_lightning_is_an_error_with_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
