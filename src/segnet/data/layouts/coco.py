@@ -185,7 +185,7 @@ def _draw_instances(
     try:
         from pycocotools import mask as run_lengths
     except ImportError as error:
-        raise MissingPackageError("pycocotools", "coco") from error
+        raise MissingPackageError.of("pycocotools", "coco") from error
     height, width = int(entry["height"]), int(entry["width"])
     mask: NDArray[np.uint8] = np.zeros((height, width), dtype=np.uint8)
     for item in sorted(items, key=lambda item: -float(item.get("area", 0))):
