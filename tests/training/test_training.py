@@ -5,9 +5,12 @@ import csv
 import importlib
 import math
 import os
+import re
+import shlex
 import signal
 import sys
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +24,7 @@ from PIL import Image
 from segnet.data.augment_config import AugmentConfig
 from segnet.data.dataset import SegmentationDataset, collate
 from segnet.data.layouts import Source, open_dataset, open_source
+from segnet.data.source_config import SourceConfig
 from segnet.data.synthetic.scenes import write_scenes
 from segnet.errors import (
     ConfigError,
@@ -409,9 +413,15 @@ def test_an_unknown_loss_is_reported_before_anything_is_written(toy: SegNet, set
 
 
 def test_the_report_tells_every_class_and_setting(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
-    train(toy, *sets, out=tmp_path, config=quick(epochs=1), inputs=INPUTS)
-    page = (tmp_path / "report.html").read_text()
-    assert all(name in page for name in (*sets[0].labels.names, "weight_decay", "segnet evaluate here --model"))
+    out = tmp_path / "my run"
+    source = SourceConfig(layout="camvid", map="a, b=c", only=("c", "d"))
+    train(toy, *sets, out=out, config=quick(epochs=1), inputs=replace(INPUTS, data="my data", source=source))
+    page = (out / "report.html").read_text()
+    assert all(name in page for name in (*sets[0].labels.names, "weight_decay"))
+    again, score = (shlex.split(unescape(text)) for text in re.findall(r"<code>(segnet .*?)</code>", page))
+    assert again == ["segnet", "train", "--config", str(out / "config.yaml"), "--out", f"{out}-again"]
+    assert score[:5] == ["segnet", "evaluate", "my data", "--model", str(out / "best.safetensors")]
+    assert score[5:] == ["--layout", "camvid", "--map", "a, b=c", "--only", "c,d"]
     assert page.count("data:image") >= 4 * len(sets[1])
     assert all(name in page for name in ("training images per second", "waiting for images", "update by the optimizer"))
 
