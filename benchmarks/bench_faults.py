@@ -400,6 +400,8 @@ def kill_train(*, jumps: bool = False) -> Callable[[World, int, Trials], None]:
 def resume(world: World, out: Path, table: Trials, *more: object, **options: Any) -> Ended:
     saved = any((out / name).exists() for name in ("last.ckpt", "previous.ckpt"))
     table.outcomes["resumed" if saved else "started anew"] += 1
+    if not saved and (out / "metrics.csv").exists():  # killed between the first scores and the first checkpoint
+        shutil.rmtree(out)
     return train(world, out, *more, *(["--resume"] if saved else []), **options)
 
 

@@ -81,7 +81,8 @@ def assert_can_be_read(page: Page) -> None:
     names = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(names) == len(set(names))
     targets = [a["href"][1:] for tag in ("a", "use") for a in page.all(tag)]
-    assert set(targets) | {a["aria-labeledby"] for a in page.all("section")} <= set(names)
+    headings = {a["aria-labelledby"] for tag in ("section", "aside") for a in page.all(tag)}
+    assert set(targets) | headings <= set(names)
     assert len(page.all("caption")) == len(page.all("table"))
     assert all(image["alt"] for image in page.all("img"))
     assert all(svg.get("aria-label") or svg.get("aria-hidden") for svg in page.all("svg"))

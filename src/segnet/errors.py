@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from itertools import islice
+from typing import Self
 
 __all__ = [
     "BrokenPackageError",
@@ -32,7 +33,10 @@ __all__ = [
 
 
 class SegNetError(Exception):
-    """A user error; its text is one sentence that says what to do."""
+    """A user error; its text is one sentence that says what to do.
+
+    Each kind is made of its text alone, so that pickle and PyTorch can make it again in another process.
+    """
 
 
 class ConfigError(SegNetError, ValueError):
@@ -60,33 +64,37 @@ class TrainingError(SegNetError, RuntimeError):
 
 
 class MissingPackageError(SegNetError, ImportError):
-    """An optional library is needed and not installed.
+    """An optional library is needed and not installed."""
 
-    Args:
-        package: the name to import, such as ``lightning``.
-        extra: the extra of this package that brings it, such as ``train``.
-    """
+    @classmethod
+    def of(cls, package: str, extra: str) -> Self:
+        """The error of a library.
 
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(
+        Args:
+            package: the name to import, such as ``lightning``.
+            extra: the extra of this package that brings it, such as ``train``.
+        """
+        return cls(
             f"{package} is not installed; run: pip install 'segnet[{extra}]', "
             f"or in a clone: pip install -c constraints.txt -e '.[{extra}]'"
         )
 
 
 class BrokenPackageError(SegNetError, ImportError):
-    """A library is installed, and importing it fails.
+    """A library is installed, and importing it fails."""
 
-    Args:
-        package: The name that was imported, such as ``lightning``.
-        culprit: The package whose import failed, which may be another.
-        reason: The error of the import.
-        remedy: What to do.
-    """
+    @classmethod
+    def of(cls, package: str, culprit: str, reason: str, remedy: str) -> Self:
+        """The error of a library.
 
-    def __init__(self, package: str, culprit: str, reason: str, remedy: str) -> None:
+        Args:
+            package: The name that was imported, such as ``lightning``.
+            culprit: The package whose import failed, which may be another.
+            reason: The error of the import.
+            remedy: What to do.
+        """
         where = f"{package} cannot be imported" + (f" because of {culprit}" if culprit != package else "")
-        super().__init__(f"{where} ({reason}); {remedy}")
+        return cls(f"{where} ({reason}); {remedy}")
 
 
 def one_line(error: BaseException) -> str:

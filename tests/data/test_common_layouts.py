@@ -205,6 +205,13 @@ def test_splits_with_other_classes_are_refused(tmp_path: Path) -> None:
         open_source(tmp_path)
 
 
+def test_a_value_without_a_class_name_is_refused(tmp_path: Path) -> None:
+    roboflow(tmp_path)
+    text(tmp_path / "train" / "_classes.csv", "Pixel Value, Class\n0, background\n1\n")
+    with pytest.raises(DataError, match=r"_classes\.csv: the line '1' has no name; expected a value and the name"):
+        open_source(tmp_path)
+
+
 @pytest.mark.parametrize("content", ["", "a,b,c\n1,2,3\n"])
 def test_a_table_that_names_no_classes_is_refused(content: str, tmp_path: Path) -> None:
     camvid_of_kaggle(tmp_path)
@@ -234,6 +241,8 @@ def test_an_unknown_layout_is_refused_and_a_file_has_no_layout_of_folders(tmp_pa
         ("palette: [[1, 1, 1], [2, 2, 2]]\nlabel_mapping: {0: 1}", "give one of them"),
         ("label_mapping: [0, 1]", "'label_mapping' must be mask value"),
         ("label_mapping: {0: 5}", "'label_mapping' maps to 5, which is none of 0 to 1"),
+        ("label_mapping: {0: [1, 2]}", r"'label_mapping' maps to \[1, 2\], which is none of 0 to 1"),
+        ("label_mapping: {300: 1}", "'label_mapping' makes the mask value 300 a class; only values from 0 to 255"),
         ("channels: 0", "'channels' is 0; give 3 .color., 1 .gray., the number of bands"),
         ("channels: [0, nir]", "'channels': there is no band 'nir'; give a number from 0, or add band_names"),
         ("channels: [red, nir]\nband_names: [blue, red]", "there is no band 'nir'; give one of blue, red"),

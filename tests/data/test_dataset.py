@@ -12,7 +12,7 @@ from PIL import Image
 from segnet.data.dataset import SegmentationDataset, collate, worker_error
 from segnet.data.layouts import open_source
 from segnet.data.samples import Sample
-from segnet.errors import ConfigError, DataError, MissingPackageError, ShapeError
+from segnet.errors import BrokenPackageError, ConfigError, DataError, MissingPackageError, SegNetError, ShapeError
 from segnet.labels import ClassTable
 
 LABELS = ClassTable.from_names(["sky", "road", "car"])
@@ -214,8 +214,28 @@ def test_an_error_with_a_cause_in_a_worker_loses_the_traceback_too(tmp_path: Pat
     assert "Traceback" not in told
 
 
+class Raising(torch.utils.data.Dataset[int]):
+    """An optional library is missed where images are read."""
+
+    def __init__(self, error: SegNetError) -> None:
+        self.error = error
+
+    def __getitem__(self, index: int) -> int:
+        raise self.error
+
+
 @pytest.mark.parametrize(
-    "error", [ShapeError("tensors"), DataError("the line 'DataError: x' is odd"), MissingPackageError("onnx", "onnx")]
+    "error", [MissingPackageError.of("a", "b"), BrokenPackageError.of("a", "b", "OSError: no c", "run: pip")]
+)
+def test_a_library_missed_in_a_worker_process_is_one_line(error: SegNetError) -> None:
+    with pytest.raises(type(error)) as wrapped:
+        next(iter(torch.utils.data.DataLoader(Raising(error), batch_size=None, sampler=[0], num_workers=1)))
+    assert str(worker_error(wrapped.value)) == str(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ShapeError("tensors"), DataError("the line 'DataError: x' is odd"), MissingPackageError.of("onnx", "onnx")],
 )
 def test_an_error_of_this_process_stays_what_it_is(error: Exception):
     assert worker_error(error) is error  # type: ignore[arg-type]

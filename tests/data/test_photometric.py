@@ -35,6 +35,19 @@ def test_white_balance_is_one_factor_for_each_channel(image: Tensor):
     assert 0.02 < factors[:, :, 0, 0].std() < 0.3
 
 
+def test_gains_and_fog_stay_in_the_ranges_that_their_help_names():
+    torch.manual_seed(0)
+    gains = EFFECTS["white_balance"](torch.ones(50_000, 3, 1, 1))
+    assert (gains.min().item(), gains.max().item()) == pytest.approx((0.7, 1.36), abs=0.02)
+    shares = []
+    for black_or_white in (0.0, 1.0):
+        torch.manual_seed(0)
+        shares.append(EFFECTS["fog"](torch.full((4000, 3, 12, 12), black_or_white)))
+    fog = 1 - (shares[1] - shares[0])
+    assert 0.048 < fog.min() < 0.06
+    assert 0.7 < fog.max() < 0.794  # bicubic thickness is at most 1.25
+
+
 def test_fog_brings_all_colors_nearer_to_one_light_gray(image: Tensor):
     found = EFFECTS["fog"](image)
     assert (found.flatten(1).std(1) < image.flatten(1).std(1)).all()

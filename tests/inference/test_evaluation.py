@@ -210,6 +210,14 @@ def test_a_network_is_scored_in_evaluation_mode_and_given_back_in_its_own(shades
     assert model.training is training
 
 
+def test_modules_in_evaluation_mode_of_their_own_stay_in_it(shades: SegmentationDataset):
+    model = Watched().train()
+    model.frozen = nn.BatchNorm2d(3).eval()
+    evaluate(model, shades, workers=0)
+    assert model.training
+    assert not model.frozen.training
+
+
 def test_the_mode_is_given_back_after_an_error_too(shades: SegmentationDataset, narrow: SegNet):
     shades.channels = 1
     with pytest.raises(ShapeError, match=r"model wants floating numbers \(N, 3, H, W\)"):

@@ -159,6 +159,15 @@ def test_little_time_takes_smaller_crops_then_smaller_batches() -> None:
     assert not {"crop", "batch"} & kept.keys()
 
 
+def test_little_time_crops_whole_images_too() -> None:
+    """The recipes scratch and paper have no crop."""
+    seconds = 30 + 40 * PACE.step
+    whole, cropped = fitted(seconds, crop=None), fitted(seconds, crop=PACE.crop)
+    assert whole == cropped
+    assert math.prod(whole["crop"]) < math.prod(PACE.crop)
+    assert "crop" not in fitted(30 + 2000 * PACE.step, crop=None)
+
+
 def test_validations_take_a_small_part_of_the_time() -> None:
     chosen = fitted(30 + 5000 * PACE.step, replace(PACE, image=10.0))
     epoch, validation = 100 * PACE.step, 100 * 10.0

@@ -23,6 +23,7 @@ from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.training.loaders import Order, Share
+from segnet.training.resume import newest_checkpoint
 from segnet.training.run import train
 from segnet.training.settings import TrainConfig
 
@@ -159,6 +160,21 @@ def test_two_damaged_checkpoints_are_reported(camvid: Source, tmp_path: Path) ->
         (tmp_path / name).write_bytes(b"not a checkpoint at all")
     with pytest.raises(ConfigError, match=r"last\.ckpt is damaged and cannot be resumed; start a new run"):
         run(camvid, tmp_path, resume=True)
+
+
+def test_no_damage_to_the_table_of_a_checkpoint_keeps_the_one_before_from_being_read(tmp_path: Path) -> None:
+    """A bit may make a name no text, or name a compression or a password."""
+    state = {"state_dict": {"a": torch.zeros(2)}, "epoch": 1, "loops": {}, "callbacks": {}}
+    torch.save({**state, "global_step": 4}, tmp_path / "previous.ckpt")
+    torch.save({**state, "global_step": 6}, tmp_path / "last.ckpt")
+    whole = (tmp_path / "last.ckpt").read_bytes()
+    steps = []
+    for place in range(whole.index(b"PK\1\2"), len(whole), 3):
+        for bit in (1, 8, 128):
+            damaged = bytes([*whole[:place], whole[place] ^ bit, *whole[place + 1 :]])
+            (tmp_path / "last.ckpt").write_bytes(damaged)
+            steps.append(newest_checkpoint(tmp_path).state["global_step"])
+    assert set(steps) == {4, 6}  # 6: what tells the date or the system of a file is not needed
 
 
 def test_a_checkpoint_that_is_not_ours_is_reported(camvid: Source, tmp_path: Path) -> None:

@@ -5,9 +5,12 @@ import csv
 import importlib
 import math
 import os
+import re
+import shlex
 import signal
 import sys
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +24,7 @@ from PIL import Image
 from segnet.data.augment_config import AugmentConfig
 from segnet.data.dataset import SegmentationDataset, collate
 from segnet.data.layouts import Source, open_dataset, open_source
+from segnet.data.source_config import SourceConfig
 from segnet.data.synthetic.scenes import write_scenes
 from segnet.errors import (
     ConfigError,
@@ -317,8 +321,8 @@ def test_a_loss_that_is_not_finite_names_step_epoch_and_samples(toy: SegNet, set
     with torch.no_grad():
         toy.classifier.bias[0] = float("nan")
     with pytest.raises(TrainingError, match=r"^the loss is nan at step 0 \(epoch 1\), samples (scene_0000\d(, )?){2};"):
-        train(toy, *sets, out=tmp_path, config=quick(epochs=1))
-    assert not tmp_path.exists(), "a start that fails leaves nothing"
+        train(toy, *sets, out=tmp_path / "out", config=quick(epochs=1))
+    assert not (tmp_path / "out").exists(), "a start that fails leaves nothing"
 
 
 def test_an_error_for_too_little_memory_names_the_settings_to_change(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
@@ -409,9 +413,15 @@ def test_an_unknown_loss_is_reported_before_anything_is_written(toy: SegNet, set
 
 
 def test_the_report_tells_every_class_and_setting(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
-    train(toy, *sets, out=tmp_path, config=quick(epochs=1), inputs=INPUTS)
-    page = (tmp_path / "report.html").read_text()
-    assert all(name in page for name in (*sets[0].labels.names, "weight_decay", "segnet evaluate here --model"))
+    out = tmp_path / "my run"
+    source = SourceConfig(layout="camvid", map="a, b=c", only=("c", "d"))
+    train(toy, *sets, out=out, config=quick(epochs=1), inputs=replace(INPUTS, data="my data", source=source))
+    page = (out / "report.html").read_text()
+    assert all(name in page for name in (*sets[0].labels.names, "weight_decay"))
+    again, score = (shlex.split(unescape(text)) for text in re.findall(r"<code>(segnet .*?)</code>", page))
+    assert again == ["segnet", "train", "--config", str(out / "config.yaml"), "--out", f"{out}-again"]
+    assert score[:5] == ["segnet", "evaluate", "my data", "--model", str(out / "best.safetensors")]
+    assert score[5:] == ["--layout", "camvid", "--map", "a, b=c", "--only", "c,d"]
     assert page.count("data:image") >= 4 * len(sets[1])
     assert all(name in page for name in ("training images per second", "waiting for images", "update by the optimizer"))
 
@@ -434,11 +444,76 @@ def test_the_report_shows_training_images_before_the_first_validation(
     assert "Confusion matrix" not in page
 
 
-def test_a_used_folder_is_refused_and_stays(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
-    (tmp_path / "last.ckpt").write_bytes(b"of another run")
-    with pytest.raises(ConfigError, match="already holds a run; add --resume"):
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("last.ckpt", "already holds a run; add --resume"),
+        ("previous.ckpt", "already holds a run; add --resume"),
+        ("best.safetensors", r"already holds a run \(best\.safetensors\), without a checkpoint"),
+        ("metrics.csv", r"already holds a run \(metrics\.csv\), without a checkpoint"),
+    ],
+)
+def test_a_used_folder_is_refused_and_stays(toy: SegNet, sets: Sets, tmp_path: Path, name: str, error: str) -> None:
+    (tmp_path / name).write_bytes(b"of another run")
+    with pytest.raises(ConfigError, match=error):
         train(toy, *sets, out=tmp_path, config=quick(epochs=1))
-    assert {path.name for path in tmp_path.iterdir()} == {"last.ckpt"}
+    assert {path.name for path in tmp_path.iterdir()} == {name}
+
+
+def interrupted(model: SegNet, sets: Sets, out: Path) -> None:
+    """A start that fails before the run has something to keep."""
+
+    class Interrupting(SegmentationDataset):
+        def read(self, index: int) -> Any:
+            raise KeyboardInterrupt
+
+    train_set = Interrupting(sets[0].samples, sets[0].labels, ignore_index=sets[0].ignore_index)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(model, train_set, sets[1], out=out, config=quick(epochs=1))
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def test_a_config_file_of_the_users_is_not_replaced(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    for text in ("epochs: 1\nlr: 0.05\n", "a: [", yaml.safe_dump(quick(epochs=2).to_dict())):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=r"config\.yaml was not written by a run, .* rename it, or give another"):
+            train(toy, *sets, out=tmp_path, config=quick(epochs=1))
+        assert [path.read_text() for path in tmp_path.iterdir()] == [text]
+
+
+def test_a_config_file_with_the_same_settings_stays_as_it_is(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    train(toy, *sets, out=tmp_path / "a", config=quick(epochs=1))
+    file = tmp_path / "b" / "config.yaml"
+    file.parent.mkdir()
+    file.write_text(text := "# mine\n" + (tmp_path / "a" / "config.yaml").read_text())
+    train(toy, *sets, out=tmp_path / "b", config=quick(epochs=1))
+    assert file.read_text() == text
+
+
+def test_what_a_killed_start_left_is_replaced(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    killed = {**quick(epochs=3).to_dict(), "precision": "float32"}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(killed, sort_keys=False))
+    (tmp_path / "report.html").touch()
+    train(toy, *sets, out=tmp_path, config=quick(epochs=1))
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["epochs"] == 1
+
+
+def test_a_failed_start_removes_only_what_it_wrote(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
+    interrupted(toy, sets, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "empty").mkdir()
+    interrupted(toy, sets, tmp_path / "empty")
+    assert not list((tmp_path / "empty").iterdir())
+    train(toy, *sets, out=tmp_path / "run", config=quick(epochs=1))
+    (tmp_path / "mine").mkdir()
+    for name in ("config.yaml", "report.html"):
+        (tmp_path / "run" / name).rename(tmp_path / "mine" / name)
+    interrupted(toy, sets, tmp_path / "mine")
+    assert {path.name for path in (tmp_path / "mine").iterdir()} == {"config.yaml", "report.html"}
 
 
 def test_there_must_be_a_run_to_resume(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
@@ -508,20 +583,6 @@ def test_images_of_other_channels_than_the_networks_are_reported(toy: SegNet, ca
     gray = camvid.dataset("train", channels=1), camvid.dataset("val", channels=1)
     with pytest.raises(ShapeError, match=r"this model wants .*\(N, 3, H, W\)"):
         train(toy, *gray, out=tmp_path, config=quick(epochs=1))
-
-
-def test_an_interrupt_is_an_interrupt(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
-    class Interrupting(SegmentationDataset):
-        def read(self, index: int) -> Any:
-            raise KeyboardInterrupt
-
-    train_set = Interrupting(sets[0].samples, sets[0].labels, ignore_index=sets[0].ignore_index)
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            train(toy, train_set, sets[1], out=tmp_path, config=quick(epochs=1))
-    finally:
-        signal.signal(signal.SIGINT, handler)
 
 
 def test_a_missing_lightning_is_an_error_with_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ def _exit_code(arguments: list[str]) -> int:
     except ModuleNotFoundError as error:  # predicting with exported models needs no torch
         if error.name != "torch":
             raise
-        print(f"segnet: {MissingPackageError('torch', 'torch')}", file=sys.stderr)
+        print(f"segnet: {MissingPackageError.of('torch', 'torch')}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("segnet: interrupted", file=sys.stderr)

@@ -32,8 +32,8 @@ class AugmentConfig:
             0 with --recipe scratch.
         noise: Probability of sensor noise with a standard deviation of up to 0.1 of white. Default: 0.1 for few images;
             0 with --recipe scratch.
-        white_balance: Probability of another white balance: factors of the color channels up to 1.28.
-        fog: Probability of fog.
+        white_balance: Probability of another white balance: color channels times 0.7 to 1.36.
+        fog: Probability of fog: light gray that makes up 5 to 79 % of each pixel.
         shadow: Probability of a shadow: a darker band in any direction.
         night: Probability of darkness: a half to a sixteenth of the light, and the noise of the sensor.
         fourier: Probability of random Fourier amplitudes (PASTA), which changes textures and keeps shapes.

@@ -89,13 +89,17 @@ def read_mask_encoding(settings: Mapping[str, Any]) -> MaskReader | None:
 
 def _read_label_mapping(settings: Mapping[str, Any]) -> MaskReader:
     mapping, target = settings["label_mapping"], read_class_table(settings)
-    index_of = {value: index for index, value in enumerate(target.values)}
     if not isinstance(mapping, dict) or not all(type(value) is int and value <= _LARGEST for value in mapping):
         raise ConfigError("'label_mapping' must be mask value: class number")
-    ignored = {value for value, to in mapping.items() if to in _IGNORED_WORDS and to not in index_of}
+    ignored = {value for value, to in mapping.items() if to in _IGNORED_WORDS and to not in target.values}
     kept = {value: to for value, to in mapping.items() if value not in ignored}
-    if wrong := [to for to in kept.values() if to not in index_of]:
+    if wrong := [to for to in kept.values() if to not in target.values]:
         raise ConfigError(f"'label_mapping' maps to {repr(wrong[0])[:40]}, which is none of {target.describe_values()}")
+    if outside := [value for value in kept if not 0 <= value <= 255]:
+        raise ConfigError(
+            f"'label_mapping' makes the mask value {outside[0]} a class; only values from 0 to 255 can be classes, "
+            "others can be ignored"
+        )
     members = tuple(tuple(_value_name(value) for value, to in kept.items() if to == one) for one in target.values)
     values = ClassTable.from_names([_value_name(value) for value in kept], list(kept))
     ignore_index = {*(value for value in ignored if value >= 0), *read_ignore_index(settings)} - set(kept)

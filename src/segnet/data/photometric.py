@@ -39,7 +39,7 @@ def apply_effect(image: Tensor, name: str, probability: float) -> Tensor:
 
 
 def _white_balance(image: Tensor) -> Tensor:
-    """Gains of the channels from 0.78 to 1.28, with a mean of 1."""
+    """Gains of the channels from 0.7 to 1.36, with a mean of 1."""
     gains = _uniform(image, -0.25, 0.25, channels=3).exp()
     return image * (gains / gains.mean(dim=1, keepdim=True))
 
@@ -59,7 +59,7 @@ def _fourier(image: Tensor) -> Tensor:
 
 
 def _fog(image: Tensor) -> Tensor:
-    """Light gray over the image, between a tenth and three quarters of it, thicker in some parts than in others."""
+    """Light gray over the image, from 5 to 79 % of each pixel, thicker in some parts than in others."""
     thickness = F.interpolate(
         _random(image, channels=1, size=(3, 3)), size=image.shape[-2:], mode="bicubic", align_corners=False
     ).clamp(min=0)

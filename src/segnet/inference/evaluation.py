@@ -21,6 +21,7 @@ from segnet.inference.predictor import Predictor
 from segnet.inference.working_size import ResizePolicy
 from segnet.labels import ClassTable
 from segnet.metrics.confusion import Scores, confusion
+from segnet.nn.modes import in_evaluation
 from segnet.runtimes.base import argmax
 from segnet.runtimes.pytorch import ModuleRuntime
 from segnet.system.devices import pick_device
@@ -51,7 +52,7 @@ def evaluate(
     Args:
         model: a predictor, with its own resizing, tiles and augmentation; or a network, images (N, C, H, W) in [0, 1]
             to logits (N, classes, H, W), which gets each image at its own size. A network is moved to the device and
-            scored in evaluation mode; its mode is restored afterwards.
+            scored in evaluation mode; the mode of each module is restored.
         data: images with masks.
         device: of a network; ``auto`` takes a GPU if there is one. A predictor has its own.
         workers: number of processes that read images in the background; with any, a script needs
@@ -156,15 +157,11 @@ def as_predictor(
         yield model
         return
     device = pick_device(device)
-    was_training = model.training
-    model.to(device).eval()
-    runtime = ModuleRuntime(model, data.labels, channels=data.channels, device=device)
-    try:
-        predictor = Predictor(runtime, max_size=None, tiles=None, confidence=confidence)
-        predictor.resize = resize
+    runtime = ModuleRuntime(model.to(device), data.labels, channels=data.channels, device=device)
+    predictor = Predictor(runtime, max_size=None, tiles=None, confidence=confidence)
+    predictor.resize = resize
+    with in_evaluation(model):
         yield predictor
-    finally:
-        model.train(was_training)
 
 
 def check_same_classes(model_labels: ClassTable, data_labels: ClassTable, *, model: str, data: str) -> None:

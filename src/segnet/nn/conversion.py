@@ -15,9 +15,10 @@ from torch.fx import Graph, GraphModule, Node
 from torch.utils._pytree import tree_leaves
 
 from segnet.errors import ConfigError, ModelError
+from segnet.nn.modes import in_evaluation
 from segnet.nn.modules import MaxPool2d, MaxUnpool2d, pool_windows, unpool_windows, windows_of
 from segnet.nn.programs import as_inputs, trace_program
-from segnet.nn.tracing import Group, find_groups, in_evaluation
+from segnet.nn.tracing import Group, find_groups
 from segnet.nn.unpooling import Left, Pair, Windows, find_pairs, path_of
 
 __all__ = ["Conversion", "convert_unpooling", "restore_unpooling"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from segnet.nn.modes import in_evaluation
 from segnet.nn.modules import windows_of
 from segnet.nn.unpooling import INDEX_COPIES, Left, Windows, misfit
 
-__all__ = ["Group", "Site", "find_groups", "in_evaluation"]
+__all__ = ["Group", "Site", "find_groups"]
 
 _aten = torch.ops.aten
 _POOL, _UNPOOL = _aten.max_pool2d_with_indices.default, _aten.max_unpool2d.default
@@ -97,20 +98,6 @@ def find_groups(model: nn.Module, inputs: Sequence[Any]) -> list[Group]:
     with in_evaluation(model), _Recorder(model) as recorder:
         recorder.check_outputs(model(*inputs))
     return [group for group in recorder.groups() if group.unpools or group.reasons]
-
-
-@contextmanager
-def in_evaluation(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards every module is in its own mode again."""
-    training = {module: module.training for module in model.modules()}
-    try:
-        with torch.no_grad():
-            for module in training:  # the graphs of torch.export have no eval()
-                module.training = False
-            yield
-    finally:
-        for module, mode in training.items():
-            module.training = mode
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -53,7 +53,7 @@ def choose_runtime(
     if installed:
         return installed[0]
     if not reason and not _has("torch"):
-        raise MissingPackageError("onnxruntime", "onnx")
+        raise MissingPackageError.of("onnxruntime", "onnx")
     return "torch"
 
 

@@ -14,6 +14,7 @@ from segnet.errors import ModelError
 from segnet.runtimes.base import FileRuntime
 from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.output_suppression import suppress_output
+from segnet.system.files import ZIP_ERRORS
 from segnet.system.packages import importing
 
 __all__ = ["LiteRtRuntime"]
@@ -63,7 +64,7 @@ def _read_metadata(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.read(f"{KEY}.json").decode() if f"{KEY}.json" in archive.namelist() else None
-    except (zipfile.BadZipFile, UnicodeDecodeError) as error:
+    except ZIP_ERRORS as error:
         raise ModelError(
             f"{path}: has no readable metadata ({error}); it may be truncated or of another format"
         ) from error

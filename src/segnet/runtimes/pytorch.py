@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.output_suppression import suppress_output
 from segnet.runtimes.running_moments import RunningMoments
 from segnet.system.devices import pick_device, pick_precision
+from segnet.system.files import ZIP_ERRORS
 from segnet.system.threads import check_threads
 
 __all__ = ["ModuleRuntime", "ProgramRuntime", "TorchRuntime", "load_checkpoint"]
@@ -205,7 +205,7 @@ def _read_archive(path: Path) -> tuple[list[str], str | None]:
             names = archive.namelist()
             metadata = [name for name in names if name.endswith(f"/extra/{KEY}")]
             text = archive.read(metadata[0]).decode() if metadata and broken is None else None
-    except (zipfile.BadZipFile, OSError, UnicodeDecodeError, EOFError, NotImplementedError, zlib.error) as error:
+    except ZIP_ERRORS as error:
         raise ModelError(
             f"{path}: is not a PyTorch program ({error}); it may be truncated or of another format"
         ) from error

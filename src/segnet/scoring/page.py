@@ -73,7 +73,7 @@ def _notes(scores: Scores, missing: int) -> str:
         notes.append(f"No class was predicted for {share} of the pixels; they count as wrong.")
     items = "".join(f"<li>{escape(note)}</li>" for note in notes)
     heading = '<h2 id="notes">Beware</h2>'
-    return f'<aside class="notes" aria-labeledby="notes">{heading}<ul>{items}</ul></aside>' if notes else ""
+    return f'<aside class="notes" aria-labelledby="notes">{heading}<ul>{items}</ul></aside>' if notes else ""
 
 
 def _result(scores: Scores, boundary: float | None) -> str:

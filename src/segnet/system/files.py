@@ -15,6 +15,8 @@ import re
 import secrets
 import shutil
 import stat
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -26,12 +28,15 @@ from segnet.errors import DataError, OutputError
 from segnet.system.locks import open_locked, release, trying_lock
 
 __all__ = [
-    "announcing", "cache_dir", "describe_os_error", "explained", "files_digest", "holding_folder", "last_change",
-    "move_into_place", "path_fault", "remove_stale", "replacing", "temporary_file", "temporary_folder", "write_cache",
-    "write_json",
+    "ZIP_ERRORS", "announcing", "cache_dir", "describe_os_error", "explained", "files_digest", "holding_folder",
+    "last_change", "move_into_place", "path_fault", "remove_stale", "replacing", "temporary_file", "temporary_folder",
+    "write_cache", "write_json",
 ]  # fmt: skip
 
 log = logging.getLogger("segnet")
+
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError)
+"""What ``zipfile`` raises for a damaged file; of one bit, it may be a name that is no text, or a password."""
 
 _LONGEST_PATH, _LONGEST_NAME = 1000, 255  # of a path as it is written, and of one name in it (Linux, macOS, Windows)
 

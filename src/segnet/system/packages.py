@@ -39,9 +39,9 @@ def importing(package: str, extra: str) -> Iterator[None]:
     except Exception as error:  # a package that does not fit the others may raise anything
         missing = _find_missing(error, package)
         if missing:
-            raise MissingPackageError(missing, extra) from error
+            raise MissingPackageError.of(missing, extra) from error
         culprit = _find_culprit(error) or package
-        raise BrokenPackageError(package, culprit, _reason(error), _remedy(package, culprit)) from error
+        raise BrokenPackageError.of(package, culprit, _reason(error), _remedy(package, culprit)) from error
 
 
 def _find_missing(error: Exception, package: str) -> str:

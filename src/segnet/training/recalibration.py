@@ -23,6 +23,7 @@ from segnet.data.dataset import SegmentationDataset, collate, worker_error
 from segnet.data.image_sizes import batches_of_one_size, read_sizes
 from segnet.errors import ConfigError, DataError, ModelError, SegNetError
 from segnet.models.segnet import SegNet
+from segnet.nn.modes import in_evaluation
 from segnet.system.devices import pick_device
 
 __all__ = ["recalibrate"]
@@ -113,20 +114,17 @@ class _MeanStatistics:
 @contextmanager
 def _batch_statistics(model: nn.Module, averages: Mapping[nn.BatchNorm2d, _MeanStatistics]) -> Iterator[None]:
     """Evaluation mode, but batch norms use batch statistics, call their hooks, and do not update running statistics."""
-    modes = {part: part.training for part in model.modules()}
-    model.eval()
     hooks = [norm.register_forward_pre_hook(average) for norm, average in averages.items()]
-    for norm in averages:
-        norm.training, norm.track_running_stats = True, False
     try:
-        yield
+        with in_evaluation(model):
+            for norm in averages:
+                norm.training, norm.track_running_stats = True, False
+            yield
     finally:
         for hook in hooks:
             hook.remove()
         for norm in averages:
             norm.track_running_stats = True
-        for part, training in modes.items():
-            part.training = training
 
 
 def _batches(data: SegmentationDataset, batch: int, workers: int) -> DataLoader[Any]:

@@ -193,7 +193,8 @@ def fit_to_time(
     every = math.ceil(facts.val_images * pace.image / (VALIDATION_SHARE * per_epoch * step))
     every = min(max(every, round(epochs / _VALIDATIONS), 1), epochs)
     fits = f"{steps} steps of {step:.2g} s fit into the time"
-    changed = {name: value for name, value in (("crop", crop), ("batch", batch)) if now[name] not in (value, None)}
+    before = {"crop": now["crop"] or pace.crop, "batch": now["batch"]}
+    changed = {name: value for name, value in (("crop", crop), ("batch", batch)) if value != before[name]}
     smaller = Decision(changed, f"{int(left / pace.step)} steps of {pace.step:.2g} s would be too few")
     area = _crop_area("standard", facts, {**now, "crop": crop})
     decisions = [

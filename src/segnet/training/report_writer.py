@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 
 from segnet.data.dataset import Batch, SegmentationDataset
+from segnet.data.source_config import SourceConfig
 from segnet.inference.working_size import ResizePolicy
 from segnet.models.segnet import SegNet
 from segnet.system.hardware import about
@@ -116,15 +118,15 @@ class ReportWriter(Callback):
             environment={**self._environment, **self.times.shares()},
             data=self._splits,
             warnings=self.collapse.warnings,
-            commands=_list_commands(self.settings.get("data"), self.path.parent),
+            commands=_list_commands(self.settings, self.path.parent),
         )
 
 
-def _list_commands(data: str | None, out: Path) -> list[str]:
+def _list_commands(settings: Mapping[str, Any], out: Path) -> list[str]:
     """Commands that repeat the run and score its weights; none for a run that a program started."""
-    if data is None:
+    if settings.get("data") is None:
         return []
-    return [
-        f"segnet train --config {out / 'config.yaml'} --out {out}-again",
-        f"segnet evaluate {data} --model {out / 'best.safetensors'}",
-    ]
+    source = SourceConfig(layout=settings["layout"], map=settings["map"], only=tuple(settings["only"]))
+    train = ["segnet", "train", "--config", str(out / "config.yaml"), "--out", f"{out}-again"]
+    evaluate = ["segnet", "evaluate", settings["data"], "--model", str(out / "best.safetensors"), *source.flags()]
+    return [shlex.join(train), shlex.join(evaluate)]

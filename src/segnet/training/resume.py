@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from segnet.errors import ConfigError
-from segnet.system.files import replacing
+from segnet.system.files import ZIP_ERRORS, replacing
 from segnet.system.signals import TERMINATED
 from segnet.training.best_weights import BestWeights
 from segnet.training.lightning import Callback, LightningModule, Trainer
@@ -214,5 +214,5 @@ def _read(path: Path) -> dict[str, Any] | None:
                 return None
         state = torch.load(path, map_location="cpu", weights_only=True)
         return state if {"state_dict", "epoch", "global_step", "loops", "callbacks"} <= set(state) else None
-    except (OSError, RuntimeError, EOFError, LookupError, TypeError, pickle.UnpicklingError, zipfile.BadZipFile):
+    except (*ZIP_ERRORS, LookupError, TypeError, pickle.UnpicklingError):
         return None

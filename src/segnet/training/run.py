@@ -45,7 +45,7 @@ from segnet.training.resume import (
 from segnet.training.run_config import RunInputs
 from segnet.training.run_data import check_same_data, describe_data, describe_size
 from segnet.training.run_folder import (
-    CHECKPOINTS,
+    check_settings_file,
     check_unchanged,
     check_unused,
     prepare_folder,
@@ -102,8 +102,9 @@ def train(
         Validation scores of the best weights.
 
     Raises:
-        ConfigError: Settings contradict each other or the size of the images, ``out`` already holds a run, there is no
-            run to resume, the data is not that of the resumed run, or the time is too short for a step.
+        ConfigError: Settings contradict each other or the size of the images, ``out`` already holds a run or a
+            ``config.yaml`` of the user's, there is no run to resume, the data is not that of the resumed run, or the
+            time is too short for a step.
         DataError: An image or mask cannot be used.
         ModelError: The network has another number of classes than the data.
         OutputError: ``out`` cannot be written.
@@ -128,8 +129,7 @@ def train(
     config = resolve_config(config, earlier, target, model, train_set)
     settings = {**(inputs.to_dict() if inputs else {}), **config.to_dict()}
     module = _make_module(model, train_set, val_set, config, target)
-    if checkpoint is not None:
-        _check_resume(checkpoint, module, earlier, settings)
+    _check_settings(checkpoint, module, out, earlier, settings)
     score_log = ScoreLog(out, train_set.labels)
     longest = median_longest_side(train_set)
     resize = training_resize(train_set, longest)
@@ -141,9 +141,11 @@ def train(
     callbacks = _callbacks(config, score_log, best, collapse, report, data, clock)
     trainer = make_trainer(out, config, target, callbacks, loggers)
     order = make_order(trainer, config, len(train_set), find_position(checkpoint))
-    _begin(trainer, model, config, out, settings)
-    loaders = make_loaders(train_set, val_set, order, model=model, config=config, resize=resize, workers=config.workers)
-    with removing_failed_start(out, (*CHECKPOINTS, "best.safetensors")):
+    with removing_failed_start(out):
+        _begin(trainer, model, config, out, settings)
+        loaders = make_loaders(
+            train_set, val_set, order, model=model, config=config, resize=resize, workers=config.workers
+        )
         _fit(trainer, module, *loaders, checkpoint=checkpoint)
     scores = best.restore(model)
     if trainer.is_global_zero:
@@ -185,9 +187,16 @@ def _clock(
     return limit
 
 
-def _check_resume(
-    checkpoint: Checkpoint, module: SegmentationModule, earlier: Mapping[str, Any], settings: Mapping[str, Any]
+def _check_settings(
+    checkpoint: Checkpoint | None,
+    module: SegmentationModule,
+    out: Path,
+    earlier: Mapping[str, Any],
+    settings: Mapping[str, Any],
 ) -> None:
+    if checkpoint is None:
+        check_settings_file(out, settings)
+        return
     check_fits(checkpoint, module)
     check_unchanged(checkpoint.path.with_name("config.yaml"), earlier, settings)
     epochs = module.config.epochs

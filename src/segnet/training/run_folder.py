@@ -18,6 +18,7 @@ __all__ = [
     "CHECKPOINTS",
     "LAST",
     "PREVIOUS",
+    "check_settings_file",
     "check_unchanged",
     "check_unused",
     "prepare_folder",
@@ -29,8 +30,9 @@ log = logging.getLogger("segnet")
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 CHECKPOINTS = (LAST, PREVIOUS)
-"""Files that only a run writes."""
+"""Files that ``--resume`` reads."""
 
+_RESULTS = ("best.safetensors", "metrics.csv")
 _OF_A_START = ("config.yaml", "report.html", "metrics.csv")
 
 
@@ -38,10 +40,15 @@ def check_unused(out: Path) -> None:
     """Refuse a folder that holds a run.
 
     Raises:
-        ConfigError: The folder holds a checkpoint.
+        ConfigError: The folder holds a checkpoint, a model file or scores.
     """
     if any((out / name).exists() for name in CHECKPOINTS):
         raise ConfigError(f"{out} already holds a run; add --resume to continue it, or give another --out")
+    if kept := [name for name in _RESULTS if (out / name).exists()]:
+        raise ConfigError(
+            f"{out} already holds a run ({kept[0]}), without a checkpoint to resume it; give another --out, or remove "
+            "the folder"
+        )
 
 
 def read_settings(out: Path) -> dict[str, Any]:
@@ -81,27 +88,49 @@ def check_unchanged(file: Path, earlier: Mapping[str, Any], settings: Mapping[st
         log.warning("resuming with %s %s instead of %s", name, value, earlier[name])
 
 
+def check_settings_file(out: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse to replace a ``config.yaml`` of the user's, such as one given by ``--config``.
+
+    A start that was killed leaves one too: it has all settings, in the form in which a run writes them.
+
+    Raises:
+        ConfigError: No run wrote the file, and it says something else than ``settings``.
+    """
+    file = out / "config.yaml"
+    if not file.is_file() or _holds(file, settings):
+        return
+    try:
+        earlier = read_settings(out)
+        of_run = list(earlier) == list(settings) and file.read_text(encoding="utf-8") == _to_yaml(earlier)
+    except ConfigError:
+        of_run = False
+    if not of_run:
+        raise ConfigError(f"{file} was not written by a run, which would replace it; rename it, or give another --out")
+
+
 @contextmanager
-def removing_failed_start(out: Path, names: tuple[str, ...]) -> Iterator[None]:
-    """If the block fails before the run has something to keep, remove what the start wrote, and an empty folder.
+def removing_failed_start(out: Path) -> Iterator[None]:
+    """If the block fails before the run has something to keep, remove what it wrote, and a folder that it created.
 
     Args:
-        out: The folder.
-        names: Names of the files that a run keeps.
+        out: The folder. What is in it before the block stays.
     """
+    names = [name for name in _OF_A_START if not (out / name).exists()]
+    created = not out.exists()
     try:
         yield
     except BaseException:
-        if not any((out / name).exists() for name in names):
-            for name in _OF_A_START:
-                (out / name).unlink(missing_ok=True)
+        if not any((out / name).exists() for name in (*CHECKPOINTS, "best.safetensors")):
             with suppress(OSError):
-                out.rmdir()
+                for name in names:
+                    (out / name).unlink(missing_ok=True)
+                if created:
+                    out.rmdir()
         raise
 
 
 def prepare_folder(out: Path, settings: Mapping[str, Any]) -> None:
-    """Create the folder, write ``config.yaml``, and remove temporary files of a killed run.
+    """Create the folder, write ``config.yaml`` unless it is there, and remove temporary files of a killed run.
 
     Raises:
         OutputError: The folder cannot be created or written.
@@ -113,5 +142,18 @@ def prepare_folder(out: Path, settings: Mapping[str, Any]) -> None:
         raise OutputError(
             f"{out}: the folder of the run cannot be created ({error.strerror}); give another --out"
         ) from error
-    with replacing(out / "config.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump(dict(settings), sort_keys=False), encoding="utf-8")
+    file = out / "config.yaml"
+    if not _holds(file, settings):
+        with replacing(file) as temporary:
+            temporary.write_text(_to_yaml(settings), encoding="utf-8")
+
+
+def _holds(file: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether a file has these settings, in any form."""
+    with suppress(OSError, ValueError, yaml.YAMLError):
+        return bool(yaml.safe_load(file.read_text(encoding="utf-8")) == yaml.safe_load(_to_yaml(settings)))
+    return False
+
+
+def _to_yaml(settings: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(settings), sort_keys=False)

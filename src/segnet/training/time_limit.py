@@ -10,6 +10,7 @@ import torch
 
 from segnet.data.dataset import SegmentationDataset
 from segnet.errors import ConfigError
+from segnet.nn.modes import in_evaluation
 from segnet.system.clock import now
 from segnet.training.lightning import Callback, LightningModule, Trainer
 from segnet.training.module import SegmentationModule
@@ -151,17 +152,14 @@ def estimate_ending(image: float, images: int) -> tuple[float, float]:
     return 1.1 * images * image, _PAGE_S + 1.5 * min(images, _REPORTED_IMAGES) * image
 
 
-@torch.no_grad()
 def seconds_per_image(module: SegmentationModule, val_set: SegmentationDataset) -> float:
     """Seconds to read one validation image and predict its mask; the first, which is slower, is not counted."""
-    training = module.training
-    module.eval()
     times = []
-    for index in range(min(_TIMED_IMAGES + 1, len(val_set))):
-        began = now()
-        image = val_set[index]["image"]
-        assert isinstance(image, torch.Tensor)
-        module.model(image[None].to(module.device)).argmax(dim=1).cpu()
-        times.append(now() - began)
-    module.train(training)
+    with in_evaluation(module):
+        for index in range(min(_TIMED_IMAGES + 1, len(val_set))):
+            began = now()
+            image = val_set[index]["image"]
+            assert isinstance(image, torch.Tensor)
+            module.model(image[None].to(module.device)).argmax(dim=1).cpu()
+            times.append(now() - began)
     return sum(times[1:] or times) / len(times[1:] or times)

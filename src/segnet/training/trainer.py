@@ -75,7 +75,7 @@ def make_loggers(out: Path, config: TrainConfig) -> list[Any]:
         try:
             made.append(makers[name]())
         except ModuleNotFoundError as error:
-            raise MissingPackageError(name, name) from error
+            raise MissingPackageError.of(name, name) from error
     return made
 
 

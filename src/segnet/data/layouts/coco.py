@@ -37,7 +37,8 @@ def coco(root: Path) -> Source:
 
     Of several kinds panoptic is read first, then stuff, then instances. Polygons and run lengths need pycocotools;
     larger objects are drawn first. ``panoptic`` files are read with their PNG, by the categories of the segments;
-    ``stuff`` files with the masks in ``stuff_train2017_pixelmaps/`` if these are there. Pixels of none are ignored.
+    ``stuff`` files with the masks in ``stuff_train2017_pixelmaps/`` if these are there. Pixels of no category are
+    ignored in these PNG and masks; where polygons and run lengths are drawn, they are the class background.
 
     Raises:
         DataError: a file is of another form, or an image is missing.
@@ -196,7 +197,7 @@ def _decode(given: Any, height: int, width: int) -> NDArray[np.bool_]:
     try:
         from pycocotools import mask as run_lengths
     except ImportError as error:
-        raise MissingPackageError("pycocotools", "coco") from error
+        raise MissingPackageError.of("pycocotools", "coco") from error
     try:
         if isinstance(given, list) or isinstance(given.get("counts"), list):
             given = run_lengths.frPyObjects(given, height, width)

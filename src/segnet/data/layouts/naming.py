@@ -104,6 +104,8 @@ def _of_table(path: Path) -> Naming:
     if not rows:
         raise ConfigError("is empty; expected the classes")
     if len(rows[0]) == 2 and all(row[0].isdigit() for row in rows[1:]):
+        if nameless := [row[0] for row in rows[1:] if len(row) < 2]:
+            raise ConfigError(f"the line {nameless[0]!r} has no name; expected a value and the name of its class")
         return _numbered([(int(row[0]), row[1]) for row in rows[1:]])
     if len(rows[0]) == 4 and all(len(row) == 4 and "".join(row[1:]).isdigit() for row in rows[1:]):
         return _colored([(row[0], (int(row[1]), int(row[2]), int(row[3]))) for row in rows[1:]])

@@ -168,9 +168,9 @@ def _import_pyvips() -> ModuleType:
     try:
         import pyvips
     except ImportError as error:
-        raise MissingPackageError("pyvips", "large") from error
+        raise MissingPackageError.of("pyvips", "large") from error
     except OSError as error:  # pyvips is installed without the library
-        raise MissingPackageError("libvips", "large") from error
+        raise MissingPackageError.of("libvips", "large") from error
     module: ModuleType = pyvips
     return module
 

@@ -97,7 +97,7 @@ def _warnings(warnings: Sequence[str]) -> str:
     if not warnings:
         return ""
     items = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
-    return f'<aside class="notes" aria-labeledby="notes"><h2 id="notes">Warnings</h2><ul>{items}</ul></aside>'
+    return f'<aside class="notes" aria-labelledby="notes"><h2 id="notes">Warnings</h2><ul>{items}</ul></aside>'
 
 
 def _curves(record: Record) -> str:

@@ -82,7 +82,7 @@ def class_name(name: str, color: Color) -> str:
 def section(title: str, *body: str) -> str:
     """A part of the page under its heading, which a link can point to."""
     name = _identifier(title)
-    return f'<section aria-labeledby="{name}"><h2 id="{name}">{escape(title)}</h2>{"".join(body)}</section>'
+    return f'<section aria-labelledby="{name}"><h2 id="{name}">{escape(title)}</h2>{"".join(body)}</section>'
 
 
 def scrolled(table: str, label: str) -> str:

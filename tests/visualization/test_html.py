@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import segnet
+
+# https://www.w3.org/TR/wai-aria-1.2/#state_prop_def
+NAMES = """
+    activedescendant atomic autocomplete busy checked colcount colindex colspan controls current describedby details
+    disabled dropeffect errormessage expanded flowto grabbed haspopup hidden invalid keyshortcuts label labelledby level
+    live modal multiline multiselectable orientation owns placeholder posinset pressed readonly relevant required
+    roledescription rowcount rowindex rowspan selected setsize sort valuemax valuemin valuenow valuetext
+"""
+
+
+def test_pages_have_attributes_of_aria_only() -> None:
+    package = Path(segnet.__file__).parent
+    sources = [path for suffix in ("py", "html", "js") for path in package.rglob(f"*.{suffix}")]
+    written = {name for path in sources for name in re.findall(r"\baria-\w+", path.read_text(encoding="utf-8"))}
+    assert {"aria-label", "aria-labelledby", "aria-live"} <= written <= {f"aria-{name}" for name in NAMES.split()}
