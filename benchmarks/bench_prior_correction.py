@@ -18,11 +18,13 @@ import torch
 
 from ablation import DRIVES, WHOLE
 from segnet.data.class_weights import class_weights, count_classes
+from segnet.data.dataset import SegmentationDataset
 from segnet.data.layouts import open_source
 from segnet.inference.evaluation import evaluate
 from segnet.metrics.boundary.scores import BoundaryMeter
 from segnet.metrics.calibration.scores import CalibrationMeter
 from segnet.models import checkpoint
+from segnet.models.segnet import SegNet
 from segnet.system.files import write_json
 from segnet.system.hardware import about
 from study import WEIGHTS, leave_out, markdown
@@ -50,12 +52,10 @@ def main() -> None:
 def measure(data: str, drive: str, weights: Path) -> dict[float, dict[str, float]]:
     """The scores of one drive for each share."""
     seen, held = leave_out(open_source(data), drive)
-    balance = class_weights(count_classes(seen), WHOLE.class_weights, seen.labels)
     found = {}
     for share in SHARES:
         model = checkpoint.load(weights).model
-        with torch.no_grad():
-            model.classifier.bias.sub_(share * torch.from_numpy(balance).log())
+        correct(model, seen, share)
         boundaries, calibration = BoundaryMeter(held.labels), CalibrationMeter()
         scores = evaluate(model, held, observe=boundaries.add, calibration=calibration)
         found[share] = {
@@ -67,6 +67,19 @@ def measure(data: str, drive: str, weights: Path) -> dict[float, dict[str, float
         }
         print(drive, share, found[share], flush=True)
     return found
+
+
+@torch.no_grad()
+def correct(model: SegNet, seen: SegmentationDataset, share: float) -> None:
+    """Subtract a share of the logarithms of the class weights from the logits, in place.
+
+    Args:
+        model: trained with these class weights.
+        seen: the images that it was trained on.
+        share: 0 to 1.
+    """
+    weights = class_weights(count_classes(seen), WHOLE.class_weights, seen.labels)
+    model.classifier.bias.sub_(share * torch.from_numpy(weights).log())
 
 
 if __name__ == "__main__":
