@@ -120,10 +120,20 @@ def test_two_maps_of_one_name_are_refused(tmp_path: Path) -> None:
         pair_up(write(tmp_path / "found", "mask/a.png", "overlay/a.png"), truth)
 
 
-def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_images_of_one_name_in_a_list_are_told_apart_by_their_folders(tmp_path: Path) -> None:
     write(tmp_path, "day/1.png", "night/1.png")
     (tmp_path / "val.txt").write_text("day/1.png day/1.png\nnight/1.png night/1.png\n")
-    with pytest.raises(DataError, match="two images are named 1"):
+    pairing = pair_up(write(tmp_path / "found", "night/1.png", "day/1.png"), open_truth(str(tmp_path / "val.txt")))
+    assert [(pair.name, pair.predicted.parent.name) for pair in pairing.pairs] == [
+        ("day/1", "day"),
+        ("night/1", "night"),
+    ]
+
+
+def test_an_image_that_is_listed_twice_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "1.png")
+    (tmp_path / "val.txt").write_text("1.png 1.png\n1.png 1.png\n")
+    with pytest.raises(DataError, match="the image 1 is listed twice, so it would count twice; list it once"):
         open_truth(str(tmp_path / "val.txt"))
 
 

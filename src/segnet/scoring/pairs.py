@@ -117,7 +117,7 @@ def open_truth(
         _require_other_values(labels, ignored, location)
     names = [_name(sample.name) for sample in data.samples]
     if twice := [name for name, times in Counter(names).items() if times > 1]:
-        raise DataError(f"{location}: two images are named {twice[0]}; predictions cannot be distinguished, rename one")
+        raise DataError(f"{location}: the image {twice[0]} is listed twice, so it would count twice; list it once")
     return Truth(
         description=f"{opened.root} ({opened.layout}), split {split}",
         split=split,
