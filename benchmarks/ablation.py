@@ -60,8 +60,9 @@ WHOLE = replace(
     lr=0.0004,
     augment=replace(LIGHT.augment, crop=(360, 480), crop_area=(0.36, 1.0)),
 )
-COLORS = {"white_balance": 0.3, "fourier": 0.3}
-WHOLE_COLORS = replace(WHOLE, augment=replace(WHOLE.augment, **COLORS))
+LIGHT_COLORS, WHOLE_COLORS = (
+    replace(config, augment=replace(config.augment, white_balance=0.3, fourier=0.3)) for config in (LIGHT, WHOLE)
+)
 LATER_STAGES = {
     "light_whole": "light",
     "light_whole_colors": "light",
@@ -143,33 +144,16 @@ def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
         "light_other_cameras": light(
             "segnet_light, with photometric augmentation for other cameras", replace(LIGHT, augment=OTHER_CAMERAS)
         ),
-        "light_colors": light(
-            "segnet_light, with changes of white balance and Fourier amplitudes alone",
-            replace(LIGHT, augment=replace(LIGHT.augment, **COLORS)),
-        ),
+        "light_colors": light("segnet_light, with changes of white balance and Fourier amplitudes alone", LIGHT_COLORS),
         "light_slow_encoder": light(
             "segnet_light, a tenth of the learning rate for the encoder", replace(LIGHT, encoder_lr=0.1)
         ),
-        "light_whole": Row(
-            about="segnet_light, and 6 more epochs on crops of 360x480",
-            network=partial(create_model, "segnet_light", classes=11),
-            config=WHOLE,
+        "light_whole": light("segnet_light, and 6 more epochs on crops of 360x480", WHOLE),
+        "light_whole_colors": light(
+            "these 6 epochs with changes of white balance and Fourier amplitudes", WHOLE_COLORS
         ),
-        "light_whole_colors": Row(
-            about="these 6 epochs with changes of white balance and Fourier amplitudes",
-            network=partial(create_model, "segnet_light", classes=11),
-            config=WHOLE_COLORS,
-        ),
-        "light_longer": Row(
-            about="and 5,900 more crops of 240x320",
-            network=partial(create_model, "segnet_light", classes=11),
-            config=replace(LIGHT, augment=replace(LIGHT.augment, **COLORS)),
-        ),
-        "light_longer_whole": Row(
-            about="and 1,600 more crops of 360x480",
-            network=partial(create_model, "segnet_light", classes=11),
-            config=WHOLE_COLORS,
-        ),
+        "light_longer": light("and 5,900 more crops of 240x320", LIGHT_COLORS),
+        "light_longer_whole": light("and 1,600 more crops of 360x480", WHOLE_COLORS),
         "segnet_basic": Row(
             about="segnet_basic on crops of 180x240, learning rate 0.05",
             network=partial(create_model, "segnet_basic", classes=11),

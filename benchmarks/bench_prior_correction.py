@@ -10,7 +10,6 @@ benchmarks/results/prior_correction.json has the figures.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from segnet.models import checkpoint
 from segnet.models.segnet import SegNet
 from segnet.system.files import write_json
 from segnet.system.hardware import about
-from study import WEIGHTS, leave_out, markdown
+from study import WEIGHTS, arguments_of_runs, leave_out, markdown
 
 RESULT = Path(__file__).parent / "results" / "prior_correction.json"
 SHARES = (0.0, 0.5, 1.0)
@@ -35,11 +34,7 @@ SCORES = ("miou", "global_accuracy", "class_average", "bf", "ece")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data")
-    parser.add_argument("--runs", type=Path, default=Path("runs/ablation/light_whole"))
-    parser.add_argument("--out", type=Path, default=RESULT)
-    given = parser.parse_args()
+    given = arguments_of_runs(__doc__, runs=Path("runs/ablation/light_whole"), out=RESULT)
     drives: dict[str, Any] = {drive: measure(given.data, drive, given.runs / drive / WEIGHTS) for drive in DRIVES}
     means = {
         share: {name: sum(drives[drive][share][name] for drive in DRIVES) / len(DRIVES) for name in SCORES}

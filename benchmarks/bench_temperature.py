@@ -9,7 +9,6 @@ the one for a model of all drives. benchmarks/results/temperature.json has the f
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
@@ -24,17 +23,13 @@ from segnet.models.segnet import SegNet
 from segnet.system.files import write_json
 from segnet.system.hardware import about
 from segnet.training.temperature import fit_temperature, scale_logits
-from study import WEIGHTS, leave_out
+from study import WEIGHTS, arguments_of_runs, leave_out
 
 RESULT = Path(__file__).parent / "results" / "temperature.json"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data")
-    parser.add_argument("--runs", type=Path, default=Path("runs/ablation/light"))
-    parser.add_argument("--out", type=Path, default=RESULT)
-    given = parser.parse_args()
+    given = arguments_of_runs(__doc__, runs=Path("runs/ablation/light"), out=RESULT)
     held = {drive: leave_out(open_source(given.data), drive)[1] for drive in DRIVES}
     models = {drive: checkpoint.load(given.runs / drive / WEIGHTS).model for drive in DRIVES}
     fitted = {drive: fit_temperature(models[drive], held[drive]).value for drive in DRIVES}

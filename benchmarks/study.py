@@ -8,6 +8,7 @@ would flatter every row.
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,7 +31,10 @@ from segnet.training.run_config import RunInputs
 from segnet.training.run_folder import read_settings
 from segnet.training.settings import TrainConfig
 
-__all__ = ["SCORES", "WEIGHTS", "Row", "claimed", "learn_and_score", "leave_out", "markdown"]
+__all__ = [
+    "SCORES", "WEIGHTS", "Row", "arguments_of_runs", "claimed", "learn_and_score", "leave_out", "markdown",
+    "pixel_and_boundary_scores",
+]  # fmt: skip
 
 SCORES, WEIGHTS = "scores.json", "best.safetensors"
 
@@ -97,7 +101,7 @@ def learn_and_score(
         _check_length(out, row.config.epochs)
         _learn(row, sets, out, device, inputs)
         model = checkpoint.load(out / WEIGHTS).model.folded()
-        write_json(out / SCORES, (score or partial(_scores, dataset=sets[1]))(model))
+        write_json(out / SCORES, (score or partial(pixel_and_boundary_scores, dataset=sets[1]))(model))
 
 
 @contextmanager
@@ -112,6 +116,28 @@ def claimed(out: Path) -> Iterator[bool]:
             yield False
         else:
             yield True
+
+
+def pixel_and_boundary_scores(model: SegNet, dataset: SegmentationDataset) -> dict[str, Any]:
+    """Pixel and boundary scores of a data set, in float32."""
+    meter = BoundaryMeter(dataset.labels)
+    scores = evaluate(model, dataset, observe=meter.add)
+    return {**scores.to_dict(), "images": len(dataset), "boundary": meter.scores.to_dict()}
+
+
+def arguments_of_runs(about: str, *, runs: Path | Sequence[Path], out: Path) -> argparse.Namespace:
+    """The command line of a program that scores the runs of benchmarks/ablation.py: ``data``, ``runs`` and ``out``.
+
+    Args:
+        about: the program's docstring.
+        runs: the default folder of runs, or several folders.
+        out: the default file of results.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data")
+    parser.add_argument("--runs", type=Path, nargs=None if isinstance(runs, Path) else len(runs), default=runs)
+    parser.add_argument("--out", type=Path, default=out)
+    return parser.parse_args()
 
 
 def markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -140,10 +166,3 @@ def _check_length(out: Path, epochs: int) -> None:
     begun = read_settings(out).get("epochs", epochs)
     if begun != epochs:
         raise SystemExit(f"{out}: was begun with {begun} epochs and not {epochs}; give another --out")
-
-
-def _scores(model: SegNet, dataset: SegmentationDataset) -> dict[str, Any]:
-    """In float32, boundaries too."""
-    meter = BoundaryMeter(dataset.labels)
-    scores = evaluate(model, dataset, observe=meter.add)
-    return {**scores.to_dict(), "images": len(dataset), "boundary": meter.scores.to_dict()}

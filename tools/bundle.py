@@ -10,19 +10,16 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from segnet.data.layouts import open_source
 from segnet.inference.evaluation import check_same_classes, evaluate
 from segnet.inference.predictor import Predictor
 from segnet.models import checkpoint
 from segnet.models.segnet import SegNet
+from segnet.training.averaging import mean_weights
 from segnet.training.temperature import scale_logits
 
 WEIGHTS = Path(__file__).parents[1] / "src" / "segnet" / "models" / "weights"
@@ -43,7 +40,7 @@ def main() -> None:
     kept = checkpoint.load(arguments.trained)
     model = SegNet(replace(kept.model.config, name=arguments.name))
     others = [checkpoint.load(path) for path in arguments.mean_with]
-    model.load_state_dict(_mean([each.model.state_dict() for each in (kept, *others)]))
+    model.load_state_dict(mean_weights([each.model for each in (kept, *others)]))
     scale_logits(model, arguments.temperature)
     data = open_source(arguments.data).dataset("val")
     check_same_classes(kept.labels, data.labels, model=str(kept.path), data=arguments.data)
@@ -63,14 +60,6 @@ def main() -> None:
     if size > LARGEST_BYTES:
         raise SystemExit(f"{path} has {size} bytes; bundled models have at most {LARGEST_BYTES}")
     print(f"{path}: {size} bytes, val mIoU {scores.miou:.4f}, global {scores.global_accuracy:.4f}")
-
-
-def _mean(weights: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    first = weights[0]
-    return {
-        name: torch.stack([each[name] for each in weights]).mean(dim=0) if value.is_floating_point() else value
-        for name, value in first.items()
-    }
 
 
 def _provenance(kept: checkpoint.Checkpoint, name: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from segnet.labels import CAMVID, ClassTable
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.training.averaging import mean_weights
 from segnet.training.collapse import describe_collapse
 from segnet.training.progress import TrainingProgress
 from segnet.training.run import train
@@ -129,3 +130,14 @@ def test_a_line_of_progress_has_the_time_of_its_own_step(
         "epoch 1  31 of 600 s  loss now 0.500  1 done",
         "epoch 1  62 of 600 s  loss now 0.500  2 done",
     ]
+
+
+def test_the_mean_of_weights_is_a_network_between_them() -> None:
+    one, other = SegNet(TOY), SegNet(TOY)
+    image = torch.rand(2, 3, 16, 16)
+    one(image)  # counts a batch
+    mean = SegNet(TOY)
+    mean.load_state_dict(mean_weights([one, other]))
+    for name, value in mean.state_dict().items():
+        mine, theirs = one.state_dict()[name], other.state_dict()[name]
+        torch.testing.assert_close(value, (mine + theirs) / 2 if value.is_floating_point() else mine)

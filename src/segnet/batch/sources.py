@@ -93,7 +93,8 @@ def find_items(words: Sequence[str], *, out: Path) -> Found:
     items = _named(entries)
     shards = [item for item in items if item.address in holding_many]
     images = [item for item in items if item.address not in holding_many]
-    _require_separate(items, shards)
+    if shards:
+        _require_separate(items, shards)
     return Found(images, shards, failures)
 
 

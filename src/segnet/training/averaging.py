@@ -1,15 +1,16 @@
-"""Exponential moving average (EMA) of the weights."""
+"""Averages of weights: over the steps of a run (EMA), and over several runs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from segnet.training.lightning import WeightAveraging
 
-__all__ = ["ExponentialMovingAverage"]
+__all__ = ["ExponentialMovingAverage", "mean_weights"]
 
 
 class ExponentialMovingAverage(WeightAveraging):
@@ -33,3 +34,19 @@ def _average(decay: float, averaged: list[Tensor], current: list[Tensor], steps:
         torch._foreach_lerp_(averaged, current, rate)
     else:  # counters
         torch._foreach_copy_(averaged, current)
+
+
+def mean_weights(models: Sequence[nn.Module]) -> dict[str, Tensor]:
+    """The mean of the weights of networks that began with the same ones (Wortsman et al., Model soups, 2022).
+
+    Args:
+        models: of one architecture. Counters are those of the first.
+
+    Returns:
+        For ``load_state_dict``.
+    """
+    first, *others = [model.state_dict() for model in models]
+    return {
+        name: torch.stack([value, *(each[name] for each in others)]).mean(dim=0) if value.is_floating_point() else value
+        for name, value in first.items()
+    }

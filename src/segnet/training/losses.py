@@ -82,8 +82,7 @@ def make_loss(
         raise ConfigError(f"label_smoothing={label_smoothing} is not possible; give 0 to below 1")
     if not 0 <= prior_correction <= 1:
         raise ConfigError(f"prior_correction={prior_correction} is not possible; give 0 to 1")
-    offsets = prior_correction * torch.where(weights > 0, weights, 1).log()
-    return Loss(_parse(text), Reduction(weights, divisor, label_smoothing, mean_over_processes), offsets)
+    return Loss(_parse(text), Reduction(weights, divisor, label_smoothing, mean_over_processes), prior_correction)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,22 +125,22 @@ class Loss(nn.Module):
     """
 
     weights: Tensor
-    offsets: Tensor
 
-    def __init__(self, terms: tuple[tuple[float, str], ...], reduction: Reduction, offsets: Tensor) -> None:
+    def __init__(self, terms: tuple[tuple[float, str], ...], reduction: Reduction, prior_correction: float) -> None:
         super().__init__()
         self.terms = terms
         self.divisor = reduction.divisor
         self.label_smoothing = reduction.label_smoothing
         self.mean_over_processes = reduction.mean_over_processes
+        self.prior_correction = prior_correction
         self.register_buffer("weights", reduction.weights, persistent=False)
-        self.register_buffer("offsets", offsets[:, None, None], persistent=False)
 
     def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
         """Loss of one batch, a scalar."""
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        logits = logits + self.offsets.to(logits.dtype)
         weights = self.weights.to(logits.dtype)
+        if self.prior_correction:
+            logits = logits + self.prior_correction * weights.where(weights > 0, 1).log()[:, None, None]
         reduction = Reduction(weights, self.divisor, self.label_smoothing, self.mean_over_processes)
         return torch.stack([factor * LOSSES[name](logits, mask, reduction) for factor, name in self.terms]).sum()
 
