@@ -204,8 +204,8 @@ def images(options: Options) -> tuple[list[Image], list[Image]]:
         scenes = [render_scene(seed, size=options.size)[0] for seed in range(CALIBRATED + IMAGES)]
         batches = [np.divide(scene.transpose(2, 0, 1)[None], 255, dtype=np.float32, order="C") for scene in scenes]
         return batches[IMAGES:], batches[:IMAGES]
-    from segnet.data.dataset import collate
     from segnet.data.layouts import open_source
+    from segnet.data.tensors import collate
 
     source = open_source(options.data)
     train, val = (source.dataset(split, size=options.size) for split in ("train", "val"))

@@ -47,9 +47,10 @@ from segnet.cli.commands import train as command
 from segnet.cli.parser import parse
 from segnet.data.augment_config import AugmentConfig
 from segnet.data.class_weights import class_weights, count_classes
-from segnet.data.dataset import SegmentationDataset, collate
+from segnet.data.dataset import SegmentationDataset
 from segnet.data.layouts import open_source
 from segnet.data.synthetic.scenes import write_scenes
+from segnet.data.tensors import collate
 from segnet.labels import IGNORE_INDEX
 from segnet.models.zoo import MODELS, create_model
 from segnet.system.allocator import keep_freed_memory

@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from segnet.data.dataset import SegmentationDataset, collate, worker_error
+from segnet.data.dataset import SegmentationDataset
 from segnet.data.layouts import open_source
 from segnet.data.samples import Sample
+from segnet.data.tensors import collate, worker_error
 from segnet.errors import BrokenPackageError, ConfigError, DataError, MissingPackageError, SegNetError, ShapeError
 from segnet.labels import ClassTable
 

@@ -234,7 +234,7 @@ def test_statistics_of_the_norms_are_left_alone(camvid, narrow: SegNet):
 
 
 def test_a_model_of_more_classes_than_the_data_is_refused(shades: SegmentationDataset):
-    with pytest.raises(DataError, match="the prediction holds values from 4 to 4"):
+    with pytest.raises(DataError, match="the prediction holds 4, but the classes are 0 to 2"):
         evaluate(Saying(lambda image: torch.eye(5)[4].view(1, 5, 1, 1).expand(1, 5, *image.shape[2:])), shades)
 
 

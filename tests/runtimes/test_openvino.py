@@ -3,7 +3,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -54,6 +55,24 @@ def test_two_images_at_the_same_time_give_what_each_gives_alone(path: Path) -> N
         assert threads == (2 if available_cores() > 1 else 1)
         for found, expected in zip(pool.map(runtime.output, images), alone, strict=True):
             np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_no_inference_begins_before_the_first_of_a_model_has_ended(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO's bindings hang if two threads use arrays for the first time at the same time."""
+    runtime, image, events = OpenVinoRuntime(path), np.zeros((1, 3, 8, 8), dtype=np.float32), []
+    infer = runtime._infer
+
+    def slow(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        events.append("begin")
+        time.sleep(0.05)
+        outputs = infer(inputs)
+        events.append("end")
+        return outputs
+
+    monkeypatch.setattr(runtime, "_infer", slow)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(runtime.output, [image, image]))
+    assert events == ["begin", "end"] * 2
 
 
 def test_a_file_that_changed_is_not_read_again(copied: Path) -> None:

@@ -7,6 +7,7 @@ PyTorch's mask of the packaged image.
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -62,7 +63,36 @@ def test_the_bundled_model_needs_no_torch(runtime: str, tmp_path: Path) -> None:
     assert (mask == expected).mean() >= 0.9999
 
 
-def test_commands_that_need_torch_name_the_remedy() -> None:
-    done = segnet("predict", "--samples", "4")
+def test_evaluate_and_score_say_the_same_of_a_data_set(tmp_path: Path) -> None:
+    from segnet import CAMVID, render_scene
+
+    for split, seeds in (("train", (0, 1)), ("val", (2, 3))):
+        for kind in (split, f"{split}annot"):
+            (tmp_path / kind).mkdir()
+        for seed in seeds:
+            image, mask = render_scene(seed)
+            mask[mask == 255] = 11  # CamVid's void
+            for kind, array in ((split, image), (f"{split}annot", mask)):
+                Image.fromarray(array).save(tmp_path / kind / f"{seed}.png")
+    commands = {
+        "predict": (str(tmp_path / "val"), "--out", str(tmp_path / "p"), "--save", "mask"),
+        "check": (str(tmp_path),),
+        "score": (str(tmp_path / "p" / "mask"), str(tmp_path), "--boundary", "--json", str(tmp_path / "score.json")),
+        "evaluate": (str(tmp_path), "--boundary", "--calibration", "--json", str(tmp_path / "evaluate.json")),
+    }
+    for name, words in commands.items():
+        done = segnet(name, *words)
+        assert done.returncode == 0, done.stderr
+    scored, evaluated = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("score", "evaluate"))
+    assert list(evaluated["per_class"]) == list(CAMVID.names)
+    assert evaluated["miou"] > 0.2
+    assert evaluated["calibration"]["ece"] < 0.5
+    assert scored["miou"] == pytest.approx(evaluated["miou"], abs=1e-3)
+    assert scored["boundary"]["bf_paper"] == pytest.approx(evaluated["boundary"]["bf_paper"], abs=1e-3)
+
+
+@pytest.mark.parametrize("words", [("predict", "--samples", "4"), ("benchmark", "segnet_light", "--rounds", "1")])
+def test_commands_that_need_torch_name_the_remedy(words: tuple[str, ...]) -> None:
+    done = segnet(*words)
     assert done.returncode == 2
     assert done.stderr.strip().startswith("segnet: torch is not installed; run: pip install 'segnet[torch]'")

@@ -22,10 +22,11 @@ import yaml
 from PIL import Image
 
 from segnet.data.augment_config import AugmentConfig
-from segnet.data.dataset import SegmentationDataset, collate
+from segnet.data.dataset import SegmentationDataset
 from segnet.data.layouts import Source, open_dataset, open_source
 from segnet.data.source_config import SourceConfig
 from segnet.data.synthetic.scenes import write_scenes
+from segnet.data.tensors import collate
 from segnet.errors import (
     ConfigError,
     DataError,

@@ -19,6 +19,7 @@ from segnet.runtimes.base import Image, Output, Runtime, argmax, softmax
 from segnet.runtimes.load import open_runtime
 from segnet.runtimes.model_info import ModelInfo
 from segnet.system.hardware import seconds
+from segnet.system.packages import importing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -147,7 +148,8 @@ def _open(candidate: Candidate, threads: int) -> Runtime:
     name, suffix = candidate.model, Path(candidate.model).suffix
     if candidate.baseline is None and suffix and suffix != ".safetensors":
         return open_runtime(name, precision=candidate.precision, threads=threads)
-    import torch
+    with importing("torch", "torch"):
+        import torch
 
     from segnet.models.bundled import bundled_models
     from segnet.models.zoo import MODELS

@@ -1,48 +1,40 @@
-"""Samples on disk, and the dataset that makes tensors of them."""
+"""Labeled images on disk: read as arrays, without PyTorch, or as tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Literal, TypedDict, get_args
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import Dataset, default_collate
 
 from segnet.bands import Channels, Pixels
 from segnet.data.corruptions import check_corruption, corrupt
 from segnet.data.cropping import letterbox
 from segnet.data.masks import MaskReader
 from segnet.data.samples import Sample, describe_mismatch
-from segnet.errors import ConfigError, DataError, SegNetError
+from segnet.errors import ConfigError, DataError
 from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.media.images.resizing import resize_image, resize_mask
 from segnet.media.images.stored import read_pixels
+from segnet.system.threads import read_ahead
 
-__all__ = [
-    "Batch", "RawSamples", "ResizeMode", "SegmentationDataset", "collate", "to_tensors", "worker_error",
-]  # fmt: skip
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.utils.data import Dataset
+
+    _Dataset = Dataset[dict[str, Tensor | str]]
+else:
+    _Dataset = object  # PyTorch's loaders take it as it is; its base class would import PyTorch
+
+__all__ = ["ResizeMode", "SegmentationDataset"]
 
 ResizeMode = Literal["letterbox", "stretch"]
 """How images get another aspect ratio: padded on both sides, or distorted."""
 
 
-class Batch(TypedDict):
-    """What a model is trained and scored on.
-
-    ``image`` is float32 (N, C, H, W), RGB, gray or bands in [0, 1]; ``mask`` is int64 (N, H, W), 255 where ignored;
-    ``name`` one per sample.
-    """
-
-    image: Tensor
-    mask: Tensor
-    name: list[str]
-
-
-class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
-    """Images and masks as tensors, one sample at a time.
+class SegmentationDataset(_Dataset):
+    """Labeled images, for PyTorch's ``DataLoader`` (as tensors), or read as arrays.
 
     Args:
         samples: what to read.
@@ -100,6 +92,8 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
         Raises:
             DataError: see ``read``.
         """
+        from segnet.data.tensors import to_tensors
+
         return to_tensors(*self.read(index), name=self.samples[index].name)
 
     def read(self, index: int) -> tuple[Pixels, NDArray[np.uint8]]:
@@ -128,6 +122,23 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
             return letterbox(image, mask, self.size)
         return resize_image(image, self.size), resize_mask(mask, self.size)
 
+    def read_all(self, threads: int = 1) -> Iterator[tuple[str, Pixels, NDArray[np.uint8]]]:
+        """Name, image and mask of each sample in order; see ``read``.
+
+        Args:
+            threads: number of threads that read the next samples meanwhile; 0: each is read when it is requested.
+
+        Raises:
+            DataError: see ``read``.
+        """
+        indices = range(len(self))
+        if threads:
+            for index, content in read_ahead(indices, self.read, ahead=2 * threads, threads=threads):
+                yield self.samples[index].name, *content.result()
+        else:
+            for index in indices:
+                yield self.samples[index].name, *self.read(index)
+
     def only(self, indices: Iterable[int]) -> SegmentationDataset:
         """The same data set with these samples alone; one may come more than once."""
         return SegmentationDataset(
@@ -148,59 +159,3 @@ class SegmentationDataset(Dataset[dict[str, Tensor | str]]):
             DataError: the file cannot be read, or holds a value that is no class.
         """
         return self.reader.read(self.samples[index].mask)
-
-
-class RawSamples(Dataset[tuple[str, Pixels, NDArray[np.uint8]]]):
-    """Name, image and mask of each sample of a data set, as ``SegmentationDataset.read`` gives them."""
-
-    def __init__(self, data: SegmentationDataset) -> None:
-        self._data = data
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def __getitem__(self, index: int) -> tuple[str, Pixels, NDArray[np.uint8]]:
-        """See ``SegmentationDataset.read``."""
-        return self._data.samples[index].name, *self._data.read(index)
-
-
-def to_tensors(image: Pixels, mask: NDArray[np.uint8], *, name: str) -> dict[str, Tensor | str]:
-    """A sample of arrays as tensors: ``image`` float32 (C, H, W) in [0, 1], ``mask`` int64 (H, W), ``name``."""
-    scaled = torch.from_numpy(image).permute(2, 0, 1)
-    scaled = scaled.float().div_(255) if image.dtype == np.uint8 else scaled
-    return {"image": scaled, "mask": torch.from_numpy(mask).long(), "name": name}
-
-
-def collate(samples: list[dict[str, Tensor | str]], padding: Sequence[float] = ()) -> Batch:
-    """Samples as a batch. Those of other sizes are padded below and to the right to the largest height and width.
-
-    Args:
-        samples: of a data set.
-        padding: value of each channel of the images, 0 to 1; empty: black. Masks get the ignore index.
-    """
-    shapes = [sample["mask"].shape for sample in samples if isinstance(sample["mask"], Tensor)]
-    size = (max(shape[0] for shape in shapes), max(shape[1] for shape in shapes))
-    batch: Batch = default_collate([_padded(sample, size, padding) for sample in samples])
-    return batch
-
-
-def _padded(
-    sample: dict[str, Tensor | str], size: tuple[int, int], padding: Sequence[float]
-) -> dict[str, Tensor | str]:
-    image, mask = sample["image"], sample["mask"]
-    assert isinstance(image, Tensor)
-    assert isinstance(mask, Tensor)
-    if mask.shape == size:
-        return sample
-    color = torch.tensor([*padding] or [0.0] * len(image), dtype=image.dtype)
-    height, width = mask.shape
-    large, ignored = color[:, None, None].repeat(1, *size), mask.new_full(size, IGNORE_INDEX)
-    large[:, :height, :width], ignored[:height, :width] = image, mask
-    return {**sample, "image": large, "mask": ignored}
-
-
-def worker_error(error: SegNetError) -> SegNetError:
-    """The error as it was raised, without the traceback that a ``DataLoader`` wraps around it."""
-    kind = type(error)
-    wrapped, _, text = str(error).rpartition(f"{kind.__module__}.{kind.__name__}: ")
-    return kind(text.strip()) if wrapped else error

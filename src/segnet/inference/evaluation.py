@@ -8,30 +8,27 @@ from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
-from torch.utils.data import DataLoader
 
 from segnet.bands import Pixels
 from segnet.data.checks import check_masks
-from segnet.data.dataset import RawSamples, SegmentationDataset, worker_error
-from segnet.errors import ConfigError, ModelError, SegNetError
+from segnet.data.dataset import SegmentationDataset
+from segnet.errors import ConfigError, ModelError
 from segnet.inference.predictor import Predictor
 from segnet.inference.working_size import ResizePolicy
 from segnet.labels import ClassTable
-from segnet.metrics.confusion import Scores, confusion
-from segnet.nn.modes import in_evaluation
+from segnet.metrics.confusion import Scores, score_mask
 from segnet.runtimes.base import argmax
-from segnet.runtimes.pytorch import ModuleRuntime
-from segnet.system.devices import pick_device
 
 if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
     from segnet.metrics.calibration.scores import CalibrationMeter
 
 __all__ = ["as_predictor", "check_same_classes", "evaluate"]
 
-_Sample = tuple[str, NDArray[np.uint8], NDArray[np.uint8]]
+_Sample = tuple[str, Pixels, NDArray[np.uint8]]
 """Name, image (H, W, C) and mask (H, W)."""
 
 
@@ -55,8 +52,7 @@ def evaluate(
             scored in evaluation mode; the mode of each module is restored.
         data: images with masks.
         device: of a network; ``auto`` takes a GPU if there is one. A predictor has its own.
-        workers: number of processes that read images in the background; with any, a script needs
-            ``if __name__ == "__main__"`` on systems that spawn processes.
+        workers: number of threads that read images in the background.
         progress: called with (done, all) after every image.
         observe: called with (name, predicted mask, true mask) of every image, both uint8 (H, W) with
             ``IGNORE_INDEX``, for further metrics: ``BoundaryMeter.add``.
@@ -69,21 +65,18 @@ def evaluate(
         ModelError: ``calibration`` is given, and the model outputs class indices only.
     """
     check_masks(data)
-    counts = torch.zeros(data.labels.classes, data.labels.classes, dtype=torch.int64)
-    with torch.inference_mode(), as_predictor(model, data, device) as predictor:
+    classes = data.labels.classes
+    scores = Scores(np.zeros((classes, classes), dtype=np.int64), data.labels)
+    with as_predictor(model, data, device) as predictor:
         _require_measure(predictor, calibration)
-        loader = DataLoader(RawSamples(data), batch_size=None, num_workers=workers)
-        samples = ((name, image.numpy(), truth.numpy()) for name, image, truth in loader)
-        try:
-            for done, (name, predicted, truth) in enumerate(_predict_all(predictor, samples, calibration), start=1):
-                counts += confusion(torch.from_numpy(predicted), torch.from_numpy(truth), data.labels.classes)
-                if observe is not None:
-                    observe(name, predicted, truth)
-                if progress is not None:
-                    progress(done, len(data))
-        except SegNetError as error:
-            raise worker_error(error) from None
-    return Scores(counts.numpy(), data.labels)
+        samples = data.read_all(threads=workers)
+        for done, (name, predicted, truth) in enumerate(_predict_all(predictor, samples, calibration), start=1):
+            scores += score_mask(predicted, truth, data.labels)
+            if observe is not None:
+                observe(name, predicted, truth)
+            if progress is not None:
+                progress(done, len(data))
+    return scores
 
 
 def _predict_all(
@@ -156,6 +149,10 @@ def as_predictor(
     if isinstance(model, Predictor):
         yield model
         return
+    from segnet.nn.modes import in_evaluation  # with torch, which exported models do not need
+    from segnet.runtimes.pytorch import ModuleRuntime
+    from segnet.system.devices import pick_device
+
     device = pick_device(device)
     runtime = ModuleRuntime(model.to(device), data.labels, channels=data.channels, device=device)
     predictor = Predictor(runtime, max_size=None, tiles=None, confidence=confidence)

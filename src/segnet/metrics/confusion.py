@@ -9,15 +9,16 @@ are figures of their own.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from segnet.errors import ConfigError, DataError, ShapeError
 from segnet.labels import IGNORE_INDEX, ClassTable
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["CONVENTION", "Scores", "confusion", "finite_or_none", "score_mask"]
 
@@ -51,7 +52,7 @@ def confusion(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
                 f"but the classes are 0 to {classes - 1}"
             )
     pairs = rows * classes + columns
-    return torch.bincount(pairs, minlength=classes * classes).view(classes, classes)
+    return pairs.bincount(minlength=classes * classes).view(classes, classes)
 
 
 def score_mask(predicted: NDArray[np.uint8], truth: NDArray[np.uint8], labels: ClassTable) -> Scores:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from segnet.system.threads import available_cores
 __all__ = ["OpenVinoRuntime"]
 
 _PRECISIONS = {"float32": "f32", "bf16": "bf16"}
+_FIRST = Lock()  # held during a model's first inference
 _CONCURRENT = 2  # images at the same time: enough to fill the cores between layers, with twice the memory
 
 
@@ -76,6 +78,7 @@ class OpenVinoRuntime(FileRuntime):
         self._changes = _changes(path)
         self._requests = _requests(compiled, 1)
         self._concurrent: SimpleQueue[Any] | None = None
+        self._used = False
 
     @contextmanager
     def concurrent(self) -> Iterator[int]:
@@ -95,6 +98,16 @@ class OpenVinoRuntime(FileRuntime):
 
     def forward(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
         """All outputs of the file."""
+        if self._used:
+            return self._infer(inputs)
+        # OpenVINO's bindings prepare themselves for NumPy at the first inference. Two threads that do so at the same
+        # time wait for each other forever.
+        with _FIRST:
+            outputs = self._infer(inputs)
+        self._used = True
+        return outputs
+
+    def _infer(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         requests = self._requests
         request = requests.get()  # it runs once at a time, and overwrites its buffers at the next call
         try:

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from segnet.data.checks import is_two_tone, require_two_classes, warn_of_orientation, warn_of_two_tone
-from segnet.data.dataset import worker_error
 from segnet.data.samples import describe_mismatch
-from segnet.errors import DataError, SegNetError
+from segnet.errors import DataError
 from segnet.labels import IGNORE_INDEX
 from segnet.metrics.boundary.scores import BoundaryMeter
 from segnet.metrics.confusion import Scores, score_mask
 from segnet.metrics.extremes import Extremes
 from segnet.scoring.pairs import Pair, Pairing
+from segnet.system.threads import read_ahead
 
 __all__ = ["ScoredImage", "Worst", "score_all", "score_pairs"]
 
@@ -43,25 +40,20 @@ class ScoredImage:
     scores: Scores
 
 
-def score_pairs(pairing: Pairing, *, workers: int = 0) -> Iterator[ScoredImage]:
+def score_pairs(pairing: Pairing, *, workers: int = 1) -> Iterator[ScoredImage]:
     """Read and count one pair after the other; the sum of their ``scores`` is the data set's.
 
     Args:
         pairing: what to score.
-        workers: processes that read the files meanwhile; the figures are the same with any number. With any, a script
-            needs ``if __name__ == "__main__"`` on systems that start processes anew.
+        workers: threads that read the files meanwhile, at least 1; the figures are the same with any number.
 
     Raises:
         DataError: a mask cannot be read, holds values that are no class, or differs in size from its truth.
     """
-    loader = DataLoader(_Maps(pairing), batch_size=None, num_workers=workers)
-    try:
-        for pair, maps in zip(pairing.pairs, loader, strict=True):
-            predicted, truth = maps["predicted"].numpy(), maps["truth"].numpy()
-            scores = score_mask(predicted, truth, pairing.labels)
-            yield ScoredImage(pair=pair, predicted=predicted, truth=truth, scores=scores)
-    except SegNetError as error:
-        raise worker_error(error) from None
+    for pair, masks in read_ahead(pairing.pairs, partial(_read, pairing), ahead=2 * workers, threads=workers):
+        predicted, truth = masks.result()
+        scores = score_mask(predicted, truth, pairing.labels)
+        yield ScoredImage(pair=pair, predicted=predicted, truth=truth, scores=scores)
 
 
 class Worst:
@@ -92,7 +84,7 @@ def score_all(
     *,
     worst: Worst | None = None,
     boundary: BoundaryMeter | None = None,
-    workers: int = 0,
+    workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
     """Sum of the scores of all pairs.
@@ -137,27 +129,13 @@ def _check_classes(scores: Scores, ignored: int, pairing: Pairing) -> None:
         require_two_classes(predicted, missed, pairing.labels, masks=masks)
 
 
-class _Read(TypedDict):
-    predicted: Tensor
-    truth: Tensor
-
-
-class _Maps(Dataset[_Read]):
-    """The masks of each pair as tensors, uint8 (H, W)."""
-
-    def __init__(self, pairing: Pairing) -> None:
-        self.pairing = pairing
-
-    def __len__(self) -> int:
-        return len(self.pairing.pairs)
-
-    def __getitem__(self, index: int) -> _Read:
-        pair = self.pairing.pairs[index]
-        truth, predicted = self.pairing.truth.read(pair.truth), self.pairing.predicted.read(pair.predicted)
-        if predicted.shape != truth.shape:
-            raise DataError(
-                f"{pair.predicted} is {predicted.shape[1]}x{predicted.shape[0]} pixels but its truth {pair.truth} "
-                f"is {truth.shape[1]}x{truth.shape[0]}; write predictions at the size of the truth; "
-                f"{describe_mismatch(pair.predicted, pair.truth)}"
-            )
-        return {"predicted": torch.from_numpy(predicted), "truth": torch.from_numpy(truth)}
+def _read(pairing: Pairing, pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Predicted and true mask of a pair, uint8 (H, W)."""
+    truth, predicted = pairing.truth.read(pair.truth), pairing.predicted.read(pair.predicted)
+    if predicted.shape != truth.shape:
+        raise DataError(
+            f"{pair.predicted} is {predicted.shape[1]}x{predicted.shape[0]} pixels but its truth {pair.truth} "
+            f"is {truth.shape[1]}x{truth.shape[0]}; write predictions at the size of the truth; "
+            f"{describe_mismatch(pair.predicted, pair.truth)}"
+        )
+    return predicted, truth

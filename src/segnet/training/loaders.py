@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from segnet.data.cropping import RandomCrop
-from segnet.data.dataset import SegmentationDataset, collate, to_tensors
+from segnet.data.dataset import SegmentationDataset
 from segnet.data.image_sizes import batches_of_one_size, read_sizes
 from segnet.data.sizing import Size
+from segnet.data.tensors import collate, to_tensors
 from segnet.inference.working_size import ResizePolicy
 from segnet.media.images.resizing import resize_image, resize_mask
 from segnet.models.segnet import SegNet

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from segnet.bands import stored_bands
 from segnet.data.augmentation import Augmentation
-from segnet.data.dataset import Batch
+from segnet.data.tensors import Batch
 from segnet.errors import TrainingError
 from segnet.inference.upsampling import Upsampler
 from segnet.metrics.confusion import confusion

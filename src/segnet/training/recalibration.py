@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from segnet.data.dataset import SegmentationDataset, collate, worker_error
+from segnet.data.dataset import SegmentationDataset
 from segnet.data.image_sizes import batches_of_one_size, read_sizes
+from segnet.data.tensors import collate, worker_error
 from segnet.errors import ConfigError, DataError, ModelError, SegNetError
 from segnet.models.segnet import SegNet
 from segnet.nn.modes import in_evaluation

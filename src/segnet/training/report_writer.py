@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from segnet.data.dataset import Batch, SegmentationDataset
+from segnet.data.dataset import SegmentationDataset
 from segnet.data.source_config import SourceConfig
+from segnet.data.tensors import Batch
 from segnet.inference.working_size import ResizePolicy
 from segnet.models.segnet import SegNet
 from segnet.system.hardware import about

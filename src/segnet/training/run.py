@@ -13,7 +13,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from segnet.data.class_weights import class_weights
-from segnet.data.dataset import SegmentationDataset, worker_error
+from segnet.data.dataset import SegmentationDataset
+from segnet.data.tensors import worker_error
 from segnet.errors import SegNetError, TrainingError
 from segnet.metrics.confusion import Scores
 from segnet.models.segnet import SegNet

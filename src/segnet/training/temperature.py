@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from segnet.data.checks import check_masks
-from segnet.data.dataset import RawSamples, SegmentationDataset, worker_error
-from segnet.errors import ConfigError, DataError, ModelError, SegNetError
+from segnet.data.dataset import SegmentationDataset
+from segnet.errors import ConfigError, DataError, ModelError
 from segnet.inference.predictor import as_batch
 from segnet.inference.working_size import ResizePolicy
 from segnet.labels import IGNORE_INDEX
@@ -84,7 +84,7 @@ def fit_temperature(
         resize: At which size images are segmented; their probabilities are upsampled, as ``Predictor`` does. The
             default keeps the size of every image.
         device: Where the network runs; auto takes a GPU if there is one.
-        workers: Processes that read images; see ``evaluate``.
+        workers: Threads that read images; see ``evaluate``.
         progress: Called with (images done, all images) after every image.
 
     Raises:
@@ -96,20 +96,16 @@ def fit_temperature(
     folded = model.folded().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     sampler = Sampler(folded, seed=seed) if samples else None
     total, pixels = torch.zeros(len(_CANDIDATES), dtype=torch.float64), 0
-    loader = torch.utils.data.DataLoader(RawSamples(data), batch_size=None, num_workers=workers)
     with torch.inference_mode():
-        try:
-            for done, (_, whole, mask) in enumerate(loader, start=1):
-                working = resize_image(whole.numpy(), resize.working_size(*mask.shape))
-                image = torch.from_numpy(as_batch(working)).to(device, memory_format=torch.channels_last)
-                truth = mask.to(device, torch.int64)
-                drawn = iter([folded(image)]) if sampler is None else sampler.logits(image, samples)
-                total += _nll(drawn, truth).cpu()
-                pixels += int((truth != IGNORE_INDEX).sum())
-                if progress is not None:
-                    progress(done, len(data))
-        except SegNetError as error:
-            raise worker_error(error) from None
+        for done, (_, whole, mask) in enumerate(data.read_all(threads=workers), start=1):
+            working = resize_image(whole, resize.working_size(*mask.shape))
+            image = torch.from_numpy(as_batch(working)).to(device, memory_format=torch.channels_last)
+            truth = torch.from_numpy(mask).to(device, torch.int64)
+            drawn = iter([folded(image)]) if sampler is None else sampler.logits(image, samples)
+            total += _nll(drawn, truth).cpu()
+            pixels += int((truth != IGNORE_INDEX).sum())
+            if progress is not None:
+                progress(done, len(data))
     if not pixels:
         raise DataError("every pixel of these masks is ignored, so no temperature can be fitted; give labeled images")
     return _lowest(total.numpy() / pixels, pixels)

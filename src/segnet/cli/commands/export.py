@@ -165,7 +165,7 @@ def _export_int8(
     source: SourceConfig,
     max_drop: float,
 ) -> None:
-    from segnet.data.dataset import collate
+    from segnet.data.tensors import collate
     from segnet.exporting.int8.export import export_int8
     from segnet.exporting.int8.gate import Calibration
     from segnet.inference.evaluation import check_same_classes

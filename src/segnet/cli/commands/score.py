@@ -54,10 +54,10 @@ def run(
         json: Path of a JSON file of all figures, the confusion matrix included. Default: no file.
         html: Path of an HTML page with the scores and the worst images. Default: no page.
         worst: Number of images on the page, those with the lowest mIoU.
-        workers: Number of processes that read the files. Raise it for large data sets.
+        workers: Number of threads that read the files. Raise it for large data sets.
     """
-    if workers < 0 or worst < 0:
-        raise ConfigError(f"workers={workers} and worst={worst}: neither may be negative; give 0 or more")
+    if workers < 1 or worst < 0:
+        raise ConfigError(f"worst={worst} and workers={workers} is not possible; give --worst 0 or more, --workers 1")
     if one_to_one and not boundary:
         raise ConfigError("--one-to-one matches boundary points; add --boundary")
     from segnet.data.class_tables import open_labels

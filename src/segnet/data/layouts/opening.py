@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from segnet.bands import Channels
+from segnet.data.dataset import ResizeMode, SegmentationDataset
 from segnet.data.layouts.ade20k import ade20k, ade20k_full, is_ade20k, is_ade20k_full
 from segnet.data.layouts.annotated import is_labelme, is_supervisely, labelme, supervisely
 from segnet.data.layouts.benchmarks import is_pascal, is_sun, pascal, sun
@@ -41,9 +42,6 @@ from segnet.data.layouts.streets import (
 from segnet.data.layouts.synthetic import synthetic
 from segnet.errors import ConfigError, DataError
 from segnet.system.files import path_fault
-
-if TYPE_CHECKING:
-    from segnet.data.dataset import ResizeMode, SegmentationDataset
 
 __all__ = ["LAYOUTS", "Layout", "holds_data_set", "open_dataset", "open_source"]
 

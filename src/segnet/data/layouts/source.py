@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from segnet.bands import Channels
+from segnet.data.dataset import ResizeMode, SegmentationDataset
 from segnet.data.mapping import map_classes, same_mapping
 from segnet.data.masks import MaskReader, describe_one_class
 from segnet.data.samples import Sample
 from segnet.errors import DataError
 from segnet.labels import ClassTable
-
-if TYPE_CHECKING:
-    from segnet.data.dataset import ResizeMode, SegmentationDataset
 
 __all__ = ["Source"]
 
@@ -55,13 +52,11 @@ class Source:
         channels: Channels = 3,
         corruption: str | None = None,
     ) -> SegmentationDataset:
-        """The samples of one split as tensors.
+        """The samples of one split, with their masks.
 
         Raises:
             DataError: the data set has no such split, or one class only.
         """
-        from segnet.data.dataset import SegmentationDataset  # with torch, which finding and checking files do not need
-
         if self.labels.classes < 2:
             raise DataError(f"{self.root}: {describe_one_class(self.labels)}")
         if split not in self.splits:

@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from segnet.bands import stored_bands
-from segnet.data.dataset import Batch, SegmentationDataset
+from segnet.data.dataset import SegmentationDataset
+from segnet.data.tensors import Batch
 from segnet.labels import ClassTable
 from segnet.media.images.stored import stretch_bands
 from segnet.visualization.html.embedding import address, nearest, smooth
