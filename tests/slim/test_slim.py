@@ -91,6 +91,17 @@ def test_evaluate_and_score_say_the_same_of_a_data_set(tmp_path: Path) -> None:
     assert scored["boundary"]["bf_paper"] == pytest.approx(evaluated["boundary"]["bf_paper"], abs=1e-3)
 
 
+def test_exported_files_are_benchmarked(tmp_path: Path) -> None:
+    files = [str(FILES / model) for model in MODELS]
+    words = ("--rounds", "1", "--images", "1", "--sizes", "96x128", "--json", str(tmp_path / "figures.json"))
+    done = segnet("benchmark", *files, *words)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "figures.json").read_text())["rows"]
+    assert [Path(row["model"]).name for row in rows] == MODELS
+    assert all(row["p50_ms"] > 0 and row["share_of_peak"] is None for row in rows)
+    assert "no peak: PyTorch, whose matrix product is compared with, is not installed" in done.stdout
+
+
 @pytest.mark.parametrize("words", [("predict", "--samples", "4"), ("benchmark", "segnet_light", "--rounds", "1")])
 def test_commands_that_need_torch_name_the_remedy(words: tuple[str, ...]) -> None:
     done = segnet(*words)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -190,7 +191,9 @@ def _row(run: _Run, seconds: list[float], end: dict[str, Any], peak: Peak, rate:
 
 
 def _gmacs(end: Mapping[str, Any], size: tuple[int, int]) -> float | None:
-    """Multiply-accumulates of one image, 10^9; None for a network that is not in the zoo."""
+    """Multiply-accumulates of one image, 10^9; None for a network that is not in the zoo, and without PyTorch."""
+    if find_spec("torch") is None:
+        return None
     from segnet.models.cost import cost_of
     from segnet.models.zoo import MODELS
 

@@ -180,7 +180,10 @@ def peak_gmacs(precision: str, *, threads: int = 0, budget_s: float = _BUDGET_S)
         threads: 0: as many as PyTorch takes.
         budget_s: seconds for each of the two.
     """
-    import torch
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return Peak(reason="PyTorch, whose matrix product is compared with, is not installed")
 
     ways = [_matrix_product] if precision == "int8" else [_matrix_product, _convolution]
     if precision != "float32" and precision not in _MULTIPLY:
