@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
-from itertools import chain, cycle, islice
+from itertools import chain, cycle, islice, pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Self
@@ -221,11 +221,11 @@ class SegNet(HubModule):
         return logits
 
     def folded(self) -> SegNet:
-        """A copy for inference: every batch norm folded into the convolution before it, evaluation mode.
+        """A copy for inference, in float32: batch norm folded into the convolution before it, evaluation mode.
 
         Same logits up to rounding; the copy cannot be trained or saved.
         """
-        copy = deepcopy(self).eval()
+        copy = deepcopy(self).float().eval()
         for _, unit, conv, norm in list(normed_convolutions(copy)):
             unit.conv, unit.bn = fuse_conv_bn_eval(conv, norm), nn.Identity()
         return copy.eval()
@@ -266,12 +266,16 @@ class SegNet(HubModule):
 
 
 def normed_convolutions(model: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Conv2d, nn.BatchNorm2d]]:
-    """Every unit of a convolution ``conv`` and a batch norm ``bn`` behind it: its name, itself, and these two."""
+    """Every unit of a convolution ``conv`` and a batch norm ``bn`` behind it: its name, itself, and these two.
+
+    Plain classes only: a module of the user's may run them in another order, and a subclass may compute more.
+    """
     for name, unit in model.named_modules():
-        children = dict(unit.named_children())
-        conv, norm = children.get("conv"), children.get("bn")
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            yield name, unit, conv, norm
+        if type(unit) is not nn.Sequential:
+            continue
+        for (first, conv), (second, norm) in pairwise(unit.named_children()):
+            if (first, second) == ("conv", "bn") and type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d:
+                yield name, unit, conv, norm
 
 
 def local_response_norm(x: Tensor) -> Tensor:
