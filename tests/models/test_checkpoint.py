@@ -20,6 +20,7 @@ from segnet.labels import ClassTable
 from segnet.models.bundled import bundled_models, find
 from segnet.models.checkpoint import Checkpoint, load, save
 from segnet.models.segnet import SegNet
+from segnet.models.zoo import create_model
 
 
 @pytest.fixture
@@ -72,6 +73,26 @@ def test_saving_leaves_the_model_as_it_is(trained: SegNet, five_labels: ClassTab
     assert trained.training
     assert all(torch.equal(value, before[name]) for name, value in trained.state_dict().items())
     assert all(parameter.dtype == torch.float32 for parameter in trained.parameters())
+
+
+class Tied(torch.nn.Module):
+    """Halves twice with the same filters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = (torch.nn.Conv2d(3, 3, 3, stride=2, padding=1) for _ in range(2))
+        self.second.weight = self.first.weight
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        return [x, self.first(x), self.second(self.first(x))]
+
+
+@torch.no_grad()
+def test_a_tensor_that_a_network_uses_twice_comes_back(five_labels: ClassTable, tmp_path: Path):
+    model = create_model("segnet_basic", classes=5, encoder=Tied()).eval()
+    kept = load(save(model, five_labels, tmp_path / "tied.safetensors"), encoder=Tied()).model
+    image = torch.rand(1, 3, 13, 11)
+    assert torch.equal(kept(image), model(image))
 
 
 @torch.no_grad()

@@ -148,6 +148,19 @@ def test_a_damaged_file_of_a_folder_is_refused(narrow: SegNet, tmp_path: Path) -
         SegNet.from_pretrained(tmp_path)
 
 
+def test_a_path_without_a_model_is_refused_without_asking_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    for folder in ("owner/name", tmp_path / "owner"):
+        with pytest.raises(ModelError, match=r"holds no model.safetensors; give a folder of save_pretrained"):
+            SegNet.from_pretrained(folder)
+    for path in (tmp_path / "none", "runs/mine/best.safetensors", "mine.safetensors"):
+        with pytest.raises(ModelError, match=f"{path}: there is no such file; give a model file"):
+            SegNet.from_pretrained(path)
+
+
 def test_a_class_table_of_another_size_is_refused(narrow: SegNet, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="5 classes but the class table 2; give labels="):
         narrow.save_pretrained(tmp_path, labels=ClassTable.numbered(2))

@@ -133,6 +133,14 @@ def test_counters_of_the_norms_are_neither_taken_nor_hidden(tmp_path: Path):
     assert "features.1.num_batches_tracked" in report.skipped
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_values_that_are_not_finite_are_refused(tmp_path: Path, suffix: str):
+    state = torchvision_state(norm=True)
+    state["features.0.weight"][0, 0, 0, 0] = float("nan")
+    with pytest.raises(ModelError, match=r"the tensor features\.0\.weight holds values that are infinite or not a number"):
+        read_weights(saved(state, tmp_path / f"vgg{suffix}"))
+
+
 def test_a_file_of_the_first_stages_fills_those(tmp_path: Path):
     encoder = narrow_encoder()
     report = load_encoder_weights(encoder, saved(torchvision_state(STAGES[:2], norm=True), tmp_path / "vgg.pth"))

@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from segnet.errors import ModelError, list_names
+from segnet.models.digests import require_finite
 from segnet.models.efficientnet import LITE_MEAN, LITE_STD, EfficientNetLite0, enlarge_filters, original_name
 from segnet.models.segnet import IMAGENET_MEAN, IMAGENET_STD
 
@@ -89,10 +90,11 @@ def read_weights(source: str) -> EncoderWeights:
         source: a .safetensors or .pth file, or one of torchvision's names, such as ``"vgg16"``.
 
     Raises:
-        ModelError: there is no such file or name, or it cannot be read.
+        ModelError: there is no such file or name, it cannot be read, or a value is not finite.
     """
     path = _download(source) if source in DOWNLOADS else Path(source)
     state, about = _read_state(path)
+    require_finite(state, path)
     if "input" not in about:
         if _is_efficientnet(state):
             return EncoderWeights(source, state, LITE_MEAN, LITE_STD)

@@ -166,7 +166,7 @@ class SegNet(HubModule):
         """Class logits of every pixel.
 
         Args:
-            image: floating (N, C, H, W), RGB in [0, 1]; any H and W from 1 up.
+            image: floating (N, C, H, W), of the weights' dtype or a narrower one, RGB in [0, 1]; any H and W from 1 up.
 
         Returns:
             logits (N, classes, H, W).

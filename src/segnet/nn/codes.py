@@ -110,8 +110,8 @@ def max_unpool(values: Tensor, code: Tensor, size: tuple[int, int], windows: Win
     _check_map("values", values)
     if is_exporting():
         return portable_unpool(values, code, size, windows)
-    code = repeated(code, values.shape[1])
     _check_code(values, code, size, windows)
+    code = repeated(code, values.shape[1])
     return _unpool(values, code, _Layout(size, windows, _is_channels_last(values)))
 
 
@@ -131,16 +131,17 @@ def _check_map(name: str, x: Tensor) -> None:
 
 
 def _check_code(values: Tensor, code: Tensor, size: tuple[int, int], windows: Windows) -> None:
-    h, w = values.shape[2:]
-    if windows.pooled(size) != (h, w):
+    n, c, h, w = values.shape
+    if len(size) != 2 or windows.pooled(size) != (h, w):
         raise ShapeError(
             f"size {tuple(size)} does not fit values of {h}x{w}: give the (H, W) of the map that was pooled"
         )
-    shape = (*values.shape[:2], _part(h * w, windows.bits))
-    if code.shape != shape or code.dtype != torch.uint8:
+    part = _part(h * w, windows.bits)
+    fits = code.dim() == 3 and 0 < code.shape[1] <= c and c % code.shape[1] == 0 and code.shape[::2] == (n, part)
+    if not fits or code.dtype != torch.uint8:
         raise ShapeError(
-            f"code is {code.dtype} {tuple(code.shape)}, but values of {tuple(values.shape)} need torch.uint8 {shape}: "
-            "give the code that max_pool returned for a map of this size"
+            f"code is {code.dtype} {tuple(code.shape)}, but values of {tuple(values.shape)} need torch.uint8 "
+            f"{(n, c, part)}: give the code that max_pool returned for a map of this size"
         )
 
 
