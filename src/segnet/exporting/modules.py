@@ -18,7 +18,7 @@ from torch.utils._pytree import MappingKey, keystr, tree_flatten_with_path, tree
 
 from segnet.errors import ConfigError
 from segnet.exporting.comparison import NOISE, Comparison, Tolerance, compare_arrays, require_close
-from segnet.exporting.export import Report, count_bytes, open_file, round_seconds, stage_file
+from segnet.exporting.export import Report, count_bytes, open_file, require_replaceable, round_seconds, stage_file
 from segnet.exporting.formats import FORMATS, Format
 from segnet.exporting.int8.export import INT8_FORMATS, WRITERS, Stage, calibrate
 from segnet.exporting.int8.gate import Int8Gate, quantize_within
@@ -116,6 +116,7 @@ def export_module(
     inputs = _inputs(example)
     if int8 is not None and (name not in INT8_FORMATS or len(inputs) != 1):
         raise ConfigError(f"INT8 needs a module of one input, and one of {', '.join(INT8_FORMATS)}; leave int8 out")
+    require_replaceable(path)
     kind.require()
     started = time.perf_counter()
     say("tracing the module")
