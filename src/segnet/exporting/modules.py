@@ -181,9 +181,9 @@ def format_of(path: Path, name: str | None) -> tuple[str, Format]:
 def _inputs(example: Any) -> tuple[Tensor, ...]:
     inputs = as_inputs(example)
     for each in inputs:
-        if not isinstance(each, Tensor) or each.dtype in (torch.float16, torch.bfloat16):
-            kind = each.dtype if isinstance(each, Tensor) else type(each).__name__
-            raise ConfigError(f"an input is {kind}; give a tensor, such as float32, or a tuple of tensors")
+        if not isinstance(each, Tensor) or each.dtype in (torch.float16, torch.bfloat16) or not each.numel():
+            kind = f"{each.dtype} {tuple(each.shape)}" if isinstance(each, Tensor) else type(each).__name__
+            raise ConfigError(f"an input is {kind}; give a tensor, such as float32, or a tuple of tensors, none empty")
     return tuple(each.detach().cpu() for each in inputs)
 
 
@@ -270,15 +270,18 @@ def _describe(traced: _Traced) -> ModuleInfo:
     """Metadata of the file; outputs are called as the module's dictionary calls them, or by number."""
     with torch.no_grad():
         leaves, _ = tree_flatten_with_path(traced.model(*traced.inputs))
+    kind, inputs = type(traced.model).__name__, tuple(_placeholders(traced.program))
     if not leaves or not all(isinstance(leaf, Tensor) for _, leaf in leaves):
-        raise ConfigError(f"{type(traced.model).__name__} does not return tensors alone; wrap it in a module that does")
-    inputs = tuple(_placeholders(traced.program))
-    outputs = tuple(_output_name(key) for key, _ in leaves)
-    return ModuleInfo(
-        name=type(traced.model).__name__,
-        inputs=inputs,
-        outputs=tuple(f"output_{name}" if name in inputs else name for name in outputs),
-    )
+        raise ConfigError(f"{kind} does not return tensors alone; wrap it in a module that does")
+    if wrong := [leaf for _, leaf in leaves if leaf.dtype == torch.bfloat16 or not leaf.numel()]:
+        raise ConfigError(
+            f"{kind} returns {wrong[0].dtype} {tuple(wrong[0].shape)}; wrap it in a module that returns a tensor such "
+            "as float32, not an empty one"
+        )
+    outputs = tuple(f"output_{name}" if name in inputs else name for name in (_output_name(key) for key, _ in leaves))
+    if len(set(outputs)) < len(outputs):
+        raise ConfigError(f"{kind} returns two tensors of one name: {', '.join(outputs)}; give other keys")
+    return ModuleInfo(name=kind, inputs=inputs, outputs=outputs)
 
 
 def _output_name(key: Any) -> str:

@@ -158,14 +158,9 @@ def test_convolutions_of_one_axis_and_with_computed_biases_stay_in_float32() -> 
         helper.make_node("Reshape", ["flat", "shape"], ["row"], name="reshape"),
         helper.make_node("Conv", ["row", "v"], ["logits"], name="of one axis"),
     ]
-    model, image = handmade(
-        nodes,
-        ["logits"],
-        w=np.ones((2, 2, 1, 1), np.float32),
-        v=np.ones((3, 2, 1), np.float32),
-        axes=np.array([0, 2, 3]),
-        shape=np.array([1, 2, -1]),
-    ), an_image()
+    constants = {"axes": np.array([0, 2, 3]), "shape": np.array([1, 2, -1])}
+    filters, row_filters = np.ones((2, 2, 1, 1), np.float32), np.ones((3, 2, 1), np.float32)
+    model, image = handmade(nodes, ["logits"], w=filters, v=row_filters, **constants), an_image()
     assert convolutions(model) == ["plain"]
     exact = output(model, image)
     np.testing.assert_allclose(output(quantized(model, [image]), image), exact, atol=0.02 * np.abs(exact).max())
