@@ -186,6 +186,13 @@ def test_shapes_of_another_vgg_are_refused_and_nothing_is_changed(tmp_path: Path
     assert same(encoder, before)
 
 
+def test_whole_numbers_are_no_weights(tmp_path: Path):
+    state = torchvision_state(norm=True)
+    state["features.0.weight"] = state["features.0.weight"].to(torch.int8)
+    with pytest.raises(ModelError, match=r"features\.0\.weight of shape .* in torch\.int8 stands where"):
+        load_encoder_weights(narrow_encoder(), saved(state, tmp_path / "vgg.pth"))
+
+
 def test_a_gap_in_the_file_is_refused_instead_of_shifting_the_rest(tmp_path: Path):
     state = torchvision_state(norm=True)
     del state["features.3.bias"]

@@ -159,10 +159,12 @@ def _fit_tensors(
             value = enlarge_filters(value.float(), target[ours].shape[-1])
         if value.ndim == 4 and ours == first:
             value = adapt_input_filters(value, target[ours].shape[1])
-        if value.shape != target[ours].shape or theirs.rpartition(".")[2] != ours.rpartition(".")[2]:
+        wanted = target[ours]
+        same_kind = theirs.rpartition(".")[2] == ours.rpartition(".")[2]
+        if not same_kind or value.shape != wanted.shape or value.is_floating_point() != wanted.is_floating_point():
             raise ModelError(
-                f"{weights.source}: {theirs} of shape {tuple(value.shape)} stands where the encoder's {ours} of shape "
-                f"{tuple(target[ours].shape)} is wanted; give the whole weights of the same net"
+                f"{weights.source}: {theirs} of shape {tuple(value.shape)} in {value.dtype} stands where the encoder's "
+                f"{ours} of shape {tuple(wanted.shape)} is wanted; give the whole weights of the same net"
             )
         new[ours] = value
     return new

@@ -324,14 +324,15 @@ def build_encoder(config: SegNetConfig, backbone: nn.Module | None = None) -> En
 
 
 def _filled(config: SegNetConfig, state: Mapping[str, Tensor], encoder: nn.Module | None, path: Path) -> SegNet:
-    """The network with the file's tensors; a missing, unknown or misshapen one is an error that names it."""
+    """The network with the file's tensors; a missing, unknown or unfitting one is an error that names it."""
     if config.encoder.kind == "custom" and encoder is None:
         raise ModelError(
             f"{path}: was built around a module of its author's; load it in Python and hand that module over"
         )
     stages = config.encoder.widths + config.decoder.widths
     largest = max(chain.from_iterable(value.shape for value in state.values()), default=0)
-    if sum(map(len, stages)) > len(state) or max((config.in_channels, *chain.from_iterable(stages))) > largest:
+    widest = max(config.in_channels, config.decoder.context, *chain.from_iterable(stages))
+    if sum(map(len, stages)) > len(state) or widest > largest:
         raise ModelError(f"{path}: describes more or wider convolutions than the file has tensors; it is not complete")
     try:
         # Without memory at first: a few bytes of description could ask for any amount of it.
@@ -358,7 +359,8 @@ def _check_tensors(model: SegNet, state: Mapping[str, Tensor], path: Path) -> No
             raise ModelError(f"{path}: the tensor {name} is missing; the file is not complete")
         if name not in target:
             raise ModelError(f"{path}: holds the tensor {name}, which a {model.config.name} does not have")
-        if state[name].shape != target[name].shape:
-            raise ModelError(
-                f"{path}: {name} has shape {tuple(state[name].shape)}, expected {tuple(target[name].shape)}"
-            )
+        value, wanted = state[name], target[name]
+        if value.shape != wanted.shape:
+            raise ModelError(f"{path}: {name} has shape {tuple(value.shape)}, expected {tuple(wanted.shape)}")
+        if value.is_floating_point() != wanted.is_floating_point():
+            raise ModelError(f"{path}: {name} holds {value.dtype}, expected {wanted.dtype}")
