@@ -28,6 +28,22 @@ def test_a_runtime_gives_the_plain_models_logits(used: SegNet, size: tuple[int, 
     torch.testing.assert_close(logits, plain, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_model_in_another_precision_computes_in_float32(used: SegNet, dtype: torch.dtype) -> None:
+    image = torch.rand(1, 3, 17, 23)
+    expected = TorchRuntime(used.to(dtype).to(torch.float32), device="cpu").logits(image)
+    torch.testing.assert_close(TorchRuntime(used.to(dtype), device="cpu").logits(image), expected)
+
+
+def test_a_flipped_image_and_one_that_cannot_be_written_are_taken(used: SegNet) -> None:
+    runtime, image = TorchRuntime(used, device="cpu"), torch.rand(1, 3, 17, 23).numpy()
+    expected, flipped = runtime.run(image).mask, image[:, ::-1].copy()
+    assert (runtime.run(flipped[:, ::-1]).mask == expected).all()
+    flipped = image.copy()
+    flipped.setflags(write=False)
+    assert (runtime.run(flipped).mask == expected).all()
+
+
 def test_the_model_stays_as_it_is(used: SegNet) -> None:
     before = {name: value.clone() for name, value in used.state_dict().items()}
     TorchRuntime(used, device="cpu").logits(torch.rand(1, 3, 16, 16))
