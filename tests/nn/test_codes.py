@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segnet.errors import ShapeError
+from segnet.errors import ConfigError, ShapeError
 from segnet.nn import codes as ops
 from segnet.nn.codes import max_pool, max_unpool
-from segnet.nn.unpooling import portable_pool, portable_unpool
+from segnet.nn.unpooling import Windows, portable_pool, portable_unpool
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
@@ -318,6 +318,12 @@ def test_the_exported_form_is_exact_on_long_sides(shape: tuple[int, ...]) -> Non
 def test_pool_refuses_what_is_no_map(x: Tensor) -> None:
     with pytest.raises(ShapeError, match="give a floating point tensor"):
         max_pool(x)
+
+
+@pytest.mark.parametrize("windows", [Windows((3, 3), (2, 2)), Windows((17, 17), (17, 17)), Windows((1, 1), (1, 1))])
+def test_pool_refuses_windows_in_which_a_position_is_no_index(windows: Windows) -> None:
+    with pytest.raises(ConfigError, match=r"take nn.MaxPool2d and nn.MaxUnpool2d, which have indices"):
+        max_pool(torch.randn(1, 1, 40, 40), windows)
 
 
 @pytest.mark.parametrize("size", [(4, 8), (7, 8), (6, 6), (5, 9), (6,), (1, 2, 6, 8)])

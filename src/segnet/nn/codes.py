@@ -26,7 +26,7 @@ from torch.autograd import Function
 from segnet.errors import ConfigError, ShapeError
 from segnet.nn.unpooling import Windows, portable_pool, portable_unpool, repeated
 
-__all__ = ["COMPILES", "TWO_BY_TWO", "is_exporting", "max_pool", "max_unpool", "require_compiling"]
+__all__ = ["COMPILES", "TWO_BY_TWO", "is_exporting", "max_pool", "max_unpool", "require_compiling", "require_windows"]
 
 TWO_BY_TWO = Windows(ceil_mode=True)
 """SegNet's windows: 2x2 pixels, those at the end of an odd side smaller."""
@@ -51,6 +51,16 @@ def require_compiling(flag: str) -> None:
         raise ConfigError(f"{flag} needs PyTorch 2.12, not {torch.__version__}; update it, or leave {flag} out")
 
 
+def require_windows(windows: Windows) -> None:
+    """Refuse windows in which a position does not replace an index.
+
+    Raises:
+        ConfigError: they overlap, or have one pixel or more than 256.
+    """
+    if windows.refusal:
+        raise ConfigError(f"{windows.refusal}; take nn.MaxPool2d and nn.MaxUnpool2d, which have indices")
+
+
 def is_exporting() -> bool:
     """Whether `torch.export` runs, and not `torch.compile`, whose gradients must be those of eager code."""
     return torch.compiler.is_exporting() and (COMPILES or not torch.compiler.is_dynamo_compiling())
@@ -65,7 +75,7 @@ def max_pool(x: Tensor, windows: Windows = TWO_BY_TWO) -> tuple[Tensor, Tensor]:
 
     Args:
         x: any floating dtype, (N, C, H, W), no side but N may be 0. Contiguous and channels_last are kept.
-        windows: that do not overlap.
+        windows: that do not overlap, of 2 to 256 pixels.
 
     Returns:
         values: (N, C, h, w) with h = ceil(H/2) and w = ceil(W/2), in the dtype of `x`.
@@ -75,6 +85,7 @@ def max_pool(x: Tensor, windows: Windows = TWO_BY_TWO) -> tuple[Tensor, Tensor]:
 
     Raises:
         ShapeError: `x` is not such a tensor.
+        ConfigError: `windows` are not such windows.
 
     Example:
         >>> values, code = max_pool(torch.tensor([[[[1.0, 5.0, 2.0]]]]))
@@ -82,6 +93,7 @@ def max_pool(x: Tensor, windows: Windows = TWO_BY_TWO) -> tuple[Tensor, Tensor]:
         tensor([[[[0., 5., 2.]]]])
     """
     _check_map("x", x)
+    require_windows(windows)
     if is_exporting():
         return portable_pool(x, windows)
     values, code = _Pool.apply(x, windows)  # type: ignore[no-untyped-call]
