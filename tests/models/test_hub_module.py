@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -122,6 +123,12 @@ def test_the_card_says_what_the_file_holds_and_nothing_else(
     assert "license:" not in bare
     assert "model-index" not in bare
     assert "Not measured." in bare
+
+
+def test_a_name_is_one_line_of_the_card_and_no_html(narrow: SegNet, tmp_path: Path) -> None:
+    narrow.config = replace(narrow.config, name="mine\n<b>\n# yours")
+    card = (narrow.save_pretrained(tmp_path) / "README.md").read_text(encoding="utf-8")
+    assert "\n# mine &lt;b> # yours\n" in card
 
 
 def test_the_hub_library_reads_the_card(narrow: SegNet, five_labels: ClassTable, tmp_path: Path) -> None:
