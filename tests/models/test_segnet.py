@@ -333,6 +333,28 @@ def test_norms_are_folded_in_float32(narrow: SegNet, dtype: torch.dtype):
     torch.testing.assert_close(folded(image), model.float()(image), rtol=1e-3, atol=1e-3)
 
 
+class NormedTokens(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.deep = nn.BatchNorm1d(3), nn.Conv2d(3, 4, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.norm(x.flatten(2)).view_as(x)
+        return [x, self.deep(x)]
+
+
+def test_memory_is_saved_without_counting_a_batch_twice_in_the_norms_of_tokens():
+    model = create_model("segnet_basic", classes=3, encoder=NormedTokens()).train()
+    model.save_memory()
+    model(torch.rand(2, 3, 8, 8)).sum().backward()
+    assert model.encoder.body.norm.num_batches_tracked == 1
+
+
+def test_an_encoder_of_ours_takes_no_module(narrow_config: SegNetConfig):
+    with pytest.raises(ConfigError, match="an encoder of kind 'convolutions' is no module of yours; leave the module"):
+        SegNet(narrow_config, NormedTokens())
+
+
 def test_memory_is_saved_without_counting_a_batch_twice_in_the_norms_of_skip_connections(narrow: SegNet):
     config = replace(narrow.config, decoder=replace(narrow.config.decoder, addition="maps", addition_norm=True))
     plain = SegNet(config).train()

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor, is_grad_enabled, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from segnet.errors import ConfigError
@@ -249,7 +250,7 @@ def _dropouts(probability: float, places: Sequence[int], stages: int) -> nn.Modu
 @contextmanager
 def _still(modules: Sequence[nn.Module]) -> Any:
     """Batch norm computes as in training, without updating its running statistics."""
-    norms = [part for module in modules for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
+    norms = [part for module in modules for part in module.modules() if isinstance(part, _BatchNorm)]
     statistics = [dict(norm.named_buffers(recurse=False)) for norm in norms]
     for norm, tensors in zip(norms, statistics, strict=True):
         # Copies, not nothing: the second pass has to save as many tensors as the first.

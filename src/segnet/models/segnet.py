@@ -34,6 +34,7 @@ __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "SegNet", "SegNetConfig", "build_enc
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_OWN_KINDS = ("convolutions", "squeezenet1_1", "efficientnet_lite0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,9 +299,11 @@ def build_encoder(config: SegNetConfig, backbone: nn.Module | None = None) -> En
     """The encoder that a configuration describes.
 
     Raises:
-        ConfigError: there is no such kind, or the backbone is missing or does not keep to the contract.
+        ConfigError: there is no such kind, or the backbone is missing, not wanted, or does not keep to the contract.
     """
     encoder = config.encoder
+    if backbone is not None and encoder.kind in _OWN_KINDS:
+        raise ConfigError(f"an encoder of kind {encoder.kind!r} is no module of yours; leave the module out")
     codes = config.decoder.upsampling == "indices"
     if encoder.kind == "convolutions":
         inputs = [config.in_channels, *(stage[-1] for stage in encoder.widths[:-1])]

@@ -50,6 +50,7 @@ class TorchRuntime(Runtime):
     Raises:
         ConfigError: the device or precision does not exist, the number of samples is 1 or negative, the network has
             no dropout to draw samples with, or PyTorch is too old to compile it.
+        ModelError: the class table does not fit.
     """
 
     def __init__(
@@ -69,6 +70,9 @@ class TorchRuntime(Runtime):
                 f"samples={samples} with seed={seed} is not possible; give 2 samples or more, or 0 for no dropout, "
                 "and a seed of 0 or more"
             )
+        labels = labels or ClassTable.numbered(model.config.classes)
+        if labels.classes != model.config.classes:
+            raise ModelError(f"the network has {model.config.classes} classes but the class table {labels.classes}")
         self.device = pick_device(device)
         self.dtype = pick_precision(precision, self.device)
         self.model = model.folded().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -76,7 +80,6 @@ class TorchRuntime(Runtime):
             require_compiling("compiled")
             self.model.compile(dynamic=False)
         config = model.config
-        labels = labels or ClassTable.numbered(config.classes)
         name = "bf16" if self.dtype == torch.bfloat16 else "float32"
         self.info = ModelInfo(
             name=config.name,
