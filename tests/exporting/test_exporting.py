@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 
 from segnet.errors import ConfigError, MissingPackageError, ModelError, OutputError
 from segnet.exporting.export import export
+from segnet.exporting.modules import export_module
 from segnet.exporting.programs import make_program
 from segnet.exporting.settings import ExportConfig
 from segnet.labels import ClassTable
@@ -81,6 +82,15 @@ def test_a_wrong_file_is_refused_and_the_old_one_stays(
         export(shallow, five_labels, out, format=kind, config=ONE_SIZE)
     assert names(tmp_path) == {out.name}
     assert out.read_text() == "old"
+
+
+def test_weights_of_another_program_stay(shallow: SegNet, five_labels: ClassTable, tmp_path: Path) -> None:
+    (tmp_path / "toy.bin").write_bytes(b"others")
+    with pytest.raises(OutputError, match=r"toy.bin exists, but no .*toy.xml that it belongs to; it stays"):
+        export(shallow, five_labels, tmp_path / "toy.xml", format="openvino")
+    with pytest.raises(OutputError, match=r"toy.bin exists, but no .*toy.xml that it belongs to; it stays"):
+        export_module(shallow, torch.rand(1, 3, 8, 8), tmp_path / "toy.xml")
+    assert (tmp_path / "toy.bin").read_bytes() == b"others"
 
 
 @pytest.mark.parametrize("kind", ["onnx", "openvino"])

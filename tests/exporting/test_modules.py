@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,8 @@ def test_int8_is_kept_if_the_callers_score_allows_it(tmp_path: Path) -> None:
             r"is no name for this format; give one that ends in \.xml",
         ),
         ({"path": "net.onnx", "example": 3}, "an input is int; give a tensor"),
-        ({"path": "net.onnx", "example": X.half()}, r"an input is torch\.float16; give a tensor"),
+        ({"path": "net.onnx", "example": X.half()}, r"an input is torch\.float16 .*; give a tensor"),
+        ({"path": "net.onnx", "example": X[:0]}, r"an input is torch\.float32 \(0, .*; give a tensor"),
         ({"path": "net.pt2", "int8": Int8Gate(images=[], score=lambda run: 0.0)}, "INT8 needs a module of one input"),
     ],
 )
@@ -162,6 +164,26 @@ def test_outputs_that_are_no_tensors_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="Number does not return tensors alone; wrap it in a module that does"):
         export_module(Number(), X, tmp_path / "net.onnx", dynamic=False)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        (lambda y: y.bfloat16(), r"Other returns torch\.bfloat16 .*; wrap it"),
+        (lambda y: y[:, :0], r"Other returns torch\.float32 \(1, 0, .*; wrap it"),
+        (lambda y: {"a": {"b": y}, "a_b": y + 1}, "two tensors of one name: a_b, a_b; give other keys"),
+        (lambda y: {"x": y, "output_x": y + 1}, "two tensors of one name: output_x, output_x; give other keys"),
+    ],
+)
+def test_outputs_that_no_file_can_hold_are_refused(
+    outputs: Callable[[Tensor], Any], message: str, tmp_path: Path
+) -> None:
+    class Other(Net):
+        def forward(self, x: Tensor) -> Any:
+            return outputs(super().forward(x))
+
+    with pytest.raises(ConfigError, match=message):
+        export_module(Other(), X, tmp_path / "net.onnx", dynamic=False)
 
 
 def test_a_file_out_of_the_tolerance_is_refused(tmp_path: Path) -> None:

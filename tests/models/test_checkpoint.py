@@ -20,6 +20,7 @@ from segnet.labels import ClassTable
 from segnet.models.bundled import bundled_models, find
 from segnet.models.checkpoint import Checkpoint, load, save
 from segnet.models.segnet import SegNet
+from segnet.models.zoo import create_model
 
 
 @pytest.fixture
@@ -72,6 +73,26 @@ def test_saving_leaves_the_model_as_it_is(trained: SegNet, five_labels: ClassTab
     assert trained.training
     assert all(torch.equal(value, before[name]) for name, value in trained.state_dict().items())
     assert all(parameter.dtype == torch.float32 for parameter in trained.parameters())
+
+
+class Tied(nn.Module):
+    """Halves twice with the same filters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = (nn.Conv2d(3, 3, 3, stride=2, padding=1) for _ in range(2))
+        self.second.weight = self.first.weight
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [x, self.first(x), self.second(self.first(x))]
+
+
+@torch.no_grad()
+def test_a_tensor_that_a_network_uses_twice_comes_back(five_labels: ClassTable, tmp_path: Path):
+    model = create_model("segnet_basic", classes=5, encoder=Tied()).eval()
+    kept = load(save(model, five_labels, tmp_path / "tied.safetensors"), encoder=Tied()).model
+    image = torch.rand(1, 3, 13, 11)
+    assert torch.equal(kept(image), model(image))
 
 
 @torch.no_grad()
@@ -225,6 +246,7 @@ def test_a_description_that_is_nested_too_deeply_is_refused(file: Path):
         ("encoder", {"widths": [[10**12], [10**12], [10**12]]}),
         ("encoder", {"widths": [[4] * 10**5, [6], [8]]}),
         ("decoder", {"classifier_kernel": 10**6 + 1}),
+        ("decoder", {"context": 10**20}),
         ("decoder", {"upsampling": "learned", "widths": [[10**9], [], []]}),
     ],
 )
@@ -266,6 +288,14 @@ def test_an_unknown_tensor_is_named(file: Path):
 def test_a_misshapen_tensor_is_named(file: Path):
     rewrite(file, lambda _, state: state.update({"classifier.bias": torch.rand(4)}))
     with pytest.raises(ModelError, match=r"classifier\.bias has shape \(4,\), expected \(5,\)"):
+        load(file)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64])
+@pytest.mark.filterwarnings("ignore:Casting complex values")
+def test_numbers_of_another_kind_are_refused(file: Path, dtype: torch.dtype):
+    rewrite(file, lambda _, state: state.update({"classifier.bias": state["classifier.bias"].to(dtype)}))
+    with pytest.raises(ModelError, match=rf"classifier\.bias holds {dtype}, expected torch\.float32"):
         load(file)
 
 
@@ -397,6 +427,14 @@ def test_values_that_are_not_finite_are_neither_written_nor_read(
     with pytest.raises(ModelError, match=r"classifier\.bias holds values that are infinite"):
         save(trained, five_labels, file.with_name("new.safetensors"))
     assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(1e300, torch.float64), (float("nan"), torch.float8_e4m3fn)])
+def test_values_that_are_not_finite_in_float32_are_not_read(value: float, dtype: torch.dtype, file: Path):
+    bias = torch.full((5,), value, dtype=torch.float64).to(dtype)
+    rewrite(file, lambda _, state: state.update({"classifier.bias": bias}))
+    with pytest.raises(ModelError, match=r"the tensor classifier\.bias holds values that are infinite or not a number"):
+        load(file)
 
 
 def test_large_values_are_finite_though_their_sum_is_not(trained: SegNet, five_labels: ClassTable, tmp_path: Path):

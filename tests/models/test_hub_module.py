@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -124,6 +125,12 @@ def test_the_card_says_what_the_file_holds_and_nothing_else(
     assert "Not measured." in bare
 
 
+def test_a_name_is_one_line_of_the_card_and_no_html(narrow: SegNet, tmp_path: Path) -> None:
+    narrow.config = replace(narrow.config, name="mine\n<b>\n# yours")
+    card = (narrow.save_pretrained(tmp_path) / "README.md").read_text(encoding="utf-8")
+    assert "\n# mine &lt;b> # yours\n" in card
+
+
 def test_the_hub_library_reads_the_card(narrow: SegNet, five_labels: ClassTable, tmp_path: Path) -> None:
     from huggingface_hub import ModelCard
 
@@ -146,6 +153,19 @@ def test_a_damaged_file_of_a_folder_is_refused(narrow: SegNet, tmp_path: Path) -
     path.write_bytes(content)
     with pytest.raises(ModelError, match="has another SHA-256 digest than it should have"):
         SegNet.from_pretrained(tmp_path)
+
+
+def test_a_path_without_a_model_is_refused_without_asking_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    for folder in ("owner/name", tmp_path / "owner"):
+        with pytest.raises(ModelError, match=r"holds no model.safetensors; give a folder of save_pretrained"):
+            SegNet.from_pretrained(folder)
+    for path in (tmp_path / "none", "runs/mine/best.safetensors", "mine.safetensors"):
+        with pytest.raises(ModelError, match=f"{path}: there is no such file; give a model file"):
+            SegNet.from_pretrained(path)
 
 
 def test_a_class_table_of_another_size_is_refused(narrow: SegNet, tmp_path: Path) -> None:

@@ -32,6 +32,15 @@ class Pyramid(nn.Module):
         return [x, half, nn.functional.max_pool2d(half, 2, ceil_mode=True)]
 
 
+class Rows(Pyramid):
+    """Drops rows of tokens, (N * H, W, C)."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.first(x).movedim(1, -1)
+        x = self.drop(x.flatten(0, 1)).view_as(x).movedim(-1, 1)
+        return [x, nn.functional.max_pool2d(x, 2, ceil_mode=True)]
+
+
 def made(name: str, config: SegNetConfig) -> SegNet:
     """Small networks with dropout in all the places there are."""
     if name in MODELS:
@@ -92,6 +101,15 @@ def test_samples_are_those_of_the_whole_network_run_again(network: SegNet, at_on
 
 
 @torch.no_grad()
+@torch.no_grad()
+def test_samples_of_tokens_depend_only_on_seed_and_number() -> None:
+    sampler = Sampler(create_model("segnet_basic", encoder=Rows(), classes=5, dropout=0.0).eval(), seed=1)
+    image = torch.rand(1, 3, 9, 13)
+    alone, together = (torch.cat(list(sampler.logits(image, SAMPLES, at_once=at_once))) for at_once in (1, SAMPLES))
+    torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-4)
+    assert not torch.equal(alone[0], alone[1])
+
+
 def test_what_stands_before_the_first_dropout_runs_once_and_the_rest_for_each_chunk() -> None:
     model = create_model("bayesian_segnet_basic").eval()
     sampler = Sampler(model)

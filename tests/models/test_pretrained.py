@@ -133,6 +133,14 @@ def test_counters_of_the_norms_are_neither_taken_nor_hidden(tmp_path: Path):
     assert "features.1.num_batches_tracked" in report.skipped
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_values_that_are_not_finite_are_refused(tmp_path: Path, suffix: str):
+    state = torchvision_state(norm=True)
+    state["features.0.weight"][0, 0, 0, 0] = float("nan")
+    with pytest.raises(ModelError, match=r"the tensor features\.0\.weight holds values that are infinite"):
+        read_weights(saved(state, tmp_path / f"vgg{suffix}"))
+
+
 def test_a_file_of_the_first_stages_fills_those(tmp_path: Path):
     encoder = narrow_encoder()
     report = load_encoder_weights(encoder, saved(torchvision_state(STAGES[:2], norm=True), tmp_path / "vgg.pth"))
@@ -176,6 +184,13 @@ def test_shapes_of_another_vgg_are_refused_and_nothing_is_changed(tmp_path: Path
     with pytest.raises(ModelError, match=r"features\.10\.weight of shape \(5, 6, 3, 3\) .* \(6, 6, 3, 3\)"):
         load_encoder_weights(encoder, source)
     assert same(encoder, before)
+
+
+def test_whole_numbers_are_no_weights(tmp_path: Path):
+    state = torchvision_state(norm=True)
+    state["features.0.weight"] = state["features.0.weight"].to(torch.int8)
+    with pytest.raises(ModelError, match=r"features\.0\.weight of shape .* in torch\.int8 stands where"):
+        load_encoder_weights(narrow_encoder(), saved(state, tmp_path / "vgg.pth"))
 
 
 def test_a_gap_in_the_file_is_refused_instead_of_shifting_the_rest(tmp_path: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -269,6 +270,102 @@ def test_folded_norms_give_the_same_logits(narrow: SegNet, name: str):
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
     torch.testing.assert_close(folded(image), model(image), rtol=1e-3, atol=1e-3)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+class Unusual(nn.Module):
+    """Modules called ``conv`` and ``bn`` that are no convolution with a batch norm behind it."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.deep = nn.Conv2d(3, 4, 3, stride=2, padding=1)
+        self.unit = nn.Sequential()
+        if kind == "norm first":
+            self.unit.add_module("bn", nn.BatchNorm2d(3))
+            self.unit.add_module("conv", nn.Conv2d(3, 3, 1))
+        elif kind == "layer between":
+            self.unit.add_module("conv", nn.Conv2d(3, 3, 1))
+            self.unit.add_module("relu", nn.ReLU())
+            self.unit.add_module("bn", nn.BatchNorm2d(3))
+        elif kind == "norm with activation":
+            self.unit.add_module("conv", nn.Conv2d(3, 3, 1))
+            self.unit.add_module("bn", ActivatedNorm(3))
+        else:
+            self.unit = Reversed()
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.unit(x)
+        return [x, self.deep(x)]
+
+
+class ActivatedNorm(nn.BatchNorm2d):
+    """As timm's BatchNormAct2d."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).relu()
+
+
+class Reversed(nn.Module):
+    """A unit of a network with activations before its convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(self.bn(x).relu())
+
+
+@pytest.mark.parametrize("kind", ["norm first", "layer between", "norm with activation", "module of the user's"])
+@torch.no_grad()
+def test_norms_that_cannot_be_folded_stay(kind: str):
+    model = stir(create_model("segnet_basic", classes=3, encoder=Unusual(kind)))
+    image = torch.rand(1, 3, 9, 7)
+    torch.testing.assert_close(model.folded()(image), model(image), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@torch.no_grad()
+def test_norms_are_folded_in_float32(narrow: SegNet, dtype: torch.dtype):
+    model, image = stir(narrow).to(dtype), torch.rand(1, 3, 21, 18)
+    folded = model.folded()
+    assert {parameter.dtype for parameter in folded.parameters()} == {torch.float32}
+    assert next(model.parameters()).dtype == dtype
+    torch.testing.assert_close(folded(image), model.float()(image), rtol=1e-3, atol=1e-3)
+
+
+class NormedTokens(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.deep = nn.BatchNorm1d(3), nn.Conv2d(3, 4, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.norm(x.flatten(2)).view_as(x)
+        return [x, self.deep(x)]
+
+
+def test_memory_is_saved_without_counting_a_batch_twice_in_the_norms_of_tokens():
+    model = create_model("segnet_basic", classes=3, encoder=NormedTokens()).train()
+    model.save_memory()
+    model(torch.rand(2, 3, 8, 8)).sum().backward()
+    assert model.encoder.body.norm.num_batches_tracked == 1
+
+
+def test_an_encoder_of_ours_takes_no_module(narrow_config: SegNetConfig):
+    with pytest.raises(ConfigError, match="an encoder of kind 'convolutions' is no module of yours; leave the module"):
+        SegNet(narrow_config, NormedTokens())
+
+
+def test_memory_is_saved_without_counting_a_batch_twice_in_the_norms_of_skip_connections(narrow: SegNet):
+    config = replace(narrow.config, decoder=replace(narrow.config.decoder, addition="maps", addition_norm=True))
+    plain = SegNet(config).train()
+    saving = deepcopy(plain)
+    saving.save_memory()
+    image = torch.rand(2, 3, 16, 16)
+    for model in (plain, saving):
+        torch.manual_seed(0)
+        model(image).square().mean().backward()
+    for (name, wanted), found in zip(plain.named_buffers(), saving.buffers(), strict=True):
+        assert torch.equal(found, wanted), name
 
 
 def test_folded_copy_is_in_evaluation_mode_and_the_model_keeps_its_own(narrow: SegNet):

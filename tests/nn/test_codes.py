@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segnet.errors import ShapeError
+from segnet.errors import ConfigError, ShapeError
 from segnet.nn import codes as ops
 from segnet.nn.codes import max_pool, max_unpool
-from segnet.nn.unpooling import portable_pool, portable_unpool
+from segnet.nn.unpooling import Windows, portable_pool, portable_unpool
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
@@ -320,7 +320,13 @@ def test_pool_refuses_what_is_no_map(x: Tensor) -> None:
         max_pool(x)
 
 
-@pytest.mark.parametrize("size", [(4, 8), (7, 8), (6, 6), (5, 9)])
+@pytest.mark.parametrize("windows", [Windows((3, 3), (2, 2)), Windows((17, 17), (17, 17)), Windows((1, 1), (1, 1))])
+def test_pool_refuses_windows_in_which_a_position_is_no_index(windows: Windows) -> None:
+    with pytest.raises(ConfigError, match=r"take nn.MaxPool2d and nn.MaxUnpool2d, which have indices"):
+        max_pool(torch.randn(1, 1, 40, 40), windows)
+
+
+@pytest.mark.parametrize("size", [(4, 8), (7, 8), (6, 6), (5, 9), (6,), (1, 2, 6, 8)])
 def test_unpool_refuses_a_size_that_was_not_pooled(size: tuple[int, int]) -> None:
     values, code = max_pool(torch.randn(1, 2, 6, 8))
     with pytest.raises(ShapeError, match=r"does not fit values of 3x4"):
@@ -329,7 +335,8 @@ def test_unpool_refuses_a_size_that_was_not_pooled(size: tuple[int, int]) -> Non
 
 def test_unpool_refuses_the_code_of_another_map() -> None:
     values, code = max_pool(torch.randn(1, 2, 6, 8))
-    for other in (max_pool(torch.randn(1, 3, 6, 8))[1], max_pool(torch.randn(1, 2, 8, 8))[1], code.int(), values):
+    others = [max_pool(torch.randn(1, 3, 6, 8))[1], max_pool(torch.randn(1, 2, 8, 8))[1], code.int(), values]
+    for other in (*others, code[:, :0], code[0], code.flatten(), code.sum()):
         with pytest.raises(ShapeError, match="give the code that max_pool returned"):
             max_unpool(values, other, (6, 8))
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +98,17 @@ def test_the_entropy_is_that_of_the_probabilities(image: Image) -> None:
     output = Brightest().run(image, measure="entropy")
     assert output.probabilities is not None
     np.testing.assert_array_equal(output.uncertainty, entropy(output.probabilities))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"labels": ClassTable.from_names(["red", "green"])}, {"output": "mask"}, {"samples": 2}],
+    ids=["classes", "kind", "number"],
+)
+def test_outputs_that_the_metadata_does_not_describe_are_refused(changes: dict[str, Any], image: Image) -> None:
+    runtime = Brightest()
+    outputs = runtime.outputs(image)
+    runtime.forward = lambda image: outputs
+    runtime.info = replace(runtime.info, **changes)
+    with pytest.raises(ModelError, match=r"brightest.onnx: gives .*, but its metadata describes .*export the model"):
+        runtime.run(image)

@@ -13,6 +13,7 @@ from segnet.errors import ConfigError, MissingPackageError, ModelError
 from segnet.inference.predictor import Predictor
 from segnet.runtimes import choice
 from segnet.runtimes.choice import check_runtime, choose_runtime
+from segnet.runtimes.exported import exported_file
 
 EVERYTHING = {"torch", "onnxruntime", "openvino"}
 
@@ -53,6 +54,13 @@ def test_a_gpu_and_model_files_take_torch(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(choice, "has_nvidia_gpu", lambda: True)
     assert choose_runtime("segnet_light") == "torch"
     assert choose_runtime("segnet_light", device="cpu") == "openvino"
+
+
+def test_a_file_named_as_a_bundled_model_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exported_file("segnet_light") is not None
+    Path("segnet_light").write_bytes(b"another model")
+    assert exported_file("segnet_light") is None
 
 
 def test_without_any_library_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,15 @@ def test_a_device_that_is_no_number_is_an_error() -> None:
     assert choose_providers("auto", ["CPUExecutionProvider"]) == ["CPUExecutionProvider"]
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-2000], lambda data: b"", lambda data: b"cut" * 99])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-2000],
+        lambda data: b"",
+        lambda data: b"cut" * 99,
+        lambda data: data.replace(b'"name": "toy"', b'"name": "\xff\xfe!"'),
+    ],
+)
 def test_a_damaged_file_is_an_error(damage: Callable[[bytes], bytes], path: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(damage(path.read_bytes()))

@@ -134,6 +134,14 @@ def test_a_damaged_file_is_an_error(damage: Callable[[bytes], bytes], suffix: st
     assert "copied.xml: OpenVINO cannot use it" in lines[0]
 
 
+def test_metadata_that_is_no_text_is_an_error(copied: Path) -> None:
+    content = copied.read_bytes()
+    copied.write_bytes(content.replace(b"&quot;name&quot;: &quot;toy", b"&quot;name&quot;: &quot;\xff\xfey"))
+    assert copied.read_bytes() != content
+    with pytest.raises(ModelError, match=r"copied.xml: OpenVINO cannot use it"):
+        OpenVinoRuntime(copied)
+
+
 def test_missing_weights_are_an_error(copied: Path) -> None:
     copied.with_suffix(".bin").unlink()
     assert "its complete .bin must lie beside it" in opened_elsewhere(copied)

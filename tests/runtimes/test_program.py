@@ -33,6 +33,14 @@ def test_a_file_gives_pytorchs_logits(opened: FileRuntime, toy: SegNet, image: n
     np.testing.assert_allclose(opened.output(image), expected, atol=1e-4)
 
 
+def test_a_flipped_image_and_one_that_cannot_be_written_are_taken(opened: FileRuntime, image: np.ndarray) -> None:
+    expected, flipped = opened.output(image), image[:, :, ::-1].copy()
+    np.testing.assert_array_equal(opened.output(flipped[:, :, ::-1]), expected)
+    flipped = image.copy()
+    flipped.setflags(write=False)
+    np.testing.assert_array_equal(opened.output(flipped), expected)
+
+
 @pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning")  # PyTorch's own
 def test_plain_pytorch_runs_it(path: Path, toy: SegNet) -> None:
     image = torch.rand(1, 3, 9, 14)

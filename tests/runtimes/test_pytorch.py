@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from segnet.errors import ConfigError
+from segnet.errors import ConfigError, ModelError
+from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
 from segnet.runtimes.pytorch import TorchRuntime
 
@@ -26,6 +27,27 @@ def test_a_runtime_gives_the_plain_models_logits(used: SegNet, size: tuple[int, 
     logits = TorchRuntime(used, device="cpu").logits(image)
     assert logits.dtype == torch.float32
     torch.testing.assert_close(logits, plain, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_model_in_another_precision_computes_in_float32(used: SegNet, dtype: torch.dtype) -> None:
+    image = torch.rand(1, 3, 17, 23)
+    expected = TorchRuntime(used.to(dtype).to(torch.float32), device="cpu").logits(image)
+    torch.testing.assert_close(TorchRuntime(used.to(dtype), device="cpu").logits(image), expected)
+
+
+def test_another_class_table_is_refused(used: SegNet) -> None:
+    with pytest.raises(ModelError, match="the network has 5 classes but the class table 2"):
+        TorchRuntime(used, ClassTable.numbered(2), device="cpu")
+
+
+def test_a_flipped_image_and_one_that_cannot_be_written_are_taken(used: SegNet) -> None:
+    runtime, image = TorchRuntime(used, device="cpu"), torch.rand(1, 3, 17, 23).numpy()
+    expected, flipped = runtime.run(image).mask, image[:, ::-1].copy()
+    assert (runtime.run(flipped[:, ::-1]).mask == expected).all()
+    flipped = image.copy()
+    flipped.setflags(write=False)
+    assert (runtime.run(flipped).mask == expected).all()
 
 
 def test_the_model_stays_as_it_is(used: SegNet) -> None:

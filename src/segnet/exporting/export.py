@@ -40,6 +40,7 @@ __all__ = [
     "export_format",
     "open_file",
     "reference_pipeline",
+    "require_replaceable",
     "round_seconds",
     "stage_file",
     "write_checked",
@@ -219,10 +220,12 @@ def describe_file(
     Raises:
         ConfigError: the suffix is not the format's, or the network has no dropout to draw samples with.
         ModelError: the class table does not fit.
+        OutputError: see ``require_replaceable``.
         MissingPackageError: a library is not installed.
     """
     if path.suffix != kind.suffix:
         raise ConfigError(f"{path} is no name for this format; give one that ends in {kind.suffix}")
+    require_replaceable(path)
     if labels.classes != model.config.classes:
         raise ModelError(f"the network has {model.config.classes} classes but the class table {labels.classes}")
     if config.samples is not None and not dropouts(model):
@@ -244,6 +247,17 @@ def describe_file(
         provenance=dict(provenance or {}),
         scores=dict(scores or {}),
     )
+
+
+def require_replaceable(path: Path) -> None:
+    """Refuse an .xml file whose weights, the .bin file beside it, would replace a file of another kind.
+
+    Raises:
+        OutputError: there is such a .bin file, but no .xml file that it could belong to.
+    """
+    weights = path.with_suffix(".bin")
+    if path.suffix == ".xml" and weights.exists() and not path.exists():
+        raise OutputError(f"{weights} exists, but no {path} that it belongs to; it stays: choose another name")
 
 
 def reference_pipeline(model: SegNet, config: ExportConfig) -> Pipeline:

@@ -18,7 +18,7 @@ from torch.utils._pytree import MappingKey, keystr, tree_flatten_with_path, tree
 
 from segnet.errors import ConfigError
 from segnet.exporting.comparison import NOISE, Comparison, Tolerance, compare_arrays, require_close
-from segnet.exporting.export import Report, count_bytes, open_file, round_seconds, stage_file
+from segnet.exporting.export import Report, count_bytes, open_file, require_replaceable, round_seconds, stage_file
 from segnet.exporting.formats import FORMATS, Format
 from segnet.exporting.int8.export import INT8_FORMATS, WRITERS, Stage, calibrate
 from segnet.exporting.int8.gate import Int8Gate, quantize_within
@@ -116,6 +116,7 @@ def export_module(
     inputs = _inputs(example)
     if int8 is not None and (name not in INT8_FORMATS or len(inputs) != 1):
         raise ConfigError(f"INT8 needs a module of one input, and one of {', '.join(INT8_FORMATS)}; leave int8 out")
+    require_replaceable(path)
     kind.require()
     started = time.perf_counter()
     say("tracing the module")
@@ -180,9 +181,9 @@ def format_of(path: Path, name: str | None) -> tuple[str, Format]:
 def _inputs(example: Any) -> tuple[Tensor, ...]:
     inputs = as_inputs(example)
     for each in inputs:
-        if not isinstance(each, Tensor) or each.dtype in (torch.float16, torch.bfloat16):
-            kind = each.dtype if isinstance(each, Tensor) else type(each).__name__
-            raise ConfigError(f"an input is {kind}; give a tensor, such as float32, or a tuple of tensors")
+        if not isinstance(each, Tensor) or each.dtype in (torch.float16, torch.bfloat16) or not each.numel():
+            kind = f"{each.dtype} {tuple(each.shape)}" if isinstance(each, Tensor) else type(each).__name__
+            raise ConfigError(f"an input is {kind}; give a tensor, such as float32, or a tuple of tensors, none empty")
     return tuple(each.detach().cpu() for each in inputs)
 
 
@@ -269,15 +270,18 @@ def _describe(traced: _Traced) -> ModuleInfo:
     """Metadata of the file; outputs are called as the module's dictionary calls them, or by number."""
     with torch.no_grad():
         leaves, _ = tree_flatten_with_path(traced.model(*traced.inputs))
+    kind, inputs = type(traced.model).__name__, tuple(_placeholders(traced.program))
     if not leaves or not all(isinstance(leaf, Tensor) for _, leaf in leaves):
-        raise ConfigError(f"{type(traced.model).__name__} does not return tensors alone; wrap it in a module that does")
-    inputs = tuple(_placeholders(traced.program))
-    outputs = tuple(_output_name(key) for key, _ in leaves)
-    return ModuleInfo(
-        name=type(traced.model).__name__,
-        inputs=inputs,
-        outputs=tuple(f"output_{name}" if name in inputs else name for name in outputs),
-    )
+        raise ConfigError(f"{kind} does not return tensors alone; wrap it in a module that does")
+    if wrong := [leaf for _, leaf in leaves if leaf.dtype == torch.bfloat16 or not leaf.numel()]:
+        raise ConfigError(
+            f"{kind} returns {wrong[0].dtype} {tuple(wrong[0].shape)}; wrap it in a module that returns a tensor such "
+            "as float32, not an empty one"
+        )
+    outputs = tuple(f"output_{name}" if name in inputs else name for name in (_output_name(key) for key, _ in leaves))
+    if len(set(outputs)) < len(outputs):
+        raise ConfigError(f"{kind} returns two tensors of one name: {', '.join(outputs)}; give other keys")
+    return ModuleInfo(name=kind, inputs=inputs, outputs=outputs)
 
 
 def _output_name(key: Any) -> str:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor, is_grad_enabled, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from segnet.errors import ConfigError
@@ -158,11 +159,13 @@ class Encoder(nn.Module):
 def recomputed(module: nn.Module, run: Callable[..., T], *arguments: Any) -> T:
     """Call ``run(*arguments)``, with activation checkpointing if the module saves memory.
 
-    Same result and same gradients: dropout draws the same, batch-norm statistics count a batch once.
+    Same result and same gradients: dropout draws the same, batch-norm statistics count a batch once, also those of
+    modules among the arguments.
     """
     if not (module.save_memory and module.training and is_grad_enabled()):
         return run(*arguments)
-    result: T = checkpoint(run, *arguments, use_reentrant=False, context_fn=lambda: (nullcontext(), _still(module)))
+    parts = [module, *(each for each in arguments if isinstance(each, nn.Module))]
+    result: T = checkpoint(run, *arguments, use_reentrant=False, context_fn=lambda: (nullcontext(), _still(parts)))
     return result
 
 
@@ -245,9 +248,9 @@ def _dropouts(probability: float, places: Sequence[int], stages: int) -> nn.Modu
 
 
 @contextmanager
-def _still(module: nn.Module) -> Any:
+def _still(modules: Sequence[nn.Module]) -> Any:
     """Batch norm computes as in training, without updating its running statistics."""
-    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
+    norms = [part for module in modules for part in module.modules() if isinstance(part, _BatchNorm)]
     statistics = [dict(norm.named_buffers(recurse=False)) for norm in norms]
     for norm, tensors in zip(norms, statistics, strict=True):
         # Copies, not nothing: the second pass has to save as many tensors as the first.

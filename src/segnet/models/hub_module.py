@@ -67,7 +67,9 @@ class HubModule(nn.Module):
         path = Path(source)
         if path.is_dir():
             path /= FILE
-        if not path.is_file():
+            if not path.is_file():
+                raise ModelError(f"{source}: holds no {FILE}; give a folder of save_pretrained, or a model file")
+        elif not path.is_file():
             path = _fetch(str(source), revision)
         return cls.from_file(read_model_file(path), path, encoder=encoder)
 
@@ -159,5 +161,7 @@ class HubModule(nn.Module):
 
 
 def _fetch(source: str, revision: str | None) -> Path:
+    if Path(source).is_absolute() or (Path(source).suffix == ".safetensors" and not is_hub_address(source)):
+        raise ModelError(f"{source}: there is no such file; give a model file, its folder, or OWNER/NAME of the hub")
     address = source if is_hub_address(source) else f"hf://{source}"
     return fetch(f"{address}@{revision}" if revision else address)

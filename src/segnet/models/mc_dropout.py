@@ -119,11 +119,12 @@ class _Drawn(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.generators:
             return x
-        channels, height, width = x.shape[1:]
-        kept = torch.empty(len(self.generators), height, width, channels, device=x.device, dtype=x.dtype)
+        # A module of the user's may drop of other than maps, such as tokens, and have several rows of each sample.
+        samples, channels, *sides = len(self.generators), *x.shape[1:]
+        kept = torch.empty(samples, len(x) // samples, *sides, channels, device=x.device, dtype=x.dtype)
         for sample, generator in zip(kept, self.generators, strict=True):
             sample.bernoulli_(1 - self.probability, generator=generator)
-        return x * kept.permute(0, 3, 1, 2) * (1 / (1 - self.probability))
+        return x * kept.flatten(0, 1).movedim(-1, 1) * (1 / (1 - self.probability))
 
 
 class _State(NamedTuple):

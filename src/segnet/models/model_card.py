@@ -37,7 +37,7 @@ def model_card(config: Any, description: Description, *, parameters: int) -> str
         parameters: how many the network has.
     """
     parts = [
-        f"# {config.name}",
+        f"# {_text(config.name)}",
         f"SegNet for semantic segmentation: the class of every pixel, {config.classes} classes, {parameters:,} "
         f"parameters, images of {config.in_channels} channels in [0, 1] and any size.",
         '## Use\n\n```python\nimport segnet\n\npredictor = segnet.Predictor.load("hf://OWNER/NAME")\n'

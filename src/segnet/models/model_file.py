@@ -119,7 +119,8 @@ def read_model_file(path: Path) -> ModelFile:
 
 
 def _stored(name: str, value: Tensor, *, half: bool) -> Tensor:
-    value = value.detach().cpu().contiguous()
+    # A copy, since a module of the user's may use one tensor twice, which the format does not take.
+    value = value.detach().cpu().clone(memory_format=torch.contiguous_format)
     # Batch-norm variances of images in 0..255 exceed float16's range, so only filters are halved.
     is_filter = value.ndim == 4 and name not in ("mean", "std")
     return value.to(torch.float16) if half and is_filter else value

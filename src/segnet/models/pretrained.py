@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from segnet.errors import ModelError, list_names
+from segnet.models.digests import require_finite
 from segnet.models.efficientnet import LITE_MEAN, LITE_STD, EfficientNetLite0, enlarge_filters, original_name
 from segnet.models.segnet import IMAGENET_MEAN, IMAGENET_STD
 
@@ -89,10 +90,11 @@ def read_weights(source: str) -> EncoderWeights:
         source: a .safetensors or .pth file, or one of torchvision's names, such as ``"vgg16"``.
 
     Raises:
-        ModelError: there is no such file or name, or it cannot be read.
+        ModelError: there is no such file or name, it cannot be read, or a value is not finite.
     """
     path = _download(source) if source in DOWNLOADS else Path(source)
     state, about = _read_state(path)
+    require_finite(state, path)
     if "input" not in about:
         if _is_efficientnet(state):
             return EncoderWeights(source, state, LITE_MEAN, LITE_STD)
@@ -157,10 +159,12 @@ def _fit_tensors(
             value = enlarge_filters(value.float(), target[ours].shape[-1])
         if value.ndim == 4 and ours == first:
             value = adapt_input_filters(value, target[ours].shape[1])
-        if value.shape != target[ours].shape or theirs.rpartition(".")[2] != ours.rpartition(".")[2]:
+        wanted = target[ours]
+        same_kind = theirs.rpartition(".")[2] == ours.rpartition(".")[2]
+        if not same_kind or value.shape != wanted.shape or value.is_floating_point() != wanted.is_floating_point():
             raise ModelError(
-                f"{weights.source}: {theirs} of shape {tuple(value.shape)} stands where the encoder's {ours} of shape "
-                f"{tuple(target[ours].shape)} is wanted; give the whole weights of the same net"
+                f"{weights.source}: {theirs} of shape {tuple(value.shape)} in {value.dtype} stands where the encoder's "
+                f"{ours} of shape {tuple(wanted.shape)} is wanted; give the whole weights of the same net"
             )
         new[ours] = value
     return new

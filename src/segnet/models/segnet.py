@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
-from itertools import chain, cycle, islice
+from itertools import chain, cycle, islice, pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Self
@@ -34,6 +34,7 @@ __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "SegNet", "SegNetConfig", "build_enc
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_OWN_KINDS = ("convolutions", "squeezenet1_1", "efficientnet_lite0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +167,7 @@ class SegNet(HubModule):
         """Class logits of every pixel.
 
         Args:
-            image: floating (N, C, H, W), RGB in [0, 1]; any H and W from 1 up.
+            image: floating (N, C, H, W), of the weights' dtype or a narrower one, RGB in [0, 1]; any H and W from 1 up.
 
         Returns:
             logits (N, classes, H, W).
@@ -221,11 +222,11 @@ class SegNet(HubModule):
         return logits
 
     def folded(self) -> SegNet:
-        """A copy for inference: every batch norm folded into the convolution before it, evaluation mode.
+        """A copy for inference, in float32: batch norm folded into the convolution before it, evaluation mode.
 
         Same logits up to rounding; the copy cannot be trained or saved.
         """
-        copy = deepcopy(self).eval()
+        copy = deepcopy(self).float().eval()
         for _, unit, conv, norm in list(normed_convolutions(copy)):
             unit.conv, unit.bn = fuse_conv_bn_eval(conv, norm), nn.Identity()
         return copy.eval()
@@ -266,12 +267,16 @@ class SegNet(HubModule):
 
 
 def normed_convolutions(model: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Conv2d, nn.BatchNorm2d]]:
-    """Every unit of a convolution ``conv`` and a batch norm ``bn`` behind it: its name, itself, and these two."""
+    """Every unit of a convolution ``conv`` and a batch norm ``bn`` behind it: its name, itself, and these two.
+
+    Plain classes only: a module of the user's may run them in another order, and a subclass may compute more.
+    """
     for name, unit in model.named_modules():
-        children = dict(unit.named_children())
-        conv, norm = children.get("conv"), children.get("bn")
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            yield name, unit, conv, norm
+        if type(unit) is not nn.Sequential:
+            continue
+        for (first, conv), (second, norm) in pairwise(unit.named_children()):
+            if (first, second) == ("conv", "bn") and type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d:
+                yield name, unit, conv, norm
 
 
 def local_response_norm(x: Tensor) -> Tensor:
@@ -294,9 +299,11 @@ def build_encoder(config: SegNetConfig, backbone: nn.Module | None = None) -> En
     """The encoder that a configuration describes.
 
     Raises:
-        ConfigError: there is no such kind, or the backbone is missing or does not keep to the contract.
+        ConfigError: there is no such kind, or the backbone is missing, not wanted, or does not keep to the contract.
     """
     encoder = config.encoder
+    if backbone is not None and encoder.kind in _OWN_KINDS:
+        raise ConfigError(f"an encoder of kind {encoder.kind!r} is no module of yours; leave the module out")
     codes = config.decoder.upsampling == "indices"
     if encoder.kind == "convolutions":
         inputs = [config.in_channels, *(stage[-1] for stage in encoder.widths[:-1])]
@@ -320,14 +327,15 @@ def build_encoder(config: SegNetConfig, backbone: nn.Module | None = None) -> En
 
 
 def _filled(config: SegNetConfig, state: Mapping[str, Tensor], encoder: nn.Module | None, path: Path) -> SegNet:
-    """The network with the file's tensors; a missing, unknown or misshapen one is an error that names it."""
+    """The network with the file's tensors; a missing, unknown or unfitting one is an error that names it."""
     if config.encoder.kind == "custom" and encoder is None:
         raise ModelError(
             f"{path}: was built around a module of its author's; load it in Python and hand that module over"
         )
     stages = config.encoder.widths + config.decoder.widths
     largest = max(chain.from_iterable(value.shape for value in state.values()), default=0)
-    if sum(map(len, stages)) > len(state) or max((config.in_channels, *chain.from_iterable(stages))) > largest:
+    widest = max(config.in_channels, config.decoder.context, *chain.from_iterable(stages))
+    if sum(map(len, stages)) > len(state) or widest > largest:
         raise ModelError(f"{path}: describes more or wider convolutions than the file has tensors; it is not complete")
     try:
         # Without memory at first: a few bytes of description could ask for any amount of it.
@@ -354,7 +362,8 @@ def _check_tensors(model: SegNet, state: Mapping[str, Tensor], path: Path) -> No
             raise ModelError(f"{path}: the tensor {name} is missing; the file is not complete")
         if name not in target:
             raise ModelError(f"{path}: holds the tensor {name}, which a {model.config.name} does not have")
-        if state[name].shape != target[name].shape:
-            raise ModelError(
-                f"{path}: {name} has shape {tuple(state[name].shape)}, expected {tuple(target[name].shape)}"
-            )
+        value, wanted = state[name], target[name]
+        if value.shape != wanted.shape:
+            raise ModelError(f"{path}: {name} has shape {tuple(value.shape)}, expected {tuple(wanted.shape)}")
+        if value.is_floating_point() != wanted.is_floating_point():
+            raise ModelError(f"{path}: {name} holds {value.dtype}, expected {wanted.dtype}")

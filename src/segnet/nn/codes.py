@@ -26,7 +26,7 @@ from torch.autograd import Function
 from segnet.errors import ConfigError, ShapeError
 from segnet.nn.unpooling import Windows, portable_pool, portable_unpool, repeated
 
-__all__ = ["COMPILES", "TWO_BY_TWO", "is_exporting", "max_pool", "max_unpool", "require_compiling"]
+__all__ = ["COMPILES", "TWO_BY_TWO", "is_exporting", "max_pool", "max_unpool", "require_compiling", "require_windows"]
 
 TWO_BY_TWO = Windows(ceil_mode=True)
 """SegNet's windows: 2x2 pixels, those at the end of an odd side smaller."""
@@ -51,6 +51,16 @@ def require_compiling(flag: str) -> None:
         raise ConfigError(f"{flag} needs PyTorch 2.12, not {torch.__version__}; update it, or leave {flag} out")
 
 
+def require_windows(windows: Windows) -> None:
+    """Refuse windows in which a position does not replace an index.
+
+    Raises:
+        ConfigError: they overlap, or have one pixel or more than 256.
+    """
+    if windows.refusal:
+        raise ConfigError(f"{windows.refusal}; take nn.MaxPool2d and nn.MaxUnpool2d, which have indices")
+
+
 def is_exporting() -> bool:
     """Whether `torch.export` runs, and not `torch.compile`, whose gradients must be those of eager code."""
     return torch.compiler.is_exporting() and (COMPILES or not torch.compiler.is_dynamo_compiling())
@@ -65,7 +75,7 @@ def max_pool(x: Tensor, windows: Windows = TWO_BY_TWO) -> tuple[Tensor, Tensor]:
 
     Args:
         x: any floating dtype, (N, C, H, W), no side but N may be 0. Contiguous and channels_last are kept.
-        windows: that do not overlap.
+        windows: that do not overlap, of 2 to 256 pixels.
 
     Returns:
         values: (N, C, h, w) with h = ceil(H/2) and w = ceil(W/2), in the dtype of `x`.
@@ -75,6 +85,7 @@ def max_pool(x: Tensor, windows: Windows = TWO_BY_TWO) -> tuple[Tensor, Tensor]:
 
     Raises:
         ShapeError: `x` is not such a tensor.
+        ConfigError: `windows` are not such windows.
 
     Example:
         >>> values, code = max_pool(torch.tensor([[[[1.0, 5.0, 2.0]]]]))
@@ -82,6 +93,7 @@ def max_pool(x: Tensor, windows: Windows = TWO_BY_TWO) -> tuple[Tensor, Tensor]:
         tensor([[[[0., 5., 2.]]]])
     """
     _check_map("x", x)
+    require_windows(windows)
     if is_exporting():
         return portable_pool(x, windows)
     values, code = _Pool.apply(x, windows)  # type: ignore[no-untyped-call]
@@ -110,8 +122,8 @@ def max_unpool(values: Tensor, code: Tensor, size: tuple[int, int], windows: Win
     _check_map("values", values)
     if is_exporting():
         return portable_unpool(values, code, size, windows)
-    code = repeated(code, values.shape[1])
     _check_code(values, code, size, windows)
+    code = repeated(code, values.shape[1])
     return _unpool(values, code, _Layout(size, windows, _is_channels_last(values)))
 
 
@@ -131,16 +143,17 @@ def _check_map(name: str, x: Tensor) -> None:
 
 
 def _check_code(values: Tensor, code: Tensor, size: tuple[int, int], windows: Windows) -> None:
-    h, w = values.shape[2:]
-    if windows.pooled(size) != (h, w):
+    n, c, h, w = values.shape
+    if len(size) != 2 or windows.pooled(size) != (h, w):
         raise ShapeError(
             f"size {tuple(size)} does not fit values of {h}x{w}: give the (H, W) of the map that was pooled"
         )
-    shape = (*values.shape[:2], _part(h * w, windows.bits))
-    if code.shape != shape or code.dtype != torch.uint8:
+    part = _part(h * w, windows.bits)
+    fits = code.dim() == 3 and 0 < code.shape[1] <= c and c % code.shape[1] == 0 and code.shape[::2] == (n, part)
+    if not fits or code.dtype != torch.uint8:
         raise ShapeError(
-            f"code is {code.dtype} {tuple(code.shape)}, but values of {tuple(values.shape)} need torch.uint8 {shape}: "
-            "give the code that max_pool returned for a map of this size"
+            f"code is {code.dtype} {tuple(code.shape)}, but values of {tuple(values.shape)} need torch.uint8 "
+            f"{(n, c, part)}: give the code that max_pool returned for a map of this size"
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from segnet.errors import ConfigError, ShapeError
-from segnet.nn.codes import is_exporting, max_pool, max_unpool
+from segnet.nn.codes import is_exporting, max_pool, max_unpool, require_windows
 from segnet.nn.unpooling import Windows
 
 __all__ = ["MaxPool2d", "MaxUnpool2d", "pool_windows", "unpool_windows", "windows_of"]
@@ -25,7 +25,7 @@ class MaxPool2d(nn.MaxPool2d):
         kernel_size, stride, padding, dilation, return_indices, ceil_mode: as ``nn.MaxPool2d`` takes them.
 
     Raises:
-        ConfigError: with ``return_indices``, windows that overlap, are dilated, or have more than 256 pixels.
+        ConfigError: with ``return_indices``, windows that overlap, are dilated, or have one pixel or more than 256.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class MaxPool2d(nn.MaxPool2d):
         if return_indices and _both(dilation) != (1, 1):
             raise ConfigError(f"dilation {dilation} is not possible with a code; take nn.MaxPool2d, which has indices")
         if return_indices:
-            _require(windows_of(self))
+            require_windows(windows_of(self))
 
     def forward(self, input: Tensor) -> Tensor | tuple[Tensor, Tensor]:  # noqa: A002
         """Pool a map, floating point (N, C, H, W) or (C, H, W).
@@ -69,7 +69,7 @@ class MaxUnpool2d(nn.MaxUnpool2d):
         ceil_mode: of the pooling; only programs of ``torch.export`` with dynamic sizes need it.
 
     Raises:
-        ConfigError: windows that overlap or have more than 256 pixels.
+        ConfigError: windows that overlap, or have one pixel or more than 256.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class MaxUnpool2d(nn.MaxUnpool2d):
     ) -> None:
         super().__init__(kernel_size, stride, padding)
         self.ceil_mode = ceil_mode
-        _require(windows_of(self))
+        require_windows(windows_of(self))
 
     def forward(self, input: Tensor, indices: Tensor, output_size: Sequence[int] | None = None) -> Tensor:  # noqa: A002
         """Put every value where the maximum was, and zero everywhere else.
@@ -126,11 +126,6 @@ def unpool_windows(
     if values.dim() != 3:
         return max_unpool(values, code, size, windows)
     return max_unpool(values[None], code[None], size, windows)[0]
-
-
-def _require(windows: Windows) -> None:
-    if windows.refusal:
-        raise ConfigError(f"{windows.refusal}; take nn.MaxPool2d and nn.MaxUnpool2d, which have indices")
 
 
 def _both(side: Side) -> tuple[int, int]:

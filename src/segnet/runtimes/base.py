@@ -116,7 +116,8 @@ class Runtime(ABC):
             measure: of uncertainty, one of ``measures``; None: compute none.
 
         Raises:
-            ModelError: probabilities are requested, and the model gives none.
+            ModelError: probabilities are requested, and the model gives none; or a file gives something else than its
+                metadata describes.
             ConfigError: the measure is none of ``measures``.
             ShapeError: a file takes another size or number of images.
         """
@@ -173,7 +174,7 @@ class FileRuntime(Runtime):
     def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
         """See ``Runtime.run``; mask, probabilities and variance come from the same samples."""
         self.require(probabilities=probabilities, measure=measure)
-        first, *others = self.outputs(batch)
+        first, *others = self._described_outputs(batch)
         if not self.gives_probabilities:
             output = Output(first.astype(np.uint8, copy=False))
         elif self.info.output == "logits" and not probabilities and measure is None:
@@ -184,7 +185,7 @@ class FileRuntime(Runtime):
 
     def logits_of(self, batch: Image) -> NDArray[np.float32] | None:
         """See ``Runtime.logits_of``."""
-        return self.output(batch) if self.info.output == "logits" else None
+        return self._described_outputs(batch)[0] if self.info.output == "logits" else None
 
     def output(self, batch: Image) -> NDArray[Any]:
         """The file's first output, ``ModelInfo.output``, for any number of images.
@@ -215,6 +216,18 @@ class FileRuntime(Runtime):
             raise ShapeError(f"{self.path}: was exported for {at_once} images at once, and {len(batch)} were given")
         parts = [self.forward(batch[start : start + at_once]) for start in range(0, len(batch), at_once)]
         return parts[0] if len(parts) == 1 else [np.concatenate(same) for same in zip(*parts, strict=True)]
+
+    def _described_outputs(self, batch: Image) -> list[NDArray[Any]]:
+        """``outputs``, or ``ModelError`` if they are not those of the metadata."""
+        outputs, (number, _, *size) = self.outputs(batch), batch.shape
+        channels = [] if self.info.output == "mask" else [self.info.labels.classes]
+        expected = [(number, *channels, *size), (number, *size)][: len(self.info.output_names)]
+        given = [output.shape for output in outputs]
+        if given != expected:
+            raise ModelError(
+                f"{self.path}: gives {given}, but its metadata describes {expected}; export the model again"
+            )
+        return outputs
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from segnet.models.bundled import bundled_onnx
-from segnet.models.hub import is_hub_address
 from segnet.system.files import cache_dir, files_digest
 from segnet.system.hardware import versions
 
@@ -13,11 +12,9 @@ __all__ = ["cached_export", "exported_file"]
 
 
 def exported_file(source: str | Path) -> Path | None:
-    """The ONNX file of a bundled model, or that which was kept for a model file; None if there is none."""
-    if bundled := bundled_onnx().get(str(source)):
-        return bundled
-    if is_hub_address(source) or not Path(source).is_file():
-        return None
+    """The ONNX file that was kept for a model file, or that of a bundled model; None if there is none."""
+    if not Path(source).is_file():
+        return bundled_onnx().get(str(source))
     kept = cached_export(Path(source))
     return kept if kept.is_file() else None
 

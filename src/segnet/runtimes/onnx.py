@@ -43,12 +43,12 @@ class OnnxRuntime(FileRuntime):
         providers = choose_providers(device, _library().get_available_providers())
         try:
             self._session = open_session(path.read_bytes(), threads=threads, providers=providers)
+            text = self._session.get_modelmeta().custom_metadata_map.get(KEY)
         except Exception as error:  # the exceptions of ONNX Runtime have no common base class
             reason = str(error).partition("\n")[0]
             raise ModelError(
                 f"{path}: ONNX Runtime cannot use it ({reason}); it may be truncated or of another format"
             ) from error
-        text = self._session.get_modelmeta().custom_metadata_map.get(KEY)
         device_used = self._session.get_providers()[0].removesuffix("ExecutionProvider")
         backend = f"ONNX Runtime {_library().__version__} ({device_used})"
         super().__init__(path, ModelInfo.from_json(text, path), backend=backend)

@@ -62,14 +62,14 @@ class OpenVinoRuntime(FileRuntime):
         try:
             model = core.read_model(path)
             compiled = core.compile_model(model, wanted, {**options, "PERFORMANCE_HINT": "LATENCY"})
-        except RuntimeError as error:
+            place = ["framework", KEY] if path.suffix == ".onnx" else [KEY]
+            text = str(model.get_rt_info(place).value) if model.has_rt_info(place) else None
+        except (RuntimeError, UnicodeDecodeError) as error:  # a name or the metadata may be no text
             reason = str(error).strip().rpartition("\n")[2]
             raise ModelError(
                 f"{path}: OpenVINO cannot use it ({reason})"
                 + ("; its complete .bin must lie beside it" if path.suffix == ".xml" else "")
             ) from error
-        place = ["framework", KEY] if path.suffix == ".onnx" else [KEY]
-        text = str(model.get_rt_info(place).value) if model.has_rt_info(place) else None
         backend = f"OpenVINO {_version()} ({wanted}, {precision})"
         super().__init__(path, ModelInfo.from_json(text, path), backend=backend)
         if may_overflow(self.info):

@@ -7,8 +7,13 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from threading import Lock
 
 __all__ = ["suppress_output"]
+
+_lock = Lock()
+_blocks = 0  # that are running, in all threads
+_redirections = ExitStack()  # made by the first of them, undone by the last
 
 
 @contextmanager
@@ -18,6 +23,21 @@ def suppress_output() -> Iterator[None]:
     Libraries in C++ write to the process's own standard output and error, which are redirected as well: meanwhile
     other threads cannot print either.
     """
+    global _blocks
+    with _lock:
+        if not _blocks:
+            _redirect_all()
+        _blocks += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _blocks -= 1
+            if not _blocks:
+                _redirections.close()
+
+
+def _redirect_all() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     with ExitStack() as stack:
@@ -28,7 +48,7 @@ def suppress_output() -> Iterator[None]:
         stack.enter_context(redirect_stderr(null))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        yield
+        _redirections.push(stack.pop_all())
 
 
 @contextmanager

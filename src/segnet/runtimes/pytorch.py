@@ -50,6 +50,7 @@ class TorchRuntime(Runtime):
     Raises:
         ConfigError: the device or precision does not exist, the number of samples is 1 or negative, the network has
             no dropout to draw samples with, or PyTorch is too old to compile it.
+        ModelError: the class table does not fit.
     """
 
     def __init__(
@@ -69,6 +70,9 @@ class TorchRuntime(Runtime):
                 f"samples={samples} with seed={seed} is not possible; give 2 samples or more, or 0 for no dropout, "
                 "and a seed of 0 or more"
             )
+        labels = labels or ClassTable.numbered(model.config.classes)
+        if labels.classes != model.config.classes:
+            raise ModelError(f"the network has {model.config.classes} classes but the class table {labels.classes}")
         self.device = pick_device(device)
         self.dtype = pick_precision(precision, self.device)
         self.model = model.folded().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -76,7 +80,6 @@ class TorchRuntime(Runtime):
             require_compiling("compiled")
             self.model.compile(dynamic=False)
         config = model.config
-        labels = labels or ClassTable.numbered(config.classes)
         name = "bf16" if self.dtype == torch.bfloat16 else "float32"
         self.info = ModelInfo(
             name=config.name,
@@ -117,7 +120,7 @@ class TorchRuntime(Runtime):
         self.require(probabilities=probabilities, measure=measure)
         if self._sampler is not None:
             return self._run_samples(self._sampler, batch, measure)
-        return _output(self.logits(torch.from_numpy(batch)), probabilities=probabilities, measure=measure)
+        return _output(self.logits(_tensor(batch)), probabilities=probabilities, measure=measure)
 
     def _run_samples(self, sampler: Sampler, batch: Image, measure: Measure | None) -> Output:
         moments = list(self._moments(sampler, batch, measure))
@@ -128,7 +131,7 @@ class TorchRuntime(Runtime):
     def _moments(self, sampler: Sampler, batch: Image, measure: Measure | None) -> Iterator[RunningMoments]:
         """Moments of the samples of each image."""
         for number in range(len(batch)):
-            image, moments = self._ready(torch.from_numpy(batch[number : number + 1])), RunningMoments(measure)
+            image, moments = self._ready(_tensor(batch[number : number + 1])), RunningMoments(measure)
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 for logits in sampler.logits(image, self.info.samples or 0):
                     moments.add(logits.float().softmax(dim=1))
@@ -158,7 +161,7 @@ class ModuleRuntime(Runtime):
     def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
         """See ``Runtime.run``."""
         self.require(probabilities=probabilities, measure=measure)
-        logits: Tensor = self._model(torch.from_numpy(batch).to(self._device, memory_format=torch.channels_last))
+        logits: Tensor = self._model(_tensor(batch).to(self._device, memory_format=torch.channels_last))
         return _output(logits.float(), probabilities=probabilities, measure=measure)
 
 
@@ -193,7 +196,7 @@ class ProgramRuntime(FileRuntime):
     @torch.inference_mode()
     def forward(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
         """All outputs of the file."""
-        outputs = self._program(*map(torch.from_numpy, inputs))
+        outputs = self._program(*map(_tensor, inputs))
         return [_numpy(tensor) for tensor in tree_leaves(outputs)]
 
 
@@ -263,6 +266,11 @@ def _output(logits: Tensor, *, probabilities: bool, measure: Measure | None) -> 
     if not probabilities and measure is None:
         return Output(_numpy(logits.argmax(dim=1).to(torch.uint8)))
     return Output.from_probabilities(_numpy(logits.softmax(dim=1)), measure)
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    """Shares the memory, where PyTorch can: not of an array that is flipped or cannot be written."""
+    return torch.from_numpy(array if array.flags.writeable and min(array.strides, default=0) >= 0 else array.copy())
 
 
 def _numpy(tensor: Tensor) -> NDArray[Any]:

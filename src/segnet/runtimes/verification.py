@@ -19,7 +19,7 @@ from base64 import b64decode, b64encode
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from math import isqrt
+from math import isqrt, prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -202,10 +202,11 @@ def _expected_masks(runtime: FileRuntime) -> NDArray[np.uint8]:
         raise ModelError(f"{path}: {_absence(runtime)}")
     try:
         shape = tuple(map(int, record["shape"]))
-        unpacked = zlib.decompressobj().decompress(b64decode(record["masks"]), int(np.prod(shape)) + 1)
+        most = prod(shape) + 1 if min(shape) > 0 else 1  # 0 would mean no limit
+        unpacked = zlib.decompressobj().decompress(b64decode(record["masks"]), most)
         masks = np.frombuffer(unpacked, np.uint8).reshape(shape)
         intact = len(shape) == 3 and _digest(masks) == record["sha256"]
-    except (LookupError, TypeError, ValueError, zlib.error) as error:
+    except (LookupError, TypeError, ValueError, OverflowError, zlib.error) as error:
         raise ModelError(f"{path}: its reference predictions are damaged ({error}); export the model anew") from error
     if not intact:
         raise ModelError(f"{path}: its reference predictions are damaged; export the model anew")

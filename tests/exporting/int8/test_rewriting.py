@@ -114,6 +114,58 @@ def test_rounding_filters_does_not_move_the_mean(groups: int) -> None:
     assert shifts[0] < 0.1 * shifts[1]
 
 
+def handmade(nodes: list[Any], outputs: list[str], **constants: np.ndarray[Any, Any]) -> ModelProto:
+    """A network of an image of two channels."""
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 2, "H", "W"])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def an_image() -> Image:
+    return np.random.default_rng(0).normal(size=(1, 2, 6, 8)).astype(np.float32)
+
+
+def test_a_convolution_may_read_any_output_of_a_node() -> None:
+    split = helper.make_node("Split", ["image"], ["first", "second"], name="split", axis=1, num_outputs=2)
+    convolution = helper.make_node("Conv", ["second", "w"], ["logits"], name="only")
+    model, image = handmade([split, convolution], ["logits"], w=np.ones((3, 1, 1, 1), np.float32)), an_image()
+    np.testing.assert_allclose(output(quantized(model, [image]), image), output(model, image), atol=0.05)
+
+
+def test_a_comparison_that_is_returned_keeps_its_type() -> None:
+    nodes = [
+        helper.make_node("Conv", ["image", "w"], ["logits"], name="only"),
+        helper.make_node("Greater", ["logits", "limit"], ["is_larger"], name="greater"),
+        helper.make_node("Cast", ["is_larger"], ["larger"], name="cast", to=TensorProto.FLOAT),
+    ]
+    filters, image = np.ones((3, 2, 1, 1), np.float32), an_image()
+    model = handmade(nodes, ["logits", "larger"], w=filters, limit=np.zeros((), np.float32))
+    logits, larger = (output(quantized(model, [image]), image, name) for name in ("logits", "larger"))
+    np.testing.assert_array_equal(larger, (logits > 0).astype(np.float32))
+
+
+def test_convolutions_of_one_axis_and_with_computed_biases_stay_in_float32() -> None:
+    nodes = [
+        helper.make_node("Conv", ["image", "w"], ["x"], name="plain"),
+        helper.make_node("ReduceMean", ["x", "axes"], ["mean"], name="mean", keepdims=0),
+        helper.make_node("Conv", ["x", "w", "mean"], ["y"], name="with a computed bias"),
+        helper.make_node("Flatten", ["y"], ["flat"], name="flatten", axis=2),
+        helper.make_node("Reshape", ["flat", "shape"], ["row"], name="reshape"),
+        helper.make_node("Conv", ["row", "v"], ["logits"], name="of one axis"),
+    ]
+    constants = {"axes": np.array([0, 2, 3]), "shape": np.array([1, 2, -1])}
+    filters, row_filters = np.ones((2, 2, 1, 1), np.float32), np.ones((3, 2, 1), np.float32)
+    model, image = handmade(nodes, ["logits"], w=filters, v=row_filters, **constants), an_image()
+    assert convolutions(model) == ["plain"]
+    exact = output(model, image)
+    np.testing.assert_allclose(output(quantized(model, [image]), image), exact, atol=0.02 * np.abs(exact).max())
+
+
 def test_a_bias_survives_filters_of_nothing() -> None:
     image = np.full((1, 1, 4, 4), 0.5, np.float32)
     model = one_convolution(np.zeros((1, 1, 3, 3), np.float32), np.array([3.0], np.float32))

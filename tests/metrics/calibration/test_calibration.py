@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import fields
 from functools import reduce
 from operator import add
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from calibration_oracle import Image
 from segnet.errors import ConfigError, DataError, ShapeError
 from segnet.labels import IGNORE_INDEX
 from segnet.metrics.calibration.counts import BINS, Counts, bin_edges, bin_of
+from segnet.metrics.calibration.plot import draw
 from segnet.metrics.calibration.scores import PERCENTILES, CalibrationConfig, CalibrationMeter, CalibrationScores
 
 CLASSES = 4
@@ -225,3 +227,8 @@ def test_what_cannot_be_counted_is_refused(change: dict[str, np.ndarray], error:
 def test_settings_are_1_or_more(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="give 1 or more each"):
         CalibrationConfig(**wrong)
+
+
+def test_a_title_is_no_formula(tmp_path: Path) -> None:
+    draw(CalibrationMeter("entropy").scores, tmp_path / "plot.svg", title="model $x_$")
+    assert "model $x_$" in (tmp_path / "plot.svg").read_text()

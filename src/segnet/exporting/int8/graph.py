@@ -32,9 +32,13 @@ class Group:
 
 
 def convolutions(model: ModelProto) -> list[str]:
-    """Names of the convolutions with constant filters, in the order they run."""
-    constants = {constant.name for constant in model.graph.initializer}
-    return [node.name for node in model.graph.node if node.op_type == "Conv" and node.input[1] in constants]
+    """Names of the convolutions of maps (N, C, H, W) with constant filters and biases, in the order they run."""
+    constants = {constant.name: len(constant.dims) for constant in model.graph.initializer}
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "Conv" and constants.get(node.input[1]) == 4 and constants.keys() >= set(node.input[2:])
+    ]
 
 
 def find_groups(model: ModelProto, keep: Collection[str] = ()) -> list[Group]:
@@ -64,6 +68,7 @@ class Graph:
         producers: node by output name.
         users: nodes by input name.
         constants: constant by name.
+        outputs: names of the graph's outputs.
     """
 
     def __init__(self, model: ModelProto) -> None:
@@ -71,6 +76,7 @@ class Graph:
 
         self.producers = {name: node for node in model.graph.node for name in node.output}
         self.constants: dict[str, NDArray[Any]] = {each.name: to_array(each) for each in model.graph.initializer}
+        self.outputs = {each.name for each in model.graph.output}
         self.users: dict[str, list[NodeProto]] = {}
         for node in model.graph.node:
             for name in node.input:
@@ -131,7 +137,7 @@ class Graph:
     def codes(self) -> set[str]:
         """Names of pooling codes: small integers, computed only from comparisons and read only by comparisons."""
         kinds = {"Cast", "Add", "Max", "Mul", "Resize"}
-        codes = {name for name, node in self.producers.items() if node.op_type in kinds}
+        codes = {name for name, node in self.producers.items() if node.op_type in kinds} - self.outputs
         while others := {name for name in codes if not self._is_code(name, codes)}:
             codes -= others
         return codes

@@ -105,8 +105,9 @@ class _Rewriting:
         else:
             copy.input[:] = [self._float(each) for each in node.input]
             self.nodes.append(copy)
-        if name in self.grids and name not in self.picked:
-            self._round(name)
+        for each in node.output:  # of a Split, several
+            if each in self.grids and each not in self.picked:
+                self._round(each)
 
     def finished(self) -> ModelProto:
         """The INT8 graph, without nodes and constants that nothing reads."""

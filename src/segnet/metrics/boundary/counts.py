@@ -29,8 +29,7 @@ class BoundaryConfig:
         tolerance: how far a point may be off, as a share of the image's diagonal. Paper, section 3.3: 0.75 %.
         ignored_regions: ``border`` is the authors' script: true outlines run along ignored regions as along a
             class, and predictions inside them count. ``ignored`` leaves out points that touch a truly ignored region,
-            on both sides; they may still be
-            partners.
+            on both sides; they may still be partners.
         one_to_one: whether each point is the partner of one other at most, as in the authors' script, or of all that
             are near enough. Needs SciPy and takes some thirty times as long.
         radii: of the bands along true borders in which the trimap mIoU counts, in pixels.

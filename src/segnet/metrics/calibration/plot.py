@@ -55,7 +55,7 @@ def draw(scores: CalibrationScores, path: Path, *, title: str = "") -> None:
     _retained(retained, scores)
     for axes in (reliability, shares, retained):
         axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=10, parse_math=False)  # names of files may hold a $
     with replacing(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:], dpi=150)
 

@@ -68,7 +68,8 @@ def convert(weights: Net, net: Net, *, name: str) -> Conversion:
     Args:
         weights: from ``caffe.read_weights``.
         net: from ``caffe.read_description``, or ``weights`` again, since files that Caffe wrote contain the
-        description. name: of the network, if its layout is none of ``segnet.models.zoo.MODELS``.
+            description.
+        name: of the network, if its layout is none of ``segnet.models.zoo.MODELS``.
 
     Raises:
         ModelError: the layout cannot be expressed, the two do not belong together, or the weights are damaged.
