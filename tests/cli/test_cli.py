@@ -165,6 +165,13 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX")
+@pytest.mark.parametrize(("words", "code"), [("--help", 0), ("predict nothing.png", 2)])
+def test_closed_standard_streams_are_no_error(words: str, code: int) -> None:
+    shell = ["sh", "-c", f'"$0" -m segnet {words} >&- 2>&-', sys.executable]
+    assert subprocess.run(shell, check=False).returncode == code
+
+
 def test_flags_are_words_with_dashes_and_a_path_is_a_path() -> None:
     positional, flags = parsed("train", "data", "--weight-decay", "0.5", "--out", "there", "--validate-every", "3")
     assert positional == ["data"]

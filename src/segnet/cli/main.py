@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 
 from segnet.errors import ConfigError, MissingPackageError, SegNetError, one_line
 from segnet.system import clock  # noqa: F401  it starts here, before torch is imported
@@ -44,6 +45,9 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code."""
     atexit.register(gc.freeze)  # else all objects of libraries are searched for garbage: a second after an export
+    for name in ("stdout", "stderr"):  # None where the caller closed it
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files and classes may hold what the terminal cannot show
         sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(_exit_code(list(sys.argv[1:] if arguments is None else arguments)))
