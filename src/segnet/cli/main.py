@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     atexit.register(gc.freeze)  # else all objects of libraries are searched for garbage: a second after an export
     for name in ("stdout", "stderr"):  # None where the caller closed it
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files and classes may hold what the terminal cannot show
         sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(_exit_code(list(sys.argv[1:] if arguments is None else arguments)))
