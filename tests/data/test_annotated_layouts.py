@@ -274,6 +274,40 @@ def test_tables_of_coco_are_checked_too(tmp_path: Path) -> None:
     assert faults(tmp_path) == {"annotation": 1, "missing_split": 1}
 
 
+@pytest.mark.parametrize("write", [coco, panoptic])
+@pytest.mark.parametrize("key", ["images", "annotations"])
+def test_entries_of_coco_without_their_keys_are_a_fault(write: Write, key: str, tmp_path: Path) -> None:
+    write(tmp_path)
+    path = next(tmp_path.glob("annotations/*_val2017.json"))
+    text(path, json.dumps({**json.loads(path.read_text()), key: [{}]}))
+    with pytest.raises(DataError, match=f"{path.name}: is an annotation of another form"):
+        open_source(tmp_path)
+    assert faults(tmp_path) == {"annotation": 1, "missing_split": 1}
+
+
+@pytest.mark.parametrize("write", [coco, panoptic])
+def test_files_of_coco_may_number_the_categories_differently(write: Write, tmp_path: Path) -> None:
+    write(tmp_path)
+    path = next(tmp_path.glob("annotations/*_val2017.json"))
+    swapped = re.sub(
+        r'("(?:category_)?id": )(3|13)\b', lambda found: found[1] + {"3": "13", "13": "3"}[found[2]], path.read_text()
+    )
+    text(path, swapped)
+    source = open_source(tmp_path)
+    for split in ("train", "val"):
+        names = np.array(source.labels.names)[masks_of(source, split)]
+        assert (names[EXPECTED == 1] == "car").all()
+        assert (names[EXPECTED == 2] == "sign").all()
+
+
+def test_masks_of_stuff_need_the_same_numbers_in_all_splits(tmp_path: Path) -> None:
+    stuff(tmp_path)
+    path = tmp_path / "annotations" / "stuff_val2017.json"
+    text(path, path.read_text().replace("floor", "banner floor"))
+    with pytest.raises(DataError, match="stuff_val2017.json: category 118 is banner floor, and floor in another split"):
+        open_source(tmp_path)
+
+
 @pytest.mark.parametrize(
     "data", ["%%", base64.b64encode(b"no").decode(), base64.b64encode(zlib.compress(b"no")).decode()]
 )
