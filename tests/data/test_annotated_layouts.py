@@ -304,7 +304,7 @@ def test_masks_of_stuff_need_the_same_numbers_in_all_splits(tmp_path: Path) -> N
     stuff(tmp_path)
     path = tmp_path / "annotations" / "stuff_val2017.json"
     text(path, path.read_text().replace("floor", "banner floor"))
-    with pytest.raises(DataError, match="stuff_val2017.json: category 118 is banner floor, and floor in another split"):
+    with pytest.raises(DataError, match=r"stuff_val2017.json: category 118 is banner floor, and floor in another"):
         open_source(tmp_path)
 
 
@@ -376,6 +376,23 @@ def test_images_of_one_name_are_named_by_their_folders(write: Write, tmp_path: P
         expected = ["day/9", "night/9"]
     names = [sample.name for samples in open_source(tmp_path).splits.values() for sample in samples]
     assert set(expected) <= set(names)
+
+
+def test_polygons_are_found_from_their_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    yolo(tmp_path)
+    text(tmp_path / "data.yaml", "train: images/train\nval: images/val\nnames:\n  5: car\n  9: sign\n")
+    monkeypatch.chdir(tmp_path)
+    for location in (".", "data.yaml"):
+        np.testing.assert_array_equal(masks_of(open_source(location), "val"), EXPECTED)
+
+
+def test_a_list_of_images_with_polygons_may_not_name_a_missing_one(tmp_path: Path) -> None:
+    yolo(tmp_path)
+    text(tmp_path / "train.txt", "images/train/000000000009.jpg\nimages/train/gone.jpg\n")
+    text(tmp_path / "data.yaml", "train: train.txt\nval: images/val\nnames:\n  5: car\n  9: sign\n")
+    with pytest.raises(DataError, match=r"a list names .*gone.jpg, which is not there; correct the list"):
+        open_source(tmp_path)
+    assert faults(tmp_path) == {"listing": 1}
 
 
 def test_a_table_of_coco_stuff_must_be_there(tmp_path: Path) -> None:

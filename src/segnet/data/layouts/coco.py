@@ -47,7 +47,7 @@ def coco(root: Path) -> Source:
     files = _coco_files(root)
     if not files:
         raise DataError(
-            f"{root}: holds no annotations of COCO for a split; expected annotations/instances_train2017.json or the like"
+            f"{root}: holds no annotations of COCO for a split; expected annotations/instances_train2017.json or alike"
         )
     tables = dict(read_each(files.values(), _read_table))
     kind = _kind_of(next(iter(files.values())))
