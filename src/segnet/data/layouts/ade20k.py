@@ -68,6 +68,8 @@ def ade20k_full(root: Path) -> Source:
         mask_of = {path.stem.removesuffix(_MASK): path for path in sorted(folder.rglob(f"*{_MASK}.png"))}
         image_of = {path.stem: path for path in sorted(folder.rglob("*.jpg"))}
         splits[split] = pair_names(image_of, mask_of, images=folder, masks=folder)
+    if not any(splits.values()):
+        raise DataError(f"{root}: holds no images with masks; expected images/ADE/training/ with *.jpg and *_seg.png")
     named = _commonest([sample.image.with_suffix(".json") for samples in splits.values() for sample in samples])
     names = [name for _, name in named]
     names = [name if names.count(name) == 1 else f"{name} {number}" for number, name in named]
@@ -115,7 +117,7 @@ def _commonest(paths: Sequence[Path]) -> list[Named]:
             progress(done, len(paths))
     chosen = sorted(sorted(counts, key=lambda one: (-counts[one], one))[:_CLASSES])
     if not chosen:
-        raise DataError(f"{paths[0] if paths else 'ADE20K'}: names no classes; unpack the archive again")
+        raise DataError(f"{paths[0]}: names no classes; unpack the archive again")
     if len(counts) > _CLASSES:
         log.info("ADE20K: the %d of %d classes that most images show are read, others ignored", _CLASSES, len(counts))
     with replacing(kept) as temporary:

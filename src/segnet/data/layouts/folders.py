@@ -107,6 +107,8 @@ def mixed_folders(root: Path) -> Source:
     folders = _splits(root) or dict.fromkeys(SPLITS, root)
     namings = {path: find_naming(path, root) for path in folders.values()}
     tables = {path: naming for path, naming in namings.items() if naming is not None}
+    if not tables:
+        raise DataError(f"{root}: _classes.csv is missing; write one line for each class: mask value, name")
     first = next(iter(tables.values()))
     if other := next((path for path, naming in tables.items() if naming != first), None):
         raise DataError(
