@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from segnet.benchmark.worker import Baseline
+from segnet.cli.flags import require_distinct
 from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
 
@@ -72,6 +73,7 @@ def run(
         json: Path of a JSON file of all figures, with hardware and versions. Default: no file.
         plot: Path of a figure of mIoU against latency, or of latency only (.png, .svg, .pdf). Default: no figure.
     """
+    require_distinct(json, plot)
     from segnet.benchmark.measure import measure
 
     candidates = _candidates(model or ("segnet_light",), sizes, precision, baselines, compiled=compiled)
