@@ -154,6 +154,10 @@ def test_folders_that_hold_no_classes_are_refused(films: Path) -> None:
         save(path, noise)
     with pytest.raises(DataError, match="which are no classes"):
         describe_folder(films)
+    for path in (films / "masks").iterdir():
+        save(path, np.full((20, 20), 255))
+    with pytest.raises(DataError, match=r"the masks hold ignored pixels \(255\) only; give masks with classes"):
+        describe_folder(films)
     shutil.rmtree(films / "images")
     with pytest.raises(DataError, match="no folder images or img_dir or image is there"):
         describe_folder(films)

@@ -125,6 +125,8 @@ def _classes(root: Path, masks: list[Path]) -> tuple[ClassTable, tuple[int, ...]
         raise DataError(f"{root}: some masks hold colors and some class numbers; save all masks alike")
     if len(colors) > _MOST_COLORS or max(values, default=0) > IGNORE_INDEX:
         raise DataError(f"{root}: the masks hold {len(colors) or 'large'} values, which are no classes; give masks")
+    if not colors and values <= {IGNORE_INDEX}:
+        raise DataError(f"{root}: the masks hold ignored pixels ({IGNORE_INDEX}) only; give masks with classes")
     return _of_colors(colors) if colors else _of_values(values)
 
 
