@@ -36,6 +36,7 @@ __all__ = [
     "SamplingFlags",
     "group_of",
     "model_file_beside",
+    "place_beside",
     "require_distinct",
 ]
 
@@ -283,10 +284,17 @@ def model_file_beside(model: str, out: Path | None, *, ending: str) -> Path:
         ConfigError: ``out`` does not end in .safetensors.
     """
     if out is None:
-        return Path(model).with_name(f"{Path(model).name.removesuffix('.safetensors')}-{ending}.safetensors")
+        return place_beside(model, f"{Path(model).name.removesuffix('.safetensors')}-{ending}.safetensors")
     if out.suffix != ".safetensors":
         raise ConfigError(f"{out} is no name for a model file; give --out a name that ends in .safetensors")
     return out
+
+
+def place_beside(model: str, name: str) -> Path:
+    """The path of a file beside a model file, or in the current folder for a model that is bundled or of the hub."""
+    from segnet.models.hub import is_hub_address
+
+    return Path(name) if is_hub_address(model) else Path(model).parent / name
 
 
 def require_distinct(*named: Path | None, results: Iterable[Path] = ()) -> None:

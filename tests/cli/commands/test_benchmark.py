@@ -32,7 +32,7 @@ def test_every_combination_that_can_run_is_measured_once():
     assert {c.model for c in found if c.baseline} == {"segnet_basic"}
 
 
-@pytest.mark.parametrize("size", ["24", "24x0", "x24", "24X32", "-1x5"])
+@pytest.mark.parametrize("size", ["24", "24x0", "00x24", "x24", "24X32", "-1x5"])
 def test_an_impossible_size_is_refused(size: str):
     with pytest.raises(ConfigError, match="give HEIGHTxWIDTH"):
         benchmark._size(size)

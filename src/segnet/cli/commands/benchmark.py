@@ -147,9 +147,10 @@ def _verify(files: list[str], threads: int, *, always: bool) -> None:
 
 def _size(text: str) -> tuple[int, int]:
     match = _SIZE.fullmatch(text)
-    if match is None or "0" in match.groups():
+    height, width = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not height or not width:
         raise ConfigError(f"size {text!r} is not possible; give HEIGHTxWIDTH, such as 360x480")
-    return int(match[1]), int(match[2])
+    return height, width
 
 
 class _TooLongError(Exception):
