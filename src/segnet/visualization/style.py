@@ -26,7 +26,7 @@ _WIDEST_LINE = 100  # the time grows with the width
 
 @dataclass(frozen=True, kw_only=True)
 class OverlayStyle:
-    """How masks are shown to people; mask files never change.
+    """How masks are shown to people; the values in mask files never change, their colors are those of the palette.
 
     Attributes:
         opacity: Opacity of the colors in overlays, from 0 (image only) to 1 (colors only).
