@@ -41,12 +41,16 @@ class Described:
         labels: the classes.
         images: number of images by split.
         held_out: how the validation images were chosen; empty if the folder has splits.
+        named: whether a file names the classes.
+        colored: whether masks hold the colors of the classes.
     """
 
     path: Path
     labels: ClassTable
     images: dict[str, int]
     held_out: str
+    named: bool
+    colored: bool
 
 
 def describe_folder(root: Path, *, force: bool = False) -> Described:
@@ -76,7 +80,8 @@ def describe_folder(root: Path, *, force: bool = False) -> Described:
     lists = {split: images.relative_to(root).as_posix() for split, (images, _) in folders.items()}
     lists |= {path.stem: path.name for path in written[1:]}
     path = write_description(root, labels, ignore_index=ignore_index, lists=lists, colored=colored)
-    return Described(path=path, labels=labels, images=counts, held_out=how)
+    named = find_naming(root) is not None
+    return Described(path=path, labels=labels, images=counts, held_out=how, named=named, colored=colored)
 
 
 def _folders(root: Path) -> dict[str, tuple[Path, Path]]:
