@@ -192,6 +192,7 @@ def _advance(progress: Callable[[int, int], None], limit: float, started: float,
 
 def _print(rows: list[Measured], scores: dict[tuple[str, str], float]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     busy = any(row.neighbors for row in rows)
@@ -203,7 +204,7 @@ def _print(rows: list[Measured], scores: dict[tuple[str, str], float]) -> None:
         candidate = row.candidate
         miou = None if candidate.baseline else scores.get(candidate.kind)
         table.add_row(
-            candidate.label,
+            escape(candidate.label),
             f"{candidate.size[0]}x{candidate.size[1]}",
             candidate.precision,
             *[str(row.neighbors)] * busy,
