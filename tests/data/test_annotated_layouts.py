@@ -17,9 +17,10 @@ from PIL import Image
 
 from layout_files import check_and_train, masks_of, photo, save, text
 from segnet.data.check.report import check_data
-from segnet.data.layouts import drawing, open_source
+from segnet.data.layouts import annotated, drawing, open_source
 from segnet.data.layouts.polygons import Bitmap, draw_shapes, table_of
 from segnet.errors import DataError
+from segnet.media.sources import ImageFile, find_images_below
 
 # pycocotools decodes run lengths in a way of which NumPy 2 warns.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -207,6 +208,26 @@ def test_annotations_become_masks_once(write: Write, tmp_path: Path, own_cache: 
     assert open_source(tmp_path, layout=name).splits == source.splits
     assert {path: path.stat().st_mtime_ns for path in own_cache.rglob("*.*")} == files
     check_and_train(tmp_path, out=tmp_path / "run")
+
+
+def test_older_annotations_of_supervisely_are_paired_in_one_search_of_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisely(tmp_path)
+    for path in tmp_path.glob("*/ann/*.json"):
+        text(path.with_name("a.json"), path.read_text())
+        path.rename(path.with_name("b.json"))
+        photo(path.parents[1] / "img" / "b.jpg", SIZE)
+    searched: list[Path] = []
+
+    def find(folder: Path) -> list[ImageFile]:
+        searched.append(folder)
+        return find_images_below(folder)
+
+    monkeypatch.setattr(annotated, "find_images_below", find)
+    splits = open_source(tmp_path).splits
+    assert {one.image for samples in splits.values() for one in samples} == {*tmp_path.glob("*/img/*")}
+    assert len(searched) == len(set(searched)) == 2
 
 
 @pytest.mark.parametrize("write", [labelme, supervisely, coco])
