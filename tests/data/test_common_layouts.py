@@ -227,6 +227,17 @@ def test_split_folders_without_class_names_are_refused(tmp_path: Path) -> None:
         open_source(tmp_path)
 
 
+@pytest.mark.parametrize("location", [".", "masks/.."])
+def test_class_names_above_the_folders_are_found_from_within(
+    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo(tmp_path / "field" / "images" / "a.jpg")
+    save(tmp_path / "field" / "masks" / "a.png", MASK)
+    text(tmp_path / "classes.txt", "sky\nroad\n")
+    monkeypatch.chdir(tmp_path / "field")
+    assert open_source(location).labels.names == ("sky", "road")
+
+
 def test_an_unknown_layout_is_refused_and_a_file_has_no_layout_of_folders(tmp_path: Path) -> None:
     paddleseg(tmp_path)
     with pytest.raises(ConfigError, match="--layout 'camvit' is unknown; choose one of "):

@@ -61,7 +61,7 @@ def image_folders(root: Path) -> Source:
         DataError: the folders or the class names are missing, or images and masks do not pair up.
     """
     images = find_folder(root, IMAGE_FOLDERS) or root / IMAGE_FOLDERS[0]
-    naming = find_naming(root, root.parent)
+    naming = find_naming(root, root.resolve().parent)
     if naming is None:
         raise DataError(
             f"{root}: classes.txt is missing; write one class name per line, the first being class 0 "
