@@ -289,6 +289,14 @@ def test_a_damaged_annotation_is_named_and_does_not_hide_other_faults(
         assert faults(tmp_path).get("unreadable") == 1 or write is yolo
 
 
+@pytest.mark.parametrize("content", ["", "[[1]]", "5"])
+def test_a_damaged_cache_of_the_classes_of_ade20k_is_read_anew(content: str, tmp_path: Path, own_cache: Path) -> None:
+    ade20k_full(tmp_path)
+    expected = open_source(tmp_path).labels
+    text(next(own_cache.glob("class-tables/*.json")), content)
+    assert open_source(tmp_path).labels == expected
+
+
 def test_tables_of_coco_are_checked_too(tmp_path: Path) -> None:
     coco(tmp_path)
     text(tmp_path / "annotations/instances_val2017.json", '{"images": []}')

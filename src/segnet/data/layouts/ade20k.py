@@ -108,8 +108,8 @@ def _commonest(paths: Sequence[Path]) -> list[Named]:
     """The classes in most images, by their numbers; kept in the cache folder, since there are 27,000 large files."""
     stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.is_file()]
     kept = cache_dir() / "class-tables" / f"{hashlib.sha256(repr(stamps).encode()).hexdigest()[:32]}.json"
-    if kept.is_file():
-        return [(number, name) for number, name in json.loads(kept.read_text(encoding="utf-8"))]
+    if known := _read_kept(kept):
+        return known
     counts: Counter[Named] = Counter()
     with progress_bar("reading classes", None) as progress:
         for done, (_, members) in enumerate(read_each(paths, _classes_of), start=1):
@@ -123,6 +123,14 @@ def _commonest(paths: Sequence[Path]) -> list[Named]:
     with replacing(kept) as temporary:
         temporary.write_text(json.dumps(chosen), encoding="utf-8")
     return chosen
+
+
+def _read_kept(path: Path) -> list[Named]:
+    """The classes in the cache; empty if there are none, or the file is damaged."""
+    try:
+        return [(int(number), str(name)) for number, name in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError):
+        return []
 
 
 def _classes_of(path: Path) -> set[Named]:
