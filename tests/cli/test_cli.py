@@ -365,6 +365,9 @@ def test_every_recipe_is_understood(recipe: Path) -> None:
     ("command", "content", "told"),
     [
         ("train", "epochs: null", "epochs: is empty"),
+        ("train", "data:", "data: None is not one value"),
+        ("train", "data: [a, b]", "is not one value; give a text"),
+        ("train", "data: yes", "data: True is not one value; give a text, in quotes if it is such as 'yes'"),
         ("predict", "source: [x.jpg]", "source belongs on the command line"),
     ],
 )

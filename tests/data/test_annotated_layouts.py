@@ -17,9 +17,10 @@ from PIL import Image
 
 from layout_files import check_and_train, masks_of, photo, save, text
 from segnet.data.check.report import check_data
-from segnet.data.layouts import drawing, open_source
+from segnet.data.layouts import annotated, drawing, open_source
 from segnet.data.layouts.polygons import Bitmap, draw_shapes, table_of
 from segnet.errors import DataError
+from segnet.media.sources import ImageFile, find_images_below
 
 # pycocotools decodes run lengths in a way of which NumPy 2 warns.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -209,6 +210,26 @@ def test_annotations_become_masks_once(write: Write, tmp_path: Path, own_cache: 
     check_and_train(tmp_path, out=tmp_path / "run")
 
 
+def test_older_annotations_of_supervisely_are_paired_in_one_search_of_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisely(tmp_path)
+    for path in tmp_path.glob("*/ann/*.json"):
+        text(path.with_name("a.json"), path.read_text())
+        path.rename(path.with_name("b.json"))
+        photo(path.parents[1] / "img" / "b.jpg", SIZE)
+    searched: list[Path] = []
+
+    def find(folder: Path) -> list[ImageFile]:
+        searched.append(folder)
+        return find_images_below(folder)
+
+    monkeypatch.setattr(annotated, "find_images_below", find)
+    splits = open_source(tmp_path).splits
+    assert {one.image for samples in splits.values() for one in samples} == {*tmp_path.glob("*/img/*")}
+    assert len(searched) == len(set(searched)) == 2
+
+
 @pytest.mark.parametrize("write", [labelme, supervisely, coco])
 def test_an_annotation_without_its_image_is_refused(write: Write, tmp_path: Path) -> None:
     write(tmp_path)
@@ -268,10 +289,52 @@ def test_a_damaged_annotation_is_named_and_does_not_hide_other_faults(
         assert faults(tmp_path).get("unreadable") == 1 or write is yolo
 
 
+@pytest.mark.parametrize("content", ["", "[[1]]", "5"])
+def test_a_damaged_cache_of_the_classes_of_ade20k_is_read_anew(content: str, tmp_path: Path, own_cache: Path) -> None:
+    ade20k_full(tmp_path)
+    expected = open_source(tmp_path).labels
+    text(next(own_cache.glob("class-tables/*.json")), content)
+    assert open_source(tmp_path).labels == expected
+
+
 def test_tables_of_coco_are_checked_too(tmp_path: Path) -> None:
     coco(tmp_path)
     text(tmp_path / "annotations/instances_val2017.json", '{"images": []}')
     assert faults(tmp_path) == {"annotation": 1, "missing_split": 1}
+
+
+@pytest.mark.parametrize("write", [coco, panoptic])
+@pytest.mark.parametrize("key", ["images", "annotations"])
+def test_entries_of_coco_without_their_keys_are_a_fault(write: Write, key: str, tmp_path: Path) -> None:
+    write(tmp_path)
+    path = next(tmp_path.glob("annotations/*_val2017.json"))
+    text(path, json.dumps({**json.loads(path.read_text()), key: [{}]}))
+    with pytest.raises(DataError, match=f"{path.name}: is an annotation of another form"):
+        open_source(tmp_path)
+    assert faults(tmp_path) == {"annotation": 1, "missing_split": 1}
+
+
+@pytest.mark.parametrize("write", [coco, panoptic])
+def test_files_of_coco_may_number_the_categories_differently(write: Write, tmp_path: Path) -> None:
+    write(tmp_path)
+    path = next(tmp_path.glob("annotations/*_val2017.json"))
+    swapped = re.sub(
+        r'("(?:category_)?id": )(3|13)\b', lambda found: found[1] + {"3": "13", "13": "3"}[found[2]], path.read_text()
+    )
+    text(path, swapped)
+    source = open_source(tmp_path)
+    for split in ("train", "val"):
+        names = np.array(source.labels.names)[masks_of(source, split)]
+        assert (names[EXPECTED == 1] == "car").all()
+        assert (names[EXPECTED == 2] == "sign").all()
+
+
+def test_masks_of_stuff_need_the_same_numbers_in_all_splits(tmp_path: Path) -> None:
+    stuff(tmp_path)
+    path = tmp_path / "annotations" / "stuff_val2017.json"
+    text(path, path.read_text().replace("floor", "banner floor"))
+    with pytest.raises(DataError, match=r"stuff_val2017.json: category 118 is banner floor, and floor in another"):
+        open_source(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -342,6 +405,23 @@ def test_images_of_one_name_are_named_by_their_folders(write: Write, tmp_path: P
         expected = ["day/9", "night/9"]
     names = [sample.name for samples in open_source(tmp_path).splits.values() for sample in samples]
     assert set(expected) <= set(names)
+
+
+def test_polygons_are_found_from_their_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    yolo(tmp_path)
+    text(tmp_path / "data.yaml", "train: images/train\nval: images/val\nnames:\n  5: car\n  9: sign\n")
+    monkeypatch.chdir(tmp_path)
+    for location in (".", "data.yaml"):
+        np.testing.assert_array_equal(masks_of(open_source(location), "val"), EXPECTED)
+
+
+def test_a_list_of_images_with_polygons_may_not_name_a_missing_one(tmp_path: Path) -> None:
+    yolo(tmp_path)
+    text(tmp_path / "train.txt", "images/train/000000000009.jpg\nimages/train/gone.jpg\n")
+    text(tmp_path / "data.yaml", "train: train.txt\nval: images/val\nnames:\n  5: car\n  9: sign\n")
+    with pytest.raises(DataError, match=r"a list names .*gone.jpg, which is not there; correct the list"):
+        open_source(tmp_path)
+    assert faults(tmp_path) == {"listing": 1}
 
 
 def test_a_table_of_coco_stuff_must_be_there(tmp_path: Path) -> None:

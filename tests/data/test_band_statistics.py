@@ -68,6 +68,17 @@ def test_a_band_of_one_value_does_not_divide_by_zero(tmp_path: Path, caplog: pyt
     assert "band 3 has one value in all training images" in caplog.text
 
 
+def test_a_band_of_small_values_beside_one_of_large_values_has_its_own_deviation(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    array = random("float32").astype(np.float64)
+    array[:, :, 0] *= 3e7
+    found = measure_bands(write(tmp_path, array), Bands(indices=(0, 3)))
+    low, high = found.bands.value_range
+    assert found.std[1] * (high - low) == pytest.approx(array[:, :, 3].std())
+    assert "one value" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("second", "message"),
     [

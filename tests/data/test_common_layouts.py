@@ -227,6 +227,17 @@ def test_split_folders_without_class_names_are_refused(tmp_path: Path) -> None:
         open_source(tmp_path)
 
 
+@pytest.mark.parametrize("location", [".", "masks/.."])
+def test_class_names_above_the_folders_are_found_from_within(
+    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo(tmp_path / "field" / "images" / "a.jpg")
+    save(tmp_path / "field" / "masks" / "a.png", MASK)
+    text(tmp_path / "classes.txt", "sky\nroad\n")
+    monkeypatch.chdir(tmp_path / "field")
+    assert open_source(location).labels.names == ("sky", "road")
+
+
 def test_an_unknown_layout_is_refused_and_a_file_has_no_layout_of_folders(tmp_path: Path) -> None:
     paddleseg(tmp_path)
     with pytest.raises(ConfigError, match="--layout 'camvit' is unknown; choose one of "):
@@ -273,6 +284,9 @@ def test_gray_data_make_a_gray_network(tmp_path: Path) -> None:
         (MASK.astype(np.float32), MASK),
         (np.stack([MASK == 0, MASK == 1], axis=2), MASK),
         (MASK.astype(np.int64) + 1000, MASK.astype(np.uint16) + 1000),
+        (MASK == 1, MASK == 1),
+        ((MASK == 1)[..., None], MASK == 1),
+        (MASK[None], MASK),
     ],
 )
 def test_arrays_are_masks(array: NDArray[np.generic], expected: NDArray[np.generic], tmp_path: Path) -> None:
@@ -307,6 +321,12 @@ def test_pages_that_are_no_planes_are_refused(pages: list[NDArray[np.generic]], 
     first.save(tmp_path / "a.tif", save_all=True, append_images=others)
     with pytest.raises(DataError, match=message):
         read_mask(tmp_path / "a.tif")
+
+
+def test_pages_of_one_bit_are_planes(tmp_path: Path) -> None:
+    first, second = (Image.fromarray(index == MASK) for index in (0, 1))
+    first.save(tmp_path / "a.tif", save_all=True, append_images=[second], compression="group4")
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.tif"), MASK)
 
 
 def test_a_preview_in_a_mask_is_no_plane(tmp_path: Path) -> None:

@@ -128,7 +128,9 @@ def test_a_folder_gets_its_classes_and_a_validation_split_by_sequence(
 
 
 @pytest.mark.parametrize("kind", ["black and white", "colors", "named"])
-def test_a_folder_is_described_by_what_its_masks_hold(kind: str, films: Path) -> None:
+def test_a_folder_is_described_by_what_its_masks_hold(
+    kind: str, films: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for path in (films / "masks").iterdir():
         colors = colored((9, 0, 0), (0, 200, 0), (0, 0, 0))
         save(path, {"black and white": np.where(MASK == 1, 255, 0), "colors": colors, "named": MASK}[kind])
@@ -139,7 +141,11 @@ def test_a_folder_is_described_by_what_its_masks_hold(kind: str, films: Path) ->
         "colors": ("color 0 200 0", "color 9 0 0"),
         "named": ("sky", "road"),
     }
-    assert describe_folder(films).labels.names == names[kind]
+    assert leave("init", films) == 0
+    printed = capsys.readouterr().out
+    assert ("the names of the classes are not known" in printed) == (kind != "named")
+    assert ("black is ignored: if it is a class, add its name and its color" in printed) == (kind == "colors")
+    assert open_source(films).labels.names == names[kind]
     found = masks_of(open_source(films))
     expected = {"black and white": MASK == 1, "colors": np.where(MASK == 255, 255, 1 - MASK % 2), "named": MASK}[kind]
     np.testing.assert_array_equal(found, expected)
@@ -153,6 +159,10 @@ def test_folders_that_hold_no_classes_are_refused(films: Path) -> None:
     for path in (films / "masks").iterdir():
         save(path, noise)
     with pytest.raises(DataError, match="which are no classes"):
+        describe_folder(films)
+    for path in (films / "masks").iterdir():
+        save(path, np.full((20, 20), 255))
+    with pytest.raises(DataError, match=r"the masks hold ignored pixels \(255\) only; give masks with classes"):
         describe_folder(films)
     shutil.rmtree(films / "images")
     with pytest.raises(DataError, match="no folder images or img_dir or image is there"):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from segnet.data.class_tables import open_labels
-from segnet.data.layouts import SPLITS, Source, open_dataset, open_source
+from segnet.data.layouts import LAYOUTS, SPLITS, Source, open_dataset, open_source
 from segnet.data.layouts import synthetic as drawn
 from segnet.data.synthetic.scenes import write_scenes
 from segnet.errors import DataError, OutputError
@@ -514,6 +514,13 @@ def test_no_such_place_is_refused(tmp_path: Path):
 def test_a_folder_of_no_known_layout_is_refused_with_what_was_looked_for(tmp_path: Path):
     with pytest.raises(DataError, match=r"looked for data\.yaml.*trainannot.*images/"):
         open_source(tmp_path)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_folder_of_another_layout_than_demanded_is_refused(layout: str, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    with pytest.raises(DataError, match=str(tmp_path)):
+        open_source(tmp_path, layout=layout).dataset("train")
 
 
 def test_a_folder_inside_a_data_set_is_refused_with_that_data_set(tmp_path: Path) -> None:

@@ -32,6 +32,10 @@ def test_a_class_takes_others_in_and_names_are_found_in_any_case() -> None:
         "car": ("car", "truck", "bus"),
         "Road": ("Road",),
     }
+    assert members(map_classes(TABLE, "truck,bus=CAR; sky=Ignore; Road=ROAD")) == {
+        "car": ("car", "truck", "bus"),
+        "ROAD": ("Road",),
+    }
 
 
 @pytest.mark.parametrize(

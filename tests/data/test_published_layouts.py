@@ -166,6 +166,18 @@ def test_a_listed_image_without_mask_is_refused(tmp_path: Path) -> None:
         open_source(tmp_path)
 
 
+def test_lists_of_pascal_may_name_images_with_blanks(tmp_path: Path) -> None:
+    for name in ("my image", "another one"):
+        photo(tmp_path / "JPEGImages" / f"{name}.jpg")
+        palette(tmp_path / "SegmentationClass" / f"{name}.png", MASK)
+    text(tmp_path / "ImageSets" / "Segmentation" / "train.txt", "my image\n")
+    text(tmp_path / "ImageSets" / "Segmentation" / "val.txt", "another one  \n")
+    splits = open_source(tmp_path).splits
+    assert {split: [one.name for one in samples] for split, samples in splits.items()} == {
+        "train": ["my image"], "val": ["another one"],
+    }  # fmt: skip
+
+
 def test_masks_of_cvat_without_images_are_refused(tmp_path: Path) -> None:
     cvat(tmp_path)
     (tmp_path / "images" / "image1.jpg").unlink()

@@ -66,19 +66,30 @@ def measure_losses(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[ImageLoss]:
-    """The loss of every image that can be used, the worst first."""
-    losses = []
+    """The loss of every image that can be used, the worst first.
+
+    Raises:
+        DataError: the model can read none of the images, such as one of other bands.
+    """
+    losses, refused = [], []
     for index, sample in enumerate(data.samples):
         try:
-            image = read_pixels(sample.image, predictor.channels)
             truth = reader.read(sample.mask)
         except DataError:  # is a finding already
+            continue
+        try:
+            image = read_pixels(sample.image, predictor.channels)
+        except DataError as error:
+            if data.facts[index].image_fault is None:  # else it is a finding already
+                refused.append(error)
             continue
         if truth.shape == image.shape[:2] and (truth != IGNORE_INDEX).any():
             planes = predictor.predict_pixel_planes(image)[: data.labels.classes]
             losses.append(_loss(index, planes, truth, data.labels))
         if progress is not None:
             progress(index + 1, len(data.samples))
+    if refused and not losses:
+        raise refused[0]
     return sorted(losses, key=lambda one: -one.loss)
 
 

@@ -6,7 +6,8 @@ A flag has one name, one meaning and one heading in all commands.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -35,6 +36,8 @@ __all__ = [
     "SamplingFlags",
     "group_of",
     "model_file_beside",
+    "place_beside",
+    "require_distinct",
 ]
 
 log = logging.getLogger("segnet")
@@ -281,7 +284,31 @@ def model_file_beside(model: str, out: Path | None, *, ending: str) -> Path:
         ConfigError: ``out`` does not end in .safetensors.
     """
     if out is None:
-        return Path(model).with_name(f"{Path(model).name.removesuffix('.safetensors')}-{ending}.safetensors")
+        return place_beside(model, f"{Path(model).name.removesuffix('.safetensors')}-{ending}.safetensors")
     if out.suffix != ".safetensors":
         raise ConfigError(f"{out} is no name for a model file; give --out a name that ends in .safetensors")
     return out
+
+
+def place_beside(model: str, name: str) -> Path:
+    """The path of a file beside a model file, or in the current folder for a model that is bundled or of the hub."""
+    from segnet.models.hub import is_hub_address
+
+    return Path(name) if is_hub_address(model) else Path(model).parent / name
+
+
+def require_distinct(*named: Path | None, results: Iterable[Path] = ()) -> None:
+    """Check that no result would be written over another one of the same run.
+
+    Args:
+        *named: files that flags name; None: the flag is not given.
+        results: what is written besides.
+
+    Raises:
+        ConfigError: a file is named twice, or is one of the results.
+    """
+    taken = {os.path.realpath(path) for path in results}
+    for path in filter(None, named):
+        if (place := os.path.realpath(path)) in taken:
+            raise ConfigError(f"{path} would be written twice, by two flags; give each result its own name")
+        taken.add(place)

@@ -121,6 +121,8 @@ def _read_key(file: str, command: Command, key: str, value: Any) -> Any:
     for argument in command.arguments:
         if argument.name == key and argument.several:
             raise ConfigError(f"{file}: {key} belongs on the command line, not in the --config file")
+        if argument.name == key and (value is None or isinstance(value, bool | list | dict)):
+            raise ConfigError(f"{file}: {key}: {value} is not one value; give a text, in quotes if it is such as 'yes'")
         if argument.name == key:
             return str(value)
     if key not in command.flags:

@@ -24,6 +24,7 @@ __all__ = ["BandStatistics", "measure_bands"]
 
 log = logging.getLogger("segnet")
 
+_FORM = 2  # of the kept statistics; raised when the same images give others
 _WITH_SCALE = (np.uint8, np.uint16)  # types whose largest value is 1
 
 
@@ -42,13 +43,13 @@ class BandStatistics:
 
 
 class _Sums(NamedTuple):
-    """Sums over the pixels of one image, or of many; ``low`` and ``high`` are over all bands."""
+    """Sums and extremes of each band over the pixels of one image, or of many."""
 
     pixels: int
     total: NDArray[np.float64]
     squares: NDArray[np.float64]
-    low: float
-    high: float
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
 
 
 class _Seen(NamedTuple):
@@ -72,7 +73,8 @@ def measure_bands(samples: Sequence[Sample], bands: Bands) -> BandStatistics:
             their bands, or mix types with and without a scale.
     """
     paths = [sample.image for sample in samples]
-    cache = cache_dir() / "band-statistics" / f"{files_digest(paths, key=repr(bands))}.json"
+    digest = files_digest(paths, key=f"{_FORM} {bands!r}")
+    cache = cache_dir() / "band-statistics" / f"{digest}.json"
     if (kept := _read(cache)) is not None:
         return kept
     log.info("measuring mean and standard deviation of %s over %d images", describe_channels(bands), len(paths))
@@ -96,7 +98,7 @@ def _measure(paths: Sequence[Path], bands: Bands) -> BandStatistics:
     known = replace(bands, count=first.bands, value_range=(low, high) if measured else bands.value_range)
     mean = whole.total / whole.pixels
     deviation = np.sqrt(np.maximum(whole.squares / whole.pixels - mean**2, 0))
-    constant = deviation <= 1e-6 * (whole.high - whole.low)
+    constant = (whole.low == whole.high) | (deviation == 0)
     for band in np.array(known.indices)[constant]:
         log.warning("band %d has one value in all training images; it adds nothing", band)
     scaled = (mean - low) / (high - low), np.where(constant, 1.0, deviation / (high - low))
@@ -112,7 +114,7 @@ def _look_at(bands: Bands, path: Path) -> _Seen:
     else:
         values = select_bands(stored, bands, str(path)).astype(np.float64)
     flat = values.reshape(-1, len(bands.indices))
-    sums = _Sums(len(flat), flat.sum(axis=0), (flat**2).sum(axis=0), float(flat.min()), float(flat.max()))
+    sums = _Sums(len(flat), flat.sum(axis=0), (flat**2).sum(axis=0), flat.min(axis=0), flat.max(axis=0))
     return _Seen(path, sums, stored.shape[2], stored.dtype)
 
 
@@ -131,12 +133,13 @@ def _require_alike(first: _Seen, seen: _Seen, bands: Bands) -> None:
 
 def _add(parts: Iterable[_Sums]) -> _Sums:
     pixels, total, squares, low, high = zip(*parts, strict=True)
-    return _Sums(sum(pixels), np.sum(total, axis=0), np.sum(squares, axis=0), min(low), max(high))
+    return _Sums(sum(pixels), np.sum(total, axis=0), np.sum(squares, axis=0), np.min(low, axis=0), np.max(high, axis=0))
 
 
 def _range_of(sums: _Sums) -> tuple[float, float]:
     """The range of all values; of one value only, one that holds it."""
-    return (sums.low, sums.high) if sums.high > sums.low else (sums.low, sums.low + 1.0)
+    low, high = float(sums.low.min()), float(sums.high.max())
+    return (low, high) if high > low else (low, low + 1.0)
 
 
 def _read(cache: Path) -> BandStatistics | None:

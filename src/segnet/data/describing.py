@@ -41,12 +41,16 @@ class Described:
         labels: the classes.
         images: number of images by split.
         held_out: how the validation images were chosen; empty if the folder has splits.
+        named: whether a file names the classes.
+        colored: whether masks hold the colors of the classes.
     """
 
     path: Path
     labels: ClassTable
     images: dict[str, int]
     held_out: str
+    named: bool
+    colored: bool
 
 
 def describe_folder(root: Path, *, force: bool = False) -> Described:
@@ -76,7 +80,8 @@ def describe_folder(root: Path, *, force: bool = False) -> Described:
     lists = {split: images.relative_to(root).as_posix() for split, (images, _) in folders.items()}
     lists |= {path.stem: path.name for path in written[1:]}
     path = write_description(root, labels, ignore_index=ignore_index, lists=lists, colored=colored)
-    return Described(path=path, labels=labels, images=counts, held_out=how)
+    named = find_naming(root) is not None
+    return Described(path=path, labels=labels, images=counts, held_out=how, named=named, colored=colored)
 
 
 def _folders(root: Path) -> dict[str, tuple[Path, Path]]:
@@ -125,6 +130,8 @@ def _classes(root: Path, masks: list[Path]) -> tuple[ClassTable, tuple[int, ...]
         raise DataError(f"{root}: some masks hold colors and some class numbers; save all masks alike")
     if len(colors) > _MOST_COLORS or max(values, default=0) > IGNORE_INDEX:
         raise DataError(f"{root}: the masks hold {len(colors) or 'large'} values, which are no classes; give masks")
+    if not colors and values <= {IGNORE_INDEX}:
+        raise DataError(f"{root}: the masks hold ignored pixels ({IGNORE_INDEX}) only; give masks with classes")
     return _of_colors(colors) if colors else _of_values(values)
 
 

@@ -39,7 +39,7 @@ def map_classes(labels: ClassTable, rules: str = "", only: Sequence[str] = ()) -
     Args:
         labels: the classes of the data set.
         rules: ``"car,truck,bus=vehicle; sky=ignore"``, or the name of one of ``MAPPINGS``. Classes that no rule
-            names stay. ``truck=car`` adds truck to the class car.
+            names stay. ``truck=car`` adds truck to the class car. Capitals do not count.
         only: names of the classes, after the rules, that are kept; all others are ignored. Empty: all.
 
     Returns:
@@ -93,7 +93,10 @@ def _parse(rules: str, labels: ClassTable) -> dict[str, str]:
             if found in targets:
                 raise ConfigError(f"--map names the class {found} twice; name it once")
             targets[found] = target.strip()
-    return targets
+    kept = {name.lower(): name for name in (*labels.names, _IGNORE) if name not in targets}
+    return {
+        name: target if target in labels.names else kept.get(target.lower(), target) for name, target in targets.items()
+    }
 
 
 def _find(name: str, names: Iterable[str], flag: str) -> str:

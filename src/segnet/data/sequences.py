@@ -29,7 +29,7 @@ def hold_out(names: Sequence[str]) -> tuple[set[str], str]:
     """
     sequences = Counter(map(sequence_of, names))
     if len(names) < 2:
-        return set(), "there is one image only"
+        return set(), "empty: there is one image only"
     if max(sequences.values()) == 1:
         return set(
             sorted(names)[_EVERY // 2 :: _EVERY] or sorted(names)[-1:]

@@ -26,7 +26,7 @@ _WIDEST_LINE = 100  # the time grows with the width
 
 @dataclass(frozen=True, kw_only=True)
 class OverlayStyle:
-    """How masks are shown to people; mask files never change.
+    """How masks are shown to people; the values in mask files never change, their colors are those of the palette.
 
     Attributes:
         opacity: Opacity of the colors in overlays, from 0 (image only) to 1 (colors only).
@@ -65,10 +65,10 @@ class OverlayStyle:
         return labels.colorblind() if self.palette == "colorblind" else labels
 
     def hidden(self, labels: ClassTable) -> list[int]:
-        """The classes that ``classes`` leaves out.
+        """The classes that ``show_classes`` leaves out.
 
         Raises:
-            ConfigError: a name in ``classes`` is not among the labels.
+            ConfigError: a name in ``show_classes`` is not among the labels.
         """
         self.require_known_classes(labels)
         return [index for index, name in enumerate(labels.names) if self.show_classes and name not in self.show_classes]
@@ -77,7 +77,7 @@ class OverlayStyle:
         """Fail before anything is drawn.
 
         Raises:
-            ConfigError: a name in ``classes`` is not among the labels.
+            ConfigError: a name in ``show_classes`` is not among the labels.
         """
         for name in self.show_classes:
             if name not in labels.names:

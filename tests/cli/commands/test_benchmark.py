@@ -32,7 +32,7 @@ def test_every_combination_that_can_run_is_measured_once():
     assert {c.model for c in found if c.baseline} == {"segnet_basic"}
 
 
-@pytest.mark.parametrize("size", ["24", "24x0", "x24", "24X32", "-1x5"])
+@pytest.mark.parametrize("size", ["24", "24x0", "00x24", "x24", "24X32", "-1x5"])
 def test_an_impossible_size_is_refused(size: str):
     with pytest.raises(ConfigError, match="give HEIGHTxWIDTH"):
         benchmark._size(size)
@@ -71,9 +71,9 @@ def test_a_network_without_a_reference_implementation_is_refused_before_anything
     assert "name one of them first" in line
 
 
-def row(**changed: Any) -> Measured:
+def row(model: str = "a.onnx", **changed: Any) -> Measured:
     known = {"p50_ms": 1.0, "p90_ms": 1.0, "images_per_s": 1000.0, "memory_mb": None, "file_mb": None, "gmacs": None}
-    return Measured(candidate=Candidate(model="a.onnx"), **{**known, "share_of_peak": None, "timed": 20, **changed})
+    return Measured(candidate=Candidate(model=model), **{**known, "share_of_peak": None, "timed": 20, **changed})
 
 
 def test_the_table_names_missing_figures(capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,6 +86,11 @@ def test_the_table_names_missing_figures(capsys: pytest.CaptureFixture[str]) -> 
         "no peak: int8 is emulated",
         "a.onnx in float32: 3 of 20 images in 10 s; raise --limit for more",
     ]
+
+
+def test_brackets_in_the_name_of_a_model_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    benchmark._print([row("a[v1].onnx")], {})
+    assert "a[v1].onnx" in capsys.readouterr().out
 
 
 def test_scores_that_would_take_too_long_are_left_out(

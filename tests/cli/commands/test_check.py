@@ -17,6 +17,8 @@ from segnet.data.check.report import check_data
 from segnet.data.layouts import Source, open_source
 from segnet.data.masks import MaskReader
 from segnet.labels import CAMVID
+from segnet.models import checkpoint
+from segnet.models.zoo import create_model
 from segnet.training.planning import make_plan
 from segnet.training.run_config import RunInputs
 from segnet.training.settings import TrainConfig
@@ -146,6 +148,22 @@ def test_the_loss_is_the_cross_entropy_of_the_labels(camvid_root: Path, camvid: 
     counted = truth != 255
     expected = [planes[truth[y, x], y, x] for y, x in zip(*np.nonzero(counted), strict=True)]
     assert worst.loss == pytest.approx(-np.log(expected).mean(), rel=1e-4)
+
+
+def test_a_model_that_reads_none_of_the_images_is_refused(
+    camvid_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = create_model("segnet_basic", classes=11, in_channels=5)
+    path = checkpoint.save(model, CAMVID, tmp_path / "bands.safetensors")
+    assert leave("check", str(camvid_root), "--model", str(path), "--device", "cpu") == 2
+    assert "has 3 bands, and 5 are expected" in capsys.readouterr().err
+
+
+def test_json_and_page_are_two_files(camvid_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert leave("check", str(camvid_root), "--json", str(out), "--html", str(tmp_path / "." / "out")) == 2
+    assert f"{out} would be written twice" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_a_model_of_other_classes_is_refused(

@@ -194,6 +194,11 @@ def test_another_ending_is_refused(tmp_path: Path, name: str):
     assert weights.read_bytes() == content
 
 
+def test_a_folder_is_no_weights():
+    with pytest.raises(ModelError, match="there is no such file; give the "):
+        run(Path())
+
+
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path):
     weights, _ = caffe_files(tmp_path)
     (tmp_path / "folder.safetensors").mkdir()

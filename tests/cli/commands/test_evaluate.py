@@ -199,6 +199,7 @@ def test_what_is_scored_is_what_predict_writes(
         (("--samples", "8"), "toy was made without dropout"),
         (("--calibration", "--measure", "variance"), "gives no variance as it is used here, but entropy"),
         (("--one-to-one",), "--one-to-one matches boundary points; add --boundary"),
+        (("--calibration", "--plot", "a.png", "--json", "a.png"), "a.png would be written twice, by two flags"),
         (("--plot", "a.png"), "--plot draws the calibration; add --calibration"),
         (("--plot", "a.bmp", "--calibration"), "--plot a.bmp has another ending than .png, .svg or .pdf"),
     ],

@@ -459,6 +459,24 @@ def test_the_overlay_that_is_predicted_is_not_replaced_by_its_own_overlay(model_
     assert (out / "overlay/a.png").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--out", "out", "--save", "coco", "--json", "out/coco.json"],
+        ["--out", "out", "--json", "out/mask/a.png"],
+        ["--out", "a.jpg", "--json", "./a.jpg"],
+        ["--records", "x.csv", "--json", "x.csv"],
+    ],
+)
+def test_no_result_is_written_over_another_one(
+    flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert leave(image_file(tmp_path / "a.png"), "--model", "never opened", *flags) == 2
+    assert f"{Path(flags[-1])} would be written twice, by two flags" in capsys.readouterr().err
+    assert written(tmp_path) == {"a.png"}
+
+
 def test_whatever_one_file_raises_is_its_own_failure(
     model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

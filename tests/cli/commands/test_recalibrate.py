@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from segnet.cli.commands.recalibrate import run
+from segnet.cli.flags import model_file_beside
 from segnet.cli.parser import parse
 from segnet.data.layouts import Source
 from segnet.errors import SegNetError
@@ -69,6 +70,20 @@ def test_a_bundled_model_is_written_to_the_current_folder(
     monkeypatch.chdir(tmp_path)
     call("segnet_basic", str(camvid_root), "--resize", "24", "32")
     assert [path.name for path in tmp_path.iterdir()] == ["segnet_basic-recalibrated.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("a/b.safetensors", "a/b-new.safetensors"),
+        ("segnet_light", "segnet_light-new.safetensors"),
+        ("hf://owner/name", "name-new.safetensors"),
+        ("hf://owner/name@v1", "name@v1-new.safetensors"),
+        (".", "-new.safetensors"),
+    ],
+)
+def test_a_new_file_is_named_after_the_model(model: str, expected: str) -> None:
+    assert model_file_beside(model, None, ending="new") == Path(expected)
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,20 @@ def test_one_folder_for_every_split_is_read_once_and_named(tmp_path: Path, halve
     assert kinds(report) == {"no_validation_split": 2}
 
 
+def test_an_image_that_two_lists_name_is_a_leak(tmp_path: Path, halves: np.ndarray) -> None:
+    root = write(tmp_path, ["a", "b"], halves)
+    lines = {name: f"images/{name}.png\tmasks/{name}.png\n" for name in ("train/train a", "train/train b", "val/val a")}
+    (root / "classes.txt").rename(root / "labels.txt")
+    (root / "train.txt").write_text("".join(lines.values()))
+    (root / "val.txt").write_text(lines["val/val a"] + lines["train/train b"])
+    leak, *_ = [finding for finding in check_data(root / "train.txt").findings if finding.kind == "leak"]
+    assert [(Path(mark.path).name, mark.text) for mark in leak.marks] == [
+        ("train b.png", "in train and val"), ("val a.png", "in train and val"),
+    ]  # fmt: skip
+    (root / "val.txt").write_text("".join(reversed(lines.values())))
+    assert kinds(check_data(root / "train.txt")) == {"no_validation_split": 3}
+
+
 def test_training_refuses_what_is_known_without_reading_pixels(tmp_path: Path, halves: np.ndarray) -> None:
     write(tmp_path, ["a", "b"], halves)
     refuse_known_faults(open_source(tmp_path))

@@ -136,6 +136,19 @@ def test_a_tiff_with_all_bands_in_each_pixel_is_read_by_tifffile(tmp_path: Path)
         read_stored(path)
 
 
+def test_a_tiff_of_complex_numbers_is_refused(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "a.tif", np.full(SIZE, 0.5 + 0.5j, dtype=np.complex64))
+    with pytest.raises(DataError, match=r"is a TIFF of complex64 .*; expected one image of numbers"):
+        read_pixels(tmp_path / "a.tif", 3)
+
+
+@pytest.mark.parametrize("content", [b"II*\0", b"II*\0\1\2", b"II+\0\1\2"])
+def test_a_damaged_header_of_tiff_has_no_size(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(content)
+    assert read_pixels_size(tmp_path / "a.tif") is None
+
+
 def test_without_tifffile_its_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tifffile", None)
     path = write_interleaved(tmp_path / "a.tif", values(13))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from segnet.benchmark.worker import Baseline
+from segnet.cli.flags import require_distinct
 from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
 
@@ -72,6 +73,7 @@ def run(
         json: Path of a JSON file of all figures, with hardware and versions. Default: no file.
         plot: Path of a figure of mIoU against latency, or of latency only (.png, .svg, .pdf). Default: no figure.
     """
+    require_distinct(json, plot)
     from segnet.benchmark.measure import measure
 
     candidates = _candidates(model or ("segnet_light",), sizes, precision, baselines, compiled=compiled)
@@ -145,9 +147,10 @@ def _verify(files: list[str], threads: int, *, always: bool) -> None:
 
 def _size(text: str) -> tuple[int, int]:
     match = _SIZE.fullmatch(text)
-    if match is None or "0" in match.groups():
+    height, width = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not height or not width:
         raise ConfigError(f"size {text!r} is not possible; give HEIGHTxWIDTH, such as 360x480")
-    return int(match[1]), int(match[2])
+    return height, width
 
 
 class _TooLongError(Exception):
@@ -189,6 +192,7 @@ def _advance(progress: Callable[[int, int], None], limit: float, started: float,
 
 def _print(rows: list[Measured], scores: dict[tuple[str, str], float]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     busy = any(row.neighbors for row in rows)
@@ -200,7 +204,7 @@ def _print(rows: list[Measured], scores: dict[tuple[str, str], float]) -> None:
         candidate = row.candidate
         miou = None if candidate.baseline else scores.get(candidate.kind)
         table.add_row(
-            candidate.label,
+            escape(candidate.label),
             f"{candidate.size[0]}x{candidate.size[1]}",
             candidate.precision,
             *[str(row.neighbors)] * busy,

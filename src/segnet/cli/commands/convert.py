@@ -34,10 +34,10 @@ def run(weights: Path, /, *, net: Path | None = None, out: Path | None = None, c
     from segnet.models.caffe.files import read_description, read_weights
 
     weights = Path(weights)
-    out = weights.with_suffix(".safetensors") if out is None else out
-    if out.suffix != ".safetensors":
+    if out is not None and out.suffix != ".safetensors":
         raise ConfigError(f"--out {out} has another ending than .safetensors; give a name that ends so")
     blobs = read_weights(weights)
+    out = out or weights.with_suffix(".safetensors")
     description = blobs if net is None else read_description(net)
     if conversion.is_segnet(description):
         _save(conversion.convert(blobs, description, name=f"{weights.stem}-caffe"), weights, net, out, classes)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from segnet.cli.flags import DataFlags, ModelFlags, ResizeFlags
+from segnet.cli.flags import DataFlags, ModelFlags, ResizeFlags, require_distinct
 from segnet.errors import ConfigError
 from segnet.inference.tiling import TileConfig
 from segnet.inference.tta import TTAConfig
@@ -62,6 +62,7 @@ def run(
         raise ConfigError("--one-to-one matches boundary points; add --boundary")
     if plot is not None and not calibration:
         raise ConfigError("--plot draws the calibration; add --calibration")
+    require_distinct(json, plot)
 
     from segnet.data.corruptions import CORRUPTIONS
     from segnet.inference.evaluation import check_same_classes

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from segnet.cli.flags import place_beside
 from segnet.cli.modules import ModuleFlags, is_function
 from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
@@ -50,7 +51,7 @@ def run(
             (.tflite), coreml (.mlpackage, a folder), aoti (.pt2, compiled for this processor), torch (.pt2, a program
             of torch.export) or browser (a folder with a page that runs the model in its visitor's browser).
         out: Path of the exported file, with the suffix of the format. Default: MODEL with that suffix, beside MODEL, or
-            in the current folder for a bundled model. For browser: a folder; default: MODEL-page.
+            in the current folder for a model that is bundled or of the hub. For browser: a folder; default: MODEL-page.
         runtime_files: For --format browser: npm package of onnxruntime-web, a .tgz file or a folder. Default: the one
             that "npm pack" or "npm install" left in the current folder.
         int8: Quantize to INT8 with --calibrate, for ONNX, OpenVINO and ExecuTorch. The file is smaller and faster.
@@ -82,7 +83,7 @@ def run(
     kind = export_format(format, config)
     kind.require()
     kept = checkpoint.load(model)
-    out = out or Path(model).with_name(f"{kept.path.stem}{kind.suffix}")
+    out = out or place_beside(model, f"{kept.path.stem}{kind.suffix}")
     if calibrate is not None:
         _export_int8(kept, out, format, config, calibrate, source, max_drop)
         return
@@ -140,7 +141,7 @@ def _export_page(model: str, out: Path | None, runtime_files: Path | None, confi
         raise ConfigError("--format browser takes no --int8; leave it out, or add --half for a smaller file")
     FORMATS["onnx"].require()
     kept = checkpoint.load(model)
-    out = out or Path(model).with_name(f"{kept.path.stem}-page")
+    out = out or place_beside(model, f"{kept.path.stem}-page")
     print(f"exporting {kept.path.stem} as a page to {out}, comparing it with PyTorch", file=sys.stderr, flush=True)
     report = export_page(
         kept.model,

@@ -27,7 +27,10 @@ def run(root: Path, /, *, force: bool = False) -> None:
     )
     if described.held_out:
         print(f"val is {described.held_out}")
-    if described.labels.names[0].startswith("class"):
+    if not described.named:
         print("the names of the classes are not known; write them into data.yaml")
-        print("a value of pixels without a label is no class: add it to ignore_index there")
+        if described.colored:
+            print("black is ignored: if it is a class, add its name and its color [0, 0, 0] there")
+        else:
+            print("a value of pixels without a label is no class: add it to ignore_index there")
     print(f"next: segnet check {described.path.parent}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from segnet.batch.settings import EngineConfig
 from segnet.cli.batches import predict_in_processes
-from segnet.cli.flags import ModelFlags, PredictorFlags, ResizeFlags
+from segnet.cli.flags import ModelFlags, PredictorFlags, ResizeFlags, require_distinct
 from segnet.errors import ConfigError
 from segnet.inference.tiling import TileConfig
 from segnet.inference.tta import TTAConfig
@@ -91,7 +91,9 @@ def run(
     file = _image_file(out, images, videos, save)
     kinds = save or (("mask", "overlay") if file is None else ("overlay",))
     jobs = _checked_jobs(images, videos, out=out, save=save, records=records, video=video)
-    results = [*(path for path in (records, json) if path), *_list_results(jobs, videos, out, kinds, save, video)]
+    results = list(_list_results(jobs, videos, out, kinds, save, video))
+    require_distinct(records, json, results=results)
+    results += [path for path in (records, json) if path]
     earlier = _require_replaceable(results, jobs, videos, out=out, force=force)
 
     from segnet.results.images import ImageReport, predict_images

@@ -25,7 +25,7 @@ def run(
         model: Model file (.safetensors), or name of a bundled model ("segnet models" lists them).
         data: Labeled images: a folder, a pair list (train.txt), a data.yaml, or "synthetic".
         out: Path of the new model file. Default: MODEL-recalibrated.safetensors, beside MODEL, or in the current folder
-            for a bundled model.
+            for a model that is bundled or of the hub.
         data_flags: which images.
         batch: Batch size in images, over which statistics are taken. Set that of the training.
         device: Device of computation: auto, cpu, cuda, cuda:N or mps. auto takes a GPU if there is one.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from segnet.cli.flags import require_distinct
 from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
 
@@ -60,6 +61,7 @@ def run(
         raise ConfigError(f"worst={worst} and workers={workers} is not possible; give --worst 0 or more, --workers 1")
     if one_to_one and not boundary:
         raise ConfigError("--one-to-one matches boundary points; add --boundary")
+    require_distinct(json, html)
     from segnet.data.class_tables import open_labels
     from segnet.metrics.boundary.counts import BoundaryConfig
     from segnet.metrics.boundary.scores import BoundaryMeter

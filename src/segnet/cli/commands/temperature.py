@@ -33,7 +33,7 @@ def run(
         model: Model file (.safetensors), or name of a bundled model ("segnet models" lists them).
         data: Labeled images: a folder, a pair list (train.txt), a data.yaml, or "synthetic".
         out: Path of the new model file. Default: MODEL-temperature.safetensors, beside MODEL, or in the current folder
-            for a bundled model.
+            for a model that is bundled or of the hub.
         data_flags: which images; none that the model was trained on.
         sampling: Monte Carlo dropout, as "segnet predict" will draw it.
         max_size: Longest side of an image in pixels. A larger image is resized for the model and its probabilities are

@@ -53,7 +53,7 @@ def _splits_of(data: CheckedData) -> list[frozenset[str]]:
 
 
 def _copies(data: CheckedData, groups: list[list[int]], splits: list[frozenset[str]]) -> Iterator[Finding]:
-    leaks: list[Mark] = []
+    leaks = list(_listed_twice(data, splits))
     copies: list[Mark] = []
     torn = []
     for first, *others in groups:
@@ -78,6 +78,14 @@ def _copies(data: CheckedData, groups: list[list[int]], splits: list[frozenset[s
             kind="two_masks", severity="warning", title="equal images with different masks",
             remedy="keep the right mask", marks=tuple(torn),
         )  # fmt: skip
+
+
+def _listed_twice(data: CheckedData, splits: list[frozenset[str]]) -> Iterator[Mark]:
+    """Marks on images of several splits; splits that are the same as a whole are left to another finding."""
+    members = {split: frozenset(indices) for split, indices in data.splits.items()}
+    for index, names in enumerate(splits):
+        if len({members[name] for name in names}) > 1:
+            yield data.image(index, f"in {' and '.join(split for split in data.splits if split in names)}")
 
 
 def _near(data: CheckedData, splits: list[frozenset[str]]) -> Iterator[Finding]:

@@ -209,7 +209,7 @@ def _split_findings(data: CheckedData) -> Iterator[Finding]:
                 kind="missing_split", severity="error", title=f"there are no pairs for the split {split}",
                 remedy="training needs train and val: make the folders or lists", count=1,
             )  # fmt: skip
-    if data.splits.get("train") and data.splits.get("train") == data.splits.get("val"):
+    if data.splits.get("train") and set(data.splits["train"]) == set(data.splits.get("val", ())):
         yield Finding(
             kind="no_validation_split", severity="warning", title="train and val are the same images",
             remedy="scores say nothing about new images: set some aside for val", count=len(data.splits["val"]),

@@ -68,6 +68,8 @@ def ade20k_full(root: Path) -> Source:
         mask_of = {path.stem.removesuffix(_MASK): path for path in sorted(folder.rglob(f"*{_MASK}.png"))}
         image_of = {path.stem: path for path in sorted(folder.rglob("*.jpg"))}
         splits[split] = pair_names(image_of, mask_of, images=folder, masks=folder)
+    if not any(splits.values()):
+        raise DataError(f"{root}: holds no images with masks; expected images/ADE/training/ with *.jpg and *_seg.png")
     named = _commonest([sample.image.with_suffix(".json") for samples in splits.values() for sample in samples])
     names = [name for _, name in named]
     names = [name if names.count(name) == 1 else f"{name} {number}" for number, name in named]
@@ -106,8 +108,8 @@ def _commonest(paths: Sequence[Path]) -> list[Named]:
     """The classes in most images, by their numbers; kept in the cache folder, since there are 27,000 large files."""
     stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.is_file()]
     kept = cache_dir() / "class-tables" / f"{hashlib.sha256(repr(stamps).encode()).hexdigest()[:32]}.json"
-    if kept.is_file():
-        return [(number, name) for number, name in json.loads(kept.read_text(encoding="utf-8"))]
+    if known := _read_kept(kept):
+        return known
     counts: Counter[Named] = Counter()
     with progress_bar("reading classes", None) as progress:
         for done, (_, members) in enumerate(read_each(paths, _classes_of), start=1):
@@ -115,12 +117,20 @@ def _commonest(paths: Sequence[Path]) -> list[Named]:
             progress(done, len(paths))
     chosen = sorted(sorted(counts, key=lambda one: (-counts[one], one))[:_CLASSES])
     if not chosen:
-        raise DataError(f"{paths[0] if paths else 'ADE20K'}: names no classes; unpack the archive again")
+        raise DataError(f"{paths[0]}: names no classes; unpack the archive again")
     if len(counts) > _CLASSES:
         log.info("ADE20K: the %d of %d classes that most images show are read, others ignored", _CLASSES, len(counts))
     with replacing(kept) as temporary:
         temporary.write_text(json.dumps(chosen), encoding="utf-8")
     return chosen
+
+
+def _read_kept(path: Path) -> list[Named]:
+    """The classes in the cache; empty if there are none, or the file is damaged."""
+    try:
+        return [(int(number), str(name)) for number, name in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError):
+        return []
 
 
 def _classes_of(path: Path) -> set[Named]:

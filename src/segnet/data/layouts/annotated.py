@@ -79,7 +79,9 @@ def supervisely(root: Path) -> Source:
     drawings: dict[str, list[Drawing]] = {}
     for folder in sorted(path.parent for path in [root / "ann", *root.glob("*/ann")] if path.is_dir()):
         members = drawings.setdefault(split_of(folder.name) or "train", [])
-        for path, page in read_each(sorted((folder / "ann").glob("*.json")), _supervisely_page):
+        images = find_images_below(folder / "img") if (folder / "img").is_dir() else []
+        image_of = {image.stem: image for image, _ in reversed(images)}
+        for path, page in read_each(sorted((folder / "ann").glob("*.json")), partial(_supervisely_page, image_of)):
             if require_image(page.image, path):
                 members.append(
                     Drawing(page.image, page.image.stem, path, "", partial(draw_shapes, page.size, page.areas, labels))
@@ -146,13 +148,13 @@ def _supervisely_classes(path: Path) -> ClassTable:
     return ClassTable(names=labels.names, colors=tuple(colors.get(name, own) for name, own in pairs))
 
 
-def _supervisely_page(path: Path) -> _Page:
-    """``ann/a.jpg.json`` of ``img/a.jpg``; older exports call it ``a.json``."""
-    page, folder = read_json(path), path.parent.parent / "img"
+def _supervisely_page(image_of: Mapping[str, Path], path: Path) -> _Page:
+    """``ann/a.jpg.json`` of ``img/a.jpg``; older exports call it ``a.json``, so images are found by their stem, too."""
+    page = read_json(path)
     size = (int(page["size"]["height"]), int(page["size"]["width"]))
-    image = folder / path.stem
+    image = path.parent.parent / "img" / path.stem
     if not image.is_file():
-        image = next((other for other, _ in find_images_below(folder) if other.stem == path.stem), image)
+        image = image_of.get(path.stem, image)
     return _Page(image, size, [area for item in page["objects"] if (area := _supervisely_area(item))])
 
 

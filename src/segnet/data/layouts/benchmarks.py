@@ -96,7 +96,8 @@ def _has_masks(path: Path, masks: dict[str, Path]) -> bool:
 
 
 def _listed(path: Path, images: dict[str, Path], masks: dict[str, Path]) -> tuple[Sample, ...]:
-    names = [line.split()[0] for line in read_text(path).splitlines() if line.strip()]
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    names = [line if line in images else line.split()[0] for line in lines]
     if missing := [name for name in names if name not in images or name not in masks]:
         raise DataError(
             f"{path}: lists {list_names(missing)}, whose image or mask is missing; unpack the archive again, or remove "

@@ -45,16 +45,20 @@ def coco(root: Path) -> Source:
         MissingPackageError: pycocotools is not installed.
     """
     files = _coco_files(root)
-    split_of_file = {path: split for split, path in files.items()}
-    tables = {split_of_file[path]: table for path, table in read_each(files.values(), _read_table)}
-    categories = {key: name for table in tables.values() for key, name in sorted(_categories(table).items())}
+    if not files:
+        raise DataError(
+            f"{root}: holds no annotations of COCO for a split; expected annotations/instances_train2017.json or alike"
+        )
+    tables = dict(read_each(files.values(), _read_table))
     kind = _kind_of(next(iter(files.values())))
     if kind == "stuff" and all(_pixel_maps(path).is_dir() for path in files.values()):
-        return _stuff_masks(root, files, categories)
-    names = list(dict.fromkeys(categories[key] for key in sorted(categories)))
+        return _stuff_masks(root, files, _shared_categories(tables))
+    numbered = sorted({item for table in tables.values() for item in _categories(table).items()})
+    names = list(dict.fromkeys(name for _, name in numbered))
     labels = ClassTable.from_names(names) if kind == "panoptic" and names else table_of(names)
     plan = _panoptic_drawings if kind == "panoptic" else _instance_drawings
-    drawings = {split: list(plan(root, files[split], table, categories, labels)) for split, table in tables.items()}
+    planned = dict(read_each(tables, lambda path: list(plan(root, path, tables[path], labels))))
+    drawings = {split: planned[path] for split, path in files.items() if path in planned}
     splits = with_validation(root, draw_samples(drawings, labels))
     layout = "COCO panoptic" if kind == "panoptic" else "COCO"
     return Source(root=root, layout=layout, splits=splits, labels=labels, ignore_index=(IGNORE_INDEX,))
@@ -141,6 +145,23 @@ def _categories(table: Table) -> dict[int, str]:
     return {int(one["id"]): str(one["name"]) for one in table["categories"]}
 
 
+def _shared_categories(tables: Mapping[Path, Table]) -> dict[int, str]:
+    """The categories by their number, which is the same in the masks of all splits.
+
+    Raises:
+        DataError: it is not.
+    """
+    shared: dict[int, str] = {}
+    for path, table in tables.items():
+        for number, name in _categories(table).items():
+            if shared.setdefault(number, name) != name:
+                raise DataError(
+                    f"{path}: category {number} is {name}, and {shared[number]} in another split; the masks need the "
+                    "same numbers in all splits"
+                )
+    return dict(sorted(shared.items()))
+
+
 def _pixel_maps(annotation: Path) -> Path:
     return annotation.with_name(f"{annotation.stem}_pixelmaps")
 
@@ -166,9 +187,8 @@ def _image_of(root: Path, annotation: Path, name: str) -> Path:
     return next((place / name for place in places if (place / name).is_file()), places[0] / name)
 
 
-def _instance_drawings(
-    root: Path, path: Path, table: Table, categories: Mapping[int, str], labels: ClassTable
-) -> Iterator[Drawing]:
+def _instance_drawings(root: Path, path: Path, table: Table, labels: ClassTable) -> Iterator[Drawing]:
+    categories = _categories(table)  # each file may number them in its own way
     items_of: dict[int, list[dict[str, Any]]] = {}
     for item in table["annotations"]:
         items_of.setdefault(item["image_id"], []).append(item)
@@ -209,9 +229,8 @@ def _decode(given: Any, height: int, width: int) -> NDArray[np.bool_]:
     return inside
 
 
-def _panoptic_drawings(
-    root: Path, path: Path, table: Table, categories: Mapping[int, str], labels: ClassTable
-) -> Iterator[Drawing]:
+def _panoptic_drawings(root: Path, path: Path, table: Table, labels: ClassTable) -> Iterator[Drawing]:
+    categories = _categories(table)
     file_of = {entry["id"]: entry["file_name"] for entry in table["images"]}
     for item in table["annotations"]:
         png = path.with_suffix("") / item["file_name"]

@@ -24,6 +24,7 @@ __all__ = ["Drawing", "draw_samples", "read_each", "read_json", "require_image"]
 
 Content = TypeVar("Content")
 
+_FORM = 2  # of the kept masks; raised when the same annotations give other masks
 _OTHER_FORM = (LookupError, TypeError, ValueError, AttributeError)  # what a file of other keys or values leads to
 
 
@@ -130,6 +131,6 @@ def _places(drawings: list[Drawing], labels: ClassTable) -> list[Path]:
         stat = path.stat()
         return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
 
-    texts = (f"{state(one.annotation)} {one.key} {table}" for one in drawings)
+    texts = (f"{_FORM} {state(one.annotation)} {one.key} {table}" for one in drawings)
     names = (hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:32] for text in texts)
     return [cache_dir() / "drawn-masks" / f"{name}.png" for name in names]

@@ -61,7 +61,7 @@ def image_folders(root: Path) -> Source:
         DataError: the folders or the class names are missing, or images and masks do not pair up.
     """
     images = find_folder(root, IMAGE_FOLDERS) or root / IMAGE_FOLDERS[0]
-    naming = find_naming(root, root.parent)
+    naming = find_naming(root, root.resolve().parent)
     if naming is None:
         raise DataError(
             f"{root}: classes.txt is missing; write one class name per line, the first being class 0 "
@@ -107,6 +107,8 @@ def mixed_folders(root: Path) -> Source:
     folders = _splits(root) or dict.fromkeys(SPLITS, root)
     namings = {path: find_naming(path, root) for path in folders.values()}
     tables = {path: naming for path, naming in namings.items() if naming is not None}
+    if not tables:
+        raise DataError(f"{root}: _classes.csv is missing; write one line for each class: mask value, name")
     first = next(iter(tables.values()))
     if other := next((path for path, naming in tables.items() if naming != first), None):
         raise DataError(

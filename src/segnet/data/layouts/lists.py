@@ -54,9 +54,11 @@ def list_folder(root: Path) -> Source:
     """A folder with ``train.txt`` and ``val.txt`` of pairs, and the class names in ``labels.txt``, as PaddleSeg has it.
 
     Raises:
-        DataError: see ``pair_list``.
+        DataError: there is no such list; see ``pair_list``.
     """
-    return pair_list(next(iter(_lists(root).values())))
+    if not (lists := _lists(root)):
+        raise DataError(f"{root}: holds no list of pairs; expected {', '.join(f'{split}.txt' for split in SPLITS)}")
+    return pair_list(next(iter(lists.values())))
 
 
 def is_list_folder(root: Path) -> bool:

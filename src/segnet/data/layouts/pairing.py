@@ -75,7 +75,8 @@ def pair_mixed(folder: Path) -> tuple[Sample, ...]:
     """
     files = {path: place.with_suffix("").as_posix() for path, place in find_images_below(folder)}
     masks = {_MASK_ENDING.sub("", name): path for path, name in files.items() if _MASK_ENDING.search(name)}
-    images = {name: path for path, name in files.items() if path not in masks.values()}
+    are_masks = set(masks.values())
+    images = {name: path for path, name in files.items() if path not in are_masks}
     return pair_names(images, masks, images=folder, masks=folder)
 
 

@@ -14,6 +14,7 @@ from segnet.data.layouts.drawing import Drawing, draw_samples
 from segnet.data.layouts.polygons import Shape, draw_shapes, table_of
 from segnet.data.layouts.source import Source
 from segnet.data.layouts.validation import with_validation
+from segnet.data.pairing_faults import report_fault
 from segnet.data.sizing import spread
 from segnet.errors import DataError
 from segnet.labels import IGNORE_INDEX, ClassTable
@@ -43,7 +44,8 @@ def yolo(description: Description) -> Source:
         DataError: a line is no polygon of a class.
     """
     labels = table_of(description.labels.names)
-    drawings = {split: [_drawing(image, name, description, labels) for image, name in _images(description, split)]
+    drawings = {split: [_drawing(image, name, description, labels) for image, name in _images(description, split)
+                        if _require_listed(image, description)]
                 for split in description.splits}  # fmt: skip
     bare = [one for members in drawings.values() for one in members if one.annotation == one.image]
     if bare:
@@ -69,10 +71,16 @@ def _images(description: Description, split: str) -> list[tuple[Path, str]]:
     return found
 
 
+def _require_listed(image: Path, description: Description) -> bool:
+    if not (there := image.is_file()):
+        report_fault(f"{description.root}: a list names {image}, which is not there; correct the list")
+    return there
+
+
 def _labels_of(image: Path) -> Path:
-    """``labels`` for the last ``images`` in the path, as Ultralytics has it."""
-    before, images, after = str(image.with_suffix(".txt")).rpartition("/images/")
-    return Path(f"{before}/labels/{after}" if images else after)
+    """``labels`` for the last ``images`` in the path, which may begin with it, as Ultralytics has it."""
+    before, images, after = f"/{image.with_suffix('.txt').as_posix()}".rpartition("/images/")
+    return Path(f"{before}/labels/{after}"[1:]) if images else image.with_suffix(".txt")
 
 
 def _drawing(image: Path, name: str, description: Description, labels: ClassTable) -> Drawing:

@@ -42,13 +42,14 @@ def load_array(path: Path, *, mapped: bool = False) -> NDArray[Any]:
 def read_mask_array(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """Class values of a ``.npy`` file: (H, W), or one-hot planes (classes, H, W) or (H, W, classes).
 
-    A pixel that is in no plane is 255, ignored.
+    A pixel that is in no plane is 255, ignored. A single plane, (1, H, W) or (H, W, 1), holds class values.
 
     Raises:
         DataError: it is no array of this kind, or a pixel is in several planes.
     """
     array = load_array(path)
-    array = array.astype(np.uint8) if array.dtype == np.bool_ else array
+    if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
+        array = array[:, :, 0] if array.shape[2] == 1 else array[0]
     if array.ndim == 2 and array.size and _is_whole(array) and array.min() >= 0 and array.max() <= _LARGEST:
         values: NDArray[np.uint8] | NDArray[np.uint16]
         values = array.astype(np.uint8) if array.max() <= _IGNORED else array.astype(np.uint16)
@@ -78,7 +79,7 @@ def classes_of_planes(planes: NDArray[Any], path: Path) -> NDArray[np.uint8]:
 
 
 def _is_whole(array: NDArray[Any]) -> bool:
-    return bool(array.dtype.kind in "iu" or (array.dtype.kind == "f" and (array == np.floor(array)).all()))
+    return bool(array.dtype.kind in "biu" or (array.dtype.kind == "f" and (array == np.floor(array)).all()))
 
 
 def _is_binary(array: NDArray[Any]) -> bool:

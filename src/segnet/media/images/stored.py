@@ -7,6 +7,7 @@ tifffile, the extra ``tiff``.
 from __future__ import annotations
 
 import logging
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def read_pixels_size(path: Path) -> tuple[int, int] | None:
             shape = load_array(path, mapped=True).shape
             return _size_of(shape) if len(shape) in (2, 3) else None
         return read_size(path) or (_tiff_size(path) if _is_tiff(path) else None)
-    except (OSError, ValueError, EOFError, LookupError, SyntaxError):
+    except (OSError, ValueError, EOFError, LookupError, SyntaxError, struct.error):
         return None
 
 
@@ -274,12 +275,12 @@ def _read_tiff(path: Path) -> NDArray[Any]:
     except Exception as error:  # whatever its decoders raise on damaged or unknown files
         reason = " ".join(f"{error}".split())
         raise DataError(f"{path} cannot be read as TIFF ({reason}); save it without compression, or as .npy") from error
-    if array.ndim == 2:
-        return array[:, :, None]
-    if array.ndim != 3 or "Y" not in axes or array.dtype.kind not in "uif":
+    if array.ndim not in (2, 3) or "Y" not in axes or array.dtype.kind not in "uif":
         raise DataError(
             f"{path} is a TIFF of {array.dtype} with the axes {axes}; expected one image of numbers, with bands"
         )
+    if array.ndim == 2:
+        return array[:, :, None]
     other = next(number for number, axis in enumerate(axes) if axis not in "YX")
     return np.moveaxis(array, other, 2)
 
