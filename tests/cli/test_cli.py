@@ -172,6 +172,20 @@ def test_closed_standard_streams_are_no_error(words: str, code: int) -> None:
     assert subprocess.run(shell, check=False).returncode == code
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("predict", ""), "SOURCE is empty; give a path or a name (. is the current folder)"),
+        (("predict", "a.png", "b.png", ""), "SOURCE is empty"),
+        (("evaluate", ""), "DATA is empty"),
+        (("predict", "--out", ""), "argument --out: the path is empty; give one, or leave the flag out"),
+    ],
+)
+def test_a_variable_of_the_shell_that_is_not_set_is_not_the_current_folder(words: tuple[str, ...], told: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        parsed(*words)
+
+
 def test_flags_are_words_with_dashes_and_a_path_is_a_path() -> None:
     positional, flags = parsed("train", "data", "--weight-decay", "0.5", "--out", "there", "--validate-every", "3")
     assert positional == ["data"]

@@ -39,7 +39,10 @@ def parse(name: str, run: Callable[..., Any], words: Sequence[str]) -> tuple[lis
     }
     positional: list[Any] = []
     for argument in command.arguments:
-        positional += values.get(argument.name, []) if argument.several else [values[argument.name]]
+        found = values.get(argument.name, []) if argument.several else [values[argument.name]]
+        if "" in found:
+            raise ConfigError(f"{argument.name.upper()} is empty; give a path or a name (. is the current folder)")
+        positional += found
     parameters = inspect.signature(run).parameters.values()
     keywords = [parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
     return positional, {item.name: _filled(item.name, item.default, values) for item in keywords}

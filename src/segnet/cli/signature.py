@@ -130,6 +130,10 @@ class Flag:
         """
         if word in self.choices:
             return word
+        if (
+            self.kind is Path and not word
+        ):  # of a variable of the shell that is not set; it would mean the current folder
+            raise ValueError("the path is empty; give one, or leave the flag out")
         if self.kind is None:
             raise ValueError(f"{word!r} is unknown; choose from {', '.join(self.choices)}")
         try:
