@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,10 @@ def _call(name: str) -> nn.Module:
         raise ConfigError(f"there is no Python module {file}; run in the folder of {file}.py") from error
     if not callable(found):
         raise ConfigError(f"{file} has no function {function}; give MODULE:FUNCTION, such as mynet:build")
+    try:
+        signature(found).bind()
+    except TypeError as error:
+        raise ConfigError(f"{name} cannot be called without arguments ({error}); give a function that can") from error
     module = found()
     if not isinstance(module, nn.Module):
         raise ConfigError(f"{name} returns a {type(module).__name__}; it must return a torch.nn.Module")

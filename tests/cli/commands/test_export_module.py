@@ -32,6 +32,9 @@ def build():
 
 def wrong():
     return 3
+
+def needy(classes):
+    return Net()
 """
 SHAPE = ("1x3x8x12",)
 
@@ -86,6 +89,7 @@ def test_compare_shows_both_forms(folder: Path, capsys: pytest.CaptureFixture[st
         ("mynet:build", {"example": ("1x0x4x4",)}, "--example 1x0x4x4 is no shape"),
         ("nonet:build", {"example": SHAPE}, r"there is no Python module nonet; run in the folder of nonet\.py"),
         ("mynet:make", {"example": SHAPE}, "mynet has no function make"),
+        ("mynet:needy", {"example": SHAPE}, "mynet:needy cannot be called without arguments"),
         ("mynet:wrong", {"example": SHAPE}, "mynet:wrong returns a int; it must return a torch.nn.Module"),
     ],
 )
