@@ -89,6 +89,11 @@ def test_the_steepest_fall_is_found() -> None:
     assert steepest([(10.0**-k, 3.0 - 2.0 / (1 + math.exp(2 * (k - 3)))) for k in range(6, -1, -1)]) == 1e-3
 
 
+def test_a_fall_after_the_loss_has_grown_is_no_advice() -> None:
+    losses = [2.0, 2.0, 1.9, 1.7, 1.6, 1.6, 2.4, 2.9, 2.2, 1.7]
+    assert steepest([(10.0 ** (k - 8), loss) for k, loss in enumerate(losses)]) == 1e-6
+
+
 @pytest.mark.parametrize("found", [[(0.1, 1.0)], [(0.1 * k, float(k)) for k in range(9)], [(0.1, math.nan)] * 9])
 def test_a_loss_that_never_falls_is_reported(found: list[tuple[float, float]]) -> None:
     with pytest.raises(TrainingError, match="the loss fell at no learning rate"):

@@ -82,7 +82,9 @@ def find_lr(
 
 
 def steepest(curve: Sequence[tuple[float, float]]) -> float:
-    """Learning rate at which the loss fell fastest. The first tenth of the steps, which is mostly noise, is ignored.
+    """Learning rate at which the loss fell fastest on the way to its lowest value.
+
+    The first tenth of the steps, which is mostly noise, is ignored, as is a loss that falls again after it has grown.
 
     Args:
         curve: (learning rate, loss) of every step, from ``find_lr``.
@@ -91,10 +93,10 @@ def steepest(curve: Sequence[tuple[float, float]]) -> float:
         TrainingError: There are too few steps, or the loss never fell.
     """
     rates, losses = np.array(curve[len(curve) // 10 :], dtype=np.float64).T
-    usable = np.isfinite(losses)
-    if usable.sum() < 5 or (slopes := np.gradient(losses[usable])).min() >= 0:
+    rates, losses = rates[np.isfinite(losses)], losses[np.isfinite(losses)]
+    if len(losses) < 5 or (slopes := np.gradient(losses)[: losses.argmin() + 1]).min() >= 0:
         raise TrainingError("the loss fell at no learning rate; check the masks and the class table")
-    return float(rates[usable][int(slopes.argmin())])
+    return float(rates[int(slopes.argmin())])
 
 
 def _endless_batches(model: SegNet, data: SegmentationDataset, config: TrainConfig) -> Iterator[Any]:
