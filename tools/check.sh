@@ -18,9 +18,12 @@ environments() {
     # ExecuTorch wants an environment of its own. (LiteRT as well, and 1.2 GB: its tests, tests/litert, are run by hand.)
     python3 -m venv "$executorch"
     "$executorch/bin/pip" $install --no-compile -e '.[executorch]' pytest
-    missing=$(for tool in node npm cmake g++ chromium; do command -v "$tool" >/dev/null || echo "$tool"; done)
+    # Only what is missing: a Node.js from elsewhere brings its own npm, and refuses Debian's.
+    missing=$(for tool in node:nodejs npm:npm cmake:cmake g++:g++ chromium:chromium; do
+        command -v "${tool%:*}" >/dev/null || echo "${tool#*:}"
+    done)
     if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        apt-get -qq update && apt-get -qq install -y nodejs npm cmake g++ chromium >/dev/null
+        apt-get -qq update && apt-get -qq install -y $missing >/dev/null
     fi
     mkdir -p "$slim/files/javascript"
     cp examples/javascript/package.json "$slim/files/javascript/"
