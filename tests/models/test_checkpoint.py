@@ -115,6 +115,69 @@ def test_half_keeps_filters_in_float16_and_everything_else_in_float32(
     assert torch.equal(kept.encoder.stages[0][0].bn.running_var, trained.encoder.stages[0][0].bn.running_var)
 
 
+@torch.no_grad()
+def test_int8_rounds_filters_to_a_127th_of_the_largest_of_their_channel(
+    trained: SegNet, five_labels: ClassTable, tmp_path: Path
+):
+    trained.decoder.stages[0][0].conv.weight[1] = 0.0  # a channel without a largest value
+    before = {name: value.clone() for name, value in trained.state_dict().items()}
+    path = save(trained, five_labels, tmp_path / "int8.safetensors", int8=True)
+    assert all(torch.equal(value, before[name]) for name, value in trained.state_dict().items())
+    with safe_open(path, framework="pt") as opened:
+        stored = {name: opened.get_tensor(name).dtype for name in opened.keys()}  # noqa: SIM118
+    kept = load(path).model.state_dict()
+    filters = {name for name, kind in stored.items() if kind == torch.int8}
+    assert filters == {name for name, value in before.items() if value.ndim == 4 and name not in ("mean", "std")}
+    assert set(kept) == set(before)
+    for name, value in before.items():
+        assert kept[name].dtype == value.dtype
+        if name not in filters:
+            assert torch.equal(kept[name], value), name
+            continue
+        for channel, exact in zip(kept[name], value, strict=True):
+            step = float(exact.abs().max()) / 127
+            assert float((channel - exact).abs().max()) <= 0.501 * step, name
+            assert len(channel.unique()) <= 255
+
+
+def test_int8_filters_are_read_as_they_were_read_before(trained: SegNet, five_labels: ClassTable, tmp_path: Path):
+    first = load(save(trained, five_labels, tmp_path / "first.safetensors", int8=True))
+    second = load(save(first.model, five_labels, tmp_path / "second.safetensors", int8=True))
+    for name, value in first.model.state_dict().items():
+        torch.testing.assert_close(second.model.state_dict()[name], value, rtol=1e-6, atol=0)
+
+
+def test_int8_takes_a_quarter_of_the_bytes_of_the_filters(trained: SegNet, five_labels: ClassTable, tmp_path: Path):
+    filters = [p for p in trained.parameters() if p.ndim == 4]
+    whole = save(trained, five_labels, tmp_path / "whole.safetensors").stat().st_size
+    int8 = save(trained, five_labels, tmp_path / "int8.safetensors", int8=True).stat().st_size
+    saved = 3 * sum(p.numel() for p in filters) - 4 * sum(len(p) for p in filters)
+    assert abs(whole - int8 - saved) <= 200 * len(filters)  # the header names the scales and their digests
+
+
+def test_filters_have_one_precision(trained: SegNet, five_labels: ClassTable, tmp_path: Path):
+    with pytest.raises(ModelError, match=r"in float16 \(half\) or in eight bits \(int8\), not both"):
+        save(trained, five_labels, tmp_path / "m.safetensors", half=True, int8=True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("change", ["without", "shorter", "whole numbers"])
+def test_int8_filters_without_their_scales_are_refused(
+    change: str, trained: SegNet, five_labels: ClassTable, tmp_path: Path
+):
+    path = save(trained, five_labels, tmp_path / "int8.safetensors", int8=True)
+    name = "classifier.weight_scale"
+
+    def spoil(_: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        scale = tensors.pop(name)
+        if change != "without":
+            tensors[name] = scale[:-1] if change == "shorter" else scale.int()
+
+    rewrite(path, spoil)
+    with pytest.raises(ModelError, match=r"filters classifier\.weight are in eight bits, without a scale for each"):
+        load(path)
+
+
 def test_half_takes_nearly_half_the_bytes_of_the_filters(trained: SegNet, five_labels: ClassTable, tmp_path: Path):
     filters = sum(p.numel() for p in trained.parameters() if p.ndim == 4)
     whole = save(trained, five_labels, tmp_path / "whole.safetensors").stat().st_size
@@ -191,10 +254,10 @@ def test_a_damaged_description_is_refused(tmp_path: Path, description: str):
         load(tmp_path / "m.safetensors")
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 3, "1", None, True])
 def test_another_version_is_refused(file: Path, version: object):
     rewrite(file, lambda header, _: header.update(version=version))
-    with pytest.raises(ModelError, match=f"has format version {version}, this program reads 1"):
+    with pytest.raises(ModelError, match=f"has format version {version}, this program reads 1, 2;"):
         load(file)
 
 

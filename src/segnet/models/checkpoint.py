@@ -53,6 +53,7 @@ def save(
     provenance: Mapping[str, Any] | None = None,
     scores: Mapping[str, Any] | None = None,
     half: bool = False,
+    int8: bool = False,
 ) -> Path:
     """Write a model file, whole or not at all.
 
@@ -63,15 +64,18 @@ def save(
         provenance: how it came to be; kept in the file.
         scores: what it scored; kept in the file.
         half: keep the convolutions in float16 (half the size); norms and statistics stay float32.
+        int8: keep the convolutions in eight bits with a scale for each channel (a quarter of the size); when read they
+            are float32, rounded to 255 levels. The network computes in float32; for INT8 arithmetic export it.
 
     Raises:
-        ModelError: the class table does not fit the network, or a tensor is not finite (with ``half``: in float16).
+        ModelError: the class table does not fit the network, or a tensor is not finite (with ``half``: in
+            float16), or both ``half`` and ``int8`` are asked for.
         OutputError: the file cannot be written.
     """
     path = Path(path)
     _check_classes(model.config, labels, path)
     description = Description(labels=labels, provenance=dict(provenance or {}), scores=dict(scores or {}))
-    write_model_file(path, model.config.to_dict(), description, model.state_dict(), half=half)
+    write_model_file(path, model.config.to_dict(), description, model.state_dict(), half=half, int8=int8)
     return path
 
 

@@ -3,6 +3,9 @@
 A model is one ``.safetensors`` file that describes itself: the weights, and in the header under ``segnet`` a JSON
 object with ``version``, ``model`` (the network's settings), ``labels``, ``provenance``, ``scores`` and digests
 (``digests.py``). Reading it runs no code.
+
+Filters may be stored in eight bits, with a float32 scale for each of their first channels beside them
+(``NAME_scale``). Such a file has version 2, which programs before it refuse; all others have version 1.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from segnet.errors import ConfigError, ModelError
+from segnet.errors import ConfigError, ModelError, list_names
 from segnet.labels import ClassTable
 from segnet.models.digests import add_digests, check_description, check_tensors, require_finite
 from segnet.system.files import replacing
@@ -26,7 +29,9 @@ from segnet.system.files import replacing
 __all__ = ["Description", "ModelFile", "read_model_file", "write_model_file"]
 
 _KEY = "segnet"
-_VERSION = 1
+_VERSIONS = (1, 2)  # 2: with filters in eight bits
+_SCALE = "_scale"
+_LEVELS = 127  # -128 is not used, so that zero stays zero and signs are treated alike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +55,7 @@ class ModelFile(NamedTuple):
     Attributes:
         config: settings of the network.
         description: of the weights.
-        state: tensors by name, in the precision of the file.
+        state: tensors by name, in the precision of the file; filters in eight bits as float32.
         verified: whether the file holds digests, which were compared.
     """
 
@@ -61,7 +66,13 @@ class ModelFile(NamedTuple):
 
 
 def write_model_file(
-    path: Path, config: Mapping[str, Any], description: Description, state: Mapping[str, Tensor], *, half: bool = False
+    path: Path,
+    config: Mapping[str, Any],
+    description: Description,
+    state: Mapping[str, Tensor],
+    *,
+    half: bool = False,
+    int8: bool = False,
 ) -> None:
     """Write a model file, whole or not at all.
 
@@ -71,13 +82,17 @@ def write_model_file(
         description: of the weights.
         state: tensors by name.
         half: keep the convolutions in float16.
+        int8: keep the convolutions in eight bits, with a scale for each of their first channels (the output channels,
+            but for transposed convolutions).
 
     Raises:
-        ModelError: a tensor is not finite.
+        ModelError: a tensor is not finite, or both precisions are asked for.
         OutputError: the file cannot be written.
     """
+    if half and int8:
+        raise ModelError(f"{path}: filters are kept in float16 (half) or in eight bits (int8), not both; give one")
     header = {
-        "version": _VERSION,
+        "version": _VERSIONS[int8],
         "model": dict(config),
         "labels": description.labels.to_dict(),
         "provenance": dict(description.provenance),
@@ -85,6 +100,8 @@ def write_model_file(
     }
     tensors = {name: _stored(name, value, half=half) for name, value in state.items()}
     require_finite(tensors, path)
+    if int8:
+        tensors = _quantize(tensors)
     text = json.dumps(add_digests(header, tensors))
     with replacing(path) as temporary:
         temporary.write_bytes(to_bytes(tensors, metadata={_KEY: text}))
@@ -110,6 +127,8 @@ def read_model_file(path: Path) -> ModelFile:
     if verified:
         check_tensors(state, header["tensors"], path)
     require_finite(state, path)
+    if header["version"] == _VERSIONS[True]:
+        state = _dequantize(state, path)
     try:
         labels = ClassTable.from_dict(header["labels"])
     except (ConfigError, RecursionError, OverflowError) as error:
@@ -122,8 +141,42 @@ def _stored(name: str, value: Tensor, *, half: bool) -> Tensor:
     # A copy, since a module of the user's may use one tensor twice, which the format does not take.
     value = value.detach().cpu().clone(memory_format=torch.contiguous_format)
     # Batch-norm variances of images in 0..255 exceed float16's range, so only filters are halved.
-    is_filter = value.ndim == 4 and name not in ("mean", "std")
-    return value.to(torch.float16) if half and is_filter else value
+    return value.to(torch.float16) if half and _is_filter(name, value) else value
+
+
+def _is_filter(name: str, value: Tensor) -> bool:
+    return value.ndim == 4 and name not in ("mean", "std") and value.is_floating_point()
+
+
+def _quantize(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Filters as round(filter / scale) in eight bits, where scale is the largest magnitude of the channel / 127."""
+    stored: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        if not _is_filter(name, value):
+            stored[name] = value
+            continue
+        scale = value.float().abs().amax((1, 2, 3)) / _LEVELS
+        scale[scale == 0] = 1.0
+        stored[name] = (value.float() / scale[:, None, None, None]).round().to(torch.int8)
+        stored[name + _SCALE] = scale
+    return stored
+
+
+def _dequantize(stored: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Filters in eight bits times their scales, in float32.
+
+    Raises:
+        ModelError: a scale is missing or does not fit.
+    """
+    quantized = {name for name, value in stored.items() if value.dtype == torch.int8 and value.ndim == 4}
+    scales = {name + _SCALE for name in quantized}
+    state = {name: value for name, value in stored.items() if name not in scales}
+    for name in quantized:
+        scale = stored.get(name + _SCALE)
+        if scale is None or scale.shape != stored[name].shape[:1] or not scale.is_floating_point():
+            raise ModelError(f"{path}: the filters {name} are in eight bits, without a scale for each channel")
+        state[name] = stored[name] * scale.float()[:, None, None, None]
+    return state
 
 
 def _header(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
@@ -136,8 +189,9 @@ def _header(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
         version = header["version"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{path}: the description in the file is damaged ({error})") from error
-    if version != _VERSION:
-        raise ModelError(f"{path}: has format version {version}, this program reads {_VERSION}; update segnet")
+    if type(version) is not int or version not in _VERSIONS:
+        known = list_names([str(each) for each in _VERSIONS])
+        raise ModelError(f"{path}: has format version {version}, this program reads {known}; update segnet")
     header |= {part: {} for part in ("provenance", "scores") if part not in header}
     for part in ("model", "labels", "provenance", "scores"):
         if not isinstance(header.get(part), dict):

@@ -199,16 +199,17 @@ def test_openvino_gives_the_same_without_vnni(
     onnx.save(quantize_graph(network, measure_maps(network, images)), tmp_path / "old.onnx")
     np.save(tmp_path / "image.npy", np.ascontiguousarray(images[1][:, :, :17, :22]))
     found: dict[str, list[NDArray[Any]]] = {"new": [], "old": []}
-    for limit in ("ALL", "AVX2"):
+    # Neither has VNNI. OpenVINO 2026.4 crashes where a processor with AMX is limited to AVX2, with any network.
+    for limit in ("ALL", "AVX512_CORE" if _has("amx_int8") else "AVX2"):
         environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": limit}
         subprocess.run([sys.executable, "-c", _IN_OPENVINO], cwd=tmp_path, env=environment, check=True)
         for name, each in found.items():
             each.append(np.load(tmp_path / f"{name}.npy"))
     np.testing.assert_allclose(*found["new"], atol=1e-3)
-    if _has_vnni():
+    if _has("avx512_vnni") or _has("avx_vnni"):
         assert np.abs(found["old"][0] - found["old"][1]).max() > 1e-3
 
 
-def _has_vnni() -> bool:
+def _has(flag: str) -> bool:
     flags = Path("/proc/cpuinfo")
-    return flags.is_file() and any(flag in flags.read_text() for flag in ("avx512_vnni", "avx_vnni"))
+    return flags.is_file() and flag in flags.read_text().split()
