@@ -11,6 +11,7 @@ from segnet.errors import ConfigError
 from segnet.models import checkpoint
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import adapted, create_model
+from segnet.training.fitted_norms import fit_batch_norms
 from segnet.training.run_config import NetworkConfig
 
 __all__ = ["image_channels", "make_network", "measure_input", "own_channels"]
@@ -38,6 +39,8 @@ def make_network(config: NetworkConfig, source: Source) -> SegNet:
     )
     if not _has_bands(model, channels):
         measure_input(model, channels, source)
+    if config.encoder_weights and source.splits.get("train"):
+        fit_batch_norms(model, source.dataset("train", channels=model.config.image_channels))
     return model
 
 
