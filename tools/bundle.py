@@ -1,4 +1,4 @@
-"""Make a trained model a bundled one: filters in float16, scored as it will be shipped.
+"""Make a trained model a bundled one: filters in float16 or eight bits, scored as it will be shipped.
 
 python tools/bundle.py runs/a/best.safetensors CAMVID --name segnet_basic --terms "..."
 
@@ -23,7 +23,7 @@ from segnet.training.averaging import mean_weights
 from segnet.training.temperature import scale_logits
 
 WEIGHTS = Path(__file__).parents[1] / "src" / "segnet" / "models" / "weights"
-LARGEST_BYTES = 6 * 2**20
+LARGEST_BYTES = {"float16": 6 * 2**20, "int8": 30 * 2**20}
 
 
 def main() -> None:
@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--name", required=True)
     parser.add_argument("--mean-with", type=Path, nargs="*", default=[], help="model files to average the weights with")
+    parser.add_argument("--int8", action="store_true", help="filters in eight bits, for large models")
     parser.add_argument("--temperature", type=float, default=1.0, help="divides the logits; see bench_temperature.py")
     parser.add_argument("--first-stage", type=Path, help="the model file that the training began with")
     parser.add_argument("--terms", required=True, help="licence of the weights and terms of the data")
@@ -51,15 +52,19 @@ def main() -> None:
         provenance["mean_with"] = [_provenance(each, arguments.name) for each in others]
     if arguments.first_stage:
         provenance["first_stage"] = _provenance(checkpoint.load(arguments.first_stage), arguments.name)
+    stored: dict[str, Any] = {"int8": True} if arguments.int8 else {"half": True}
     with tempfile.TemporaryDirectory() as folder:
-        halved = checkpoint.save(model, kept.labels, Path(folder) / "halved.safetensors", half=True)
-        scores = evaluate(Predictor.load(halved, device="cpu", max_size=None, tiles=None), data)
+        rounded = checkpoint.save(model, kept.labels, Path(folder) / "rounded.safetensors", **stored)
+        scores = evaluate(Predictor.load(rounded, device="cpu", max_size=None, tiles=None), data)
+        exact = checkpoint.save(model, kept.labels, Path(folder) / "exact.safetensors")
+        before = evaluate(Predictor.load(exact, device="cpu", max_size=None, tiles=None), data)
     path = WEIGHTS / f"{arguments.name}.safetensors"
-    checkpoint.save(model, kept.labels, path, provenance=provenance, scores=scores.to_dict(), half=True)
-    size = path.stat().st_size
-    if size > LARGEST_BYTES:
-        raise SystemExit(f"{path} has {size} bytes; bundled models have at most {LARGEST_BYTES}")
+    checkpoint.save(model, kept.labels, path, provenance=provenance, scores=scores.to_dict(), **stored)
+    size, largest = path.stat().st_size, LARGEST_BYTES["int8" if arguments.int8 else "float16"]
+    if size > largest:
+        raise SystemExit(f"{path} has {size} bytes; bundled models have at most {largest}")
     print(f"{path}: {size} bytes, val mIoU {scores.miou:.4f}, global {scores.global_accuracy:.4f}")
+    print(f"before its filters were rounded: val mIoU {before.miou:.4f}, global {before.global_accuracy:.4f}")
 
 
 def _provenance(kept: checkpoint.Checkpoint, name: str) -> dict[str, Any]:

@@ -52,9 +52,7 @@ def fit_batch_norms(model: SegNet, data: SegmentationDataset) -> bool:
     crops = _crops(data)
     with in_evaluation(model), _fitting(units):
         model(crops.contiguous(memory_format=torch.channels_last))
-    log.info(
-        "fitted %d new batch norms to %d images, so that features stay as they were learned", len(units), len(crops)
-    )
+    log.info("fitted %d new batch norms to %d images, so that they keep the learned features", len(units), len(crops))
     return True
 
 
