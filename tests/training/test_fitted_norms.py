@@ -12,10 +12,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from segnet.data.layouts import Source
+from segnet.errors import ConfigError
 from segnet.models.segnet import SegNet, normed_convolutions
 from segnet.training.fitted_norms import fit_batch_norms
 from segnet.training.network import make_network
-from segnet.training.run_config import NetworkConfig
+from segnet.training.run_config import EncoderNorms, NetworkConfig
 
 
 def strange(model: SegNet) -> SegNet:
@@ -80,7 +81,8 @@ def test_batch_norms_with_statistics_are_left_alone(toy: SegNet, camvid: Source)
     assert all(torch.equal(value, before[name]) for name, value in toy.state_dict().items())
 
 
-def test_a_run_from_weights_without_batch_norm_fits_them(camvid: Source, tmp_path: Path) -> None:
+@pytest.mark.parametrize("choice", ["fitted", "new"])
+def test_a_run_from_weights_without_batch_norm_fits_them(choice: EncoderNorms, camvid: Source, tmp_path: Path) -> None:
     widths = ((64,), (128,), (256, 256), (512, 512), (512, 512))
     state, channels, position = {}, 3, 0
     random = np.random.default_rng(0)
@@ -92,8 +94,14 @@ def test_a_run_from_weights_without_batch_norm_fits_them(camvid: Source, tmp_pat
             channels, position = width, position + 2
         position += 1
     save_file(state, path := tmp_path / "vgg11.safetensors")
-    model = make_network(NetworkConfig(model="segnet", encoder="vgg11_bn", encoder_weights=str(path)), camvid)
+    config = NetworkConfig(model="segnet", encoder="vgg11_bn", encoder_weights=str(path), encoder_norms=choice)
+    model = make_network(config, camvid)
     norms = [norm for _, _, _, norm in normed_convolutions(model.encoder)]
     assert len(norms) == 8
-    assert all(norm.running_mean.any() for norm in norms)
+    assert all(norm.running_mean.any().item() == (choice == "fitted") for norm in norms)
     assert all(not norm.running_mean.any() for _, _, _, norm in normed_convolutions(model.decoder))
+
+
+def test_another_kind_of_norms_is_refused() -> None:
+    with pytest.raises(ConfigError, match="encoder_norms='old' is unknown; choose one of fitted, new"):
+        NetworkConfig(encoder_norms="old")  # type: ignore[arg-type]

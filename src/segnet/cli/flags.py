@@ -50,8 +50,9 @@ _GROUPS = {
         "partial", "calibrate",
     ),
     "model": (
-        "model", "in_channels", "encoder", "encoder_weights", "weights", "freeze_encoder", "dropout", "samples",
-        "verify", "net", "format", "runtime_files", "int8", "max_drop", "size", "resize_to", "half", "example",
+        "model", "in_channels", "encoder", "encoder_weights", "encoder_norms", "weights", "freeze_encoder", "dropout",
+        "samples", "verify", "net", "format", "runtime_files", "int8", "max_drop", "size", "resize_to", "half",
+        "example",
     ),
     "size and tiles": ("max_size", "image_scale", "tile", "overlap", "memory"),
     "output": (
@@ -177,15 +178,18 @@ class ModelFlags:
 
     def _export_once(self) -> None:
         """Export a model file to the cache, if a library is asked for that needs it and can do the rest."""
+        from segnet.models.bundled import bundled_models
         from segnet.runtimes.choice import needs_torch
         from segnet.runtimes.exported import exported_file
 
         path = Path(self.model)
+        if not path.is_file():
+            path = bundled_models().get(self.model, path)
         if self.runtime not in ("onnx", "openvino") or path.suffix != ".safetensors" or not path.is_file():
             return
         if needs_torch(device=self.device, precision=self.precision, samples=self.sampling.samples):
             return
-        if exported_file(path) is None:
+        if exported_file(self.model) is None:
             from segnet.exporting.cached import export_to_cache
 
             log.info("segnet: exporting %s once, for --runtime %s; the cache keeps it", path, self.runtime)

@@ -39,7 +39,7 @@ def make_network(config: NetworkConfig, source: Source) -> SegNet:
     )
     if not _has_bands(model, channels):
         measure_input(model, channels, source)
-    if config.encoder_weights and source.splits.get("train"):
+    if config.encoder_weights and config.encoder_norms == "fitted" and source.splits.get("train"):
         fit_batch_norms(model, source.dataset("train", channels=model.config.image_channels))
     return model
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from segnet.data.source_config import SourceConfig
+from segnet.errors import ConfigError
 from segnet.training.recommendation import Recipe
 
 if TYPE_CHECKING:
     from segnet.data.dataset import ResizeMode
 
-__all__ = ["NetworkConfig", "RunInputs"]
+__all__ = ["EncoderNorms", "NetworkConfig", "RunInputs"]
+
+EncoderNorms = Literal["fitted", "new"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,12 @@ class NetworkConfig:
             models" lists. Default: the model's own.
         encoder_weights: Pretrained weights of the encoder alone: imagenet, a name of torchvision's to download, or a
             file with torchvision's or EfficientNet-Lite0's names. Default: none.
+        encoder_norms: Batch norms that the pretrained weights of the encoder lack, as VGG16's do: fitted to training
+            images, so that the encoder keeps its features, or new, as published.
         freeze_encoder: Train only the decoder, for few images or quick trials.
+
+    Raises:
+        ConfigError: ``encoder_norms`` is unknown.
     """
 
     model: str = "segnet_light"
@@ -42,7 +50,12 @@ class NetworkConfig:
     weights: str | None = None
     encoder: str | None = None
     encoder_weights: str | None = None
+    encoder_norms: EncoderNorms = "fitted"
     freeze_encoder: bool = False
+
+    def __post_init__(self) -> None:
+        if self.encoder_norms not in (choices := get_args(EncoderNorms)):
+            raise ConfigError(f"encoder_norms={self.encoder_norms!r} is unknown; choose one of {', '.join(choices)}")
 
     @property
     def names_file(self) -> bool:

@@ -16,7 +16,7 @@ from segnet.errors import ModelError
 from segnet.exporting import cached
 from segnet.inference.predictor import Predictor
 from segnet.labels import ClassTable
-from segnet.models import checkpoint
+from segnet.models import bundled, checkpoint
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
@@ -40,7 +40,7 @@ def runs_in(predictor: Predictor) -> str:
     return type(predictor.runtime).__name__
 
 
-def mask(runtime: str, model: Path, photo: Path) -> np.ndarray:
+def mask(runtime: str, model: str | Path, photo: Path) -> np.ndarray:
     out = photo.with_name(f"{runtime}.png")
     words = [
         str(photo),
@@ -77,6 +77,19 @@ def test_a_model_file_is_exported_once_and_auto_takes_the_export(
     assert runs_in(Predictor.load(model, precision="auto")) == "TorchRuntime"
     model.write_bytes(model.read_bytes())  # perhaps another one now
     assert exported_file(model) is None
+
+
+def test_a_bundled_model_without_an_onnx_file_is_exported_once_too(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundled, "_files", lambda suffix: {"toy": model} if suffix == ".safetensors" else {})
+    photo = tmp_path / "photo.png"
+    Image.fromarray(render_scene(0, size=(24, 32))[0]).save(photo)
+    assert exported_file("toy") is None
+    assert runs_in(Predictor.load("toy")) == "TorchRuntime"
+    np.testing.assert_array_equal(mask("onnx", "toy", photo), mask("torch", "toy", photo))
+    assert exported_file("toy") is not None
+    assert runs_in(Predictor.load("toy")) == "OpenVinoRuntime"
 
 
 def test_the_cache_keeps_no_export_that_differs_and_only_some(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
