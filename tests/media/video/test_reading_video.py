@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from segnet.errors import ConfigError, DataError
+from segnet.inference.video import segment_video
 from segnet.media.video.opening import open_video
 from segnet.media.video.reading import Clip, open_clip
 from segnet.media.video.settings import VideoConfig
-from video_clips import border, clip_images, noise, tone, write_clip
+from video_clips import border, clip_images, decoded, noise, predictor, tone, write_clip
 
 
 def borders(clip: Clip, **asked: object) -> list[int]:
@@ -113,6 +114,15 @@ def test_a_percent_sign_in_the_name_of_a_video_is_no_number(tmp_path: Path) -> N
         assert len(list(video.frames(border))) == 2
 
 
+def test_a_colon_in_a_relative_name_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("10:30")
+    folder.mkdir()
+    write_clip(folder.absolute() / "a.mp4", 4, sound="aac")
+    assert segment_video(predictor(), folder / "a.mp4", folder / "b.mp4").frames == 4
+    assert len(decoded(folder.absolute() / "b.mp4")) == 4
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -192,6 +202,11 @@ def playlist(path: Path) -> None:
     path.write_text("#EXTM3U\n#EXTINF:1,\n/etc/hostname\n")
 
 
+def unknown_codec(path: Path) -> None:
+    matroska = write_clip(path.with_suffix(".mkv"), 2).read_bytes()
+    path.write_bytes(matroska.replace(b"V_MPEG4/ISO/AVC", b"V_MPEG4/ISO/XYZ"))
+
+
 def without_index(path: Path) -> None:
     write_clip(path, noise(6))
     path.write_bytes(path.read_bytes()[:5000])
@@ -205,6 +220,7 @@ def without_index(path: Path) -> None:
         (text, "cannot be read as a video"),
         (image, "cannot be read as a video"),
         (playlist, "cannot be read as a video"),
+        (unknown_codec, "has a video stream that this PyAV cannot decode"),
         (without_index, "cut off before its index was written"),
         (lambda path: None, "does not exist"),
     ],

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from segnet.errors import ConfigError, DataError
 from segnet.media.sources import NUMBERED
 from segnet.media.video.hdr import HLG, PQ, tone_map
-from segnet.media.video.library import import_av, new_reformatter, reason
+from segnet.media.video.library import import_av, location, new_reformatter, reason
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
 
-__all__ = ["Clip", "Frame", "FrameReader", "ImageSequence", "open_clip", "pixels"]
+__all__ = ["Clip", "Frame", "FrameReader", "ImageSequence", "open_clip", "pixel_aspect", "pixels"]
 
 # Other formats are lists of further files and addresses, or images, or text drawn as images.
 _FORMATS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,obu,ivf,flv,ogg,gif,asf,mxf,dv,yuv4mpegpipe,wtv,m4v,webp"
@@ -87,7 +87,7 @@ class Clip:
             DataError: there is no frame.
         """
         reader = FrameReader(self, start=start, end=end, every=every, channels=channels)
-        with import_av().open(str(self.path), options={"format_whitelist": _FORMATS}) as container:
+        with import_av().open(location(self.path), options={"format_whitelist": _FORMATS}) as container:
             yield from reader.frames(container)
 
 
@@ -140,7 +140,7 @@ def open_clip(path: Path, *, rate: float = 25.0) -> Clip:
     if not path.exists():
         raise DataError(f"{path} does not exist; expected a video; check the path")
     try:
-        with av.open(str(path), options={"format_whitelist": _FORMATS}) as container:
+        with av.open(location(path), options={"format_whitelist": _FORMATS}) as container:
             return _describe(path, container)
     except av.error.FFmpegError as error:
         raise DataError(
@@ -160,6 +160,8 @@ def _describe(path: Path, container: InputContainer) -> Clip:
     if not container.streams.video:
         raise DataError(f"{path} has no video stream, at most audio or text; give a video")
     stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise DataError(f"{path} has a video stream that this PyAV cannot decode; convert it to MP4 (H.264)")
     tick = stream.time_base or Fraction(1, 90000)
     duration = container.duration or 0
     return Clip(
@@ -212,10 +214,8 @@ class FrameReader:
             count += 1
             if (count - 1) % self._every == 0:
                 self._note_size(frame, time)
-                aspect = Fraction(stream.sample_aspect_ratio or 1)
-                turned = round(frame.rotation / 90) % 2
                 image = pixels(frame, self._channels, self._reformatter)
-                yield Frame(image, time - self._start, 1 / aspect if turned else aspect)
+                yield Frame(image, time - self._start, pixel_aspect(frame, stream))
         else:
             self._note_shortage(stream)
         self._note_damage()
@@ -295,6 +295,12 @@ class FrameReader:
 def _seconds(number: float) -> Fraction:
     """The decimal value as it is written: 0.1 is a tenth, not the nearest binary fraction."""
     return Fraction(str(number))
+
+
+def pixel_aspect(frame: VideoFrame, stream: VideoStream) -> Fraction:
+    """Width of a pixel of the upright frame divided by its height."""
+    aspect = Fraction(stream.sample_aspect_ratio or 1)
+    return 1 / aspect if round(frame.rotation / 90) % 2 else aspect
 
 
 def pixels(frame: VideoFrame, channels: int, reformatter: VideoReformatter) -> NDArray[np.uint8]:
