@@ -241,7 +241,8 @@ def _checked_jobs(
     if videos:
         from segnet.results.videos import require_fitting
 
-        require_fitting(videos, out=out, kinds=save or ["overlay"], config=video, images=len(jobs))
+        names = [job.name for job in jobs]
+        require_fitting(videos, out=out, kinds=save or ["overlay"], config=video, images=names)
     require_writable(out.parent if _is_file(out) else out)
     for kind in (save or ("mask", "overlay")) if jobs else ():
         if (out / kind).exists():
