@@ -198,6 +198,7 @@ def test_what_is_scored_is_what_predict_writes(
         (("--resize", "0", "32"), "size (0, 32) is not possible"),
         (("--samples", "8"), "toy was made without dropout"),
         (("--calibration", "--measure", "variance"), "gives no variance as it is used here, but entropy"),
+        (("--measure", "entropy"), "--measure chooses the uncertainty of --calibration; add it"),
         (("--one-to-one",), "--one-to-one matches boundary points; add --boundary"),
         (("--calibration", "--plot", "a.png", "--json", "a.png"), "a.png would be written twice, by two flags"),
         (("--plot", "a.png"), "--plot draws the calibration; add --calibration"),

@@ -60,6 +60,8 @@ def run(
     """
     if one_to_one and not boundary:
         raise ConfigError("--one-to-one matches boundary points; add --boundary")
+    if measure is not None and not calibration:
+        raise ConfigError("--measure chooses the uncertainty of --calibration; add it")
     if plot is not None and not calibration:
         raise ConfigError("--plot draws the calibration; add --calibration")
     require_distinct(json, plot)

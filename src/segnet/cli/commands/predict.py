@@ -83,6 +83,10 @@ def run(
     """
     started = time.perf_counter()
     source, flags = source or (str(_SAMPLE),), PredictorFlags(model, resize, tiles, tta, measure)
+    if measure is not None and "uncertainty" not in (save or ()):
+        raise ConfigError("--measure chooses the uncertainty that is saved; add uncertainty to --save")
+    if timing and engine.engine == "ray":
+        raise ConfigError("--timing is of one process; leave it out with --engine ray")
     _require_engine(engine, save, single=[path for path in (records, json, out if _is_file(out) else None) if path])
     if engine.engine == "ray":
         kinds = save or ("mask", "overlay")
