@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -262,6 +263,17 @@ def test_corrupted_images_are_scored_too(
         share = f"{means['miou'] / kept['miou']:.0%}"
         (line,) = (line for line in told.splitlines() if line.split()[:1] == [kind])
         assert line.split()[1:] == [f"{value:.4f}" for value in means.values()] + [share]
+
+
+def test_scores_that_are_not_defined_are_null_in_json(camvid_root: Path, model_file: Path, tmp_path: Path) -> None:
+    copytree(camvid_root, tmp_path / "data")
+    for path in (tmp_path / "data/valannot").iterdir():  # one class alone has no boundary
+        Image.fromarray(np.full((48, 64), 3, dtype=np.uint8)).save(path)
+    out = tmp_path / "out.json"
+    words = ("--model", str(model_file), "--corruptions", "gray", "--boundary", "--json", str(out))
+    assert leave(str(tmp_path / "data"), *words) == 0
+    kept = json.loads(out.read_text(), parse_constant=pytest.fail)
+    assert kept["corrupted"]["gray"]["boundary_f1"] is None
 
 
 def test_what_is_resized_is_told_of_the_images_that_were(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -118,8 +119,13 @@ def _figures(
     if clean.calibration is not None:
         sampling = {"samples": predictor.runtime.info.samples, "seed": model.sampling.seed}
         figures["calibration"] = {**sampling, **clean.calibration.to_dict()}
-    corrupted = {kind: {**result.means, **result.size_counts} for kind, result in results.items() if kind}
+    corrupted = {kind: {**_storable(result.means), **result.size_counts} for kind, result in results.items() if kind}
     return {**figures, "corrupted": corrupted} if corrupted else figures
+
+
+def _storable(means: Mapping[str, float]) -> dict[str, float | None]:
+    """For JSON, which has no NaN."""
+    return {name: None if isnan(value) else value for name, value in means.items()}
 
 
 def _draw(plot: Path | None, result: DatasetScores, title: str, samples: int) -> None:
