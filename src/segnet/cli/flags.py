@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from segnet.bands import Channels
 from segnet.data.source_config import SourceConfig
-from segnet.errors import ConfigError
+from segnet.errors import ConfigError, OutputError
 from segnet.inference.tiling import TileConfig
 from segnet.inference.tta import TTAConfig
 
@@ -38,6 +38,7 @@ __all__ = [
     "model_file_beside",
     "place_beside",
     "require_distinct",
+    "require_writable_files",
 ]
 
 log = logging.getLogger("segnet")
@@ -312,3 +313,23 @@ def require_distinct(*named: Path | None, results: Iterable[Path] = ()) -> None:
         if (place := os.path.realpath(path)) in taken:
             raise ConfigError(f"{path} would be written twice, by two flags; give each result its own name")
         taken.add(place)
+
+
+def require_writable_files(files: Mapping[str, Path | None]) -> None:
+    """Check that files can be written, before the work whose figures they will hold.
+
+    Args:
+        files: by their flags; None: the flag is not given.
+
+    Raises:
+        OutputError: a file cannot be written; the message names the flag.
+    """
+    from segnet.results.images import require_writable
+
+    for flag, path in files.items():
+        if path is not None:
+            if path.exists() and not path.is_file():
+                raise OutputError(
+                    f"{path} is a folder or a device and cannot be written as a file; give {flag} the name of a file"
+                )
+            require_writable(path.parent, flag=flag)

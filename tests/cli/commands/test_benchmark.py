@@ -137,6 +137,7 @@ def test_a_baseline_whose_library_is_missing_is_refused_before_anything_runs(
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
+        (("--json", "/proc/speed/a.json"), "give another --json"),
         (("--plot", "speed.jpg"), "--plot speed.jpg must end in .png, .svg or .pdf"),
         (("--data", "gone"), "gone: there is no such data set"),
         (("--data", "synthetic", "--split", "tset"), "tset"),

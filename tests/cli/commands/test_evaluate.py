@@ -227,11 +227,13 @@ def test_a_missing_data_set_is_told(model_file: Path, capsys: pytest.CaptureFixt
     assert "nowhere: there is no such data set" in capsys.readouterr().err
 
 
-def test_json_that_cannot_be_written_is_told(
-    camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_json_that_cannot_be_written_is_told_before_the_model_runs(
+    camvid_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert leave(str(camvid_root), "--model", str(model_file), "--json", str(tmp_path)) == 2
-    assert "cannot be written as a file" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    for path, told in ((tmp_path, "cannot be written as a file"), (tmp_path / "file/a.json", "give another --json")):
+        assert leave(str(camvid_root), "--model", "no such model", "--json", str(path)) == 2
+        assert told in capsys.readouterr().err
 
 
 def test_corrupted_images_are_scored_too(

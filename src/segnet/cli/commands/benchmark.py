@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from segnet.benchmark.worker import Baseline
-from segnet.cli.flags import require_distinct
+from segnet.cli.flags import require_distinct, require_writable_files
 from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
 
@@ -76,6 +76,7 @@ def run(
         plot: Path of a figure of mIoU against latency, or of latency only (.png, .svg, .pdf). Default: no figure.
     """
     require_distinct(json, plot)
+    require_writable_files({"--json": json, "--plot": plot})
     from segnet.benchmark.measure import measure
     from segnet.benchmark.plot import plot_benchmark, require_drawable
 

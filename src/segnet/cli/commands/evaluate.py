@@ -8,7 +8,7 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from segnet.cli.flags import DataFlags, ModelFlags, ResizeFlags, require_distinct
+from segnet.cli.flags import DataFlags, ModelFlags, ResizeFlags, require_distinct, require_writable_files
 from segnet.errors import ConfigError
 from segnet.inference.tiling import TileConfig
 from segnet.inference.tta import TTAConfig
@@ -66,6 +66,7 @@ def run(
     if plot is not None and not calibration:
         raise ConfigError("--plot draws the calibration; add --calibration")
     require_distinct(json, plot)
+    require_writable_files({"--json": json, "--plot": plot})
 
     from segnet.data.corruptions import CORRUPTIONS
     from segnet.inference.evaluation import check_same_classes

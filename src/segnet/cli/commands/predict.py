@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from segnet.batch.settings import EngineConfig
 from segnet.cli.batches import predict_in_processes
-from segnet.cli.flags import ModelFlags, PredictorFlags, ResizeFlags, require_distinct
+from segnet.cli.flags import ModelFlags, PredictorFlags, ResizeFlags, require_distinct, require_writable_files
 from segnet.errors import ConfigError
 from segnet.inference.tiling import TileConfig
 from segnet.inference.tta import TTAConfig
@@ -97,6 +97,7 @@ def run(
     jobs = _checked_jobs(images, videos, out=out, save=save, records=records, video=video)
     results = list(_list_results(jobs, videos, out, kinds, save, video))
     require_distinct(records, json, results=results)
+    require_writable_files({"--json": json})
     results += [path for path in (records, json) if path]
     earlier = _require_replaceable(results, jobs, videos, out=out, force=force)
 
