@@ -240,10 +240,13 @@ class PredictorFlags:
             rows: whether mean confidences of each image are written, if the model outputs probabilities.
 
         Raises:
-            SegNetError: the model cannot be opened, or cannot predict this.
+            SegNetError: the model cannot be opened, or cannot predict this; or no uncertainty is written, and a measure
+                of it is given.
         """
         from segnet.inference.predictor import Predictor
 
+        if self.measure is not None and "uncertainty" not in kinds:
+            raise ConfigError("--measure chooses the uncertainty that is saved; add uncertainty to --save")
         runtime = self.model.open()
         if rows and not runtime.gives_probabilities:
             log.info("segnet: this model outputs class indices only, so the records have no confidence")

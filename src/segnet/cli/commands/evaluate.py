@@ -61,10 +61,8 @@ def run(
     """
     if one_to_one and not boundary:
         raise ConfigError("--one-to-one matches boundary points; add --boundary")
-    if measure is not None and not calibration:
-        raise ConfigError("--measure chooses the uncertainty of --calibration; add it")
-    if plot is not None and not calibration:
-        raise ConfigError("--plot draws the calibration; add --calibration")
+    if not calibration:
+        _require_no_calibration(measure, plot)
     require_distinct(json, plot)
     require_writable_files({"--json": json, "--plot": plot})
 
@@ -100,6 +98,14 @@ def run(
         write_json(json, {**origin, **_figures(results, predictor, model, tiles, tta)})
     _draw(plot, results[None], f"{name} on {split}", model.sampling.samples)
     _print(f"{name} on {source.root} ({source.layout}), split {split}", results)
+
+
+def _require_no_calibration(measure: str | None, plot: Path | None) -> None:
+    """Refuse the flags of --calibration."""
+    if measure is not None:
+        raise ConfigError("--measure chooses the uncertainty of --calibration; add it")
+    if plot is not None:
+        raise ConfigError("--plot draws the calibration; add --calibration")
 
 
 def _figures(
