@@ -68,6 +68,26 @@ def test_start_end_and_every_choose_frames(asked: dict[str, float], expected: ra
     assert abs(clip.expected(**{**whole, **asked}) - len(frames)) <= 1
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".ts", ".m2ts", ".h264"])
+@pytest.mark.parametrize("start", [0.4, 1.0, 1.5])
+def test_start_loses_no_frame_between_key_frames(suffix: str, start: float, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"g": "20"})  # a key frame every two seconds
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for number in range(40):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 6 * number, dtype=np.uint8))
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    begin = Fraction(str(start))
+    whole = [frame for frame in open_clip(path).read() if frame.time >= begin]
+    seen = list(open_clip(path).read(start=start))
+    assert [frame.time for frame in seen] == [frame.time - begin for frame in whole]
+    for frame, expected in zip(seen, whole, strict=True):
+        np.testing.assert_array_equal(frame.image, expected.image)
+
+
 @pytest.mark.parametrize("rotation", [90, 180, -90])
 def test_a_turned_video_is_read_upright(rotation: int, tmp_path: Path) -> None:
     image = clip_images(1)[0]

@@ -87,8 +87,16 @@ class Clip:
             DataError: there is no frame.
         """
         reader = FrameReader(self, start=start, end=end, every=every, channels=channels)
-        with import_av().open(location(self.path), options={"format_whitelist": _FORMATS}) as container:
+        with self._open() as container:
+            if reader.seek(container):
+                yield from reader.frames(container)
+                return
+        with self._open() as container:
             yield from reader.frames(container)
+
+    def _open(self) -> InputContainer:
+        container: InputContainer = import_av().open(location(self.path), options={"format_whitelist": _FORMATS})
+        return container
 
 
 class ImageSequence(Clip):
@@ -193,6 +201,27 @@ class FrameReader:
         self._leap = Fraction(0)
         self._size: tuple[int, int] | None = None
 
+    def seek(self, container: InputContainer) -> bool:
+        """Go to a key frame at or before the start, from which ``frames`` reads on.
+
+        Seeking may end behind the last one: MPEG-TS has no index. Then it is tried again from ever further before.
+
+        Returns:
+            False if none was found, or the format cannot seek; then the file is to be read from its beginning.
+        """
+        begin, back = Fraction(container.start_time or 0, 10**6), Fraction(0)
+        try:
+            while self._start > back:
+                target = int((begin + self._start - back) * 10**6)
+                container.seek(target)
+                if self._is_before_start(container, begin):
+                    container.seek(target)
+                    return True
+                back = 2 * back or Fraction(1)
+        except import_av().error.FFmpegError:
+            return False
+        return not self._start
+
     def frames(self, container: InputContainer) -> Iterator[Frame]:
         """The requested frames.
 
@@ -202,8 +231,6 @@ class FrameReader:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         begin = Fraction(container.start_time or 0, 10**6)
-        if self._start:
-            container.seek(int((begin + self._start) * 10**6))
         count = 0
         for frame in self._decode(container, stream):
             time = self._time(frame.pts) - begin
@@ -221,6 +248,13 @@ class FrameReader:
         self._note_damage()
         if not count:
             self._raise_no_frame(begin)
+
+    def _is_before_start(self, container: InputContainer, begin: Fraction) -> bool:
+        """Whether the next key frame is at or before the start."""
+        for packet in container.demux(container.streams.video[0]):
+            if packet.is_keyframe and packet.pts is not None:
+                return packet.pts * self._clip.tick - begin <= self._start
+        return False
 
     def _decode(self, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
         errors = import_av().error
