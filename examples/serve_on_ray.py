@@ -12,7 +12,6 @@ read from SEGNET_TOKEN, as by `segnet serve`.
 from __future__ import annotations
 
 import argparse
-import os
 from functools import partial
 from typing import Any
 
@@ -26,11 +25,12 @@ from segnet.web.service.settings import ServiceConfig
 
 def build(model: str, replicas: int, threads: int) -> Any:
     """The application of Ray Serve."""
+    token = ServiceConfig().read_token()  # here: the environment of a replica is that of `ray start`
 
     def application() -> Any:
         """Called in each replica, so every one opens its own model."""
         opener = partial(Predictor.load, model, threads=threads)
-        return create_app(ModelSet({"model": opener}), ServiceConfig(), token=os.environ.get("SEGNET_TOKEN", ""))
+        return create_app(ModelSet({"model": opener}), ServiceConfig(), token=token)
 
     @serve.deployment(num_replicas=replicas, ray_actor_options={"num_cpus": threads}, max_ongoing_requests=64)
     @serve.ingress(application)

@@ -34,8 +34,17 @@ def test_a_folder_holds_images_and_shards_named_as_plain_predict_names_results(f
     assert [item.address for item in found.images] == [str(folder / "in/2.png"), str(folder / "in/a/1.png")]
 
 
+@pytest.mark.parametrize("out", ["out", "in/../out", "link"])
+def test_shards_in_the_folder_of_results_are_no_input(out: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    Path("out/webdataset").mkdir(parents=True)
+    Path("out/webdataset/0.tar").touch()
+    Path("link").symlink_to("out")
+    assert names(find_items(["."], out=Path(out)).shards) == ["in/b/0", "in/hidden"]
+
+
 def test_a_list_names_its_files_below_the_folder_that_they_share(folder: Path) -> None:
-    (folder / "list.txt").write_text(f"# two\nin/2.png\n\n{folder}/in/a/1.png\nin/gone.png\n")
+    (folder / "list.txt").write_text(f"\ufeff# two\nin/2.png\n\n{folder}/in/a/1.png\nin/gone.png\n")
     found = find_items([str(folder / "list.txt")], out=folder / "out")
     assert names(found.images) == ["2", "a/1", "gone"]
     (folder / "list.txt").write_text("s3://bucket/x/1.jpg\ns3://bucket/y/z/1.jpg\ns3://bucket/x/0.parquet")

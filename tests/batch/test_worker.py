@@ -145,6 +145,14 @@ def test_a_damaged_shard_gives_the_images_before_the_damage(
     assert "cannot be read to its end" in report.failures[-1]["error"]
 
 
+def test_a_shard_without_images_is_a_failure(task: Callable[..., Task], tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("1.json"))
+    (shard,) = find_items([str(tmp_path / "a.tar")], out=tmp_path / "out").shards
+    (failure,) = predict(task("mask"), Part(0, [shard], shard=True)).failures
+    assert "a.tar holds no images" in failure["error"]
+
+
 def test_what_concerns_all_images_is_fatal(task: Callable[..., Task], images: Path) -> None:
     def load() -> Predictor:
         raise ModelError("there is no such model")

@@ -94,6 +94,7 @@ WRONG: list[tuple[Any, type[Exception], str]] = [
     (np.zeros(7, np.uint8), ShapeError, r"shape \(7,\); expected \(H, W, 3\) or \(H, W\)"),
     (np.zeros((0, 5, 3), np.uint8), ShapeError, "at least one pixel"),
     (torch.zeros(3, 0, 5), ShapeError, "at least one pixel"),
+    (Image.new("RGB", (0, 5)), ShapeError, "the image has 0 x 5 pixels; an image has at least one pixel"),
     (np.zeros((7, 5, 3), np.uint16), ShapeError, "values of type uint16; expected uint8, or floating numbers in"),
     (np.zeros((7, 5), bool), ShapeError, "values of type bool"),
     (torch.zeros(3, 7, 5, dtype=torch.int64), ShapeError, r"type int64.* values up to 255 with astype"),

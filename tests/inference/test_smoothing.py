@@ -177,3 +177,13 @@ def test_nothing_is_blended_into_the_first_frame_in_tiles() -> None:
     smoothed = with_smoothing(predictor, 0.9)
     np.testing.assert_array_equal(smoothed(image).confidence, predictor(image).confidence)
     np.testing.assert_allclose(smoothed(image).confidence, predictor(image).confidence, atol=1e-6)
+
+
+def test_no_tile_is_kept_over_a_frame_of_another_size() -> None:
+    smooth = SmoothedRuntime(Brightness(), 0.7)
+    first, second = street(), street() * np.float32(0.9)
+    for tiles in ([first, first], [street((24, 32))], [second, second]):  # a frame in two tiles, one in one piece
+        smooth.start_image()
+        found = [probabilities_of(smooth, tile) for tile in tiles]
+    for blended in found:
+        np.testing.assert_array_equal(blended, probabilities_of(Brightness(), second))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segnet.errors import ConfigError, DataError, MissingPackageError, ModelError
+from segnet.errors import ConfigError, DataError, MissingPackageError, ModelError, OutputError
 from segnet.inference.prediction import SegmentedFrame
 from segnet.inference.predictor import Predictor
 from segnet.inference.stream import stream
@@ -211,6 +211,16 @@ def test_no_frame_leaves_no_video(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no frame"):
         segment_video(predictor(), source, tmp_path / "b.mp4", config=VideoConfig(start=5))
     assert not (tmp_path / "b.mp4").exists()
+
+
+def test_a_video_is_not_replaced_by_its_own_segmentation(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", 2)
+    (tmp_path / "b.mp4").symlink_to(path)
+    before = path.read_bytes()
+    for out in (path, tmp_path / "b.mp4"):
+        with pytest.raises(OutputError, match="is the video itself"):
+            segment_video(predictor(), path, out)
+    assert path.read_bytes() == before
 
 
 def test_smoothing_needs_probabilities(tmp_path: Path) -> None:

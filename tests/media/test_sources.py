@@ -196,3 +196,8 @@ def test_an_output_with_the_suffix_of_a_video_is_one_unless_it_is_a_folder(tmp_p
     assert is_video_file(tmp_path / "b.MP4")
     assert not is_video_file(tmp_path / "b.avi")
     assert set(_CODECS) == WRITABLE_VIDEO_SUFFIXES
+
+
+def test_a_malformed_address_is_refused() -> None:
+    with pytest.raises(DataError, match=r"http://\[::1/a is no address of a stream"):
+        find_videos("http://me:secret@[::1/a")

@@ -59,6 +59,8 @@ def read_shard(address: str) -> Iterator[Stored]:
                 unique = next(each for each in (stem, str(path), f"{path}-{number:08}") if each not in names)
                 names.add(unique)
                 yield Stored(unique, path.suffix, content)
+            if not names:
+                raise DataError(f"{address} holds no images; expected members such as KEY.jpg, or rows with an image")
         except (DataError, MissingPackageError):
             raise
         except Exception as error:  # pyarrow and the file systems raise errors of their own

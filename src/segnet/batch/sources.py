@@ -156,8 +156,9 @@ def _find(word: str, out: Path, failures: list[str]) -> Iterator[_Entry]:
 
 
 def _find_local(word: str, out: Path, failures: list[str]) -> Iterator[_Entry]:
+    results = Path(os.path.realpath(out))
     shards = [
-        entry for entry in _find_local_shards(word) if out.absolute() not in Path(entry.address).absolute().parents
+        entry for entry in _find_local_shards(word) if not Path(os.path.realpath(entry.address)).is_relative_to(results)
     ]
     yield from shards
     if shards and not Path(word).is_dir():
@@ -198,7 +199,7 @@ def _local_entry(path: Path, name: str) -> _Entry:
 def _find_listed(path: Path) -> Iterator[_Entry]:
     """The files of a list; their names are those below the folder that all of them share."""
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as a list ({error}); save it as UTF-8, one image per line") from error
     addresses = [

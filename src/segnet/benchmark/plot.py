@@ -11,9 +11,22 @@ from segnet.errors import ConfigError
 from segnet.system.files import replacing
 from segnet.system.packages import importing
 
-__all__ = ["plot_benchmark"]
+__all__ = ["plot_benchmark", "require_drawable"]
 
 Scores = Mapping[tuple[str, str], float]
+
+
+def require_drawable(path: Path) -> None:
+    """Fail before the measurements, not after.
+
+    Raises:
+        MissingPackageError: Matplotlib is not installed.
+        ConfigError: the path has another suffix.
+    """
+    with importing("matplotlib", "plot"):
+        import matplotlib.figure  # noqa: F401
+    if path.suffix not in {".png", ".svg", ".pdf"}:
+        raise ConfigError(f"--plot {path} must end in .png, .svg or .pdf")
 
 
 def plot_benchmark(rows: Sequence[Measured], scores: Scores, path: Path) -> None:
@@ -29,10 +42,9 @@ def plot_benchmark(rows: Sequence[Measured], scores: Scores, path: Path) -> None
         ConfigError: the path has another suffix.
         OutputError: the file cannot be written.
     """
-    with importing("matplotlib", "plot"):
-        from matplotlib.figure import Figure
-    if path.suffix not in {".png", ".svg", ".pdf"}:
-        raise ConfigError(f"--plot {path} must end in .png, .svg or .pdf")
+    require_drawable(path)
+    from matplotlib.figure import Figure
+
     scored = [row for row in rows if not row.candidate.baseline and row.candidate.kind in scores]
     figure = Figure(figsize=(7, 4.5 if scored else 1.2 + 0.4 * len(rows)), layout="constrained")
     axes = figure.subplots()

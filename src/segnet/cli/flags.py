@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from segnet.bands import Channels
 from segnet.data.source_config import SourceConfig
-from segnet.errors import ConfigError
+from segnet.errors import ConfigError, OutputError
 from segnet.inference.tiling import TileConfig
 from segnet.inference.tta import TTAConfig
 
@@ -38,6 +38,7 @@ __all__ = [
     "model_file_beside",
     "place_beside",
     "require_distinct",
+    "require_writable_files",
 ]
 
 log = logging.getLogger("segnet")
@@ -243,10 +244,13 @@ class PredictorFlags:
             rows: whether mean confidences of each image are written, if the model outputs probabilities.
 
         Raises:
-            SegNetError: the model cannot be opened, or cannot predict this.
+            SegNetError: the model cannot be opened, or cannot predict this; or no uncertainty is written, and a measure
+                of it is given.
         """
         from segnet.inference.predictor import Predictor
 
+        if self.measure is not None and "uncertainty" not in kinds:
+            raise ConfigError("--measure chooses the uncertainty that is saved; add uncertainty to --save")
         runtime = self.model.open()
         if rows and not runtime.gives_probabilities:
             log.info("segnet: this model outputs class indices only, so the records have no confidence")
@@ -316,3 +320,23 @@ def require_distinct(*named: Path | None, results: Iterable[Path] = ()) -> None:
         if (place := os.path.realpath(path)) in taken:
             raise ConfigError(f"{path} would be written twice, by two flags; give each result its own name")
         taken.add(place)
+
+
+def require_writable_files(files: Mapping[str, Path | None]) -> None:
+    """Check that files can be written, before the work whose figures they will hold.
+
+    Args:
+        files: by their flags; None: the flag is not given.
+
+    Raises:
+        OutputError: a file cannot be written; the message names the flag.
+    """
+    from segnet.results.images import require_writable
+
+    for flag, path in files.items():
+        if path is not None:
+            if path.exists() and not path.is_file():
+                raise OutputError(
+                    f"{path} is a folder or a device and cannot be written as a file; give {flag} the name of a file"
+                )
+            require_writable(path.parent, flag=flag)

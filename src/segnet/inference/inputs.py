@@ -82,6 +82,8 @@ def read_input(source: object, *, channels: Channels, order: Order = "rgb", name
         return take_bands(_stored_of(source, name), bands, name)
     assert isinstance(channels, int)
     if isinstance(source, Image.Image):
+        if not math.prod(source.size):
+            raise ShapeError(f"{name} has {source.width} x {source.height} pixels; an image has at least one pixel")
         return pixels_of(source, channels=channels, name=name)
     if _is_tensor(source):
         array = _from_tensor(source, name)

@@ -82,8 +82,10 @@ class SmoothedRuntime(Runtime):
         tile = self._tile
         if self._tiled:
             self._tile += 1
+        if tile < len(self._memories) and self._memories[tile].planes.shape != new.shape:
+            del self._memories[tile:]  # a frame of another size, which may have fewer tiles
         last = self._memories[tile] if tile < len(self._memories) else None
-        if last is not None and last.planes.shape == new.shape and _same_scene(last.scene, scene):
+        if last is not None and _same_scene(last.scene, scene):
             step = last.planes - new
             distance = np.abs(step).sum(axis=1, keepdims=True) * np.float32(0.5)
             step *= self._smoothing * (1 - np.minimum(distance * distance, 1))

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.bands import Pixels
+from segnet.errors import OutputError
 from segnet.inference.prediction import Prediction, SegmentedFrame
 from segnet.inference.predictor import Predictor
 from segnet.inference.smoothing import SmoothedRuntime
@@ -96,12 +97,14 @@ def segment_video(
         Figures of the video.
 
     Raises:
-        OutputError: the file cannot be written.
+        OutputError: the file cannot be written, or is the source itself.
         ConfigError: the style names a class that the model does not have; see ``open_video`` and ``choose_codec``.
         DataError, ModelError, MissingPackageError: see ``segnet.stream``.
     """
     report, config = VideoReport(), config or VideoConfig()
     video = open_video(source, config, channels=predictor.channels)
+    if Path(out).exists() and Path(video.source.word).exists() and Path(out).samefile(video.source.word):
+        raise OutputError(f"{out} is the video itself, which the result would replace; give another name")
     write_video(predictor, video, {view: Path(out)}, config=config, report=report, look=look)
     return report
 

@@ -163,7 +163,7 @@ def find_videos(word: str, *, animations: bool = False) -> list[VideoSource]:
         animations: whether a .gif is a video.
 
     Raises:
-        DataError: a glob of videos matches no file.
+        DataError: a glob of videos matches no file, or an address is malformed.
     """
     path = Path(word)
     if word == "-":
@@ -248,5 +248,9 @@ def _note_unreadable(root: Path, failures: list[str] | None, error: OSError) -> 
 
 def _stream_name(address: str) -> str:
     """A file name out of the address, without user and password."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:  # such as a bracket that is not closed
+        public = re.sub(r"(?<=//)[^/]*@", "", address)
+        raise DataError(f"{public} is no address of a stream ({error}); check it") from error
     return re.sub(r"[^\w.-]+", "_", f"{parts.hostname or ''}{parts.path}").strip("_.") or "stream"

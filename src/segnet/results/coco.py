@@ -38,7 +38,7 @@ class CocoFile:
     """A COCO file that grows image by image under a temporary name, and is renamed at the end.
 
         with CocoFile("coco.json", predictor.labels) as file:
-            for frame in predictor.stream("drive.mp4"):
+            for frame in segnet.stream(predictor, "drive.mp4"):
                 file.add(frame)
 
     Ctrl-C completes the file with the images so far. Any other error, or no image at all, leaves nothing behind, and

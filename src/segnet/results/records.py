@@ -38,7 +38,7 @@ class RecordFile:
     """A file that gets a line per image or frame, without buffering.
 
         with RecordFile("shares.jsonl", predictor.labels) as records:
-            for frame in predictor.stream("drive.mp4"):
+            for frame in segnet.stream(predictor, "drive.mp4"):
                 records.add(frame)
 
     An earlier file of this name is replaced when the first line is written, not before; if another run is still writing

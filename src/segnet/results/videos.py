@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -75,30 +76,44 @@ class VideoOutput:
 
 
 def require_fitting(
-    sources: Sequence[VideoSource], *, out: Path, kinds: Sequence[str], config: VideoConfig, images: int = 0
+    sources: Sequence[VideoSource], *, out: Path, kinds: Sequence[str], config: VideoConfig, images: Sequence[Path] = ()
 ) -> None:
     """Check that the results of videos fit the output, before the model is loaded.
 
     Args:
         sources: at least one.
         out, kinds, config: see ``VideoOutput``.
-        images: number of images in the same run.
+        images: names of the results of the images in the same run.
 
     Raises:
         ConfigError: ``out`` is a video file and there is more than one result, or it cannot hold the codec.
-        DataError: the results of two videos would have the same name.
+        DataError: the results of two videos, or of an image and a frame, would have the same name.
     """
     one = len(sources) == len(kinds) == len(set(kinds) & set(VIEWS)) == 1 and not images and not config.frames
     if is_video_file(out) and not one:
         raise ConfigError(
-            f"out={out} is one video file, and {len(sources)} videos and {images} images as {','.join(kinds)} were "
-            "requested; give one video and one of overlay, color, side, or a folder"
+            f"out={out} is one video file, and {len(sources)} videos and {len(images)} images as {','.join(kinds)} "
+            "were requested; give one video and one of overlay, color, side, or a folder"
         )
     choose_codec(out if is_video_file(out) else Path("folder.mp4"), config.codec)
     name, count = Counter(source.name for source in sources).most_common(1)[0]
     if count > 1:
         same = [source.word for source in sources if source.name == name]
         raise DataError(f"{same[0]} and {same[1]} would be written to the same name; predict them in separate runs")
+    if config.frames or set(kinds) - set(VIEWS):
+        _require_other_names(sources, images)
+
+
+def _require_other_names(sources: Sequence[VideoSource], images: Sequence[Path]) -> None:
+    """Refuse an image whose results would have the names of those of a frame, such as ``clip/000012``."""
+    words = {source.name: source.word for source in sources}
+    for name in images:
+        word = words.get(name.parent.as_posix())
+        if word is not None and re.fullmatch(r"0\d{5}|[1-9]\d{5,}", name.name, re.ASCII):
+            raise DataError(
+                f"the image {name} and the frames of {word} would be written to the same name; predict them in "
+                "separate runs"
+            )
 
 
 def list_video_results(

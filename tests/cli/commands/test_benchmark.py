@@ -132,3 +132,20 @@ def test_a_baseline_whose_library_is_missing_is_refused_before_anything_runs(
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
     assert leave("--baselines", "unet_vgg16") == 2
     assert "pip install 'segnet[baselines]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--json", "/proc/speed/a.json"), "give another --json"),
+        (("--plot", "speed.jpg"), "--plot speed.jpg must end in .png, .svg or .pdf"),
+        (("--data", "gone"), "gone: there is no such data set"),
+        (("--data", "synthetic", "--split", "tset"), "tset"),
+    ],
+)
+def test_what_would_lose_the_measurements_is_refused_before(
+    words: tuple[str, ...], reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("segnet.benchmark.measure.measure", None)
+    assert leave("segnet_light", *words) == 2
+    assert reason in capsys.readouterr().err

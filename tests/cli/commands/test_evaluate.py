@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -198,6 +199,7 @@ def test_what_is_scored_is_what_predict_writes(
         (("--resize", "0", "32"), "size (0, 32) is not possible"),
         (("--samples", "8"), "toy was made without dropout"),
         (("--calibration", "--measure", "variance"), "gives no variance as it is used here, but entropy"),
+        (("--measure", "entropy"), "--measure chooses the uncertainty of --calibration; add it"),
         (("--one-to-one",), "--one-to-one matches boundary points; add --boundary"),
         (("--calibration", "--plot", "a.png", "--json", "a.png"), "a.png would be written twice, by two flags"),
         (("--plot", "a.png"), "--plot draws the calibration; add --calibration"),
@@ -225,11 +227,13 @@ def test_a_missing_data_set_is_told(model_file: Path, capsys: pytest.CaptureFixt
     assert "nowhere: there is no such data set" in capsys.readouterr().err
 
 
-def test_json_that_cannot_be_written_is_told(
-    camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_json_that_cannot_be_written_is_told_before_the_model_runs(
+    camvid_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert leave(str(camvid_root), "--model", str(model_file), "--json", str(tmp_path)) == 2
-    assert "cannot be written as a file" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    for path, told in ((tmp_path, "cannot be written as a file"), (tmp_path / "file/a.json", "give another --json")):
+        assert leave(str(camvid_root), "--model", "no such model", "--json", str(path)) == 2
+        assert told in capsys.readouterr().err
 
 
 def test_corrupted_images_are_scored_too(
@@ -261,6 +265,17 @@ def test_corrupted_images_are_scored_too(
         share = f"{means['miou'] / kept['miou']:.0%}"
         (line,) = (line for line in told.splitlines() if line.split()[:1] == [kind])
         assert line.split()[1:] == [f"{value:.4f}" for value in means.values()] + [share]
+
+
+def test_scores_that_are_not_defined_are_null_in_json(camvid_root: Path, model_file: Path, tmp_path: Path) -> None:
+    copytree(camvid_root, tmp_path / "data")
+    for path in (tmp_path / "data/valannot").iterdir():  # one class alone has no boundary
+        Image.fromarray(np.full((48, 64), 3, dtype=np.uint8)).save(path)
+    out = tmp_path / "out.json"
+    words = ("--model", str(model_file), "--corruptions", "gray", "--boundary", "--json", str(out))
+    assert leave(str(tmp_path / "data"), *words) == 0
+    kept = json.loads(out.read_text(), parse_constant=pytest.fail)
+    assert kept["corrupted"]["gray"]["boundary_f1"] is None
 
 
 def test_what_is_resized_is_told_of_the_images_that_were(

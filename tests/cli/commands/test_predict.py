@@ -406,6 +406,11 @@ def test_a_full_disk_is_code_2(
         (["EMPTY"], "no image was found"),
         (["IMAGE", "--model", "nowhere.safetensors"], "neither such a model file"),
         (["IMAGE", "--device", "gpu"], "device 'gpu'"),
+        (
+            ["IMAGE", "--measure", "entropy"],
+            "--measure chooses the uncertainty that is saved; add uncertainty to --save",
+        ),
+        (["IMAGE", "--engine", "ray", "--timing"], "--timing is of one process; leave it out with --engine ray"),
     ],
 )
 def test_what_a_user_can_mend_is_one_line(

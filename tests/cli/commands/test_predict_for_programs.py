@@ -200,6 +200,8 @@ def test_what_cannot_be_written_is_told_before_the_model_runs(
     words = ("--model", "no such model", "--out", tmp_path / "out")
     assert leave(*words, "--records", tmp_path / "file" / "a.csv") == 2
     assert "give another --records" in capsys.readouterr().err
+    assert leave(*words, "--json", tmp_path / "file" / "a.json") == 2
+    assert "give another --json" in capsys.readouterr().err
     assert leave(*words, "--records", tmp_path / "a.txt") == 2
     assert "a.txt has no known ending; give a name that ends in .jsonl or .csv" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

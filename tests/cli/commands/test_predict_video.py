@@ -219,6 +219,19 @@ def test_two_videos_of_one_name_are_refused(
     assert "would be written to the same name" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flags", [("--save", "mask"), ("--save", "overlay", "--frames")])
+def test_an_image_that_has_the_name_of_a_frame_is_refused(
+    flags: tuple[str, ...], model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data/a").mkdir(parents=True)
+    Image.fromarray(clip_images(1)[0]).save(tmp_path / "data/a/000001.png")
+    words = tmp_path / "data", write_clip(tmp_path / "a.mp4", 2), "--model", model_file, "--out", tmp_path / "out"
+    assert leave(*words, *flags) == 2
+    assert "the image a/000001 and the frames of" in capsys.readouterr().err
+    assert leave(*words) == 0  # no frame is an image
+    assert written(tmp_path / "out") == {"mask/a/000001.png", "overlay/a/000001.png", "overlay/a.mp4"}
+
+
 def test_a_full_disk_is_told_and_leaves_nothing(
     model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -213,6 +213,7 @@ def test_the_page_shows_the_worst_images_with_their_images(camvid_root: Path, ca
         (("FOUND", "IMAGE"), "is one image; give the folder that holds all masks, or a data set"),
         (("nowhere", "ROOT"), "nowhere: there is no such folder"),
         (("FOUND", "ROOT", "--partial", "--encoding", "colors"), "color (0, 0, 1) on"),
+        (("FOUND", "nowhere", "--json", "/proc/scores/a.json"), "give another --json"),
         (("FOUND", "ROOT", "--partial", "--json", "FOUND"), "cannot be written as a file"),
         (("FOUND", "ROOT", "--partial", "--html", "FOUND"), "cannot be written as a file"),
     ],

@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from segnet.errors import ConfigError, DataError
+from segnet.inference.video import segment_video
 from segnet.media.video.opening import open_video
 from segnet.media.video.reading import Clip, open_clip
 from segnet.media.video.settings import VideoConfig
-from video_clips import border, clip_images, noise, tone, write_clip
+from video_clips import border, clip_images, decoded, noise, predictor, tone, write_clip
 
 
 def borders(clip: Clip, **asked: object) -> list[int]:
@@ -67,6 +68,26 @@ def test_start_end_and_every_choose_frames(asked: dict[str, float], expected: ra
     assert abs(clip.expected(**{**whole, **asked}) - len(frames)) <= 1
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".ts", ".m2ts", ".h264"])
+@pytest.mark.parametrize("start", [0.4, 1.0, 1.5])
+def test_start_loses_no_frame_between_key_frames(suffix: str, start: float, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"g": "20"})  # a key frame every two seconds
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for number in range(40):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 6 * number, dtype=np.uint8))
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    begin = Fraction(str(start))
+    whole = [frame for frame in open_clip(path).read() if frame.time >= begin]
+    seen = list(open_clip(path).read(start=start))
+    assert [frame.time for frame in seen] == [frame.time - begin for frame in whole]
+    for frame, expected in zip(seen, whole, strict=True):
+        np.testing.assert_array_equal(frame.image, expected.image)
+
+
 @pytest.mark.parametrize("rotation", [90, 180, -90])
 def test_a_turned_video_is_read_upright(rotation: int, tmp_path: Path) -> None:
     image = clip_images(1)[0]
@@ -111,6 +132,15 @@ def test_a_percent_sign_in_the_name_of_a_video_is_no_number(tmp_path: Path) -> N
     for name in ("100%.mp4", "%d.mp4"):
         video = open_video(write_clip(tmp_path / name, 2), VideoConfig())
         assert len(list(video.frames(border))) == 2
+
+
+def test_a_colon_in_a_relative_name_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("10:30")
+    folder.mkdir()
+    write_clip(folder.absolute() / "a.mp4", 4, sound="aac")
+    assert segment_video(predictor(), folder / "a.mp4", folder / "b.mp4").frames == 4
+    assert len(decoded(folder.absolute() / "b.mp4")) == 4
 
 
 @pytest.mark.parametrize(
@@ -192,6 +222,11 @@ def playlist(path: Path) -> None:
     path.write_text("#EXTM3U\n#EXTINF:1,\n/etc/hostname\n")
 
 
+def unknown_codec(path: Path) -> None:
+    matroska = write_clip(path.with_suffix(".mkv"), 2).read_bytes()
+    path.write_bytes(matroska.replace(b"V_MPEG4/ISO/AVC", b"V_MPEG4/ISO/XYZ"))
+
+
 def without_index(path: Path) -> None:
     write_clip(path, noise(6))
     path.write_bytes(path.read_bytes()[:5000])
@@ -205,6 +240,7 @@ def without_index(path: Path) -> None:
         (text, "cannot be read as a video"),
         (image, "cannot be read as a video"),
         (playlist, "cannot be read as a video"),
+        (unknown_codec, "has a video stream that this PyAV cannot decode"),
         (without_index, "cut off before its index was written"),
         (lambda path: None, "does not exist"),
     ],

@@ -103,6 +103,15 @@ def test_audio_begins_and_ends_with_the_frames(tmp_path: Path) -> None:
     assert heard(path)[1:] == pytest.approx((0, 0.4), abs=0.05)
 
 
+def test_audio_of_an_unknown_codec_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = write_clip(tmp_path / "a.mkv", 4, sound="aac")
+    source.write_bytes(source.read_bytes().replace(b"A_AAC", b"A_XYZ"))
+    with caplog.at_level("INFO", "segnet"):
+        path = write(tmp_path / "b.mkv", clip_images(4), audio=source)
+    assert len(decoded(path)) == 4
+    assert "audio left out: this PyAV does not know its codec" in caplog.text
+
+
 def test_a_gif_reports_that_it_has_no_audio(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = write_clip(tmp_path / "a.mp4", 4, sound="aac")
     with caplog.at_level("INFO", "segnet"):

@@ -20,6 +20,9 @@ from service_client import Client, encoded
 from segnet.cli.commands.serve import _names
 from segnet.cli.main import main
 from segnet.errors import ConfigError
+from segnet.labels import ClassTable
+from segnet.models import checkpoint
+from segnet.models.segnet import SegNet
 from segnet.web.service.server import bind
 
 
@@ -42,7 +45,10 @@ def process(model_file: Path, tmp_path: Path) -> Iterator[Process]:
     (model := tmp_path / "own.safetensors").write_bytes(model_file.read_bytes())
     (temporary := tmp_path / "temporary").mkdir()
     popen = subprocess.Popen(
-        [sys.executable, "-m", "segnet", "serve", str(model), "--port", "0", "--timeout", "120"],
+        [
+            sys.executable, "-m", "segnet", "serve", str(model), "--port", "0", "--timeout", "120", "--show-classes",
+            "road",
+        ],
         stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(temporary)}, cwd=temporary,
     )  # fmt: skip
     yield Process(popen, temporary)
@@ -52,7 +58,9 @@ def process(model_file: Path, tmp_path: Path) -> Iterator[Process]:
     popen.stderr.close()
 
 
-def test_models_are_loaded_again_and_sigterm_finishes_what_was_accepted(process: Process, tmp_path: Path) -> None:
+def test_models_are_loaded_again_and_sigterm_finishes_what_was_accepted(
+    process: Process, toy: SegNet, tmp_path: Path
+) -> None:
     ready = process.read_until("ready")
     assert ready["models"] == ["own"]
     client = Client(int(ready["address"].rpartition(":")[2]), None)  # type: ignore[arg-type]
@@ -65,6 +73,10 @@ def test_models_are_loaded_again_and_sigterm_finishes_what_was_accepted(process:
     process.popen.send_signal(signal.SIGHUP)
     assert "own stays as it was" in process.read_until("the model")["event"]
     assert client.post(encoded()).body == expected.body
+    checkpoint.save(toy, ClassTable.from_names(["sky", "street", "car"]), model)
+    process.popen.send_signal(signal.SIGHUP)
+    assert "own stays as it was: there is no class 'road'" in process.read_until("the model")["event"]
+    assert client.post(encoded(), "?format=overlay").status == 200
     model.write_bytes(whole)
     process.popen.send_signal(signal.SIGHUP)
     assert "own was loaded again" in process.read_until("the model")["event"]

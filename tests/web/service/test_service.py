@@ -32,6 +32,7 @@ from segnet.runtimes.model_info import ModelInfo
 from segnet.web.service.answers import choose_answer
 from segnet.web.service.refusals import RefusedError
 from segnet.web.service.settings import ServiceConfig
+from segnet.web.service.uploads import extract_part
 
 TOKEN = "0123456789abcdef"  # noqa: S105
 
@@ -192,6 +193,13 @@ def test_names_in_a_form_are_no_paths(client: Client, tmp_path: Path) -> None:
     for name in (f"{tmp_path}/x.png", "../../x.png", "..\\x.png", "x.png\0.py", "/dev/null", "a" * 3000):
         assert client.post(form(encoded(), filename=name), **FORM).status == 200
     assert not list(tmp_path.iterdir())
+
+
+def test_an_image_of_a_form_that_does_not_fit_on_the_disk_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "body").write_bytes(form(encoded()))
+    with pytest.raises(RefusedError, match=r"cannot be stored .*No space left") as refusal:
+        extract_part(tmp_path / "body", FORM["Content_Type"], Path("/dev/full"))
+    assert refusal.value.status == 507
 
 
 def test_two_hundred_idle_connections_hinder_nobody(client: Client) -> None:

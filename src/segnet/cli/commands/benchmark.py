@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from segnet.benchmark.worker import Baseline
-from segnet.cli.flags import require_distinct
+from segnet.cli.flags import require_distinct, require_writable_files
 from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
 
 if TYPE_CHECKING:
     from segnet.benchmark.measure import Candidate, Measured
+    from segnet.data.dataset import SegmentationDataset
+    from segnet.inference.predictor import Predictor
 
 __all__ = ["run"]
 
@@ -74,12 +76,19 @@ def run(
         plot: Path of a figure of mIoU against latency, or of latency only (.png, .svg, .pdf). Default: no figure.
     """
     require_distinct(json, plot)
+    require_writable_files({"--json": json, "--plot": plot})
     from segnet.benchmark.measure import measure
+    from segnet.benchmark.plot import plot_benchmark, require_drawable
 
+    if plot is not None:
+        require_drawable(plot)
     candidates = _candidates(model or ("segnet_light",), sizes, precision, baselines, compiled=compiled)
     _verify([name for name in dict.fromkeys(model) if not _in_torch(name)], threads, always=verify)
-    rows = measure(candidates, rounds=rounds, images=images, threads=threads, limit=limit, neighbors=neighbors)
     own = [candidate for candidate in candidates if candidate.baseline is None]
+    if data is not None:
+        for candidate in {each.model: each for each in own}.values():
+            _open_scored(*candidate.kind, data, source, split, threads=threads)
+    rows = measure(candidates, rounds=rounds, images=images, threads=threads, limit=limit, neighbors=neighbors)
     scores = {} if data is None else _scores(own, data, source, split, threads=threads, limit=score_limit)
     _print(rows, scores)
     _print_missing(rows, asked=rounds * images, limit=limit)
@@ -87,8 +96,6 @@ def run(
         settings = {"data": data, "split": split, "rounds": rounds, "images": images, "threads": threads}
         _write(json, rows, scores, **settings, limit=limit, score_limit=score_limit, neighbors=neighbors)
     if plot is not None:
-        from segnet.benchmark.plot import plot_benchmark
-
         plot_benchmark(rows, scores, plot)
 
 
@@ -161,15 +168,12 @@ def _scores(
     candidates: list[Candidate], data: str, source: SourceConfig, split: str, *, threads: int, limit: float
 ) -> dict[tuple[str, str], float]:
     """mIoU by model and precision, at the data's own size; models that exceed the limit are left out."""
-    from segnet.inference.evaluation import check_same_classes, evaluate
-    from segnet.inference.predictor import Predictor
+    from segnet.inference.evaluation import evaluate
     from segnet.system.progress import progress_bar
 
     scores = {}
     for name, precision in dict.fromkeys(candidate.kind for candidate in candidates):
-        predictor = Predictor.load(name, precision=precision, threads=threads, max_size=None, tiles=None)
-        dataset = source.open(data, model=predictor.labels).dataset(split, channels=predictor.channels)
-        check_same_classes(predictor.labels, dataset.labels, model=name, data=data)
+        predictor, dataset = _open_scored(name, precision, data, source, split, threads=threads)
         try:
             with progress_bar(f"{name} on {split}", len(dataset)) as progress:
                 limited = partial(_advance, progress, limit, time.perf_counter())
@@ -177,6 +181,23 @@ def _scores(
         except _TooLongError as error:
             log.warning("%s in %s has no score: %s", name, precision, error)
     return scores
+
+
+def _open_scored(
+    name: str, precision: str, data: str, source: SourceConfig, split: str, *, threads: int
+) -> tuple[Predictor, SegmentationDataset]:
+    """A model and the images that it is scored on.
+
+    Raises:
+        SegNetError: one of them cannot be opened, or they have other classes.
+    """
+    from segnet.inference.evaluation import check_same_classes
+    from segnet.inference.predictor import Predictor
+
+    predictor = Predictor.load(name, precision=precision, threads=threads, max_size=None, tiles=None)
+    dataset = source.open(data, model=predictor.labels).dataset(split, channels=predictor.channels)
+    check_same_classes(predictor.labels, dataset.labels, model=name, data=data)
+    return predictor, dataset
 
 
 def _advance(progress: Callable[[int, int], None], limit: float, started: float, done: int, total: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from segnet.cli.flags import require_distinct
+from segnet.cli.flags import require_distinct, require_writable_files
 from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
 
@@ -43,6 +43,7 @@ def run(
     if worst < 0 or (workers is not None and workers < 1):
         raise ConfigError(f"worst={worst} and workers={workers} is not possible; give --worst 0 or more, --workers 1")
     require_distinct(json, html)
+    require_writable_files({"--json": json, "--html": html})
     from segnet.cli.check_table import print_check
     from segnet.data.check.report import check_data
     from segnet.system.files import write_json

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from segnet.cli.flags import DataFlags, ModelFlags, ResizeFlags, require_distinct
+from segnet.cli.flags import DataFlags, ModelFlags, ResizeFlags, require_distinct, require_writable_files
 from segnet.errors import ConfigError
 from segnet.inference.tiling import TileConfig
 from segnet.inference.tta import TTAConfig
@@ -60,9 +61,10 @@ def run(
     """
     if one_to_one and not boundary:
         raise ConfigError("--one-to-one matches boundary points; add --boundary")
-    if plot is not None and not calibration:
-        raise ConfigError("--plot draws the calibration; add --calibration")
+    if not calibration:
+        _require_no_calibration(measure, plot)
     require_distinct(json, plot)
+    require_writable_files({"--json": json, "--plot": plot})
 
     from segnet.data.corruptions import CORRUPTIONS
     from segnet.inference.evaluation import check_same_classes
@@ -98,6 +100,14 @@ def run(
     _print(f"{name} on {source.root} ({source.layout}), split {split}", results)
 
 
+def _require_no_calibration(measure: str | None, plot: Path | None) -> None:
+    """Refuse the flags of --calibration."""
+    if measure is not None:
+        raise ConfigError("--measure chooses the uncertainty of --calibration; add it")
+    if plot is not None:
+        raise ConfigError("--plot draws the calibration; add --calibration")
+
+
 def _figures(
     results: Mapping[str | None, DatasetScores],
     predictor: Predictor,
@@ -116,8 +126,13 @@ def _figures(
     if clean.calibration is not None:
         sampling = {"samples": predictor.runtime.info.samples, "seed": model.sampling.seed}
         figures["calibration"] = {**sampling, **clean.calibration.to_dict()}
-    corrupted = {kind: {**result.means, **result.size_counts} for kind, result in results.items() if kind}
+    corrupted = {kind: {**_storable(result.means), **result.size_counts} for kind, result in results.items() if kind}
     return {**figures, "corrupted": corrupted} if corrupted else figures
+
+
+def _storable(means: Mapping[str, float]) -> dict[str, float | None]:
+    """For JSON, which has no NaN."""
+    return {name: None if isnan(value) else value for name, value in means.items()}
 
 
 def _draw(plot: Path | None, result: DatasetScores, title: str, samples: int) -> None:

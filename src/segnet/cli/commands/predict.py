@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from segnet.batch.settings import EngineConfig
 from segnet.cli.batches import predict_in_processes
-from segnet.cli.flags import ModelFlags, PredictorFlags, ResizeFlags, require_distinct
+from segnet.cli.flags import ModelFlags, PredictorFlags, ResizeFlags, require_distinct, require_writable_files
 from segnet.errors import ConfigError
 from segnet.inference.tiling import TileConfig
 from segnet.inference.tta import TTAConfig
@@ -83,14 +83,14 @@ def run(
     """
     started = time.perf_counter()
     source, flags = source or (str(_SAMPLE),), PredictorFlags(model, resize, tiles, tta, measure)
-    _require_engine(engine, save, single=[path for path in (records, json, out if _is_file(out) else None) if path])
+    _require_engine(engine, save, timing, [path for path in (records, json, out if _is_file(out) else None) if path])
     if engine.engine == "ray":
         kinds = save or ("mask", "overlay")
         return predict_in_processes(source, flags, engine, style, kinds=kinds, out=out, force=force)
     images, videos, unreadable = _find_sources(source, out=out)
     file = _image_file(out, images, videos, save)
     kinds = save or (("mask", "overlay") if file is None else ("overlay",))
-    jobs = _checked_jobs(images, videos, out=out, save=save, records=records, video=video)
+    jobs = _checked_jobs(images, videos, out=out, save=save, records=records, json=json, video=video)
     results = list(_list_results(jobs, videos, out, kinds, save, video))
     require_distinct(records, json, results=results)
     results += [path for path in (records, json) if path]
@@ -121,12 +121,14 @@ def run(
     return _exit_code(report, terminated=terminated())
 
 
-def _require_engine(engine: EngineConfig, save: tuple[Kind, ...] | None, *, single: Sequence[Path]) -> None:
+def _require_engine(engine: EngineConfig, save: tuple[Kind, ...] | None, timing: bool, single: Sequence[Path]) -> None:
     """Check that the engine can write all results.
 
     Raises:
-        ConfigError: a kind of result, or a single file of results, needs the other engine.
+        ConfigError: a kind of result, a single file of results, or the times need the other engine.
     """
+    if timing and engine.engine == "ray":
+        raise ConfigError("--timing is of one process; leave it out with --engine ray")
     shards, lists = {"parquet", "webdataset"} & set(save or ()), {"coco", "polygons"} & set(save or ())
     if engine.engine == "local" and shards:
         raise ConfigError(
@@ -232,6 +234,7 @@ def _checked_jobs(
     out: Path,
     save: tuple[Kind, ...] | None,
     records: Path | None,
+    json: Path | None,
     video: VideoConfig,
 ) -> list[Job]:
     """The images; an error if results cannot be written, before the model is loaded."""
@@ -241,7 +244,8 @@ def _checked_jobs(
     if videos:
         from segnet.results.videos import require_fitting
 
-        require_fitting(videos, out=out, kinds=save or ["overlay"], config=video, images=len(jobs))
+        names = [job.name for job in jobs]
+        require_fitting(videos, out=out, kinds=save or ["overlay"], config=video, images=names)
     require_writable(out.parent if _is_file(out) else out)
     for kind in (save or ("mask", "overlay")) if jobs else ():
         if (out / kind).exists():
@@ -251,6 +255,7 @@ def _checked_jobs(
 
         require_record_file(records)
         require_writable(records.parent, flag="--records")
+    require_writable_files({"--json": json})
     return jobs
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from segnet.cli.flags import require_distinct
+from segnet.cli.flags import require_distinct, require_writable_files
 from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
 
@@ -62,6 +62,7 @@ def run(
     if one_to_one and not boundary:
         raise ConfigError("--one-to-one matches boundary points; add --boundary")
     require_distinct(json, html)
+    require_writable_files({"--json": json, "--html": html})
     from segnet.data.class_tables import open_labels
     from segnet.metrics.boundary.counts import BoundaryConfig
     from segnet.metrics.boundary.scores import BoundaryMeter

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segnet.media.video.library import import_av
+from segnet.media.video.library import import_av, location
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -34,7 +34,7 @@ class AudioTrack:
         av = import_av()
         self._into = into
         self._failure = av.error.FFmpegError
-        self._input = av.open(str(source))
+        self._input = av.open(location(source))
         self._from = self._input.streams.audio[0]
         begin = Fraction(self._input.start_time or 0, 10**6)
         self._shift = begin + Fraction(str(start))
@@ -58,6 +58,8 @@ class AudioTrack:
         self._input.close()
 
     def _new_stream(self, into: OutputContainer) -> tuple[Any, str]:
+        if self._from.codec_context is None:
+            return None, "left out: this PyAV does not know its codec"
         codec = self._from.codec_context.name
         self._copied = _can_hold(into, codec)
         if self._copied:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from segnet.system.packages import importing
 if TYPE_CHECKING:
     from av.video.reformatter import VideoReformatter
 
-__all__ = ["import_av", "new_reformatter", "reason"]
+__all__ = ["import_av", "location", "new_reformatter", "reason"]
 
 
 def import_av() -> ModuleType:
@@ -22,6 +23,11 @@ def import_av() -> ModuleType:
     with importing("av", "video"):
         import av
     return av
+
+
+def location(path: str | Path) -> str:
+    """A file as PyAV opens it: FFmpeg takes what stands before a colon in a relative path for a protocol."""
+    return str(Path(path).absolute())
 
 
 def new_reformatter() -> VideoReformatter:

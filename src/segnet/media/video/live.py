@@ -9,12 +9,12 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from threading import Condition, Event, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from segnet.errors import DataError
 from segnet.media.sources import VideoSource
-from segnet.media.video.library import import_av, new_reformatter, reason
-from segnet.media.video.reading import Frame, pixels
+from segnet.media.video.library import import_av, location, new_reformatter, reason
+from segnet.media.video.reading import Frame, pixel_aspect, pixels
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -33,6 +33,7 @@ _OPTIONS = {"analyzeduration": "1000000", "rtsp_transport": "tcp"}
 # frames are written meanwhile.
 _FRESH_S = 0.01
 _NEXT_S = 0.045
+_STDIN = "pipe:0"
 _CAMERAS = {"linux": ("/dev/video{}", "v4l2"), "darwin": ("{}", "avfoundation")}
 
 
@@ -45,6 +46,14 @@ class LiveFrame(Frame):
     """
 
     arrived: float = 0.0
+
+
+class _Received(NamedTuple):
+    """A decoded frame, the aspect of its pixels, and when it arrived."""
+
+    frame: VideoFrame
+    aspect: Fraction
+    arrived: float
 
 
 class LiveSource:
@@ -66,7 +75,7 @@ class LiveSource:
         self._channels = channels
         self._reconnect_timeout = reconnect_timeout
         self._changed = Condition()
-        self._newest: tuple[VideoFrame, float] | None = None
+        self._newest: _Received | None = None
         self._stopped = Event()
         self._ended = False
         self._error: BaseException | None = None
@@ -85,18 +94,19 @@ class LiveSource:
         reformatter = new_reformatter()
         try:
             while (newest := self._take()) is not None:
-                frame, arrived = newest
+                frame, aspect, arrived = newest
                 first = arrived if first is None else first
-                yield LiveFrame(pixels(frame, self._channels, reformatter), Fraction(arrived - first), arrived=arrived)
+                image = pixels(frame, self._channels, reformatter)
+                yield LiveFrame(image, Fraction(arrived - first), aspect, arrived=arrived)
         finally:
             self._stopped.set()
             thread.join(0.5)  # a thread that waits for a pipe or a server ends later, or with the program
 
-    def _take(self) -> tuple[VideoFrame, float] | None:
+    def _take(self) -> _Received | None:
         with self._changed:
             while self._newest is None and not self._ended:
                 self._changed.wait(_TIMEOUT_S)
-            if self._newest is not None and not self._ended and time.monotonic() - self._newest[1] > _FRESH_S:
+            if self._newest is not None and not self._ended and time.monotonic() - self._newest.arrived > _FRESH_S:
                 self._changed.wait(_NEXT_S)
             newest, self._newest = self._newest, None
         if newest is None and self._error is not None:
@@ -137,21 +147,22 @@ class LiveSource:
         try:
             with _open(self._source) as container:
                 ends = self._source.kind in {"pipe", "file"} or bool(container.duration)
-                for frame in self._decode(container):
+                for frame, aspect in self._decode(container):
                     received = True
-                    self._offer(frame)
+                    self._offer(frame, aspect)
                     if self._stopped.is_set():
                         return received, ""
         except import_av().error.FFmpegError as error:
             return received, reason(error)
         return received, "" if ends else "it ended"
 
-    def _decode(self, container: InputContainer) -> Iterator[VideoFrame]:
-        """Intact frames; a running stream begins at its next key frame."""
+    def _decode(self, container: InputContainer) -> Iterator[tuple[VideoFrame, Fraction]]:
+        """Intact frames with the aspect of their pixels; a running stream begins at its next key frame."""
         if not container.streams.video:
             raise DataError(f"{self._name} has no video stream, at most audio or text; give another source")
         stream, began = container.streams.video[0], time.monotonic()
         stream.thread_type = "SLICE"  # frame threads would delay frames
+        start: float | None = None  # time stamps of a recording may begin at any time
         for packet in container.demux(stream):
             try:
                 frames = packet.decode()
@@ -159,14 +170,15 @@ class LiveSource:
                 continue
             for frame in frames:
                 if self._source.kind == "file" and frame.time is not None:
-                    self._stopped.wait(max(0.0, began + frame.time - time.monotonic()))
+                    start = frame.time if start is None else start
+                    self._stopped.wait(max(0.0, began + frame.time - start - time.monotonic()))
                 if not frame.is_corrupt:
-                    yield frame
+                    yield frame, pixel_aspect(frame, stream)
 
-    def _offer(self, frame: VideoFrame) -> None:
+    def _offer(self, frame: VideoFrame, aspect: Fraction) -> None:
         with self._changed:
             self.dropped += self._newest is not None
-            self._newest = frame, time.monotonic()
+            self._newest = _Received(frame, aspect, time.monotonic())
             self._changed.notify()
 
     @property
@@ -185,4 +197,5 @@ def _open(source: VideoSource) -> InputContainer:
         return av.open(device.format(source.word), format=driver, timeout=_TIMEOUT_S)  # type: ignore[no-any-return]
     options = _OPTIONS if source.word.startswith("rtsp") else {k: v for k, v in _OPTIONS.items() if k[:4] != "rtsp"}
     timeout = None if source.kind == "pipe" else _TIMEOUT_S
-    return av.open(source.word, options=options, timeout=timeout)  # type: ignore[no-any-return]
+    word = source.word if source.kind == "stream" or source.word == _STDIN else location(source.word)
+    return av.open(word, options=options, timeout=timeout)  # type: ignore[no-any-return]

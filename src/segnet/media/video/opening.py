@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
@@ -100,7 +102,7 @@ class Video:
                 if self._config.end is not None and frame.time >= self._config.end:
                     return
                 if frame.time >= self._config.start and number % self._config.every == 0:
-                    yield frame
+                    yield replace(frame, time=frame.time - Fraction(str(self._config.start)))
 
     def update_report(self, report: SourceReport) -> None:
         """Bring the report up to date with the source."""

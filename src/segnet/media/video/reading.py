@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from segnet.errors import ConfigError, DataError
 from segnet.media.sources import NUMBERED
 from segnet.media.video.hdr import HLG, PQ, tone_map
-from segnet.media.video.library import import_av, new_reformatter, reason
+from segnet.media.video.library import import_av, location, new_reformatter, reason
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
 
-__all__ = ["Clip", "Frame", "FrameReader", "ImageSequence", "open_clip", "pixels"]
+__all__ = ["Clip", "Frame", "FrameReader", "ImageSequence", "open_clip", "pixel_aspect", "pixels"]
 
 # Other formats are lists of further files and addresses, or images, or text drawn as images.
 _FORMATS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,obu,ivf,flv,ogg,gif,asf,mxf,dv,yuv4mpegpipe,wtv,m4v,webp"
@@ -87,8 +87,16 @@ class Clip:
             DataError: there is no frame.
         """
         reader = FrameReader(self, start=start, end=end, every=every, channels=channels)
-        with import_av().open(str(self.path), options={"format_whitelist": _FORMATS}) as container:
+        with self._open() as container:
+            if reader.seek(container):
+                yield from reader.frames(container)
+                return
+        with self._open() as container:
             yield from reader.frames(container)
+
+    def _open(self) -> InputContainer:
+        container: InputContainer = import_av().open(location(self.path), options={"format_whitelist": _FORMATS})
+        return container
 
 
 class ImageSequence(Clip):
@@ -140,7 +148,7 @@ def open_clip(path: Path, *, rate: float = 25.0) -> Clip:
     if not path.exists():
         raise DataError(f"{path} does not exist; expected a video; check the path")
     try:
-        with av.open(str(path), options={"format_whitelist": _FORMATS}) as container:
+        with av.open(location(path), options={"format_whitelist": _FORMATS}) as container:
             return _describe(path, container)
     except av.error.FFmpegError as error:
         raise DataError(
@@ -160,6 +168,8 @@ def _describe(path: Path, container: InputContainer) -> Clip:
     if not container.streams.video:
         raise DataError(f"{path} has no video stream, at most audio or text; give a video")
     stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise DataError(f"{path} has a video stream that this PyAV cannot decode; convert it to MP4 (H.264)")
     tick = stream.time_base or Fraction(1, 90000)
     duration = container.duration or 0
     return Clip(
@@ -191,6 +201,27 @@ class FrameReader:
         self._leap = Fraction(0)
         self._size: tuple[int, int] | None = None
 
+    def seek(self, container: InputContainer) -> bool:
+        """Go to a key frame at or before the start, from which ``frames`` reads on.
+
+        Seeking may end behind the last one: MPEG-TS has no index. Then it is tried again from ever further before.
+
+        Returns:
+            False if none was found, or the format cannot seek; then the file is to be read from its beginning.
+        """
+        begin, back = Fraction(container.start_time or 0, 10**6), Fraction(0)
+        try:
+            while self._start > back:
+                target = int((begin + self._start - back) * 10**6)
+                container.seek(target)
+                if self._is_before_start(container, begin):
+                    container.seek(target)
+                    return True
+                back = 2 * back or Fraction(1)
+        except import_av().error.FFmpegError:
+            return False
+        return not self._start
+
     def frames(self, container: InputContainer) -> Iterator[Frame]:
         """The requested frames.
 
@@ -200,8 +231,6 @@ class FrameReader:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         begin = Fraction(container.start_time or 0, 10**6)
-        if self._start:
-            container.seek(int((begin + self._start) * 10**6))
         count = 0
         for frame in self._decode(container, stream):
             time = self._time(frame.pts) - begin
@@ -212,15 +241,20 @@ class FrameReader:
             count += 1
             if (count - 1) % self._every == 0:
                 self._note_size(frame, time)
-                aspect = Fraction(stream.sample_aspect_ratio or 1)
-                turned = round(frame.rotation / 90) % 2
                 image = pixels(frame, self._channels, self._reformatter)
-                yield Frame(image, time - self._start, 1 / aspect if turned else aspect)
+                yield Frame(image, time - self._start, pixel_aspect(frame, stream))
         else:
             self._note_shortage(stream)
         self._note_damage()
         if not count:
             self._raise_no_frame(begin)
+
+    def _is_before_start(self, container: InputContainer, begin: Fraction) -> bool:
+        """Whether the next key frame is at or before the start."""
+        for packet in container.demux(container.streams.video[0]):
+            if packet.is_keyframe and packet.pts is not None:
+                return packet.pts * self._clip.tick - begin <= self._start
+        return False
 
     def _decode(self, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
         errors = import_av().error
@@ -295,6 +329,12 @@ class FrameReader:
 def _seconds(number: float) -> Fraction:
     """The decimal value as it is written: 0.1 is a tenth, not the nearest binary fraction."""
     return Fraction(str(number))
+
+
+def pixel_aspect(frame: VideoFrame, stream: VideoStream) -> Fraction:
+    """Width of a pixel of the upright frame divided by its height."""
+    aspect = Fraction(stream.sample_aspect_ratio or 1)
+    return 1 / aspect if round(frame.rotation / 90) % 2 else aspect
 
 
 def pixels(frame: VideoFrame, channels: int, reformatter: VideoReformatter) -> NDArray[np.uint8]:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from segnet.errors import ConfigError, OutputError
 from segnet.media.video.audio import AudioTrack
-from segnet.media.video.library import import_av, new_reformatter, reason
+from segnet.media.video.library import import_av, location, new_reformatter, reason
 from segnet.media.video.settings import Codec
 from segnet.system.files import replacing
 
@@ -150,7 +150,7 @@ class VideoWriter:
         self._last = -1
         self._reformatter = new_reformatter()
         options = {"movflags": "+faststart"} if path.suffix.lower() in {".mp4", ".m4v", ".mov"} else {}
-        self._file = import_av().open(str(path), "w", container_options=options)
+        self._file = import_av().open(location(path), "w", container_options=options)
         self._video = self._new_stream(encoder, settings, video_format)
         self._audio = (
             None if video_format.audio is None else AudioTrack(video_format.audio, self._file, start=video_format.start)

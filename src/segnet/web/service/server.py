@@ -12,6 +12,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import uvicorn
 
@@ -114,12 +115,17 @@ def serve(openers: Mapping[str, Callable[[], Predictor]], config: ServiceConfig,
         logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
         if not token and not config.is_local:
             log.warning("everybody who reaches %s may use this service; set a token in SEGNET_TOKEN", config.host)
-        models = ModelSet(openers)
-        for name in models.names:
-            style.require_known_classes(models.find(name)[1].labels)
+        models = ModelSet({name: partial(_open_with_style, opener, style) for name, opener in openers.items()})
         gc.collect()
         gc.freeze()  # all of PyTorch need not be walked through again and again
         with noting_termination() as terminated:
             Server(models, config, style, token=token).run(sockets=[bound])
         log.info("stopped; all accepted requests were answered")
     return TERMINATED if terminated() else 0
+
+
+def _open_with_style(opener: Callable[[], Predictor], style: OverlayStyle) -> Predictor:
+    """The model, at the start and when it is loaded again, if it has the classes that overlays show."""
+    predictor = opener()
+    style.require_known_classes(predictor.labels)
+    return predictor

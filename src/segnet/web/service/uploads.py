@@ -70,8 +70,7 @@ async def receive(request: Request, path: Path, *, limit: int, seconds: float) -
         reason = f"the request did not arrive within {seconds:g} seconds"
         raise RefusedError(HTTPStatus.REQUEST_TIMEOUT, reason) from error
     except OSError as error:
-        reason = f"the image cannot be stored ({describe_os_error(error)})"
-        raise RefusedError(HTTPStatus.INSUFFICIENT_STORAGE, reason) from error
+        raise _not_stored(error) from error
     if not path.stat().st_size:
         raise RefusedError(HTTPStatus.BAD_REQUEST, "the request has no body; send the bytes of an image")
 
@@ -87,6 +86,12 @@ async def _copy(body: AsyncIterator[bytes], file: BinaryIO, limit: int) -> None:
             file.write(chunk)
     except ClientDisconnect as error:
         raise DisconnectedError from error
+
+
+def _not_stored(error: OSError) -> RefusedError:
+    return RefusedError(
+        HTTPStatus.INSUFFICIENT_STORAGE, f"the image cannot be stored ({describe_os_error(error) or error.strerror})"
+    )
 
 
 def _too_long(limit: int) -> RefusedError:
@@ -105,7 +110,8 @@ def extract_part(form: Path, content_type: str, into: Path) -> None:
         into: path of the image.
 
     Raises:
-        RefusedError: the form is damaged, has too many parts, or no field ``image`` or ``file``.
+        RefusedError: the form is damaged, has too many parts, or no field ``image`` or ``file``; or the image does not
+            fit on the disk.
     """
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import MultipartParser, parse_options_header
@@ -120,6 +126,8 @@ def extract_part(form: Path, content_type: str, into: Path) -> None:
             parser.finalize()
     except FormParserError as error:
         raise RefusedError(HTTPStatus.BAD_REQUEST, f"the form is damaged ({error})") from error
+    except OSError as error:
+        raise _not_stored(error) from error
     if not part.complete:
         raise RefusedError(
             HTTPStatus.BAD_REQUEST, "the form has no complete field 'image'; send the image in a field of this name"
