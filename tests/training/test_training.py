@@ -292,7 +292,7 @@ def test_accumulated_halves_are_the_gradient_of_their_mean(sets: Sets, tmp_path:
         classes=11,
     )
     train_set = sets[0].only([0, 0])  # the same image twice, so that both halves count as many pixels
-    kept = []
+    kept, losses = [], []
     for batch, accumulate in ((2, 1), (1, 2)):
         torch.manual_seed(0)
         model = SegNet(plain)
@@ -301,7 +301,9 @@ def test_accumulated_halves_are_the_gradient_of_their_mean(sets: Sets, tmp_path:
         )
         train(model, train_set, sets[1], out=tmp_path / str(batch), config=config)
         kept.append(weights_of(tmp_path / str(batch) / "last.ckpt"))
+        losses.append([float(row["train_loss"]) for row in rows(tmp_path / str(batch))])
     torch.testing.assert_close(kept[0], kept[1], rtol=1e-4, atol=1e-6)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 def test_training_learns(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
