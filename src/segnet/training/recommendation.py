@@ -332,7 +332,8 @@ def _paper(facts: Facts, given: Mapping[str, Any]) -> list[Decision]:
 def _steps_per_epoch(facts: Facts, known: Mapping[str, Any]) -> int:
     """Updates of the weights in an epoch, each after some accumulated batches; ``auto`` counts as 8 images."""
     batch = known["batch"] if isinstance(known["batch"], int) else 8
-    return math.ceil(max(1, facts.train_images // batch) / known.get("accumulate", 1))
+    accumulate: int = known.get("accumulate", 1)
+    return math.ceil(max(1, facts.train_images // batch) / accumulate)
 
 
 def _free(given: Mapping[str, Any], decision: Decision) -> list[Decision]:
