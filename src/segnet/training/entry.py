@@ -162,16 +162,24 @@ def make_configs(settings: Mapping[str, Any]) -> tuple[NetworkConfig, TrainConfi
         ConfigError: a name is unknown, or a value is out of range.
     """
     parts: dict[type, dict[str, Any]] = {NetworkConfig: {}, TrainConfig: {}, AugmentConfig: {}}
-    homes = {field.name: kind for kind in parts for field in fields(kind) if field.name != "augment"}
+    known = {field.name: (kind, field.default) for kind in parts for field in fields(kind) if field.name != "augment"}
     for name, value in settings.items():
-        if name not in homes:
-            near = " or ".join(map(repr, get_close_matches(name, homes, n=2)))
+        if name not in known:
+            near = " or ".join(map(repr, get_close_matches(name, known, n=2)))
             hint = f"did you mean {near}?" if near else "see segnet.NetworkConfig, TrainConfig and AugmentConfig"
             raise ConfigError(f"there is no setting {name!r}; {hint}")
-        value = tuple(value) if isinstance(value, list) else value
-        parts[homes[name]][name] = str(value) if isinstance(value, Path) else value
+        kind, default = known[name]
+        parts[kind][name] = _as_setting(value, several=default == ())
     augment = AugmentConfig(**parts[AugmentConfig])
     return NetworkConfig(**parts[NetworkConfig]), TrainConfig(**parts[TrainConfig], augment=augment)
+
+
+def _as_setting(value: Any, *, several: bool) -> Any:
+    """A value as settings hold it: paths as text, and several values as a tuple, also if one is given."""
+    if isinstance(value, list | tuple):
+        return tuple(_as_setting(item, several=False) for item in value)
+    value = str(value) if isinstance(value, Path) else value
+    return (value,) if several else value
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
