@@ -22,7 +22,7 @@ from segnet.models.zoo import create_model
 from segnet.training import batch_size
 from segnet.training.batch_size import fit_batch
 from segnet.training.lr_finder import find_lr, steepest
-from segnet.training.overfitting import make_overfit_run
+from segnet.training.overfitting import make_overfit_run, overfit
 from segnet.training.settings import TrainConfig
 
 TOY = SegNetConfig(
@@ -107,6 +107,20 @@ def test_overfitting_takes_few_images_again_and_again_unchanged(data: Segmentati
     assert set(repeated.samples) == set(few.samples)
     assert len(repeated) == 20 * 3
     assert (changed.batch, changed.augment) == (3, AugmentConfig(flip=0.0))
+
+
+def test_overfitting_takes_its_steps_in_one_process_whatever_the_run_would(data: SegmentationDataset) -> None:
+    config = replace(QUICK, accumulate=4, time="90s", patience=1, unfreeze_at=(5, 20), devices=2, nodes=2)
+    repeated, _, changed = make_overfit_run(data, config, 1)
+    assert len(repeated) // (changed.batch * changed.accumulate) == 20
+    assert replace(changed, accumulate=1) == make_overfit_run(data, QUICK, 1)[2]
+
+
+def test_overfitting_refuses_further_processes(data: SegmentationDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"TORCHELASTIC_RUN_ID": "1", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="--overfit works with one process, not with 2; start it without torchrun"):
+        overfit(SegNet(TOY), data, QUICK, 1, device="cpu")
 
 
 @pytest.mark.parametrize("images", [0, 7])
