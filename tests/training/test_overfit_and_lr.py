@@ -23,6 +23,7 @@ from segnet.training import batch_size
 from segnet.training.batch_size import fit_batch
 from segnet.training.lr_finder import find_lr, steepest
 from segnet.training.overfitting import make_overfit_run, overfit
+from segnet.training.pace import measure_pace
 from segnet.training.settings import TrainConfig
 
 TOY = SegNetConfig(
@@ -83,6 +84,13 @@ def test_the_learning_rates_rise_and_the_network_stays(data: SegmentationDataset
     assert seen == [(step, 40) for step in range(1, len(found) + 1)]
     assert 1e-4 < steepest(found) < 1
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+
+
+def test_frozen_batch_norm_needs_no_variance(data: SegmentationDataset, camvid: Source) -> None:
+    """A crop of two pixels leaves the deepest batch norm one value per channel."""
+    config = replace(QUICK, batch=1, batch_norm="frozen", augment=AugmentConfig(crop=(2, 2)))
+    assert len(find_lr(SegNet(TOY), data, config=config, device="cpu", steps=3)) == 3
+    assert measure_pace(SegNet(TOY), data, camvid.dataset("val"), config, CPU, most=1).crop == (2, 2)
 
 
 def test_the_steepest_fall_is_found() -> None:
