@@ -266,6 +266,24 @@ def test_stages_are_unfrozen_deepest_first(sets: Sets, tmp_path: Path) -> None:
     assert changed == [[False, False], [False, True], [True, True]]
 
 
+def test_a_schedule_longer_than_the_encoder_leaves_no_stage_in_evaluation_mode(toy: SegNet) -> None:
+    module = SegmentationModule(toy, torch.ones(11), quick(unfreeze_at=(1, 2, 3, 9))).train()
+    for epoch in range(10):
+        module._trainer = SimpleNamespace(current_epoch=epoch)  # type: ignore[assignment]
+        module.on_train_epoch_start()
+        learning = [all(value.requires_grad for value in stage.parameters()) for stage in toy.encoder.stages]
+        assert [stage.training for stage in toy.encoder.stages] == learning, epoch
+
+
+def test_an_unfreezing_schedule_that_the_run_is_too_short_for_is_named(
+    sets: Sets, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for epochs in (1, 2):
+        train(SegNet(TOY), *sets, out=tmp_path / str(epochs), config=quick(epochs=epochs, unfreeze_at=(1,)))
+        assert ("unfreeze_at 1 comes after all 1 epochs" in caplog.text) == (epochs == 1)
+        caplog.clear()
+
+
 def test_frozen_statistics_stay_as_they_were(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     before = copy.deepcopy(toy.state_dict())
     train(toy, *sets, out=tmp_path, config=quick(epochs=1, batch_norm="frozen", ema=0.0))

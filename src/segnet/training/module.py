@@ -150,7 +150,7 @@ class SegmentationModule(LightningModule):
     def _count_frozen_stages(self) -> int:
         """The deepest stage is unfrozen first. The last epoch of the schedule unfreezes all that are left."""
         unfrozen = sum(self.current_epoch >= epoch for epoch in self.config.unfreeze_at)
-        return 0 if unfrozen == len(self.config.unfreeze_at) else self.model.encoder_stages - unfrozen
+        return 0 if unfrozen == len(self.config.unfreeze_at) else max(0, self.model.encoder_stages - unfrozen)
 
 
 def _upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
