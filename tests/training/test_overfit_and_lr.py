@@ -4,7 +4,9 @@ import copy
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -91,6 +93,19 @@ def test_frozen_batch_norm_needs_no_variance(data: SegmentationDataset, camvid: 
     config = replace(QUICK, batch=1, batch_norm="frozen", augment=AugmentConfig(crop=(2, 2)))
     assert len(find_lr(SegNet(TOY), data, config=config, device="cpu", steps=3)) == 3
     assert measure_pace(SegNet(TOY), data, camvid.dataset("val"), config, CPU, most=1).crop == (2, 2)
+
+
+def test_batches_of_ignored_pixels_say_nothing_about_a_learning_rate(data: SegmentationDataset) -> None:
+    class Ignoring(SegmentationDataset):
+        def read(self, index: int) -> tuple[Any, Any]:
+            image, mask = super().read(index)
+            return image, np.full_like(mask, 255) if index else mask
+
+    config = replace(QUICK, batch=1, optimizer="adamw")
+    ignoring = Ignoring(data.samples, data.labels, ignore_index=data.ignore_index)
+    found = find_lr(SegNet(TOY), ignoring, config=config, device="cpu", steps=5)
+    assert len(found) == 5
+    assert min(loss for _, loss in found) > 0
 
 
 def test_the_steepest_fall_is_found() -> None:

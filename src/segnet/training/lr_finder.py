@@ -15,6 +15,7 @@ from segnet.data.checks import check_masks
 from segnet.data.class_weights import class_weights
 from segnet.data.dataset import SegmentationDataset
 from segnet.errors import TrainingError
+from segnet.labels import IGNORE_INDEX
 from segnet.models.segnet import SegNet
 from segnet.system.devices import pick_device
 from segnet.training.batch_norm import freeze_statistics
@@ -103,9 +104,10 @@ def steepest(curve: Sequence[tuple[float, float]]) -> float:
 
 
 def _endless_batches(model: SegNet, data: SegmentationDataset, config: TrainConfig) -> Iterator[Any]:
+    """Batches with a pixel that counts; the loss of others is 0 and says nothing about the learning rate."""
     order = Order(len(data), min(config.images, len(data)), seed=config.seed)
     resize = training_resize(data, median_longest_side(data))
     loader, _ = make_loaders(data, data, order, model=model, config=config, resize=resize, workers=0)
     for epoch in itertools.count():
         order.set_epoch(epoch)
-        yield from loader
+        yield from (batch for batch in loader if (batch["mask"] != IGNORE_INDEX).any())
