@@ -23,6 +23,7 @@ from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.models.zoo import create_model
 from segnet.training import batch_size
 from segnet.training.batch_size import fit_batch
+from segnet.training.distillation import Teacher
 from segnet.training.lr_finder import find_lr, steepest
 from segnet.training.overfitting import make_overfit_run, overfit
 from segnet.training.pace import measure_pace
@@ -106,6 +107,19 @@ def test_batches_of_ignored_pixels_say_nothing_about_a_learning_rate(data: Segme
     found = find_lr(SegNet(TOY), ignoring, config=config, device="cpu", steps=5)
     assert len(found) == 5
     assert min(loss for _, loss in found) > 0
+
+
+def test_teachers_take_part_in_what_is_tried_before_a_run(
+    data: SegmentationDataset, camvid: Source, model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    answer = Teacher.__call__
+    monkeypatch.setattr(Teacher, "__call__", lambda self, image: calls.append(len(image)) or answer(self, image))
+    config = replace(QUICK, teacher=(str(model_file),))
+    find_lr(SegNet(TOY), data, config=config, device="cpu", steps=2)
+    assert calls == [2, 2]
+    measure_pace(SegNet(TOY), data, camvid.dataset("val"), config, CPU, most=0)
+    assert calls == [2, 2, 2]
 
 
 def test_the_steepest_fall_is_found() -> None:

@@ -19,6 +19,7 @@ from segnet.labels import IGNORE_INDEX
 from segnet.models.segnet import SegNet
 from segnet.system.devices import pick_device
 from segnet.training.batch_norm import freeze_statistics
+from segnet.training.distillation import Teacher
 from segnet.training.layout import pick_memory_format
 from segnet.training.loaders import Order, make_loaders, training_resize
 from segnet.training.module import SegmentationModule, compute_gradients
@@ -51,7 +52,7 @@ def find_lr(
     Args:
         model: The network; it is not changed.
         data: Images to train on.
-        config: Settings of the run; batch, batch norm, optimizer, loss and augmentation are used.
+        config: Settings of the run; batch, batch norm, optimizer, loss, teachers and augmentation are used.
         device: auto, cpu, cuda, cuda:1 or mps.
         steps: Maximum number of steps.
         lowest: First learning rate.
@@ -64,7 +65,8 @@ def find_lr(
     config = resolve_config(config, {}, target, model, data)
     weights = torch.from_numpy(class_weights(check_masks(data), config.class_weights, data.labels))
     layout = pick_memory_format(model, target)
-    module = SegmentationModule(deepcopy(model), weights, config, memory_format=layout).to(target).train()
+    teacher = Teacher.load(config.teacher, data.labels, channels=model.config.image_channels)
+    module = SegmentationModule(deepcopy(model), weights, config, teacher, memory_format=layout).to(target).train()
     if config.batch_norm == "frozen":
         freeze_statistics(module.model)
     optimizer = make_optimizer(module.model, config)
