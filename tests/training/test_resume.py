@@ -147,6 +147,17 @@ def test_more_epochs_give_their_learning_rate_to_the_first_step_too(camvid: Sour
     assert not torch.equal(*weights)
 
 
+def test_a_run_that_ended_early_goes_on_with_more_patience_only(camvid: Source, tmp_path: Path) -> None:
+    config = replace(CONFIG, epochs=9, patience=1, lr=1e-12, ema=0.0)
+    run(camvid, tmp_path, config=config)
+    epochs = len(rows(tmp_path))
+    assert 1 < epochs < 9
+    run(camvid, tmp_path, config=config, resume=True)
+    assert len(rows(tmp_path)) == epochs
+    run(camvid, tmp_path, config=replace(config, epochs=epochs + 1, patience=0), resume=True)
+    assert len(rows(tmp_path)) == epochs + 1
+
+
 def test_reading_in_other_processes_changes_nothing(whole: Path, camvid: Source, tmp_path: Path) -> None:
     run(camvid, tmp_path, config=replace(CONFIG, workers=2))
     assert rows(whole) == rows(tmp_path)
