@@ -119,7 +119,9 @@ def test_a_line_of_progress_has_the_time_of_its_own_step(
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     limit: Any = SimpleNamespace(seconds=600.0, elapsed=0.0)
     unused: Any = SimpleNamespace(score=-1.0, images_per_second=None)
-    trainer: Any = SimpleNamespace(is_global_zero=True, current_epoch=0, max_epochs=1, num_training_batches=9)
+    trainer: Any = SimpleNamespace(
+        is_global_zero=True, current_epoch=0, max_epochs=1, num_training_batches=9, accumulate_grad_batches=1
+    )
     trainer.fit_loop = SimpleNamespace(epoch_loop=SimpleNamespace(total_batch_idx=-1))
     progress = TrainingProgress(unused, unused, unused, limit)
     progress.on_train_start(trainer, unused)

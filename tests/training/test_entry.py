@@ -75,6 +75,11 @@ def test_settings_have_the_defaults_of_the_command() -> None:
     network, training = make_configs({"weights": Path("a.safetensors"), "epochs": 3, "crop": [8, 9]})
     assert network == NetworkConfig(weights="a.safetensors")
     assert (training.epochs, training.augment.crop) == (3, (8, 9))
+    _, training = make_configs(
+        {"teacher": [Path("a"), "b"], "unfreeze_at": 2, "loggers": "wandb", "crop_area": [0.1, 1]}
+    )
+    assert (training.teacher, training.unfreeze_at, training.loggers) == (("a", "b"), (2,), ("wandb",))
+    assert training.augment.crop_area == (0.1, 1)
 
 
 @pytest.mark.parametrize(
@@ -88,3 +93,19 @@ def test_settings_have_the_defaults_of_the_command() -> None:
 def test_an_unknown_setting_is_an_error(name: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         segnet.train("nowhere", **{name: 1})
+
+
+def test_a_resumed_run_reads_its_data_as_before(
+    tiny: SegNet, camvid: Source, camvid_root: Path, tmp_path: Path
+) -> None:
+    start = checkpoint.save(tiny, camvid.labels, tmp_path / "start.safetensors")
+    mapping = {"map": "Car,Bicyclist=vehicle", "resize": [24, 32]}
+    first = segnet.train(camvid_root, model=start, out=tmp_path / "a", **mapping, **QUICK)
+    for epochs, data in ((2, camvid_root), (3, camvid)):
+        again = segnet.train(data, out=tmp_path / "a", resume=True, **{**QUICK, "epochs": epochs})
+        assert again.scores.labels == first.scores.labels
+    settings = yaml.safe_load((tmp_path / "a/config.yaml").read_text())
+    assert (settings["map"], settings["resize"]) == tuple(mapping.values())
+    for changed, name in (({"map": "Car=vehicle"}, "classes"), ({"resize_mode": "stretch"}, "resize mode")):
+        with pytest.raises(ConfigError, match=f"this run was started with {name} "):
+            segnet.train(camvid, out=tmp_path / "a", resume=True, **changed, **QUICK)

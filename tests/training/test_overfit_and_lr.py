@@ -4,7 +4,9 @@ import copy
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,8 +23,10 @@ from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.models.zoo import create_model
 from segnet.training import batch_size
 from segnet.training.batch_size import fit_batch
+from segnet.training.distillation import Teacher
 from segnet.training.lr_finder import find_lr, steepest
-from segnet.training.overfitting import make_overfit_run
+from segnet.training.overfitting import make_overfit_run, overfit
+from segnet.training.pace import measure_pace
 from segnet.training.settings import TrainConfig
 
 TOY = SegNetConfig(
@@ -85,6 +89,39 @@ def test_the_learning_rates_rise_and_the_network_stays(data: SegmentationDataset
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
 
 
+def test_frozen_batch_norm_needs_no_variance(data: SegmentationDataset, camvid: Source) -> None:
+    """A crop of two pixels leaves the deepest batch norm one value per channel."""
+    config = replace(QUICK, batch=1, batch_norm="frozen", augment=AugmentConfig(crop=(2, 2)))
+    assert len(find_lr(SegNet(TOY), data, config=config, device="cpu", steps=3)) == 3
+    assert measure_pace(SegNet(TOY), data, camvid.dataset("val"), config, CPU, most=1).crop == (2, 2)
+
+
+def test_batches_of_ignored_pixels_say_nothing_about_a_learning_rate(data: SegmentationDataset) -> None:
+    class Ignoring(SegmentationDataset):
+        def read(self, index: int) -> tuple[Any, Any]:
+            image, mask = super().read(index)
+            return image, np.full_like(mask, 255) if index else mask
+
+    config = replace(QUICK, batch=1, optimizer="adamw")
+    ignoring = Ignoring(data.samples, data.labels, ignore_index=data.ignore_index)
+    found = find_lr(SegNet(TOY), ignoring, config=config, device="cpu", steps=5)
+    assert len(found) == 5
+    assert min(loss for _, loss in found) > 0
+
+
+def test_teachers_take_part_in_what_is_tried_before_a_run(
+    data: SegmentationDataset, camvid: Source, model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    answer = Teacher.__call__
+    monkeypatch.setattr(Teacher, "__call__", lambda self, image: calls.append(len(image)) or answer(self, image))
+    config = replace(QUICK, teacher=(str(model_file),))
+    find_lr(SegNet(TOY), data, config=config, device="cpu", steps=2)
+    assert calls == [2, 2]
+    measure_pace(SegNet(TOY), data, camvid.dataset("val"), config, CPU, most=0)
+    assert calls == [2, 2, 2]
+
+
 def test_the_steepest_fall_is_found() -> None:
     assert steepest([(10.0**-k, 3.0 - 2.0 / (1 + math.exp(2 * (k - 3)))) for k in range(6, -1, -1)]) == 1e-3
 
@@ -107,6 +144,20 @@ def test_overfitting_takes_few_images_again_and_again_unchanged(data: Segmentati
     assert set(repeated.samples) == set(few.samples)
     assert len(repeated) == 20 * 3
     assert (changed.batch, changed.augment) == (3, AugmentConfig(flip=0.0))
+
+
+def test_overfitting_takes_its_steps_in_one_process_whatever_the_run_would(data: SegmentationDataset) -> None:
+    config = replace(QUICK, accumulate=4, time="90s", patience=1, unfreeze_at=(5, 20), devices=2, nodes=2)
+    repeated, _, changed = make_overfit_run(data, config, 1)
+    assert len(repeated) // (changed.batch * changed.accumulate) == 20
+    assert replace(changed, accumulate=1) == make_overfit_run(data, QUICK, 1)[2]
+
+
+def test_overfitting_refuses_further_processes(data: SegmentationDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"TORCHELASTIC_RUN_ID": "1", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="--overfit works with one process, not with 2; start it without torchrun"):
+        overfit(SegNet(TOY), data, QUICK, 1, device="cpu")
 
 
 @pytest.mark.parametrize("images", [0, 7])

@@ -17,6 +17,7 @@ from segnet.training.recommendation import (
     Decision,
     Facts,
     Pace,
+    Recipe,
     choose_start,
     fit_to_time,
     recommend,
@@ -28,7 +29,7 @@ from segnet.training.settings import TrainConfig
 RECIPES = Path(__file__).parents[2] / "recipes"
 PHOTOS = Facts(train_images=400, val_images=100, size=(360, 480), classes=23)
 PACE = Pace(crop=(240, 320), batch=4, step=2.0, update=0.2, image=0.5, ending=30.0)
-NOW = {"crop": (240, 320), "batch": 4, "optimizer": "adamw"}
+NOW = {"crop": (240, 320), "batch": 4, "accumulate": 1, "optimizer": "adamw"}
 
 
 def values(decisions: list[Decision]) -> dict[str, Any]:
@@ -77,6 +78,12 @@ def test_what_is_given_decides_the_rest() -> None:
     assert standard(batch=8)["epochs"] == pytest.approx(standard(batch=4)["epochs"] * 2, abs=2)
     assert standard(optimizer="muon")["lr"] == 0.01
     assert standard(resize=(180, 240))["crop"] == (128, 160)
+
+
+@pytest.mark.parametrize("recipe", ["standard", "quick", "paper"])
+def test_accumulated_batches_are_one_step(recipe: Recipe) -> None:
+    whole, parts = (values(recommend(recipe, PHOTOS, given)) for given in ({"batch": 8}, {"batch": 2, "accumulate": 4}))
+    assert all(parts[name] == value for name, value in whole.items() if name in {"epochs", "validate_every", "ema"})
 
 
 def test_random_weights_learn_longer_and_faster() -> None:
@@ -145,6 +152,13 @@ def test_enough_time_changes_the_epochs_alone() -> None:
     assert chosen.keys() == {"epochs", "validate_every", "ema"}
     assert chosen["epochs"] == 4 * 10  # 1000 steps of 4 of 400 images, and headroom
     assert fitted(30 + 2000 * PACE.step)["epochs"] == 2 * chosen["epochs"]
+
+
+def test_accumulated_batches_take_the_time_of_one_step() -> None:
+    step = PACE.update + 4 * (PACE.step - PACE.update)
+    chosen, plain = fitted(30 + 250 * step, accumulate=4), fitted(30 + 250 * PACE.step)
+    assert chosen["epochs"] == 4 * 10  # 250 steps of 4 times 4 of 400 images, and headroom
+    assert chosen["ema"] == plain["ema"]
 
 
 def test_little_time_takes_smaller_crops_then_smaller_batches() -> None:

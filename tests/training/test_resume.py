@@ -137,6 +137,27 @@ def test_accumulated_batches_are_cut_off_between_steps_alone(camvid: Source, tmp
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
+def test_more_epochs_give_their_learning_rate_to_the_first_step_too(camvid: Source, tmp_path: Path) -> None:
+    """One step an epoch; the schedule of one epoch ends at zero."""
+    config = replace(CONFIG, batch=6, epochs=1, optimizer="sgd", ema=0.0)
+    weights = []
+    for epochs in (1, 2):
+        run(camvid, tmp_path, config=replace(config, epochs=epochs), resume=epochs > 1)
+        weights.append(torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]["model.classifier.weight"])
+    assert not torch.equal(*weights)
+
+
+def test_a_run_that_ended_early_goes_on_with_more_patience_only(camvid: Source, tmp_path: Path) -> None:
+    config = replace(CONFIG, epochs=9, patience=1, lr=1e-12, ema=0.0)
+    run(camvid, tmp_path, config=config)
+    epochs = len(rows(tmp_path))
+    assert 1 < epochs < 9
+    run(camvid, tmp_path, config=config, resume=True)
+    assert len(rows(tmp_path)) == epochs
+    run(camvid, tmp_path, config=replace(config, epochs=epochs + 1, patience=0), resume=True)
+    assert len(rows(tmp_path)) == epochs + 1
+
+
 def test_reading_in_other_processes_changes_nothing(whole: Path, camvid: Source, tmp_path: Path) -> None:
     run(camvid, tmp_path, config=replace(CONFIG, workers=2))
     assert rows(whole) == rows(tmp_path)

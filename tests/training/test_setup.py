@@ -18,7 +18,7 @@ from segnet.training.lr_finder import find_lr
 from segnet.training.overfitting import overfit
 from segnet.training.run import train
 from segnet.training.settings import TrainConfig
-from segnet.training.setup import check_batch_norm
+from segnet.training.setup import check_batch_norm, check_sets
 
 ONE = TrainConfig(epochs=1, batch=1, precision="float32", workers=0)
 MESSAGE = r"one value per channel at the batch norm .*give --batch 2 or more, .*--batch-norm frozen"
@@ -130,3 +130,14 @@ def test_compile_with_save_memory_is_refused_before_the_run(camvid: Source, tmp_
 def test_a_batch_that_is_no_number_is_refused() -> None:
     with pytest.raises(ConfigError, match="batch='hello' is not possible"):
         replace(ONE, batch="hello")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("channels", "told"), [(1, True), (3, False)])
+def test_augmentation_of_colors_that_a_network_does_not_see_is_named(
+    channels: int, told: bool, camvid: Source, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = replace(ONE, augment=AugmentConfig(color=0.3, fog=0.1, jpeg=0.2))
+    network = create_model("segnet_basic", classes=11, in_channels=channels)
+    check_sets(config, network, camvid.dataset("train"), camvid.dataset("val"))
+    line = "fog, jpeg only change color images, and the network takes gray, so they have no effect"
+    assert (line in caplog.messages) == told

@@ -129,3 +129,13 @@ def test_a_run_of_days_gets_advice(
     found = [line for line in caplog.messages if "give --time 8h" in line]
     assert bool(found) == told
     assert all("2.5 days" in line and "--model segnet_light" in line for line in found)
+
+
+@pytest.mark.parametrize("accumulate", [2, 4])
+def test_a_run_ends_on_time_if_no_whole_step_ends_an_epoch(
+    camvid: Source, tmp_path: Path, clock: list[float], accumulate: int
+) -> None:
+    """Three batches an epoch: with two of them a step, and with an epoch shorter than a step."""
+    run(camvid, tmp_path, replace(CONFIG, accumulate=accumulate, epochs=60, validate_every=1))
+    assert 150 < clock[0] <= 200
+    assert float(rows(tmp_path)[-1]["lr"]) < 0.02 * CONFIG.lr

@@ -266,6 +266,24 @@ def test_stages_are_unfrozen_deepest_first(sets: Sets, tmp_path: Path) -> None:
     assert changed == [[False, False], [False, True], [True, True]]
 
 
+def test_a_schedule_longer_than_the_encoder_leaves_no_stage_in_evaluation_mode(toy: SegNet) -> None:
+    module = SegmentationModule(toy, torch.ones(11), quick(unfreeze_at=(1, 2, 3, 9))).train()
+    for epoch in range(10):
+        module._trainer = SimpleNamespace(current_epoch=epoch)  # type: ignore[assignment]
+        module.on_train_epoch_start()
+        learning = [all(value.requires_grad for value in stage.parameters()) for stage in toy.encoder.stages]
+        assert [stage.training for stage in toy.encoder.stages] == learning, epoch
+
+
+def test_an_unfreezing_schedule_that_the_run_is_too_short_for_is_named(
+    sets: Sets, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for epochs in (1, 2):
+        train(SegNet(TOY), *sets, out=tmp_path / str(epochs), config=quick(epochs=epochs, unfreeze_at=(1,)))
+        assert ("unfreeze_at 1 comes after all 1 epochs" in caplog.text) == (epochs == 1)
+        caplog.clear()
+
+
 def test_frozen_statistics_stay_as_they_were(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     before = copy.deepcopy(toy.state_dict())
     train(toy, *sets, out=tmp_path, config=quick(epochs=1, batch_norm="frozen", ema=0.0))
@@ -292,7 +310,7 @@ def test_accumulated_halves_are_the_gradient_of_their_mean(sets: Sets, tmp_path:
         classes=11,
     )
     train_set = sets[0].only([0, 0])  # the same image twice, so that both halves count as many pixels
-    kept = []
+    kept, losses = [], []
     for batch, accumulate in ((2, 1), (1, 2)):
         torch.manual_seed(0)
         model = SegNet(plain)
@@ -301,7 +319,9 @@ def test_accumulated_halves_are_the_gradient_of_their_mean(sets: Sets, tmp_path:
         )
         train(model, train_set, sets[1], out=tmp_path / str(batch), config=config)
         kept.append(weights_of(tmp_path / str(batch) / "last.ckpt"))
+        losses.append([float(row["train_loss"]) for row in rows(tmp_path / str(batch))])
     torch.testing.assert_close(kept[0], kept[1], rtol=1e-4, atol=1e-6)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 def test_training_learns(toy: SegNet, sets: Sets, tmp_path: Path) -> None:

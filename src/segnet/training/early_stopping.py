@@ -30,6 +30,11 @@ class ResumableEarlyStopping(EarlyStopping):
         )  # fmt: skip
         self.best = best
 
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Train no further if the run ended so before, unless it has more patience now."""
+        if self.stopped_epoch and self.wait_count >= self.patience:
+            trainer.should_stop = True
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the count of validations without a better score, but not the earlier patience."""
         super().load_state_dict({**state_dict, "patience": self.patience})

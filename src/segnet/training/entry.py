@@ -128,17 +128,31 @@ def train(
         raise ConfigError("the network is given, so settings that create one have no effect; leave them out")
     location = data.root if isinstance(data, Source) else data
     out, started = Path(out), now()
-    if not resume:
-        check_folder(out)
-    reading = SourceConfig(layout=layout, map=map, only=tuple(only))
-    source = data.mapped(map, only) if isinstance(data, Source) else reading.open(data)
     inputs = RunInputs(
-        data=str(location), source=reading, recipe=recipe, resize=resize, resize_mode=resize_mode, network=network
+        data=str(location),
+        source=SourceConfig(layout=layout, map=map, only=tuple(only)),
+        recipe=recipe,
+        resize=resize and (resize[0], resize[1]),
+        resize_mode=resize_mode,
+        network=network,
     )
-    given = {*settings, *named, *(["resize"] if resize else [])}
-    resumed = out if resume else None
-    run = open_run(inputs, training, given=given, device=device, resumed=resumed, source=source, model=own)
+    given: Collection[str] = {*settings, *named, *_changed_inputs(inputs)}
+    if resume:
+        from segnet.training.planning import continue_run
+
+        inputs, training, given = continue_run(out, inputs, training, given)
+    else:
+        check_folder(out)
+    reading = inputs.source
+    source = data.mapped(reading.map, reading.only) if isinstance(data, Source) else reading.open(data)
+    run = open_run(inputs, training, given=given, device=device, source=source, model=own)
     return start_run(run, out=out, resume=resume, device=device, started=started)
+
+
+def _changed_inputs(inputs: RunInputs) -> set[str]:
+    """Names of the values that are not the defaults, and that of the data."""
+    defaults = RunInputs(data="").to_dict()
+    return {name for name, value in inputs.to_dict().items() if value != defaults[name]}
 
 
 def make_configs(settings: Mapping[str, Any]) -> tuple[NetworkConfig, TrainConfig]:
@@ -148,16 +162,24 @@ def make_configs(settings: Mapping[str, Any]) -> tuple[NetworkConfig, TrainConfi
         ConfigError: a name is unknown, or a value is out of range.
     """
     parts: dict[type, dict[str, Any]] = {NetworkConfig: {}, TrainConfig: {}, AugmentConfig: {}}
-    homes = {field.name: kind for kind in parts for field in fields(kind) if field.name != "augment"}
+    known = {field.name: (kind, field.default) for kind in parts for field in fields(kind) if field.name != "augment"}
     for name, value in settings.items():
-        if name not in homes:
-            near = " or ".join(map(repr, get_close_matches(name, homes, n=2)))
+        if name not in known:
+            near = " or ".join(map(repr, get_close_matches(name, known, n=2)))
             hint = f"did you mean {near}?" if near else "see segnet.NetworkConfig, TrainConfig and AugmentConfig"
             raise ConfigError(f"there is no setting {name!r}; {hint}")
-        value = tuple(value) if isinstance(value, list) else value
-        parts[homes[name]][name] = str(value) if isinstance(value, Path) else value
+        kind, default = known[name]
+        parts[kind][name] = _as_setting(value, several=default == ())
     augment = AugmentConfig(**parts[AugmentConfig])
     return NetworkConfig(**parts[NetworkConfig]), TrainConfig(**parts[TrainConfig], augment=augment)
+
+
+def _as_setting(value: Any, *, several: bool) -> Any:
+    """A value as settings hold it: paths as text, and several values as a tuple, also if one is given."""
+    if isinstance(value, list | tuple):
+        return tuple(_as_setting(item, several=False) for item in value)
+    value = str(value) if isinstance(value, Path) else value
+    return (value,) if several else value
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -15,8 +15,11 @@ from segnet.data.checks import check_masks
 from segnet.data.class_weights import class_weights
 from segnet.data.dataset import SegmentationDataset
 from segnet.errors import TrainingError
+from segnet.labels import IGNORE_INDEX
 from segnet.models.segnet import SegNet
 from segnet.system.devices import pick_device
+from segnet.training.batch_norm import freeze_statistics
+from segnet.training.distillation import Teacher
 from segnet.training.layout import pick_memory_format
 from segnet.training.loaders import Order, make_loaders, training_resize
 from segnet.training.module import SegmentationModule, compute_gradients
@@ -49,7 +52,7 @@ def find_lr(
     Args:
         model: The network; it is not changed.
         data: Images to train on.
-        config: Settings of the run; batch, optimizer, loss and augmentation are used.
+        config: Settings of the run; batch, batch norm, optimizer, loss, teachers and augmentation are used.
         device: auto, cpu, cuda, cuda:1 or mps.
         steps: Maximum number of steps.
         lowest: First learning rate.
@@ -62,7 +65,10 @@ def find_lr(
     config = resolve_config(config, {}, target, model, data)
     weights = torch.from_numpy(class_weights(check_masks(data), config.class_weights, data.labels))
     layout = pick_memory_format(model, target)
-    module = SegmentationModule(deepcopy(model), weights, config, memory_format=layout).to(target).train()
+    teacher = Teacher.load(config.teacher, data.labels, channels=model.config.image_channels)
+    module = SegmentationModule(deepcopy(model), weights, config, teacher, memory_format=layout).to(target).train()
+    if config.batch_norm == "frozen":
+        freeze_statistics(module.model)
     optimizer = make_optimizer(module.model, config)
     factors = [lowest / config.lr * (_HIGHEST / lowest) ** (step / (steps - 1)) for step in range(steps)]
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factors[min(step, steps - 1)])
@@ -100,9 +106,10 @@ def steepest(curve: Sequence[tuple[float, float]]) -> float:
 
 
 def _endless_batches(model: SegNet, data: SegmentationDataset, config: TrainConfig) -> Iterator[Any]:
+    """Batches with a pixel that counts; the loss of others is 0 and says nothing about the learning rate."""
     order = Order(len(data), min(config.images, len(data)), seed=config.seed)
     resize = training_resize(data, median_longest_side(data))
     loader, _ = make_loaders(data, data, order, model=model, config=config, resize=resize, workers=0)
     for epoch in itertools.count():
         order.set_epoch(epoch)
-        yield from loader
+        yield from (batch for batch in loader if (batch["mask"] != IGNORE_INDEX).any())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.distributed as distributed
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from segnet.bands import stored_bands
 from segnet.data.augmentation import Augmentation
@@ -75,8 +76,16 @@ class SegmentationModule(LightningModule):
         self.counts = torch.zeros(self.classes, self.classes, dtype=torch.int64)
 
     def on_train_start(self) -> None:
-        """Set the modes here too: a run that is resumed within an epoch does not start that epoch again."""
+        """Set the modes here too: a run that is resumed within an epoch does not start that epoch again.
+
+        So with the learning rates: those of a checkpoint belong to the epochs that were set then.
+        """
         self._set_modes()
+        schedule = cast("LambdaLR", self.lr_schedulers())
+        for group, rate, factor in zip(
+            schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
+        ):
+            group["lr"] = rate * factor(schedule.last_epoch)
 
     def on_train_epoch_start(self) -> None:
         """Unfreeze the encoder stages whose epoch has come."""
@@ -136,9 +145,7 @@ class SegmentationModule(LightningModule):
         """The optimizer, and the learning-rate schedule per step."""
         optimizer = make_optimizer(self.model, self.config)
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: lr_factor(self.config, max(step / steps, self.time_share()))
-        )
+        schedule = LambdaLR(optimizer, lambda step: lr_factor(self.config, max(step / steps, self.time_share())))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "lr"}}
 
     def _set_modes(self) -> None:
@@ -150,7 +157,7 @@ class SegmentationModule(LightningModule):
     def _count_frozen_stages(self) -> int:
         """The deepest stage is unfrozen first. The last epoch of the schedule unfreezes all that are left."""
         unfrozen = sum(self.current_epoch >= epoch for epoch in self.config.unfreeze_at)
-        return 0 if unfrozen == len(self.config.unfreeze_at) else self.model.encoder_stages - unfrozen
+        return 0 if unfrozen == len(self.config.unfreeze_at) else max(0, self.model.encoder_stages - unfrozen)
 
 
 def _upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from tempfile import TemporaryDirectory
 
@@ -10,6 +11,7 @@ from segnet.data.dataset import SegmentationDataset
 from segnet.errors import ConfigError, TrainingError
 from segnet.metrics.confusion import Scores
 from segnet.models.segnet import SegNet
+from segnet.training.distributed import count_processes
 from segnet.training.run import train
 from segnet.training.settings import TrainConfig
 
@@ -36,10 +38,12 @@ def overfit(
         The scores on these images.
 
     Raises:
-        ConfigError: there are not so many images.
+        ConfigError: there are not so many images, or several processes were started.
         TrainingError: the mIoU stays below 0.9, so something is wrong.
     """
     repeated, few, config = make_overfit_run(data, config, images)
+    if (count := math.prod(count_processes(config))) > 1:
+        raise ConfigError(f"--overfit works with one process, not with {count}; start it without torchrun or srun")
     with TemporaryDirectory(prefix="segnet-") as folder:
         scores = train(network, repeated, few, out=folder, config=config, device=device)
     if scores.miou < _EXPECTED_MIOU:
@@ -59,7 +63,8 @@ def make_overfit_run(
 
     Args:
         data: Training images.
-        config: Settings of the run. Epochs, augmentation and averaging are replaced.
+        config: Settings of the run. Epochs, augmentation and averaging are replaced, and what would end the run early,
+            keep stages frozen or start further processes.
         images: Number of images to overfit.
 
     Raises:
@@ -68,10 +73,16 @@ def make_overfit_run(
     if not 1 <= images <= len(data):
         raise ConfigError(f"overfit={images} is not possible; give 1 to {len(data)} of the training images")
     batch = images if config.batch == "auto" else min(config.batch, images)
-    repeated = data.only([index % images for index in range(_STEPS_PER_EPOCH * batch)])
+    repeated = data.only([index % images for index in range(_STEPS_PER_EPOCH * config.accumulate * batch)])
     config = replace(
         config,
         epochs=_EPOCHS,
+        time=None,
+        patience=0,
+        unfreeze_at=(),
+        devices=1,
+        nodes=1,
+        strategy="auto",
         batch=batch,
         ema=min(config.ema, 0.9),
         validate_every=5,

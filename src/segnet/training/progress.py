@@ -9,7 +9,7 @@ from torch import Tensor
 from segnet.system.progress import ProgressBar
 from segnet.training.best_weights import BestWeights
 from segnet.training.lightning import Callback, LightningModule, Trainer
-from segnet.training.score_log import ScoreLog
+from segnet.training.score_log import ScoreLog, loss_of_batch
 from segnet.training.step_times import StepTimes
 from segnet.training.time_limit import TimeLimit
 
@@ -48,7 +48,7 @@ class TrainingProgress(Callback):
         """Advance by one step. The loss is read at every fifth only, since reading it makes a GPU wait."""
         if trainer.is_global_zero:
             if index % _STEPS_BETWEEN_LOSSES == 0:
-                self._see(outputs["loss"])
+                self._see(loss_of_batch(trainer, outputs))
             self._bar.advance(self._text(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -180,15 +180,16 @@ def fit_to_time(
         pace: What was measured.
         facts: Data and machine.
         given: Settings that the user gave; they win.
-        now: All settings so far: crop, batch.
+        now: All settings so far: crop, batch, accumulate.
     """
+    pace = replace(pace, step=pace.update + now["accumulate"] * (pace.step - pace.update))
     left = seconds - pace.ending
     cheaper = _cheaper_optimizer(pace, facts, given, now)
     if cheaper:
         pace = replace(pace, step=pace.step - pace.update, update=0.0)
     crop, batch = _fit_crop(left, pace, given, now)
     step = seconds_of_step(pace, crop, batch)
-    steps, per_epoch = max(1, int(left / step)), max(1, facts.train_images // batch)
+    steps, per_epoch = max(1, int(left / step)), _steps_per_epoch(facts, {**now, "batch": batch})
     epochs = max(1, round(steps / per_epoch))
     every = math.ceil(facts.val_images * pace.image / (VALIDATION_SHARE * per_epoch * step))
     every = min(max(every, round(epochs / _VALIDATIONS), 1), epochs)
@@ -282,8 +283,7 @@ def _batch(recipe: Recipe, facts: Facts, known: Mapping[str, Any]) -> Decision:
 
 def _epochs(recipe: Recipe, facts: Facts, known: Mapping[str, Any]) -> Decision:
     steps = _STEPS[recipe] * (_LONGER_FROM_RANDOM if facts.start == "random" else 1)
-    batch = known["batch"] if isinstance(known["batch"], int) else 8
-    per_epoch = max(1, facts.train_images // batch)
+    per_epoch = _steps_per_epoch(facts, known)
     epochs = max(1 if recipe == "quick" else 3, round(steps / per_epoch))
     start = "random weights" if facts.start == "random" else "pretrained weights"
     return Decision({"epochs": epochs}, f"{epochs * per_epoch} steps for {start}; --time sets a time instead")
@@ -308,8 +308,7 @@ def _optimizer(recipe: Recipe, facts: Facts, known: Mapping[str, Any]) -> Decisi
 
 
 def _averaging(recipe: Recipe, facts: Facts, known: Mapping[str, Any]) -> Decision:
-    batch = known["batch"] if isinstance(known["batch"], int) else 8
-    steps = known["epochs"] * max(1, facts.train_images // batch)
+    steps = known["epochs"] * _steps_per_epoch(facts, known)
     return Decision({"ema": _ema(steps)}, "the average spans a twentieth of the run")
 
 
@@ -320,7 +319,7 @@ def _loss(recipe: Recipe, facts: Facts, known: Mapping[str, Any]) -> Decision:
 def _paper(facts: Facts, given: Mapping[str, Any]) -> list[Decision]:
     settings = dict(_PAPER)
     batch = given.get("batch", min(settings["batch"], facts.train_images))
-    per_epoch = max(1, facts.train_images // (batch if isinstance(batch, int) else 12))
+    per_epoch = _steps_per_epoch(facts, {**given, "batch": batch if isinstance(batch, int) else settings["batch"]})
     epochs = given.get("epochs", max(1, _PAPER_STEPS // per_epoch))
     rare = {"epochs": epochs, "validate_every": max(1, epochs // 10)}
     decisions = [
@@ -328,6 +327,13 @@ def _paper(facts: Facts, given: Mapping[str, Any]) -> list[Decision]:
         Decision(rare, f"the paper's {_PAPER_STEPS} steps, validated every thousand"),
     ]
     return [left for decision in decisions for left in _free(given, decision)]
+
+
+def _steps_per_epoch(facts: Facts, known: Mapping[str, Any]) -> int:
+    """Updates of the weights in an epoch, each after some accumulated batches; ``auto`` counts as 8 images."""
+    batch = known["batch"] if isinstance(known["batch"], int) else 8
+    accumulate: int = known.get("accumulate", 1)
+    return math.ceil(max(1, facts.train_images // batch) / accumulate)
 
 
 def _free(given: Mapping[str, Any], decision: Decision) -> list[Decision]:

@@ -195,12 +195,18 @@ def _check_settings(
     earlier: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> None:
+    epochs, unfreeze_at = module.config.epochs, module.config.unfreeze_at
+    if unfreeze_at and unfreeze_at[-1] >= epochs:
+        log.warning(
+            "some encoder stages stay frozen, since unfreeze_at %d comes after all %d epochs; give earlier ones, or "
+            "more --epochs",
+            unfreeze_at[-1], epochs,
+        )  # fmt: skip
     if checkpoint is None:
         check_settings_file(out, settings)
         return
     check_fits(checkpoint, module)
     check_unchanged(checkpoint.path.with_name("config.yaml"), earlier, settings)
-    epochs = module.config.epochs
     if find_position(checkpoint).epoch >= epochs:
         log.warning("all %d epochs of this run are done; give more --epochs to continue", epochs)
 

@@ -17,7 +17,7 @@ from segnet.training.distributed import mean_over_processes
 from segnet.training.lightning import Callback, LightningModule, Trainer
 from segnet.training.module import SegmentationModule
 
-__all__ = ["ScoreLog"]
+__all__ = ["ScoreLog", "loss_of_batch"]
 
 
 class ScoreLog(Callback):
@@ -54,7 +54,7 @@ class ScoreLog(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, index: int) -> None:
         """Store the loss without waiting for the device."""
-        self._losses.append(outputs["loss"].detach())
+        self._losses.append(loss_of_batch(trainer, outputs))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add a row."""
@@ -105,6 +105,12 @@ class ScoreLog(Callback):
             "miou": scores.miou,
             **{f"iou_{name}": value for name, value in zip(self.labels.names, scores.iou.tolist(), strict=True)},
         }
+
+
+def loss_of_batch(trainer: Trainer, outputs: Any) -> Tensor:
+    """Loss of a batch. Lightning hands it to callbacks divided by the number of batches of a step."""
+    loss: Tensor = outputs["loss"].detach() * trainer.accumulate_grad_batches
+    return loss
 
 
 def _validate_last_epoch(trainer: Trainer) -> None:

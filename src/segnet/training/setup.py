@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segnet.bands import describe_channels
 from segnet.data.checks import check_masks
 from segnet.data.class_weights import ClassCounts
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.image_sizes import read_sizes
+from segnet.data.photometric import EFFECTS
 from segnet.errors import ConfigError, DataError, ModelError
 from segnet.models.segnet import SegNet
 from segnet.nn.codes import require_compiling
@@ -68,7 +70,9 @@ def check_config(config: TrainConfig, model: SegNet, device: torch.device) -> No
 def check_sets(
     config: TrainConfig, model: SegNet, train_set: SegmentationDataset, val_set: SegmentationDataset
 ) -> None:
-    """Refuse data with another number of classes than the network, or too few images; warn if both sets are the same.
+    """Refuse data with another number of classes than the network, or too few images.
+
+    Two equal sets get a warning, and so does augmentation of colors that the network does not see.
 
     Raises:
         ModelError: The numbers of classes differ.
@@ -91,6 +95,12 @@ def check_sets(
             "there is no separate validation split: the same %d images are used for training and validation",
             len(val_set),
         )
+    unseen = [name for name in (*EFFECTS, "jpeg") if getattr(config.augment, name)]
+    if unseen and (channels := model.config.image_channels) != 3:
+        log.warning(
+            "%s only change color images, and the network takes %s, so they have no effect",
+            ", ".join(unseen), describe_channels(channels),
+        )  # fmt: skip
 
 
 def check_batch_norm(model: SegNet, config: TrainConfig, data: SegmentationDataset) -> None:

@@ -99,10 +99,11 @@ class TimeLimit(Callback):
         """Stop if the next step, or the validation between, would end too late."""
         self._step = max(now() - self._step_began, 0.8 * self._step)
         self._step_began = now()
-        if (index + 1) % trainer.accumulate_grad_batches:
+        ends_epoch = index + 1 >= trainer.num_training_batches
+        if (index + 1) % trainer.accumulate_grad_batches and not ends_epoch:  # an epoch's last step may have fewer
             return
         every, epoch = trainer.check_val_every_n_epoch or 1, trainer.current_epoch + 1
-        validates = index + 1 >= trainer.num_training_batches and epoch % every == 0
+        validates = ends_epoch and epoch % every == 0
         if validates and epoch != trainer.max_epochs and self._is_too_soon():
             trainer.check_val_every_n_epoch, validates = _NEVER, False
         needed = trainer.accumulate_grad_batches * self._step + (self._validation if validates else 0.0)
