@@ -25,14 +25,14 @@ from segnet.exporting.export import compare_file, export, open_file, reference_p
 from segnet.exporting.float16 import halve_filters
 from segnet.exporting.settings import ExportConfig
 from segnet.models import checkpoint
-from segnet.models.bundled import bundled_models
+from segnet.models.bundled import bundled_models, bundled_onnx
 from segnet.models.segnet import SegNet, normed_convolutions
 from segnet.system.files import replacing
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", default=list(bundled_models()))
+    parser.add_argument("names", nargs="*", default=list(bundled_onnx()))
     for name in parser.parse_args().names:
         path = bundled_models()[name]
         agreement = bundle(path, path.with_suffix(".onnx"))

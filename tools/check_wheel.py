@@ -18,7 +18,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-LARGEST_WHEEL_MB = 30.0
+LARGEST_WHEEL_MB = 60.0
 
 # Runs in the new environment. What a module may lack are the packages of the extras.
 IMPORT_ALL = """

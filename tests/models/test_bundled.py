@@ -22,8 +22,11 @@ ROOT = Path(__file__).parents[2]
 BUNDLED = bundled_models()
 
 
-def test_three_models_are_bundled_and_the_fastest_is_the_default() -> None:
-    assert sorted(BUNDLED) == ["bayesian_segnet_basic", "segnet_basic", "segnet_light"]
+LARGE = {"segnet"}  # filters in eight bits, and for PyTorch alone: an ONNX file would double the package
+
+
+def test_four_models_are_bundled_and_the_fastest_is_the_default() -> None:
+    assert sorted(BUNDLED) == ["bayesian_segnet_basic", "segnet", "segnet_basic", "segnet_light"]
     for command in (predict, evaluate):
         assert inspect.signature(command.run).parameters["model"].default.model == "segnet_light"
 
@@ -39,7 +42,7 @@ def test_the_model_card_has_the_checksum_and_the_scores(name: str) -> None:
 
 @pytest.mark.parametrize("name", BUNDLED)
 def test_a_bundled_model_is_small_and_has_its_provenance(name: str) -> None:
-    assert BUNDLED[name].stat().st_size <= 6 * 2**20
+    assert BUNDLED[name].stat().st_size <= (30 if name in LARGE else 6) * 2**20
     kept = checkpoint.load(name)
     assert kept.model.config.name == name
     assert {"data", "terms", "settings", "versions"} <= set(kept.provenance)
@@ -47,8 +50,8 @@ def test_a_bundled_model_is_small_and_has_its_provenance(name: str) -> None:
     assert kept.scores["miou"] == pytest.approx(Scores(counts, kept.labels).miou)
 
 
-def test_every_bundled_model_is_there_as_onnx_made_from_the_file_beside_it() -> None:
-    assert list(bundled_onnx()) == list(BUNDLED)
+def test_every_small_bundled_model_is_there_as_onnx_made_from_the_file_beside_it() -> None:
+    assert set(bundled_onnx()) == set(BUNDLED) - LARGE
     for name, path in bundled_onnx().items():
         made_from = OnnxRuntime(path).info.provenance["model_file"]
         assert made_from["sha256"] == hashlib.sha256(BUNDLED[name].read_bytes()).hexdigest(), (

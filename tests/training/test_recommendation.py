@@ -143,7 +143,7 @@ def test_the_bundled_weights_are_taken_unless_the_user_says_otherwise() -> None:
     bundled = {"segnet_light": "", "segnet_basic": ""}
     assert values(choose_start("standard", {}, bundled)) == {"model": "segnet_light", "weights": "segnet_light"}
     assert values(choose_start("quick", {"model": "segnet_basic"}, bundled)) == {"weights": "segnet_basic"}
-    for given in ({"weights": None}, {"encoder_weights": "imagenet"}, {"encoder": "vgg11"}, {"model": "segnet"}):
+    for given in ({"weights": None}, {"encoder_weights": "imagenet"}, {"encoder": "vgg11"}, {"model": "fcn_basic"}):
         assert "weights" not in values(choose_start("standard", given, bundled))
 
 

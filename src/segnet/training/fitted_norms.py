@@ -2,7 +2,7 @@
 
 VGG16's published weights are of a network without batch norm, SegNet's encoder has one behind each convolution. A new
 batch norm brings every channel to mean 0 and variance 1. That cuts the rectified features anew: in the third stage of
-VGG16 a channel is then active in half of the pixels instead of a seventh. Here scale and shift of each batch norm are
+VGG16 a channel is then active in half of the pixels instead of an eighth. Here scale and shift of each batch norm are
 measured so that it undoes its own normalization. Only the mean deviation of a layer becomes 1, which rectification,
 max-pooling and the next batch norm do not notice; VGG16's own maps have deviations of up to 170.
 

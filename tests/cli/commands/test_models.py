@@ -73,8 +73,8 @@ def test_json_holds_exact_numbers(tmp_path: Path) -> None:
     models = {model["name"]: model for model in told["models"]}
     assert list(models) == list_models()
     assert (models["segnet"]["parameters"], models["segnet"]["code_bytes"]) == (29_449_355, 1_321_216)
-    assert not models["segnet"]["bundled"]
-    assert models["segnet"]["scores"] is None
+    assert not models["fcn_basic"]["bundled"]
+    assert models["fcn_basic"]["scores"] is None
     for name, path in bundled_models().items():
         assert models[name]["bundled"]
         assert models[name]["scores"]["miou"] == checkpoint.load(path).scores["miou"]
