@@ -18,7 +18,7 @@ import torch
 from segnet.data.synthetic.scenes import SAMPLE_SEED, render_scene
 from segnet.runtimes.pytorch import load_checkpoint
 from segnet.system.devices import pick_precision
-from segnet.system.hardware import peak_gmacs
+from segnet.system.hardware import instruction_sets, peak_gmacs
 
 SWITCHES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
 FREE = """
@@ -59,9 +59,8 @@ def test_onednn_in_pytorch_is_limited() -> None:
 
 def test_openvino_is_limited() -> None:
     # OpenVINO 2026.4 fails where a processor with AMX is limited to AVX2: there AVX-512 without AMX is its limit.
-    flags = Path("/proc/cpuinfo")
-    has_amx = flags.is_file() and "amx_int8" in flags.read_text().split()
-    limit, kind, beyond = ("AVX512_CORE", "avx512", "amx") if has_amx else ("AVX2", "avx2", "avx512")
+    amx = "amx_int8" in instruction_sets()
+    limit, kind, beyond = ("AVX512_CORE", "avx512", "amx") if amx else ("AVX2", "avx2", "avx512")
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": limit}
     words = [sys.executable, "-c", KINDS]
     kinds = subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
