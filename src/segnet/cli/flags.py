@@ -179,14 +179,12 @@ class ModelFlags:
 
     def _export_once(self) -> None:
         """Export a model file to the cache, if a library is asked for that needs it and can do the rest."""
-        from segnet.models.bundled import bundled_models
+        from segnet.models.bundled import local_file
         from segnet.runtimes.choice import needs_torch
         from segnet.runtimes.exported import exported_file
 
-        path = Path(self.model)
-        if not path.is_file():
-            path = bundled_models().get(self.model, path)
-        if self.runtime not in ("onnx", "openvino") or path.suffix != ".safetensors" or not path.is_file():
+        path = local_file(self.model)
+        if self.runtime not in ("onnx", "openvino") or path is None or path.suffix != ".safetensors":
             return
         if needs_torch(device=self.device, precision=self.precision, samples=self.sampling.samples):
             return

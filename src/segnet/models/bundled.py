@@ -8,7 +8,7 @@ from pathlib import Path
 from segnet.errors import ModelError
 from segnet.models.hub import fetch, is_hub_address
 
-__all__ = ["bundled_models", "bundled_onnx", "find"]
+__all__ = ["bundled_models", "bundled_onnx", "find", "local_file"]
 
 
 def bundled_models() -> dict[str, Path]:
@@ -21,6 +21,12 @@ def bundled_onnx() -> dict[str, Path]:
     return _files(".onnx")
 
 
+def local_file(source: str | Path) -> Path | None:
+    """The file at a path, or else that of a bundled model by its name; None if there is neither."""
+    path = Path(source)
+    return path if path.is_file() else bundled_models().get(str(source))
+
+
 def find(source: str | Path) -> Path:
     """The path of a model file, of a bundled model by its name, or of a model of the hub (``hf://OWNER/NAME``).
 
@@ -30,12 +36,9 @@ def find(source: str | Path) -> Path:
     """
     if is_hub_address(source):
         return fetch(source)
-    path = Path(source)
-    if path.is_file():
-        return path
-    bundled = bundled_models()
-    if str(source) in bundled:
-        return bundled[str(source)]
+    if found := local_file(source):
+        return found
+    path, bundled = Path(source), bundled_models()
     if (best := path / "best.safetensors").is_file():
         raise ModelError(f"{source}: is the folder of a run; give its model file, {best}")
     known = f"bundled are {', '.join(bundled)}" if bundled else "no model is bundled"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from segnet.models.bundled import bundled_models, bundled_onnx
+from segnet.models.bundled import bundled_onnx, local_file
 from segnet.system.files import cache_dir, files_digest
 from segnet.system.hardware import versions
 
@@ -13,11 +13,11 @@ __all__ = ["cached_export", "exported_file"]
 
 def exported_file(source: str | Path) -> Path | None:
     """The ONNX file of a bundled model, or the one that was kept for a model file; None if there is none."""
-    path = Path(source)
-    if not path.is_file():
-        if (bundled := bundled_onnx().get(str(source))) or str(source) not in bundled_models():
-            return bundled
-        path = bundled_models()[str(source)]
+    if not Path(source).is_file() and (bundled := bundled_onnx().get(str(source))):
+        return bundled
+    path = local_file(source)
+    if path is None:
+        return None
     kept = cached_export(path)
     return kept if kept.is_file() else None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -18,11 +17,8 @@ from segnet.errors import TrainingError
 from segnet.labels import IGNORE_INDEX
 from segnet.models.segnet import SegNet
 from segnet.system.devices import pick_device
-from segnet.training.batch_norm import freeze_statistics
-from segnet.training.distillation import Teacher
-from segnet.training.layout import pick_memory_format
 from segnet.training.loaders import Order, make_loaders, training_resize
-from segnet.training.module import SegmentationModule, compute_gradients
+from segnet.training.module import compute_gradients, trial_module
 from segnet.training.optimizers import make_optimizer
 from segnet.training.settings import TrainConfig
 from segnet.training.setup import median_longest_side, resolve_config
@@ -64,11 +60,7 @@ def find_lr(
     target = pick_device(device)
     config = resolve_config(config, {}, target, model, data)
     weights = torch.from_numpy(class_weights(check_masks(data), config.class_weights, data.labels))
-    layout = pick_memory_format(model, target)
-    teacher = Teacher.load(config.teacher, data.labels, channels=model.config.image_channels)
-    module = SegmentationModule(deepcopy(model), weights, config, teacher, memory_format=layout).to(target).train()
-    if config.batch_norm == "frozen":
-        freeze_statistics(module.model)
+    module = trial_module(model, weights, config, data.labels, target)
     optimizer = make_optimizer(module.model, config)
     factors = [lowest / config.lr * (_HIGHEST / lowest) ** (step / (steps - 1)) for step in range(steps)]
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factors[min(step, steps - 1)])

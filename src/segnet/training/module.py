@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any, cast
 
 import numpy as np
@@ -16,18 +17,20 @@ from segnet.data.augmentation import Augmentation
 from segnet.data.tensors import Batch
 from segnet.errors import TrainingError
 from segnet.inference.upsampling import Upsampler
+from segnet.labels import ClassTable
 from segnet.metrics.confusion import confusion
 from segnet.models.segnet import SegNet
 from segnet.training.batch_norm import freeze_statistics
 from segnet.training.distillation import Teacher, distillation_loss
 from segnet.training.distributed import mean_over_processes
+from segnet.training.layout import pick_memory_format
 from segnet.training.lightning import LightningModule
 from segnet.training.losses import make_loss
 from segnet.training.optimizers import make_optimizer
 from segnet.training.schedules import lr_factor
 from segnet.training.settings import TrainConfig
 
-__all__ = ["SegmentationModule", "compute_gradients"]
+__all__ = ["SegmentationModule", "compute_gradients", "trial_module"]
 
 
 class SegmentationModule(LightningModule):
@@ -184,3 +187,23 @@ def compute_gradients(module: SegmentationModule, optimizer: torch.optim.Optimiz
         loss = module.compute_loss(moved)
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.item()
+
+
+def trial_module(
+    model: SegNet, weights: Tensor, config: TrainConfig, labels: ClassTable, device: torch.device
+) -> SegmentationModule:
+    """A copy for steps that are tried before a run: network, loss and teachers, in training mode on a device.
+
+    Args:
+        model: It is not changed.
+        weights: (C,), loss weights of the classes.
+        config: Settings of the run.
+        labels: Classes of the data, which teachers must have.
+        device: Where the steps are taken.
+    """
+    teacher = Teacher.load(config.teacher, labels, channels=model.config.image_channels)
+    layout = pick_memory_format(model, device)
+    module = SegmentationModule(deepcopy(model), weights, config, teacher, memory_format=layout).to(device).train()
+    if config.batch_norm == "frozen":
+        freeze_statistics(module.model)
+    return module

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from copy import deepcopy
 from dataclasses import replace
 from itertools import cycle
 from typing import Any
@@ -14,12 +13,9 @@ from segnet.data.class_weights import class_weights
 from segnet.data.dataset import SegmentationDataset
 from segnet.models.segnet import SegNet
 from segnet.system.clock import now
-from segnet.training.batch_norm import freeze_statistics
-from segnet.training.distillation import Teacher
-from segnet.training.layout import pick_memory_format
 from segnet.training.lightning import Callback, Trainer
 from segnet.training.loaders import Order, make_loaders, training_resize
-from segnet.training.module import SegmentationModule, compute_gradients
+from segnet.training.module import compute_gradients, trial_module
 from segnet.training.optimizers import make_optimizer
 from segnet.training.recommendation import Pace
 from segnet.training.settings import TrainConfig
@@ -51,11 +47,7 @@ def measure_pace(
     """
     config = replace(config, batch=min(config.images, len(train_set)))
     weights = torch.from_numpy(class_weights(count_pixels(train_set), config.class_weights, train_set.labels))
-    layout = pick_memory_format(model, device)
-    teacher = Teacher.load(config.teacher, train_set.labels, channels=model.config.image_channels)
-    module = SegmentationModule(deepcopy(model), weights, config, teacher, memory_format=layout).to(device).train()
-    if config.batch_norm == "frozen":
-        freeze_statistics(module.model)
+    module = trial_module(model, weights, config, train_set.labels, device)
     optimizer = make_optimizer(module.model, config)
     order = Order(len(train_set), config.images, seed=config.seed)
     resize = training_resize(train_set, median_longest_side(train_set))
