@@ -1,6 +1,6 @@
 """Training on the CPU, in images a second: `segnet train` against a plain PyTorch training loop.
 
-    python benchmarks/bench_training.py [--models segnet,segnet_basic] [--explain segnet_basic] [--repetitions 2]
+    python benchmarks/bench_training.py [--models segnet,segnet_basic] [--explain segnet_basic] [--changes sgd,bare]
 
 `ours` is the real path: `segnet.training.run.train` with the settings of recipes/segnet_basic.yaml (Muon, averaged
 weights, clipping, augmentation) but for its crop, so that whole images are trained on. `reference` has the same
@@ -11,7 +11,8 @@ Of one model the gain is taken apart by changing one thing of `ours` at a time:
 
     float32       instead of the precision that `auto` takes
     other_layout  NCHW where ours is channels_last, and the other way round
-    returning     glibc as it comes instead of keeping freed memory
+    small_pages   pages of 4 KiB instead of huge ones
+    returning     glibc as it comes: it returns freed memory, and has small pages
     sgd           plain SGD: no Muon, no averaged weights, no clipping
     bare          the same, and no augmentation: the work of the reference
     processes     `--devices 2` with half the threads each, the same batch shared out
@@ -53,7 +54,7 @@ from segnet.data.synthetic.scenes import write_scenes
 from segnet.data.tensors import collate
 from segnet.labels import IGNORE_INDEX
 from segnet.models.zoo import MODELS, create_model
-from segnet.system.allocator import keep_freed_memory
+from segnet.system import allocator
 from segnet.system.hardware import about
 from segnet.training import run
 from segnet.training.lightning import Callback
@@ -75,11 +76,13 @@ class Ours:
         settings: changed fields of ``TrainConfig``.
         other_layout: whether images and filters have the layout that `segnet train` does not take here.
         keeping: whether freed memory is kept.
+        huge_pages: whether what is kept is in huge pages, where Linux has them.
     """
 
     settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     other_layout: bool = False
     keeping: bool = True
+    huge_pages: bool = True
 
     @property
     def processes(self) -> int:
@@ -90,6 +93,7 @@ OURS = {
     "ours": Ours(),
     "float32": Ours(settings={"precision": "float32"}),
     "other_layout": Ours(other_layout=True),
+    "small_pages": Ours(huge_pages=False),
     "returning": Ours(keeping=False),
     "sgd": Ours(settings=SGD),
     "bare": Ours(settings={**SGD, "augment": AugmentConfig(flip=0.0)}),
@@ -113,6 +117,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=lambda text: text.split(","), default=["segnet", "segnet_basic"])
     parser.add_argument("--explain", default="segnet_basic", help="the model whose gain is taken apart, or none")
+    parser.add_argument(
+        "--changes", type=lambda text: text.split(","), default=[name for name in OURS if name != "ours"]
+    )
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--steps", type=int, default=3, help="measured ones of each run")
     parser.add_argument("--warm-up", type=int, default=1, help="steps before them, one at least")
@@ -143,7 +150,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     words = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
     cases = [(model, name) for model in arguments.models for name in ("reference", "ours")]
     if arguments.explain in arguments.models:
-        cases += [(arguments.explain, name) for name in OURS if name != "ours"]
+        cases += [(arguments.explain, name) for name in arguments.changes]
     runs: dict[tuple[str, str], list[dict[str, Any]]] = {case: [] for case in cases}
     for _ in range(arguments.repetitions):
         for case, done in runs.items():
@@ -262,8 +269,10 @@ def train_ours(
     val: SegmentationDataset,
     out: Path,
 ) -> None:
+    if not ours.huge_pages:
+        allocator._may_reserve = lambda: False
     if ours.keeping:
-        keep_freed_memory()
+        allocator.keep_freed_memory()
     network = create_model(model, classes=data.labels.classes)
     if ours.other_layout:
         clock.on_fit_start = lambda trainer, task: change_layout(task)  # type: ignore[method-assign]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +36,55 @@ def test_the_setting_can_be_taken_back() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True False"
+
+
+# Prints whether the memory of a large buffer is in huge pages, and whether the machine lets a process ask for them.
+HUGE = """
+import ctypes
+from segnet.system import allocator
+made = allocator.keep_freed_memory()
+data = ctypes.create_string_buffer(64 * 2**20)
+address, inside = ctypes.addressof(data), False
+for line in open("/proc/self/smaps"):
+    first = line.split()[0]
+    if "-" in first:
+        start, end = (int(part, 16) for part in first.split("-"))
+        inside = start <= address < end
+    elif inside and first == "VmFlags:":
+        print(made, "hg" in line.split(), allocator._may_reserve())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is there on Linux alone")
+def test_kept_memory_is_in_huge_pages_where_linux_gives_them_on_demand() -> None:
+    done = subprocess.run([sys.executable, "-c", HUGE], capture_output=True, text=True, check=True)
+    made, huge, possible = done.stdout.split()
+    choices = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
+    assert made == "True"
+    assert huge == possible
+    assert possible == str("[madvise]" in choices and Path("/proc/sys/vm/overcommit_memory").read_text() != "2\n")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is there on Linux alone")
+def test_no_addresses_are_reserved_where_they_are_limited() -> None:
+    limited = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (2**36, 2**36))\n" + HUGE
+    done = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False", "False"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is there on Linux alone")
+def test_the_reserved_addresses_take_no_memory() -> None:
+    code = (
+        "from segnet.system.allocator import keep_freed_memory\n"
+        "def resident():\n"
+        "    return int(open('/proc/self/statm').read().split()[1]) * 4096\n"
+        "before = resident()\n"
+        "for _ in range(3):\n"
+        "    keep_freed_memory()\n"
+        "print(resident() - before < 16 * 2**20)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
 
 
 @pytest.mark.parametrize("platform", ["darwin", "win32"])
