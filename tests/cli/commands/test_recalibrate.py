@@ -97,7 +97,7 @@ def test_a_new_file_is_named_after_the_model(model: str, expected: str) -> None:
         (("OLD", "DATA", "--resize", "1", "1", "--batch", "1"), "encoder.stages.0.0.bn would see a single value"),
         (("OLD", "DATA", "--device", "gpu"), "device 'gpu' cannot be used"),
         (("OLD", "DATA", "--out", "folder"), "folder is no name for a model file"),
-        (("OLD", "DATA", "--out", "OLD/new.safetensors"), "new.safetensors cannot be written"),
+        (("OLD", "DATA", "--out", "OLD/new.safetensors"), "results cannot be written there"),
     ],
 )
 def test_what_a_user_can_mend_is_one_line_and_writes_nothing(

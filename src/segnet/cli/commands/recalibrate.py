@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from segnet.cli.flags import DataFlags, model_file_beside
+from segnet.cli.flags import DataFlags, model_file_beside, require_writable_files
 
 __all__ = ["run"]
 
@@ -31,6 +31,7 @@ def run(
         device: Device of computation: auto, cpu, cuda, cuda:N or mps. auto takes a GPU if there is one.
     """
     out = model_file_beside(model, out, ending="recalibrated")
+    require_writable_files({"--out": out})
 
     from segnet.models import checkpoint
     from segnet.system.progress import progress_bar

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segnet.cli.flags import DataFlags, SamplingFlags, model_file_beside
+from segnet.cli.flags import DataFlags, SamplingFlags, model_file_beside, require_writable_files
 
 if TYPE_CHECKING:
     from segnet.training.temperature import Temperature
@@ -42,6 +42,7 @@ def run(
         device: Device of computation: auto, cpu, cuda, cuda:N or mps. auto takes a GPU if there is one.
     """
     out = model_file_beside(model, out, ending="temperature")
+    require_writable_files({"--out": out})
 
     from segnet.inference.evaluation import check_same_classes
     from segnet.inference.working_size import ResizePolicy
