@@ -63,6 +63,7 @@ def test_a_source_and_a_network_of_the_callers_are_taken(tiny: SegNet, camvid: S
     result = segnet.train(camvid, model=tiny, out=tmp_path / "a", resize=(24, 32), **QUICK)
     kept = checkpoint.load(result.model_file)
     assert kept.model.config == tiny.config
+    assert yaml.safe_load((tmp_path / "a" / "config.yaml").read_text())["model"] == "tiny"
     assert not torch.equal(kept.model.classifier.weight, before)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="already holds a run; add --resume"):
         segnet.train(camvid, model=tiny, out=tmp_path / "a", **QUICK)

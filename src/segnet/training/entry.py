@@ -126,6 +126,8 @@ def train(
     network, training = make_configs({**settings, **named})
     if own is not None and network != NetworkConfig():
         raise ConfigError("the network is given, so settings that create one have no effect; leave them out")
+    if own is not None:
+        network = replace(network, model=own.config.name)
     location = data.root if isinstance(data, Source) else data
     out, started = Path(out), now()
     inputs = RunInputs(

@@ -187,7 +187,9 @@ def gather_facts(source: Source, inputs: RunInputs, device: torch.device) -> Fac
 
 
 def _start_of(network: NetworkConfig, model: SegNet | None) -> Start:
-    if network.names_file or network.weights or (model is not None and model.pretrained):
+    if model is not None:
+        return "model" if model.pretrained else "random"
+    if network.names_file or network.weights:
         return "model"
     return "imagenet" if network.encoder_weights else "random"
 
