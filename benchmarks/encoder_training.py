@@ -1,7 +1,7 @@
 """VGG16 SegNet from ImageNet weights with its encoder frozen and trained, on val and on drives that were never seen.
 
     python benchmarks/encoder_training.py CAMVID --encoder-weights FILE [--out runs/encoder] [--rows NAME ...]
-        [--drives val 0001TP ...] [--epochs 8] [--figure curves.svg]
+        [--drives val 0001TP ...] [--epochs 4] [--figure curves.svg]
 
 Of each row one network learns from CamVid's training images and is validated after every epoch: these are the learning
 curves. Three more learn from the training images of two of CamVid's three drives and are scored, once, on all training
@@ -39,7 +39,7 @@ ROWS = {"frozen": "encoder frozen", "trained": "encoder trained"}
 CURVE = ("epoch", "step", "seconds", "train_loss", "global_accuracy", "class_average", "miou")
 # As recipes/segnet.yaml, but for fewer and smaller crops; half the scale, since a crop has half the sides.
 RECIPE = TrainConfig(
-    epochs=8,
+    epochs=4,
     batch=4,
     lr=0.02,
     encoder_lr=0.3,

@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--mean-with", type=Path, nargs="*", default=[], help="model files to average the weights with")
     parser.add_argument("--int8", action="store_true", help="filters in eight bits, for large models")
     parser.add_argument("--temperature", type=float, default=1.0, help="divides the logits; see bench_temperature.py")
-    parser.add_argument("--first-stage", type=Path, help="the model file that the training began with")
+    parser.add_argument("--earlier", type=Path, nargs="*", default=[], help="model files of the stages before, in order")
     parser.add_argument("--terms", required=True, help="licence of the weights and terms of the data")
     arguments = parser.parse_args()
 
@@ -50,8 +50,9 @@ def main() -> None:
         provenance["temperature"] = {"value": arguments.temperature, "fitted_on": "CamVid's drives, each left out once"}
     if others:
         provenance["mean_with"] = [_provenance(each, arguments.name) for each in others]
-    if arguments.first_stage:
-        provenance["first_stage"] = _provenance(checkpoint.load(arguments.first_stage), arguments.name)
+    if arguments.earlier:
+        stages = [checkpoint.load(path) for path in arguments.earlier]
+        provenance["earlier_stages"] = [_provenance(each, arguments.name) for each in stages]
     stored: dict[str, Any] = {"int8": True} if arguments.int8 else {"half": True}
     with tempfile.TemporaryDirectory() as folder:
         rounded = checkpoint.save(model, kept.labels, Path(folder) / "rounded.safetensors", **stored)

@@ -1,4 +1,4 @@
-"""Distillation: the student learns the probabilities of larger networks besides the masks.
+"""Distillation: the student learns the probabilities of better networks besides the masks.
 
 Teachers and student see the same augmented image, as Beyer et al. advise in "Knowledge distillation: A good teacher is
 patient and consistent", 2022 (https://arxiv.org/abs/2106.05237). So ignored pixels are learned too.

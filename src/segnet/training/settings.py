@@ -85,7 +85,7 @@ class TrainConfig:
             weights make a network learn rare classes, and predict them too often. With 0.5 mIoU rises, with 1
             global accuracy; class average falls.
         teacher: Model files, or names of bundled models, whose mean probabilities are learned besides the masks
-            (distillation). Default: none. Give larger networks that were trained on the same classes.
+            (distillation). Default: none. Give better networks that were trained on the same classes.
         distillation: Factor of the distillation loss.
         unfreeze_at: Gradual unfreezing schedule: rising epochs at which encoder stages start to train, the deepest
             stage at the first, all others at the last. Default: all stages train from the start.
