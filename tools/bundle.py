@@ -3,7 +3,7 @@
 python tools/bundle.py runs/a/best.safetensors CAMVID --name segnet_basic --terms "..."
 
 --mean-with takes further files of runs that began with the same weights, and the mean of all is taken (Wortsman et al.,
-Model soups, 2022).
+Model soups, 2022). One may be the last.ckpt of the same run, whose averaged weights are those of its last step.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from segnet.data.layouts import open_source
 from segnet.inference.evaluation import check_same_classes, evaluate
@@ -34,13 +36,15 @@ def main() -> None:
     parser.add_argument("--mean-with", type=Path, nargs="*", default=[], help="model files to average the weights with")
     parser.add_argument("--int8", action="store_true", help="filters in eight bits, for large models")
     parser.add_argument("--temperature", type=float, default=1.0, help="divides the logits; see bench_temperature.py")
-    parser.add_argument("--earlier", type=Path, nargs="*", default=[], help="model files of the stages before, in order")
+    parser.add_argument(
+        "--earlier", type=Path, nargs="*", default=[], help="model files of the stages before, in order"
+    )
     parser.add_argument("--terms", required=True, help="licence of the weights and terms of the data")
     arguments = parser.parse_args()
 
     kept = checkpoint.load(arguments.trained)
     model = SegNet(replace(kept.model.config, name=arguments.name))
-    others = [checkpoint.load(path) for path in arguments.mean_with]
+    others = [last_of(kept, path) if path.suffix == ".ckpt" else checkpoint.load(path) for path in arguments.mean_with]
     model.load_state_dict(mean_weights([each.model for each in (kept, *others)]))
     scale_logits(model, arguments.temperature)
     data = open_source(arguments.data).dataset("val")
@@ -66,6 +70,17 @@ def main() -> None:
         raise SystemExit(f"{path} has {size} bytes; bundled models have at most {largest}")
     print(f"{path}: {size} bytes, val mIoU {scores.miou:.4f}, global {scores.global_accuracy:.4f}")
     print(f"before its filters were rounded: val mIoU {before.miou:.4f}, global {before.global_accuracy:.4f}")
+
+
+def last_of(kept: checkpoint.Checkpoint, path: Path) -> checkpoint.Checkpoint:
+    """The averaged weights of a run's last step, beside ``kept``, its best ones."""
+    run: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    state = {
+        name.removeprefix("model."): value for name, value in run["state_dict"].items() if name.startswith("model.")
+    }
+    model = SegNet(kept.model.config)
+    model.load_state_dict(state)
+    return replace(kept, model=model, provenance={**kept.provenance, "step": run["global_step"]})
 
 
 def _provenance(kept: checkpoint.Checkpoint, name: str) -> dict[str, Any]:

@@ -4,9 +4,10 @@ PyTorch asks the C library for a fresh buffer per result on the CPU. glibc maps 
 has to zero every page: a fifth to a third of the time of a SegNet. Asking glibc to keep them costs nothing but that the
 process holds its peak memory until it ends. It is a setting of the whole process, hence made by the command line alone.
 
-The kept memory is read and written again and again. In pages of 4 KiB a quarter of a training step is spent on finding
-them; in pages of 2 MiB it is not. Linux gives huge pages to whom asks for them (``madvise``), unless an administrator
-forbids it; glibc itself asks for none unless its environment says so before the process starts.
+The kept memory is read and written again and again, and finding its pages takes time too: less with pages of 2 MiB than
+of 4 KiB. Forward and backward passes of VGG16 SegNet took 0.92 to 0.97 of the time with them in a quiet virtual machine,
+0.65 in a busy one. Linux gives huge pages to whom asks for them (``madvise``), unless an administrator forbids it; glibc
+itself asks for none unless its environment says so before the process starts.
 """
 
 from __future__ import annotations
