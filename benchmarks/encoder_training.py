@@ -131,6 +131,7 @@ def draw(found: dict[str, dict[str, Any]], out: Path) -> None:
     loss.set(title="training loss", xlabel="epoch")
     miou.set(title="mIoU on the validation images", xlabel="epoch", ylim=(0, None))
     for axes in (loss, miou):
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     miou.legend(frameon=False, loc="lower right")

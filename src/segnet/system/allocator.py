@@ -4,10 +4,10 @@ PyTorch asks the C library for a fresh buffer per result on the CPU. glibc maps 
 has to zero every page: a fifth to a third of the time of a SegNet. Asking glibc to keep them costs nothing but that the
 process holds its peak memory until it ends. It is a setting of the whole process, hence made by the command line alone.
 
-The kept memory is read and written again and again, and finding its pages takes time too: less with pages of 2 MiB than
-of 4 KiB. Forward and backward passes of VGG16 SegNet took 0.92 to 0.97 of the time with them in a quiet virtual machine,
-0.65 in a busy one. Linux gives huge pages to whom asks for them (``madvise``), unless an administrator forbids it; glibc
-itself asks for none unless its environment says so before the process starts.
+The kept memory is read and written again and again, and finding its pages takes time too: less with pages of 2 MiB
+than of 4 KiB. Forward and backward passes of VGG16 SegNet took 0.92 to 0.97 of the time with them in a quiet virtual
+machine, 0.65 in a busy one. Linux gives huge pages to whom asks for them (``madvise``), unless an administrator forbids
+it; glibc itself asks for none unless its environment says so before the process starts.
 """
 
 from __future__ import annotations
@@ -68,9 +68,10 @@ def _may_reserve() -> bool:
 def _use_huge_pages(size: int) -> None:
     """Let the heap grow by ``size`` bytes and ask for huge pages there. Memory is taken only where it is written."""
     libc = ctypes.CDLL(None)
-    libc.malloc.argtypes, libc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
-    libc.free.argtypes = [ctypes.c_void_p]
-    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    address = ctypes.c_size_t  # as wide as a pointer on Linux
+    libc.malloc.argtypes, libc.malloc.restype = [ctypes.c_size_t], address
+    libc.free.argtypes = [address]
+    libc.madvise.argtypes = [address, ctypes.c_size_t, ctypes.c_int]
     start = libc.malloc(size)
     if start:
         libc.madvise(start - start % mmap.PAGESIZE, size, mmap.MADV_HUGEPAGE)  # from the beginning of a page
