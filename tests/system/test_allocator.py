@@ -9,6 +9,12 @@ import pytest
 
 from segnet.system.allocator import keep_freed_memory
 
+RESIDENT = """
+from segnet.system.allocator import keep_freed_memory
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+"""
+
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is there on Linux alone")
 def test_glibc_takes_the_setting() -> None:
@@ -20,10 +26,8 @@ def test_glibc_takes_the_setting() -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is there on Linux alone")
 def test_the_setting_can_be_taken_back() -> None:
-    code = (
-        "from segnet.system.allocator import keep_freed_memory, return_freed_memory\n"
-        "def resident():\n"
-        "    return int(open('/proc/self/statm').read().split()[1]) * 4096\n"
+    code = RESIDENT + (
+        "from segnet.system.allocator import return_freed_memory\n"
         "def left_of(size):\n"
         "    before = resident()\n"
         "    data = bytearray(size)\n"
@@ -74,14 +78,8 @@ def test_no_addresses_are_reserved_where_they_are_limited() -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is there on Linux alone")
 def test_the_reserved_addresses_take_no_memory() -> None:
-    code = (
-        "from segnet.system.allocator import keep_freed_memory\n"
-        "def resident():\n"
-        "    return int(open('/proc/self/statm').read().split()[1]) * 4096\n"
-        "before = resident()\n"
-        "for _ in range(3):\n"
-        "    keep_freed_memory()\n"
-        "print(resident() - before < 16 * 2**20)"
+    code = RESIDENT + (
+        "before = resident()\nfor _ in range(3):\n    keep_freed_memory()\nprint(resident() - before < 16 * 2**20)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"
