@@ -37,7 +37,7 @@ VAL = "val"
 DRIVES = (VAL, "0001TP", "0006R0", "0016E5")
 ROWS = {"frozen": "encoder frozen", "trained": "encoder trained"}
 CURVE = ("epoch", "step", "seconds", "train_loss", "global_accuracy", "class_average", "miou")
-# As recipes/segnet.yaml, but for fewer and smaller crops; half the scale, since a crop has half the sides.
+# As recipes/segnet.yaml, but for fewer and smaller crops, in which a crop_area of 0.25 is the images' own scale.
 RECIPE = TrainConfig(
     epochs=4,
     batch=4,

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 import sys
 from pathlib import Path
-
-from segnet.system.hardware import memory
 
 __all__ = ["keep_freed_memory", "return_freed_memory"]
 
@@ -39,7 +38,7 @@ def keep_freed_memory() -> bool:
     """
     made = _set((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER_TRIM), (_M_TOP_PAD, _TOP_PAD_BYTES))
     if made and _may_reserve():
-        _use_huge_pages(memory() // 2)
+        _use_huge_pages(os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE // 2)
     return made
 
 
