@@ -68,8 +68,14 @@ LATER_STAGES = {
     "light_whole_colors": "light",
     "light_longer": "light_whole_colors",
     "light_longer_whole": "light_longer",
+    "light_taught": "light_whole_colors",
 }
-CROPS = {"light_longer": 5900, "light_longer_whole": 1600}  # instead of epochs, whose crops differ between drives
+TEACHERS = {"light_taught": ("light_longer",)}  # rows; those networks have not seen the drive either
+CROPS = {
+    "light_longer": 5900,
+    "light_longer_whole": 1600,
+    "light_taught": 5900,
+}  # instead of epochs, whose crops differ between drives
 
 WIDE_END = ((64, 256), (128,), (64, 64), (64,))
 NARROW_END = (*WIDE_END[:-1], (32,))
@@ -154,6 +160,7 @@ def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
         ),
         "light_longer": light("and 5,900 more crops of 240x320", LIGHT_COLORS),
         "light_longer_whole": light("and 1,600 more crops of 360x480", WHOLE_COLORS),
+        "light_taught": light("as light_longer, which teaches", LIGHT_COLORS),
         "segnet_basic": Row(
             about="segnet_basic on crops of 180x240, learning rate 0.05",
             network=partial(create_model, "segnet_basic", classes=11),
@@ -181,6 +188,9 @@ def main() -> None:
             if name in CROPS:
                 epochs = round(CROPS[name] / len(sets[0]))
                 row = replace(row, config=replace(row.config, epochs=epochs, validate_every=epochs))
+            if name in TEACHERS:
+                teacher = tuple(str(arguments.out / other / drive / WEIGHTS) for other in TEACHERS[name])
+                row = replace(row, config=replace(row.config, teacher=teacher))
             learn_and_score(row, sets, arguments.out / name / drive)
     done = {name: row for name, row in table.items() if all(scored(arguments.out, name))}
     found = {name: figures(row, arguments.out / name) for name, row in done.items()}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -107,3 +109,46 @@ def test_a_teacher_of_other_classes_or_channels_is_refused(
 def test_a_negative_factor_is_refused():
     with pytest.raises(ConfigError, match=r"distillation=-1\.0"):
         TrainConfig(distillation=-1.0)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal", "dice", "lovasz", "ohem", "boundary"])
+@pytest.mark.parametrize("divisor", ["pixels", "weights"])
+def test_a_batch_without_masks_is_learned_from_the_teacher_alone(toy: SegNet, other: SegNet, loss: str, divisor: Any):
+    config = TrainConfig(augment=AugmentConfig(flip=0.0), loss=loss, loss_divisor=divisor, prior_correction=0.5)
+    batch = {"image": torch.rand(2, 3, 8, 8), "mask": torch.full((2, 8, 8), 255), "name": ["a", "b"]}
+    student = deepcopy(toy).eval().requires_grad_()
+    found = SegmentationModule(student, torch.ones(toy.config.classes), config, Teacher([other])).compute_loss(batch)
+    torch.testing.assert_close(found, distillation_loss(student(batch["image"]), Teacher([other])(batch["image"])))
+    found.backward()
+    assert all(torch.isfinite(p.grad).all() for p in student.parameters() if p.grad is not None)
+
+
+def test_a_run_learns_from_images_without_masks_too(camvid: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    labels, train_set, val_set = camvid.labels, camvid.dataset("train"), camvid.dataset("val")
+    source = saved(create_model("bilinear", classes=labels.classes), labels, tmp_path / "teacher.safetensors")
+    frames = tuple(str(sample.image) for sample in val_set.samples)
+    config = TrainConfig(
+        epochs=1, batch=3, precision="float32", workers=0, teacher=(source,), unlabeled=frames,
+        augment=AugmentConfig(crop=(24, 32)),
+    )  # fmt: skip
+    seen: list[str] = []
+    step = SegmentationModule.training_step
+
+    def training_step(self: SegmentationModule, batch: Any, index: int) -> Tensor:
+        seen.extend(batch["name"])
+        unlabeled = torch.tensor([name in frames for name in batch["name"]])
+        assert ((batch["mask"] == 255).all(dim=2).all(dim=1) == unlabeled).all()
+        return step(self, batch, index)
+
+    monkeypatch.setattr(SegmentationModule, "training_step", training_step)
+    student = create_model("bilinear", classes=labels.classes)
+    train(student, train_set, val_set, out=tmp_path / "run", config=config, device="cpu")
+    assert sorted(seen) == sorted([*frames, *(sample.name for sample in train_set.samples)])
+    fewer = replace(config, epochs=2, unlabeled=frames[:2])
+    with pytest.raises(ConfigError, match=r"started with unlabeled images 3 \(.*, but the data now has 2 \("):
+        train(student, train_set, val_set, out=tmp_path / "run", config=fewer, device="cpu", resume=True)
+
+
+def test_unlabeled_images_without_a_teacher_are_refused():
+    with pytest.raises(ConfigError, match="unlabeled images need a teacher"):
+        TrainConfig(unlabeled=("frames",))

@@ -9,6 +9,7 @@ import pytest
 
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.layouts import Source
+from segnet.data.unlabeled import UnlabeledImages
 from segnet.errors import ConfigError
 from segnet.labels import ClassTable
 from segnet.models.decoders import DecoderConfig
@@ -105,8 +106,10 @@ def test_images_of_another_order_are_refused(run: Path, camvid: Source) -> None:
 
 
 def test_channels_and_size_belong_to_the_description(camvid: Source) -> None:
-    color = describe_data(camvid.dataset("train"), camvid.dataset("val"))
-    gray = describe_data(camvid.dataset("train", channels=1, size=(32, 32)), camvid.dataset("val"))
+    color, gray = (
+        describe_data(train_set, camvid.dataset("val"), UnlabeledImages((), train_set))
+        for train_set in (camvid.dataset("train"), camvid.dataset("train", channels=1, size=(32, 32)))
+    )
     assert {name for name in color if color[name] != gray[name]} == {"input channels", "image size", "resize mode"}
 
 

@@ -14,14 +14,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from segnet.bands import Pixels
 from segnet.data.cropping import RandomCrop
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.image_sizes import batches_of_one_size, read_sizes
 from segnet.data.sizing import Size
 from segnet.data.tensors import collate, to_tensors
+from segnet.data.unlabeled import UnlabeledImages
 from segnet.inference.working_size import ResizePolicy
 from segnet.media.images.resizing import resize_image, resize_mask
 from segnet.models.segnet import SegNet
@@ -114,10 +117,11 @@ class Draws(Sampler[tuple[int, int]]):
 
 
 class TrainingImages(Dataset[dict[str, Tensor | str]]):
-    """Training images with masks, each randomly cropped; without a crop each at its working size.
+    """Training images, each randomly cropped; without a crop each at its working size.
 
     Args:
         data: Images with masks.
+        unlabeled: Images without; they come behind the others.
         resize: Working sizes: those of the images in prediction.
         crop: The crop; None: whole images.
         seed: Random seed of the crops.
@@ -127,6 +131,7 @@ class TrainingImages(Dataset[dict[str, Tensor | str]]):
     def __init__(
         self,
         data: SegmentationDataset,
+        unlabeled: UnlabeledImages,
         resize: ResizePolicy,
         crop: RandomCrop | None,
         *,
@@ -134,18 +139,19 @@ class TrainingImages(Dataset[dict[str, Tensor | str]]):
         padding: list[float],
     ) -> None:
         self._data = data
+        self._unlabeled = unlabeled
         self._resize = resize
         self._crop = crop
         self._seed = seed
         self._padding = tuple(padding)
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self._data) + len(self._unlabeled)
 
     def __getitem__(self, drawn: tuple[int, int]) -> dict[str, Tensor | str]:
         """One sample as tensors, by (epoch, index)."""
         epoch, index = drawn
-        image, mask = self._data.read(index)
+        name, image, mask = self._read(index)
         size = self._resize.working_size(*mask.shape)
         if self._crop is None:
             image, mask = resize_image(image, size), resize_mask(mask, size)
@@ -154,7 +160,14 @@ class TrainingImages(Dataset[dict[str, Tensor | str]]):
             scale, in_bytes = size[0] / mask.shape[0], image.dtype == np.uint8
             padding = tuple(round(255 * value) for value in self._padding) if in_bytes else self._padding
             image, mask = self._crop(image, mask, rng, scale=scale, padding=padding)
-        return to_tensors(image, mask, name=self._data.samples[index].name)
+        return to_tensors(image, mask, name=name)
+
+    def _read(self, index: int) -> tuple[str, Pixels, NDArray[np.uint8]]:
+        """Name, image and mask."""
+        if index < len(self._data):
+            return self._data.samples[index].name, *self._data.read(index)
+        index -= len(self._data)
+        return str(self._unlabeled.paths[index]), *self._unlabeled.read(index)
 
 
 class ValidationImages(Dataset[dict[str, Tensor | str]]):
@@ -200,16 +213,18 @@ def make_loaders(
     config: TrainConfig,
     resize: ResizePolicy,
     workers: int,
+    unlabeled: UnlabeledImages | None = None,
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
     """Loaders of training batches, and of validation batches of one size each.
 
     Args:
         train_set, val_set: Images with masks.
-        order: Order of the training images.
+        order: Order of the training images, those without masks included.
         model: The network; images are padded with its mean.
         config: Settings of the run.
         resize: Working sizes.
         workers: Processes that read images. -1 takes half the cores, 1 to 4.
+        unlabeled: Training images without masks.
     """
     count = workers if workers >= 0 else min(4, max(1, (os.cpu_count() or 1) // 2))
     # A loader draws a random number when it starts. Its own generator keeps those of augmentation reproducible.
@@ -222,7 +237,9 @@ def make_loaders(
     )
     padding = [float(value) for value in model.mean.flatten().clamp(0, 1)]
     crop = RandomCrop.from_config(config.augment, _typical_size(train_set, resize))
-    images = TrainingImages(train_set, resize, crop, seed=config.seed, padding=padding)
+    images = TrainingImages(
+        train_set, unlabeled or UnlabeledImages((), train_set), resize, crop, seed=config.seed, padding=padding
+    )
     batch = order.batch // order.processes
     share = Share(len(val_set), rank=order.rank, processes=order.processes)
     most = partial(_images_per_batch, batch=batch, crop=config.augment.crop, resize=resize)

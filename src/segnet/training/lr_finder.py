@@ -48,7 +48,8 @@ def find_lr(
     Args:
         model: The network; it is not changed.
         data: Images to train on.
-        config: Settings of the run; batch, batch norm, optimizer, loss, teachers and augmentation are used.
+        config: Settings of the run; batch, batch norm, optimizer, loss, teachers and augmentation are used,
+            unlabeled images are not.
         device: auto, cpu, cuda, cuda:1 or mps.
         steps: Maximum number of steps.
         lowest: First learning rate.

@@ -85,6 +85,7 @@ def make_overfit_run(
         strategy="auto",
         batch=batch,
         ema=min(config.ema, 0.9),
+        unlabeled=(),
         validate_every=5,
         augment=AugmentConfig(flip=0.0),
     )

@@ -17,6 +17,7 @@ from segnet.data.dataset import SegmentationDataset
 from segnet.data.image_sizes import read_sizes
 from segnet.data.layouts import Source
 from segnet.data.sizing import MOST_HEADERS, describe_sizes
+from segnet.data.unlabeled import find_unlabeled
 from segnet.errors import ConfigError
 from segnet.models.bundled import bundled_models
 from segnet.models.segnet import SegNet
@@ -122,6 +123,7 @@ def make_plan(
     if not is_first_process():
         log.setLevel(logging.ERROR)
     facts = gather_facts(source, inputs, pick_device(device))
+    facts = replace(facts, unlabeled_images=len(find_unlabeled(training.unlabeled)))
     plan = Plan(inputs=inputs, training=training, given=frozenset(given), facts=facts)
     if model is None:
         plan = _apply(plan, choose_start(inputs.recipe, _given_values(plan), bundled_models()))

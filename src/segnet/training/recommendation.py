@@ -81,6 +81,7 @@ class Facts:
 
     Attributes:
         train_images, val_images: Number of images.
+        unlabeled_images: Number of training images without masks besides.
         size: Median (height, width) of the training images in pixels.
         one_size: Whether all have this size.
         both_orientations: Whether there are wide and tall images.
@@ -97,6 +98,7 @@ class Facts:
     classes: int
     gpu: bool = False
     start: Start = "model"
+    unlabeled_images: int = 0
 
     @property
     def machine(self) -> str:
@@ -333,7 +335,7 @@ def _steps_per_epoch(facts: Facts, known: Mapping[str, Any]) -> int:
     """Updates of the weights in an epoch, each after some accumulated batches; ``auto`` counts as 8 images."""
     batch = known["batch"] if isinstance(known["batch"], int) else 8
     accumulate: int = known.get("accumulate", 1)
-    return math.ceil(max(1, facts.train_images // batch) / accumulate)
+    return math.ceil(max(1, (facts.train_images + facts.unlabeled_images) // batch) / accumulate)
 
 
 def _free(given: Mapping[str, Any], decision: Decision) -> list[Decision]:

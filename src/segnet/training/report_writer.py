@@ -71,12 +71,7 @@ class ReportWriter(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Batch, index: int) -> None:
         """Write the report with images of the first batches, so that wrong masks are seen at once."""
         if trainer.is_global_zero and (missing := _TRAINING_IMAGES - len(self._training)) > 0:
-            first: Batch = {
-                "image": batch["image"][:missing],
-                "mask": batch["mask"][:missing],
-                "name": batch["name"][:missing],
-            }
-            self._training += choose_training_examples(first, self.sets["train"], pl_module.augment)
+            self._training += choose_training_examples(batch, self.sets["train"], pl_module.augment, most=missing)
             write_report(self.path, self._make_record(), training=self._training)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

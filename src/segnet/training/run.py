@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from segnet.data.class_weights import class_weights
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.tensors import worker_error
+from segnet.data.unlabeled import UnlabeledImages
 from segnet.errors import SegNetError, TrainingError
 from segnet.metrics.confusion import Scores
 from segnet.models.segnet import SegNet
@@ -123,7 +124,8 @@ def train(
     check_loss(config.loss)
     check_config(config, model, target)
     check_sets(config, model, train_set, val_set)
-    data = describe_data(train_set, val_set)
+    unlabeled = UnlabeledImages.find(config.unlabeled, train_set)
+    data = describe_data(train_set, val_set, unlabeled)
     if checkpoint is not None:
         check_same_data(earlier_data(checkpoint), data, run=out)
     earlier = read_settings(out) if resume else {}
@@ -141,12 +143,13 @@ def train(
     clock = _clock(config, module, val_set, started)
     callbacks = _callbacks(config, score_log, best, collapse, report, data, clock)
     trainer = make_trainer(out, config, target, callbacks, loggers)
-    order = make_order(trainer, config, len(train_set), find_position(checkpoint))
+    order = make_order(trainer, config, len(train_set) + len(unlabeled), find_position(checkpoint))
     with removing_failed_start(out):
         _begin(trainer, model, config, out, settings)
         loaders = make_loaders(
-            train_set, val_set, order, model=model, config=config, resize=resize, workers=config.workers
-        )
+            train_set, val_set, order, model=model, config=config, resize=resize, workers=config.workers,
+            unlabeled=unlabeled,
+        )  # fmt: skip
         _fit(trainer, module, *loaders, checkpoint=checkpoint)
     scores = best.restore(model)
     if trainer.is_global_zero:

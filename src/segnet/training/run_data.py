@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from segnet.bands import Channels, describe_channels, stored_bands
 from segnet.data.dataset import SegmentationDataset
+from segnet.data.unlabeled import UnlabeledImages
 from segnet.errors import ConfigError, list_names
 
 __all__ = ["check_same_data", "describe_data", "describe_size"]
 
 
-def describe_data(train_set: SegmentationDataset, val_set: SegmentationDataset) -> dict[str, Any]:
+def describe_data(
+    train_set: SegmentationDataset, val_set: SegmentationDataset, unlabeled: UnlabeledImages
+) -> dict[str, Any]:
     """What gives the numbers of a run their meaning, by name, in a form that a checkpoint can hold.
 
     The folder is not part of it: a data set may move between two parts of a run.
@@ -28,8 +31,9 @@ def describe_data(train_set: SegmentationDataset, val_set: SegmentationDataset) 
         "input channels": _describe_channels(train_set.channels),
         "image size": list(train_set.size) if train_set.size else None,
         "resize mode": train_set.resize_mode if train_set.size else None,
-        "training images": _describe_samples(train_set),
-        "validation images": _describe_samples(val_set),
+        "training images": _describe_names([sample.name for sample in train_set.samples]),
+        "validation images": _describe_names([sample.name for sample in val_set.samples]),
+        "unlabeled images": _describe_names([path.name for path in unlabeled.paths]),
     }
 
 
@@ -66,9 +70,8 @@ def _describe_channels(channels: Channels) -> Any:
     return channels if stored_bands(channels) is None else describe_channels(channels)
 
 
-def _describe_samples(data: SegmentationDataset) -> dict[str, Any]:
-    """Number and names of the images; their order decides which of them share a batch."""
-    names = [sample.name for sample in data.samples]
+def _describe_names(names: Sequence[str]) -> dict[str, Any]:
+    """Number and names of images; their order decides which of them share a batch."""
     digest = hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()
     return {"text": f"{len(names)} ({list_names(names)})", "digest": digest}
 

@@ -87,6 +87,8 @@ class TrainConfig:
         teacher: Model files, or names of bundled models, whose mean probabilities are learned besides the masks
             (distillation). Default: none. Give better networks that were trained on the same classes.
         distillation: Factor of the distillation loss.
+        unlabeled: Images without masks, such as frames of a drive, from which teachers teach besides: files, folders or
+            globs. Default: none.
         unfreeze_at: Gradual unfreezing schedule: rising epochs at which encoder stages start to train, the deepest
             stage at the first, all others at the last. Default: all stages train from the start.
         batch_norm: Batch-norm statistics: over all processes (synced), of each process (local), or fixed (frozen).
@@ -137,6 +139,7 @@ class TrainConfig:
     prior_correction: float = 0.0
     teacher: tuple[str, ...] = ()
     distillation: float = 1.0
+    unlabeled: tuple[str, ...] = ()
     unfreeze_at: tuple[int, ...] = ()
     batch_norm: BatchNorm = "synced"
     monitor: Monitor = "miou"
@@ -160,6 +163,8 @@ class TrainConfig:
         _ = self.seconds  # refuses what is no time
         if list(self.unfreeze_at) != sorted(set(self.unfreeze_at)) or (self.unfreeze_at and self.unfreeze_at[0] < 1):
             raise ConfigError(f"unfreeze_at={list(self.unfreeze_at)} is not possible; give rising epochs, 1 or more")
+        if self.unlabeled and not self.teacher:
+            raise ConfigError("unlabeled images need a teacher; give --teacher a model of the same classes")
         if self.strategy == "fsdp" and (self.optimizer == "muon" or self.ema):
             raise ConfigError(
                 "fsdp splits filters among processes, which muon and averaging do not support; use adamw and ema 0"

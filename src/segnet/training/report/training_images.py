@@ -50,27 +50,31 @@ class TrainingExample:
 
 
 def choose_training_examples(
-    batch: Batch, data: SegmentationDataset, augment: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    batch: Batch, data: SegmentationDataset, augment: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], *, most: int
 ) -> list[TrainingExample]:
-    """The images of a batch as the network sees them, and as they lie on disk. The run's random numbers stay.
+    """The labeled images of a batch as the network sees them, and as they lie on disk. The run's random numbers stay.
 
     Args:
         batch: Training images, randomly cropped.
-        data: Where they come from.
+        data: The labeled ones.
         augment: Augmentation of a batch: image float32 (N, C, H, W) in [0, 1] and mask int64 (N, H, W).
+        most: Number of images to choose.
 
     Raises:
         DataError: An image or mask cannot be read.
     """
     indices = {sample.name: index for index, sample in enumerate(data.samples)}
+    chosen = [place for place, name in enumerate(batch["name"]) if name in indices][:most]
+    if not chosen:
+        return []
     with torch.random.fork_rng(devices=[]):
-        seen, masks = augment(batch["image"], batch["mask"])
+        seen, masks = augment(batch["image"][chosen], batch["mask"][chosen])
     pixels = seen.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
     if stored_bands(data.channels) is None:
         pixels = np.rint(255 * pixels).astype(np.uint8)
     truths = masks.byte().cpu().numpy()
     examples = []
-    for name, image, mask in zip(batch["name"], pixels, truths, strict=True):
+    for name, image, mask in zip((batch["name"][place] for place in chosen), pixels, truths, strict=True):
         whole, truth = data.read(indices[name])
         whole, image = (as_rgb(stretch_bands(one, data.channels)) for one in (whole, image))
         examples.append(
