@@ -1,7 +1,7 @@
 """What each part of a small SegNet, and of the recipe it is trained by, is worth on a drive that was never seen.
 
-python benchmarks/ablation.py CAMVID --encoder-weights FILE [--light-weights FILE] [--out runs/ablation]
-    [--rows NAME ...] [--drives NAME ...]
+python benchmarks/ablation.py CAMVID --encoder-weights FILE [--light-weights FILE] [--frames FOLDER]
+    [--out runs/ablation] [--rows NAME ...] [--drives NAME ...]
 
 The first row is segnet_squeezenet with 64 channels in its last stage; most others differ from it in one thing.
 segnet_light (from EfficientNet-Lite0's weights) and segnet_basic are there for comparison. A row is trained once for
@@ -23,6 +23,7 @@ from typing import Any
 
 from segnet.data.augment_config import AugmentConfig
 from segnet.data.layouts import open_source
+from segnet.data.unlabeled import find_unlabeled
 from segnet.models import checkpoint
 from segnet.models.cost import cost_of
 from segnet.models.segnet import SegNet, SegNetConfig
@@ -68,14 +69,17 @@ LATER_STAGES = {
     "light_whole_colors": "light",
     "light_longer": "light_whole_colors",
     "light_longer_whole": "light_longer",
-    "light_taught": "light_whole_colors",
+    "light_untaught": "light_longer",
+    "light_taught": "light_longer",
+    "light_taught_frames": "light_longer",
 }
-TEACHERS = {"light_taught": ("light_longer",)}  # rows; those networks have not seen the drive either
+TEACHERS = {"light_taught": "light_longer", "light_taught_frames": "light_longer"}  # have not seen the drive either
+FRAMES = ("light_taught_frames",)
+# Instead of epochs, whose crops differ between drives.
 CROPS = {
-    "light_longer": 5900,
-    "light_longer_whole": 1600,
-    "light_taught": 5900,
-}  # instead of epochs, whose crops differ between drives
+    "light_longer": 5900, "light_longer_whole": 1600,
+    "light_untaught": 2000, "light_taught": 2000, "light_taught_frames": 2000,
+}  # fmt: skip
 
 WIDE_END = ((64, 256), (128,), (64, 64), (64,))
 NARROW_END = (*WIDE_END[:-1], (32,))
@@ -160,7 +164,9 @@ def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
         ),
         "light_longer": light("and 5,900 more crops of 240x320", LIGHT_COLORS),
         "light_longer_whole": light("and 1,600 more crops of 360x480", WHOLE_COLORS),
-        "light_taught": light("as light_longer, which teaches", LIGHT_COLORS),
+        "light_untaught": light("light_longer, and 2,000 more crops of 240x320", LIGHT_COLORS),
+        "light_taught": light("light_longer, and 2,000 more crops, with itself as teacher", LIGHT_COLORS),
+        "light_taught_frames": light("the same 2,000 crops, some of them of frames without masks", LIGHT_COLORS),
         "segnet_basic": Row(
             about="segnet_basic on crops of 180x240, learning rate 0.05",
             network=partial(create_model, "segnet_basic", classes=11),
@@ -174,29 +180,39 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--encoder-weights", required=True, help="of SqueezeNet 1.1")
     parser.add_argument("--light-weights", help="of EfficientNet-Lite0")
+    parser.add_argument("--frames", help="folder of images without masks, for light_taught_frames")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--rows", nargs="*")
     parser.add_argument("--drives", nargs="*", default=DRIVES)
     arguments = parser.parse_args()
     source, table = open_source(arguments.data), rows(arguments.encoder_weights, arguments.light_weights)
-    for name in arguments.rows or table:
+    for name in arguments.rows or (name for name in table if arguments.frames or name not in FRAMES):
         for drive in arguments.drives:
-            row, sets = table[name], leave_out(source, drive)
-            if name in LATER_STAGES:
-                before = arguments.out / LATER_STAGES[name] / drive / WEIGHTS
-                row = replace(row, network=partial(learned, before))
-            if name in CROPS:
-                epochs = round(CROPS[name] / len(sets[0]))
-                row = replace(row, config=replace(row.config, epochs=epochs, validate_every=epochs))
-            if name in TEACHERS:
-                teacher = tuple(str(arguments.out / other / drive / WEIGHTS) for other in TEACHERS[name])
-                row = replace(row, config=replace(row.config, teacher=teacher))
+            sets = leave_out(source, drive)
+            row = of_drive(table[name], name, drive, images=len(sets[0]), out=arguments.out, frames=arguments.frames)
             learn_and_score(row, sets, arguments.out / name / drive)
     done = {name: row for name, row in table.items() if all(scored(arguments.out, name))}
     found = {name: figures(row, arguments.out / name) for name, row in done.items()}
     print(table_of(found))
     machine = about("segnet", "torch", "lightning", "kornia")
     RESULT.write_text(json.dumps({"machine": machine, "rows": found}, indent=2) + "\n", encoding="utf-8")
+
+
+def of_drive(row: Row, name: str, drive: str, *, images: int, out: Path, frames: str | None) -> Row:
+    """The row with what depends on the drive: weights, teacher and epochs."""
+    config = row.config
+    if name in TEACHERS:
+        config = replace(config, teacher=(str(out / TEACHERS[name] / drive / WEIGHTS),))
+    if name in FRAMES:
+        if frames is None:
+            raise SystemExit(f"{name} needs images without masks: give --frames FOLDER")
+        config = replace(config, unlabeled=(frames,))
+    if name in CROPS:
+        epochs = round(CROPS[name] / (images + len(find_unlabeled(config.unlabeled))))
+        config = replace(config, epochs=epochs, validate_every=epochs)
+    if name in LATER_STAGES:
+        row = replace(row, network=partial(learned, out / LATER_STAGES[name] / drive / WEIGHTS))
+    return replace(row, config=config)
 
 
 def scored(out: Path, name: str) -> list[bool]:

@@ -215,3 +215,9 @@ def test_flags_reach_the_command(tmp_path: Path):
     assert flags == {"net": None, "out": None, "classes": None}
     run(str(caffe_files(tmp_path)[0]))  # as the command line hands it over
     assert (tmp_path / "net.safetensors").is_file()
+
+
+def test_a_path_that_cannot_be_written_is_refused_before_the_weights_are_read(tmp_path: Path):
+    (tmp_path / "taken.safetensors").mkdir()
+    with pytest.raises(OutputError, match=r"taken\.safetensors is a folder .* give --out the name of a file"):
+        run(tmp_path / "missing.caffemodel", out=tmp_path / "taken.safetensors")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segnet.cli.flags import require_writable_files
 from segnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def run(weights: Path, /, *, net: Path | None = None, out: Path | None = None, c
     weights = Path(weights)
     if out is not None and out.suffix != ".safetensors":
         raise ConfigError(f"--out {out} has another ending than .safetensors; give a name that ends so")
+    require_writable_files({"--out": out})
     blobs = read_weights(weights)
     out = out or weights.with_suffix(".safetensors")
     description = blobs if net is None else read_description(net)
