@@ -69,16 +69,20 @@ LATER_STAGES = {
     "light_whole_colors": "light",
     "light_longer": "light_whole_colors",
     "light_longer_whole": "light_longer",
-    "light_untaught": "light_longer",
-    "light_taught": "light_longer",
-    "light_taught_frames": "light_longer",
+    "light_third": "light_longer",
+    "light_third_mix": "light_longer",
+    "light_third_taught": "light_longer",
+    "light_third_frames": "light_longer",
 }
-TEACHERS = {"light_taught": "light_longer", "light_taught_frames": "light_longer"}  # have not seen the drive either
-FRAMES = ("light_taught_frames",)
+TEACHERS = {
+    "light_third_taught": "light_longer",
+    "light_third_frames": "light_longer",
+}  # have not seen the drive either
+FRAMES = ("light_third_frames",)
 # Instead of epochs, whose crops differ between drives.
 CROPS = {
     "light_longer": 5900, "light_longer_whole": 1600,
-    "light_untaught": 2000, "light_taught": 2000, "light_taught_frames": 2000,
+    "light_third": 2000, "light_third_mix": 2000, "light_third_taught": 2000, "light_third_frames": 2000,
 }  # fmt: skip
 
 WIDE_END = ((64, 256), (128,), (64, 64), (64,))
@@ -164,9 +168,13 @@ def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
         ),
         "light_longer": light("and 5,900 more crops of 240x320", LIGHT_COLORS),
         "light_longer_whole": light("and 1,600 more crops of 360x480", WHOLE_COLORS),
-        "light_untaught": light("light_longer, and 2,000 more crops of 240x320", LIGHT_COLORS),
-        "light_taught": light("light_longer, and 2,000 more crops, with itself as teacher", LIGHT_COLORS),
-        "light_taught_frames": light("the same 2,000 crops, some of them of frames without masks", LIGHT_COLORS),
+        "light_third": light("light_longer, and 2,000 more crops of 240x320", LIGHT_COLORS),
+        "light_third_mix": light(
+            "these 2,000 crops, half of them with another's classes pasted in (mix 0.5)",
+            replace(LIGHT_COLORS, augment=replace(LIGHT_COLORS.augment, mix=0.5)),
+        ),
+        "light_third_taught": light("these 2,000 crops, with light_longer as teacher", LIGHT_COLORS),
+        "light_third_frames": light("so, and among them frames without masks", LIGHT_COLORS),
         "segnet_basic": Row(
             about="segnet_basic on crops of 180x240, learning rate 0.05",
             network=partial(create_model, "segnet_basic", classes=11),
@@ -180,7 +188,7 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--encoder-weights", required=True, help="of SqueezeNet 1.1")
     parser.add_argument("--light-weights", help="of EfficientNet-Lite0")
-    parser.add_argument("--frames", help="folder of images without masks, for light_taught_frames")
+    parser.add_argument("--frames", help="folder of images without masks, for light_third_frames")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--rows", nargs="*")
     parser.add_argument("--drives", nargs="*", default=DRIVES)
