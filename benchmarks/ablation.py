@@ -74,10 +74,8 @@ LATER_STAGES = {
     "light_third_taught": "light_longer",
     "light_third_frames": "light_longer",
 }
-TEACHERS = {
-    "light_third_taught": "light_longer",
-    "light_third_frames": "light_longer",
-}  # have not seen the drive either
+# These have not seen the drive either.
+TEACHERS = {"light_third_taught": "light_longer", "light_third_frames": "light_longer"}
 FRAMES = ("light_third_frames",)
 # Instead of epochs, whose crops differ between drives.
 CROPS = {
