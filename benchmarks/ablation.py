@@ -171,7 +171,7 @@ def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
             "these 2,000 crops, half of them with another's classes pasted in (mix 0.5)",
             replace(LIGHT_COLORS, augment=replace(LIGHT_COLORS.augment, mix=0.5)),
         ),
-        "light_third_taught": light("these 2,000 crops, with light_longer as teacher", LIGHT_COLORS),
+        "light_third_taught": light("these 2,000 crops, with light_longer at three scales as teacher", LIGHT_COLORS),
         "light_third_frames": light("so, and among them frames without masks", LIGHT_COLORS),
         "segnet_basic": Row(
             about="segnet_basic on crops of 180x240, learning rate 0.05",
@@ -208,7 +208,8 @@ def of_drive(row: Row, name: str, drive: str, *, images: int, out: Path, frames:
     """The row with what depends on the drive: weights, teacher and epochs."""
     config = row.config
     if name in TEACHERS:
-        config = replace(config, teacher=(str(out / TEACHERS[name] / drive / WEIGHTS),))
+        teacher = out / TEACHERS[name] / drive / WEIGHTS
+        config = replace(config, teacher=(str(teacher),), teacher_scales=(0.75, 1.0, 1.25))
     if name in FRAMES:
         if frames is None:
             raise SystemExit(f"{name} needs images without masks: give --frames FOLDER")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from segnet.data.augment_config import AugmentConfig
@@ -39,6 +40,27 @@ def test_a_teacher_is_the_mean_of_networks_and_mirror_images(toy: SegNet, other:
         model(image).softmax(1) + model(image.flip(3)).softmax(1).flip(3) for model in (toy.eval(), other.eval())
     )
     torch.testing.assert_close(Teacher([toy, other])(image), wanted / 4)
+
+
+@torch.no_grad()
+def test_a_teacher_averages_over_scales(toy: SegNet):
+    image, toy = torch.rand(1, 3, 12, 16), toy.eval()
+
+    def resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
+        return F.interpolate(planes, size, mode="bilinear", antialias=True)
+
+    copies = [resize(image, (6, 8)), image, resize(image, (24, 32))]
+    seen = [(toy(one).softmax(1) + toy(one.flip(3)).softmax(1).flip(3)) / 2 for one in copies]
+    wanted = resize(seen[0], (12, 16)) + seen[1] + resize(seen[2], (12, 16))
+    found = Teacher([toy], (0.5, 1, 2))(image)
+    torch.testing.assert_close(found, wanted / 3)
+    torch.testing.assert_close(found.sum(1), torch.ones(1, 12, 16))
+
+
+@pytest.mark.parametrize("scales", [(), (0.05,), (1.0, 11.0)])
+def test_scales_out_of_range_are_refused(scales: tuple[float, ...]):
+    with pytest.raises(ConfigError, match=r"teacher_scales=.* is not possible; give numbers from 0\.1 to 10"):
+        TrainConfig(teacher_scales=scales)
 
 
 def test_the_loss_is_zero_for_equal_probabilities_and_the_divergence_else():

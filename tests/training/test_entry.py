@@ -77,8 +77,15 @@ def test_settings_have_the_defaults_of_the_command() -> None:
     assert network == NetworkConfig(weights="a.safetensors")
     assert (training.epochs, training.augment.crop) == (3, (8, 9))
     _, training = make_configs(
-        {"teacher": [Path("a"), "b"], "unfreeze_at": 2, "loggers": "wandb", "crop_area": [0.1, 1]}
+        {
+            "teacher": [Path("a"), "b"],
+            "unfreeze_at": 2,
+            "loggers": "wandb",
+            "crop_area": [0.1, 1],
+            "teacher_scales": 2.0,
+        }
     )
+    assert training.teacher_scales == (2.0,)
     assert (training.teacher, training.unfreeze_at, training.loggers) == (("a", "b"), (2,), ("wandb",))
     assert training.augment.crop_area == (0.1, 1)
 

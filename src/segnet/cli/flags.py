@@ -69,7 +69,8 @@ _GROUPS = {
     "optimization": (
         "recipe", "time", "epochs", "batch", "accumulate", "lr", "encoder_lr", "optimizer", "weight_decay", "schedule",
         "warmup", "ema", "clip", "loss", "loss_divisor", "class_weights", "label_smoothing", "prior_correction",
-        "teacher", "distillation", "unlabeled", "unfreeze_at", "batch_norm", "patience", "overfit", "find_lr",
+        "teacher", "teacher_scales", "distillation", "unlabeled", "unfreeze_at", "batch_norm", "patience", "overfit",
+        "find_lr",
     ),
     "augmentation": (
         "crop", "crop_area", "crop_stretch", "flip", "color", "gray", "blur", "noise", "white_balance", "fog",

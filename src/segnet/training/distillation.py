@@ -24,24 +24,29 @@ __all__ = ["Teacher", "distillation_loss"]
 
 
 class Teacher:
-    """Frozen networks, and the mean of their probabilities of an image and of its mirror image.
+    """Frozen networks, and the mean of their probabilities of an image, its mirror image and resized copies.
 
     It is no ``nn.Module``, so that checkpoints of a run do not hold its weights.
 
     Args:
         models: Networks of the same classes; they are changed for inference.
+        scales: Factors at which the image is resized.
     """
 
-    def __init__(self, models: Sequence[SegNet]) -> None:
+    def __init__(self, models: Sequence[SegNet], scales: Sequence[float] = (1.0,)) -> None:
         self.models = [model.eval().requires_grad_(False) for model in models]
+        self.scales = tuple(scales)
 
     @classmethod
-    def load(cls, sources: Sequence[str], labels: ClassTable, *, channels: Channels = 3) -> Self | None:
+    def load(
+        cls, sources: Sequence[str], labels: ClassTable, *, scales: Sequence[float] = (1.0,), channels: Channels = 3
+    ) -> Self | None:
         """The networks of model files or names of bundled models; None if there are none.
 
         Args:
             sources: Model files, or names of bundled models.
             labels: Class table of the training images.
+            scales: Factors at which the image is resized.
             channels: How images are read for the student.
 
         Raises:
@@ -57,18 +62,21 @@ class Teacher:
                     f"{describe_channels(channels)}; give a teacher of the same images"
                 )
             models.append(kept.model)
-        return cls(models) if models else None
+        return cls(models, scales) if models else None
 
     @torch.no_grad()
     def __call__(self, image: Tensor) -> Tensor:
         """Probabilities, float32 (N, classes, H, W), of images in [0, 1], float (N, C, H, W), on their device."""
-        views = [
-            model(view).float().softmax(dim=1)
-            for model in (model.to(image.device) for model in self.models)
-            for view in (image, image.flip(3))
-        ]
-        upright, mirrored = torch.stack(views[::2]).mean(dim=0), torch.stack(views[1::2]).mean(dim=0)
-        return (upright + mirrored.flip(3)) / 2
+        size = (image.shape[2], image.shape[3])
+        sizes = [(max(1, round(scale * size[0])), max(1, round(scale * size[1]))) for scale in self.scales]
+        copies = [_resize(image, each) for each in sizes]
+        total = torch.zeros((), device=image.device)
+        for model in self.models:
+            model.to(image.device)
+            for copied in copies:
+                mean = (_predict(model, copied) + _predict(model, copied.flip(3)).flip(3)) / 2
+                total = total + _resize(mean, size)
+        return total / (len(self.models) * len(copies))
 
 
 def distillation_loss(logits: Tensor, probabilities: Tensor) -> Tensor:
@@ -80,3 +88,14 @@ def distillation_loss(logits: Tensor, probabilities: Tensor) -> Tensor:
     """
     divergence = F.kl_div(logits.float().log_softmax(dim=1), probabilities, reduction="none")
     return divergence.sum(dim=1).mean()
+
+
+def _predict(model: SegNet, image: Tensor) -> Tensor:
+    """Probabilities, float32 (N, classes, H, W)."""
+    logits: Tensor = model(image)
+    return logits.float().softmax(dim=1)
+
+
+def _resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Float (N, C, *size), averaged where it becomes smaller."""
+    return planes if planes.shape[2:] == size else F.interpolate(planes, size, mode="bilinear", antialias=True)

@@ -171,7 +171,7 @@ def make_configs(settings: Mapping[str, Any]) -> tuple[NetworkConfig, TrainConfi
             hint = f"did you mean {near}?" if near else "see segnet.NetworkConfig, TrainConfig and AugmentConfig"
             raise ConfigError(f"there is no setting {name!r}; {hint}")
         kind, default = known[name]
-        parts[kind][name] = _as_setting(value, several=default == ())
+        parts[kind][name] = _as_setting(value, several=isinstance(default, tuple) and len(default) < 2)
     augment = AugmentConfig(**parts[AugmentConfig])
     return NetworkConfig(**parts[NetworkConfig]), TrainConfig(**parts[TrainConfig], augment=augment)
 

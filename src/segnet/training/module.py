@@ -201,7 +201,7 @@ def trial_module(
         labels: Classes of the data, which teachers must have.
         device: Where the steps are taken.
     """
-    teacher = Teacher.load(config.teacher, labels, channels=model.config.image_channels)
+    teacher = Teacher.load(config.teacher, labels, scales=config.teacher_scales, channels=model.config.image_channels)
     layout = pick_memory_format(model, device)
     module = SegmentationModule(deepcopy(model), weights, config, teacher, memory_format=layout).to(device).train()
     if config.batch_norm == "frozen":

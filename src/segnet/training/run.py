@@ -169,7 +169,9 @@ def _make_module(
     counts = count_pixels(train_set, need_two=True)
     count_pixels(val_set)  # refuses a bad mask now, not after the first epoch
     weights = torch.from_numpy(class_weights(counts, config.class_weights, train_set.labels))
-    teacher = Teacher.load(config.teacher, train_set.labels, channels=model.config.image_channels)
+    teacher = Teacher.load(
+        config.teacher, train_set.labels, scales=config.teacher_scales, channels=model.config.image_channels
+    )
     return SegmentationModule(model, weights, config, teacher, memory_format=pick_memory_format(model, device))
 
 

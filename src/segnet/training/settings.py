@@ -86,6 +86,8 @@ class TrainConfig:
             global accuracy; class average falls.
         teacher: Model files, or names of bundled models, whose mean probabilities are learned besides the masks
             (distillation). Default: none. Give better networks that were trained on the same classes.
+        teacher_scales: Factors at which teachers see each image; their probabilities are averaged. Add sizes,
+            0.75,1,1.25 for instance, for better probabilities and longer steps.
         distillation: Factor of the distillation loss.
         unlabeled: Images without masks, such as frames of a drive, from which teachers teach besides: files, folders or
             globs. Default: none.
@@ -138,6 +140,7 @@ class TrainConfig:
     label_smoothing: float = 0.0
     prior_correction: float = 0.0
     teacher: tuple[str, ...] = ()
+    teacher_scales: tuple[float, ...] = (1.0,)
     distillation: float = 1.0
     unlabeled: tuple[str, ...] = ()
     unfreeze_at: tuple[int, ...] = ()
@@ -163,8 +166,7 @@ class TrainConfig:
         _ = self.seconds  # refuses what is no time
         if list(self.unfreeze_at) != sorted(set(self.unfreeze_at)) or (self.unfreeze_at and self.unfreeze_at[0] < 1):
             raise ConfigError(f"unfreeze_at={list(self.unfreeze_at)} is not possible; give rising epochs, 1 or more")
-        if self.unlabeled and not self.teacher:
-            raise ConfigError("unlabeled images need a teacher; give --teacher a model of the same classes")
+        self._check_teaching()
         if self.strategy == "fsdp" and (self.optimizer == "muon" or self.ema):
             raise ConfigError(
                 "fsdp splits filters among processes, which muon and averaging do not support; use adamw and ema 0"
@@ -213,6 +215,15 @@ class TrainConfig:
             raise ConfigError(f"workers={self.workers} is not possible; give -1 (half the cores, 1 to 4), 0 or more")
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"seed={self.seed} is not possible; give 0 to {2**32 - 1}")
+
+    def _check_teaching(self) -> None:
+        if not self.teacher_scales or not all(0.1 <= scale <= 10 for scale in self.teacher_scales):
+            written = ",".join(f"{scale:g}" for scale in self.teacher_scales)
+            raise ConfigError(
+                f"teacher_scales={written} is not possible; give numbers from 0.1 to 10, 0.75,1,1.25 for instance"
+            )
+        if self.unlabeled and not self.teacher:
+            raise ConfigError("unlabeled images need a teacher; give --teacher a model of the same classes")
 
     def to_dict(self) -> dict[str, Any]:
         """All settings by the names of their flags, with values that YAML and JSON can hold."""
