@@ -194,10 +194,16 @@ def _lovasz(logits: Tensor, mask: Tensor, reduction: Reduction) -> Tensor:
     probability = logits.softmax(1).movedim(1, 0).flatten(1)
     # Ignored pixels have error 0: they are sorted behind every wrong pixel, and change nothing.
     errors = torch.where(truth, 1 - probability, probability) * (mask != IGNORE_INDEX).flatten()
-    order = _descending(errors.detach())
-    errors = errors.gather(1, order)
-    steps = _jaccard_steps(truth.gather(1, order), errors.dtype)
-    return _mean_of_present((errors * steps).sum(1), truth.sum(1))
+    return _mean_of_present((errors * _jaccard_growth(errors.detach(), truth)).sum(1), truth.sum(1))
+
+
+def _jaccard_growth(errors: Tensor, truth: Tensor) -> Tensor:
+    """How the Jaccard loss of each class grows with each pixel, if pixels become wrong from the largest error on.
+
+    It is the gradient of the Lovász extension, float (classes, pixels), for bool ``truth`` of that shape.
+    """
+    order = _descending(errors)
+    return torch.empty_like(errors).scatter_(1, order, _jaccard_steps(truth.gather(1, order), errors.dtype))
 
 
 def _descending(values: Tensor) -> Tensor:
@@ -209,13 +215,15 @@ def _descending(values: Tensor) -> Tensor:
 
 
 def _jaccard_steps(truth: Tensor, dtype: torch.dtype) -> Tensor:
-    """Growth of the Jaccard loss of each class with each further wrong pixel, for bool (classes, pixels).
+    """The growth in the order in which pixels become wrong, for bool (classes, pixels) in that order.
 
     This is the difference of neighbors in algorithm 1 of Berman et al., rearranged to avoid cancellation.
     """
-    pixels = truth.sum(1, keepdim=True)
-    intersection = (pixels - truth.cumsum(1)).to(dtype)
-    union = (pixels + (~truth).cumsum(1)).to(dtype)
+    pixels = truth.sum(1, keepdim=True, dtype=torch.int32)
+    missed = truth.cumsum(1, dtype=torch.int32)
+    wrong = torch.arange(1, truth.shape[1] + 1, dtype=torch.int32, device=truth.device)
+    intersection = (pixels - missed).to(dtype)
+    union = (pixels + wrong - missed).to(dtype)
     return torch.where(truth, 1 / union, intersection / (union * (union - 1)).clamp(min=1))
 
 
