@@ -145,7 +145,10 @@ def test_a_batch_without_masks_is_learned_from_the_teacher_alone(toy: SegNet, ot
     assert all(torch.isfinite(p.grad).all() for p in student.parameters() if p.grad is not None)
 
 
-def test_a_run_learns_from_images_without_masks_too(camvid: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_run_learns_from_images_without_masks_too(
+    camvid: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO", logger="segnet")
     labels, train_set, val_set = camvid.labels, camvid.dataset("train"), camvid.dataset("val")
     source = saved(create_model("bilinear", classes=labels.classes), labels, tmp_path / "teacher.safetensors")
     frames = tuple(str(sample.image) for sample in val_set.samples)
@@ -166,6 +169,7 @@ def test_a_run_learns_from_images_without_masks_too(camvid: Source, tmp_path: Pa
     student = create_model("bilinear", classes=labels.classes)
     train(student, train_set, val_set, out=tmp_path / "run", config=config, device="cpu")
     assert sorted(seen) == sorted([*frames, *(sample.name for sample in train_set.samples)])
+    assert "teachers alone teach 3 images without masks, besides 6 with" in caplog.text
     fewer = replace(config, epochs=2, unlabeled=frames[:2])
     with pytest.raises(ConfigError, match=r"started with unlabeled images 3 \(.*, but the data now has 2 \("):
         train(student, train_set, val_set, out=tmp_path / "run", config=fewer, device="cpu", resume=True)

@@ -125,6 +125,8 @@ def train(
     check_config(config, model, target)
     check_sets(config, model, train_set, val_set)
     unlabeled = UnlabeledImages.find(config.unlabeled, train_set)
+    if unlabeled:
+        log.info("teachers alone teach %d images without masks, besides %d with", len(unlabeled), len(train_set))
     data = describe_data(train_set, val_set, unlabeled)
     if checkpoint is not None:
         check_same_data(earlier_data(checkpoint), data, run=out)
