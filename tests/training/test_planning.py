@@ -121,3 +121,9 @@ def test_a_time_that_is_over_is_refused(camvid: Source, monkeypatch: pytest.Monk
     monkeypatch.setattr("segnet.training.planning.now", lambda: 9.5)
     with pytest.raises(ConfigError, match="leaves no time to learn"):
         fit_plan(plan, SegNet(TOY), *sets, device="cpu", started=0.0)
+
+
+def test_a_plan_knows_how_many_images_without_masks_there_are(camvid: Source) -> None:
+    frames = tuple(str(sample.image) for sample in camvid.dataset("val").samples)
+    training = TrainConfig(teacher=("segnet_light",), unlabeled=frames)
+    assert planned(camvid, "teacher", "unlabeled", training=training).facts.unlabeled_images == 3

@@ -55,6 +55,10 @@ def test_photographs_are_fine_tuned_on_crops_around_their_own_scale() -> None:
     assert "resize" not in chosen
 
 
+def test_images_without_masks_make_epochs_longer_and_fewer() -> None:
+    assert standard(replace(PHOTOS, unlabeled_images=400))["epochs"] == pytest.approx(standard()["epochs"] / 2, abs=0.5)
+
+
 def test_every_decided_setting_is_a_setting_and_has_a_reason() -> None:
     known = {field.name for config in (TrainConfig, AugmentConfig, NetworkConfig) for field in fields(config)} | {
         "resize"
