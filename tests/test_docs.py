@@ -24,6 +24,7 @@ from segnet.cli.parser import parse
 from segnet.data.synthetic.scenes import write_scenes
 from segnet.media.images.masks import read_mask
 from segnet.media.images.writing import write_image
+from video_clips import write_clip
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -107,9 +108,10 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def at_home(tmp_path: Path, street: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder of a reader: ``mydata`` with images of the synthetic street, and ``photo.jpg``."""
+    """The working folder of a reader: ``mydata`` with images of the street, ``photo.jpg`` and ``drive.mp4``."""
     (tmp_path / "mydata").symlink_to(street)
     write_image(tmp_path / "photo.jpg", segnet.render_scene(9, size=(48, 64))[0])
+    write_clip(tmp_path / "drive.mp4", 2)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

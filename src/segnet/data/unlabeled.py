@@ -31,8 +31,8 @@ def find_unlabeled(words: Sequence[str]) -> tuple[Path, ...]:
     for word in words:
         if Path(word).suffix.lower() in VIDEO_SUFFIXES and not Path(word).is_dir():
             raise DataError(
-                f"{word} is a video; expected images; write some of its frames into a folder, such as one a second by "
-                f"ffmpeg -i {word} -vf fps=1 frames/%05d.png, and give that"
+                f"{word} is a video; expected images; write some of its frames into a folder, such as one a second "
+                f"(ffmpeg -i {word} -vf fps=1 frames/%05d.png), and give that"
             )
         found += [image.path for image in find_images(word)]
     return tuple(dict.fromkeys(found))
