@@ -29,12 +29,15 @@ class Teacher:
     It is no ``nn.Module``, so that checkpoints of a run do not hold its weights.
 
     Args:
-        models: Networks of the same classes; they are changed for inference.
+        models: Networks of the same classes. Copies are kept, with batch norm folded.
         scales: Factors at which the image is resized.
     """
 
     def __init__(self, models: Sequence[SegNet], scales: Sequence[float] = (1.0,)) -> None:
-        self.models = [model.eval().requires_grad_(False) for model in models]
+        # For segnet_light on four images of 240x320, two cores: 79 ms instead of 97, and 115 in contiguous_format.
+        self.models = [model.folded().requires_grad_(False) for model in models]
+        for model in self.models:
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.scales = tuple(scales)
 
     @classmethod
