@@ -90,6 +90,8 @@ def _provenance(kept: checkpoint.Checkpoint, name: str) -> dict[str, Any]:
 
 def _without_folders(value: object) -> object:
     """Paths of the machine it was trained on say nothing elsewhere."""
+    if isinstance(value, list):
+        return [_without_folders(each) for each in value]
     return "/".join(Path(value).parts[-2:]) if isinstance(value, str) and Path(value).is_absolute() else value
 
 
