@@ -1,21 +1,21 @@
 """What each part of a small SegNet, and of the recipe it is trained by, is worth on a drive that was never seen.
 
 python benchmarks/ablation.py CAMVID --encoder-weights FILE [--light-weights FILE] [--frames FOLDER]
-    [--out runs/ablation] [--rows NAME ...] [--drives NAME ...]
+    [--out runs/ablation] [--rows NAME ...] [--drives NAME ...] [--figures FILE]
 
 The first row is segnet_squeezenet with 64 channels in its last stage; most others differ from it in one thing.
 segnet_light (from EfficientNet-Lite0's weights) and segnet_basic are there for comparison. A row is trained once for
 each of CamVid's three drives, on the training images of the other two, and scored on all training and validation images
-of that drive. A row of a later stage begins with the weights of another row. The means over the drives stand in
-benchmarks/results/ablation.json once every run is done. A stopped study goes on when it is started again, and several
-processes may share it, each with other rows.
+of that drive. A row of a later stage begins with the weights of another row. The scores stand in
+benchmarks/results/ablation.json, or --figures, once a row has been trained for every drive. A stopped study goes on
+when it is started again, and several processes may share it, each with other rows.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.models.zoo import create_model
 from segnet.system.hardware import about
 from segnet.training.settings import TrainConfig
-from study import WEIGHTS, Row, learn_and_score, leave_out, markdown
+from study import SCORES, WEIGHTS, Row, learn_and_score, leave_out, markdown
 
 RESULT = Path(__file__).parent / "results" / "ablation.json"
 DRIVES = ("0001TP", "0006R0", "0016E5")
@@ -189,7 +189,8 @@ def main() -> None:
     parser.add_argument("--frames", help="folder of images without masks, for light_third_frames")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--rows", nargs="*")
-    parser.add_argument("--drives", nargs="*", default=DRIVES)
+    parser.add_argument("--drives", nargs="*", default=DRIVES, choices=DRIVES)
+    parser.add_argument("--figures", type=Path, default=RESULT, help="file of the scores on these drives")
     arguments = parser.parse_args()
     source, table = open_source(arguments.data), rows(arguments.encoder_weights, arguments.light_weights)
     for name in arguments.rows or (name for name in table if arguments.frames or name not in FRAMES):
@@ -197,11 +198,11 @@ def main() -> None:
             sets = leave_out(source, drive)
             row = of_drive(table[name], name, drive, images=len(sets[0]), out=arguments.out, frames=arguments.frames)
             learn_and_score(row, sets, arguments.out / name / drive)
-    done = {name: row for name, row in table.items() if all(scored(arguments.out, name))}
-    found = {name: figures(row, arguments.out / name) for name, row in done.items()}
-    print(table_of(found))
+    done = {name: row for name, row in table.items() if all(scored(arguments.out, name, arguments.drives))}
+    found = {name: figures(row, arguments.out / name, arguments.drives) for name, row in done.items()}
+    print(table_of(found, arguments.drives))
     machine = about("segnet", "torch", "lightning", "kornia")
-    RESULT.write_text(json.dumps({"machine": machine, "rows": found}, indent=2) + "\n", encoding="utf-8")
+    arguments.figures.write_text(json.dumps({"machine": machine, "rows": found}, indent=2) + "\n", encoding="utf-8")
 
 
 def of_drive(row: Row, name: str, drive: str, *, images: int, out: Path, frames: str | None) -> Row:
@@ -222,18 +223,18 @@ def of_drive(row: Row, name: str, drive: str, *, images: int, out: Path, frames:
     return replace(row, config=config)
 
 
-def scored(out: Path, name: str) -> list[bool]:
-    return [(out / name / drive / "scores.json").is_file() for drive in DRIVES]
+def scored(out: Path, name: str, drives: Sequence[str]) -> list[bool]:
+    return [(out / name / drive / SCORES).is_file() for drive in drives]
 
 
-def figures(row: Row, folder: Path) -> dict[str, Any]:
+def figures(row: Row, folder: Path, drives: Sequence[str]) -> dict[str, Any]:
     """Cost, and the scores of each drive."""
     cost = cost_of(row.network())
-    drives = {drive: json.loads((folder / drive / "scores.json").read_text(encoding="utf-8")) for drive in DRIVES}
-    return {"about": row.about, "parameters": cost.parameters, "gmac": cost.macs / 1e9, "drives": drives}
+    scores = {drive: json.loads((folder / drive / SCORES).read_text(encoding="utf-8")) for drive in drives}
+    return {"about": row.about, "parameters": cost.parameters, "gmac": cost.macs / 1e9, "drives": scores}
 
 
-def table_of(found: dict[str, dict[str, Any]]) -> str:
+def table_of(found: dict[str, dict[str, Any]], drives: Sequence[str]) -> str:
     lines = []
     for row in found.values():
         mious = [drive["miou"] for drive in row["drives"].values()]
@@ -243,7 +244,7 @@ def table_of(found: dict[str, dict[str, Any]]) -> str:
             row["about"], f"{row['parameters'] / 1e6:.2f}", f"{row['gmac']:.1f}", *(f"{m:.3f}" for m in mious),
             *(f"{mean:.3f}" for mean in means),
         ])  # fmt: skip
-    return markdown(["", "M parameters", "GMAC", *DRIVES, "mIoU, mean", "BF, mean"], lines)
+    return markdown(["", "M parameters", "GMAC", *drives, "mIoU, mean", "BF, mean"], lines)
 
 
 if __name__ == "__main__":
