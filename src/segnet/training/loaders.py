@@ -212,7 +212,7 @@ def make_loaders(
     model: SegNet,
     config: TrainConfig,
     resize: ResizePolicy,
-    workers: int,
+    workers: int | None = None,
     unlabeled: UnlabeledImages | None = None,
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
     """Loaders of training batches, and of validation batches of one size each.
@@ -223,9 +223,10 @@ def make_loaders(
         model: The network; images are padded with its mean.
         config: Settings of the run.
         resize: Working sizes.
-        workers: Processes that read images. -1 takes half the cores, 1 to 4.
+        workers: Processes that read images. -1 takes half the cores, 1 to 4. Default: those of the settings.
         unlabeled: Training images without masks.
     """
+    workers = config.workers if workers is None else workers
     count = workers if workers >= 0 else min(4, max(1, (os.cpu_count() or 1) // 2))
     # A loader draws a random number when it starts. Its own generator keeps those of augmentation reproducible.
     loader = partial(

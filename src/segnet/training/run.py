@@ -124,9 +124,7 @@ def train(
     check_loss(config.loss)
     check_config(config, model, target)
     check_sets(config, model, train_set, val_set)
-    unlabeled = UnlabeledImages.find(config.unlabeled, train_set)
-    if unlabeled:
-        log.info("teachers alone teach %d images without masks, besides %d with", len(unlabeled), len(train_set))
+    unlabeled = _find_unlabeled(config, train_set)
     data = describe_data(train_set, val_set, unlabeled)
     if checkpoint is not None:
         check_same_data(earlier_data(checkpoint), data, run=out)
@@ -142,21 +140,26 @@ def train(
     best = BestWeights(score_log, config.monitor, details)
     collapse, sets = CollapseDetector(score_log), {"train": train_set, "val": val_set}
     report = ReportWriter(score_log, best, collapse, StepTimes(), sets, title=model.config.name, settings=settings)
-    clock = _clock(config, module, val_set, started)
-    callbacks = _callbacks(config, score_log, best, collapse, report, data, clock)
+    callbacks = _callbacks(config, score_log, best, collapse, report, data, _clock(config, module, val_set, started))
     trainer = make_trainer(out, config, target, callbacks, loggers)
     order = make_order(trainer, config, len(train_set) + len(unlabeled), find_position(checkpoint))
     with removing_failed_start(out):
         _begin(trainer, model, config, out, settings)
         loaders = make_loaders(
-            train_set, val_set, order, model=model, config=config, resize=resize, workers=config.workers,
-            unlabeled=unlabeled,
-        )  # fmt: skip
+            train_set, val_set, order, model=model, config=config, resize=resize, unlabeled=unlabeled
+        )
         _fit(trainer, module, *loaders, checkpoint=checkpoint)
     scores = best.restore(model)
     if trainer.is_global_zero:
         report.finish(model, target, resize)
     return scores
+
+
+def _find_unlabeled(config: TrainConfig, train_set: SegmentationDataset) -> UnlabeledImages:
+    found = UnlabeledImages.find(config.unlabeled, train_set)
+    if found:
+        log.info("teachers alone teach %d images without masks, besides %d with", len(found), len(train_set))
+    return found
 
 
 def _make_module(
