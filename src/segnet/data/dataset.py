@@ -116,6 +116,10 @@ class SegmentationDataset(_Dataset):
         if self.corruption is not None:
             image = corrupt(image.astype(np.uint8, copy=False), self.corruption, key=sample.name)
             mask = resize_mask(mask, (image.shape[0], image.shape[1]))
+        return self.resize(image, mask)
+
+    def resize(self, image: Pixels, mask: NDArray[np.uint8]) -> tuple[Pixels, NDArray[np.uint8]]:
+        """An image (H, W, C) and its mask (H, W) at the size of the data set; as they are if it has none."""
         if self.size is None:
             return image, mask
         if self.resize_mode == "letterbox":

@@ -10,11 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.bands import Pixels
-from segnet.data.cropping import letterbox
 from segnet.data.dataset import SegmentationDataset
 from segnet.errors import DataError
 from segnet.labels import IGNORE_INDEX
-from segnet.media.images.resizing import resize_image
 from segnet.media.images.stored import read_pixels, read_pixels_size
 from segnet.media.sources import VIDEO_SUFFIXES, find_images
 
@@ -75,10 +73,4 @@ class UnlabeledImages:
             DataError: The file cannot be read.
         """
         image = read_pixels(self.paths[index], self._like.channels)
-        size = self._like.size
-        mask = np.full(image.shape[:2], IGNORE_INDEX, dtype=np.uint8)
-        if size is None:
-            return image, mask
-        if self._like.resize_mode == "letterbox":
-            return letterbox(image, mask, size)
-        return resize_image(image, size), np.full(size, IGNORE_INDEX, dtype=np.uint8)
+        return self._like.resize(image, np.full(image.shape[:2], IGNORE_INDEX, dtype=np.uint8))
