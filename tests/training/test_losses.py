@@ -207,6 +207,20 @@ def test_lovasz_gradients_in_float32_are_those_of_float64() -> None:
     assert ((found - expected) / expected).abs().median() < 1e-5  # by differences in float32: 7e-4
 
 
+def test_lovasz_sorts_16_bits_and_stays_within_their_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, mask = 4 * torch.randn(1, 5, 120, 160), torch.randint(0, 5, (1, 120, 160))
+    mask[:, :20] = 255
+    logits.requires_grad_()
+    loss = make_loss("lovasz", torch.ones(5))
+    found = loss(logits, mask)
+    (gradient,) = torch.autograd.grad(found, logits)
+    monkeypatch.setattr("segnet.training.losses._descending", lambda values: values.argsort(dim=1, descending=True))
+    expected = loss(logits, mask)
+    (exact,) = torch.autograd.grad(expected, logits)
+    assert abs(found - expected) < 2e-5
+    assert torch.linalg.vector_norm(gradient - exact) < 1e-3 * torch.linalg.vector_norm(exact)
+
+
 def test_sum_is_the_sum() -> None:
     logits, mask, weights = case(2)
     parts = [make_loss(name, weights)(logits, mask) for name in ("cross_entropy", "lovasz", "dice")]

@@ -207,10 +207,15 @@ def _jaccard_growth(errors: Tensor, truth: Tensor) -> Tensor:
 
 
 def _descending(values: Tensor) -> Tensor:
-    """Order of each row of (rows, columns), the largest value first, int64."""
+    """Order of each row of (rows, columns) of values from 0 to 1, the largest first, int64.
+
+    On a CPU values that are equal in 16 bits keep their order. The Lovász loss and its gradient are then those of
+    errors that differ by 8e-6 at most; the growths of a class sum up to 1, so the loss differs by 2e-5 at most.
+    """
     if values.device.type == "cpu":
-        # PyTorch's sort took 292 ms on one core for (11, 307200), NumPy's 61 ms.
-        return torch.from_numpy(np.argsort(-values.numpy(), axis=1))
+        # NumPy sorts 16 bits by counting, on every processor, and floats by comparing.
+        falling = ((1 - values) * 65535).round().to(torch.uint16).numpy()
+        return torch.from_numpy(np.argsort(falling, axis=1, kind="stable"))
     return values.argsort(dim=1, descending=True)
 
 
