@@ -64,6 +64,9 @@ WHOLE = replace(
 LIGHT_COLORS, WHOLE_COLORS = (
     replace(config, augment=replace(config.augment, white_balance=0.3, fourier=0.3)) for config in (LIGHT, WHOLE)
 )
+# Averages of weights over a seventh of the long run, and over a fifth of its later stages.
+LIGHT_LONG = replace(LIGHT_COLORS, ema=0.998, prior_correction=0.5, precision="float32")
+LIGHT_LONG_MORE = replace(LIGHT_LONG, ema=0.99)
 LATER_STAGES = {
     "light_whole": "light",
     "light_whole_colors": "light",
@@ -73,6 +76,9 @@ LATER_STAGES = {
     "light_third_mix": "light_longer",
     "light_third_taught": "light_longer",
     "light_third_frames": "light_longer",
+    "light_long_more": "light_long",
+    "light_long_mix": "light_long",
+    "light_long_cameras": "light_long",
 }
 # These have not seen the drive either.
 TEACHERS = {"light_third_taught": "light_longer", "light_third_frames": "light_longer"}
@@ -81,6 +87,7 @@ FRAMES = ("light_third_frames",)
 CROPS = {
     "light_longer": 5900, "light_longer_whole": 1600,
     "light_third": 2000, "light_third_mix": 2000, "light_third_taught": 2000, "light_third_frames": 2000,
+    "light_long": 12000, "light_long_more": 1500, "light_long_mix": 1500, "light_long_cameras": 1500,
 }  # fmt: skip
 
 WIDE_END = ((64, 256), (128,), (64, 64), (64,))
@@ -173,6 +180,16 @@ def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
         ),
         "light_third_taught": light("these 2,000 crops, with light_longer at three scales as teacher", LIGHT_COLORS),
         "light_third_frames": light("so, and among them frames without masks", LIGHT_COLORS),
+        "light_long": light("segnet_light, 12,000 crops of 240x320 at once, with prior correction", LIGHT_LONG),
+        "light_long_more": light("and 1,500 more crops", LIGHT_LONG_MORE),
+        "light_long_mix": light(
+            "these 1,500 crops, half of them with another's classes pasted in (mix 0.5)",
+            replace(LIGHT_LONG_MORE, augment=replace(LIGHT_LONG_MORE.augment, mix=0.5)),
+        ),
+        "light_long_cameras": light(
+            "these 1,500 crops, with photometric augmentation for other cameras",
+            replace(LIGHT_LONG_MORE, augment=OTHER_CAMERAS),
+        ),
         "segnet_basic": Row(
             about="segnet_basic on crops of 180x240, learning rate 0.05",
             network=partial(create_model, "segnet_basic", classes=11),

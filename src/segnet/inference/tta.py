@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import ConfigError
-from segnet.media.images.resizing import resize_planes
+from segnet.media.images.resizing import check_scales, resize_planes
 from segnet.metrics.uncertainty import Measure
 from segnet.runtimes.base import Image, Output, Runtime
 
@@ -30,11 +30,7 @@ class TTAConfig:
     tta_scales: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
-        if not self.tta_scales or not all(0.1 <= scale <= 10 for scale in self.tta_scales):
-            written = ",".join(f"{scale:g}" for scale in self.tta_scales)
-            raise ConfigError(
-                f"tta_scales={written} is not possible; give numbers from 0.1 to 10, 0.75,1,1.25 for instance"
-            )
+        check_scales("tta_scales", self.tta_scales)
 
 
 class TTARuntime(Runtime):

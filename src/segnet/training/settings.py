@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from segnet.data.augment_config import AugmentConfig
 from segnet.data.class_weights import Balance
 from segnet.errors import ConfigError
+from segnet.media.images.resizing import check_scales
 
 __all__ = ["MAY_CHANGE", "TrainConfig"]
 
@@ -217,11 +218,7 @@ class TrainConfig:
             raise ConfigError(f"seed={self.seed} is not possible; give 0 to {2**32 - 1}")
 
     def _check_teaching(self) -> None:
-        if not self.teacher_scales or not all(0.1 <= scale <= 10 for scale in self.teacher_scales):
-            written = ",".join(f"{scale:g}" for scale in self.teacher_scales)
-            raise ConfigError(
-                f"teacher_scales={written} is not possible; give numbers from 0.1 to 10, 0.75,1,1.25 for instance"
-            )
+        check_scales("teacher_scales", self.teacher_scales)
         if self.unlabeled and not self.teacher:
             raise ConfigError("unlabeled images need a teacher; give --teacher a model of the same classes")
 

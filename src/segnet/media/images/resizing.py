@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["resize_image", "resize_mask", "resize_planes"]
+from segnet.errors import ConfigError
+
+__all__ = ["check_scales", "resize_image", "resize_mask", "resize_planes"]
 
 Number = TypeVar("Number", bound=np.uint8 | np.float32)
+
+
+def check_scales(name: str, scales: Sequence[float]) -> None:
+    """Refuse factors by which no image can sensibly be resized.
+
+    Args:
+        name: Of the setting.
+        scales: Its factors.
+
+    Raises:
+        ConfigError: There is none, or one is below 0.1 or above 10.
+    """
+    if not scales or not all(0.1 <= scale <= 10 for scale in scales):
+        written = ",".join(f"{scale:g}" for scale in scales)
+        raise ConfigError(f"{name}={written} is not possible; give numbers from 0.1 to 10, 0.75,1,1.25 for instance")
 
 
 def resize_planes(planes: NDArray[Number], size: tuple[int, int]) -> NDArray[Number]:
