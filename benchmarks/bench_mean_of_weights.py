@@ -1,10 +1,11 @@
-"""The mean of the weights of two second stages, as segnet_light is bundled, on drives that it has not seen.
+"""The mean of the weights of later stages, as segnet_light is bundled, on drives that it has not seen.
 
-    python benchmarks/bench_mean_of_weights.py CAMVID [--runs DIR DIR] [--out FILE]
+    python benchmarks/bench_mean_of_weights.py CAMVID [--runs DIR DIR ...] [--prior-correction SHARE] [--out FILE]
 
-The runs are those of two rows of benchmarks/ablation.py that began with the same weights. Of the bundled weights one
+The runs are those of rows of benchmarks/ablation.py that began with the same weights. Of the bundled weights one
 second stage had a prior correction of 0.5, so their mean has one of 0.25; here it is subtracted from the logits, as in
-bench_prior_correction.py. benchmarks/results/mean_of_weights.json has the figures.
+bench_prior_correction.py. Give 0 for rows that were trained with one. benchmarks/results/mean_of_weights.json has the
+figures of the default, long_mean_of_weights.json those of the rows light_long_*.
 """
 
 from __future__ import annotations
@@ -19,28 +20,35 @@ from segnet.models import checkpoint
 from segnet.system.files import write_json
 from segnet.system.hardware import about
 from segnet.training.averaging import mean_weights
-from study import WEIGHTS, arguments_of_runs, leave_out, pixel_and_boundary_scores
+from study import WEIGHTS, leave_out, parser_of_runs, pixel_and_boundary_scores
 
 RESULT = Path(__file__).parent / "results" / "mean_of_weights.json"
 RUNS = [Path("runs/ablation/light_whole"), Path("runs/ablation/light_whole_colors")]
-SHARE = 0.25
 
 
 def main() -> None:
-    given = arguments_of_runs(__doc__, runs=RUNS, out=RESULT)
-    drives: dict[str, Any] = {drive: measure(given.data, drive, given.runs) for drive in DRIVES}
+    parser = parser_of_runs(__doc__, runs=RUNS, out=RESULT)
+    parser.add_argument("--prior-correction", type=float, default=0.25, help="share that the runs were trained without")
+    given = parser.parse_args()
+    share = given.prior_correction
+    drives: dict[str, Any] = {drive: measure(given.data, drive, given.runs, share) for drive in DRIVES}
     mean = sum(drive["miou"] for drive in drives.values()) / len(DRIVES)
     print(f"mean mIoU {mean:.3f}")
     machine = about("segnet", "torch")
-    write_json(given.out, {"machine": machine, "prior_correction": SHARE, "mean_miou": mean, "drives": drives})
+    runs = [run.name for run in given.runs]
+    write_json(
+        given.out,
+        {"machine": machine, "runs": runs, "prior_correction": share, "mean_miou": mean, "drives": drives},
+    )
 
 
-def measure(data: str, drive: str, runs: list[Path]) -> dict[str, Any]:
+def measure(data: str, drive: str, runs: list[Path], share: float) -> dict[str, Any]:
     """The scores of the mean of the weights on one drive."""
     seen, held = leave_out(open_source(data), drive)
-    model, other = (checkpoint.load(run / drive / WEIGHTS).model for run in runs)
-    model.load_state_dict(mean_weights([model, other]))
-    correct(model, seen, SHARE)
+    models = [checkpoint.load(run / drive / WEIGHTS).model for run in runs]
+    model = models[0]
+    model.load_state_dict(mean_weights(models))
+    correct(model, seen, share)
     scores = pixel_and_boundary_scores(model.folded(), held)
     print(drive, f"mIoU {scores['miou']:.3f}", flush=True)
     return scores

@@ -26,7 +26,7 @@ from segnet.models import checkpoint
 from segnet.models.segnet import SegNet
 from segnet.system.files import write_json
 from segnet.system.hardware import about
-from study import WEIGHTS, arguments_of_runs, leave_out, markdown
+from study import WEIGHTS, leave_out, markdown, parser_of_runs
 
 RESULT = Path(__file__).parent / "results" / "prior_correction.json"
 SHARES = (0.0, 0.5, 1.0)
@@ -34,7 +34,7 @@ SCORES = ("miou", "global_accuracy", "class_average", "bf", "ece")
 
 
 def main() -> None:
-    given = arguments_of_runs(__doc__, runs=Path("runs/ablation/light_whole"), out=RESULT)
+    given = parser_of_runs(__doc__, runs=Path("runs/ablation/light_whole"), out=RESULT).parse_args()
     drives: dict[str, Any] = {drive: measure(given.data, drive, given.runs / drive / WEIGHTS) for drive in DRIVES}
     means = {
         share: {name: sum(drives[drive][share][name] for drive in DRIVES) / len(DRIVES) for name in SCORES}

@@ -23,13 +23,13 @@ from segnet.models.segnet import SegNet
 from segnet.system.files import write_json
 from segnet.system.hardware import about
 from segnet.training.temperature import fit_temperature, scale_logits
-from study import WEIGHTS, arguments_of_runs, leave_out
+from study import WEIGHTS, leave_out, parser_of_runs
 
 RESULT = Path(__file__).parent / "results" / "temperature.json"
 
 
 def main() -> None:
-    given = arguments_of_runs(__doc__, runs=Path("runs/ablation/light"), out=RESULT)
+    given = parser_of_runs(__doc__, runs=Path("runs/ablation/light"), out=RESULT).parse_args()
     held = {drive: leave_out(open_source(given.data), drive)[1] for drive in DRIVES}
     models = {drive: checkpoint.load(given.runs / drive / WEIGHTS).model for drive in DRIVES}
     fitted = {drive: fit_temperature(models[drive], held[drive]).value for drive in DRIVES}

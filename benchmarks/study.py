@@ -32,7 +32,7 @@ from segnet.training.run_folder import read_settings
 from segnet.training.settings import TrainConfig
 
 __all__ = [
-    "SCORES", "WEIGHTS", "Row", "arguments_of_runs", "claimed", "learn_and_score", "leave_out", "markdown",
+    "SCORES", "WEIGHTS", "Row", "claimed", "learn_and_score", "leave_out", "markdown", "parser_of_runs",
     "pixel_and_boundary_scores",
 ]  # fmt: skip
 
@@ -125,7 +125,7 @@ def pixel_and_boundary_scores(model: SegNet, dataset: SegmentationDataset) -> di
     return {**scores.to_dict(), "images": len(dataset), "boundary": meter.scores.to_dict()}
 
 
-def arguments_of_runs(about: str, *, runs: Path | Sequence[Path], out: Path) -> argparse.Namespace:
+def parser_of_runs(about: str, *, runs: Path | Sequence[Path], out: Path) -> argparse.ArgumentParser:
     """The command line of a program that scores the runs of benchmarks/ablation.py: ``data``, ``runs`` and ``out``.
 
     Args:
@@ -135,9 +135,9 @@ def arguments_of_runs(about: str, *, runs: Path | Sequence[Path], out: Path) -> 
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
-    parser.add_argument("--runs", type=Path, nargs=None if isinstance(runs, Path) else len(runs), default=runs)
+    parser.add_argument("--runs", type=Path, nargs=None if isinstance(runs, Path) else "+", default=runs)
     parser.add_argument("--out", type=Path, default=out)
-    return parser.parse_args()
+    return parser
 
 
 def markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
