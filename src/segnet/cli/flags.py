@@ -321,14 +321,23 @@ def require_distinct(*named: Path | None, results: Iterable[Path] = ()) -> None:
         taken.add(place)
 
 
-def require_writable_files(files: Mapping[str, Path | None]) -> None:
+_ENDINGS = {
+    "--json": (".json",), "--html": (".html", ".htm"), "--plot": (".png", ".svg", ".pdf"), "--out": (".safetensors",),
+}  # fmt: skip
+
+
+def require_writable_files(files: Mapping[str, Path | None], *, any_ending: bool = False) -> None:
     """Check that files can be written, before the work whose figures they will hold.
+
+    A file that is there already is replaced only if its name has the ending of what is written: not a model or a
+    photo by figures.
 
     Args:
         files: by their flags; None: the flag is not given.
+        any_ending: whether another rule decides what is replaced.
 
     Raises:
-        OutputError: a file cannot be written; the message names the flag.
+        OutputError: a file cannot be written, or would replace one of another kind; the message names the flag.
     """
     from segnet.results.images import require_writable
 
@@ -337,5 +346,10 @@ def require_writable_files(files: Mapping[str, Path | None]) -> None:
             if path.exists() and not path.is_file():
                 raise OutputError(
                     f"{path} is a folder or a device and cannot be written as a file; give {flag} the name of a file"
+                )
+            endings = _ENDINGS[flag]
+            if path.exists() and path.suffix.lower() not in endings and not any_ending:
+                raise OutputError(
+                    f"{path} is there already and would be replaced; give {flag} a name that ends in {endings[0]}"
                 )
             require_writable(path.parent, flag=flag)

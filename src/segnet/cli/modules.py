@@ -49,7 +49,8 @@ class ModuleFlags:
             name: MODULE:FUNCTION. The module is searched in the current folder, too.
 
         Raises:
-            ConfigError: there is no such function, it returns no module, or the shape is missing or not possible.
+            ConfigError: there is no such function, it fails or returns no module, the shape is missing or not possible,
+                or the module fails with it.
             ModelError: the weights do not fit, or cannot be read.
         """
         import torch
@@ -61,7 +62,9 @@ class ModuleFlags:
         if self.weights is not None:
             _fill(module, self.weights)
         generator = torch.Generator().manual_seed(0)
-        return module.eval(), tuple(torch.rand(shape, generator=generator) for shape in shapes)
+        example = tuple(torch.rand(shape, generator=generator) for shape in shapes)
+        _require_running(name, module.eval(), example)
+        return module, example
 
 
 def _shape(text: str) -> list[int]:
@@ -82,16 +85,39 @@ def _call(name: str) -> nn.Module:
         if error.name not in {file, file.partition(".")[0]}:
             raise ConfigError(f"{file} imports {error.name}, which is not installed; install it") from error
         raise ConfigError(f"there is no Python module {file}; run in the folder of {file}.py") from error
+    except Exception as error:  # whatever the user's code raises
+        raise ConfigError(f"{file} cannot be imported: {_reason(error)}; mend it") from error
     if not callable(found):
         raise ConfigError(f"{file} has no function {function}; give MODULE:FUNCTION, such as mynet:build")
     try:
         signature(found).bind()
     except TypeError as error:
         raise ConfigError(f"{name} cannot be called without arguments ({error}); give a function that can") from error
-    module = found()
+    try:
+        module = found()
+    except Exception as error:  # whatever the user's code raises
+        raise ConfigError(f"{name} fails: {_reason(error)}; mend it, and call it in Python to see where") from error
     if not isinstance(module, nn.Module):
         raise ConfigError(f"{name} returns a {type(module).__name__}; it must return a torch.nn.Module")
     return module
+
+
+def _require_running(name: str, module: nn.Module, example: tuple[Tensor, ...]) -> None:
+    import torch
+
+    try:
+        with torch.no_grad():
+            module(*example)
+    except Exception as error:  # whatever the user's code raises
+        shapes = ", ".join("x".join(map(str, tensor.shape)) for tensor in example)
+        raise ConfigError(
+            f"the module of {name} fails with an input of {shapes}: {_reason(error)}; give --example another shape"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The kind of an error, and the first line of its text."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def _fill(module: nn.Module, path: Path) -> None:

@@ -35,6 +35,9 @@ def wrong():
 
 def needy(classes):
     return Net()
+
+def failing():
+    raise RuntimeError("no file of weights\\nat line 3")
 """
 SHAPE = ("1x3x8x12",)
 
@@ -90,6 +93,12 @@ def test_compare_shows_both_forms(folder: Path, capsys: pytest.CaptureFixture[st
         ("nonet:build", {"example": SHAPE}, r"there is no Python module nonet; run in the folder of nonet\.py"),
         ("mynet:make", {"example": SHAPE}, "mynet has no function make"),
         ("mynet:needy", {"example": SHAPE}, "mynet:needy cannot be called without arguments"),
+        ("mynet:failing", {"example": SHAPE}, "mynet:failing fails: RuntimeError: no file of weights; mend it"),
+        (
+            "mynet:build",
+            {"example": ("1x4x8x12",)},
+            "the module of mynet:build fails with an input of 1x4x8x12: Runtime",
+        ),
         ("mynet:wrong", {"example": SHAPE}, "mynet:wrong returns a int; it must return a torch.nn.Module"),
     ],
 )
@@ -102,6 +111,21 @@ def test_a_module_that_imports_what_is_not_there_is_refused(folder: Path) -> Non
     (folder / "needy.py").write_text("import nothing_of_this_name\n")
     with pytest.raises(ConfigError, match="needy imports nothing_of_this_name, which is not installed"):
         ModuleFlags(example=SHAPE).load("needy:build")
+
+
+def test_a_module_that_fails_when_imported_is_refused(folder: Path) -> None:
+    (folder / "broken.py").write_text("def build(:\n")
+    with pytest.raises(ConfigError, match="broken cannot be imported: SyntaxError: invalid syntax"):
+        ModuleFlags(example=SHAPE).load("broken:build")
+
+
+def test_figures_do_not_replace_the_module(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (folder / "mynet.py").read_bytes()
+    assert called("compare", "mynet:build", "--example", SHAPE[0], "--json", "mynet.py") == 2
+    assert "mynet.py is there already and would be replaced; give --json a name that ends in .json" in (
+        capsys.readouterr().err
+    )
+    assert (folder / "mynet.py").read_bytes() == before
 
 
 def test_weights_that_do_not_fit_are_refused(folder: Path) -> None:

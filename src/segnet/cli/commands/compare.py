@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segnet.cli.flags import require_writable_files
 from segnet.cli.modules import ModuleFlags, is_function
 from segnet.errors import ConfigError
 
@@ -38,6 +39,7 @@ def run(
         raise ConfigError(f"{module!r} is no MODULE:FUNCTION; give one, such as mynet:build")
     if rounds < 1:
         raise ConfigError(f"--rounds {rounds} is not possible; give 1 or more")
+    require_writable_files({"--json": json})
     import torch
 
     from segnet.benchmark.unpooling import compare_unpooling

@@ -255,7 +255,7 @@ def _checked_jobs(
 
         require_record_file(records)
         require_writable(records.parent, flag="--records")
-    require_writable_files({"--json": json})
+    require_writable_files({"--json": json}, any_ending=True)
     return jobs
 
 
