@@ -47,6 +47,24 @@ def test_a_converted_data_set_holds_the_same_images_and_mapped_masks(
     assert open_source(out).labels.classes == 11
 
 
+def test_a_data_set_is_not_written_over_itself(
+    camvid_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new, link = tmp_path / "new", tmp_path / "link"
+    assert leave("convert-data", camvid_root, new) == 0
+    link.symlink_to(new)
+    mask = open_source(new).splits["val"][0].mask
+    before = mask.read_bytes()
+    for out in (new, link, f"{new}/../new"):
+        assert leave("convert-data", new, out, "--map", "Car=ignore", "--force") == 2
+        assert f"{Path(out)} holds the data set that is read; give another folder" in capsys.readouterr().err
+    (tmp_path / "train.txt").write_text("".join(
+        f"{sample.image} {sample.mask}\n" for sample in open_source(new).splits["train"]
+    ))  # fmt: skip
+    assert leave("convert-data", tmp_path / "train.txt", new, "--force") == 2
+    assert mask.read_bytes() == before
+
+
 def test_images_that_are_every_split_are_written_once(tmp_path: Path) -> None:
     photo(tmp_path / "a" / "images" / "x y.jpg")
     save(tmp_path / "a" / "masks" / "x y.png", MASK)

@@ -38,7 +38,7 @@ def convert_data(
         The path of the data.yaml.
 
     Raises:
-        OutputError: a file is there already, or cannot be written.
+        OutputError: a file is there already or cannot be written, or ``out`` is where the data set lies.
         DataError: an image or mask cannot be read, or two different images of a split have one name.
     """
     shared = len({tuple(samples) for samples in source.splits.values()}) == 1 and len(source.splits) > 1
@@ -46,8 +46,10 @@ def convert_data(
     labels = ClassTable(names=source.labels.names, colors=source.labels.colors)
     jobs = [(source.dataset(split), index, folder) for folder, split in splits.items()
             for index in _distinct(source.splits[split])]  # fmt: skip
+    places = [_places(data.samples[index], out, folder) for data, index, folder in jobs]
+    _require_elsewhere(source, out, places)
     if not force:
-        _require_new(out, [_places(data.samples[index], out, folder) for data, index, folder in jobs])
+        _require_new(out, places)
     with ThreadPoolExecutor(2) as pool:
         for done, _ in enumerate(pool.map(partial(_convert, out, labels), *zip(*jobs, strict=True)), start=1):
             if progress is not None:
@@ -111,6 +113,14 @@ def _distinct(samples: Sequence[Sample]) -> list[int]:
 def _places(sample: Sample, out: Path, split: str) -> tuple[Path, Path]:
     image = out / "images" / split / f"{sample.name}{sample.image.suffix}"
     return image, out / "masks" / split / f"{sample.name}.png"
+
+
+def _require_elsewhere(source: Source, out: Path, places: list[tuple[Path, Path]]) -> None:
+    """A data set that is replaced while it is read would be lost if an image is damaged, or the run is killed."""
+    read = {file.resolve() for samples in source.splits.values() for sample in samples
+            for file in (sample.image, sample.mask)}  # fmt: skip
+    if out.resolve() == source.root.resolve() or any(path.resolve() in read for both in places for path in both):
+        raise OutputError(f"{out} holds the data set that is read; give another folder")
 
 
 def _require_new(out: Path, places: list[tuple[Path, Path]]) -> None:
