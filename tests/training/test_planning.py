@@ -93,6 +93,21 @@ def test_a_resumed_run_keeps_its_settings_where_none_are_given(camvid: Source, t
     assert plan.training.augment == first.training.augment
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("lr", "banana", "lr cannot be 'banana'; set it back"),
+        ("epochs", None, "epochs cannot be None; set it back"),
+        ("crop", 3, "crop cannot be 3; set it back"),
+        ("lr", -3.0, "lr=-3.0 is not possible; "),
+    ],
+)
+def test_a_value_that_was_spoiled_is_named(name: str, value: object, told: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**TrainConfig().to_dict(), name: value}))
+    with pytest.raises(ConfigError, match=f"config.yaml: {told}"):
+        continue_run(tmp_path, INPUTS, TrainConfig(), {"data"})
+
+
 def test_steps_are_measured_and_the_network_stays(camvid: Source) -> None:
     model = SegNet(TOY)
     before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -46,6 +46,7 @@ from segnet.training.distributed import count_processes
 from segnet.training.loaders import Order
 from segnet.training.losses import make_loss
 from segnet.training.module import SegmentationModule
+from segnet.training.planning import continue_run
 from segnet.training.run import train
 from segnet.training.run_config import NetworkConfig, RunInputs
 from segnet.training.score_log import ScoreLog
@@ -656,6 +657,21 @@ def test_a_resumed_run_may_not_change_what_a_step_does(toy: SegNet, sets: Sets, 
     train(toy, *sets, out=tmp_path, config=quick(epochs=1))
     with pytest.raises(ConfigError, match=r"started with lr 0\.05, not 0\.01; resume with --config"):
         train(toy, *sets, out=tmp_path, config=quick(epochs=2, lr=0.01), resume=True)
+
+
+def test_a_resumed_run_has_its_settings_even_without_their_file(
+    toy: SegNet, sets: Sets, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(toy, *sets, out=tmp_path, config=quick(epochs=1))
+    settings = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    (tmp_path / "config.yaml").unlink()
+    _, config, given = continue_run(tmp_path, RunInputs(data="toy"), TrainConfig(epochs=2), {"epochs"})
+    assert (config.batch, config.lr, "batch" in given) == (settings["batch"], settings["lr"], True)
+    with pytest.raises(ConfigError, match=f"started with batch {settings['batch']}, not 1; "):
+        train(toy, *sets, out=tmp_path, config=quick(epochs=2, batch=1), resume=True)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**settings, "batch": 1}))  # edited
+    with pytest.raises(ConfigError, match=f"started with batch {settings['batch']}, not 1; "):
+        train(toy, *sets, out=tmp_path, config=quick(epochs=2, batch=1), resume=True)
 
 
 def test_a_run_whose_best_weights_are_gone_keeps_the_next_ones(toy: SegNet, sets: Sets, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -26,6 +27,7 @@ from segnet.system.devices import pick_device
 from segnet.training.distributed import is_first_process
 from segnet.training.pace import measure_pace
 from segnet.training.recommendation import Decision, Facts, Start, choose_start, fit_to_time, recommend
+from segnet.training.resume import earlier_settings, newest_checkpoint
 from segnet.training.run_config import NetworkConfig, RunInputs
 from segnet.training.run_folder import read_settings
 from segnet.training.settings import TrainConfig
@@ -92,11 +94,18 @@ def continue_run(
         Inputs, settings, and the names of all that are not to be decided.
 
     Raises:
-        ConfigError: ``config.yaml`` in the folder is damaged.
+        ConfigError: ``config.yaml`` in the folder is damaged or holds a value that cannot be used, or there is neither
+            that nor a checkpoint.
     """
-    earlier = {name: _as_tuple(value) for name, value in read_settings(out).items() if name not in _OF_THE_MACHINE}
+    settings = read_settings(out) or earlier_settings(newest_checkpoint(out))
+    earlier = {name: _as_tuple(value) for name, value in settings.items() if name not in _OF_THE_MACHINE}
     kept = {name: value for name, value in earlier.items() if name not in given}
-    return _changed(inputs, kept), _changed(training, kept), frozenset(given) | earlier.keys()
+    try:
+        return _changed(inputs, kept), _changed(training, kept), frozenset(given) | earlier.keys()
+    except ConfigError as error:
+        raise ConfigError(f"{out / 'config.yaml'}: {error}") from error
+    except TypeError as error:
+        raise ConfigError(f"{out / 'config.yaml'}: {_of_another_kind(kept)}; set it back") from error
 
 
 def make_plan(
@@ -218,6 +227,17 @@ def _changed(config: T, values: Mapping[str, Any]) -> T:
         for old in (getattr(config, field.name),)
     }
     return cast(T, replace(cast(Any, config), **changes))
+
+
+def _of_another_kind(settings: Mapping[str, Any]) -> str:
+    """The first setting that cannot be used for its kind, such as a text that should be a number."""
+    for name, value in settings.items():
+        try:
+            with suppress(ConfigError):
+                _changed(TrainConfig(), {name: value})
+        except TypeError:
+            return f"{name} cannot be {value!r}"
+    return "a value is of another kind than its setting"
 
 
 def _as_tuple(value: Any) -> Any:

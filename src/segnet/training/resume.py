@@ -29,6 +29,7 @@ __all__ = [
     "ResumeCheckpoint",
     "check_fits",
     "earlier_data",
+    "earlier_settings",
     "find_position",
     "newest_checkpoint",
 ]
@@ -63,13 +64,14 @@ class ResumeCheckpoint(Callback):
         out: Folder of the run.
         minutes: Minutes between two checkpoints within an epoch.
         data: Description of the data (``describe_data``), written into the checkpoint.
+        settings: Of the run by name, written there too, since ``config.yaml`` can be edited or lost.
     """
 
-    def __init__(self, out: Path, minutes: float, data: Mapping[str, Any]) -> None:
+    def __init__(self, out: Path, minutes: float, data: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
         self.out = out
         self.minutes = minutes
         self._wait = min(minutes, _FIRST_MINUTES)
-        self.data = dict(data)
+        self.data, self.settings = dict(data), dict(settings)
         self._signal = 0
         self._written = time.monotonic()
         self._handlers: dict[int, Any] = {}
@@ -99,8 +101,8 @@ class ResumeCheckpoint(Callback):
         self._exit_if(self._is_signaled(trainer), trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        """The data of the run."""
-        return {"data": self.data}
+        """Data and settings of the run."""
+        return {"data": self.data, "settings": self.settings}
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Restore the signal handlers."""
@@ -191,8 +193,12 @@ def check_fits(checkpoint: Checkpoint, module: SegmentationModule) -> None:
 
 def earlier_data(checkpoint: Checkpoint) -> Mapping[str, Any]:
     """Description of the data of a run so far; empty if another version wrote the checkpoint."""
-    data: Mapping[str, Any] = checkpoint.state["callbacks"].get(ResumeCheckpoint.__qualname__, {}).get("data", {})
-    return data
+    return _written(checkpoint, "data")
+
+
+def earlier_settings(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    """Settings of a run so far by name; empty if another version wrote the checkpoint."""
+    return _written(checkpoint, "settings")
 
 
 def find_position(checkpoint: Checkpoint | None) -> Position:
@@ -204,6 +210,11 @@ def find_position(checkpoint: Checkpoint | None) -> Position:
     if progress["is_last_batch"]:
         return Position(epoch=state["epoch"] + 1, batches=0)
     return Position(epoch=state["epoch"], batches=progress["current"]["ready"])
+
+
+def _written(checkpoint: Checkpoint, what: str) -> Mapping[str, Any]:
+    written: Mapping[str, Any] = checkpoint.state["callbacks"].get(ResumeCheckpoint.__qualname__, {}).get(what, {})
+    return written
 
 
 def _read(path: Path) -> dict[str, Any] | None:

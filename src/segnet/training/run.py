@@ -41,6 +41,7 @@ from segnet.training.resume import (
     ResumeCheckpoint,
     check_fits,
     earlier_data,
+    earlier_settings,
     find_position,
     newest_checkpoint,
 )
@@ -128,7 +129,7 @@ def train(
     data = describe_data(train_set, val_set, unlabeled)
     if checkpoint is not None:
         check_same_data(earlier_data(checkpoint), data, run=out)
-    earlier = read_settings(out) if resume else {}
+    earlier = {**read_settings(out), **earlier_settings(checkpoint)} if checkpoint else {}
     config = resolve_config(config, earlier, target, model, train_set)
     settings = {**(inputs.to_dict() if inputs else {}), **config.to_dict()}
     module = _make_module(model, train_set, val_set, config, target)
@@ -140,7 +141,8 @@ def train(
     best = BestWeights(score_log, config.monitor, details)
     collapse, sets = CollapseDetector(score_log), {"train": train_set, "val": val_set}
     report = ReportWriter(score_log, best, collapse, StepTimes(), sets, title=model.config.name, settings=settings)
-    callbacks = _callbacks(config, score_log, best, collapse, report, data, _clock(config, module, val_set, started))
+    clock = _clock(config, module, val_set, started)
+    callbacks = _callbacks(config, score_log, best, collapse, report, data, settings, clock)
     trainer = make_trainer(out, config, target, callbacks, loggers)
     order = make_order(trainer, config, len(train_set) + len(unlabeled), find_position(checkpoint))
     with removing_failed_start(out):
@@ -228,6 +230,7 @@ def _callbacks(
     collapse: CollapseDetector,
     report: ReportWriter,
     data: Mapping[str, Any],
+    settings: Mapping[str, Any],
     pace: TimeLimit | PaceAdvice,
 ) -> list[Callback]:
     """In the order in which they must run: scores and best weights while the averaged weights are in place."""
@@ -242,7 +245,7 @@ def _callbacks(
         ResumableEarlyStopping(best, config.patience),
         *([LearningRateMonitor()] if config.loggers else []),
         report,
-        ResumeCheckpoint(score_log.out, config.save_every, data),
+        ResumeCheckpoint(score_log.out, config.save_every, data, settings),
     ]
 
 

@@ -61,7 +61,7 @@ def read_settings(out: Path) -> dict[str, Any]:
     try:
         return dict(yaml.safe_load(file.read_text(encoding="utf-8")) or {}) if file.is_file() else {}
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{file} is damaged; repair it, or remove it to resume with the flags given") from error
+        raise ConfigError(f"{file} is damaged; repair it, or remove it: the checkpoint has the settings too") from error
 
 
 def check_unchanged(file: Path, earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
@@ -83,7 +83,7 @@ def check_unchanged(file: Path, earlier: Mapping[str, Any], settings: Mapping[st
         if name not in MAY_CHANGE:
             raise ConfigError(
                 f"{file}: this run was started with {name} {earlier[name]}, not {value}; "
-                f"resume with --config {file}, or start a new run with another --out"
+                f"resume with --config {file} as the run wrote it, or start a new run with another --out"
             )
         log.warning("resuming with %s %s instead of %s", name, value, earlier[name])
 
