@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import shutil
 import socket
@@ -187,6 +188,23 @@ def test_a_large_body_is_refused_before_it_is_sent(client: Client) -> None:
         assert wire.recv(2**16).startswith(b"HTTP/1.1 413 ")
     chunks = (b"a" * 50_000 for _ in range(5))
     assert client.post(chunks).status == 413
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /healthz HTTP/1.1\r\n\r\n",  # no host
+        b"POST /v1/segment HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 TLS\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_refused_in_json(client: Client, sent: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", client.port), timeout=60) as wire:
+        wire.sendall(sent)
+        head, _, body = b"".join(iter(lambda: wire.recv(2**16), b"")).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"application/json" in head
+    assert "no valid HTTP/1.1" in json.loads(body)["error"]
 
 
 def test_names_in_a_form_are_no_paths(client: Client, tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
-"""HTTP/1.1 for clients that are slow on purpose: who owes data for too long is disconnected.
+"""HTTP/1.1 for clients that are slow on purpose, or send something else.
 
-uvicorn waits forever for the rest of a request's headers, and for the rest of a body that was already refused.
+uvicorn waits forever for the rest of a request's headers, and for the rest of a body that was already refused; here who
+owes data for too long is disconnected. It refuses what is no HTTP/1.1 in plain text; here in JSON, as all else.
 Imported where uvicorn is installed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -39,6 +41,15 @@ class TimedProtocol(H11Protocol):
         """Start the clock for the next request."""
         super().on_response_complete()
         self._watch()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP/1.1."""
+        body = json.dumps({"error": "the request is no valid HTTP/1.1; send it with an HTTP client, and without TLS"})
+        headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
+        answer = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
+        for event in (answer, h11.Data(data=body.encode()), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""
