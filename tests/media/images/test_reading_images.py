@@ -101,6 +101,42 @@ def test_alpha_is_dropped_not_blended(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), COLORS)
 
 
+def planes_of(path: Path, image: NDArray[Any], **options: Any) -> Path:
+    tifffile = pytest.importorskip("tifffile")
+    planes = np.ascontiguousarray(image.transpose(2, 0, 1))
+    tifffile.imwrite(path, planes, **{"photometric": "rgb", "planarconfig": "separate", **options})
+    return path
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("tile", [None, (16, 32)])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("bands", "compression"), [(3, None), (4, None), (3, "deflate")])
+def test_separate_planes_of_tiff_have_the_pixels_that_were_written(
+    tmp_path: Path, kind: type, tile: tuple[int, int] | None, order: str, bands: int, compression: str | None
+) -> None:
+    if compression:
+        pytest.importorskip("imagecodecs")
+    values = np.random.default_rng(3).integers(0, np.iinfo(kind).max, (40, 50, bands), dtype=kind)
+    extra = {"extrasamples": ["unassalpha"]} if bands == 4 else {}
+    options = {"tile": tile, "byteorder": order, "compression": compression, "rowsperstrip": 7, **extra}
+    path = planes_of(tmp_path / "a.tif", values, **options)
+    expected = (values[..., :3] >> (8 if kind is np.uint16 else 0)).astype(np.uint8)
+    np.testing.assert_array_equal(read_image(path), expected)
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(pixels_of(image), expected)
+    header = read_header(path)
+    assert header is not None
+    assert header.bits == 8 * values.itemsize
+
+
+def test_planes_of_16_bits_that_pillow_cannot_decode_are_refused(tmp_path: Path) -> None:
+    cmyk = np.zeros((4, 5, 4), dtype=np.uint16)
+    path = planes_of(tmp_path / "a.tif", cmyk, photometric="separated")
+    with pytest.raises(DataError, match=r"a\.tif has CMYK colors in separate planes of 16 bits, .*; save it as RGB"):
+        read_image(path)
+
+
 @pytest.mark.parametrize("transparency", [b"\x00\x80\xff", 0])
 def test_transparent_palettes_give_their_colors(tmp_path: Path, transparency: bytes | int) -> None:
     Image.fromarray(COLORS).quantize(8).save(tmp_path / "a.png", transparency=transparency)

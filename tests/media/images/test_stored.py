@@ -136,6 +136,12 @@ def test_a_tiff_with_all_bands_in_each_pixel_is_read_by_tifffile(tmp_path: Path)
         read_stored(path)
 
 
+def test_planes_of_16_bits_are_bands_with_all_their_bits(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "a.tif", values(3).transpose(2, 0, 1), photometric="rgb", planarconfig="separate")
+    np.testing.assert_array_equal(read_stored(tmp_path / "a.tif"), values(3))
+
+
 def test_a_tiff_of_complex_numbers_is_refused(tmp_path: Path) -> None:
     tifffile = pytest.importorskip("tifffile")
     tifffile.imwrite(tmp_path / "a.tif", np.full(SIZE, 0.5 + 0.5j, dtype=np.complex64))

@@ -41,6 +41,7 @@ log = logging.getLogger("segnet")
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000", "TGA")
 
 _SUBFILE_TYPE, _SMALLER, _TRANSPARENCY = 254, 1, 4  # a tag of TIFF, and what it says of an image
+_BITS, _PLANAR, _SEPARATE = 258, 284, 2
 
 _FEW_BITS = 14  # of 16; cameras and scanners with 10, 12 or 14 bits often store them without scaling
 _warned: set[int] = set()
@@ -116,6 +117,7 @@ def pixels_of(image: Image.Image, *, channels: int = 3, name: str = "the image")
         ConfigError: ``channels`` is neither 1 nor 3.
     """
     _require_known(channels)
+    _mend_wide_planes(image)
     image.load()
     turned = _apply_orientation(image)
     return _convert(image.copy() if turned is image else turned, channels, name)
@@ -145,7 +147,7 @@ def read_header(path: Path) -> Header | None:
     """Format, size and mode of an image file; None if it is no image or does not exist."""
     try:
         with _open_regular(path) as file:
-            image = _identify_png_too(file)
+            _mend_wide_planes(image := _identify_png_too(file))
             size, tags = (image.height, image.width), dict(getattr(image, "tag_v2", {}))
             halved = _gray_range(*_decoder(image))[1]
             bits = 16 if halved or image.mode.startswith("I") else 8
@@ -296,6 +298,12 @@ def _load_once(file: BinaryIO, page: int) -> Decoded:
     _require_enough_bytes(image, file)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         _mend_luma_and_chroma(image)
+        _mend_wide_planes(image)
+        if image.mode == "CMYK" and _has_wide_planes(image):
+            raise DataError(
+                f"{file.name} has CMYK colors in separate planes of 16 bits, without compression; expected planes of "
+                "RGB, or all colors in each pixel; save it as RGB"
+            )
         # Allocated beforehand: otherwise Pillow checks its own limit once more for TIFF.
         image.im = Image.new(image.mode, image._tile_size).im
     decoded = Decoded(image, image.format or "", *_gray_range(*_decoder(image)))
@@ -321,6 +329,23 @@ def _mend_luma_and_chroma(image: TiffImagePlugin.TiffImageFile) -> None:
     if codec == "raw" and arguments[0] == "RGBX" and kind == (6, 3, (1, 1)):  # YCbCr, three samples, not subsampled
         image._mode = "YCbCr"
         image.tile = [tile._replace(args=("YCbCr", *arguments[1:])) for tile in image.tile]
+
+
+def _mend_wide_planes(image: Image.Image) -> None:
+    """Read uncompressed TIFF in planes of 16 bits as such; Pillow takes each value for one byte."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode in ("RGB", "RGBA") and _has_wide_planes(image):
+        order = "L" if image.tag_v2.prefix == b"II" else "B"
+        tiles: list[Any] = image.tile
+        image.tile = [
+            tile._replace(args=(f"{tile.args[0]};16{order}", *tile.args[1:])) if tile.args[0] in "RGBA" else tile
+            for tile in tiles
+        ]
+
+
+def _has_wide_planes(image: TiffImagePlugin.TiffImageFile) -> bool:
+    """Whether Pillow decodes a TIFF in planes of 16 bits by itself; libtiff decodes those that are compressed."""
+    tags = image.tag_v2
+    return _decoder(image)[0] == "raw" and tags.get(_PLANAR) == _SEPARATE and tags.get(_BITS, (8,))[0] == 16
 
 
 def _identify_png_too(file: BinaryIO) -> ImageFile.ImageFile:
