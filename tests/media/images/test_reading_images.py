@@ -101,6 +101,18 @@ def test_alpha_is_dropped_not_blended(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), COLORS)
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_16_bit_gray_whose_white_is_0_is_inverted(tmp_path: Path, orientation: int) -> None:
+    gray = np.arange(6, dtype=np.uint16).reshape(2, 3) * 257
+    tags = {262: 0, 274: orientation}
+    Image.fromarray(65535 - gray).save(tmp_path / "a.tif", tiffinfo=tags, compression="tiff_lzw")
+    expected = np.rot90(gray // 257, -1 if orientation == 6 else 0)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", channels=1)[..., 0], expected)
+    for _ in range(2):  # reading does not change it
+        with Image.open(tmp_path / "a.tif") as image:
+            np.testing.assert_array_equal(pixels_of(image, channels=1)[..., 0], expected)
+
+
 def planes_of(path: Path, image: NDArray[Any], **options: Any) -> Path:
     tifffile = pytest.importorskip("tifffile")
     planes = np.ascontiguousarray(image.transpose(2, 0, 1))

@@ -142,6 +142,24 @@ def test_planes_of_16_bits_are_bands_with_all_their_bits(tmp_path: Path) -> None
     np.testing.assert_array_equal(read_stored(tmp_path / "a.tif"), values(3))
 
 
+@pytest.mark.parametrize("compression", [None, "deflate"])
+@pytest.mark.parametrize(
+    ("order", "kind"), [("<", "uint8"), (">", "uint8"), ("<", "uint16"), (">", "uint16"), ("<", "uint32")]
+)
+def test_gray_whose_white_is_0_is_inverted(tmp_path: Path, kind: str, order: str, compression: str | None) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    gray, top = values(1, kind), np.iinfo(kind).max
+    options = {"photometric": "miniswhite", "byteorder": order, "compression": compression}
+    tifffile.imwrite(tmp_path / "a.tif", top - gray[..., 0], **options)
+    np.testing.assert_array_equal(read_stored(tmp_path / "a.tif"), gray)
+    if kind == "uint32":
+        return
+    expected = np.rint(gray * (255 / top)).astype(np.uint8)
+    np.testing.assert_array_equal(read_pixels(tmp_path / "a.tif", 1), expected)
+    bands = read_pixels(tmp_path / "a.tif", Bands(indices=(0,)))
+    np.testing.assert_allclose(bands, gray if kind == "uint8" else gray / top, atol=1e-6)
+
+
 def test_a_tiff_of_complex_numbers_is_refused(tmp_path: Path) -> None:
     tifffile = pytest.importorskip("tifffile")
     tifffile.imwrite(tmp_path / "a.tif", np.full(SIZE, 0.5 + 0.5j, dtype=np.complex64))

@@ -83,6 +83,16 @@ def test_formats_that_need_the_whole_in_memory_are_not_read_in_strips() -> None:
     assert not readable_in_strips(Header("TIFF", (2, 2), "LAB"))
 
 
+def test_16_bit_gray_whose_white_is_0_is_read_in_strips_as_whole(tmp_path: Path, image: np.ndarray) -> None:
+    path = tmp_path / "a.tif"
+    of_kind(image, "I;16").save(path, tiffinfo={262: 0})
+    header = read_header(path)
+    assert header is not None
+    assert readable_in_strips(header)
+    np.testing.assert_array_equal(all_of(ImageRows(path, channels=1), step=64), read_image(path, channels=1))
+    np.testing.assert_allclose(read_image(path, channels=1), 255 - image[..., :1], atol=1)
+
+
 def test_an_image_is_turned_upright(tmp_path: Path, image: np.ndarray) -> None:
     path = tmp_path / "a.jpg"
     exif = Image.Exif()

@@ -28,7 +28,7 @@ from segnet.media.images.png_texts import without_large_texts
 __all__ = [
     "MAX_PIXELS", "Decoded", "Header",
     "count_images", "decode", "pixels_of", "read_header", "read_image", "read_orientation", "read_pages", "read_size",
-    "warn_of_few_bits",
+    "values_of", "warn_of_few_bits",
 ]  # fmt: skip
 
 MAX_PIXELS = 500_000_000
@@ -41,7 +41,7 @@ log = logging.getLogger("segnet")
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000", "TGA")
 
 _SUBFILE_TYPE, _SMALLER, _TRANSPARENCY = 254, 1, 4  # a tag of TIFF, and what it says of an image
-_BITS, _PLANAR, _SEPARATE = 258, 284, 2
+_BITS, _PHOTOMETRIC, _WHITE_IS_ZERO, _PLANAR, _SEPARATE = 258, 262, 0, 284, 2
 
 _FEW_BITS = 14  # of 16; cameras and scanners with 10, 12 or 14 bits often store them without scaling
 _warned: set[int] = set()
@@ -81,7 +81,7 @@ def read_image(path: Path, *, channels: int = 3) -> NDArray[np.uint8]:
     """
     _require_known(channels)
     decoded = decode(path)
-    pixels = _convert(decoded.image, channels, str(path))
+    pixels = _convert(_to_eight_bits(decoded.image, str(path)), channels, str(path))
     if decoded.halved or decoded.image.mode.startswith("I"):
         warn_of_few_bits(path, int(pixels.max()))
     return pixels
@@ -119,8 +119,19 @@ def pixels_of(image: Image.Image, *, channels: int = 3, name: str = "the image")
     _require_known(channels)
     _mend_wide_planes(image)
     image.load()
-    turned = _apply_orientation(image)
-    return _convert(image.copy() if turned is image else turned, channels, name)
+    converted = _to_eight_bits(_apply_orientation(image), name)
+    return _convert(image.copy() if converted is image else converted, channels, name)
+
+
+def values_of(image: Image.Image) -> NDArray[Any]:
+    """The values of a Pillow image, without copying if possible; of 16-bit gray in TIFF white is 65535, not 0.
+
+    Pillow itself inverts gray of 8 bits where white is 0, and does not invert gray of 16 bits.
+    """
+    values = np.asarray(image)
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode == "I;16":
+        return np.invert(values) if image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else values
+    return values
 
 
 class Header(NamedTuple):
@@ -412,8 +423,7 @@ def _require_known(channels: int) -> None:
 
 
 def _convert(image: Image.Image, channels: int, name: str) -> NDArray[np.uint8]:
-    """RGB or gray in 8 bits; removes the transparent color from ``image.info``."""
-    image = _to_eight_bits(image, name)
+    """RGB or gray of an image in 8 bits; removes the transparent color from ``image.info``."""
     image.info.pop("transparency", None)  # Pillow warns where a conversion drops it.
     mode = "RGB" if channels == 3 else "L"
     try:
@@ -430,7 +440,7 @@ def _to_eight_bits(image: Image.Image, name: str) -> Image.Image:
     if not image.mode.startswith(("I", "F")):
         return image
     top = 1 if image.mode == "F" else 65535
-    values = np.asarray(image)
+    values = values_of(image)
     if not (values.min() >= 0 and values.max() <= top):  # true for NaN
         raise DataError(
             f"{name} holds values from {values.min():g} to {values.max():g}; "

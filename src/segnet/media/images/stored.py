@@ -27,6 +27,7 @@ from segnet.media.images.reading import (
     read_image,
     read_pages,
     read_size,
+    values_of,
 )
 from segnet.system.packages import importing
 
@@ -40,6 +41,7 @@ log = logging.getLogger("segnet")
 _TIFF_SUFFIXES = frozenset((".tif", ".tiff"))
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WIDTH, _HEIGHT = 256, 257  # tags of TIFF
+_WHITE_IS_ZERO = 0  # TIFF's photometric interpretation
 _VIEWED = (1, 3, 4)  # bands of gray and color images
 _WHITE = 65535  # of 16 bits
 _MOST_VALUES = 100_000  # of a band, for its percentiles
@@ -171,7 +173,7 @@ def as_array(image: Image.Image) -> NDArray[Any]:
     if image.mode in ("1", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):
         target = "L" if image.mode == "1" else "RGBA" if image.mode == "PA" else "RGB"
         image = image.convert(target)
-    array = np.array(image)
+    array = np.array(values_of(image))
     return array[:, :, None] if array.ndim == 2 else array
 
 
@@ -271,7 +273,7 @@ def _read_tiff(path: Path) -> NDArray[Any]:
     try:
         with tifffile.TiffFile(path) as file:
             series = file.series[0]
-            array, axes = np.asarray(series.asarray()), series.axes
+            array, axes, page = np.asarray(series.asarray()), series.axes, series.keyframe
     except Exception as error:  # whatever its decoders raise on damaged or unknown files
         reason = " ".join(f"{error}".split())
         raise DataError(f"{path} cannot be read as TIFF ({reason}); save it without compression, or as .npy") from error
@@ -279,6 +281,8 @@ def _read_tiff(path: Path) -> NDArray[Any]:
         raise DataError(
             f"{path} is a TIFF of {array.dtype} with the axes {axes}; expected one image of numbers, with bands"
         )
+    if page.photometric == _WHITE_IS_ZERO and page.samplesperpixel == 1 and array.dtype.kind == "u":
+        array = (1 << page.bitspersample) - 1 - array
     if array.ndim == 2:
         return array[:, :, None]
     other = next(number for number, axis in enumerate(axes) if axis not in "YX")

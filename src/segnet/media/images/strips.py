@@ -34,7 +34,7 @@ _COMPRESSION, _JPEG = 259, 7
 _COMPRESSIONS = frozenset(
     (1, 2, 3, 4, 5, _JPEG, 8, 32773, 32946, 50001)
 )  # not LZMA and Zstandard, which few builds have
-_PHOTOMETRIC, _WHITE_IS_ZERO, _YCBCR = 262, 0, 6
+_PHOTOMETRIC, _YCBCR = 262, 6
 _PLANAR, _SEPARATE = 284, 2
 _BITS, _COLOR_MAP, _EXTRA_SAMPLES, _ASSOCIATED_ALPHA = 258, 320, 338, 1
 
@@ -57,7 +57,7 @@ def _has_same_pixels(header: Header) -> bool:
         and (photometric != _YCBCR or compression == _JPEG)  # else libvips shows them as if they were RGB
         and _ASSOCIATED_ALPHA not in tags.get(_EXTRA_SAMPLES, ())
         and not (header.mode == "1" and tags.get(_PLANAR) == _SEPARATE)
-        and not (header.mode == "I;16" and (photometric == _WHITE_IS_ZERO or tags.get(_BITS) != (16,)))
+        and not (header.mode == "I;16" and tags.get(_BITS) != (16,))
         and max(tags.get(_COLOR_MAP, (256,))) > 255  # else libvips takes the colors for 8-bit values
     )
 
