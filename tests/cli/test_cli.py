@@ -153,16 +153,35 @@ def test_a_bug_is_code_1_in_a_process() -> None:
     assert "ZeroDivisionError: ours" in done.stderr
 
 
-def test_a_reader_that_has_gone_is_no_error() -> None:
+def run_without_reader(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run a command whose standard output is a pipe that nobody reads."""
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "segnet", "--help"], stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+        return subprocess.run(
+            [sys.executable, *map(str, words)], stdout=writing, stderr=subprocess.PIPE, text=True, check=False
         )
     finally:
         os.close(writing)
+
+
+@pytest.mark.parametrize("words", [("-m", "segnet", "--help"), ("-u", "-m", "segnet", "--help")])
+def test_a_reader_that_has_gone_is_no_error(words: tuple[str, ...]) -> None:
+    done = run_without_reader(*words)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_reader_that_has_gone_does_not_end_the_work(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib, segnet.cli.commands.models as m\nfrom segnet.cli.main import main\n"
+        "from rich.console import Console\n"
+        "def run():\n    'Nothing.'\n    for _ in range(3):\n"
+        "        print('text', flush=True)\n        Console().print('text')\n"
+        f"    pathlib.Path({str(tmp_path / 'result')!r}).touch()\n    return 2\nm.run = run\nmain(['models'])"
+    )
+    done = run_without_reader("-c", code)
+    assert (done.returncode, done.stderr) == (2, "")
+    assert (tmp_path / "result").exists()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX")

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import atexit
 import gc
-import io
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from pathlib import Path
 
+from segnet.cli.streams import prepare_standard_streams
 from segnet.errors import ConfigError, MissingPackageError, SegNetError, one_line
 from segnet.system import clock  # noqa: F401  it starts here, before torch is imported
 
@@ -45,11 +43,7 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code."""
     atexit.register(gc.freeze)  # else all objects of libraries are searched for garbage: a second after an export
-    for name in ("stdout", "stderr"):  # None where the caller closed it
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files and classes may hold what the terminal cannot show
-        sys.stdout.reconfigure(errors="backslashreplace")
+    prepare_standard_streams()
     sys.exit(_exit_code(list(sys.argv[1:] if arguments is None else arguments)))
 
 
@@ -71,9 +65,6 @@ def _exit_code(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("segnet: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:  # what only the system or the user can mend is no bug, whoever raised it
         from segnet.system.limits import describe_limit
 
