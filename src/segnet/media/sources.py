@@ -17,7 +17,7 @@ from segnet.errors import DataError
 
 __all__ = [
     "IMAGE_SUFFIXES", "NUMBERED", "VIDEO_SUFFIXES", "WRITABLE_VIDEO_SUFFIXES", "ImageFile", "VideoSource",
-    "find_images", "find_images_below", "find_sources", "find_videos", "is_image_file", "is_video_file",
+    "find_images", "find_images_below", "find_sources", "find_videos", "is_image_file", "is_video_file", "numbered",
 ]  # fmt: skip
 
 IMAGE_SUFFIXES = frozenset(
@@ -76,6 +76,12 @@ class VideoSource:
     def shown(self) -> str:
         """The path of a file or of images, else the name: an address may hold a password."""
         return self.word if self.kind in {"file", "images"} else self.name
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that are read; none of a camera, a stream or a pipe."""
+        path = Path(self.word)
+        return numbered(path) if self.kind == "images" else [path] if self.kind == "file" else []
 
 
 def find_sources(
@@ -185,6 +191,16 @@ def find_videos(word: str, *, animations: bool = False) -> list[VideoSource]:
     if not files:
         raise DataError(f"no video was found by {word}; check the path")
     return [VideoSource(str(file), "file", file.stem) for file in files]
+
+
+def numbered(pattern: Path) -> list[Path]:
+    """The files of a pattern such as ``frames/%06d.jpg``, by their numbers; none without the folder."""
+    if not pattern.parent.is_dir():
+        return []
+    written = NUMBERED.split(pattern.name)
+    name = re.compile(r"(\d+)".join(map(re.escape, written)))
+    matches = [(match, path) for path in pattern.parent.iterdir() if (match := name.fullmatch(path.name))]
+    return [path for _, path in sorted((int(match[1]), path) for match, path in matches)]
 
 
 def is_video_file(out: Path) -> bool:

@@ -295,6 +295,18 @@ def test_a_video_that_is_read_and_frames_of_others_are_not_replaced(
     assert "000001.png was not written" in capsys.readouterr().err
 
 
+def test_numbered_images_that_are_read_are_not_replaced(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--model", model_file, "--out", tmp_path / "out", "--save", "side", "--frames")
+    assert leave(write_clip(tmp_path / "clip.mp4", 2), *words) == 0
+    frames = tmp_path / "out/side/clip"
+    before = {path: path.read_bytes() for path in frames.iterdir()}
+    assert leave(frames / "%06d.png", *words) == 2
+    assert f"{frames / '000000.png'}" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in frames.iterdir()} == before
+
+
 def test_whatever_one_video_raises_is_its_own_failure(
     model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

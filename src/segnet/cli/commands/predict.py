@@ -287,7 +287,7 @@ def _require_replaceable(
     from segnet.system.earlier import EarlierResults
 
     earlier = EarlierResults(out.parent if _is_file(out) else out, force=force)
-    inputs = [*(job.image for job in jobs), *(Path(source.word) for source in videos if source.kind == "file")]
+    inputs = [*(job.image for job in jobs), *(file for source in videos for file in source.files)]
     earlier.require_replaceable(results, inputs=inputs)
     return earlier
 

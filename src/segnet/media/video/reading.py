@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import ConfigError, DataError
-from segnet.media.sources import NUMBERED
+from segnet.media.sources import NUMBERED, numbered
 from segnet.media.video.hdr import HLG, PQ, tone_map
 from segnet.media.video.library import import_av, location, new_reformatter, reason
 
@@ -123,14 +122,6 @@ class ImageSequence(Clip):
             raise DataError(f"{self.path}: no image of it can be read between {start} s and its end")
 
 
-def numbered(pattern: Path) -> list[Path]:
-    """The files of a pattern such as ``frames/%06d.jpg``, by their numbers."""
-    written = NUMBERED.split(pattern.name)
-    name = re.compile(r"(\d+)".join(map(re.escape, written)))
-    matches = [(match, path) for path in pattern.parent.iterdir() if (match := name.fullmatch(path.name))]
-    return [path for _, path in sorted((int(match[1]), path) for match, path in matches)]
-
-
 def open_clip(path: Path, *, rate: float = 25.0) -> Clip:
     """Open a video file, or the images of a pattern such as ``frames/%06d.jpg``, and read the metadata.
 
@@ -158,7 +149,7 @@ def open_clip(path: Path, *, rate: float = 25.0) -> Clip:
 
 
 def _open_sequence(pattern: Path, rate: float) -> Clip:
-    if not pattern.parent.is_dir() or not (frames := len(numbered(pattern))):
+    if not (frames := len(numbered(pattern))):
         raise DataError(f"{pattern}: there are no such images; give the folder and pattern, as in frames/%06d.jpg")
     exact = Fraction(rate).limit_denominator(1001)
     return ImageSequence(path=pattern, rate=exact, tick=1 / exact, frames=frames, seconds=frames / rate)
