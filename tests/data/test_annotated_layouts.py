@@ -210,6 +210,34 @@ def test_annotations_become_masks_once(write: Write, tmp_path: Path, own_cache: 
     check_and_train(tmp_path, out=tmp_path / "run")
 
 
+def test_masks_of_yolo_are_drawn_again_if_the_numbers_of_the_classes_are_corrected(tmp_path: Path) -> None:
+    yolo(tmp_path)
+    for path in tmp_path.rglob("*9.txt"):
+        text(path, path.read_text().replace("\n9 ", "\n5 "))
+    for names, expected in (("4: car\n  5: sign", 2), ("5: car\n  6: sign", 1)):
+        text(tmp_path / "data.yaml", f"path: {tmp_path}\ntrain: images/train\nval: images/val\nnames:\n  {names}\n")
+        np.testing.assert_array_equal(masks_of(open_source(tmp_path)), expected * (EXPECTED > 0))
+
+
+def test_masks_of_panoptic_are_drawn_again_if_a_png_is_painted_anew(tmp_path: Path) -> None:
+    panoptic(tmp_path)
+    path = tmp_path / "annotations/panoptic_train2017/000000000009.png"
+    np.testing.assert_array_equal(masks_of(open_source(tmp_path)), EXPECTED)
+    with Image.open(path) as image:
+        save(path, np.array(image)[:, ::-1])
+    np.testing.assert_array_equal(masks_of(open_source(tmp_path)), EXPECTED[:, ::-1])
+
+
+def test_masks_of_ade20k_are_drawn_again_if_a_class_gets_another_number(tmp_path: Path) -> None:
+    ade20k_full(tmp_path)
+    assert masks_of(open_source(tmp_path)).max() == 2
+    for path in tmp_path.rglob("ADE_*.json"):
+        path.write_bytes(path.read_bytes().replace(b'"name_ndx": 2978', b'"name_ndx": 2979'))
+    source = open_source(tmp_path)
+    assert source.labels.names == ("café", "building", "wall")
+    assert (masks_of(source)[EXPECTED == 1] == 255).all()
+
+
 def test_older_annotations_of_supervisely_are_paired_in_one_search_of_their_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,7 +76,9 @@ def ade20k_full(root: Path) -> Source:
     labels = ClassTable.from_names(names)
     numbers = [number for number, _ in named]
     drawings = {
-        split: [Drawing(one.image, one.name, one.mask, "", partial(_draw, one.mask, numbers)) for one in samples]
+        split: [
+            Drawing(one.image, one.name, one.mask, str(numbers), partial(_draw, one.mask, numbers)) for one in samples
+        ]
         for split, samples in splits.items()
     }
     return Source(

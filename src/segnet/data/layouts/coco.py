@@ -237,7 +237,7 @@ def _panoptic_drawings(root: Path, path: Path, table: Table, labels: ClassTable)
         image = _image_of(root, path, file_of[item["image_id"]])
         if require_image(image, path):
             draw = partial(_draw_segments, png, item, categories, labels)
-            yield Drawing(image, image.stem, path, str(item["image_id"]), draw)
+            yield Drawing(image, image.stem, path, str(item["image_id"]), draw, pixels=png)
 
 
 def _draw_segments(

@@ -35,8 +35,9 @@ class Drawing(NamedTuple):
         image: the image file.
         name: of the sample.
         annotation: the file that holds the annotation.
-        key: which part of the file, or what else the mask depends on.
+        key: which part of the file, and the numbers that stand for classes in it, unless the file says that itself.
         draw: makes the mask, uint8 (H, W).
+        pixels: another file that the mask is made of.
     """
 
     image: Path
@@ -44,6 +45,7 @@ class Drawing(NamedTuple):
     annotation: Path
     key: str
     draw: Callable[[], NDArray[np.uint8]]
+    pixels: Path | None = None
 
 
 def draw_samples(drawings: Mapping[str, Iterable[Drawing]], labels: ClassTable) -> dict[str, tuple[Sample, ...]]:
@@ -123,14 +125,16 @@ def _describe(path: Path, error: Exception) -> str:
 
 
 def _places(drawings: list[Drawing], labels: ClassTable) -> list[Path]:
-    """Where the masks are kept, by the state of the annotations and by the classes."""
+    """Where the masks are kept, by the state of the files that they are made of and by the classes."""
     table = hashlib.sha256(repr(labels.to_dict()).encode()).hexdigest()
 
     @cache
-    def state(path: Path) -> str:
+    def state(path: Path | None) -> str:
+        if path is None or not path.is_file():
+            return str(path)
         stat = path.stat()
         return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
 
-    texts = (f"{_FORM} {state(one.annotation)} {one.key} {table}" for one in drawings)
+    texts = (f"{_FORM} {state(one.annotation)} {state(one.pixels)} {one.key} {table}" for one in drawings)
     names = (hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:32] for text in texts)
     return [cache_dir() / "drawn-masks" / f"{name}.png" for name in names]

@@ -88,7 +88,8 @@ def _drawing(image: Path, name: str, description: Description, labels: ClassTabl
     there = annotation.is_file()
     size = read_size(image)
     draw = partial(_draw, image, size, annotation if there else None, description.labels, labels)
-    return Drawing(image, name, annotation if there else image, f"polygons {size}", draw)
+    key = f"polygons {size} {description.labels.values} {description.labels.names}"
+    return Drawing(image, name, annotation if there else image, key, draw)
 
 
 def _draw(
