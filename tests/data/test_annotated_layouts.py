@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -315,6 +316,69 @@ def test_a_damaged_annotation_is_named_and_does_not_hide_other_faults(
     if write is not ade20k_full:
         next(tmp_path.rglob("val/**/*.jpg")).write_bytes(b"")
         assert faults(tmp_path).get("unreadable") == 1 or write is yolo
+
+
+def change_json(path: Path, change: Callable[[Any], object]) -> None:
+    table = json.loads(path.read_text())
+    change(table)
+    text(path, json.dumps(table))
+
+
+def _annotation(**changes: object) -> Callable[[Any], object]:
+    return lambda table: table["annotations"][0].update({"id": 71, **changes})
+
+
+def _image(**changes: object) -> Callable[[Any], object]:
+    return lambda table: table["images"].append(table["images"][0] | changes)
+
+
+def _shape(**changes: object) -> Callable[[Any], object]:
+    return lambda page: page["shapes"][0].update(changes)
+
+
+def _object(**changes: object) -> Callable[[Any], object]:
+    return lambda page: page["objects"][0].update(changes)
+
+
+NOT_DRAWN: list[tuple[Write, str, Callable[[Any], object], str]] = [
+    (coco, "annotations/instances_train2017.json", _annotation(segmentation=[]),
+     "instances_train2017.json: annotation 71 of 000000000009.jpg has no segmentation, as a box; expected polygons"),
+    (coco, "annotations/instances_train2017.json", _annotation(segmentation=None), "has no segmentation"),
+    (coco, "annotations/instances_train2017.json", lambda table: table["annotations"][0].pop("segmentation"),
+     "has no segmentation"),
+    (coco, "annotations/instances_train2017.json", _annotation(image_id=8), "annotation 71 has the image_id 8, which"),
+    (coco, "annotations/instances_train2017.json", _annotation(image_id="9"), "annotation 71 has the image_id '9'"),
+    (coco, "annotations/instances_train2017.json", _image(), "instances_train2017.json: images lists the id 9 twice"),
+    (coco, "annotations/instances_train2017.json", _image(id=8), "images lists the file 000000000009.jpg twice"),
+    (panoptic, "annotations/panoptic_train2017.json", _annotation(image_id=8), "has the image_id 8, which"),
+    (panoptic, "annotations/panoptic_train2017.json", _image(), "images lists the id 9 twice"),
+    (labelme, "train/a.json", _shape(shape_type="rotation"), "a.json, shape 1: is a rotation; expected one of"),
+    (labelme, "train/a.json", _shape(points=[]), "a.json, shape 1: is a polygon with 0 points; expected 3 or more"),
+    (labelme, "train/a.json", _shape(points=[], shape_type="mask"), "is a mask with 0 points; expected 1 or more"),
+    (supervisely, "train/ann/a.jpg.json", _object(geometryType="cuboid"), "a.jpg.json, object 1: is a cuboid"),
+    (supervisely, "train/ann/a.jpg.json", _object(points={"exterior": []}), "is a polygon with 0 points"),
+    (supervisely, "train/ann/a.jpg.json", _object(classTitle="bus"), "object 1: 'bus' is no class; expected one of"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("write", "file", "change", "message"), NOT_DRAWN)
+def test_an_annotation_that_is_not_drawn_is_an_error(
+    write: Write, file: str, change: Callable[[Any], object], message: str, tmp_path: Path
+) -> None:
+    write(tmp_path)
+    change_json(tmp_path / file, change)
+    with pytest.raises(DataError, match=re.escape(message)):
+        open_source(tmp_path)
+    assert faults(tmp_path)["annotation"] == 1
+
+
+def test_images_of_coco_without_annotations_and_lines_of_labelme_without_points_are_no_fault(tmp_path: Path) -> None:
+    coco(tmp_path / "a")
+    change_json(tmp_path / "a/annotations/instances_train2017.json", lambda table: table["annotations"].clear())
+    assert not masks_of(open_source(tmp_path / "a")).any()
+    labelme(tmp_path / "b")
+    change_json(tmp_path / "b/train/a.json", lambda page: page["shapes"][1].update(points=[]))
+    np.testing.assert_array_equal(masks_of(open_source(tmp_path / "b")), EXPECTED)
 
 
 @pytest.mark.parametrize("content", ["", "[[1]]", "5"])

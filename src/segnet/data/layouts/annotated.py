@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +28,8 @@ __all__ = ["is_labelme", "is_supervisely", "labelme", "supervisely"]
 _IGNORED = "__ignore__"
 _LOOKED_AT = 20  # annotations, until one is of LabelMe: the first may be damaged
 _CIRCLE = 64  # corners
+_FEWEST_POINTS = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 1}
+_LINES = ("line", "linestrip", "point", "points", "graph")
 
 Point = tuple[float, float]
 
@@ -46,7 +48,7 @@ def labelme(root: Path) -> Source:
     Polygons, rectangles, circles and bitmaps are drawn; later ones cover earlier ones. Other pixels are background.
 
     Raises:
-        DataError: a JSON is none of LabelMe, or its image is missing.
+        DataError: a JSON is none of LabelMe, its image is missing, or a shape cannot be drawn.
     """
     folders = by_split(path for path in root.iterdir() if path.is_dir()) or {"train": root}
     pages = {split: list(read_each(sorted(folder.rglob("*.json")), _page)) for split, folder in folders.items()}
@@ -81,7 +83,9 @@ def supervisely(root: Path) -> Source:
         members = drawings.setdefault(split_of(folder.name) or "train", [])
         images = find_images_below(folder / "img") if (folder / "img").is_dir() else []
         image_of = {image.stem: image for image, _ in reversed(images)}
-        for path, page in read_each(sorted((folder / "ann").glob("*.json")), partial(_supervisely_page, image_of)):
+        for path, page in read_each(
+            sorted((folder / "ann").glob("*.json")), partial(_supervisely_page, image_of, labels)
+        ):
             if require_image(page.image, path):
                 members.append(
                     Drawing(page.image, page.image.stem, path, "", partial(draw_shapes, page.size, page.areas, labels))
@@ -101,32 +105,41 @@ def _source(root: Path, layout: str, splits: Mapping[str, tuple[Sample, ...]], l
 
 def _is_page(path: Path) -> bool:
     try:
-        _page(path)
-    except (DataError, LookupError, TypeError, ValueError, AttributeError):
+        _read_page(path)
+    except DataError:
         return False
     return True
 
 
 def _page(path: Path) -> _Page:
+    page = _read_page(path)
+    image = path.parent / str(page["imagePath"]).replace("\\", "/")
+    size = (int(page["imageHeight"]), int(page["imageWidth"]))
+    places = ((shape, f"{path}, shape {number}") for number, shape in enumerate(page["shapes"], start=1))
+    return _Page(image, size, [area for shape, place in places if (area := _labelme_area(shape, place))])
+
+
+def _read_page(path: Path) -> dict[str, Any]:
     page = read_json(path)
     if not isinstance(page, dict) or not {"shapes", "imagePath", "imageHeight", "imageWidth"} <= page.keys():
         raise DataError(f"{path}: is no annotation of LabelMe; expected shapes, imagePath, imageHeight and imageWidth")
-    image = path.parent / str(page["imagePath"]).replace("\\", "/")
-    size = (int(page["imageHeight"]), int(page["imageWidth"]))
-    return _Page(image, size, [area for shape in page["shapes"] if (area := _labelme_area(shape))])
+    return page
 
 
-def _labelme_area(shape: dict[str, Any]) -> Area | None:
+def _labelme_area(shape: dict[str, Any], place: str) -> Area | None:
     """None for lines and points, which cover no pixels."""
     points, name = [(float(x), float(y)) for x, y in shape["points"]], str(shape["label"])
     kind = shape.get("shape_type") or "polygon"
+    if kind in _LINES:
+        return None
+    _require_area(kind, points, place)
     if kind == "mask":
         return Bitmap(name, (round(points[0][0]), round(points[0][1])), base64.b64decode(shape["mask"]))
     if kind == "rectangle":
         return Shape(name, _corners(*points))
     if kind == "circle":
         return Shape(name, _circle(*points))
-    return Shape(name, points) if kind == "polygon" else None
+    return Shape(name, points)
 
 
 def _draw_labelme(page: _Page, labels: ClassTable) -> NDArray[np.uint8]:
@@ -148,26 +161,42 @@ def _supervisely_classes(path: Path) -> ClassTable:
     return ClassTable(names=labels.names, colors=tuple(colors.get(name, own) for name, own in pairs))
 
 
-def _supervisely_page(image_of: Mapping[str, Path], path: Path) -> _Page:
+def _supervisely_page(image_of: Mapping[str, Path], labels: ClassTable, path: Path) -> _Page:
     """``ann/a.jpg.json`` of ``img/a.jpg``; older exports call it ``a.json``, so images are found by their stem, too."""
     page = read_json(path)
     size = (int(page["size"]["height"]), int(page["size"]["width"]))
     image = path.parent.parent / "img" / path.stem
     if not image.is_file():
         image = image_of.get(path.stem, image)
-    return _Page(image, size, [area for item in page["objects"] if (area := _supervisely_area(item))])
+    places = ((item, f"{path}, object {number}") for number, item in enumerate(page["objects"], start=1))
+    areas = [area for item, place in places if (area := _supervisely_area(item, labels, place))]
+    return _Page(image, size, areas)
 
 
-def _supervisely_area(item: dict[str, Any]) -> Area | None:
+def _supervisely_area(item: dict[str, Any], labels: ClassTable, place: str) -> Area | None:
     """None for lines and points, which cover no pixels."""
-    name = item["classTitle"]
+    if (name := item["classTitle"]) not in labels.names:
+        raise DataError(f"{place}: {name!r} is no class; expected one of meta.json; export the project again")
     if "bitmap" in item:
         left, top = item["bitmap"]["origin"]
         return Bitmap(name, (int(left), int(top)), _inflated(item["bitmap"]["data"]))
-    kind, points = item.get("geometryType", "polygon"), item["points"]
+    if (kind := item.get("geometryType", "polygon")) in _LINES:
+        return None
+    points = item["points"]
+    _require_area(kind, points["exterior"], place)
     if kind == "rectangle":
         return Shape(name, _corners(*points["exterior"]))
-    return Shape(name, points["exterior"], points.get("interior", ())) if kind == "polygon" else None
+    return Shape(name, points["exterior"], points.get("interior", ()))
+
+
+def _require_area(kind: str, points: Sequence[Point], place: str) -> None:
+    """Refuse kinds of shapes that are not drawn, and shapes with too few points."""
+    if (fewest := _FEWEST_POINTS.get(kind)) is None:
+        raise DataError(f"{place}: is a {kind}; expected one of {', '.join(_FEWEST_POINTS)}; draw it anew as a polygon")
+    if len(points) < fewest:
+        raise DataError(
+            f"{place}: is a {kind} with {len(points)} points; expected {fewest} or more; draw it anew, or remove it"
+        )
 
 
 def _inflated(text: str) -> bytes:

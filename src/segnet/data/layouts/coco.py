@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.data.description import read_text
-from segnet.data.layouts.drawing import Drawing, draw_samples, read_each, read_json, require_image
+from segnet.data.layouts.drawing import Drawing, draw_samples, read_each, read_json, report_annotation, require_image
 from segnet.data.layouts.pairing import find_folder, pair_folders
 from segnet.data.layouts.polygons import table_of
 from segnet.data.layouts.source import Source
@@ -41,7 +41,7 @@ def coco(root: Path) -> Source:
     ignored in these PNG and masks; where polygons and run lengths are drawn, they are the class background.
 
     Raises:
-        DataError: a file is of another form, or an image is missing.
+        DataError: a file is of another form, an image is missing or listed twice, or an annotation cannot be drawn.
         MissingPackageError: pycocotools is not installed.
     """
     files = _coco_files(root)
@@ -189,26 +189,58 @@ def _image_of(root: Path, annotation: Path, name: str) -> Path:
 
 def _instance_drawings(root: Path, path: Path, table: Table, labels: ClassTable) -> Iterator[Drawing]:
     categories = _categories(table)  # each file may number them in its own way
-    items_of: dict[int, list[dict[str, Any]]] = {}
-    for item in table["annotations"]:
-        items_of.setdefault(item["image_id"], []).append(item)
-    for entry in table["images"]:
+    entries = _entries(path, table)
+    items_of: dict[int, list[Table]] = {number: [] for number in entries}
+    for item in _annotations(path, table, entries):
+        items_of[item["image_id"]].append(item)
+    for number, entry in entries.items():
         image = _image_of(root, path, entry["file_name"])
         if require_image(image, path):
-            draw = partial(_draw_instances, entry, items_of.get(entry["id"], []), categories, labels)
-            yield Drawing(image, Path(entry["file_name"]).stem, path, str(entry["id"]), draw)
+            draw = partial(_draw_instances, path, entry, items_of[number], categories, labels)
+            yield Drawing(image, Path(entry["file_name"]).stem, path, str(number), draw)
+
+
+def _entries(path: Path, table: Table) -> dict[int, Table]:
+    """The images by their id; one that is listed twice is a fault."""
+    entries: dict[int, Table] = {}
+    files = set()
+    for entry in table["images"]:
+        number, file = entry["id"], entry["file_name"]
+        if number in entries or file in files:
+            twice = f"the id {number}" if number in entries else f"the file {file}"
+            report_annotation(f"{path}: images lists {twice} twice; expected each image once; merge the two entries")
+        else:
+            entries[number] = entry
+            files.add(file)
+    return entries
+
+
+def _annotations(path: Path, table: Table, entries: Mapping[int, Table]) -> Iterator[Table]:
+    """The annotations of the images; one of another image is a fault."""
+    for item in table["annotations"]:
+        if item["image_id"] in entries:
+            yield item
+        else:
+            report_annotation(
+                f"{path}: annotation {item.get('id')} has the image_id {item['image_id']!r}, which is none of images; "
+                "add the image there, or remove the annotation"
+            )
 
 
 def _draw_instances(
-    entry: dict[str, Any], items: list[dict[str, Any]], categories: Mapping[int, str], labels: ClassTable
+    path: Path, entry: Table, items: list[Table], categories: Mapping[int, str], labels: ClassTable
 ) -> NDArray[np.uint8]:
     """Larger objects first, so that small ones stay visible; crowds are ignored."""
     height, width = int(entry["height"]), int(entry["width"])
     mask: NDArray[np.uint8] = np.zeros((height, width), dtype=np.uint8)
     for item in sorted(items, key=lambda item: -float(item.get("area", 0))):
-        if given := item["segmentation"]:
-            index = labels.names.index(categories[item["category_id"]])
-            mask[_decode(given, height, width)] = IGNORE_INDEX if item.get("iscrowd") else index
+        index = labels.names.index(categories[item["category_id"]])
+        if not (given := item.get("segmentation")):
+            raise DataError(
+                f"{path}: annotation {item.get('id')} of {entry['file_name']} has no segmentation, as a box; expected "
+                "polygons or run lengths; give the annotations of a segmentation data set, or remove it"
+            )
+        mask[_decode(given, height, width)] = IGNORE_INDEX if item.get("iscrowd") else index
     return mask
 
 
@@ -231,10 +263,10 @@ def _decode(given: Any, height: int, width: int) -> NDArray[np.bool_]:
 
 def _panoptic_drawings(root: Path, path: Path, table: Table, labels: ClassTable) -> Iterator[Drawing]:
     categories = _categories(table)
-    file_of = {entry["id"]: entry["file_name"] for entry in table["images"]}
-    for item in table["annotations"]:
+    entries = _entries(path, table)
+    for item in _annotations(path, table, entries):
         png = path.with_suffix("") / item["file_name"]
-        image = _image_of(root, path, file_of[item["image_id"]])
+        image = _image_of(root, path, entries[item["image_id"]]["file_name"])
         if require_image(image, path):
             draw = partial(_draw_segments, png, item, categories, labels)
             yield Drawing(image, image.stem, path, str(item["image_id"]), draw, pixels=png)

@@ -20,11 +20,11 @@ from segnet.media.images.writing import write_mask
 from segnet.system.files import cache_dir
 from segnet.system.progress import progress_bar
 
-__all__ = ["Drawing", "draw_samples", "read_each", "read_json", "require_image"]
+__all__ = ["Drawing", "draw_samples", "read_each", "read_json", "report_annotation", "require_image"]
 
 Content = TypeVar("Content")
 
-_FORM = 2  # of the kept masks; raised when the same annotations give other masks
+_FORM = 3  # of the kept masks; raised when the same annotations give other masks
 _OTHER_FORM = (LookupError, TypeError, ValueError, AttributeError)  # what a file of other keys or values leads to
 
 
@@ -77,9 +77,9 @@ def read_each(paths: Iterable[Path], read: Callable[[Path], Content]) -> Iterato
         try:
             yield path, read(path)
         except DataError as error:
-            _report(str(error))
+            report_annotation(str(error))
         except _OTHER_FORM as error:
-            _report(_describe(path, error))
+            report_annotation(_describe(path, error))
 
 
 def read_json(path: Path, *, encoding: str = "utf-8") -> Any:
@@ -103,20 +103,21 @@ def require_image(image: Path, annotation: Path) -> bool:
     return False
 
 
+def report_annotation(message: str) -> None:
+    """Report an annotation that cannot be drawn, as a fault of the data set."""
+    report_fault(message, PairingFault("annotation", (message,)))
+
+
 def _draw(drawing: Drawing, place: Path, labels: ClassTable) -> None:
     try:
         mask = drawing.draw()
     except DataError as error:
-        _report(str(error))
+        report_annotation(str(error))
     except _OTHER_FORM as error:
-        _report(_describe(drawing.annotation, error))
+        report_annotation(_describe(drawing.annotation, error))
     else:
         place.parent.mkdir(parents=True, exist_ok=True)
         write_mask(place, mask, labels)
-
-
-def _report(message: str) -> None:
-    report_fault(message, PairingFault("annotation", (message,)))
 
 
 def _describe(path: Path, error: Exception) -> str:
