@@ -381,6 +381,65 @@ def test_images_of_coco_without_annotations_and_lines_of_labelme_without_points_
     np.testing.assert_array_equal(masks_of(open_source(tmp_path / "b")), EXPECTED)
 
 
+FAR = "has a corner at x {}, y 0; expected corners in or near the image of 40x32 pixels; correct it, or export it again"
+
+
+@pytest.mark.parametrize("far", [float("nan"), float("inf"), -1e300, 81])
+@pytest.mark.parametrize(
+    ("write", "file", "change", "place"),
+    [
+        (coco, "annotations/instances_train2017.json", lambda far: _annotation(segmentation=[[0, 0, far, 0, 5, 5]]),
+         "instances_train2017.json: annotation 71 of 000000000009.jpg"),
+        (labelme, "train/a.json", lambda far: _shape(points=[[0, 0], [far, 0], [5, 5]]), "a.json, shape 1"),
+        (labelme, "train/a.json", lambda far: _shape(points=[[far, 0]], shape_type="mask"), "a.json, shape 1"),
+        (supervisely, "train/ann/a.jpg.json", lambda far: _object(points={"exterior": [[0, 0], [far, 0], [5, 5]]}),
+         "a.jpg.json, object 1"),
+        (supervisely, "train/ann/a.jpg.json", lambda far: _object(bitmap={"origin": [far, 0], "data": ""}),
+         "a.jpg.json, object 1"),
+    ],
+)  # fmt: skip
+def test_corners_far_from_the_image_are_refused(
+    write: Write, file: str, change: Callable[[float], Callable[[Any], object]], place: str, far: float, tmp_path: Path
+) -> None:
+    write(tmp_path)
+    change_json(tmp_path / file, change(far))
+    with pytest.raises(DataError, match=re.escape(f"{place}: {FAR.format(f'{far:g}')}")):
+        open_source(tmp_path)
+    assert faults(tmp_path)["annotation"] == 1
+
+
+@pytest.mark.parametrize("write", [coco, labelme, supervisely])
+def test_corners_a_little_outside_of_the_image_are_drawn(write: Write, tmp_path: Path) -> None:
+    write(tmp_path)
+    corners = [[-3.5, -2], [46, -2], [46, 33.5], [-3.5, 33.5]]
+    flat_corners = [float(side) for corner in corners for side in corner]
+    file, change = {
+        coco: ("annotations/instances_train2017.json", _annotation(segmentation=[flat_corners])),
+        labelme: ("train/a.json", _shape(points=corners)),
+        supervisely: ("train/ann/a.jpg.json", _object(points={"exterior": corners})),
+    }[write]
+    change_json(tmp_path / file, change)
+    assert masks_of(open_source(tmp_path)).all()
+
+
+@pytest.mark.parametrize("counts", [[0, 100], "PPPP09999"])
+def test_run_lengths_of_coco_of_another_size_are_refused(counts: object, tmp_path: Path) -> None:
+    coco(tmp_path)
+    segmentation = {"counts": counts, "size": [10**6, 10**6]}
+    change_json(tmp_path / "annotations/instances_train2017.json", _annotation(segmentation=segmentation))
+    message = (
+        r"annotation 71 of 000000000009.jpg: has run lengths of the size \[1000000, 1000000\]; expected \[32, 40\]"
+    )
+    with pytest.raises(DataError, match=message):
+        open_source(tmp_path)
+
+
+def test_a_number_that_is_too_large_for_a_float_is_a_fault(tmp_path: Path) -> None:
+    labelme(tmp_path)
+    change_json(tmp_path / "train/a.json", _shape(points=[[10**400, 0], [1, 1], [2, 2]]))
+    assert faults(tmp_path)["annotation"] == 1
+
+
 @pytest.mark.parametrize("content", ["", "[[1]]", "5"])
 def test_a_damaged_cache_of_the_classes_of_ade20k_is_read_anew(content: str, tmp_path: Path, own_cache: Path) -> None:
     ade20k_full(tmp_path)

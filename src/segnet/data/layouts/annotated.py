@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.data.layouts.drawing import Drawing, draw_samples, read_each, read_json, require_image
-from segnet.data.layouts.polygons import Area, Bitmap, Shape, draw_shapes, pixels_of_area, table_of
+from segnet.data.layouts.polygons import Area, Bitmap, Shape, draw_shapes, pixels_of_area, require_near, table_of
 from segnet.data.layouts.source import Source
 from segnet.data.layouts.validation import with_validation
 from segnet.data.samples import Sample
@@ -116,7 +116,7 @@ def _page(path: Path) -> _Page:
     image = path.parent / str(page["imagePath"]).replace("\\", "/")
     size = (int(page["imageHeight"]), int(page["imageWidth"]))
     places = ((shape, f"{path}, shape {number}") for number, shape in enumerate(page["shapes"], start=1))
-    return _Page(image, size, [area for shape, place in places if (area := _labelme_area(shape, place))])
+    return _Page(image, size, [area for shape, place in places if (area := _labelme_area(shape, size, place))])
 
 
 def _read_page(path: Path) -> dict[str, Any]:
@@ -126,13 +126,14 @@ def _read_page(path: Path) -> dict[str, Any]:
     return page
 
 
-def _labelme_area(shape: dict[str, Any], place: str) -> Area | None:
+def _labelme_area(shape: dict[str, Any], size: tuple[int, int], place: str) -> Area | None:
     """None for lines and points, which cover no pixels."""
     points, name = [(float(x), float(y)) for x, y in shape["points"]], str(shape["label"])
     kind = shape.get("shape_type") or "polygon"
     if kind in _LINES:
         return None
     _require_area(kind, points, place)
+    require_near(points, size, place)
     if kind == "mask":
         return Bitmap(name, (round(points[0][0]), round(points[0][1])), base64.b64decode(shape["mask"]))
     if kind == "rectangle":
@@ -169,21 +170,31 @@ def _supervisely_page(image_of: Mapping[str, Path], labels: ClassTable, path: Pa
     if not image.is_file():
         image = image_of.get(path.stem, image)
     places = ((item, f"{path}, object {number}") for number, item in enumerate(page["objects"], start=1))
-    areas = [area for item, place in places if (area := _supervisely_area(item, labels, place))]
+    areas = []
+    for item, place in places:
+        if item["classTitle"] not in labels.names:
+            message = (
+                f"{place}: {item['classTitle']!r} is no class; expected one of meta.json; export the project again"
+            )
+            raise DataError(message)
+        if area := _supervisely_area(item, size, place):
+            areas.append(area)
     return _Page(image, size, areas)
 
 
-def _supervisely_area(item: dict[str, Any], labels: ClassTable, place: str) -> Area | None:
+def _supervisely_area(item: dict[str, Any], size: tuple[int, int], place: str) -> Area | None:
     """None for lines and points, which cover no pixels."""
-    if (name := item["classTitle"]) not in labels.names:
-        raise DataError(f"{place}: {name!r} is no class; expected one of meta.json; export the project again")
+    name = item["classTitle"]
     if "bitmap" in item:
         left, top = item["bitmap"]["origin"]
+        require_near((left, top), size, place)
         return Bitmap(name, (int(left), int(top)), _inflated(item["bitmap"]["data"]))
     if (kind := item.get("geometryType", "polygon")) in _LINES:
         return None
     points = item["points"]
     _require_area(kind, points["exterior"], place)
+    for outline in (points["exterior"], *points.get("interior", ())):
+        require_near(outline, size, place)
     if kind == "rectangle":
         return Shape(name, _corners(*points["exterior"]))
     return Shape(name, points["exterior"], points.get("interior", ()))

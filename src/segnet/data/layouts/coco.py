@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from segnet.data.description import read_text
 from segnet.data.layouts.drawing import Drawing, draw_samples, read_each, read_json, report_annotation, require_image
 from segnet.data.layouts.pairing import find_folder, pair_folders
-from segnet.data.layouts.polygons import table_of
+from segnet.data.layouts.polygons import require_near, table_of
 from segnet.data.layouts.source import Source
 from segnet.data.layouts.validation import with_validation
 from segnet.data.splits import SPLITS, by_split, find_split_folders, split_of
@@ -235,13 +235,27 @@ def _draw_instances(
     mask: NDArray[np.uint8] = np.zeros((height, width), dtype=np.uint8)
     for item in sorted(items, key=lambda item: -float(item.get("area", 0))):
         index = labels.names.index(categories[item["category_id"]])
-        if not (given := item.get("segmentation")):
-            raise DataError(
-                f"{path}: annotation {item.get('id')} of {entry['file_name']} has no segmentation, as a box; expected "
-                "polygons or run lengths; give the annotations of a segmentation data set, or remove it"
-            )
+        given, place = item.get("segmentation"), f"{path}: annotation {item.get('id')} of {entry['file_name']}"
+        _require_segmentation(given, (height, width), place)
         mask[_decode(given, height, width)] = IGNORE_INDEX if item.get("iscrowd") else index
     return mask
+
+
+def _require_segmentation(given: Any, size: tuple[int, int], place: str) -> None:
+    """Refuse what pycocotools would draw anywhere, or end the process of."""
+    if not given:
+        raise DataError(
+            f"{place} has no segmentation, as a box; expected polygons or run lengths; give the annotations of a "
+            "segmentation data set, or remove it"
+        )
+    if isinstance(given, list):
+        for polygon in given:
+            require_near(polygon, size, place)
+    elif tuple(given["size"]) != size:
+        raise DataError(
+            f"{place}: has run lengths of the size {given['size']}; expected {list(size)}, the height and width of the "
+            "image; export it again"
+        )
 
 
 def _decode(given: Any, height: int, width: int) -> NDArray[np.bool_]:

@@ -25,7 +25,8 @@ __all__ = ["Drawing", "draw_samples", "read_each", "read_json", "report_annotati
 Content = TypeVar("Content")
 
 _FORM = 3  # of the kept masks; raised when the same annotations give other masks
-_OTHER_FORM = (LookupError, TypeError, ValueError, AttributeError)  # what a file of other keys or values leads to
+# What a file of other keys or values leads to.
+_OTHER_FORM = (LookupError, TypeError, ValueError, OverflowError, AttributeError)
 
 
 class Drawing(NamedTuple):

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw
 
+from segnet.errors import DataError
 from segnet.labels import ClassTable
 
-__all__ = ["Area", "Bitmap", "Shape", "draw_shapes", "pixels_of_area", "table_of"]
+__all__ = ["Area", "Bitmap", "Shape", "draw_shapes", "pixels_of_area", "require_near", "table_of"]
 
 _Mask = NDArray[np.uint8]
 
@@ -75,6 +76,29 @@ def pixels_of_area(size: tuple[int, int], area: Area) -> NDArray[np.bool_]:
         ValueError: a bitmap is damaged.
     """
     return _polygon(size, area) if isinstance(area, Shape) else _bitmap(size, area)
+
+
+def require_near(corners: ArrayLike, size: tuple[int, int], place: str) -> None:
+    """Refuse corners that are not numbers, or farther from the image than its own width and height.
+
+    Corners a little outside are usual; of far ones, Pillow and pycocotools draw anything, or end the process.
+
+    Args:
+        corners: (x, y) in pixels, one after the other.
+        size: (height, width) of the image.
+        place: file and annotation, for the error.
+
+    Raises:
+        DataError: a corner is not near.
+    """
+    pairs, reach = np.asarray(corners, dtype=np.float64).reshape(-1, 2), np.array([size[1], size[0]])
+    near = ((pairs >= -reach) & (pairs <= 2 * reach)).all(axis=1)
+    if not near.all():
+        x, y = pairs[~near][0]
+        raise DataError(
+            f"{place}: has a corner at x {x:g}, y {y:g}; expected corners in or near the image of {size[1]}x{size[0]} "
+            "pixels; correct it, or export it again"
+        )
 
 
 def table_of(names: Iterable[str]) -> ClassTable:
