@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segnet.checking.charts import histogram
 from segnet.checking.panels import class_panels, sample_panels
-from segnet.data.check.findings import Finding, Mark, Severity
+from segnet.data.check.findings import Finding, Severity
 from segnet.data.check.report import CheckReport
 from segnet.data.check.statistics import ClassStatistics
 from segnet.data.check.values import count_by_image
@@ -81,23 +81,15 @@ def _finding(finding: Finding, report: CheckReport, most: int) -> str:
     remedy += f"<p>What to do: {escape(finding.remedy)}.</p>" if finding.remedy else ""
     with_images = [mark for mark in finding.marks if mark.sample is not None][:most]
     rows = "".join(
-        sample_panels(report, mark.sample, mark.other, _words(mark)) for mark in with_images if mark.sample is not None
+        sample_panels(report, mark.sample, mark.other, mark.reason) for mark in with_images if mark.sample is not None
     )
     return f"<h3>{escape(finding.title)}: {finding.count}</h3>{remedy}{_file_list(finding)}{rows}"
-
-
-def _words(mark: Mark) -> str:
-    """What is wrong with the file, without the path that stands beside it."""
-    return mark.text.replace(f"{mark.path} ", "")
 
 
 def _file_list(finding: Finding) -> str:
     if not finding.marks:
         return ""
-    items = "".join(
-        f"<li>{escape(mark.path)}{': ' * bool(mark.text)}{escape(_words(mark))}</li>"
-        for mark in finding.marks[:_LISTED]
-    )
+    items = "".join(f"<li>{escape(str(mark))}</li>" for mark in finding.marks[:_LISTED])
     more = len(finding.marks) - _LISTED
     rest = f"<p>And {more} more; the JSON file has all.</p>" if more > 0 else ""
     opened = " open" if len(finding.marks) <= 3 else ""

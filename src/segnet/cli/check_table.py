@@ -55,10 +55,7 @@ def _print_finding(console: Console, finding: Finding) -> None:
     if finding.detail:
         console.print(f"{'':16}{finding.detail}", markup=False, highlight=False, soft_wrap=True)
     for mark in finding.marks[:_FILES]:
-        text = mark.text.replace(f"{mark.path} ", "")
-        console.print(
-            f"{'':16}{mark.path}{': ' * bool(text)}{text}", style="dim", markup=False, highlight=False, soft_wrap=True
-        )
+        console.print(f"{'':16}{mark}", style="dim", markup=False, highlight=False, soft_wrap=True)
     if len(finding.marks) > _FILES:
         console.print(f"{'':16}and {finding.count - _FILES} more; --json lists all", style="dim", highlight=False)
     if finding.remedy:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -211,6 +213,46 @@ def test_training_refuses_what_is_known_without_reading_pixels(tmp_path: Path, h
         with pytest.raises(DataError, match=r"2 of 4 pairs cannot be used.*segnet check"):
             refuse_known_faults(open_source(tmp_path))
         check_data(tmp_path)  # and again by what the check has read
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def break_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere.png")
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda path: path.write_bytes(b""), "is empty (0 bytes)"),
+        (truncate, "is damaged"),
+        (break_link, "does not exist"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["images", "masks"])
+def test_training_names_the_file_at_fault_and_its_fault(
+    kind: str, damage: Callable[[Path], None], reason: str, tmp_path: Path, halves: np.ndarray
+) -> None:
+    write(tmp_path, ["a", "b"], np.tile(halves, (20, 20)))
+    path = tmp_path / kind / "train" / "train b.png"
+    damage(path)
+    check_data(tmp_path)
+    with pytest.raises(DataError, match="1 of 4 pairs cannot be used") as refused:
+        refuse_known_faults(open_source(tmp_path))
+    assert f"files that cannot be read, such as {path}: {reason}" in str(refused.value)
+
+
+def test_training_names_sizes_and_values_at_fault(tmp_path: Path, halves: np.ndarray) -> None:
+    path = write(tmp_path, ["a", "b"], halves) / "masks" / "val" / "val b.png"
+    faults = {f"{path}: 30x18, its image 30x20": halves[:-2], f"{path}: value 8 on 300 pixels": halves + halves * 7}
+    for text, mask in faults.items():
+        Image.fromarray(mask).save(path)
+        check_data(tmp_path)
+        with pytest.raises(DataError, match=re.escape(text)):
+            refuse_known_faults(open_source(tmp_path))
 
 
 def test_training_refuses_what_only_pixels_say_once_a_check_has_read_them(tmp_path: Path, halves: np.ndarray) -> None:

@@ -9,7 +9,7 @@ from segnet.data.check.findings import CheckedData, Finding, Mark
 from segnet.data.pairing_faults import PairingFault
 from segnet.data.samples import describe_mismatch
 
-__all__ = ["file_findings", "pairing_findings"]
+__all__ = ["file_findings", "pair_findings", "pairing_findings"]
 
 _SMALL = 16  # pixels; a shorter side is left with one pixel or less after the usual four poolings
 _FEW_SIZES = 5
@@ -41,19 +41,9 @@ def pairing_findings(faults: Iterable[PairingFault]) -> Iterator[Finding]:
 
 def file_findings(data: CheckedData) -> Iterator[Finding]:
     """Files that cannot be read, masks of another size than their image, and the sizes of all."""
-    yield from _unusable(data)
-    sizes = Counter(facts.image_size for facts in data.facts if facts.image_size is not None)
-    different = [
-        data.mask(index, _describe_sizes(data, index))
-        for index, facts in enumerate(data.facts)
-        if facts.image_size and facts.mask_size and facts.image_size != facts.mask_size
-    ]
-    if different:
-        yield Finding(
-            kind="size_mismatch", severity="error", title="masks of another size than their image",
-            remedy="save each mask at the size of its image, without smoothing", marks=tuple(different),
-        )  # fmt: skip
+    yield from pair_findings(data)
     yield from _mixed_bands(data)
+    sizes = Counter(facts.image_size for facts in data.facts if facts.image_size is not None)
     small = [
         data.image(index, _words(facts.image_size))
         for index, facts in enumerate(data.facts)
@@ -68,6 +58,21 @@ def file_findings(data: CheckedData) -> Iterator[Finding]:
         yield Finding(
             kind="sizes", severity="note", title=f"images of {len(sizes)} sizes: {_list_sizes(sizes)}",
             remedy="training crops each by itself, so this is no fault", count=sum(sizes.values()),
+        )  # fmt: skip
+
+
+def pair_findings(data: CheckedData) -> Iterator[Finding]:
+    """Files that cannot be read, and masks of another size than their image."""
+    yield from _unusable(data)
+    different = [
+        data.mask(index, _describe_sizes(data, index))
+        for index, facts in enumerate(data.facts)
+        if facts.image_size and facts.mask_size and facts.image_size != facts.mask_size
+    ]
+    if different:
+        yield Finding(
+            kind="size_mismatch", severity="error", title="masks of another size than their image",
+            remedy="save each mask at the size of its image, without smoothing", marks=tuple(different),
         )  # fmt: skip
 
 

@@ -38,6 +38,14 @@ class Mark:
     sample: int | None = None
     other: int | None = None
 
+    @property
+    def reason(self) -> str:
+        """What is wrong, without the path."""
+        return self.text.replace(f"{self.path} ", "")
+
+    def __str__(self) -> str:
+        return f"{self.path}{': ' * bool(self.text)}{self.reason}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:

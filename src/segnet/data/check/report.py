@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from segnet.data.check.duplicates import duplicate_findings
 from segnet.data.check.facts import PairFacts, read_facts
-from segnet.data.check.files import file_findings, pairing_findings
+from segnet.data.check.files import file_findings, pair_findings, pairing_findings
 from segnet.data.check.findings import CheckedData, Finding
 from segnet.data.check.misplaced import misplaced_findings
 from segnet.data.check.scan import cached_facts, scan
 from segnet.data.check.statistics import ClassStatistics, class_statistics, suggest_settings
-from segnet.data.check.values import count_by_image, value_findings
+from segnet.data.check.values import count_by_image, unknown_value_findings, value_findings
 from segnet.data.layouts import Source
 from segnet.data.masks import MaskReader, describe_one_class
 from segnet.data.pairing_faults import PairingFault, collect_faults
 from segnet.data.samples import Sample
 from segnet.data.source_config import SourceConfig
-from segnet.errors import DataError, list_names
+from segnet.errors import DataError
 from segnet.labels import ClassTable
+from segnet.media.images.masks import Encoding
 from segnet.media.images.reading import read_size
 from segnet.media.images.stored import read_pixels_size
 
@@ -151,43 +149,39 @@ def refuse_known_faults(source: Source) -> None:
     other samples the headers of the files are compared, of 10,000 at most, evenly spread.
 
     Raises:
-        DataError: counts the pairs at fault, and names some.
+        DataError: counts the pairs at fault, and names the first with its fault.
     """
     samples = list(dict.fromkeys(sample for members in source.splits.values() for sample in members))
-    _, reader = _classes(source)
-    read = partial(read_facts, encoding="numbers" if reader is None else reader.encoding, channels=source.channels)
-    known = cached_facts(samples, root=source.root, **read.keywords)
-    wrong = [
-        str(samples[index].mask) for index, facts in known.items() if not _fits(samples[index], facts, reader, read)
-    ]
-    unknown = [index for index in range(len(samples)) if index not in known]
-    looked_at = unknown[:: max(1, -(-len(unknown) // _MOST_HEADERS))]
-    wrong += [str(samples[index].mask) for index in looked_at if _headers_differ(samples[index], read)]
-    if wrong:
+    labels, reader = _classes(source)
+    facts = _known_facts(source, samples, "numbers" if reader is None else reader.encoding)
+    data = CheckedData(
+        samples=[samples[index] for index in facts], facts=list(facts.values()), splits={}, labels=labels,
+        reader=reader, channels=source.channels,
+    )  # fmt: skip
+    found = [*pair_findings(data), *(() if reader is None else unknown_value_findings(data, reader))]
+    if wrong := {mark.sample for finding in found for mark in finding.marks}:
         raise DataError(
-            f"{source.root}: {len(wrong)} of {len(samples)} pairs cannot be used: an image or mask cannot be read, the "
-            f"sizes differ, or a value is no class ({list_names(wrong, most=3)}); segnet check {source.root} names "
-            "every fault"
+            f"{source.root}: {len(wrong)} of {len(samples)} pairs cannot be used: {found[0].title}, such as "
+            f"{found[0].marks[0]}; segnet check {source.root} names every fault"
         )
 
 
-def _fits(sample: Sample, facts: PairFacts, reader: MaskReader | None, read: Callable[[Sample], PairFacts]) -> bool:
-    if facts.fault is not None:
-        facts = read(sample)
-    values = np.array(list(facts.values), dtype=np.int64)
-    wrong = reader is not None and (
-        bool((reader.classes_of(values) < 0).any())
-        or bool(facts.palette and reader.palette_fault(sorted(facts.values), facts.colors))
-    )
-    return facts.fault is None and facts.image_size == facts.mask_size and not wrong
+def _known_facts(source: Source, samples: Sequence[Sample], encoding: Encoding) -> dict[int, PairFacts]:
+    """Facts that an earlier check has read, and those of other samples whose headers differ, by index."""
+    known = cached_facts(samples, root=source.root, encoding=encoding, channels=source.channels)
+    unknown = [index for index in range(len(samples)) if index not in known]
+    looked_at = unknown[:: max(1, -(-len(unknown) // _MOST_HEADERS))]
+    unclear = [
+        *(index for index, facts in known.items() if facts.fault is not None),  # it may be readable by now
+        *(index for index in looked_at if not _sizes_agree(samples[index])),  # an orientation may be behind the pixels
+    ]
+    return known | {index: read_facts(samples[index], encoding, source.channels) for index in unclear}
 
 
-def _headers_differ(sample: Sample, read: Callable[[Sample], PairFacts]) -> bool:
+def _sizes_agree(sample: Sample) -> bool:
+    """Whether both files have headers with the same size."""
     image = read_pixels_size(sample.image)
-    if image is not None and image == read_size(sample.mask):
-        return False
-    facts = read(sample)  # an orientation may stand behind the pixels
-    return facts.fault is not None or facts.image_size != facts.mask_size
+    return image is not None and image == read_size(sample.mask)
 
 
 def _judge(data: CheckedData, faults: list[PairingFault]) -> tuple[list[Finding], ClassStatistics | None]:

@@ -16,7 +16,7 @@ from segnet.data.masks import MaskReader, describe_value
 from segnet.errors import DataError
 from segnet.labels import IGNORE_INDEX
 
-__all__ = ["count_by_image", "is_noisy", "value_findings"]
+__all__ = ["count_by_image", "is_noisy", "unknown_value_findings", "value_findings"]
 
 _FEW, _LISTED = 4, 10  # values that are named, of a file and of all
 _NOISY = 5.0  # for islands / sqrt(pixels): CamVid's masks have up to 4.1, and from 5.6 on after JPEG
@@ -44,12 +44,17 @@ def value_findings(
     data: CheckedData, reader: MaskReader, pixels: NDArray[np.int64], ignored: NDArray[np.int64]
 ) -> Iterator[Finding]:
     """Findings from the values in the masks; ``pixels`` and ``ignored`` are those of ``count_by_image``."""
-    yield from _wrong_values(data, reader)
-    yield from _other_palettes(data, reader)
+    yield from unknown_value_findings(data, reader)
     yield from _islands(data)
     yield from _too_few_classes(data, pixels, ignored)
     yield from _ignored_masks(data, pixels, ignored)
     yield from _absent_classes(data, pixels)
+
+
+def unknown_value_findings(data: CheckedData, reader: MaskReader) -> Iterator[Finding]:
+    """Masks with values and colors that are no class, and masks whose palette contradicts the classes."""
+    yield from _wrong_values(data, reader)
+    yield from _other_palettes(data, reader)
 
 
 def is_noisy(facts: PairFacts) -> bool:
