@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,3 +46,7 @@ class SourceConfig:
         """The words on a command line that say the same."""
         values = {"--layout": self.layout, "--map": self.map, "--only": ",".join(self.only)}
         return [word for flag, value in values.items() if value for word in (flag, value)]
+
+    def command(self, name: str, location: str | Path) -> str:
+        """A command on a data set that is read so, such as ``segnet check``, as one writes it in a shell."""
+        return shlex.join(["segnet", name, str(location), *self.flags()])

@@ -244,7 +244,7 @@ def open_run(
     source = source or inputs.source.open(inputs.data)
     channels = image_channels(inputs.network, source) if model is None else own_channels(model, source)
     source = replace(source, channels=channels)
-    refuse_known_faults(source)
+    refuse_known_faults(source, check=inputs.source.command("check", inputs.data))
     plan = make_plan(inputs, training, source, given=given, device=device, model=model)
     torch.manual_seed(plan.training.seed)
     if model is None:

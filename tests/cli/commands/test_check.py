@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -206,3 +208,24 @@ def test_training_refuses_what_the_check_found(faulty: Path, capsys: pytest.Capt
     assert leave("train", str(faulty), "--out", str(faulty.parent / "run")) == 2
     assert "2 of 8 pairs cannot be used" in capsys.readouterr().err
     assert not (faulty.parent / "run").exists()
+
+
+def test_training_prints_a_check_that_works_as_typed(
+    camvid_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "val"):
+        shutil.copytree(camvid_root / split, tmp_path / "scenes" / "images" / split)
+        shutil.copytree(camvid_root / f"{split}annot", tmp_path / "scenes" / "masks" / split)
+    file = tmp_path / "my conf" / "my.yaml"
+    file.parent.mkdir()
+    names = "\n".join(f"- {name}" for name in CAMVID.names)
+    folders = "path: ../scenes\ntrain: images/train\nval: images/val\nmasks_dir: masks"
+    file.write_text(f"{folders}\nignore_index: 11\nnames:\n{names}\n")
+    min((tmp_path / "scenes" / "images" / "train").iterdir()).write_bytes(b"")
+    words = (str(file), "--layout", "data.yaml", "--map", "Tree=Sky; Car=ignore", "--only", "Road,Sky")
+    assert leave("train", *words, "--out", str(tmp_path / "run")) == 2
+    command = re.search("; (segnet check .*) names every fault", capsys.readouterr().err)
+    assert command is not None
+    assert shlex.split(command[1])[1:] == ["check", *words]
+    assert leave(*shlex.split(command[1])[1:]) == 2
+    assert "is empty (0 bytes)" in capsys.readouterr().out

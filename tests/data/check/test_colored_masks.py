@@ -57,7 +57,7 @@ def test_a_color_of_no_class_is_named_and_refused(root: Path) -> None:
     ]
     assert report.findings[0].detail == "in all masks: color (1, 2, 3) (nearest: field) on 1 pixels of 1 masks"
     with pytest.raises(DataError, match="1 of 2 pairs cannot be used"):
-        refuse_known_faults(open_source(root))
+        refuse_known_faults(open_source(root), check="segnet check it")
 
 
 def test_a_palette_in_another_order_is_an_error_as_in_training(root: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_palette_in_another_order_is_an_error_as_in_training(root: Path) -> No
     with pytest.raises(DataError, match="has the color of"):
         open_source(root).dataset("val")[0]
     with pytest.raises(DataError, match="1 of 2 pairs"):
-        refuse_known_faults(open_source(root))
+        refuse_known_faults(open_source(root), check="segnet check it")
 
 
 def test_color_masks_that_went_through_jpeg_are_named_under_any_suffix(root: Path) -> None:

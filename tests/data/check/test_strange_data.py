@@ -206,12 +206,12 @@ def test_an_image_that_two_lists_name_is_a_leak(tmp_path: Path, halves: np.ndarr
 
 def test_training_refuses_what_is_known_without_reading_pixels(tmp_path: Path, halves: np.ndarray) -> None:
     write(tmp_path, ["a", "b"], halves)
-    refuse_known_faults(open_source(tmp_path))
+    refuse_known_faults(open_source(tmp_path), check="segnet check it")
     Image.fromarray(halves[:-2]).save(tmp_path / "masks" / "val" / "val b.png")
     (tmp_path / "images" / "train" / "train a.png").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     for _ in range(2):
         with pytest.raises(DataError, match=r"2 of 4 pairs cannot be used.*segnet check"):
-            refuse_known_faults(open_source(tmp_path))
+            refuse_known_faults(open_source(tmp_path), check="segnet check it")
         check_data(tmp_path)  # and again by what the check has read
 
 
@@ -241,7 +241,7 @@ def test_training_names_the_file_at_fault_and_its_fault(
     damage(path)
     check_data(tmp_path)
     with pytest.raises(DataError, match="1 of 4 pairs cannot be used") as refused:
-        refuse_known_faults(open_source(tmp_path))
+        refuse_known_faults(open_source(tmp_path), check="segnet check it")
     assert f"files that cannot be read, such as {path}: {reason}" in str(refused.value)
 
 
@@ -252,7 +252,7 @@ def test_training_names_sizes_and_values_at_fault(tmp_path: Path, halves: np.nda
         Image.fromarray(mask).save(path)
         check_data(tmp_path)
         with pytest.raises(DataError, match=re.escape(text)):
-            refuse_known_faults(open_source(tmp_path))
+            refuse_known_faults(open_source(tmp_path), check="segnet check it")
 
 
 def test_training_refuses_what_only_pixels_say_once_a_check_has_read_them(tmp_path: Path, halves: np.ndarray) -> None:
@@ -261,10 +261,10 @@ def test_training_refuses_what_only_pixels_say_once_a_check_has_read_them(tmp_pa
     image = tmp_path / "images" / "train" / "train a.png"
     whole = image.read_bytes()
     image.write_bytes(whole[:-200])
-    refuse_known_faults(open_source(tmp_path))
+    refuse_known_faults(open_source(tmp_path), check="segnet check it")
     assert check_data(tmp_path).failed
     with pytest.raises(DataError, match="2 of 4 pairs"):
-        refuse_known_faults(open_source(tmp_path))
+        refuse_known_faults(open_source(tmp_path), check="segnet check it")
     image.write_bytes(whole)
     Image.fromarray(halves).save(tmp_path / "masks" / "val" / "val b.png")
-    refuse_known_faults(open_source(tmp_path))
+    refuse_known_faults(open_source(tmp_path), check="segnet check it")

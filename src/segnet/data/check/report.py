@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,7 +130,7 @@ def check_data(
         data=data,
         findings=tuple(sorted(found, key=lambda finding: order.index(finding.severity))),
         statistics=statistics,
-        command=shlex.join(["segnet", "train", str(location), *reading.flags()]),
+        command=reading.command("train", location),
         settings={} if statistics is None else suggest_settings(data, statistics, gpu=gpu),
     )
 
@@ -142,11 +141,15 @@ def _classes(source: Source) -> tuple[ClassTable, MaskReader | None]:
     return labels, source.mask_reader() if labels.classes > 1 else None
 
 
-def refuse_known_faults(source: Source) -> None:
+def refuse_known_faults(source: Source, *, check: str) -> None:
     """Refuse pairs that a check would refuse, as far as it is known without reading pixels.
 
     Of samples that an earlier check has read, its facts are used; only files that it could not read are read again. Of
     other samples the headers of the files are compared, of 10,000 at most, evenly spread.
+
+    Args:
+        source: the data set.
+        check: the command that names every fault, for the message.
 
     Raises:
         DataError: counts the pairs at fault, and names the first with its fault.
@@ -162,7 +165,7 @@ def refuse_known_faults(source: Source) -> None:
     if wrong := {mark.sample for finding in found for mark in finding.marks}:
         raise DataError(
             f"{source.root}: {len(wrong)} of {len(samples)} pairs cannot be used: {found[0].title}, such as "
-            f"{found[0].marks[0]}; segnet check {source.root} names every fault"
+            f"{found[0].marks[0]}; {check} names every fault"
         )
 
 
