@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from layout_files import check_and_train, masks_of, photo, save, text
-from segnet.data.check.report import check_data
+from segnet.data.check.findings import Finding
+from segnet.data.check.report import check_data, refuse_known_faults
 from segnet.data.layouts import annotated, drawing, open_source
 from segnet.data.layouts.polygons import Bitmap, draw_shapes, table_of
 from segnet.errors import DataError
@@ -524,6 +525,65 @@ def test_an_object_of_coco_that_is_no_area_is_a_fault(segmentation: object, tmp_
     table["annotations"][0]["segmentation"] = segmentation
     text(path, json.dumps(table))
     assert faults(tmp_path) == {"annotation": 1, "missing_split": 1}
+
+
+def findings(root: Path) -> dict[str, Finding]:
+    return {finding.kind: finding for finding in check_data(root).findings}
+
+
+@pytest.mark.parametrize(
+    ("write", "file", "image", "keys"),
+    [
+        (coco, "annotations/instances_val2017.json", "val2017/000000000009.jpg", ("images", 0, "height")),
+        (labelme, "val/a.json", "val/a.jpg", ("imageHeight",)),
+        (supervisely, "val/ann/a.jpg.json", "val/img/a.jpg", ("size", "height")),
+    ],
+)
+def test_a_wrong_size_names_the_annotation_and_its_image(
+    write: Write, file: str, image: str, keys: tuple[str | int, ...], tmp_path: Path, own_cache: Path
+) -> None:
+    write(tmp_path)
+    page = table = json.loads((tmp_path / file).read_text())
+    for key in keys[:-1]:
+        table = table[key]
+    table[keys[-1]] = 20
+    text(tmp_path / file, json.dumps(page))
+    finding = findings(tmp_path)["size_mismatch"]
+    assert [mark.path for mark in finding.marks] == [f"{tmp_path / file} (image {tmp_path / image})"]
+    assert "40x20, its image 40x32" in finding.marks[0].text
+    assert finding.remedy.startswith("correct height and width in the annotations")
+    source = open_source(tmp_path)
+    with pytest.raises(DataError, match=re.escape(finding.marks[0].path)) as refused:
+        refuse_known_faults(source, check="segnet check it")
+    assert str(own_cache) not in str(refused.value)
+    with pytest.raises(DataError, match=re.escape(finding.marks[0].path)) as refused:
+        source.dataset("val").read(0)
+    assert str(own_cache) not in str(refused.value)
+
+
+@pytest.mark.parametrize(("write", "kind"), [(coco, "annotation"), (panoptic, "segment")])
+def test_a_category_that_does_not_exist_is_said_in_words(write: Write, kind: str, tmp_path: Path) -> None:
+    write(tmp_path)
+    path = next(tmp_path.glob("annotations/*_val2017.json"))
+    text(path, path.read_text().replace('"category_id": 13', '"id": 5, "category_id": 99', 1))
+    assert findings(tmp_path)["annotation"].marks[0].path == (
+        f"{path} (image {tmp_path / 'val2017/000000000009.jpg'}): is an annotation of another form than expected "
+        f"({kind} 5 has category_id 99, which is not in categories); correct it, or export it again"
+    )
+
+
+@pytest.mark.parametrize(("key", "value"), [("category_id", None), ("area", [1])])
+def test_objects_of_another_form_are_named_without_words_of_python(key: str, value: object, tmp_path: Path) -> None:
+    coco(tmp_path)
+    path = tmp_path / "annotations/instances_val2017.json"
+    table = json.loads(path.read_text())
+    table["annotations"][0].pop(key)
+    if value is not None:
+        table["annotations"][0][key] = value
+    text(path, json.dumps(table))
+    found = findings(tmp_path)["annotation"].marks[0].path
+    assert f"'{key}' is missing" in found if value is None else "of another kind or length" in found
+    assert "Error" not in found
 
 
 def test_a_bitmap_may_reach_out_of_its_image_and_be_transparent(tmp_path: Path) -> None:

@@ -122,6 +122,14 @@ def test_an_orientation_of_one_side_gets_a_warning(
     assert (f"{paths[0]} has EXIF orientation {image} and {paths[1]} has {mask}" in caplog.text) == warned
 
 
+def test_annotations_of_another_size_name_the_orientation_and_no_drawn_mask(tmp_path: Path) -> None:
+    image, mask = oriented(tmp_path / "a.jpg", 6, (4, 6)), oriented(tmp_path / "drawn.png", 1, (4, 6))
+    with pytest.raises(DataError, match=r"a\.json \(image .*EXIF orientation 6; annotate the upright") as refused:
+        SegmentationDataset([Sample(image, mask, "a", tmp_path / "a.json")], TWO).read(0)
+    assert "drawn.png" not in str(refused.value)
+    assert Sample(image, mask, "a", image).mask_source == f"{image} (no annotation)"
+
+
 def test_sizes_that_differ_by_the_orientation_name_it(tmp_path: Path) -> None:
     paths = oriented(tmp_path / "a.jpg", 6, (4, 6)), oriented(tmp_path / "a.png", 1, (4, 6))
     with pytest.raises(DataError, match=r"a\.jpg has EXIF orientation 6 and a\.png 1.*remove the orientation"):

@@ -39,9 +39,10 @@ def check_masks(dataset: SegmentationDataset) -> ClassCounts:
         raise DataError("the data set holds no images; there is nothing to train on or to score")
     counts = count_classes(dataset)
     require_two_classes(
-        counts.pixels, counts.ignored, dataset.labels, masks=f"masks, such as {dataset.samples[0].mask}"
+        counts.pixels, counts.ignored, dataset.labels, masks=f"masks, such as {dataset.samples[0].mask_source}"
     )
-    warn_of_two_tone([dataset.samples[index].mask for index in counts.two_tone], len(dataset), dataset.labels)
+    two_tone = [dataset.samples[index].mask_source for index in counts.two_tone]
+    warn_of_two_tone(two_tone, len(dataset), dataset.labels)
     warn_of_orientation([(sample.image, sample.mask) for sample in dataset.samples])
     return counts
 
@@ -78,7 +79,7 @@ def is_two_tone(mask: NDArray[np.uint8]) -> bool:
     return bool((mask == IGNORE_INDEX).any() and (mask == 0).any() and not (mask % IGNORE_INDEX).any())
 
 
-def warn_of_two_tone(masks: Sequence[Path], total: int, labels: ClassTable) -> None:
+def warn_of_two_tone(masks: Sequence[Path | str], total: int, labels: ClassTable) -> None:
     """Warn of such masks among ``total`` masks of two classes."""
     if labels.classes == 2 and labels.values[0] == 0 and masks:
         log.warning(

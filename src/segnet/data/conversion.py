@@ -104,8 +104,8 @@ def _distinct(samples: Sequence[Sample]) -> list[int]:
         other = samples[first.setdefault(sample.name, index)]
         if other != sample:
             raise DataError(
-                f"{other.image} and {sample.image} would both be written as {sample.name}, with {other.mask} and "
-                f"{sample.mask} as masks; rename one of them, or remove it"
+                f"{other.image} and {sample.image} would both be written as {sample.name}, with {other.mask_source} "
+                f"and {sample.mask_source} as masks; rename one of them, or remove it"
             )
     return list(first.values())
 

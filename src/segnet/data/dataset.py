@@ -12,7 +12,7 @@ from segnet.bands import Channels, Pixels
 from segnet.data.corruptions import check_corruption, corrupt
 from segnet.data.cropping import letterbox
 from segnet.data.masks import MaskReader
-from segnet.data.samples import Sample, describe_mismatch
+from segnet.data.samples import Sample, describe_sample_mismatch
 from segnet.errors import ConfigError, DataError
 from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.media.images.resizing import resize_image, resize_mask
@@ -109,9 +109,9 @@ class SegmentationDataset(_Dataset):
         mask = self.read_classes(index)
         if mask.shape != image.shape[:2]:
             raise DataError(
-                f"{sample.mask}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels but its image "
+                f"{sample.mask_source}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels but its image "
                 f"{sample.image.name} is {image.shape[1]}x{image.shape[0]}; "
-                f"{describe_mismatch(sample.image, sample.mask)}"
+                f"{describe_sample_mismatch(sample)}"
             )
         if self.corruption is not None:
             image = corrupt(image.astype(np.uint8, copy=False), self.corruption, key=sample.name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from segnet.media.images.reading import read_orientation
 
-__all__ = ["Sample", "describe_mismatch", "with_distinct_names"]
+__all__ = ["Sample", "describe_mismatch", "describe_sample_mismatch", "with_distinct_names"]
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,23 @@ class Sample:
         image: the image file.
         mask: the mask file.
         name: of both in messages and results.
+        annotation: the file that the mask was drawn from, or the image if it has none; None if masks are files of the
+            data set.
     """
 
     image: Path
     mask: Path
     name: str
+    annotation: Path | None = None
+
+    @property
+    def mask_source(self) -> str:
+        """The mask in messages: its file, or the user's annotation that it was drawn from."""
+        if self.annotation is None:
+            return str(self.mask)
+        if self.annotation == self.image:
+            return f"{self.image} (no annotation)"
+        return f"{self.annotation} (image {self.image})"
 
 
 def with_distinct_names(samples: Sequence[Sample]) -> tuple[Sample, ...]:
@@ -39,6 +51,18 @@ def with_distinct_names(samples: Sequence[Sample]) -> tuple[Sample, ...]:
     top = os.path.commonpath([os.path.dirname(path) for path in absolute])  # noqa: PTH120
     names = (Path(path).relative_to(top).with_suffix("").as_posix() for path in absolute)
     return tuple(replace(sample, name=name) for sample, name in zip(samples, names, strict=True))
+
+
+def describe_sample_mismatch(sample: Sample) -> str:
+    """Why image and mask of a sample differ in size, and what to do, for an error."""
+    if sample.annotation is None:
+        return describe_mismatch(sample.image, sample.mask)
+    if (turned := read_orientation(sample.image)) == 1:
+        return "annotations must have their image's size"
+    return (
+        f"the image is turned upright by its EXIF orientation {turned}; annotate the upright image, or remove the "
+        "orientation"
+    )
 
 
 def describe_mismatch(image: Path, mask: Path) -> str:

@@ -148,8 +148,8 @@ def count_pixels(dataset: SegmentationDataset, *, need_two: bool = False) -> Cla
     present = np.flatnonzero(counts.pixels)
     if len(present) == 1 and need_two:
         raise DataError(
-            f"all {len(dataset)} training masks, such as {dataset.samples[0].mask}, hold only class {present[0]} "
-            f"({dataset.labels.names[present[0]]}); add images with a second class"
+            f"all {len(dataset)} training masks, such as {dataset.samples[0].mask_source}, hold only class "
+            f"{present[0]} ({dataset.labels.names[present[0]]}); add images with a second class"
         )
     return counts
 

@@ -61,7 +61,7 @@ def _copies(data: CheckedData, groups: list[list[int]], splits: list[frozenset[s
             text = f"the same as {data.samples[first].image}"
             (copies if splits[index] == splits[first] else leaks).append(data.image(index, text, first))
             if data.facts[index].mask_digest != data.facts[first].mask_digest:
-                text = f"another mask than {data.samples[first].mask}, for the same image"
+                text = f"another mask than {data.samples[first].mask_source}, for the same image"
                 torn.append(data.mask(index, text, first))
     if leaks:
         yield Finding(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from segnet.data.check.findings import CheckedData, Finding, Mark
 from segnet.data.pairing_faults import PairingFault
-from segnet.data.samples import describe_mismatch
+from segnet.data.samples import describe_sample_mismatch
 
 __all__ = ["file_findings", "pair_findings", "pairing_findings"]
 
@@ -70,9 +70,12 @@ def pair_findings(data: CheckedData) -> Iterator[Finding]:
         if facts.image_size and facts.mask_size and facts.image_size != facts.mask_size
     ]
     if different:
+        drawn = any(sample.annotation for sample in data.samples)
         yield Finding(
             kind="size_mismatch", severity="error", title="masks of another size than their image",
-            remedy="save each mask at the size of its image, without smoothing", marks=tuple(different),
+            remedy="correct height and width in the annotations, or put back the images that were annotated" if drawn
+            else "save each mask at the size of its image, without smoothing",
+            marks=tuple(different),
         )  # fmt: skip
 
 
@@ -107,10 +110,7 @@ def _mixed_bands(data: CheckedData) -> Iterator[Finding]:
 
 def _describe_sizes(data: CheckedData, index: int) -> str:
     sample, facts = data.samples[index], data.facts[index]
-    return (
-        f"{_words(facts.mask_size)}, its image {_words(facts.image_size)}; "
-        f"{describe_mismatch(sample.image, sample.mask)}"
-    )
+    return f"{_words(facts.mask_size)}, its image {_words(facts.image_size)}; {describe_sample_mismatch(sample)}"
 
 
 def _list_sizes(sizes: Counter[tuple[int, int]]) -> str:

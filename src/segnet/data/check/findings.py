@@ -27,7 +27,7 @@ class Mark:
     """A file at fault.
 
     Attributes:
-        path: the file, or whatever else is at fault, such as a line of a list.
+        path: the file, or whatever else is at fault, such as a line of a list, or an annotation with its image.
         text: what is wrong with it; may be empty.
         sample: index of its sample; None for files without a partner.
         other: index of the sample that it is compared with, such as the original of a copy; None if there is none.
@@ -124,5 +124,5 @@ class CheckedData:
         return Mark(str(self.samples[index].image), text, index, other)
 
     def mask(self, index: int, text: str = "", other: int | None = None) -> Mark:
-        """A mark on the mask of a sample."""
-        return Mark(str(self.samples[index].mask), text, index, other)
+        """A mark on the mask of a sample, or on the annotation that it was drawn from."""
+        return Mark(self.samples[index].mask_source, text, index, other)

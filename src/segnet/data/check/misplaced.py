@@ -113,7 +113,7 @@ def _shared_masks(data: CheckedData) -> Iterator[Finding]:
         other = first.setdefault(facts.mask_digest, index)
         if data.facts[other].image_digest != facts.image_digest:
             worse, better = sorted((index, other), key=lambda one: _fit(data, one))
-            marks.append(data.mask(worse, f"the same as {data.samples[better].mask}", better))
+            marks.append(data.mask(worse, f"the same as {data.samples[better].mask_source}", better))
     if marks:
         yield Finding(
             kind="same_mask", severity="warning", title="masks that different images share, byte for byte",

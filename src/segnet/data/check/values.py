@@ -141,7 +141,7 @@ def _too_few_classes(data: CheckedData, pixels: NDArray[np.int64], ignored: NDAr
         if not members:
             continue
         counts, left_out = pixels[members].sum(axis=0), int(ignored[members].sum())
-        masks = f"masks of {split}, such as {data.samples[members[0]].mask}"
+        masks = f"masks of {split}, such as {data.samples[members[0]].mask_source}"
         present = np.flatnonzero(counts)
         if len(present) > 1:
             continue

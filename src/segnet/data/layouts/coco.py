@@ -234,7 +234,7 @@ def _draw_instances(
     height, width = int(entry["height"]), int(entry["width"])
     mask: NDArray[np.uint8] = np.zeros((height, width), dtype=np.uint8)
     for item in sorted(items, key=lambda item: -float(item.get("area", 0))):
-        index = labels.names.index(categories[item["category_id"]])
+        index = _class_of(item, "annotation", categories, labels)
         given, place = item.get("segmentation"), f"{path}: annotation {item.get('id')} of {entry['file_name']}"
         _require_segmentation(given, (height, width), place)
         mask[_decode(given, height, width)] = IGNORE_INDEX if item.get("iscrowd") else index
@@ -256,6 +256,13 @@ def _require_segmentation(given: Any, size: tuple[int, int], place: str) -> None
             f"{place}: has run lengths of the size {given['size']}; expected {list(size)}, the height and width of the "
             "image; export it again"
         )
+
+
+def _class_of(item: Mapping[str, Any], kind: str, categories: Mapping[int, str], labels: ClassTable) -> int:
+    """The class index of an annotation or segment."""
+    if (number := item["category_id"]) not in categories:
+        raise ValueError(f"{kind} {item.get('id')} has category_id {number}, which is not in categories")
+    return labels.names.index(categories[number])
 
 
 def _decode(given: Any, height: int, width: int) -> NDArray[np.bool_]:
@@ -295,5 +302,5 @@ def _draw_segments(
     numbers = read_image(png).astype(np.int64) @ np.array([1, 256, 65536])
     mask: NDArray[np.uint8] = np.full(numbers.shape, IGNORE_INDEX, dtype=np.uint8)
     for segment in item["segments_info"]:
-        mask[numbers == segment["id"]] = labels.names.index(categories[segment["category_id"]])
+        mask[numbers == segment["id"]] = _class_of(segment, "segment", categories, labels)
     return mask

@@ -68,7 +68,7 @@ def draw_samples(drawings: Mapping[str, Iterable[Drawing]], labels: ClassTable) 
     splits: dict[str, list[Sample]] = {split: [] for split in drawings}
     for (split, one), place in zip(planned, places, strict=True):
         if place.is_file():
-            splits[split].append(Sample(image=one.image, mask=place, name=one.name))
+            splits[split].append(Sample(image=one.image, mask=place, name=one.name, annotation=one.annotation))
     return {split: with_distinct_names(samples) for split, samples in splits.items()}
 
 
@@ -115,15 +115,23 @@ def _draw(drawing: Drawing, place: Path, labels: ClassTable) -> None:
     except DataError as error:
         report_annotation(str(error))
     except _OTHER_FORM as error:
-        report_annotation(_describe(drawing.annotation, error))
+        report_annotation(_describe(f"{drawing.annotation} (image {drawing.image})", error))
     else:
         place.parent.mkdir(parents=True, exist_ok=True)
         write_mask(place, mask, labels)
 
 
-def _describe(path: Path, error: Exception) -> str:
-    reason = f"{type(error).__name__}: {error}"[:200]
-    return f"{path}: is an annotation of another form than expected ({reason}); export it again"
+def _describe(path: Path | str, error: Exception) -> str:
+    reason = _describe_form(error)[:200]
+    return f"{path}: is an annotation of another form than expected ({reason}); correct it, or export it again"
+
+
+def _describe_form(error: Exception) -> str:
+    """What is wrong with a file whose keys or values led to an error."""
+    if isinstance(error, KeyError):
+        key = error.args[0]
+        return f"{key!r} is missing" if isinstance(key, str) else f"number {key} is used and not defined"
+    return str(error) if isinstance(error, ValueError) else "a value or list is of another kind or length"
 
 
 def _places(drawings: list[Drawing], labels: ClassTable) -> list[Path]:
