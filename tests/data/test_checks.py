@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from segnet.data.check.report import check_data
 from segnet.data.checks import check_masks
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.layouts import open_source
@@ -120,6 +121,21 @@ def test_an_orientation_of_one_side_gets_a_warning(
     with caplog.at_level(logging.WARNING, logger="segnet"):
         check_masks(SegmentationDataset([Sample(*paths, "photo")], TWO))
     assert (f"{paths[0]} has EXIF orientation {image} and {paths[1]} has {mask}" in caplog.text) == warned
+
+
+@pytest.mark.parametrize(("image", "mask", "warned"), [(6, 1, True), (1, 8, True), (6, 6, False), (1, 1, False)])
+def test_a_check_warns_of_an_orientation_of_one_side(image: int, mask: int, warned: bool, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for kind, orientation in (("images", image), ("masks", mask)):
+            oriented(tmp_path / kind / split / f"{split}.png", orientation if split == "val" else 1)
+    (tmp_path / "classes.txt").write_text("field\nroad\n")
+    for _ in range(2):  # and again by what the check has read
+        report = check_data(tmp_path)
+        found = [finding for finding in report.findings if finding.kind == "orientation"]
+        marks = [(finding.severity, mark.path, mark.text) for finding in found for mark in finding.marks]
+        paths = [tmp_path / kind / "val" / "val.png" for kind in ("images", "masks")]
+        text = f"EXIF orientation {image}, {paths[1]} has {mask}"
+        assert marks == [("warning", str(paths[0]), text)] * warned
 
 
 def test_annotations_of_another_size_name_the_orientation_and_no_drawn_mask(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def check_masks(dataset: SegmentationDataset) -> ClassCounts:
     )
     two_tone = [dataset.samples[index].mask_source for index in counts.two_tone]
     warn_of_two_tone(two_tone, len(dataset), dataset.labels)
-    warn_of_orientation([(sample.image, sample.mask) for sample in dataset.samples])
+    warn_of_orientation([(sample.image, sample.annotation or sample.mask) for sample in dataset.samples])
     return counts
 
 

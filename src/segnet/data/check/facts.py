@@ -19,7 +19,7 @@ from segnet.data.masks import stored_values
 from segnet.data.samples import Sample
 from segnet.errors import DataError
 from segnet.media.images.masks import MASK_FORMATS, Encoding, read_mask_file
-from segnet.media.images.reading import read_header
+from segnet.media.images.reading import read_header, read_orientation
 from segnet.media.images.stored import read_pixels, read_stored, select_bands, stretch_bands
 
 __all__ = ["FileFault", "PairFacts", "read_facts", "read_gray"]
@@ -58,6 +58,7 @@ class PairFacts:
         islands: components of the mask of at most ``TINY`` pixels.
         components: all components of the mask.
         alignment: how the mask lies on the image; None if that cannot be said.
+        orientations: EXIF orientation of the image, and of the mask or the annotation that it was drawn from.
     """
 
     image_fault: FileFault | None = None
@@ -73,6 +74,7 @@ class PairFacts:
     islands: int = 0
     components: int = 0
     alignment: Alignment | None = None
+    orientations: tuple[int, int] = (1, 1)
 
     @property
     def fault(self) -> FileFault | None:
@@ -93,7 +95,7 @@ class PairFacts:
         table = dict(table)
         for key in ("image_fault", "mask_fault"):
             table[key] = table[key] and FileFault(**table[key])
-        for key in ("image_size", "mask_size", "look"):
+        for key in ("image_size", "mask_size", "look", "orientations"):
             table[key] = table[key] and tuple(table[key])
         table["values"] = {int(value): int(pixels) for value, pixels in table["values"].items()}
         if found := table["alignment"]:
@@ -126,6 +128,7 @@ def read_facts(sample: Sample, encoding: Encoding = "numbers", channels: Channel
         facts["mask_fault"] = _fault(sample.mask, error, mask=True)
     if gray is not None and mask is not None and gray.shape == mask.shape:
         facts["alignment"] = align(gray, mask)
+        facts["orientations"] = read_orientation(sample.image), read_orientation(sample.annotation or sample.mask)
     return PairFacts(**facts)
 
 

@@ -40,9 +40,10 @@ def pairing_findings(faults: Iterable[PairingFault]) -> Iterator[Finding]:
 
 
 def file_findings(data: CheckedData) -> Iterator[Finding]:
-    """Files that cannot be read, masks of another size than their image, and the sizes of all."""
+    """Files that cannot be read or are turned, masks of another size than their image, and the sizes of all."""
     yield from pair_findings(data)
     yield from _mixed_bands(data)
+    yield from _turned(data)
     sizes = Counter(facts.image_size for facts in data.facts if facts.image_size is not None)
     small = [
         data.image(index, _words(facts.image_size))
@@ -106,6 +107,22 @@ def _mixed_bands(data: CheckedData) -> Iterator[Finding]:
         kind="mixed_bands", severity="error", title="images with another number of bands than most",
         remedy="save all images with the same bands", marks=tuple(marks),
     )  # fmt: skip
+
+
+def _turned(data: CheckedData) -> Iterator[Finding]:
+    """Pairs of one size, of which each file is turned upright by another orientation."""
+    marks = [
+        data.image(index, f"EXIF orientation {turned}, {data.samples[index].mask_source} has {other}")
+        for index, (turned, other) in enumerate(facts.orientations for facts in data.facts)
+        if turned != other
+    ]
+    if marks:
+        yield Finding(
+            kind="orientation", severity="warning", title="images with another EXIF orientation than their mask",
+            remedy="each file is turned upright by its own: check that the two lie on each other, and remove the "
+            "orientation if they do not",
+            marks=tuple(marks),
+        )  # fmt: skip
 
 
 def _describe_sizes(data: CheckedData, index: int) -> str:
