@@ -132,11 +132,11 @@ def train_start(data: Path, folder: Path) -> dict[str, float]:
     """CPU seconds of the check before a training, with and without facts of an earlier check."""
     os.environ["SEGNET_CACHE"] = str(folder / "cache of training")
     source = open_source(data)
-    taken = {"unchecked_cpu_seconds": cpu_seconds(lambda: refuse_known_faults(source))}
+    taken = {"unchecked_cpu_seconds": cpu_seconds(lambda: refuse_known_faults(source, check="segnet check"))}
     train_set = source.dataset("train")
     taken["count_classes_cpu_seconds"] = cpu_seconds(lambda: count_classes(train_set))
     check_data(data)
-    return {**taken, "checked_cpu_seconds": cpu_seconds(lambda: refuse_known_faults(source))}
+    return {**taken, "checked_cpu_seconds": cpu_seconds(lambda: refuse_known_faults(source, check="segnet check"))}
 
 
 def cpu_seconds(work: Any) -> float:

@@ -13,6 +13,7 @@ SegNetError            one sentence: what was given, what was expected, what to 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from itertools import islice
 from typing import Self
@@ -30,6 +31,8 @@ __all__ = [
     "list_names",
     "one_line",
 ]
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")  # all but the tab
 
 
 class SegNetError(Exception):
@@ -97,9 +100,12 @@ class BrokenPackageError(SegNetError, ImportError):
         return cls(f"{where} ({reason}); {remedy}")
 
 
-def one_line(error: BaseException) -> str:
-    """The text of an error; line breaks in it, such as those of a file's name, become blanks."""
-    return " ".join(str(error).splitlines())
+def one_line(text: BaseException | str) -> str:
+    """A text, or that of an error, as one line that no terminal obeys.
+
+    Line breaks in it, such as those of a file's name, become blanks, and other control characters their escapes.
+    """
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", " ".join(str(text).splitlines()))
 
 
 def list_names(names: Collection[str], *, most: int = 5) -> str:

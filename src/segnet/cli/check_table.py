@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from segnet.errors import one_line
+
 if TYPE_CHECKING:
     from segnet.data.check.findings import Finding, Severity
     from segnet.data.check.report import CheckReport
@@ -27,7 +29,7 @@ def print_check(report: CheckReport) -> None:
     console = Console()
     splits = ", ".join(f"{split} {len(indices)}" for split, indices in report.data.splits.items())
     console.print(
-        f"{report.source.root} ({report.source.layout}), {len(report.data.samples)} pairs: {splits}",
+        one_line(f"{report.source.root} ({report.source.layout}), {len(report.data.samples)} pairs: {splits}"),
         style="bold", markup=False, soft_wrap=True,
     )  # fmt: skip
     for finding in report.findings:
@@ -49,13 +51,13 @@ def _count(number: int, noun: str) -> str:
 
 def _print_finding(console: Console, finding: Finding) -> None:
     console.print(
-        f"[{_STYLES[finding.severity]}]{finding.severity:<8}[/]{finding.count:>6}  {escape(finding.title)}",
+        f"[{_STYLES[finding.severity]}]{finding.severity:<8}[/]{finding.count:>6}  {escape(one_line(finding.title))}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     if finding.detail:
-        console.print(f"{'':16}{finding.detail}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{'':16}{one_line(finding.detail)}", markup=False, highlight=False, soft_wrap=True)
     for mark in finding.marks[:_FILES]:
-        console.print(f"{'':16}{mark}", style="dim", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{'':16}{one_line(str(mark))}", style="dim", markup=False, highlight=False, soft_wrap=True)
     if len(finding.marks) > _FILES:
         console.print(f"{'':16}and {finding.count - _FILES} more; --json lists all", style="dim", highlight=False)
     if finding.remedy:
@@ -82,5 +84,5 @@ def _print_classes(console: Console, statistics: ClassStatistics) -> None:
 def _print_settings(console: Console, report: CheckReport) -> None:
     if not report.advice:
         return
-    console.print(f"suggested: {report.command}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"suggested: {one_line(report.command)}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"{'':11}{report.advice}", markup=False, highlight=False, soft_wrap=True)

@@ -210,6 +210,24 @@ def test_training_refuses_what_the_check_found(faulty: Path, capsys: pytest.Capt
     assert not (faulty.parent / "run").exists()
 
 
+def test_names_of_files_neither_break_lines_nor_drive_the_terminal(
+    camvid_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "r\r\x1b[2J"
+    shutil.copytree(camvid_root, root)
+    (root / "valannot" / "a\nb\x1b[31m\x9b1m\x07.png").write_bytes(b"")
+    (root / "train" / min(path.name for path in (root / "train").iterdir())).write_bytes(b"")
+    assert leave("check", str(root)) == 2
+    printed = capsys.readouterr().out
+    assert f"{' ' * 16}{tmp_path}/r \\x1b[2J/valannot/a b\\x1b[31m\\x9b1m\\x07.png\n" in printed
+    assert not set(printed) & {"\r", "\x1b", "\x9b", "\x07"}
+    assert leave("train", str(root), "--out", str(tmp_path / "run")) == 2
+    refused = capsys.readouterr().err
+    assert "a b\\x1b[31m" in refused
+    assert not set(refused) & {"\r", "\x1b", "\x9b", "\x07"}
+    assert refused.count("\n") == 1
+
+
 def test_training_prints_a_check_that_works_as_typed(
     camvid_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
