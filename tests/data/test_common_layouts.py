@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import AppendingTiffWriter
 
 from layout_files import MASK, check_and_train, colored, masks_of, numbered, photo, save, text
-from segnet.data.layouts import open_source
+from segnet.data.layouts import contents, open_source
 from segnet.errors import ConfigError, DataError
 from segnet.media.images.masks import read_mask
 from segnet.training.network import make_network
@@ -182,6 +182,30 @@ def test_masks_of_zero_one_and_255_keep_their_ignored_pixels(tmp_path: Path) -> 
     photo(tmp_path / "images" / "train" / "c.jpg")
     save(tmp_path / "masks" / "train" / "c.png", MASK)
     assert open_source(tmp_path).ignore_index == (255,)
+
+
+def test_class_1_in_a_few_masks_of_many_keeps_255_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(72):
+        photo(tmp_path / "images" / f"{number:02}.png", (6, 6))
+        mask = np.pad(np.full((4, 4), int(number % 12 == 1)), 1, constant_values=255)
+        save(tmp_path / "masks" / f"{number:02}.png", mask)
+    text(tmp_path / "classes.txt", "ok\ndefect\n")
+    source = open_source(tmp_path)
+    assert (source.labels.values, source.ignore_index) == ((0, 1), (255,))
+    read: list[Path] = []
+    monkeypatch.setattr(contents, "read_mask", lambda path: read.append(path) or read_mask(path))
+    assert open_source(tmp_path).ignore_index == (255,)
+    assert len(read) == 24
+
+
+def test_many_black_and_white_masks_are_all_read_and_a_damaged_one_does_not_hide_it(tmp_path: Path) -> None:
+    for number in range(60):
+        photo(tmp_path / "images" / f"{number:02}.png", (4, 6))
+        save(tmp_path / "masks" / f"{number:02}.png", np.full((4, 6), 255 * (number == 31)))
+    (tmp_path / "masks" / "33.png").write_bytes(b"damaged")
+    text(tmp_path / "classes.txt", "ok\ndefect\n")
+    for _ in range(2):  # the second time from the cache
+        assert open_source(tmp_path).labels.values == (0, 255)
 
 
 def test_an_image_that_a_list_names_must_be_there(tmp_path: Path) -> None:
