@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -206,6 +207,40 @@ def test_many_black_and_white_masks_are_all_read_and_a_damaged_one_does_not_hide
     text(tmp_path / "classes.txt", "ok\ndefect\n")
     for _ in range(2):  # the second time from the cache
         assert open_source(tmp_path).labels.values == (0, 255)
+
+
+def test_letters_with_marks_may_be_spelled_as_macos_stores_them(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    photo(tmp_path / "images" / f"{composed}.jpg")
+    save(tmp_path / "masks" / f"{decomposed}_mask.png", MASK)
+    photo(tmp_path / "images" / "b.jpg")
+    save(tmp_path / "masks" / "b.png", MASK)
+    text(tmp_path / "classes.txt", "sky\nroad\n")
+    text(tmp_path / "val.txt", f"{decomposed}.jpg\n")
+    splits = open_source(tmp_path).splits
+    assert {split: [sample.name for sample in samples] for split, samples in splits.items()} == {
+        "train": ["b"],
+        "val": [composed],
+    }
+    save(tmp_path / "masks" / f"{composed}_mask.png", MASK)
+    with pytest.raises(DataError, match="have the same name; keep one of them"):
+        open_source(tmp_path)
+
+
+def test_images_and_masks_in_one_folder_may_spell_letters_with_marks_differently(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        photo(tmp_path / split / f"{unicodedata.normalize('NFC', 'café')}.jpg")
+        save(tmp_path / split / f"{unicodedata.normalize('NFD', 'café')}_mask.png", MASK)
+        text(tmp_path / split / "_classes.csv", "Pixel Value, Class\n0, background\n1, road\n")
+    assert open_source(tmp_path).splits["train"][0].name == unicodedata.normalize("NFC", "café")
+
+
+def test_lists_of_pascal_and_its_files_may_spell_letters_with_marks_differently(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    photo(tmp_path / "JPEGImages" / f"{composed}.jpg")
+    save(tmp_path / "SegmentationClass" / f"{decomposed}.png", MASK)
+    text(tmp_path / "ImageSets" / "Segmentation" / "train.txt", f"{decomposed}\n")
+    assert [sample.name for sample in open_source(tmp_path).splits["train"]] == [composed]
 
 
 def test_an_image_that_a_list_names_must_be_there(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import glob
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,8 @@ from segnet.errors import DataError
 
 __all__ = [
     "IMAGE_SUFFIXES", "NUMBERED", "VIDEO_SUFFIXES", "WRITABLE_VIDEO_SUFFIXES", "ImageFile", "VideoSource",
-    "find_images", "find_images_below", "find_sources", "find_videos", "is_image_file", "is_video_file", "numbered",
+    "find_images", "find_images_below", "find_sources", "find_videos", "is_image_file", "is_video_file",
+    "normalize_name", "numbered",
 ]  # fmt: skip
 
 IMAGE_SUFFIXES = frozenset(
@@ -211,6 +213,11 @@ def is_video_file(out: Path) -> bool:
 def is_image_file(out: Path) -> bool:
     """Whether an output path names an image file, not a folder."""
     return out.suffix.lower() in IMAGE_SUFFIXES and not out.is_dir()
+
+
+def normalize_name(name: str) -> str:
+    """One spelling of letters with marks (NFC), of which macOS stores another (NFD) than most programs write."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _select_images(files: Iterator[ImageFile]) -> list[ImageFile]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError, DataError, list_names
 from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.media.images.masks import Encoding
-from segnet.media.sources import IMAGE_SUFFIXES, find_images_below
+from segnet.media.sources import IMAGE_SUFFIXES, find_images_below, normalize_name
 
 __all__ = ["Pair", "Pairing", "Truth", "open_truth", "pair_up"]
 
@@ -115,7 +114,7 @@ def open_truth(
     ignored = ignore_index or data.ignore_index
     if labels is not None and not ignore_index:
         _require_other_values(labels, ignored, location)
-    names = [_name(sample.name) for sample in data.samples]
+    names = [normalize_name(sample.name) for sample in data.samples]
     if twice := [name for name, times in Counter(names).items() if times > 1]:
         raise DataError(f"{location}: the image {twice[0]} is listed twice, so it would count twice; list it once")
     return Truth(
@@ -190,7 +189,7 @@ def _maps_in(folder: Path, *, nested: bool = True) -> dict[str, Path]:
         raise DataError(f"{folder}: there is no such folder; give the folder that holds the masks")
     found: dict[str, Path] = {}
     for path, place in find_images_below(folder):
-        name = _name(place.with_suffix("").as_posix() if nested else place.stem)
+        name = normalize_name(place.with_suffix("").as_posix() if nested else place.stem)
         if name in found:
             raise DataError(
                 f"{found[name]} and {path} are both named {name}; "
@@ -200,11 +199,6 @@ def _maps_in(folder: Path, *, nested: bool = True) -> dict[str, Path]:
     if not found:
         raise DataError(f"{folder}: holds no masks; expected one image file for each, such as PNG or TIFF")
     return found
-
-
-def _name(name: str) -> str:
-    """One spelling of letters with marks, of which macOS stores another than most programs write."""
-    return unicodedata.normalize("NFC", name)
 
 
 def _mismatch(folder: Path, truth: Truth, missing: Sequence[str], superfluous: Sequence[str], *, found: bool) -> str:

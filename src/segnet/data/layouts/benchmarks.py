@@ -14,7 +14,7 @@ from segnet.data.samples import Sample
 from segnet.data.splits import by_split
 from segnet.errors import DataError, list_names
 from segnet.labels import IGNORE_INDEX, PASCAL, SUN
-from segnet.media.sources import find_images_below
+from segnet.media.sources import find_images_below, normalize_name
 
 __all__ = ["is_pascal", "is_sun", "pascal", "sun"]
 
@@ -80,23 +80,24 @@ def _pascal_root(root: Path) -> Path | None:
 def _pascal_images(base: Path, masks: dict[str, Path]) -> dict[str, Path]:
     """Images anywhere else in the folder: CVAT exports none, so they are put where there is room."""
     folders = ("SegmentationClass", "SegmentationObject")
-    found = {path.stem: path for path, place in find_images_below(base) if place.parts[0] not in folders}
+    files = find_images_below(base)
+    found = {normalize_name(path.stem): path for path, place in files if place.parts[0] not in folders}
     if missing := sorted(set(masks) - set(found)):
         raise DataError(f"{base}: has masks but no images of {list_names(missing)}; put them into JPEGImages/")
     return found
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
-    return {place.with_suffix("").as_posix(): path for path, place in find_images_below(folder)}
+    return {normalize_name(place.with_suffix("").as_posix()): path for path, place in find_images_below(folder)}
 
 
 def _has_masks(path: Path, masks: dict[str, Path]) -> bool:
     """Whether a list names a mask at all: those of the test set are not published."""
-    return path.stem != "test" or any(line.strip() in masks for line in read_text(path).splitlines())
+    return path.stem != "test" or any(line.strip() in masks for line in normalize_name(read_text(path)).splitlines())
 
 
 def _listed(path: Path, images: dict[str, Path], masks: dict[str, Path]) -> tuple[Sample, ...]:
-    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    lines = [line.strip() for line in normalize_name(read_text(path)).splitlines() if line.strip()]
     names = [line if line in images else line.split()[0] for line in lines]
     if missing := [name for name in names if name not in images or name not in masks]:
         raise DataError(

@@ -22,6 +22,7 @@ from segnet.data.samples import Sample
 from segnet.data.splits import SPLITS, by_split
 from segnet.errors import DataError, list_names
 from segnet.labels import CAMVID
+from segnet.media.sources import normalize_name
 
 __all__ = [
     "CAMVID_IGNORE_INDEX", "camvid_folders", "image_folders", "is_camvid_folders", "is_image_folders",
@@ -153,7 +154,7 @@ def listed(path: Path, samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
     Raises:
         DataError: a line names no image that has a mask, unless faults are collected.
     """
-    stem_of = {sample.name: sample for sample in samples}
+    stem_of = {normalize_name(sample.name): sample for sample in samples}
     lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     found = [next((stem_of[name] for name in _names_in(line) if name in stem_of), None) for line in lines]
     if unknown := [line[:_SHOWN] for line, sample in zip(lines, found, strict=True) if sample is None]:
@@ -164,6 +165,6 @@ def listed(path: Path, samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
 def _names_in(line: str) -> Iterator[str]:
     """What a line may name, first as a whole, then by its first word: with suffix and folder, or without."""
     for written in (line, line.split()[0]):
-        path = PurePosixPath(written.replace("\\", "/"))
+        path = PurePosixPath(normalize_name(written).replace("\\", "/"))
         short = path.parent / path.stem
         yield from (path.as_posix(), short.as_posix(), path.name, short.name)

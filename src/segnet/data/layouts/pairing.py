@@ -12,7 +12,7 @@ from segnet.data.pairing_faults import PairingFault, report_fault
 from segnet.data.samples import Sample
 from segnet.data.splits import SPLITS, find_split_folders
 from segnet.errors import DataError, list_names
-from segnet.media.sources import IMAGE_SUFFIXES, find_images_below
+from segnet.media.sources import IMAGE_SUFFIXES, find_images_below, normalize_name
 
 __all__ = [
     "IMAGE_FOLDERS", "MASK_FOLDERS", "find_folder", "folder_splits", "mask_folder", "pair_all", "pair_folders",
@@ -73,7 +73,7 @@ def pair_mixed(folder: Path) -> tuple[Sample, ...]:
     Raises:
         DataError: a file has no partner.
     """
-    files = {path: place.with_suffix("").as_posix() for path, place in find_images_below(folder)}
+    files = {path: normalize_name(place.with_suffix("").as_posix()) for path, place in find_images_below(folder)}
     masks = {_MASK_ENDING.sub("", name): path for path, name in files.items() if _MASK_ENDING.search(name)}
     are_masks = set(masks.values())
     images = {name: path for path, name in files.items() if path not in are_masks}
@@ -139,7 +139,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
         report_fault(f"{folder}: there is no such folder")
         return found
     for path, place in find_images_below(folder):
-        stem = place.with_suffix("").as_posix()
+        stem = normalize_name(place.with_suffix("").as_posix())
         if stem in found:
             message = f"{path} and {found[stem].name} have the same name; keep one of them"
             report_fault(message, PairingFault("same_name", (str(path),)))
