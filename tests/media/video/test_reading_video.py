@@ -169,6 +169,73 @@ def test_a_video_that_was_cut_off_gives_the_frames_before(tmp_path: Path) -> Non
     assert any("is cut off: it holds" in trouble and "of the 12 frames" in trouble for trouble in clip.troubles)
 
 
+FRAGMENTED = {"movflags": "frag_keyframe+empty_moov"}
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options", "message"),
+    [
+        ("a.mkv", "libx264", {}, "is cut off: it ends 0.28 s before"),
+        ("a.webm", "libvpx-vp9", {}, "is cut off: it ends 0.28 s before"),
+        ("a.mp4", "libx264", FRAGMENTED, "is cut off: it ends within its last frame"),
+    ],
+)
+@pytest.mark.parametrize("asked", [{}, {"start": 0.04}, {"every": 2}])
+def test_a_video_without_a_count_of_frames_that_was_cut_off_is_reported(
+    name: str, codec: str, options: dict[str, str], message: str, asked: dict[str, float], tmp_path: Path
+) -> None:
+    path = write_clip(tmp_path / name, noise(12), codec=codec, options=options)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    clip = open_clip(path)
+    assert 0 < len(list(clip.read(**asked))) < 8
+    assert len(clip.troubles) == 1
+    assert message in clip.troubles[0]
+    early = open_clip(path)
+    assert len(list(early.read(end=0.08))) == 2
+    assert not early.troubles
+
+
+def test_damage_after_which_a_file_holds_no_frame_is_reported(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.webm", noise(12), codec="libvpx-vp9")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 1000] = bytes(1000)
+    path.write_bytes(data)
+    clip = open_clip(path)
+    assert len(list(clip.read())) < 8
+    assert "is cut off: it ends" in clip.troubles[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [("a.mkv", "libx264", {}), ("a.webm", "libvpx-vp9", {}), ("a.mp4", "libx264", FRAGMENTED)],
+)
+@pytest.mark.parametrize("asked", [{}, {"start": 3.0}, {"end": 1.0}, {"every": 2}])
+def test_a_last_frame_that_lasts_and_longer_audio_are_no_cut(
+    name: str, codec: str, options: dict[str, str], asked: dict[str, float], tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    with av.open(str(path), "w", container_options=options) as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        heard = container.add_stream("libopus" if name.endswith("webm") else "aac", rate=48000)
+        packets = []
+        for image, time in zip(clip_images(6), (0, 40, 700, 740, 3000, 3040), strict=True):
+            frame = av.VideoFrame.from_ndarray(image)
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            packets += stream.encode(frame)
+        packets += stream.encode(None)
+        packets[-1].duration = 5000
+        for packet in packets:
+            container.mux(packet)
+        container.mux(heard.encode(tone(10)))
+        container.mux(heard.encode(None))
+    clip = open_clip(path)
+    assert list(clip.read(**asked))
+    assert not clip.troubles
+
+
 def test_damage_in_the_middle_is_reported_and_the_rest_read(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", noise(12), options={"movflags": "+faststart"})
     data = bytearray(path.read_bytes())

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ __all__ = ["Clip", "Frame", "FrameReader", "ImageSequence", "open_clip", "pixel_
 
 # Other formats are lists of further files and addresses, or images, or text drawn as images.
 _FORMATS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,obu,ivf,flv,ogg,gif,asf,mxf,dv,yuv4mpegpipe,wtv,m4v,webp"
+_SLACK_FRAMES, _SLACK_SHARE = 4, Fraction(1, 100)  # by which a file may end before its duration
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 _ITU709 = 1  # SWS_CS_ITU709
 _BT2020 = 9  # AVCOL_PRI_BT2020
@@ -188,6 +189,9 @@ class FrameReader:
         self._channels = channels
         self._reformatter = new_reformatter()
         self._packets = self._damaged = 0
+        self._reached = Fraction(0)  # end of the last packet of any stream
+        self._incomplete = False  # whether the last packet is
+        self._longest = 1 / clip.rate  # time between two frames
         self._last: Fraction | None = None
         self._leap = Fraction(0)
         self._size: tuple[int, int] | None = None
@@ -235,7 +239,7 @@ class FrameReader:
                 image = pixels(frame, self._channels, self._reformatter)
                 yield Frame(image, time - self._start, pixel_aspect(frame, stream))
         else:
-            self._note_shortage(stream)
+            self._note_shortage(container, stream)
         self._note_damage()
         if not count:
             self._raise_no_frame(begin)
@@ -262,12 +266,15 @@ class FrameReader:
                 self._damaged += frame.is_corrupt
                 yield frame
 
-    def _packets_of(self, container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream] | None]:
+    def _packets_of(self, container: InputContainer, stream: VideoStream) -> Iterator[Packet[Any] | None]:
         """Packets up to the end or to damage, then None, which flushes the decoder."""
         try:
-            for packet in container.demux(stream):
-                if packet.size:
+            for packet in container.demux():  # audio may last longer than the images
+                if packet.size and packet.pts is not None and packet.time_base is not None:
+                    self._reached = max(self._reached, (packet.pts + (packet.duration or 0)) * packet.time_base)
+                if packet.size and packet.stream is stream:
                     self._packets += 1
+                    self._incomplete = packet.is_corrupt
                     yield packet
         except import_av().error.FFmpegError:
             self._damaged += 1
@@ -282,6 +289,8 @@ class FrameReader:
         if self._last is not None and time <= self._last:
             self._leap += self._last + 1 / self._clip.rate - time
             time = self._last + 1 / self._clip.rate
+        if self._last is not None:
+            self._longest = max(self._longest, time - self._last)
         self._last = time
         return time
 
@@ -294,14 +303,29 @@ class FrameReader:
             )
         self._size = frame.width, frame.height
 
-    def _note_shortage(self, stream: VideoStream) -> None:
-        """Note that a file has fewer frames than its metadata says."""
+    def _note_shortage(self, container: InputContainer, stream: VideoStream) -> None:
+        """Note that a file has fewer frames, ends earlier than its metadata says, or ends within a frame."""
         promised = stream.frames if not self._start else 0
         if promised > self._packets:
-            self._clip.troubles.append(
-                f"{self._clip.path} is cut off: it holds {self._packets} of the {promised} frames in its metadata; "
-                "copy it again to have the rest"
-            )
+            held = f"it holds {self._packets} of the {promised} frames in its metadata"
+        elif not stream.frames and (seconds := self._missing_seconds(container)):
+            held = f"it ends {seconds:.2f} s before the end in its metadata"
+        elif self._incomplete and not self._damaged:
+            held = "it ends within its last frame"
+        else:
+            return
+        self._clip.troubles.append(f"{self._clip.path} is cut off: {held}; copy it again to have the rest")
+
+    def _missing_seconds(self, container: InputContainer) -> float:
+        """Seconds between the end of all packets and that in the metadata; 0 if a long last frame may fill them.
+
+        Only Matroska, WebM and MP4 write a duration; others are estimated from the size of the file.
+        """
+        duration = Fraction(container.duration or 0, 10**6)
+        missing = duration - self._reached
+        slack = max(_SLACK_FRAMES * self._longest, _SLACK_SHARE * duration)
+        written = {"matroska", "mov"} & set(container.format.name.split(","))
+        return float(missing) if written and missing > slack else 0.0
 
     def _note_damage(self) -> None:
         if self._damaged:
