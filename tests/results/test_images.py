@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import errno
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from segnet.errors import DataError, OutputError
+from segnet.inference.prediction import Prediction
 from segnet.inference.predictor import Predictor
 from segnet.media.images.writing import write_image
 from segnet.media.sources import ImageFile
@@ -80,6 +84,44 @@ def test_images_predicted_at_the_same_time_are_written_as_those_predicted_alone(
     )
     assert found == expected
     assert len(found) == 32
+
+
+@pytest.mark.parametrize(
+    ("error", "count"),
+    [(KeyboardInterrupt(), 5), (OutputError("the disk is full"), 4)],  # 4: the third one does not fit
+)
+def test_images_that_were_written_before_an_error_are_counted(
+    error: BaseException, count: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    for number, pixels in enumerate(clip_images(30)):
+        write_image(tmp_path / "in" / f"{number:02}.png", pixels)
+    jobs = find_jobs([ImageFile(path, Path(path.name)) for path in sorted((tmp_path / "in").iterdir())])
+    runtime, stopped = Brightness(), threading.Event()
+
+    class Writer(ResultWriter):
+        def write(self, name: Path, image: NDArray[np.uint8], prediction: Prediction) -> NDArray[np.float64]:
+            stopped.wait(60)
+            if isinstance(error, OutputError) and name == Path("02"):
+                raise error
+            return super().write(name, image, prediction)
+
+    def stop() -> bool:
+        calls.append(1)
+        if len(calls) < 5:
+            return False
+        stopped.set()
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+        return True
+
+    calls: list[int] = []
+    writer = Writer(tmp_path / "out", ("mask",), OverlayStyle(), runtime.info.labels)
+    with pytest.raises(type(error)):
+        predict_images(Predictor(runtime), jobs, writer, report := ImageReport(), stop=stop)
+    assert len(report.shares) == len(list((tmp_path / "out/mask").glob("*.png"))) == count
+    assert f"{count} of 30 images predicted" in capsys.readouterr().out
+    assert not report.failures
 
 
 def test_an_image_for_which_memory_ran_out_is_no_bug() -> None:

@@ -8,7 +8,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -207,6 +207,7 @@ def segment_images(
             _collect(pending, report, finished, limit=0)
         finally:
             bar.stop()
+            _collect_after_error(pending, report, finished)
 
 
 @contextmanager
@@ -325,10 +326,18 @@ class _Pending(NamedTuple):
 def _collect(pending: list[_Pending], report: ImageReport, finished: Callable[[Job, str], None], *, limit: int) -> None:
     """Add class shares or failures of the oldest images to the report, until no more than ``limit`` are pending."""
     while len(pending) > limit:
+        wait([pending[0].shares])  # Ctrl-C while it waits leaves the image in the list
         job, shares = pending.pop(0)
         with _keeping_fault(job, report, finished):
             report.shares.append(shares.result())
             finished(job, "")
+
+
+def _collect_after_error(pending: list[_Pending], report: ImageReport, finished: Callable[[Job, str], None]) -> None:
+    """Count the images that are written in spite of an error or Ctrl-C; further errors of its kind add nothing."""
+    while pending:
+        with suppress(SegNetError, ImportError):
+            _collect(pending, report, finished, limit=0)
 
 
 @contextmanager
