@@ -126,9 +126,7 @@ def train(
     check_config(config, model, target)
     check_sets(config, model, train_set, val_set)
     unlabeled = _find_unlabeled(config, train_set)
-    data = describe_data(train_set, val_set, unlabeled)
-    if checkpoint is not None:
-        check_same_data(earlier_data(checkpoint), data, run=out)
+    data = _describe_data(train_set, val_set, unlabeled, checkpoint)
     earlier = {**read_settings(out), **earlier_settings(checkpoint)} if checkpoint else {}
     config = resolve_config(config, earlier, target, model, train_set)
     settings = {**(inputs.to_dict() if inputs else {}), **config.to_dict()}
@@ -162,6 +160,18 @@ def _find_unlabeled(config: TrainConfig, train_set: SegmentationDataset) -> Unla
     if found:
         log.info("teachers alone teach %d images without masks, besides %d with", len(found), len(train_set))
     return found
+
+
+def _describe_data(
+    train_set: SegmentationDataset,
+    val_set: SegmentationDataset,
+    unlabeled: UnlabeledImages,
+    checkpoint: Checkpoint | None,
+) -> dict[str, Any]:
+    data = describe_data(train_set, val_set, unlabeled)
+    if checkpoint is not None:
+        check_same_data(earlier_data(checkpoint), data, run=checkpoint.path.parent)
+    return data
 
 
 def _make_module(
