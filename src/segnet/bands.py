@@ -28,7 +28,7 @@ class Bands:
         indices: The bands in the order in which the network takes them, from 0. Empty: color or gray instead.
         count: How many bands the files have; 0: not known yet.
         value_range: Values in the files that become 0 and 1; values beyond them become 0 and 1, too. Empty: 0 and 255
-            for uint8, 0 and 65535 for uint16, and 0 and 1 for other types.
+            for uint8, 0 and 65535 for uint16, and 0 and 1 for floating numbers; other types are refused.
         shown: Bands that people see as red, green and blue, or one band as gray. Empty: the first three, or the first.
 
     Raises:

@@ -160,6 +160,15 @@ def test_gray_whose_white_is_0_is_inverted(tmp_path: Path, kind: str, order: str
     np.testing.assert_allclose(bands, gray if kind == "uint8" else gray / top, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["int16", "int32", "uint32"])
+def test_integers_are_bands_in_the_type_of_the_file(tmp_path: Path, kind: str) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    array = np.array([[[np.iinfo(kind).min], [np.iinfo(kind).max]]], dtype=kind)
+    tifffile.imwrite(tmp_path / "a.tif", array[..., 0], photometric="minisblack")
+    assert read_stored(tmp_path / "a.tif").dtype == kind
+    np.testing.assert_array_equal(read_stored(tmp_path / "a.tif"), array)
+
+
 def test_a_tiff_of_complex_numbers_is_refused(tmp_path: Path) -> None:
     tifffile = pytest.importorskip("tifffile")
     tifffile.imwrite(tmp_path / "a.tif", np.full(SIZE, 0.5 + 0.5j, dtype=np.complex64))
@@ -241,6 +250,13 @@ HOLE = np.where(np.arange(27).reshape(3, 3, 3) == 1, np.nan, 0).astype(np.float3
         (stored_as(values(2)), 1, "has 2 bands, and is read as a gray image"),
         (stored_as(HOLE), Bands(indices=(0, 1)), "holds NaN or infinity in 1 pixels; replace them"),
         (stored_as(values(4, "float32") * 9), 4, r"holds float32 from .* expected 0 to 1; state value_range"),
+        (
+            stored_as(values(4, "int64") & 1),
+            4,
+            "holds int64 from 0 to 1, a type whose range is not known; expected uint8",
+        ),
+        (stored_as(values(3, "int64") & 255), 3, "holds int64 from 0 to 255, a type .*; convert it to one of these"),
+        (stored_as(values(1, "int32") & 255), 1, "holds int32 from 0 to 255, a type"),
         (stored_as(np.array(["a"])), 4, "is an array of <U1 in the shape"),
         (lambda folder: folder / "none.npy", 4, "does not exist"),
         (lambda folder: folder / "none.tif", 4, "does not exist"),

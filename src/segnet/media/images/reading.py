@@ -28,7 +28,7 @@ from segnet.media.images.png_texts import without_large_texts
 __all__ = [
     "MAX_PIXELS", "Decoded", "Header",
     "count_images", "decode", "pixels_of", "read_header", "read_image", "read_orientation", "read_pages", "read_size",
-    "values_of", "warn_of_few_bits",
+    "unknown_range", "values_of", "warn_of_few_bits",
 ]  # fmt: skip
 
 MAX_PIXELS = 500_000_000
@@ -42,6 +42,8 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF", "JPEG200
 
 _SUBFILE_TYPE, _SMALLER, _TRANSPARENCY = 254, 1, 4  # a tag of TIFF, and what it says of an image
 _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO, _PLANAR, _SEPARATE = 258, 262, 0, 284, 2
+_SAMPLE_FORMAT, _SIGNED = 339, 2
+_SIXTEEN_BITS = ("PNG", "PPM")  # formats whose gray of 16 bits Pillow gives as int32
 
 _FEW_BITS = 14  # of 16; cameras and scanners with 10, 12 or 14 bits often store them without scaling
 _warned: set[int] = set()
@@ -76,7 +78,8 @@ def read_image(path: Path, *, channels: int = 3) -> NDArray[np.uint8]:
     converted without color profiles.
 
     Raises:
-        DataError: the file is missing, not an image, damaged, or larger than ``MAX_PIXELS``.
+        DataError: the file is missing, not an image, damaged, larger than ``MAX_PIXELS``, or holds signed integers or
+            integers of 32 bits, whose range is not known.
         ConfigError: ``channels`` is neither 1 nor 3.
     """
     _require_known(channels)
@@ -113,7 +116,8 @@ def pixels_of(image: Image.Image, *, channels: int = 3, name: str = "the image")
         name: of the image, for errors.
 
     Raises:
-        DataError: it holds values outside the range of its mode, or colors that cannot be converted.
+        DataError: it holds values outside the range of its mode or without a known range, or colors that cannot be
+            converted.
         ConfigError: ``channels`` is neither 1 nor 3.
     """
     _require_known(channels)
@@ -124,14 +128,30 @@ def pixels_of(image: Image.Image, *, channels: int = 3, name: str = "the image")
 
 
 def values_of(image: Image.Image) -> NDArray[Any]:
-    """The values of a Pillow image, without copying if possible; of 16-bit gray in TIFF white is 65535, not 0.
+    """The values of a Pillow image, in the type of its file; of 16-bit gray in TIFF white is 65535, not 0.
 
-    Pillow itself inverts gray of 8 bits where white is 0, and does not invert gray of 16 bits.
+    Pillow itself inverts gray of 8 bits where white is 0, and does not invert gray of 16 bits. It gives all integers
+    of more bits, and those with a sign, as int32.
     """
-    values = np.asarray(image)
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode == "I;16":
-        return np.invert(values) if image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else values
+    values: NDArray[Any] = np.asarray(image)
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return values
+    tags = image.tag_v2
+    if image.mode == "I;16" and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        return ~values
+    if image.mode == "I":
+        kind = "int" if tags.get(_SAMPLE_FORMAT, (1,))[0] == _SIGNED else "uint"
+        return values.astype(f"{kind}{tags[_BITS][0]}")
     return values
+
+
+def unknown_range(values: NDArray[Any], name: str) -> DataError:
+    """The error of integers whose type has no range, such as int32: their values do not say which one is white."""
+    return DataError(
+        f"{name} holds {values.dtype} from {values.min()} to {values.max()}, a type whose range is not known; expected "
+        "uint8, uint16, or floating numbers from 0 to 1; convert it to one of these, or, if it has bands, state "
+        "value_range: [lowest, highest] in data.yaml"
+    )
 
 
 class Header(NamedTuple):
@@ -143,7 +163,7 @@ class Header(NamedTuple):
         mode: kind of the pixels, as Pillow names it: RGB, L, CMYK, ...
         orientation: by EXIF or XMP, 1 (upright) to 8.
         tags: of a TIFF file by their numbers; empty for other formats.
-        bits: of each channel: 16, or 8 and fewer.
+        bits: of each channel: 8 for 8 and fewer, 16 for more.
     """
 
     format: str
@@ -439,8 +459,9 @@ def _to_eight_bits(image: Image.Image, name: str) -> Image.Image:
     """Pixels of 16 bits or more scaled to 0..255; every other image unchanged."""
     if not image.mode.startswith(("I", "F")):
         return image
-    top = 1 if image.mode == "F" else 65535
-    values = values_of(image)
+    values, top = values_of(image), 1 if image.mode == "F" else 65535
+    if image.mode == "I" and image.format not in _SIXTEEN_BITS:
+        raise unknown_range(values, name)
     if not (values.min() >= 0 and values.max() <= top):  # true for NaN
         raise DataError(
             f"{name} holds values from {values.min():g} to {values.max():g}; "

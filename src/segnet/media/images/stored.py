@@ -27,6 +27,7 @@ from segnet.media.images.reading import (
     read_image,
     read_pages,
     read_size,
+    unknown_range,
     values_of,
 )
 from segnet.system.packages import importing
@@ -138,7 +139,7 @@ def take_bands(stored: NDArray[Any], bands: Bands, name: str) -> Pixels:
         name: of the image, for errors.
 
     Raises:
-        DataError: as ``select_bands``, or values lie beyond 0 and 1 and the bands have no range.
+        DataError: as ``select_bands``; or values lie beyond 0 and 1, or the type has no range, and the bands have none.
     """
     return _scaled(select_bands(stored, bands, name), bands.value_range, name)
 
@@ -327,6 +328,8 @@ def _scaled(values: NDArray[Any], value_range: tuple[float, ...], name: str) -> 
             return np.ascontiguousarray(values)
         if values.dtype == np.uint16:
             return values.astype(np.float32) / np.float32(_WHITE)
+        if values.dtype.kind != "f":
+            raise unknown_range(values, name)
         low, high = float(values.min()), float(values.max())
         if low < 0 or high > 1:
             raise DataError(
