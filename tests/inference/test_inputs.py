@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from segnet.bands import Bands
+from segnet.bands import Bands, Channels
 from segnet.errors import ConfigError, DataError, ShapeError
 from segnet.inference.inputs import read_input
 from segnet.inference.predictor import Predictor
@@ -113,6 +114,66 @@ def test_what_is_no_image_is_one_clear_sentence(
     with pytest.raises(kind, match=message) as caught:
         predictor(source)
     assert "\n" not in str(caught.value)
+
+
+def closed_before_it_was_read(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image
+
+
+def closed(path: Path) -> Image.Image:
+    image = Image.open(path)
+    image.load()
+    image.close()
+    return image
+
+
+@pytest.mark.parametrize("channels", [3, Bands(indices=(0, 1, 2))])
+@pytest.mark.parametrize(
+    ("size", "opened", "reason"),
+    [
+        (60, Image.open, "truncated"),
+        (None, closed, "closed image"),
+        (None, closed_before_it_was_read, "its file was closed before its pixels were read"),
+    ],
+)
+def test_a_pillow_image_that_cannot_be_decoded_is_named(
+    tmp_path: Path, size: int | None, opened: Callable[[Path], Image.Image], reason: str, channels: Channels
+) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(PIXELS).save(path)
+    path.write_bytes(path.read_bytes()[:size])
+    message = rf"^frame 4 \(.*a\.png\) cannot be decoded \(.*{reason}.*\); expected .* again$"
+    with opened(path) as image, pytest.raises(DataError, match=message):
+        read_input(image, channels=channels, name="frame 4")
+
+
+def test_the_imaginary_part_of_a_conjugate_is_an_image() -> None:
+    values = torch.complex(torch.zeros(6, 4), -(torch.tensor(GRAY) / 255))
+    np.testing.assert_array_equal(read_input(values.conj().imag, channels=1), GRAY[..., None])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("channels", [3, Bands(indices=(0, 1, 2))])
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda image: image.to_sparse(), r"a sparse tensor; .*: image\.to_dense\(\)"),
+        (lambda image: image[0].to_sparse_csr(), r"a sparse tensor; .*: image\.to_dense\(\)"),
+        (
+            lambda image: torch.quantize_per_tensor(image, 0.1, 0, torch.quint8),
+            r"a quantized tensor; .*: image\.dequantize\(\)",
+        ),
+        (lambda image: image.to("meta"), "a meta tensor; .* a shape and no values, so make it on the CPU or a GPU"),
+        (lambda image: torch.nested.nested_tensor([image]), r"a nested tensor; .*: list\(images\.unbind\(\)\)"),
+    ],
+    ids=["sparse", "csr", "quantized", "meta", "nested"],
+)
+def test_a_tensor_without_a_value_for_each_pixel_is_refused(
+    made: Callable[[torch.Tensor], torch.Tensor], message: str, channels: Channels
+) -> None:
+    with pytest.raises(ShapeError, match=f"^the image is {message}$"):
+        read_input(made(torch.rand(3, 7, 5)), channels=channels)
 
 
 def test_an_unknown_order_is_refused(narrow: SegNet, five_labels: ClassTable) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from segnet.bands import Channels, Pixels, stored_bands
 from segnet.errors import ConfigError, DataError, ShapeError
-from segnet.media.images.reading import pixels_of
+from segnet.media.images.reading import load_pixels, pixels_of
 from segnet.media.images.stored import as_array, read_pixels, take_bands
 from segnet.system.files import path_fault
 
@@ -70,8 +70,8 @@ def read_input(source: object, *, channels: Channels, order: Order = "rgb", name
         name: of the image, for errors.
 
     Raises:
-        DataError: the file cannot be read, the type is none of these, the values are out of range, or the image has
-            other bands.
+        DataError: the file or the Pillow image cannot be read, the type is none of these, the values are out of range,
+            or the image has other bands.
         ShapeError: an array or a tensor has another shape or type.
     """
     if (path := path_of(source)) is not None:
@@ -101,6 +101,10 @@ def _stored_of(source: object, name: str) -> NDArray[Any]:
     """All bands of an image from memory, (H, W, bands)."""
     if not (isinstance(source, Image.Image | np.ndarray) or _is_tensor(source)):
         raise DataError(f"{name} is of type {type(source).__name__}; expected {_KINDS}, or a list of these")
+    if isinstance(source, Image.Image):
+        load_pixels(source, name)
+    elif _is_tensor(source):
+        _require_dense(source, name)
     array = as_array(source) if isinstance(source, Image.Image) else source
     layout = _ARRAY if isinstance(array, np.ndarray) else _TENSOR
     shape = tuple(array.shape)
@@ -142,12 +146,28 @@ _TENSOR = _Layout(
 
 def _from_tensor(tensor: Tensor, name: str) -> NDArray[Any]:
     """A tensor (C, H, W) or (H, W) as an array (H, W, C)."""
+    _require_dense(tensor, name)
     _require_one_image(tuple(tensor.shape), _TENSOR, name)
     return _from_checked_tensor(tensor)
 
 
+def _require_dense(tensor: Tensor, name: str) -> None:
+    """Refuse tensors that do not hold one value for each pixel; a nested one has no shape either."""
+    if tensor.is_nested:
+        kind, remedy = "nested", "give a list of its images: list(images.unbind())"
+    elif tensor.is_quantized:
+        kind, remedy = "quantized", "give its values: image.dequantize()"
+    elif tensor.is_meta:
+        kind, remedy = "meta", "it has a shape and no values, so make it on the CPU or a GPU"
+    elif tensor.layout is not sys.modules["torch"].strided:
+        kind, remedy = "sparse", "give all values: image.to_dense()"
+    else:
+        return
+    raise ShapeError(f"{name} is a {kind} tensor; expected a dense one; {remedy}")
+
+
 def _from_checked_tensor(tensor: Tensor) -> NDArray[Any]:
-    values = tensor.detach().cpu()
+    values = tensor.detach().cpu().resolve_conj().resolve_neg()
     array: NDArray[Any] = (values.float() if values.is_floating_point() else values).numpy()
     return array[..., None] if array.ndim == 2 else array.transpose(1, 2, 0)
 

@@ -22,13 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
-from segnet.errors import ConfigError, DataError
+from segnet.errors import ConfigError, DataError, one_line
 from segnet.media.images.png_texts import without_large_texts
 
 __all__ = [
     "MAX_PIXELS", "Decoded", "Header",
-    "count_images", "decode", "pixels_of", "read_header", "read_image", "read_orientation", "read_pages", "read_size",
-    "unknown_range", "values_of", "warn_of_few_bits",
+    "count_images", "decode", "load_pixels", "pixels_of", "read_header", "read_image", "read_orientation", "read_pages",
+    "read_size", "unknown_range", "values_of", "warn_of_few_bits",
 ]  # fmt: skip
 
 MAX_PIXELS = 500_000_000
@@ -116,15 +116,33 @@ def pixels_of(image: Image.Image, *, channels: int = 3, name: str = "the image")
         name: of the image, for errors.
 
     Raises:
-        DataError: it holds values outside the range of its mode or without a known range, or colors that cannot be
-            converted.
+        DataError: it is damaged or closed, holds values outside the range of its mode or without a known range, or
+            colors that cannot be converted.
         ConfigError: ``channels`` is neither 1 nor 3.
     """
     _require_known(channels)
-    _mend_wide_planes(image)
-    image.load()
+    load_pixels(image, name)
     converted = _to_eight_bits(_apply_orientation(image), name)
     return _convert(image.copy() if converted is image else converted, channels, name)
+
+
+def load_pixels(image: Image.Image, name: str) -> None:
+    """Decode the pixels of a Pillow image, if they are not decoded yet.
+
+    Raises:
+        DataError: it is damaged or closed.
+    """
+    _mend_wide_planes(image)
+    try:
+        if isinstance(image, ImageFile.ImageFile) and image.tile and image.fp is None:
+            raise ValueError("its file was closed before its pixels were read")
+        image.load()
+    except _DAMAGE as error:
+        path = getattr(image, "filename", "")
+        raise DataError(
+            f"{name}{f' ({path})' if path else ''} cannot be decoded ({one_line(error)}); expected a Pillow image that "
+            "is whole and open; open it again, or copy or download its file again"
+        ) from error
 
 
 def values_of(image: Image.Image) -> NDArray[Any]:
