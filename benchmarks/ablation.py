@@ -73,12 +73,10 @@ LATER_STAGES = {
     "light_longer": "light_whole_colors",
     "light_longer_whole": "light_longer",
     "light_third": "light_longer",
-    "light_third_mix": "light_longer",
     "light_third_taught": "light_longer",
     "light_third_frames": "light_longer",
     "light_long_more": "light_long",
     "light_long_mix": "light_long",
-    "light_long_cameras": "light_long",
 }
 # These have not seen the drive either.
 TEACHERS = {"light_third_taught": "light_longer", "light_third_frames": "light_longer"}
@@ -86,8 +84,8 @@ FRAMES = ("light_third_frames",)
 # Instead of epochs, whose crops differ between drives.
 CROPS = {
     "light_longer": 5900, "light_longer_whole": 1600,
-    "light_third": 2000, "light_third_mix": 2000, "light_third_taught": 2000, "light_third_frames": 2000,
-    "light_long": 12000, "light_long_more": 1500, "light_long_mix": 1500, "light_long_cameras": 1500,
+    "light_third": 2000, "light_third_taught": 2000, "light_third_frames": 2000,
+    "light_long": 12000, "light_long_more": 1500, "light_long_mix": 1500,
 }  # fmt: skip
 
 WIDE_END = ((64, 256), (128,), (64, 64), (64,))
@@ -174,10 +172,6 @@ def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
         "light_longer": light("and 5,900 more crops of 240x320", LIGHT_COLORS),
         "light_longer_whole": light("and 1,600 more crops of 360x480", WHOLE_COLORS),
         "light_third": light("light_longer, and 2,000 more crops of 240x320", LIGHT_COLORS),
-        "light_third_mix": light(
-            "these 2,000 crops, half of them with another's classes pasted in (mix 0.5)",
-            replace(LIGHT_COLORS, augment=replace(LIGHT_COLORS.augment, mix=0.5)),
-        ),
         "light_third_taught": light("these 2,000 crops, with light_longer at three scales as teacher", LIGHT_COLORS),
         "light_third_frames": light("so, and among them frames without masks", LIGHT_COLORS),
         "light_long": light("segnet_light, 12,000 crops of 240x320 at once, with prior correction", LIGHT_LONG),
@@ -185,10 +179,6 @@ def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
         "light_long_mix": light(
             "these 1,500 crops, half of them with another's classes pasted in (mix 0.5)",
             replace(LIGHT_LONG_MORE, augment=replace(LIGHT_LONG_MORE.augment, mix=0.5)),
-        ),
-        "light_long_cameras": light(
-            "these 1,500 crops, with photometric augmentation for other cameras",
-            replace(LIGHT_LONG_MORE, augment=OTHER_CAMERAS),
         ),
         "segnet_basic": Row(
             about="segnet_basic on crops of 180x240, learning rate 0.05",

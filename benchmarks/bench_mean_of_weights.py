@@ -5,7 +5,7 @@
 The runs are those of rows of benchmarks/ablation.py that began with the same weights. Of the bundled weights one
 second stage had a prior correction of 0.5, so their mean has one of 0.25; here it is subtracted from the logits, as in
 bench_prior_correction.py. Give 0 for rows that were trained with one. benchmarks/results/mean_of_weights.json has the
-figures of the default, long_mean_of_weights.json those of the rows light_long_*.
+figures of the default, mean_long_*.json those of the rows light_long_*.
 """
 
 from __future__ import annotations
