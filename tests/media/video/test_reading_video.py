@@ -196,6 +196,21 @@ def test_a_video_without_a_count_of_frames_that_was_cut_off_is_reported(
     assert not early.troubles
 
 
+def test_frames_that_a_camera_left_out_of_an_avi_are_no_cut(tmp_path: Path) -> None:
+    """The index counts a frame each millisecond, of which there is one in forty."""
+    path = write_clip(tmp_path / "a.avi", noise(40), codec="mpeg4")
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].frames > 1000
+    clip = open_clip(path)
+    assert len(list(clip.read())) == 40
+    assert not clip.troubles
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    clip = open_clip(path)
+    assert 15 < len(list(clip.read())) < 30
+    assert "is cut off: it ends" in clip.troubles[0]
+
+
 def test_damage_after_which_a_file_holds_no_frame_is_reported(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.webm", noise(12), codec="libvpx-vp9")
     data = bytearray(path.read_bytes())

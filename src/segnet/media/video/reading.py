@@ -305,10 +305,10 @@ class FrameReader:
 
     def _note_shortage(self, container: InputContainer, stream: VideoStream) -> None:
         """Note that a file has fewer frames, ends earlier than its metadata says, or ends within a frame."""
-        promised = stream.frames if not self._start else 0
-        if promised > self._packets:
-            held = f"it holds {self._packets} of the {promised} frames in its metadata"
-        elif not stream.frames and (seconds := self._missing_seconds(container)):
+        counted = stream.frames > 0 and not self._drops_frames(container)
+        if counted and not self._start and stream.frames > self._packets:
+            held = f"it holds {self._packets} of the {stream.frames} frames in its metadata"
+        elif not counted and (seconds := self._missing_seconds(container)):
             held = f"it ends {seconds:.2f} s before the end in its metadata"
         elif self._incomplete and not self._damaged:
             held = "it ends within its last frame"
@@ -319,13 +319,17 @@ class FrameReader:
     def _missing_seconds(self, container: InputContainer) -> float:
         """Seconds between the end of all packets and that in the metadata; 0 if a long last frame may fill them.
 
-        Only Matroska, WebM and MP4 write a duration; others are estimated from the size of the file.
+        Only Matroska, WebM, MP4 and AVI write a duration; others are estimated from the size of the file.
         """
         duration = Fraction(container.duration or 0, 10**6)
         missing = duration - self._reached
         slack = max(_SLACK_FRAMES * self._longest, _SLACK_SHARE * duration)
-        written = {"matroska", "mov"} & set(container.format.name.split(","))
+        written = {"matroska", "mov", "avi"} & set(container.format.name.split(","))
         return float(missing) if written and missing > slack else 0.0
+
+    def _drops_frames(self, container: InputContainer) -> bool:
+        """Whether a camera left frames out of an AVI, whose metadata counts them nevertheless."""
+        return container.format.name == "avi" and self._longest * self._clip.rate > Fraction(3, 2)
 
     def _note_damage(self) -> None:
         if self._damaged:
