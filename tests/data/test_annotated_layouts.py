@@ -517,7 +517,10 @@ def test_a_damaged_mask_of_colors_is_a_fault(
     assert faults(tmp_path) == {"annotation": 1, "missing_split": 1}
 
 
-@pytest.mark.parametrize("segmentation", [[[1, 2]], [["a", "b"]], "text", {"counts": "ab", "size": [-8, 8]}])
+@pytest.mark.parametrize(
+    "segmentation",
+    [[[1, 2]], [["a", "b"]], "text", {"counts": "ab", "size": [-8, 8]}, {"counts": [0, 100], "size": [32, 40]}],
+)
 def test_an_object_of_coco_that_is_no_area_is_a_fault(segmentation: object, tmp_path: Path) -> None:
     coco(tmp_path)
     path = tmp_path / "annotations/instances_val2017.json"

@@ -256,6 +256,11 @@ def _require_segmentation(given: Any, size: tuple[int, int], place: str) -> None
             f"{place}: has run lengths of the size {given['size']}; expected {list(size)}, the height and width of the "
             "image; export it again"
         )
+    elif isinstance(given["counts"], list) and sum(given["counts"]) != size[0] * size[1]:
+        raise DataError(
+            f"{place}: has run lengths of {sum(given['counts'])} pixels; expected {size[0] * size[1]}, as many as the "
+            "image has; export it again"
+        )
 
 
 def _class_of(item: Mapping[str, Any], kind: str, categories: Mapping[int, str], labels: ClassTable) -> int:
