@@ -117,7 +117,11 @@ def _require_running(name: str, module: nn.Module, example: tuple[Tensor, ...]) 
 
 def _reason(error: Exception) -> str:
     """The kind of an error, and the first line of its text."""
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    return f"{type(error).__name__}: {_first_line(error)}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def _fill(module: nn.Module, path: Path) -> None:
@@ -151,9 +155,8 @@ def _read(path: Path) -> dict[str, Any]:
         is_safe = path.suffix == ".safetensors"
         table = load_file(path) if is_safe else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the readers of damaged files raise
-        reason = str(error).strip().partition("\n")[0]
         raise ModelError(
-            f"{path}: holds no plain weights ({reason}); save model.state_dict() with torch.save"
+            f"{path}: holds no plain weights ({_first_line(error)}); save model.state_dict() with torch.save"
         ) from error
     for name in _NESTED:
         if isinstance(table, Mapping) and isinstance(table.get(name), Mapping):

@@ -26,7 +26,7 @@ from segnet.errors import ConfigError, DataError, one_line
 from segnet.media.images.png_texts import without_large_texts
 
 __all__ = [
-    "MAX_PIXELS", "Decoded", "Header",
+    "MAX_PIXELS", "WHITE_IS_ZERO", "Decoded", "Header",
     "count_images", "decode", "load_pixels", "pixels_of", "read_header", "read_image", "read_orientation", "read_pages",
     "read_size", "unknown_range", "values_of", "warn_of_few_bits",
 ]  # fmt: skip
@@ -40,8 +40,11 @@ log = logging.getLogger("segnet")
 # JPEG covers MPO. TGA is last, since it has no signature.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000", "TGA")
 
+WHITE_IS_ZERO = 0
+"""Photometric interpretation of a TIFF file whose largest value is black."""
+
 _SUBFILE_TYPE, _SMALLER, _TRANSPARENCY = 254, 1, 4  # a tag of TIFF, and what it says of an image
-_BITS, _PHOTOMETRIC, _WHITE_IS_ZERO, _PLANAR, _SEPARATE = 258, 262, 0, 284, 2
+_BITS, _PHOTOMETRIC, _PLANAR, _SEPARATE = 258, 262, 284, 2
 _SAMPLE_FORMAT, _SIGNED = 339, 2
 _SIXTEEN_BITS = ("PNG", "PPM")  # formats whose gray of 16 bits Pillow gives as int32
 
@@ -155,7 +158,7 @@ def values_of(image: Image.Image) -> NDArray[Any]:
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return values
     tags = image.tag_v2
-    if image.mode == "I;16" and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+    if image.mode == "I;16" and tags.get(_PHOTOMETRIC) == WHITE_IS_ZERO:
         return ~values
     if image.mode == "I":
         kind = "int" if tags.get(_SAMPLE_FORMAT, (1,))[0] == _SIGNED else "uint"

@@ -19,6 +19,7 @@ from segnet.bands import Bands, Channels, Pixels, stored_bands
 from segnet.errors import DataError
 from segnet.media.images.arrays import load_array
 from segnet.media.images.reading import (
+    WHITE_IS_ZERO,
     Decoded,
     Header,
     decode,
@@ -42,7 +43,6 @@ log = logging.getLogger("segnet")
 _TIFF_SUFFIXES = frozenset((".tif", ".tiff"))
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WIDTH, _HEIGHT = 256, 257  # tags of TIFF
-_WHITE_IS_ZERO = 0  # TIFF's photometric interpretation
 _VIEWED = (1, 3, 4)  # bands of gray and color images
 _WHITE = 65535  # of 16 bits
 _MOST_VALUES = 100_000  # of a band, for its percentiles
@@ -282,7 +282,7 @@ def _read_tiff(path: Path) -> NDArray[Any]:
         raise DataError(
             f"{path} is a TIFF of {array.dtype} with the axes {axes}; expected one image of numbers, with bands"
         )
-    if page.photometric == _WHITE_IS_ZERO and page.samplesperpixel == 1 and array.dtype.kind == "u":
+    if page.photometric == WHITE_IS_ZERO and page.samplesperpixel == 1 and array.dtype.kind == "u":
         array = (1 << page.bitspersample) - 1 - array
     if array.ndim == 2:
         return array[:, :, None]
