@@ -16,11 +16,9 @@ from typing import Any
 from ablation import DRIVES
 from bench_prior_correction import correct
 from segnet.data.layouts import open_source
-from segnet.models import checkpoint
 from segnet.system.files import write_json
 from segnet.system.hardware import about
-from segnet.training.averaging import mean_weights
-from study import WEIGHTS, leave_out, parser_of_runs, pixel_and_boundary_scores
+from study import leave_out, mean_of_runs, parser_of_runs, pixel_and_boundary_scores
 
 RESULT = Path(__file__).parent / "results" / "mean_of_weights.json"
 RUNS = [Path("runs/ablation/light_whole"), Path("runs/ablation/light_whole_colors")]
@@ -45,9 +43,7 @@ def main() -> None:
 def measure(data: str, drive: str, runs: list[Path], share: float) -> dict[str, Any]:
     """The scores of the mean of the weights on one drive."""
     seen, held = leave_out(open_source(data), drive)
-    models = [checkpoint.load(run / drive / WEIGHTS).model for run in runs]
-    model = models[0]
-    model.load_state_dict(mean_weights(models))
+    model = mean_of_runs(runs, drive)
     correct(model, seen, share)
     scores = pixel_and_boundary_scores(model.folded(), held)
     print(drive, f"mIoU {scores['miou']:.3f}", flush=True)

@@ -26,14 +26,15 @@ from segnet.metrics.boundary.scores import BoundaryMeter
 from segnet.models import checkpoint
 from segnet.models.segnet import SegNet
 from segnet.system.files import write_json
+from segnet.training.averaging import mean_weights
 from segnet.training.run import train
 from segnet.training.run_config import RunInputs
 from segnet.training.run_folder import read_settings
 from segnet.training.settings import TrainConfig
 
 __all__ = [
-    "SCORES", "WEIGHTS", "Row", "claimed", "learn_and_score", "leave_out", "markdown", "parser_of_runs",
-    "pixel_and_boundary_scores",
+    "SCORES", "WEIGHTS", "Row", "claimed", "learn_and_score", "leave_out", "markdown", "mean_of_runs",
+    "parser_of_runs", "pixel_and_boundary_scores",
 ]  # fmt: skip
 
 SCORES, WEIGHTS = "scores.json", "best.safetensors"
@@ -138,6 +139,14 @@ def parser_of_runs(about: str, *, runs: Path | Sequence[Path], out: Path) -> arg
     parser.add_argument("--runs", type=Path, nargs=None if isinstance(runs, Path) else "+", default=runs)
     parser.add_argument("--out", type=Path, default=out)
     return parser
+
+
+def mean_of_runs(runs: Sequence[Path], drive: str) -> SegNet:
+    """The network whose weights are the mean of those of the runs without the drive; of one run, its own."""
+    models = [checkpoint.load(run / drive / WEIGHTS).model for run in runs]
+    model = models[0]
+    model.load_state_dict(mean_weights(models))
+    return model
 
 
 def markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

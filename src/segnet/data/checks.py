@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segnet.data.class_weights import ClassCounts, count_classes
 from segnet.errors import DataError
 from segnet.labels import IGNORE_INDEX, ClassTable
-from segnet.media.images.reading import read_orientation
+from segnet.media.images.headers import read_orientation
 
 if TYPE_CHECKING:
     from segnet.data.dataset import SegmentationDataset

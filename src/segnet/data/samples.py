@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from segnet.media.images.reading import read_orientation
+from segnet.media.images.headers import read_orientation
 
 __all__ = ["Sample", "describe_mismatch", "describe_sample_mismatch", "with_distinct_names"]
 

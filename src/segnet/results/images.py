@@ -27,7 +27,7 @@ from segnet.inference.large_images import predict_large
 from segnet.inference.prediction import SegmentedFrame
 from segnet.inference.predictor import Predictor
 from segnet.labels import ClassTable
-from segnet.media.images.reading import count_images, read_header
+from segnet.media.images.headers import count_images, read_header
 from segnet.media.images.stored import read_pixels
 from segnet.media.images.strips import readable_in_strips
 from segnet.media.sources import ImageFile

@@ -17,8 +17,10 @@ from PIL.PngImagePlugin import PngInfo
 
 from segnet.errors import ConfigError, DataError
 from segnet.labels import CAMVID
+from segnet.media.images.decoding import MAX_PIXELS
+from segnet.media.images.headers import read_header, read_size
 from segnet.media.images.masks import read_mask
-from segnet.media.images.reading import MAX_PIXELS, pixels_of, read_header, read_image, read_size
+from segnet.media.images.reading import pixels_of, read_image
 from segnet.media.images.writing import write_mask
 
 COLORS = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [255, 255, 255], [0, 0, 255]]], dtype=np.uint8)

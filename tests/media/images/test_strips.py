@@ -14,7 +14,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from segnet.errors import DataError, MissingPackageError
-from segnet.media.images.reading import Header, read_header, read_image
+from segnet.media.images.headers import Header, read_header
+from segnet.media.images.reading import read_image
 from segnet.media.images.strips import ImageRows, readable_in_strips
 
 

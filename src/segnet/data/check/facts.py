@@ -18,8 +18,8 @@ from segnet.data.check.islands import TINY, component_areas
 from segnet.data.masks import stored_values
 from segnet.data.samples import Sample
 from segnet.errors import DataError
+from segnet.media.images.headers import read_header, read_orientation
 from segnet.media.images.masks import MASK_FORMATS, Encoding, read_mask_file
-from segnet.media.images.reading import read_header, read_orientation
 from segnet.media.images.stored import read_pixels, read_stored, select_bands, stretch_bands
 
 __all__ = ["FileFault", "PairFacts", "read_facts", "read_gray"]

@@ -22,8 +22,8 @@ from segnet.data.samples import Sample
 from segnet.data.source_config import SourceConfig
 from segnet.errors import DataError
 from segnet.labels import ClassTable
+from segnet.media.images.headers import read_size
 from segnet.media.images.masks import Encoding
-from segnet.media.images.reading import read_size
 from segnet.media.images.stored import read_pixels_size
 
 __all__ = ["CheckReport", "check_data", "refuse_known_faults"]

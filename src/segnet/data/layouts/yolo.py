@@ -18,7 +18,7 @@ from segnet.data.pairing_faults import report_fault
 from segnet.data.sizing import spread
 from segnet.errors import DataError
 from segnet.labels import IGNORE_INDEX, ClassTable
-from segnet.media.images.reading import read_size
+from segnet.media.images.headers import read_size
 from segnet.media.sources import find_images_below
 
 __all__ = ["holds_polygons", "yolo"]

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from segnet.errors import DataError
 from segnet.media.images.arrays import classes_of_planes, read_mask_array
-from segnet.media.images.reading import Decoded, count_images, decode, read_pages
+from segnet.media.images.decoding import Decoded, decode, read_pages
+from segnet.media.images.headers import count_images
 
 __all__ = ["MASK_FORMATS", "Encoding", "RawMask", "read_mask", "read_mask_file"]
 

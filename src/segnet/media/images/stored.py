@@ -18,19 +18,9 @@ from PIL import Image, TiffImagePlugin
 from segnet.bands import Bands, Channels, Pixels, stored_bands
 from segnet.errors import DataError
 from segnet.media.images.arrays import load_array
-from segnet.media.images.reading import (
-    WHITE_IS_ZERO,
-    Decoded,
-    Header,
-    decode,
-    pixels_of,
-    read_header,
-    read_image,
-    read_pages,
-    read_size,
-    unknown_range,
-    values_of,
-)
+from segnet.media.images.decoding import Decoded, decode, read_pages
+from segnet.media.images.headers import Header, read_header, read_size
+from segnet.media.images.reading import WHITE_IS_ZERO, pixels_of, read_image, unknown_range, values_of
 from segnet.system.packages import importing
 
 __all__ = [

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import DataError, MissingPackageError
-from segnet.media.images.reading import Header, read_header, warn_of_few_bits
+from segnet.media.images.headers import Header, read_header
+from segnet.media.images.reading import warn_of_few_bits
 
 if TYPE_CHECKING:
     from pyvips import Image
