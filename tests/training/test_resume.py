@@ -147,6 +147,13 @@ def test_more_epochs_give_their_learning_rate_to_the_first_step_too(camvid: Sour
     assert not torch.equal(*weights)
 
 
+def test_fewer_epochs_than_are_done_are_refused(whole: Path, camvid: Source) -> None:
+    before = (whole / "config.yaml").read_bytes()
+    with pytest.raises(ConfigError, match=r"3 epochs of this run are done, and --epochs is 1; give more than 3"):
+        run(camvid, whole, config=replace(CONFIG, epochs=1), resume=True)
+    assert (whole / "config.yaml").read_bytes() == before
+
+
 def test_a_run_that_ended_early_goes_on_with_more_patience_only(camvid: Source, tmp_path: Path) -> None:
     config = replace(CONFIG, epochs=9, patience=1, lr=1e-12, ema=0.0)
     run(camvid, tmp_path, config=config)

@@ -16,7 +16,7 @@ from segnet.data.class_weights import class_weights
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.tensors import worker_error
 from segnet.data.unlabeled import UnlabeledImages
-from segnet.errors import SegNetError, TrainingError
+from segnet.errors import ConfigError, SegNetError, TrainingError
 from segnet.metrics.confusion import Scores
 from segnet.models.segnet import SegNet
 from segnet.system.clock import now
@@ -229,7 +229,18 @@ def _check_settings(
         return
     check_fits(checkpoint, module)
     check_unchanged(checkpoint.path.with_name("config.yaml"), earlier, settings)
-    if find_position(checkpoint).epoch >= epochs:
+    _check_epochs(checkpoint, epochs)
+
+
+def _check_epochs(checkpoint: Checkpoint, epochs: int) -> None:
+    """Refuse to go back, and report a run of which nothing is left."""
+    done = find_position(checkpoint).epoch
+    if done > epochs:
+        raise ConfigError(
+            f"{checkpoint.path.parent}: {done} epochs of this run are done, and --epochs is {epochs}; give more than "
+            f"{done} to continue"
+        )
+    if done == epochs:
         log.warning("all %d epochs of this run are done; give more --epochs to continue", epochs)
 
 
