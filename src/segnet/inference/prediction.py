@@ -31,8 +31,8 @@ class Prediction:
     """Segmentation of one image. A notebook shows it as an overlay with a table of its classes.
 
     >>> prediction = predictor("photo.jpg")
-    >>> prediction.class_shares()["Road"]
-    0.31
+    >>> prediction.class_shares()["Road"] > 0.1
+    True
     >>> prediction.overlay().save("overlay.png")
 
     Attributes:

@@ -42,7 +42,7 @@ def largest(measure: Measure, classes: int) -> float:
     return (1 - 1 / classes) / classes if measure == "variance" else math.log(classes)
 
 
-CONFIDENCE = "probability of the class that was chosen"
+CONFIDENCE = "probability of the predicted class"
 """What a confidence is, in words."""
 
 

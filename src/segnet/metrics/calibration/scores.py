@@ -110,7 +110,7 @@ class CalibrationScores:
 
     @property
     def confidence(self) -> float:
-        """Mean probability of the class that was chosen."""
+        """Mean probability of the predicted class."""
         return _ratio(sum(self.counts.confidences) * UNIT, self.pixels)
 
     @property
