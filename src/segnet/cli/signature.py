@@ -23,6 +23,7 @@ __all__ = ["Argument", "Command", "Flag"]
 
 _PAIR_NAMES = {int: ("HEIGHT", "WIDTH"), float: ("LOW", "HIGH")}
 _KIND_NAMES = {int: "a whole number", float: "a number"}
+_ITEM_NAMES = {"cors": "ORIGIN", "example": "SHAPE", "sizes": "SIZE", "teacher": "MODEL", "unlabeled": "PATH"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,7 @@ class Flag:
             assert self.kind is not None
             return _PAIR_NAMES[self.kind]
         if self.form == "list":
-            return (f"{'N' if self.kind in _KIND_NAMES else 'NAME'},...",)
+            return (f"{'N' if self.kind in _KIND_NAMES else _ITEM_NAMES.get(self.name, 'NAME')},...",)
         if self.choices and self.kind is None:
             return (f"{{{','.join(self.choices)}}}",)
         return ("PATH" if self.kind is Path else self.name.rpartition("_")[2].upper(),)
