@@ -64,8 +64,8 @@ class CheckReport:
         if chosen["class_weights"] == "none":
             return f"{text}the classes are balanced (ratio {chosen['class_ratio']:.1f})"
         return (
-            f"{text}its loss balances the classes, of which the most frequent has {chosen['class_ratio']:.0f} times "
-            f"the pixels of the rarest; --loss cross_entropy needs --class-weights {chosen['class_weights']} for that"
+            f"{text}the most frequent class has {chosen['class_ratio']:.0f} times the pixels of the rarest: its loss "
+            f"balances them, and --loss cross_entropy does so with --class-weights {chosen['class_weights']}"
         )
 
     @property

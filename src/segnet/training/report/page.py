@@ -169,7 +169,7 @@ def _or_least(value: float) -> float:
 
 
 def _settings(settings: Mapping[str, Any]) -> str:
-    """Table of all settings. Those that differ from the defaults of ``TrainConfig`` are bold."""
+    """Table of all settings. Those that differ from ``TrainConfig()``, the recipe ``scratch``, are bold."""
     defaults = TrainConfig().to_dict()
     rows = []
     for name, value in settings.items():
@@ -180,7 +180,7 @@ def _settings(settings: Mapping[str, Any]) -> str:
             f'<tr><th scope="row">{escape(str(name))}</th><td class="{kind}">{_setting(value)}</td>'
             f'<td class="value">{default}</td></tr>'
         )
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("setting", "value", "default, if different"))
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("setting", "value", "in recipe scratch, if different"))
     return (
         "<div><table><caption>Settings of the run, as in config.yaml</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"

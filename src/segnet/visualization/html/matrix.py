@@ -46,7 +46,7 @@ def classes_table(scores: Scores, when: str) -> str:
 
 
 def confusion_section(scores: Scores, when: str) -> str:
-    """The matrix, each row divided by the pixels of its class, and the commonest errors in words.
+    """The matrix, each row divided by the pixels of its class, and the most frequent errors in words.
 
     ``when`` ends the caption, as in "of the best epoch".
     """
@@ -80,7 +80,7 @@ def confusion_section(scores: Scores, when: str) -> str:
 
 
 def _mix_ups(scores: Scores) -> str:
-    """The commonest errors as a list, by their number of pixels; empty if nothing is wrong."""
+    """The most frequent errors as a list, by their number of pixels; empty if nothing is wrong."""
     wrong = scores.counts - np.diag(np.diag(scores.counts))
     total, shares, labels = max(int(scores.pixels.sum()), 1), _row_shares(scores), scores.labels
     items = []
@@ -93,7 +93,7 @@ def _mix_ups(scores: Scores) -> str:
             f"<li>{taken} taken for {other}: {percent(wrong[row, column] / total, 2)} of all pixels, "
             f"{percent(float(shares[row, column]))} of {escape(labels.names[row])}</li>"
         )
-    return f'<div><h3>The commonest errors</h3><ol class="mix-ups">{"".join(items)}</ol></div>' if items else ""
+    return f'<div><h3>Most frequent errors</h3><ol class="mix-ups">{"".join(items)}</ol></div>' if items else ""
 
 
 def _chosen(scores: Scores) -> list[int]:
