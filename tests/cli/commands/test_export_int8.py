@@ -16,7 +16,9 @@ from segnet.cli.main import main
 from segnet.data.layouts import Source
 from segnet.errors import ConfigError
 from segnet.exporting.int8 import calibration as calibration_module
+from segnet.exporting.int8 import export as export_module
 from segnet.exporting.int8 import rewriting
+from segnet.exporting.int8.calibration import CalibratedOnnx
 from segnet.exporting.int8.export import export_int8
 from segnet.exporting.int8.gate import Calibration
 from segnet.exporting.int8.rewriting import MapStatistics
@@ -57,6 +59,26 @@ def test_an_int8_file_has_its_precision_and_scores_in_its_metadata(
     assert rough.shape == exact.shape
     assert not np.array_equal(rough, exact)
     assert np.abs(rough - exact).mean() < 0.1
+
+
+def test_images_are_seen_at_the_size_at_which_they_are_predicted(
+    model_file: Path, camvid_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, given = checkpoint.load(model_file), []
+    small = checkpoint.save(kept.model, kept.labels, tmp_path / "small.safetensors", provenance={"longest": 32})
+
+    class Calibrated(CalibratedOnnx):
+        def __init__(self, model: onnx.ModelProto, images: list[np.ndarray]) -> None:
+            given.extend(image.shape for image in images)
+            super().__init__(model, images)
+
+    monkeypatch.setattr(export_module, "CalibratedOnnx", Calibrated)
+    words = ("--int8", "--calibrate", str(camvid_root), "--max-drop", "1", "--out", str(tmp_path / "small.onnx"))
+    assert leave("export", str(small), *words) == 0
+    assert given == [(1, 3, 24, 32)] * 6
+    scores, counted = tmp_path / "scores.json", open_runtime(tmp_path / "small.onnx").info.scores
+    assert leave("evaluate", str(camvid_root), "--model", str(tmp_path / "small.onnx"), "--json", str(scores)) == 0
+    assert json.loads(scores.read_text())["confusion"] == counted["confusion"]
 
 
 def test_a_file_that_loses_too_much_is_not_written(

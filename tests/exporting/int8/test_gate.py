@@ -18,6 +18,7 @@ from segnet.exporting.int8.gate import Calibration, quantize_within, sensitiviti
 from segnet.exporting.int8.graph import convolutions
 from segnet.labels import CAMVID
 from segnet.media.images.writing import write_image, write_mask
+from segnet.metrics.confusion import Scores, score_mask
 from segnet.runtimes.base import FileRuntime, Image, argmax
 from segnet.runtimes.model_info import ModelInfo
 from segnet.runtimes.onnx import open_session
@@ -132,3 +133,20 @@ def test_sensitivities_name_every_convolution(network: ModelProto, images: list[
 def test_a_drop_that_is_no_share_is_refused(value: float, images: list[Image], data: SegmentationDataset) -> None:
     with pytest.raises(ConfigError, match="max_drop"):
         Calibration(images=images, data=data, max_drop=value)
+
+
+def scores(truth: list[int], predicted: list[int]) -> Scores:
+    return score_mask(np.array([predicted], np.uint8), np.array([truth], np.uint8), CAMVID)
+
+
+def test_a_class_that_is_not_in_the_truth_does_not_change_the_drop(
+    network: ModelProto, images: list[Image], stage: Stage, monkeypatch: pytest.MonkeyPatch, data: SegmentationDataset
+) -> None:
+    truth = [0, 0, 1, 1]
+    rated = iter([scores(truth, [0, 0, 1, 2]), scores(truth, [0, 0, 0, 1])])  # INT8 is worse, and invents no class
+    monkeypatch.setattr(Calibration, "rate", lambda *_: next(rated))
+    found = quantize_within(
+        CalibratedOnnx(network, images), Calibration(images=images, data=data, max_drop=1.0), stage=stage
+    )
+    assert found.scores.miou > found.reference.miou
+    assert found.drop == pytest.approx((1 + 1 / 2) / 2 - (2 / 3 + 1 / 2) / 2)

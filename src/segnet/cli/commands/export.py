@@ -14,10 +14,14 @@ from segnet.errors import ConfigError
 from segnet.exporting.settings import ExportConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from segnet.data.dataset import SegmentationDataset
     from segnet.exporting.comparison import Comparison
     from segnet.exporting.export import Report
     from segnet.exporting.int8.gate import Quantized
     from segnet.models.checkpoint import Checkpoint
+    from segnet.runtimes.base import Image
 
 __all__ = ["run"]
 
@@ -166,7 +170,6 @@ def _export_int8(
     source: SourceConfig,
     max_drop: float,
 ) -> None:
-    from segnet.data.tensors import collate
     from segnet.exporting.int8.export import export_int8
     from segnet.exporting.int8.gate import Calibration
     from segnet.inference.evaluation import check_same_classes
@@ -176,8 +179,7 @@ def _export_int8(
     check_same_classes(kept.labels, data.labels, model=str(kept.path), data=calibrate)
     channels = kept.model.config.image_channels
     train, val = (data.dataset(split, size=config.size, channels=channels) for split in ("train", "val"))
-    chosen = range(0, len(train), max(1, len(train) // _CALIBRATION_IMAGES))[:_CALIBRATION_IMAGES]
-    images = [collate([train[index]])["image"].numpy() for index in chosen]
+    images = list(_calibration_images(kept, train, config))
     calibration = Calibration(images=images, data=val, max_drop=max_drop)
     bar = ProgressBar(f"{out.name} on val, float32 and INT8")
     try:
@@ -196,6 +198,20 @@ def _export_int8(
         bar.stop()
     _print(report)
     _print_drop(quantized)
+
+
+def _calibration_images(kept: Checkpoint, train: SegmentationDataset, config: ExportConfig) -> Iterator[Image]:
+    """Images of the training split, as the exported network will see them."""
+    from segnet.inference.predictor import as_batch
+    from segnet.inference.working_size import ResizePolicy
+    from segnet.media.images.resizing import resize_image
+    from segnet.runtimes.model_info import ModelInfo
+
+    info = ModelInfo(name=kept.path.stem, labels=kept.labels, provenance=kept.provenance)
+    resize = ResizePolicy.of_model(info) if config.size is None else ResizePolicy()
+    for index in range(0, len(train), max(1, len(train) // _CALIBRATION_IMAGES))[:_CALIBRATION_IMAGES]:
+        image, _ = train.read(index)
+        yield as_batch(resize_image(image, resize.working_size(*image.shape[:2])))
 
 
 def _print_drop(quantized: Quantized[Any]) -> None:

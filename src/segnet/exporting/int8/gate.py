@@ -28,8 +28,8 @@ class Calibration:
     """Images for INT8: some to measure ranges on, and labeled ones to score the file on.
 
     Attributes:
-        images: for the ranges of the maps, float32 (1, C, H, W); some dozens like those that the network will see. The
-            first two also rank the convolutions by sensitivity.
+        images: for the ranges of the maps, float32 (1, C, H, W), at the size at which the network will see them; some
+            dozens like these. The first two also rank the convolutions by sensitivity.
         data: labeled images that the files are scored on. None of ``images`` may be among them, or the scores are too
             good.
         max_drop: largest accepted loss of mIoU, from 0 to 1; 0.01 is one percentage point.
@@ -49,8 +49,9 @@ class Calibration:
             )
 
     def rate(self, runtime: FileRuntime, progress: Callable[[int, int], None] | None) -> Scores:
-        """Scores of a file, on each image in one piece and at its own size."""
-        return evaluate(Predictor(runtime, max_size=None, tiles=None), self.data, progress=progress)
+        """Scores of a file, as ``segnet evaluate`` gives them; of a file with a fixed size, on each image as it is."""
+        predictor = Predictor(runtime, max_size=None if runtime.info.size else "model")
+        return evaluate(predictor, self.data, progress=progress)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +217,10 @@ def _change(exact: NDArray[Any], rough: NDArray[Any]) -> float:
 
 
 def _number(scores: Scores | float) -> float:
-    return scores.miou if isinstance(scores, Scores) else scores
+    """The number that must not fall: mIoU of the classes in the truth, which are the same for every file."""
+    if not isinstance(scores, Scores):
+        return scores
+    return float(scores.iou[scores.pixels > 0].mean())
 
 
 def _noun(scores: Scores | float) -> str:
