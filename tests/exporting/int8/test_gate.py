@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -140,13 +141,29 @@ def scores(truth: list[int], predicted: list[int]) -> Scores:
 
 
 def test_a_class_that_is_not_in_the_truth_does_not_change_the_drop(
-    network: ModelProto, images: list[Image], stage: Stage, monkeypatch: pytest.MonkeyPatch, data: SegmentationDataset
+    network: ModelProto, images: list[Image], data: SegmentationDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     truth = [0, 0, 1, 1]
     rated = iter([scores(truth, [0, 0, 1, 2]), scores(truth, [0, 0, 0, 1])])  # INT8 is worse, and invents no class
     monkeypatch.setattr(Calibration, "rate", lambda *_: next(rated))
-    found = quantize_within(
-        CalibratedOnnx(network, images), Calibration(images=images, data=data, max_drop=1.0), stage=stage
-    )
+    calibration = Calibration(images=images, data=data, max_drop=1.0)
+    found = quantize_within(CalibratedOnnx(network, images), calibration, stage=lambda model: cast("FileRuntime", None))
     assert found.scores.miou > found.reference.miou
     assert found.drop == pytest.approx((1 + 1 / 2) / 2 - (2 / 3 + 1 / 2) / 2)
+
+
+@pytest.mark.parametrize(("allowed", "warned"), [(0.01, True), (0.0, True), (1.0, False)])
+def test_labels_on_which_no_loss_can_be_seen_are_warned_of(
+    allowed: float,
+    warned: bool,
+    network: ModelProto,
+    images: list[Image],
+    data: SegmentationDataset,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(Calibration, "rate", lambda *_: scores([0, 0], [1, 1]))
+    calibration = Calibration(images=images, data=data, max_drop=allowed)
+    quantize_within(CalibratedOnnx(network, images), calibration, stage=lambda model: cast("FileRuntime", None))
+    messages = [record.getMessage() for record in caplog.records]
+    assert ["float32 has mIoU 0.0000" in message for message in messages] == [True] * warned

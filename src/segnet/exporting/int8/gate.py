@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -17,6 +18,8 @@ from segnet.metrics.confusion import Scores
 from segnet.runtimes.base import FileRuntime, Image
 
 __all__ = ["Attempt", "Calibrated", "Calibration", "Int8Gate", "Quantized", "quantize_within", "sensitivities"]
+
+log = logging.getLogger("segnet")
 
 _SENSITIVITY_IMAGES = 2  # enough to rank the convolutions
 
@@ -178,6 +181,7 @@ def quantize_within(
         ModelError: the loss is too large even with half of the convolutions in float32; the message lists all attempts.
     """
     reference = calibration.rate(stage(network.exact), progress)
+    _warn_of_idle_gate(reference, calibration.max_drop)
     attempts: list[Attempt] = []
     for kept in _to_keep(network, calibration.images[:_SENSITIVITY_IMAGES]):
         model = network.quantize(kept)
@@ -186,6 +190,17 @@ def quantize_within(
         if _number(reference) - _number(attempts[-1].scores) <= calibration.max_drop:
             return Quantized(model=model, runtime=runtime, reference=reference, attempts=tuple(attempts))
     raise ModelError(_complaint(reference, attempts, calibration.max_drop, len(network.convolutions)))
+
+
+def _warn_of_idle_gate(reference: Scores | float, max_drop: float) -> None:
+    """Warn of labels on which even float32 scores so little that no INT8 file can lose more than is allowed."""
+    if isinstance(reference, Scores) and _number(reference) <= max_drop < 1:
+        log.warning(
+            "segnet: float32 has mIoU %.4f on the images that INT8 is scored on, so no file can lose more than "
+            "--max-drop %g; check that the masks are those of the model's classes, or give a smaller --max-drop",
+            _number(reference),
+            max_drop,
+        )
 
 
 def sensitivities(network: Calibrated[Model], images: Sequence[Image]) -> dict[str, float]:
