@@ -35,8 +35,7 @@ def predict_in_processes(
     """
     from segnet.batch.run import BatchRun, predict_batches
 
-    here = Path(flags.model.model)  # the processes of a cluster work in other folders
-    if here.exists():
+    if here := _own_file(flags.model.model):  # the processes of a cluster work in other folders
         flags = replace(flags, model=replace(flags.model, model=str(here.absolute())))
     model = replace(flags.model, threads=flags.model.threads or 1)
     rows = bool({"parquet", "webdataset"} & set(kinds))
@@ -60,11 +59,17 @@ def _describe(flags: PredictorFlags, kinds: tuple[str, ...], style: OverlayStyle
     return repr((replace(flags, model=model), kinds, style, _model_digest(flags.model.model)))
 
 
+def _own_file(source: str) -> Path | None:
+    """The path of a model of the user's; a folder may have the name of a bundled model, and only a package is one."""
+    path = Path(source)
+    return path if path.is_file() or path.suffix == ".mlpackage" else None
+
+
 def _model_digest(source: str) -> str:
     """SHA-256 of the model file, of the weights beside it or of all files of a package."""
     from segnet.models.bundled import find
 
-    path = Path(source) if Path(source).exists() else find(source)
+    path = _own_file(source) or find(source)
     weights = [path.with_suffix(".bin")] if path.suffix == ".xml" else []
     digest = hashlib.sha256()
     for file in (path, *weights, *sorted(path.rglob("*"))):
