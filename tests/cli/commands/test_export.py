@@ -123,3 +123,16 @@ def test_an_exported_file_is_no_model_to_export(
 ) -> None:
     assert leave("export", str(exported("onnx"))) == 2
     assert "toy.onnx: is not a readable model file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [(), ("--int8", "--calibrate", "synthetic")])
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(
+    words: tuple[str, ...], model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder.onnx").mkdir()
+    (tmp_path / "file").touch()
+    for out, reason in (("folder.onnx", "is a folder or a device"), ("file/a.onnx", "results cannot be written there")):
+        assert leave("export", str(model_file), *words, "--out", str(tmp_path / out)) == 2
+        error = capsys.readouterr().err
+        assert reason in error
+        assert "tracing" not in error

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from segnet.cli.flags import place_beside
+from segnet.cli.flags import place_beside, require_writable_files
 from segnet.cli.modules import ModuleFlags, is_function
 from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
@@ -88,6 +88,7 @@ def run(
     kind.require()
     kept = checkpoint.load(model)
     out = out or place_beside(model, f"{kept.path.stem}{kind.suffix}")
+    _require_writable(out)
     if calibrate is not None:
         _export_int8(kept, out, format, config, calibrate, source, max_drop)
         return
@@ -104,6 +105,12 @@ def run(
         on_stage=_print_stage,
     )
     _print(report)
+
+
+def _require_writable(out: Path) -> None:
+    """Refuse, before the work, a path that cannot be written; a Core ML package is a folder."""
+    if out.suffix != ".mlpackage":
+        require_writable_files({"--out": out}, any_ending=True)
 
 
 def _refuse_for_modules(config: ExportConfig, format: str, *, int8: bool) -> None:  # noqa: A002
@@ -123,6 +130,7 @@ def _export_module(name: str, out: Path | None, format: str, flags: ModuleFlags)
 
     model, example = flags.load(name)
     out = out or Path(f"{name.partition(':')[0].rpartition('.')[2]}{FORMATS[format].suffix}")
+    _require_writable(out)
     print(f"exporting {name} to {out}", file=sys.stderr, flush=True)
     report = export_module(model, example, out, format=format, on_stage=_print_stage)
     for reason in report.left:
