@@ -85,6 +85,8 @@ def _call(name: str) -> nn.Module:
         if error.name not in {file, file.partition(".")[0]}:
             raise ConfigError(f"{file} imports {error.name}, which is not installed; install it") from error
         raise ConfigError(f"there is no Python module {file}; run in the folder of {file}.py") from error
+    except SystemExit as error:
+        raise ConfigError(f'{file} ends the program when imported; guard that by if __name__ == "__main__"') from error
     except Exception as error:  # whatever the user's code raises
         raise ConfigError(f"{file} cannot be imported: {_reason(error)}; mend it") from error
     if not callable(found):
@@ -95,7 +97,7 @@ def _call(name: str) -> nn.Module:
         raise ConfigError(f"{name} cannot be called without arguments ({error}); give a function that can") from error
     try:
         module = found()
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         raise ConfigError(f"{name} fails: {_reason(error)}; mend it, and call it in Python to see where") from error
     if not isinstance(module, nn.Module):
         raise ConfigError(f"{name} returns a {type(module).__name__}; it must return a torch.nn.Module")
@@ -108,19 +110,19 @@ def _require_running(name: str, module: nn.Module, example: tuple[Tensor, ...]) 
     try:
         with torch.no_grad():
             module(*example)
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         shapes = ", ".join("x".join(map(str, tensor.shape)) for tensor in example)
         raise ConfigError(
             f"the module of {name} fails with an input of {shapes}: {_reason(error)}; give --example another shape"
         ) from error
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """The kind of an error, and the first line of its text."""
     return f"{type(error).__name__}: {_first_line(error)}"
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0]
 
 

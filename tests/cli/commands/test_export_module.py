@@ -119,6 +119,15 @@ def test_a_module_that_fails_when_imported_is_refused(folder: Path) -> None:
         ModuleFlags(example=SHAPE).load("broken:build")
 
 
+def test_a_module_that_ends_the_program_is_refused(folder: Path) -> None:
+    (folder / "script.py").write_text("import sys\nsys.exit(0)\n")
+    with pytest.raises(ConfigError, match="script ends the program when imported; guard that by if __name__ =="):
+        ModuleFlags(example=SHAPE).load("script:build")
+    (folder / "leaving.py").write_text("import sys\ndef build():\n    sys.exit('no weights')\n")
+    with pytest.raises(ConfigError, match="leaving:build fails: SystemExit: no weights; mend it"):
+        ModuleFlags(example=SHAPE).load("leaving:build")
+
+
 def test_figures_do_not_replace_the_module(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (folder / "mynet.py").read_bytes()
     assert called("compare", "mynet:build", "--example", SHAPE[0], "--json", "mynet.py") == 2
