@@ -198,6 +198,29 @@ def test_views_are_pooled_like_their_copies(layout: torch.memory_format) -> None
         assert_same_bits(there_and_back(view), there_and_back(view.contiguous()))
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_torch_func_maps_over_maps_and_their_gradients(layout: torch.memory_format) -> None:
+    maps = drawn("ties", (4, 2, 3, 5, 7)).flatten(0, 1).contiguous(memory_format=layout).unflatten(0, (4, 2))
+    weight = drawn("numbers", (3, 3, 1, 1))
+
+    def loss(weight: Tensor, x: Tensor) -> Tensor:
+        return there_and_back(F.conv2d(x, weight)).square().sum()
+
+    def expected(x: Tensor) -> Tensor:
+        leaf = weight.clone().requires_grad_()
+        pytorch_there_and_back(F.conv2d(x, leaf)).square().sum().backward()
+        assert leaf.grad is not None
+        return leaf.grad
+
+    assert torch.equal(torch.vmap(there_and_back)(maps), torch.stack([*map(pytorch_there_and_back, maps)]))
+    gradients = torch.vmap(torch.func.grad(loss), in_dims=(None, 0))(weight, maps)
+    torch.testing.assert_close(gradients, torch.stack([*map(expected, maps)]))
+    _, code = max_pool(maps[0])
+    values = drawn("numbers", (2, 3, 3, 4, 6))  # mapped over the last axis, with one code for all
+    unpooled = torch.vmap(lambda each: max_unpool(each, code, (5, 7)), in_dims=-1)(values)
+    assert torch.equal(unpooled[1], max_unpool(values[..., 1], code, (5, 7)))
+
+
 @pytest.mark.usefixtures("deterministic")
 def test_it_runs_where_pytorch_must_be_deterministic() -> None:
     x = torch.randn(2, 3, 5, 7, requires_grad=True)

@@ -71,7 +71,8 @@ def max_pool(x: Tensor, windows: Windows = TWO_BY_TWO) -> tuple[Tensor, Tensor]:
 
     Equal to `F.max_pool2d(x, 2, 2, ceil_mode=True)` bit for bit, and so with other windows. Of equal maxima the first
     in raster order counts; a NaN beats every number, and the last NaN of a window counts; -inf is an ordinary value.
-    `torch.compile` keeps all this but the sign of a zero and the choice among several NaN.
+    `torch.compile` keeps all this but the sign of a zero and the choice among several NaN. `torch.vmap` and the reverse
+    gradients of `torch.func` work, too.
 
     Args:
         x: any floating dtype, (N, C, H, W), no side but N may be 0. Contiguous and channels_last are kept.
@@ -159,24 +160,31 @@ def _check_code(values: Tensor, code: Tensor, size: tuple[int, int], windows: Wi
 
 class _Pool(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
+    def forward(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
         values, positions = _pool(x, windows)
-        code = _pack(positions, windows.bits)
+        return values, _pack(positions, windows.bits)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Windows], output: tuple[Tensor, Tensor]) -> None:
+        (x, windows), (_, code) = inputs, output
         ctx.layout = _Layout(_size(x), windows, _is_channels_last(x))
         ctx.save_for_backward(code)
         ctx.mark_non_differentiable(code)
-        return values, code
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: None) -> tuple[Tensor, None]:
         return _unpool(grad, ctx.saved_tensors[0], ctx.layout), None
 
+    @staticmethod
+    def vmap(info: Any, dims: _Dims, x: Tensor, windows: Windows) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+        (x,) = _fold(info.batch_size, dims, x)
+        values, code = _Pool.apply(x, windows)  # type: ignore[no-untyped-call]
+        return (_unfold(info.batch_size, values), _unfold(info.batch_size, code)), (0, 0)
+
 
 class _Unpool(Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, code: Tensor, layout: _Layout) -> Tensor:
-        ctx.layout = layout
-        ctx.save_for_backward(code)
+    def forward(values: Tensor, code: Tensor, layout: _Layout) -> Tensor:
         shape = torch.Size((*values.shape[:2], *layout.size))
         x, flat = values.new_zeros(shape.numel()), _flatten(values, layout.channels_last)
         for windows, pixels, index in _runs(_unpack(code, _size(values), layout.windows.bits), layout):
@@ -184,18 +192,25 @@ class _Unpool(Function):
         return _unflatten(x, shape, layout.channels_last)
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, _Layout], output: Tensor) -> None:
+        _, code, ctx.layout = inputs
+        ctx.save_for_backward(code)
+
+    @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        values = _Gather.apply(grad, ctx.saved_tensors[0], ctx.layout)  # type: ignore[no-untyped-call]
-        return values, None, None
+        return _gather(grad, ctx.saved_tensors[0], ctx.layout), None, None
+
+    @staticmethod
+    def vmap(info: Any, dims: _Dims, values: Tensor, code: Tensor, layout: _Layout) -> tuple[Tensor, int]:
+        values, code = _fold(info.batch_size, dims, values, code)
+        return _unfold(info.batch_size, _unpool(values, code, layout)), 0
 
 
 class _Gather(Function):
     """Take the values at the remembered positions."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, code: Tensor, layout: _Layout) -> Tensor:
-        ctx.layout = layout
-        ctx.save_for_backward(code)
+    def forward(x: Tensor, code: Tensor, layout: _Layout) -> Tensor:
         positions = _unpack(code, layout.windows.pooled(layout.size), layout.windows.bits)
         values, flat = x.new_empty(positions.numel()), _flatten(x, layout.channels_last)
         for windows, pixels, index in _runs(positions, layout):
@@ -203,12 +218,43 @@ class _Gather(Function):
         return _unflatten(values, positions.shape, layout.channels_last)
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, _Layout], output: Tensor) -> None:
+        _, code, ctx.layout = inputs
+        ctx.save_for_backward(code)
+
+    @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         return _unpool(grad, ctx.saved_tensors[0], ctx.layout), None, None
+
+    @staticmethod
+    def vmap(info: Any, dims: _Dims, x: Tensor, code: Tensor, layout: _Layout) -> tuple[Tensor, int]:
+        x, code = _fold(info.batch_size, dims, x, code)
+        return _unfold(info.batch_size, _gather(x, code, layout)), 0
+
+
+_Dims = tuple[int | None, ...]
+"""For each argument of a function, which axis ``torch.vmap`` maps over; None: it is the same for all."""
+
+
+def _fold(count: int, dims: _Dims, *tensors: Tensor) -> list[Tensor]:
+    """Tensors whose mapped axis has become part of the batch axis."""
+    firsts = [
+        each.expand(count, *each.shape) if dim is None else each.movedim(dim, 0)
+        for each, dim in zip(tensors, dims, strict=False)
+    ]
+    return [each.flatten(0, 1) for each in firsts]
+
+
+def _unfold(count: int, x: Tensor) -> Tensor:
+    return x.reshape(count, len(x) // count, *x.shape[1:])
 
 
 def _unpool(values: Tensor, code: Tensor, layout: _Layout) -> Tensor:
     return _Unpool.apply(values, code, layout)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def _gather(x: Tensor, code: Tensor, layout: _Layout) -> Tensor:
+    return _Gather.apply(x, code, layout)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def _pool(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
