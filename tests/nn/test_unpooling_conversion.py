@@ -136,6 +136,23 @@ def test_inplace_replaces_the_modules_of_the_model_and_restoring_brings_them_bac
         restore_unpooling(model)
 
 
+def test_hooks_stay_where_they_were() -> None:
+    model, heard = trained(Autoencoder()), []
+    model.pools[0].register_forward_hook(lambda module, *_: heard.append(type(module)))
+    model.unpools[1].register_forward_pre_hook(lambda module, _: heard.append(type(module)))
+    converted = convert_unpooling(model, X).model
+    heard.clear()
+    converted(X)
+    assert heard == [segnet.nn.MaxPool2d, segnet.nn.MaxUnpool2d]
+    restore_unpooling(converted)(X)
+    assert heard[2:] == [nn.MaxPool2d, nn.MaxUnpool2d]
+
+
+def test_a_converted_model_is_not_converted_again() -> None:
+    with pytest.raises(ModelError, match=r"Autoencoder has pooling of segnet\.nn already"):
+        convert_unpooling(convert_unpooling(Autoencoder(), X).model, X)
+
+
 def test_shared_modules_stay_shared() -> None:
     model = Autoencoder()
     model.pools[1] = model.pools[0]

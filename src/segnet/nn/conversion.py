@@ -116,6 +116,8 @@ def restore_unpooling(model: nn.Module) -> nn.Module:
 
 def _complaint(model: nn.Module, left: Sequence[Left]) -> str:
     name = type(model).__name__
+    if any(isinstance(module, MaxPool2d | MaxUnpool2d) for module in model.modules()):
+        return f"{name} has pooling of segnet.nn already, and nothing else that can be converted; use it as it is"
     if not left:
         return (
             f"{name} has no pair of max-pooling with indices and max-unpooling that the example passes; "
@@ -137,16 +139,17 @@ def _arrow(pools: Sequence[str], unpools: Sequence[str], windows: Windows) -> st
 
 def _replace_modules(converted: nn.Module, source: nn.Module, groups: Sequence[Group]) -> Mapping[str, nn.Module]:
     """Replace the sites of groups, shared modules everywhere; the replaced modules are returned."""
-    made: dict[int, nn.Module] = {}
+    ceil_modes: dict[int, bool] = {}
     for group in groups:
         ceil_mode = any(site.windows and site.windows.ceil_mode for site in group.pools)
-        for site in group.sites:
-            assert site.module is not None
-            made[id(site.module)] = _replacement(site.module, ceil_mode=ceil_mode)
-    paths = [path for path, module in source.named_modules(remove_duplicate=False) if id(module) in made]
-    replacements = {path: made[id(source.get_submodule(path))] for path in paths}
+        ceil_modes |= {id(site.module): ceil_mode for site in group.sites}
+    paths = [path for path, module in source.named_modules(remove_duplicate=False) if id(module) in ceil_modes]
     originals = {path: converted.get_submodule(path) for path in paths}
-    _set_modules(converted, replacements)
+    made = {
+        id(original): _replacement(original, ceil_mode=ceil_modes[id(source.get_submodule(path))])
+        for path, original in originals.items()
+    }
+    _set_modules(converted, {path: made[id(original)] for path, original in originals.items()})
     return originals
 
 
@@ -161,15 +164,21 @@ def _replacement(module: nn.Module, *, ceil_mode: bool) -> nn.Module:
         made: nn.Module = MaxPool2d(kernel, stride, padding, return_indices=True, ceil_mode=rounds_up)
     else:
         made = MaxUnpool2d(kernel, stride, padding, ceil_mode=ceil_mode)
+    return _with_state(made, module)
+
+
+def _with_state(made: nn.Module, module: nn.Module) -> nn.Module:
+    """A module with the mode and the hooks of the one that it replaces; PyTorch keeps hooks in several attributes."""
+    vars(made).update({name: value for name, value in vars(module).items() if "_hook" in name})
     return made.train(module.training)
 
 
 def _original(module: MaxPool2d | MaxUnpool2d) -> nn.Module:
     kernel, stride, padding, ceil_mode = windows_of(module)
     if isinstance(module, MaxUnpool2d):
-        return nn.MaxUnpool2d(kernel, stride, padding).train(module.training)
+        return _with_state(nn.MaxUnpool2d(kernel, stride, padding), module)
     pool = nn.MaxPool2d(kernel, stride, padding, return_indices=module.return_indices, ceil_mode=ceil_mode)
-    return pool.train(module.training)
+    return _with_state(pool, module)
 
 
 def _convert_graph(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[GraphModule, list[str], list[Left]]:
