@@ -102,6 +102,28 @@ def test_a_program_that_serves_fewer_sizes_than_the_module_is_fixed(tmp_path: Pa
     assert report.sizes == {"x": (1, 3, 14, 20)}
 
 
+@pytest.mark.parametrize("rule", ["large", "small", "square"])
+def test_sizes_of_another_branch_are_not_given_to_the_branch_of_the_example(rule: str, tmp_path: Path) -> None:
+    class Branching(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            height, width = x.shape[2:]
+            example = {"large": height < 300, "small": height > 9, "square": height == width}
+            return super().forward(x) * (1 if example[rule] else 2)
+
+    square = X[..., :14]
+    report = export_module(Branching(3, 2, 1), square, tmp_path / "net.pt2", format="torch")
+    assert report.sizes == {"x": (1, 3, 14, 14)}
+
+
+def test_inputs_of_one_size_stay_free(tmp_path: Path) -> None:
+    class Sum(nn.Module):
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            return F.pad(x + y, (3, 3, 3, 3), mode="reflect")  # refuses fewer than four pixels, as the program does
+
+    report = export_module(Sum(), (X, X + 1), tmp_path / "net.pt2", format="torch")
+    assert report.sizes == dict.fromkeys("xy", ("batch", 3, "height", "width"))
+
+
 def test_what_cannot_be_rewritten_is_named_in_the_report(tmp_path: Path) -> None:
     class Overlapping(Net):
         def __init__(self) -> None:

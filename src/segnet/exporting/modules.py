@@ -32,6 +32,7 @@ __all__ = ["ModuleReport", "export_module", "format_of"]
 
 Arrays = tuple[NDArray[Any], ...]
 
+_LONGEST_TRIED = 4096  # pixels: a limit beyond it is not tried
 _OTHER_SIZES = (33, 32, 64, 128)  # pixels more than the example; the first odd
 
 
@@ -193,7 +194,7 @@ def _trace(model: nn.Module, inputs: tuple[Tensor, ...], *, dynamic: bool) -> _T
         module.training = False
     program, other = trace_program(model, inputs, dynamic=dynamic), None
     if _is_free(program):
-        other = _other_inputs(model, program, inputs)
+        other = None if _serves_fewer(model, program, inputs) else _other_inputs(model, program, inputs)
         if other is None:  # the program serves fewer sizes than the module, or none but the example's is known
             program = trace_program(model, inputs, dynamic=False)
     left = rewrite_unpooling(program)
@@ -221,6 +222,46 @@ def _sizes(program: ExportedProgram) -> dict[str, tuple[int | str, ...]]:
         )
         for name, shape in _placeholders(program).items()
     }
+
+
+def _serves_fewer(model: nn.Module, program: ExportedProgram, inputs: tuple[Tensor, ...]) -> bool:
+    """Whether the module takes sizes that the program was not traced for, such as those of another branch.
+
+    Few formats can hold such limits: the file would take these sizes, and give something else.
+    """
+    for shapes in _shapes_beyond(program, inputs):
+        try:
+            with torch.no_grad():
+                model(*map(_noise, inputs, shapes))
+        except Exception:  # noqa: S112  the module does not take them either
+            continue
+        return True
+    return False
+
+
+def _shapes_beyond(program: ExportedProgram, inputs: tuple[Tensor, ...]) -> Iterator[list[list[int]]]:
+    """Shapes of inputs with a side just beyond its limits, or with one of two sides that are tied to each other."""
+    places: dict[Any, list[tuple[int, int]]] = {}
+    for number, shape in enumerate(_placeholders(program).values()):
+        for axis, side in enumerate(shape):
+            if not isinstance(side, int):
+                places.setdefault(side.node.expr, []).append((number, axis))
+    for symbol, tied in places.items():
+        limits = program.range_constraints.get(symbol)
+        for side in [] if limits is None else [limits.lower - 1, limits.upper + 1]:
+            if side.is_Integer and 1 < side <= _LONGEST_TRIED:
+                yield _with_sides(inputs, dict.fromkeys(tied, int(side)))
+        if len(tied) > 1:
+            number, axis = tied[-1]
+            side = max(2, inputs[number].shape[axis])  # of one, a side would be repeated
+            yield _with_sides(inputs, dict.fromkeys(tied, side) | {tied[-1]: side + 1})
+
+
+def _with_sides(inputs: tuple[Tensor, ...], sides: Mapping[tuple[int, int], int]) -> list[list[int]]:
+    """The shapes of inputs, with other sides at some (number of the input, axis)."""
+    return [
+        [sides.get((number, axis), side) for axis, side in enumerate(each.shape)] for number, each in enumerate(inputs)
+    ]
 
 
 def _other_inputs(model: nn.Module, program: ExportedProgram, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
