@@ -194,7 +194,7 @@ def test_an_output_with_the_suffix_of_a_video_is_one_unless_it_is_a_folder(tmp_p
     (tmp_path / "a.mp4").mkdir()
     assert not is_video_file(tmp_path / "a.mp4")
     assert is_video_file(tmp_path / "b.MP4")
-    assert not is_video_file(tmp_path / "b.avi")
+    assert is_video_file(tmp_path / "b.avi")  # which cannot be written; a folder of this name is not meant
     assert set(_CODECS) == WRITABLE_VIDEO_SUFFIXES
 
 

@@ -206,8 +206,8 @@ def numbered(pattern: Path) -> list[Path]:
 
 
 def is_video_file(out: Path) -> bool:
-    """Whether an output path names a video file, not a folder."""
-    return out.suffix.lower() in WRITABLE_VIDEO_SUFFIXES and not out.is_dir()
+    """Whether an output path names a video file, of whatever kind, not a folder."""
+    return out.suffix.lower() in VIDEO_SUFFIXES | WRITABLE_VIDEO_SUFFIXES and not out.is_dir()
 
 
 def is_image_file(out: Path) -> bool:

@@ -33,7 +33,7 @@ class EarlierResults:
 
     Args:
         root: folder of the results of this run. Results elsewhere, such as records, are noted in their own folder.
-        force: replace any file.
+        force: replace any file that this run does not read.
         journal: path below ``root`` of the file of fingerprints that this run writes.
     """
 
@@ -53,10 +53,14 @@ class EarlierResults:
         Raises:
             OutputError: the message names the files.
         """
-        if self._force:
-            return
         read = {os.path.realpath(path) for path in inputs}
-        others = [path for path in dict.fromkeys(results) if self._is_of_others(path, read)]
+        present = [path for path in dict.fromkeys(results) if (change := last_change(path)) and change[0]]
+        if own := [path for path in present if os.path.realpath(path) in read]:
+            raise OutputError(
+                f"{list_names([str(path) for path in own])} would be replaced by a result, and is read in this run; "
+                "give another place for the results"
+            )
+        others = [] if self._force else [path for path in present if not self._wrote(_absolute(path))]
         if others:
             verb = "were" if len(others) > 1 else "was"
             raise OutputError(
@@ -86,11 +90,6 @@ class EarlierResults:
         journal = folder / self._name
         with announcing(path, lambda temporary: _note(journal, _fingerprint(place, folder, last_change(temporary)))):
             yield
-
-    def _is_of_others(self, path: Path, read: set[str]) -> bool:
-        if (change := last_change(path)) is None or not change[0]:
-            return False
-        return os.path.realpath(path) in read or not self._wrote(_absolute(path))
 
     def _folder(self, place: Path) -> Path:
         """The folder whose journal names a result."""
