@@ -290,6 +290,7 @@ def test_a_video_plays_and_pauses(page: Page, folder: Path) -> None:
         ("half.jpg", STREET.read_bytes()[:30_000], "is truncated"),
         ("broken.png", b"\x89PNG\r\n\x1a\n" + bytes(60) + b"IEND\xaeB`\x82", "is damaged or too large"),
         ("broken.mp4", b"\0\0\0\x18ftypisom" + bytes(40), "cannot be played by this browser"),
+        ("photo.heic", b"\0\0\0\x18ftypheic" + bytes(40), "is a HEIC image, which this browser does not show; save"),
     ],
 )
 def test_what_is_no_image_is_refused_in_one_line(
@@ -307,6 +308,49 @@ def test_what_is_no_image_is_refused_in_one_line(
 def test_a_huge_image_is_refused_by_its_header(page: Page, folder: Path) -> None:
     choose(page, png_header(folder / "bomb.png", 50_000, 50_000))
     expect(page.locator("#error")).to_contain_text("bomb.png has 50000x50000 pixels; this page takes up to 64 million")
+
+
+def test_the_image_that_was_chosen_last_is_shown(page: Page, folder: Path) -> None:
+    """Not the one that took longer to decode."""
+    large = folder / "slow.jpg"
+    with Image.open(STREET) as street:
+        street.resize((4000, 3000)).save(large)
+    for file in (large, scene(folder / "fast.png", (33, 40))):
+        page.locator("#file").set_input_files(file)
+    expect(page.locator("#status")).to_contain_text("fast.png, 40x33, took")
+    page.wait_for_timeout(SECONDS)
+    expect(page.locator("#status")).to_contain_text("fast.png, 40x33, took")
+    assert saved_mask(page).shape == (33, 40)
+
+
+def test_no_camera_stays_on_that_is_not_shown(page: Page) -> None:
+    """Of two clicks one camera is left, and none if an image is chosen while the visitor is asked for permission."""
+    page.evaluate("""() => {
+        const devices = navigator.mediaDevices, open = devices.getUserMedia.bind(devices);
+        self.cameras = [];
+        self.asked = () => undefined;
+        devices.getUserMedia = async (wish) => {
+            await self.asked();
+            self.cameras.push(await open(wish));
+            return self.cameras.at(-1);
+        };
+    }""")
+    live = "cameras.filter((camera) => camera.getTracks()[0].readyState === 'live').length"
+    page.evaluate("camera.click(), camera.click()")
+    expect(page.locator("#rate")).to_contain_text("frames/s")
+    assert page.evaluate(live) == 1
+    page.evaluate("() => { self.asked = () => new Promise((resolve) => (self.permit = resolve)); }")
+    page.click("#camera")
+    page.click("#sample")
+    expect(page.locator("#status")).to_contain_text("Example, 480x360, took")
+    page.evaluate("self.permit()")
+    for _ in range(100):
+        if page.evaluate("cameras.length") < 3:
+            page.wait_for_timeout(50)
+    page.wait_for_timeout(SECONDS)
+    assert page.evaluate("cameras.length") == 3
+    assert page.evaluate(live) == 0
+    expect(page.locator("#status")).to_contain_text("Example, 480x360, took")
 
 
 def test_an_ended_session_frees_its_worker_and_starts_again(page: Page) -> None:

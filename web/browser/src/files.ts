@@ -5,8 +5,9 @@ import { UserError, type Size } from "./model";
 const MAX_PIXELS = 64_000_000;
 const MAX_SIDE = 32_767; // of a canvas
 const HEADER_BYTES = 1 << 20;
+const HEIF_BRANDS = ["heic", "heix", "heim", "heis", "mif1"]; // images; a sequence is a video
 
-type Kind = "png" | "jpeg" | "gif" | "webp" | "bmp" | "avif" | "video";
+type Kind = "png" | "jpeg" | "gif" | "webp" | "bmp" | "avif" | "heif" | "video";
 
 /** Decodes an image file as `segnet predict` reads it: upright, without color management. */
 export async function decodeImage(file: File): Promise<ImageBitmap> {
@@ -19,6 +20,7 @@ export async function decodeImage(file: File): Promise<ImageBitmap> {
   try {
     bitmap = await createImageBitmap(new Blob([bytes]), { colorSpaceConversion: "none", premultiplyAlpha: "none", imageOrientation: "from-image" });
   } catch {
+    if (kind === "heif") throw new UserError(`${file.name} is a HEIC image, which this browser does not show; save it as JPEG first`);
     throw new UserError(`${file.name} is damaged or too large for this browser; save it again as PNG or JPEG`);
   }
   requireSize(file.name, bitmap);
@@ -58,7 +60,7 @@ function recognize(bytes: Uint8Array): Kind | null {
   if (start.startsWith("GIF87a") || start.startsWith("GIF89a")) return "gif";
   if (start.startsWith("RIFF") && brand === "WEBP") return "webp";
   if (start.startsWith("BM")) return "bmp";
-  if (start.slice(4, 8) === "ftyp") return brand === "avif" || brand === "avis" ? "avif" : "video";
+  if (start.slice(4, 8) === "ftyp") return brand === "avif" || brand === "avis" ? "avif" : HEIF_BRANDS.includes(brand) ? "heif" : "video";
   const isContainer = start.startsWith("\x1aE\xdf\xa3") || start.startsWith("OggS") || (start.startsWith("RIFF") && brand === "AVI ");
   return isContainer ? "video" : null;
 }
@@ -83,7 +85,7 @@ function sizeOf(kind: Kind, bytes: Uint8Array): Size | null {
     if (kind === "gif") return { width: view.getUint16(6, true), height: view.getUint16(8, true) };
     if (kind === "bmp") return { width: Math.abs(view.getInt32(18, true)), height: Math.abs(view.getInt32(22, true)) };
     if (kind === "webp") return sizeOfWebp(view, text(bytes, 12, 16));
-    if (kind === "avif") return sizeOfAvif(view, bytes);
+    if (kind === "avif" || kind === "heif") return sizeOfAvif(view, bytes);
     const at = kind === "jpeg" ? startOfFrame(view) : 0;
     return at ? { height: view.getUint16(at + 5), width: view.getUint16(at + 7) } : null;
   } catch (error) {

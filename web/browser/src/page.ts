@@ -16,6 +16,7 @@ class Page {
   private readonly view: View;
   private readonly player: Player;
   private queue: Promise<unknown> = Promise.resolve(); // one image at a time
+  private attempts = 0; // of the visitor, to show something; only the newest one counts
 
   constructor(private readonly info: ModelInfo) {
     this.view = new View(info);
@@ -47,6 +48,7 @@ class Page {
   }
 
   private end(): void {
+    this.attempts++;
     this.player.stop();
     this.session?.end();
     this.session = null;
@@ -76,7 +78,7 @@ class Page {
       input.value = "";
     });
     element("camera").addEventListener("click", () => void this.attempt(() => this.openCamera()));
-    element("sample").addEventListener("click", () => void this.attempt(() => this.openSample()));
+    element("sample").addEventListener("click", () => void this.attempt((isNewest) => this.showImage("Example", loadSample, isNewest)));
     element("session").addEventListener("click", () => void (this.session ? this.end() : this.start()));
     this.acceptDrops();
     addEventListener("paste", (event) => {
@@ -100,41 +102,36 @@ class Page {
   }
 
   private openFile(file: File | undefined): Promise<void> {
-    return this.attempt(async () => {
+    return this.attempt(async (isNewest) => {
       if (!file) throw new UserError("no file was given; drop an image or a video, not text or a link");
       if (!this.session) throw new UserError("no session runs yet; wait for it, or press Start session");
-      if (await isVideo(file)) {
-        await this.player.openVideo(file);
-        say(`${file.name} plays by ${describe(this.session)}.`);
-        return;
-      }
-      const image = await decodeImage(file);
-      this.player.stop();
-      await this.showImage(image, file.name);
+      if (!(await isVideo(file))) await this.showImage(file.name, () => decodeImage(file), isNewest);
+      else if (isNewest() && (await this.player.openVideo(file))) say(`${file.name} plays by ${describe(this.session)}.`);
     });
   }
 
   private async openCamera(): Promise<void> {
-    await this.player.openCamera();
-    say(`The camera runs by ${describe(this.session!)}.`);
+    if (await this.player.openCamera()) say(`The camera runs by ${describe(this.session!)}.`);
   }
 
-  private async openSample(): Promise<void> {
+  private async showImage(name: string, load: () => Promise<ImageBitmap>, isNewest: () => boolean): Promise<void> {
+    const image = await load();
+    if (!isNewest()) return image.close();
     this.player.stop();
-    await this.showImage(await loadSample(), "Example");
-  }
-
-  private async showImage(image: ImageBitmap, name: string): Promise<void> {
     say(`${name}: the model runs.`);
     const { size, milliseconds } = await this.segment(image);
-    say(`${name}, ${size.width}x${size.height}, took ${milliseconds.toFixed(0)} ms by ${describe(this.session!)}.`);
+    if (isNewest()) say(`${name}, ${size.width}x${size.height}, took ${milliseconds.toFixed(0)} ms by ${describe(this.session!)}.`);
   }
 
-  private async attempt(action: () => Promise<void>): Promise<void> {
+  /** Does what the visitor asked for, and shows why it failed. What a newer attempt or the end of the session overtook shows nothing. */
+  private async attempt(action: (isNewest: () => boolean) => Promise<void>): Promise<void> {
+    const attempt = ++this.attempts;
+    const isNewest = () => attempt === this.attempts;
     clearError();
     try {
-      await action();
+      await action(isNewest);
     } catch (error) {
+      if (!isNewest()) return;
       if (this.session) say(`Ready. The model runs by ${describe(this.session)}.`);
       showError(error);
     }

@@ -29,17 +29,21 @@ export class Player {
     this.video.addEventListener("timeupdate", () => (this.seek.value = String(this.video.currentTime / (this.video.duration || 1))));
   }
 
-  async openVideo(file: File): Promise<void> {
+  /** Plays a video file; false if another source was chosen meanwhile. */
+  async openVideo(file: File): Promise<boolean> {
     this.stop();
     this.url = URL.createObjectURL(file);
     this.video.src = this.url;
     const reason = `${file.name} cannot be played by this browser; convert it to MP4 (H.264) or WebM`;
-    await this.begin(() => new UserError(reason));
-    element("player").hidden = false;
+    const plays = await this.begin(() => new UserError(reason));
+    if (plays) element("player").hidden = false;
+    return plays;
   }
 
-  async openCamera(): Promise<void> {
+  /** Plays the camera; false if another source was chosen while the visitor was asked for permission. */
+  async openCamera(): Promise<boolean> {
     this.stop();
+    const turn = this.turn;
     if (!navigator.mediaDevices) throw new UserError("browsers give the camera to pages on https or localhost only; serve this page there");
     let stream: MediaStream;
     try {
@@ -47,9 +51,13 @@ export class Player {
     } catch (error) {
       throw new UserError(cameraFault(error as DOMException));
     }
+    if (turn !== this.turn) {
+      release(stream);
+      return false;
+    }
     this.video.srcObject = stream;
     stream.getVideoTracks()[0].addEventListener("ended", () => this.lose());
-    await this.begin(() => new UserError("the camera gives no frames; close other programs that use it"));
+    return this.begin(() => new UserError("the camera gives no frames; close other programs that use it"));
   }
 
   /** Ends the loop, and gives the camera back. */
@@ -57,7 +65,7 @@ export class Player {
     this.turn++;
     this.finished = [];
     this.video.pause();
-    for (const track of (this.video.srcObject as MediaStream | null)?.getTracks() ?? []) track.stop();
+    release(this.video.srcObject as MediaStream | null);
     this.video.srcObject = null;
     this.video.removeAttribute("src");
     if (this.url) URL.revokeObjectURL(this.url);
@@ -71,16 +79,18 @@ export class Player {
     this.fail(new UserError("the camera was disconnected; plug it in, and press the button again"));
   }
 
-  private async begin(explain: () => Error): Promise<void> {
+  private async begin(explain: () => Error): Promise<boolean> {
     const turn = this.turn;
     try {
       await this.video.play();
     } catch {
-      if (turn !== this.turn) return;
+      if (turn !== this.turn) return false;
       this.stop();
       throw explain();
     }
-    if (turn === this.turn) void this.loop(turn);
+    if (turn !== this.turn) return false;
+    void this.loop(turn);
+    return true;
   }
 
   private async loop(turn: number): Promise<void> {
@@ -111,6 +121,10 @@ export class Player {
     const span = now - this.finished[0];
     if (span > 0) element("rate").textContent = `${((1000 * (this.finished.length - 1)) / span).toFixed(1)} frames/s`;
   }
+}
+
+function release(stream: MediaStream | null): void {
+  for (const track of stream?.getTracks() ?? []) track.stop();
 }
 
 function nextPaint(): Promise<void> {

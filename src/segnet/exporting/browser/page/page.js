@@ -177,6 +177,7 @@ async function obstacleTo(backend) {
 var MAX_PIXELS = 64e6;
 var MAX_SIDE = 32767;
 var HEADER_BYTES = 1 << 20;
+var HEIF_BRANDS = ["heic", "heix", "heim", "heis", "mif1"];
 async function decodeImage(file) {
   const kind = await kindOf(file);
   const bytes = new Uint8Array(await file.arrayBuffer());
@@ -187,6 +188,7 @@ async function decodeImage(file) {
   try {
     bitmap = await createImageBitmap(new Blob([bytes]), { colorSpaceConversion: "none", premultiplyAlpha: "none", imageOrientation: "from-image" });
   } catch {
+    if (kind === "heif") throw new UserError(`${file.name} is a HEIC image, which this browser does not show; save it as JPEG first`);
     throw new UserError(`${file.name} is damaged or too large for this browser; save it again as PNG or JPEG`);
   }
   requireSize(file.name, bitmap);
@@ -221,7 +223,7 @@ function recognize(bytes) {
   if (start.startsWith("GIF87a") || start.startsWith("GIF89a")) return "gif";
   if (start.startsWith("RIFF") && brand === "WEBP") return "webp";
   if (start.startsWith("BM")) return "bmp";
-  if (start.slice(4, 8) === "ftyp") return brand === "avif" || brand === "avis" ? "avif" : "video";
+  if (start.slice(4, 8) === "ftyp") return brand === "avif" || brand === "avis" ? "avif" : HEIF_BRANDS.includes(brand) ? "heif" : "video";
   const isContainer = start.startsWith("Eß£") || start.startsWith("OggS") || start.startsWith("RIFF") && brand === "AVI ";
   return isContainer ? "video" : null;
 }
@@ -241,7 +243,7 @@ function sizeOf(kind, bytes) {
     if (kind === "gif") return { width: view.getUint16(6, true), height: view.getUint16(8, true) };
     if (kind === "bmp") return { width: Math.abs(view.getInt32(18, true)), height: Math.abs(view.getInt32(22, true)) };
     if (kind === "webp") return sizeOfWebp(view, text(bytes, 12, 16));
-    if (kind === "avif") return sizeOfAvif(view, bytes);
+    if (kind === "avif" || kind === "heif") return sizeOfAvif(view, bytes);
     const at = kind === "jpeg" ? startOfFrame(view) : 0;
     return at ? { height: view.getUint16(at + 5), width: view.getUint16(at + 7) } : null;
   } catch (error) {
@@ -499,16 +501,20 @@ var Player = class {
   turn = 0;
   // of the loop that runs; a loop of another turn ends
   finished = [];
+  /** Plays a video file; false if another source was chosen meanwhile. */
   async openVideo(file) {
     this.stop();
     this.url = URL.createObjectURL(file);
     this.video.src = this.url;
     const reason = `${file.name} cannot be played by this browser; convert it to MP4 (H.264) or WebM`;
-    await this.begin(() => new UserError(reason));
-    element("player").hidden = false;
+    const plays = await this.begin(() => new UserError(reason));
+    if (plays) element("player").hidden = false;
+    return plays;
   }
+  /** Plays the camera; false if another source was chosen while the visitor was asked for permission. */
   async openCamera() {
     this.stop();
+    const turn = this.turn;
     if (!navigator.mediaDevices) throw new UserError("browsers give the camera to pages on https or localhost only; serve this page there");
     let stream;
     try {
@@ -516,16 +522,20 @@ var Player = class {
     } catch (error) {
       throw new UserError(cameraFault(error));
     }
+    if (turn !== this.turn) {
+      release(stream);
+      return false;
+    }
     this.video.srcObject = stream;
     stream.getVideoTracks()[0].addEventListener("ended", () => this.lose());
-    await this.begin(() => new UserError("the camera gives no frames; close other programs that use it"));
+    return this.begin(() => new UserError("the camera gives no frames; close other programs that use it"));
   }
   /** Ends the loop, and gives the camera back. */
   stop() {
     this.turn++;
     this.finished = [];
     this.video.pause();
-    for (const track of this.video.srcObject?.getTracks() ?? []) track.stop();
+    release(this.video.srcObject);
     this.video.srcObject = null;
     this.video.removeAttribute("src");
     if (this.url) URL.revokeObjectURL(this.url);
@@ -542,11 +552,13 @@ var Player = class {
     try {
       await this.video.play();
     } catch {
-      if (turn !== this.turn) return;
+      if (turn !== this.turn) return false;
       this.stop();
       throw explain();
     }
-    if (turn === this.turn) void this.loop(turn);
+    if (turn !== this.turn) return false;
+    void this.loop(turn);
+    return true;
   }
   async loop(turn) {
     let last = -1;
@@ -576,6 +588,9 @@ var Player = class {
     if (span > 0) element("rate").textContent = `${(1e3 * (this.finished.length - 1) / span).toFixed(1)} frames/s`;
   }
 };
+function release(stream) {
+  for (const track of stream?.getTracks() ?? []) track.stop();
+}
 function nextPaint() {
   return new Promise((resolve) => requestAnimationFrame(() => resolve()));
 }
@@ -589,7 +604,7 @@ function cameraFault({ name }) {
 var SOURCES = ["open", "camera", "sample"];
 var ISOLATION_LIMIT_MS = 3e3;
 var Page = class {
-  // one image at a time
+  // of the visitor, to show something; only the newest one counts
   constructor(info) {
     this.info = info;
     this.view = new View(info);
@@ -604,6 +619,8 @@ var Page = class {
   view;
   player;
   queue = Promise.resolve();
+  // one image at a time
+  attempts = 0;
   /** Loads the model if that is still to do, and starts the faster session. */
   async start() {
     clearError();
@@ -625,6 +642,7 @@ var Page = class {
     }
   }
   end() {
+    this.attempts++;
     this.player.stop();
     this.session?.end();
     this.session = null;
@@ -652,7 +670,7 @@ var Page = class {
       input.value = "";
     });
     element("camera").addEventListener("click", () => void this.attempt(() => this.openCamera()));
-    element("sample").addEventListener("click", () => void this.attempt(() => this.openSample()));
+    element("sample").addEventListener("click", () => void this.attempt((isNewest) => this.showImage("Example", loadSample, isNewest)));
     element("session").addEventListener("click", () => void (this.session ? this.end() : this.start()));
     this.acceptDrops();
     addEventListener("paste", (event) => {
@@ -674,37 +692,33 @@ var Page = class {
     });
   }
   openFile(file) {
-    return this.attempt(async () => {
+    return this.attempt(async (isNewest) => {
       if (!file) throw new UserError("no file was given; drop an image or a video, not text or a link");
       if (!this.session) throw new UserError("no session runs yet; wait for it, or press Start session");
-      if (await isVideo(file)) {
-        await this.player.openVideo(file);
-        say(`${file.name} plays by ${describe(this.session)}.`);
-        return;
-      }
-      const image = await decodeImage(file);
-      this.player.stop();
-      await this.showImage(image, file.name);
+      if (!await isVideo(file)) await this.showImage(file.name, () => decodeImage(file), isNewest);
+      else if (isNewest() && await this.player.openVideo(file)) say(`${file.name} plays by ${describe(this.session)}.`);
     });
   }
   async openCamera() {
-    await this.player.openCamera();
-    say(`The camera runs by ${describe(this.session)}.`);
+    if (await this.player.openCamera()) say(`The camera runs by ${describe(this.session)}.`);
   }
-  async openSample() {
+  async showImage(name, load, isNewest) {
+    const image = await load();
+    if (!isNewest()) return image.close();
     this.player.stop();
-    await this.showImage(await loadSample(), "Example");
-  }
-  async showImage(image, name) {
     say(`${name}: the model runs.`);
     const { size, milliseconds } = await this.segment(image);
-    say(`${name}, ${size.width}x${size.height}, took ${milliseconds.toFixed(0)} ms by ${describe(this.session)}.`);
+    if (isNewest()) say(`${name}, ${size.width}x${size.height}, took ${milliseconds.toFixed(0)} ms by ${describe(this.session)}.`);
   }
+  /** Does what the visitor asked for, and shows why it failed. What a newer attempt or the end of the session overtook shows nothing. */
   async attempt(action) {
+    const attempt = ++this.attempts;
+    const isNewest = () => attempt === this.attempts;
     clearError();
     try {
-      await action();
+      await action(isNewest);
     } catch (error) {
+      if (!isNewest()) return;
       if (this.session) say(`Ready. The model runs by ${describe(this.session)}.`);
       showError(error);
     }
