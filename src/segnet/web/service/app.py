@@ -150,6 +150,7 @@ def _add_prediction(app: FastAPI, service: InferenceService, guards: list[Any]) 
         format: Annotated[AnswerFormat | None, Query(description="What to send back.")] = None,  # noqa: A002
     ) -> Response:
         """Segment one image. Without ?format= the Accept header chooses; by default the answer is the mask."""
+        _require_parameters(request, ("model", "format"))
         answer = choose_answer(format, request.headers.get("accept", ""))
         request.state.facts = {"model": model or service.models.names[0], "format": answer.format}
         body = await service.answer(request, model, answer)
@@ -161,6 +162,18 @@ def _add_prediction(app: FastAPI, service: InferenceService, guards: list[Any]) 
     async def list_models() -> dict[str, list[dict[str, Any]]]:
         """List the models with their classes: names, values in masks, and colors. The first is the default."""
         return {"models": service.models.describe()}
+
+
+def _require_parameters(request: Request, known: tuple[str, ...]) -> None:
+    """Refuse a parameter that would be ignored: a misspelled one, or one that is given twice."""
+    given = [name for name, _ in request.query_params.multi_items()]
+    for name in given:
+        if name not in known or given.count(name) > 1:
+            fault = "is given twice" if name in known else "is unknown"
+            raise RefusedError(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                f"the parameter {name[:60]!a} {fault}; give each of {', '.join(known)} once",
+            )
 
 
 def _add_operation(app: FastAPI, service: InferenceService, metrics: Metrics, guards: list[Any]) -> None:

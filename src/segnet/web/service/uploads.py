@@ -27,6 +27,7 @@ RAW_KINDS = ("image/*", "application/octet-stream")
 """Content types of a body that is the image itself."""
 
 _FIELDS = frozenset((b"image", b"file"))  # names of the part that holds the image
+_PARAMETERS = frozenset((b"model", b"format"))  # of the address, which a form would give in vain
 _MOST_PARTS = 16
 _CHUNK = 2**16
 
@@ -110,8 +111,8 @@ def extract_part(form: Path, content_type: str, into: Path) -> None:
         into: path of the image.
 
     Raises:
-        RefusedError: the form is damaged, has too many parts, or no field ``image`` or ``file``; or the image does not
-            fit on the disk.
+        RefusedError: the form is damaged, has too many parts, a field ``model`` or ``format``, or none called
+            ``image`` or ``file``; or the image does not fit on the disk.
     """
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import MultipartParser, parse_options_header
@@ -173,7 +174,12 @@ class _ImagePart:
         from python_multipart.multipart import parse_options_header
 
         if self._header.lower() == b"content-disposition" and not self.complete:
-            self._taken = parse_options_header(self._value)[1].get(b"name") in _FIELDS
+            name = parse_options_header(self._value)[1].get(b"name", b"")
+            if name in _PARAMETERS:
+                word = name.decode()
+                reason = f"{word} is a field of the form; give it in the address, as in /v1/segment?{word}=..."
+                raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, reason)
+            self._taken = name in _FIELDS
         self._header = self._value = b""
 
     def _write(self, data: bytes, start: int, end: int) -> None:
