@@ -72,7 +72,9 @@ def asked() -> set[str]:
 def address(folder: Path, asked: set[str]) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", "")  # what the demo sets is taken back
-        models = Models([str(saved(folder, SMALL)), str(saved(folder, BAYES))])
+        gone = saved(folder, replace(SMALL, name="gone"))
+        models = Models([str(saved(folder, SMALL)), str(saved(folder, BAYES)), str(gone)])
+        gone.unlink()
         with running_demo(models, host="127.0.0.1", port=0) as served:
             yield served
 
@@ -208,6 +210,23 @@ def test_what_cannot_be_used_is_refused_in_one_line(
     assert "segnet-demo-" not in toast.inner_text()
     toast.get_by_role("button", name="Close", exact=True).click()
     expect(toast).to_be_hidden()
+
+
+def test_no_earlier_result_stays_beside_an_error(page: Page, folder: Path) -> None:
+    """A model that cannot be opened any more: what another one predicted is not shown, nor saved."""
+    give_image(page, scene(folder / "again.png"))
+    expect(page.locator("#classes caption")).to_contain_text("90x60 pixels, ")
+    for name in ("gone", "small"):
+        page.click("#model input")
+        page.get_by_role("option", name=name).click()
+        if name == "gone":
+            expect(page.locator(".toast-body.error").first).to_contain_text("gone.safetensors")
+            expect(page.locator("#classes caption")).to_have_count(0)
+            expect(page.locator("#overlay img")).to_have_count(0)
+            expect(page.locator("#save-mask")).to_be_disabled()
+    expect(page.locator("#classes caption")).to_contain_text("90x60 pixels, small, ")
+    for toast in page.locator(".toast-body.error").all():
+        toast.get_by_role("button", name="Close", exact=True).click()
 
 
 def test_an_example_is_one_click(page: Page) -> None:

@@ -31,7 +31,7 @@ def result() -> Segmentation:
     confidence = np.where(mask == 0, 0.5, 0.9).astype(np.float32)
     image = np.full((4, 6, 3), 200, dtype=np.uint8)
     prediction = Prediction(mask, confidence, 1 - confidence, (4, 6), TABLE, image)
-    return Segmentation(prediction, "net", 12.3, "entropy")
+    return Segmentation(prediction, "net", 12.3, "entropy", name="photo")
 
 
 def test_the_class_table_has_share_and_mean_confidence_of_the_classes_that_occur(result: Segmentation) -> None:
@@ -54,7 +54,7 @@ def test_opacity_mixes_image_and_class_color(result: Segmentation) -> None:
 
 
 def test_downloads_hold_the_values_of_the_data_set(result: Segmentation, tmp_path: Path) -> None:
-    mask, overlay = write_downloads(result, tmp_path / "new", "photo", 0.5)
+    mask, overlay = write_downloads(result, tmp_path / "new", 0.5)
     assert (mask.name, overlay.name) == ("photo-mask.png", "photo-overlay.png")
     with Image.open(mask) as image:
         np.testing.assert_array_equal(np.asarray(image), TABLE.to_file_values(result.prediction.mask))

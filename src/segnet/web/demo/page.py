@@ -141,23 +141,27 @@ def _add_images(gr: Any, models: Models, controls: _Controls, examples: Sequence
     @_reporting(gr)
     def segment(source: str | None, name: str, samples: int, opacity: float) -> tuple[Any, ...]:
         if source is None:
-            return (None, None, None, *_files(gr, None, None), None, None, "")
+            return clear()
         result = _segment(models, name, samples, Path(source))
-        shown = _shown(gr, result, opacity, folders.make(), Path(source).stem)
+        shown = _shown(gr, result, opacity, folders.make())
         return result, *shown, confidence_map(result), uncertainty_map(result), class_table(result)
 
-    @_reporting(gr)
-    def redraw(result: Segmentation | None, source: str | None, opacity: float) -> tuple[Any, ...]:
-        if result is None or source is None:
-            return (None, None, *_files(gr, None, None))
-        return _shown(gr, result, opacity, folders.make(), Path(source).stem)
+    def clear() -> tuple[Any, ...]:
+        return (None, None, None, *_files(gr, None, None), None, None, "")
 
-    gr.on(
+    @_reporting(gr)
+    def redraw(result: Segmentation | None, opacity: float) -> tuple[Any, ...]:
+        if result is None:
+            return (None, None, *_files(gr, None, None))
+        return _shown(gr, result, opacity, folders.make())
+
+    segmented = gr.on(
         [image.change, controls.model.change, controls.samples.change], segment, [image, *controls],
         [state, *results], trigger_mode="always_last", **_PRIVATE,
     )  # fmt: skip
+    segmented.failure(clear, None, [state, *results], **_PRIVATE)  # no result of another image stays beside this one
     controls.opacity.change(
-        redraw, [state, image, controls.opacity], results[:4], trigger_mode="always_last", show_progress="hidden",
+        redraw, [state, controls.opacity], results[:4], trigger_mode="always_last", show_progress="hidden",
         **_PRIVATE,
     )  # fmt: skip
 
@@ -233,20 +237,21 @@ def _add_videos(gr: Any, models: Models, controls: _Controls, folders: _Folders)
     start.click(segment, [video, seconds, smoothing, *controls], [segmented, report], **_PRIVATE)
 
 
-def _segment(models: Models, name: str, samples: int, source: ImageSource) -> Segmentation:
-    predictor = models.open(name, samples)
+def _segment(models: Models, model: str, samples: int, source: ImageSource) -> Segmentation:
+    predictor = models.open(model, samples)
     with models.turn:
         started = time.perf_counter()
         prediction = predictor(source)
         took = 1000 * (time.perf_counter() - started)
     info = predictor.runtime.info
-    return Segmentation(prediction, info.name, took, predictor.measure, info.samples or 0)
+    name = source.stem if isinstance(source, Path) else "camera"
+    return Segmentation(prediction, info.name, took, predictor.measure, info.samples or 0, name)
 
 
-def _shown(gr: Any, result: Segmentation, opacity: float, folder: Path, name: str) -> tuple[Any, ...]:
+def _shown(gr: Any, result: Segmentation, opacity: float, folder: Path) -> tuple[Any, ...]:
     """What depends on the opacity: overlay, the two sides of the slider, mask file, overlay file."""
     overlay = draw_overlay(result, opacity)
-    files = write_downloads(result, folder, name, opacity)
+    files = write_downloads(result, folder, opacity)
     return overlay, (result.image, overlay), *_files(gr, *files)
 
 

@@ -33,6 +33,7 @@ class Segmentation:
         milliseconds: that it took.
         measure: of the uncertainty; None: there is none.
         samples: number of Monte Carlo dropout samples; 0: dropout was off.
+        name: of the image's file, without suffix.
     """
 
     prediction: Prediction
@@ -40,6 +41,7 @@ class Segmentation:
     milliseconds: float
     measure: Measure | None = None
     samples: int = 0
+    name: str = "image"
 
     @property
     def labels(self) -> ClassTable:
@@ -98,13 +100,12 @@ def class_table(result: Segmentation) -> str:
     )
 
 
-def write_downloads(result: Segmentation, folder: Path, name: str, opacity: float) -> tuple[Path, Path]:
+def write_downloads(result: Segmentation, folder: Path, opacity: float) -> tuple[Path, Path]:
     """Write the mask as ``segnet predict`` writes it, and the overlay with its legend, as PNG files.
 
     Args:
         result: of an image.
         folder: where to; it is created.
-        name: of the image, without suffix.
         opacity: of the class colors in the overlay, 0 to 1.
 
     Returns:
@@ -113,9 +114,9 @@ def write_downloads(result: Segmentation, folder: Path, name: str, opacity: floa
     Raises:
         OutputError: a file cannot be written.
     """
-    overlay = folder / f"{name}-overlay.png"
+    overlay = folder / f"{result.name}-overlay.png"
     write_image(overlay, np.asarray(result.prediction.overlay(OverlayStyle(opacity=opacity))))
-    return result.prediction.save(folder / f"{name}-mask.png"), overlay
+    return result.prediction.save(folder / f"{result.name}-mask.png"), overlay
 
 
 def _mean_confidence(result: Segmentation) -> NDArray[np.float64] | None:
