@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 import segnet
+from segnet.visualization.html.panels import Panel, panel_row
+from segnet.visualization.html.style import STYLE
 
 # https://www.w3.org/TR/wai-aria-1.2/#state_prop_def
 NAMES = """
@@ -19,3 +21,10 @@ def test_pages_have_attributes_of_aria_only() -> None:
     sources = [path for suffix in ("py", "html", "js") for path in package.rglob(f"*.{suffix}")]
     written = {name for path in sources for name in re.findall(r"\baria-\w+", path.read_text(encoding="utf-8"))}
     assert {"aria-label", "aria-labelledby", "aria-live"} <= written <= {f"aria-{name}" for name in NAMES.split()}
+
+
+def test_a_browser_does_not_blur_the_classes_of_a_small_mask_into_each_other() -> None:
+    panel = Panel(caption="truth", alt="a, truth", source="data:,")
+    assert '<img class="small"' in panel_row("a", "", [panel], (30, 5))
+    assert "small" not in panel_row("a", "", [panel], (240, 320))
+    assert "img.small { image-rendering: pixelated; }" in STYLE

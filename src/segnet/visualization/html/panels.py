@@ -39,6 +39,7 @@ _RIGHT = 0.4
 """Brightness of the image where the prediction is right, in the error panel."""
 
 _WIDEST, _HIGHEST = 320, 480  # pixels of a panel
+_SMALL = 160  # pixels of width below which a browser would blur classes into each other
 _GRAYS = 32
 
 
@@ -68,8 +69,9 @@ def panel_row(name: str, caption: str, panels: Sequence[Panel], size: tuple[int,
         columns: room for at least so many panels, so that rows of fewer have panels of the same width.
     """
     height, width = size
+    small = ' class="small"' if width < _SMALL else ""
     figures = "".join(
-        f'<figure><img src="{panel.source}" alt="{escape(panel.alt)}" width="{width}" height="{height}">'
+        f'<figure><img{small} src="{panel.source}" alt="{escape(panel.alt)}" width="{width}" height="{height}">'
         f"<figcaption>{escape(panel.caption)}</figcaption></figure>"
         for panel in panels
     )

@@ -127,6 +127,8 @@ td.full { color: var(--full); }
 .example { margin: 0 0 1.75rem; }
 .panels { display: grid; grid-template-columns: repeat(var(--many), 1fr); gap: .5rem; }
 .panels img { display: block; width: 100%; height: auto; background: var(--raised); }
+.panels img { max-height: 40rem; object-fit: contain; }
+.panels img.small { image-rendering: pixelated; }
 .panels figcaption { font-size: .85rem; padding-top: .2rem; }
 pre { background: var(--raised); border-radius: .5rem; padding: .8rem 1rem; margin: .75rem 0; overflow-x: auto; }
 summary { cursor: pointer; padding: .4rem 0; }
