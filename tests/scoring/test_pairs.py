@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from segnet.data.layouts import open_source
+from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError, DataError
 from segnet.labels import CAMVID, CAMVID12, IGNORE_INDEX, ClassTable
 from segnet.scoring.pairs import open_truth, pair_up
@@ -50,6 +51,16 @@ def test_a_pair_list_is_found_too(tmp_path: Path, camvid_root: Path) -> None:
     pairing = pair_up(tmp_path / "valannot", truth)
     assert [pair.name for pair in pairing.pairs] == [sample.name for sample in samples]
     assert all(pair.predicted == pair.truth for pair in pairing.pairs)
+
+
+def test_predictions_of_the_classes_before_a_map_are_refused_with_an_advice_that_works(
+    tmp_path: Path, camvid_root: Path
+) -> None:
+    truth = open_truth(str(camvid_root), source=SourceConfig(map="Car,Bicyclist=Vehicle"))
+    pairing = pair_up(write(tmp_path, *(f"{name}.png" for name in truth.masks)), truth)
+    Image.fromarray(np.full((2, 3), CAMVID.names.index("Bicyclist"), dtype=np.uint8)).save(pairing.pairs[0].predicted)
+    with pytest.raises(DataError, match=r"value 10 on 6 pixels, .* numbered from 0; .* score without --map and --only"):
+        pairing.predicted.read(pairing.pairs[0].predicted)
 
 
 def test_a_folder_of_label_maps_needs_a_class_table(tmp_path: Path) -> None:

@@ -18,6 +18,10 @@ from segnet.media.sources import IMAGE_SUFFIXES, find_images_below, normalize_na
 __all__ = ["Pair", "Pairing", "Truth", "open_truth", "pair_up"]
 
 _REMEDY = "correct the mask, or give other classes with --classes or other ignored values with --ignore-index"
+_REMEDY_OF_MAPPED = (
+    "predictions hold the classes that the data set, --map and --only leave, numbered from 0; correct the mask, or "
+    "score without --map and --only"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +173,8 @@ def pair_up(folder: Path, truth: Truth, *, encoding: Encoding = "auto", partial:
     if not both or ((missing or superfluous) and not partial):
         raise DataError(_mismatch(folder, truth, missing, superfluous, found=bool(both)))
     ignore_index = tuple(dict.fromkeys((*_ignored(truth.reader), *_default_ignore_index(truth.reader.classes))))
-    reader = MaskReader(labels=truth.reader.classes, ignore_index=ignore_index, encoding=encoding, remedy=_REMEDY)
+    remedy = _REMEDY if truth.reader.target is None else _REMEDY_OF_MAPPED
+    reader = MaskReader(labels=truth.reader.classes, ignore_index=ignore_index, encoding=encoding, remedy=remedy)
     pairs = [
         Pair(name=name, predicted=found[name], truth=truth.masks[name], image=truth.images.get(name)) for name in both
     ]
