@@ -291,7 +291,8 @@ def test_an_error_of_the_model_is_an_answer(caplog: pytest.LogCaptureFixture) ->
         assert (reply.status, reply.error) == (500, "an error of the service (MemoryError)")
         assert client.ask("GET", "/readyz").status == 200
         client.service.batcher.close()
-        assert (client.ask("GET", "/readyz").status, client.ask("GET", "/healthz").status) == (503, 200)
+        for method in ("GET", "HEAD"):
+            assert (client.ask(method, "/readyz").status, client.ask(method, "/healthz").status) == (503, 200)
     assert "out of\nmemory" in caplog.text
 
 

@@ -177,11 +177,13 @@ def _require_parameters(request: Request, known: tuple[str, ...]) -> None:
 
 
 def _add_operation(app: FastAPI, service: InferenceService, metrics: Metrics, guards: list[Any]) -> None:
+    @app.head("/healthz", include_in_schema=False)  # some monitors ask without wanting a body
     @app.get("/healthz", summary="Whether the process answers")
     async def health() -> dict[str, str]:
         """Answer while the process runs; for a liveness probe."""
         return {"status": "ok"}
 
+    @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", summary="Whether images are predicted", responses=_refusals(503))
     async def ready() -> dict[str, str]:
         """Answer while models are loaded and run; for a readiness probe."""
