@@ -5,7 +5,7 @@
 A temperature is fitted to each network on the drive that it was not trained on; of several runs, to the mean of their
 weights. A drive is then scored with the geometric mean of the temperatures of the two other drives, so none is scored
 with its own. The mean of all three is the one for a model of all drives. benchmarks/results/temperature.json has the
-figures.
+figures of the default, temperature_long.json those of the rows light_long and light_long_mix.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from segnet.system.hardware import about
 from segnet.training.temperature import fit_temperature, scale_logits
 from study import leave_out, mean_of_runs, parser_of_runs
 
-RUNS = [Path("runs/ablation/light_long"), Path("runs/ablation/light_long_mix")]
+RUNS = [Path("runs/ablation/light_whole")]
 RESULT = Path(__file__).parent / "results" / "temperature.json"
 
 

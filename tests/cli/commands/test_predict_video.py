@@ -284,7 +284,7 @@ def test_a_video_that_is_read_and_frames_of_others_are_not_replaced(
     clip = write_clip(tmp_path / "clip.mp4", 2)
     before = clip.read_bytes()
     assert leave(clip, "--model", model_file, "--out", clip) == 2
-    assert f"{clip} was not written by an earlier run" in capsys.readouterr().err
+    assert f"{clip} would be replaced by a result, and is read in this run" in capsys.readouterr().err
     assert clip.read_bytes() == before
     out = tmp_path / "out"
     for frames in ([], ["--frames"]):
