@@ -118,19 +118,20 @@ def test_a_line_of_progress_has_the_time_of_its_own_step(
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     limit: Any = SimpleNamespace(seconds=600.0, elapsed=0.0)
-    unused: Any = SimpleNamespace(score=-1.0, images_per_second=None)
+    unused: Any = SimpleNamespace(images_per_second=None)
+    best: Any = SimpleNamespace(score=-1.0, monitor="miou")
     trainer: Any = SimpleNamespace(
         is_global_zero=True, current_epoch=0, max_epochs=1, num_training_batches=9, accumulate_grad_batches=1
     )
     trainer.fit_loop = SimpleNamespace(epoch_loop=SimpleNamespace(total_batch_idx=-1))
-    progress = TrainingProgress(unused, unused, unused, limit)
+    progress = TrainingProgress(unused, best, unused, limit)
     progress.on_train_start(trainer, unused)
-    for index in range(2):
+    for index, best.score in enumerate((-1.0, 0.25)):
         clock[0] = limit.elapsed = 31.0 * (index + 1)
         progress.on_train_batch_end(trainer, unused, {"loss": torch.tensor(0.5)}, None, index)
     assert capsys.readouterr().err.splitlines() == [
-        "epoch 1  31 of 600 s  loss now 0.500  1 done",
-        "epoch 1  62 of 600 s  loss now 0.500  2 done",
+        "epoch 1  31 of 600 s  loss now 0.500  step 1",
+        "epoch 1  62 of 600 s  loss now 0.500  best mIoU 0.250  step 2",
     ]
 
 

@@ -20,10 +20,12 @@ class ProgressBar:
 
     Args:
         text: the description before the bar, until ``advance`` gives another.
+        unit: what is counted, such as step; shown where the number of all is unknown.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, unit: str = "") -> None:
         self._text = text
+        self._unit = unit
         self._console = Console(stderr=True)
         self._bar: Progress | None = None
         self._total: int | None = 0
@@ -50,8 +52,7 @@ class ProgressBar:
             self._bar.update(self._bar.task_ids[0], advance=by, description=self._text)
         elif time.monotonic() - self._last_line_at > _SECONDS_BETWEEN_LINES:
             self._last_line_at = time.monotonic()
-            of = " done" if self._total is None else f"/{self._total}  {self._left()} left"
-            print(f"{self._text}  {self._done}{of}", file=sys.stderr, flush=True)
+            print(f"{self._text}  {self._counts()}", file=sys.stderr, flush=True)
 
     def say(self, line: str) -> None:
         """Print a line that stays above the bar."""
@@ -73,6 +74,11 @@ class ProgressBar:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+    def _counts(self) -> str:
+        if self._total is None:
+            return f"{self._unit} {self._done}" if self._unit else f"{self._done} done"
+        return f"{self._done}/{self._total}  {self._left()} left"
 
     def _left(self) -> str:
         finished = max(1, self._done - self._first)

@@ -9,6 +9,7 @@ from torch import Tensor
 from segnet.system.progress import ProgressBar
 from segnet.training.best_weights import BestWeights
 from segnet.training.lightning import Callback, LightningModule, Trainer
+from segnet.training.report.record import SCORES
 from segnet.training.score_log import ScoreLog, loss_of_batch
 from segnet.training.step_times import StepTimes
 from segnet.training.time_limit import TimeLimit
@@ -35,7 +36,7 @@ class TrainingProgress(Callback):
         self.best = best
         self.times = times
         self.limit = limit
-        self._bar = ProgressBar("epoch 1")
+        self._bar = ProgressBar("epoch 1", unit="step")
         self._loss: float | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -67,7 +68,7 @@ class TrainingProgress(Callback):
         self._loss = loss.item() if self._loss is None else 0.8 * self._loss + 0.2 * loss.item()
 
     def _text(self, trainer: Trainer) -> str:
-        best = f"  best {self.best.monitor} {self.best.score:.3f}" if self.best.score >= 0 else ""
+        best = f"  best {SCORES[self.best.monitor]} {self.best.score:.3f}" if self.best.score >= 0 else ""
         rate = self.times.images_per_second
         speed = "" if rate is None else f"  {rate:.3g} images/s"
         loss = "" if self._loss is None else f"  loss now {self._loss:.3f}"
