@@ -140,7 +140,6 @@ def test_a_baseline_whose_library_is_missing_is_refused_before_anything_runs(
         (("--json", "/proc/speed/a.json"), "give another --json"),
         (("--plot", "speed.jpg"), "--plot speed.jpg must end in .png, .svg or .pdf"),
         (("--data", "gone"), "gone: there is no such data set"),
-        (("--data", "synthetic", "--split", "tset"), "tset"),
     ],
 )
 def test_what_would_lose_the_measurements_is_refused_before(
@@ -149,3 +148,11 @@ def test_what_would_lose_the_measurements_is_refused_before(
     monkeypatch.setattr("segnet.benchmark.measure.measure", None)
     assert leave("segnet_light", *words) == 2
     assert reason in capsys.readouterr().err
+
+
+def test_an_unknown_split_is_refused_before(
+    camvid_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("segnet.benchmark.measure.measure", None)
+    assert leave("segnet_light", "--data", str(camvid_root), "--split", "tset") == 2
+    assert "tset" in capsys.readouterr().err
