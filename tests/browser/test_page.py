@@ -351,6 +351,7 @@ def test_no_camera_stays_on_that_is_not_shown(page: Page) -> None:
     assert page.evaluate("cameras.length") == 3
     assert page.evaluate(live) == 0
     expect(page.locator("#status")).to_contain_text("Example, 480x360, took")
+    page.evaluate("delete navigator.mediaDevices.getUserMedia")  # of this test; the browser's own is left
 
 
 def test_an_ended_session_frees_its_worker_and_starts_again(page: Page) -> None:
