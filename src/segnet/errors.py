@@ -28,6 +28,7 @@ __all__ = [
     "SegNetError",
     "ShapeError",
     "TrainingError",
+    "first_line",
     "list_names",
     "one_line",
 ]
@@ -106,6 +107,11 @@ def one_line(text: BaseException | str) -> str:
     Line breaks in it, such as those of a file's name, become blanks, and other control characters their escapes.
     """
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", " ".join(str(text).splitlines()))
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of the text of an error, without blanks around the text; libraries add details of many lines."""
+    return str(error).strip().partition("\n")[0]
 
 
 def list_names(names: Collection[str], *, most: int = 5) -> str:

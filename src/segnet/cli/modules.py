@@ -11,7 +11,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segnet.errors import ConfigError, ModelError, list_names
+from segnet.errors import ConfigError, ModelError, first_line, list_names
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -119,11 +119,7 @@ def _require_running(name: str, module: nn.Module, example: tuple[Tensor, ...]) 
 
 def _reason(error: BaseException) -> str:
     """The kind of an error, and the first line of its text."""
-    return f"{type(error).__name__}: {_first_line(error)}"
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _fill(module: nn.Module, path: Path) -> None:
@@ -158,7 +154,7 @@ def _read(path: Path) -> dict[str, Any]:
         table = load_file(path) if is_safe else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the readers of damaged files raise
         raise ModelError(
-            f"{path}: holds no plain weights ({_first_line(error)}); save model.state_dict() with torch.save"
+            f"{path}: holds no plain weights ({first_line(error)}); save model.state_dict() with torch.save"
         ) from error
     for name in _NESTED:
         if isinstance(table, Mapping) and isinstance(table.get(name), Mapping):

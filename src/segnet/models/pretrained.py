@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from segnet.errors import ModelError, list_names
+from segnet.errors import ModelError, first_line, list_names
 from segnet.models.digests import require_finite
 from segnet.models.efficientnet import LITE_MEAN, LITE_STD, EfficientNetLite0, enlarge_filters, original_name
 from segnet.models.segnet import IMAGENET_MEAN, IMAGENET_STD
@@ -204,7 +204,7 @@ def _read_state(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
             f"{path}: holds objects other than tensors and was not opened; save a plain state_dict"
         ) from error
     except _DAMAGE as error:
-        raise ModelError(f"{path}: cannot be read as weights ({_first_line(error)}); it may be damaged") from error
+        raise ModelError(f"{path}: cannot be read as weights ({_reason(error)}); it may be damaged") from error
     if not isinstance(state, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):
@@ -224,7 +224,7 @@ def _download(name: str) -> Path:
         except (OSError, RuntimeError, HTTPException) as error:
             raise ModelError(
                 f"{name}: the ImageNet weights could not be downloaded from {_ADDRESS}{file} "
-                f"({_first_line(error)}); fetch the file yourself and give its path"
+                f"({_reason(error)}); fetch the file yourself and give its path"
             ) from error
     return path
 
@@ -286,5 +286,5 @@ def _encoder_names(encoder: nn.Module, state: Mapping[str, Tensor]) -> list[str]
     return names
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+def _reason(error: Exception) -> str:
+    return first_line(error) or type(error).__name__

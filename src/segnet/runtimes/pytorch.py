@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from segnet.bands import Bands, Channels, count_channels, stored_bands
-from segnet.errors import ConfigError, ModelError
+from segnet.errors import ConfigError, ModelError, first_line
 from segnet.labels import ClassTable
 from segnet.metrics.uncertainty import MEASURES, Measure
 from segnet.models import checkpoint
@@ -188,9 +188,9 @@ class ProgramRuntime(FileRuntime):
             with suppress_output():
                 self._program = _load_compiled(path) if compiled else torch.export.load(path).module()
         except Exception as error:  # the loaders raise anything, from KeyError to AssertionError
-            reason = str(error).strip().partition("\n")[0]
             raise ModelError(
-                f"{path}: PyTorch {torch.__version__} cannot use it ({reason}); export it again, on this computer"
+                f"{path}: PyTorch {torch.__version__} cannot use it ({first_line(error)}); export it again, on "
+                "this computer"
             ) from error
 
     @torch.inference_mode()
