@@ -35,7 +35,7 @@ def test_a_full_disk_ends_an_export_with_one_line(toy: SegNet, tmp_path: Path) -
     """PyTorch's own writing of a program would abort the process."""
     checkpoint.save(toy, ClassTable.numbered(3), tmp_path / "toy.safetensors")
     words = ["export", "toy.safetensors", "--format", "torch"]
-    command = [sys.executable, "-m", "segnet", *words]
+    command = [sys.executable, "-B", "-m", "segnet", *words]  # -B: bytecode would be cut off, too, and fail later
     done = subprocess.run(
         command, cwd=tmp_path, preexec_fn=small_files_only, capture_output=True, text=True, check=False
     )

@@ -148,7 +148,7 @@ def test_a_full_disk_ends_the_run_and_harms_nothing(camvid_root: Path, model_fil
         main([*arguments, "--epochs", "1"])
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.stat().st_size > 4096}
     assert {"best.safetensors", "last.ckpt", "previous.ckpt"} <= set(before)
-    program = [sys.executable, "-m", "segnet", *arguments, "--epochs", "2", "--resume"]
+    program = [sys.executable, "-B", "-m", "segnet", *arguments, "--epochs", "2", "--resume"]
     done = subprocess.run(program, capture_output=True, text=True, preexec_fn=small_files_alone, check=False)
     assert done.returncode == 2
     assert "cannot be written (File too large)" in done.stderr
