@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import doctest
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -219,6 +219,23 @@ def test_torch_func_maps_over_maps_and_their_gradients(layout: torch.memory_form
     values = drawn("numbers", (2, 3, 3, 4, 6))  # mapped over the last axis, with one code for all
     unpooled = torch.vmap(lambda each: max_unpool(each, code, (5, 7)), in_dims=-1)(values)
     assert torch.equal(unpooled[1], max_unpool(values[..., 1], code, (5, 7)))
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch's own
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_forward_gradients_equal_pytorch(layout: torch.memory_format) -> None:
+    x = drawn("ties", (2, 3, 5, 7)).contiguous(memory_format=layout)
+    tangent = torch.randn(2, 3, 5, 7)
+    given, expected = (torch.func.jvp(run, (x,), (tangent,)) for run in (there_and_back, pytorch_there_and_back))
+    assert torch.equal(given[1], expected[1])
+
+    def hessian(run: Callable[[Tensor], Tensor]) -> Tensor:
+        return torch.func.hessian(lambda each: run(each).pow(3).sum())(x[:1, :, :3, :3].contiguous())
+
+    assert torch.equal(hessian(there_and_back), hessian(pytorch_there_and_back))
+    assert torch.autograd.gradcheck(
+        there_and_back, torch.rand(2, 2, 5, 3).double().requires_grad_(), check_forward_ad=True
+    )
 
 
 @pytest.mark.usefixtures("deterministic")

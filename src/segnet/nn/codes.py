@@ -71,8 +71,8 @@ def max_pool(x: Tensor, windows: Windows = TWO_BY_TWO) -> tuple[Tensor, Tensor]:
 
     Equal to `F.max_pool2d(x, 2, 2, ceil_mode=True)` bit for bit, and so with other windows. Of equal maxima the first
     in raster order counts; a NaN beats every number, and the last NaN of a window counts; -inf is an ordinary value.
-    `torch.compile` keeps all this but the sign of a zero and the choice among several NaN. `torch.vmap` and the reverse
-    gradients of `torch.func` work, too.
+    `torch.compile` keeps all this but the sign of a zero and the choice among several NaN. `torch.vmap` and the
+    gradients of `torch.func` work, too; those in forward mode in eager code only.
 
     Args:
         x: any floating dtype, (N, C, H, W), no side but N may be 0. Contiguous and channels_last are kept.
@@ -97,8 +97,7 @@ def max_pool(x: Tensor, windows: Windows = TWO_BY_TWO) -> tuple[Tensor, Tensor]:
     require_windows(windows)
     if is_exporting():
         return portable_pool(x, windows)
-    values, code = _Pool.apply(x, windows)  # type: ignore[no-untyped-call]
-    return values, code
+    return _remember(x, windows)
 
 
 def max_unpool(values: Tensor, code: Tensor, size: tuple[int, int], windows: Windows = TWO_BY_TWO) -> Tensor:
@@ -168,7 +167,7 @@ class _Pool(Function):
     def setup_context(ctx: Any, inputs: tuple[Tensor, Windows], output: tuple[Tensor, Tensor]) -> None:
         (x, windows), (_, code) = inputs, output
         ctx.layout = _Layout(_size(x), windows, _is_channels_last(x))
-        ctx.save_for_backward(code)
+        _keep(ctx, code)
         ctx.mark_non_differentiable(code)
 
     @staticmethod
@@ -178,7 +177,7 @@ class _Pool(Function):
     @staticmethod
     def vmap(info: Any, dims: _Dims, x: Tensor, windows: Windows) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
         (x,) = _fold(info.batch_size, dims, x)
-        values, code = _Pool.apply(x, windows)  # type: ignore[no-untyped-call]
+        values, code = _remember(x, windows)
         return (_unfold(info.batch_size, values), _unfold(info.batch_size, code)), (0, 0)
 
 
@@ -194,7 +193,7 @@ class _Unpool(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, _Layout], output: Tensor) -> None:
         _, code, ctx.layout = inputs
-        ctx.save_for_backward(code)
+        _keep(ctx, code)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
@@ -220,7 +219,7 @@ class _Gather(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, _Layout], output: Tensor) -> None:
         _, code, ctx.layout = inputs
-        ctx.save_for_backward(code)
+        _keep(ctx, code)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
@@ -230,6 +229,32 @@ class _Gather(Function):
     def vmap(info: Any, dims: _Dims, x: Tensor, code: Tensor, layout: _Layout) -> tuple[Tensor, int]:
         x, code = _fold(info.batch_size, dims, x, code)
         return _unfold(info.batch_size, _gather(x, code, layout)), 0
+
+
+class _DualPool(_Pool):
+    """Pooling with gradients in forward mode, too. `torch.compile` takes no function that has them."""
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> tuple[Tensor, None]:
+        return _gather(tangent, ctx.saved_tensors[0], ctx.layout), None
+
+
+class _DualUnpool(_Unpool):
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        return _unpool(tangent, ctx.saved_tensors[0], ctx.layout)
+
+
+class _DualGather(_Gather):
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        return _gather(tangent, ctx.saved_tensors[0], ctx.layout)
+
+
+def _keep(ctx: Any, code: Tensor) -> None:
+    ctx.save_for_backward(code)
+    if not torch.compiler.is_compiling():
+        ctx.save_for_forward(code)
 
 
 _Dims = tuple[int | None, ...]
@@ -249,12 +274,20 @@ def _unfold(count: int, x: Tensor) -> Tensor:
     return x.reshape(count, len(x) // count, *x.shape[1:])
 
 
+def _remember(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
+    function = _Pool if torch.compiler.is_compiling() else _DualPool
+    values, code = function.apply(x, windows)  # type: ignore[no-untyped-call]
+    return values, code
+
+
 def _unpool(values: Tensor, code: Tensor, layout: _Layout) -> Tensor:
-    return _Unpool.apply(values, code, layout)  # type: ignore[no-any-return,no-untyped-call]
+    function = _Unpool if torch.compiler.is_compiling() else _DualUnpool
+    return function.apply(values, code, layout)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def _gather(x: Tensor, code: Tensor, layout: _Layout) -> Tensor:
-    return _Gather.apply(x, code, layout)  # type: ignore[no-any-return,no-untyped-call]
+    function = _Gather if torch.compiler.is_compiling() else _DualGather
+    return function.apply(x, code, layout)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def _pool(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
