@@ -95,6 +95,19 @@ def test_a_tensor_that_a_network_uses_twice_comes_back(five_labels: ClassTable, 
     assert torch.equal(kept(image), model(image))
 
 
+class Rows(Tied):
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return super().forward(x + torch.arange(x.shape[2])[:, None] / x.shape[2])
+
+
+@torch.no_grad()
+def test_an_encoder_that_makes_tensors_of_its_own_comes_back(five_labels: ClassTable, tmp_path: Path):
+    model = create_model("segnet_basic", classes=5, encoder=Rows()).eval()
+    kept = load(save(model, five_labels, tmp_path / "rows.safetensors"), encoder=Rows()).model
+    image = torch.rand(1, 3, 13, 11)
+    assert torch.equal(kept(image), model(image))
+
+
 @torch.no_grad()
 def test_half_keeps_filters_in_float16_and_everything_else_in_float32(
     trained: SegNet, five_labels: ClassTable, tmp_path: Path

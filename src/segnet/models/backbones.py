@@ -113,7 +113,8 @@ def _probe(body: nn.Module, in_channels: int, size: Size) -> list[Tensor]:
     first = next(body.parameters(), torch.zeros(1))
     image = torch.zeros(1, in_channels, *size, device=first.device, dtype=first.dtype)
     try:
-        maps: Any = body.eval()(image)
+        with first.device:  # of tensors that the module makes itself; a model file is read where the default is "meta"
+            maps: Any = body.eval()(image)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise ConfigError(
             f"the encoder cannot take an image of {size[0]}x{size[1]} with {in_channels} channels ({error}); "
