@@ -14,6 +14,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.utils import prune
+from torch.nn.utils.parametrizations import weight_norm
 
 from segnet.errors import ModelError, OutputError
 from segnet.labels import ClassTable
@@ -106,6 +108,49 @@ def test_an_encoder_that_makes_tensors_of_its_own_comes_back(five_labels: ClassT
     kept = load(save(model, five_labels, tmp_path / "rows.safetensors"), encoder=Rows()).model
     image = torch.rand(1, 3, 13, 11)
     assert torch.equal(kept(image), model(image))
+
+
+def pruned(model: SegNet) -> SegNet:
+    prune.l1_unstructured(model.classifier, "weight", 0.3)
+    return model
+
+
+def normed(model: SegNet) -> SegNet:
+    weight_norm(model.classifier)
+    return model
+
+
+def classified_otherwise(model: SegNet) -> SegNet:
+    model.classifier = nn.Conv2d(4, 7, 3, padding=1)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("change", "tensor"),
+    [
+        (pruned, "classifier.weight"),
+        (normed, "classifier.parametrizations.weight.original0"),
+        (classified_otherwise, "classifier.bias"),
+        (SegNet.folded, "decoder.stages.0.0.bn.bias"),
+    ],
+)
+def test_a_network_that_no_file_can_hold_is_not_saved(
+    change: Callable[[SegNet], SegNet], tensor: str, narrow: SegNet, five_labels: ClassTable, tmp_path: Path
+):
+    model = change(narrow)
+    for write in (
+        lambda: save(model, five_labels, tmp_path / "new.safetensors"),
+        lambda: model.save_pretrained(tmp_path),
+    ):
+        with pytest.raises(ModelError, match=f"its tensor {tensor} is not as its config says"):
+            write()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_compiled_network_comes_back(trained: SegNet, five_labels: ClassTable, tmp_path: Path):
+    compiled = torch.compile(trained, backend="eager")
+    kept = load(save(compiled, five_labels, tmp_path / "new.safetensors")).model
+    assert all(torch.equal(value, kept.state_dict()[name]) for name, value in trained.state_dict().items())
 
 
 @torch.no_grad()

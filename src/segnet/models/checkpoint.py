@@ -68,14 +68,14 @@ def save(
             are float32, rounded to 255 levels. The network computes in float32; for INT8 arithmetic export it.
 
     Raises:
-        ModelError: the class table does not fit the network, or a tensor is not finite (with ``half``: in
-            float16), or both ``half`` and ``int8`` are asked for.
+        ModelError: the class table does not fit the network, its layers are no longer those of its config, a tensor
+            is not finite (with ``half``: in float16), or both ``half`` and ``int8`` are asked for.
         OutputError: the file cannot be written.
     """
     path = Path(path)
     _check_classes(model.config, labels, path)
     description = Description(labels=labels, provenance=dict(provenance or {}), scores=dict(scores or {}))
-    write_model_file(path, model.config.to_dict(), description, model.state_dict(), half=half, int8=int8)
+    write_model_file(path, model.config.to_dict(), description, model.stored_state(path), half=half, int8=int8)
     return path
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
-from torch import nn
+from torch import Tensor, nn
 
 from segnet.errors import ModelError
 from segnet.labels import ClassTable
@@ -42,6 +42,10 @@ class HubModule(nn.Module):
     @classmethod
     def from_file(cls, content: ModelFile, path: Path, *, encoder: nn.Module | None = None) -> Self:
         """The network of a model file; each network has its own."""
+        raise NotImplementedError
+
+    def stored_state(self, path: Path) -> dict[str, Tensor]:
+        """The tensors for a model file, those that ``from_file`` expects; each network has its own."""
         raise NotImplementedError
 
     @classmethod
@@ -95,12 +99,13 @@ class HubModule(nn.Module):
             The folder.
 
         Raises:
-            ModelError: the class table does not fit, or a tensor is not finite.
+            ModelError: the class table does not fit, the layers are no longer those of ``config``, or a tensor is not
+                finite.
             OutputError: a file cannot be written.
         """
         folder = Path(folder)
         description = self._described(labels, provenance, scores)
-        write_model_file(folder / FILE, self.config.to_dict(), description, self.state_dict(), half=half)
+        write_model_file(folder / FILE, self.config.to_dict(), description, self.stored_state(folder / FILE), half=half)
         if not (folder / _CARD).exists():
             write_card(folder / _CARD, self.config, description, parameters=sum(p.numel() for p in self.parameters()))
         return folder

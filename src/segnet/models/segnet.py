@@ -163,6 +163,29 @@ class SegNet(HubModule):
         model.description = content.description
         return model.eval()
 
+    def stored_state(self, path: Path) -> dict[str, Tensor]:
+        """The tensors for a model file.
+
+        Args:
+            path: of the file, for errors.
+
+        Raises:
+            ModelError: they are not those of a network of this config, so that the file could not be read.
+        """
+        state = self.state_dict()
+        if self.config.encoder.kind not in _OWN_KINDS:  # the encoder is a module of the user's, or of timm's
+            return state
+        with torch.device("meta"):
+            shapes = {name: value.shape for name, value in SegNet(self.config).state_dict().items()}
+        changed = dict(shapes.items() ^ {name: value.shape for name, value in state.items()}.items())
+        if changed:
+            raise ModelError(
+                f"{path}: no file can hold this network, since its tensor {min(changed)} is not as its config says; "
+                "undo the change of its layers, such as pruning, weight norm or folding, or keep state_dict() with "
+                "torch.save"
+            )
+        return state
+
     def forward(self, image: Tensor) -> Tensor:
         """Class logits of every pixel.
 
