@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import replace
 
@@ -157,10 +158,32 @@ def test_between_samples_the_network_drops_nothing(narrow_config: SegNetConfig) 
 
 
 @torch.no_grad()
+def test_threads_that_share_a_network_draw_the_samples_of_one_alone(narrow_config: SegNetConfig) -> None:
+    model, image = SegNet(replace(narrow_config, dropout=0.5)).eval(), torch.rand(1, 3, 16, 20)
+    sampler = Sampler(model)
+
+    @torch.no_grad()
+    def draw() -> Tensor:
+        return torch.cat(list(sampler.logits(image, 3, at_once=3)))
+
+    alone, others = draw(), []
+    with ThreadPoolExecutor(1) as pool:
+
+        def draw_in_between(*_: object) -> None:
+            handle.remove()
+            others.append(pool.submit(draw).result())
+
+        handle = model.decoder.stages[0].register_forward_pre_hook(draw_in_between)
+        assert torch.equal(draw(), alone)
+    assert torch.equal(others[0], alone)
+
+
+@torch.no_grad()
 def test_what_is_kept_is_enlarged_so_that_the_mean_stays(narrow_config: SegNetConfig) -> None:
     drawn = sampling._Drawn(0.3)
-    drawn.generators = [torch.Generator().manual_seed(0)]
+    token = sampling._GENERATORS.set([torch.Generator().manual_seed(0)])
     found = drawn(torch.ones(1, 4, 200, 300))
+    sampling._GENERATORS.reset(token)
     assert float((found == 0).float().mean()) == pytest.approx(0.3, abs=0.005)
     assert float(found.mean()) == pytest.approx(1.0, abs=0.01)
 

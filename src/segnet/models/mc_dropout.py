@@ -10,6 +10,7 @@ Source: Kendall, Badrinarayanan, Cipolla, "Bayesian SegNet" (arXiv:1511.02680), 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,8 @@ from segnet.models.segnet import SegNet
 __all__ = ["Sampler", "dropouts"]
 
 _BYTES_AT_ONCE = 2**30  # for the maps of the samples that are computed together
+_GENERATORS: ContextVar[Sequence[torch.Generator]] = ContextVar("generators", default=())
+"""Of the samples that this thread draws, in their order; empty if it draws none. Several threads may share a model."""
 _MAPS_AT_ONCE = 4  # maps of the largest size in memory while a step runs: input, output and temporary ones
 
 
@@ -56,9 +59,8 @@ class Sampler:
                 "out, or train it with --dropout 0.5 (bayesian_segnet and bayesian_segnet_basic have it unasked)"
             )
         self.seed = seed
-        self._drawn = [_Drawn(layer.p) for layer in layers.values()]
-        for name, drawn in zip(layers, self._drawn, strict=True):
-            model.set_submodule(name, drawn)
+        for name, layer in layers.items():
+            model.set_submodule(name, _Drawn(layer.p))
         steps = _steps(model)
         first = next(index for index, (part, _) in enumerate(steps) if _drops(part))
         self._shared = [step for _, step in steps[:first]]
@@ -92,15 +94,13 @@ class Sampler:
         generators = [self._generator(number, state.x.device) for number in numbers]
         state = state._replace(x=state.x.expand(len(numbers), *state.x.shape[1:]))
         largest = 0
-        for drawn in self._drawn:
-            drawn.generators = generators
+        token = _GENERATORS.set(generators)
         try:
             for step in self._sampled:
                 state = step(state)
                 largest = max(largest, state.x.nbytes)
         finally:
-            for drawn in self._drawn:
-                drawn.generators = ()
+            _GENERATORS.reset(token)
         return state.x, largest
 
     def _generator(self, number: int, device: torch.device) -> torch.Generator:
@@ -114,15 +114,15 @@ class _Drawn(nn.Module):
     def __init__(self, probability: float) -> None:
         super().__init__()
         self.probability = probability
-        self.generators: Sequence[torch.Generator] = ()
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.generators:
+        generators = _GENERATORS.get()
+        if not generators:
             return x
         # A module of the user's may drop of other than maps, such as tokens, and have several rows of each sample.
-        samples, channels, *sides = len(self.generators), *x.shape[1:]
+        samples, channels, *sides = len(generators), *x.shape[1:]
         kept = torch.empty(samples, len(x) // samples, *sides, channels, device=x.device, dtype=x.dtype)
-        for sample, generator in zip(kept, self.generators, strict=True):
+        for sample, generator in zip(kept, generators, strict=True):
             sample.bernoulli_(1 - self.probability, generator=generator)
         return x * kept.flatten(0, 1).movedim(-1, 1) * (1 / (1 - self.probability))
 
