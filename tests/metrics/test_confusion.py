@@ -94,6 +94,12 @@ def test_a_value_that_is_no_class_is_refused_instead_of_counted_elsewhere(predic
         confusion(torch.tensor([predicted, 0]), torch.tensor([truth, 0]), 4)
 
 
+@pytest.mark.parametrize(("kinds", "kind"), [((0.9, 0), "prediction"), ((0, 0.9), "truth"), ((1j, 0), "prediction")])
+def test_numbers_that_are_no_integers_are_refused_instead_of_cut_off(kinds: tuple[float, float], kind: str):
+    with pytest.raises(DataError, match=f"the {kind} is torch.* give class numbers as integers"):
+        confusion(*(torch.tensor([value]) for value in kinds), 4)
+
+
 def test_other_shapes_are_refused():
     with pytest.raises(ShapeError, match="must have one shape"):
         confusion(torch.zeros(2, 3, dtype=torch.int64), torch.zeros(3, 2, dtype=torch.int64), 4)

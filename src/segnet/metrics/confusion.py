@@ -40,9 +40,14 @@ def confusion(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
 
     Raises:
         ShapeError: the shapes differ.
-        DataError: a counted pixel holds a value that is no class.
+        DataError: the values are no integers, or a counted pixel holds one that is no class.
     """
     _require_same_shape(predicted, truth)
+    for kind, values in (("truth", truth), ("prediction", predicted)):
+        if values.is_floating_point() or values.is_complex():
+            raise DataError(
+                f"the {kind} is {values.dtype}; give class numbers as integers, of logits their argmax(dim=1)"
+            )
     counted = truth != IGNORE_INDEX
     rows, columns = truth[counted].long(), predicted[counted].long()
     for kind, values in (("truth", rows), ("prediction", columns)):
