@@ -35,7 +35,8 @@ class BoundaryConfig:
         radii: of the bands along true borders in which the trimap mIoU counts, in pixels.
 
     Raises:
-        ConfigError: the tolerance or a radius is negative or no number, or ``ignored`` is combined with ``one_to_one``.
+        ConfigError: the tolerance or a radius is negative or no number, the tolerance is above 1, or ``ignored`` is
+            combined with ``one_to_one``.
     """
 
     tolerance: float = 0.0075
@@ -47,6 +48,11 @@ class BoundaryConfig:
         for value in (self.tolerance, *self.radii):
             if not 0 <= value < math.inf:
                 raise ConfigError(f"a tolerance or radius of {value} is not possible; give 0 or more")
+        if self.tolerance > 1:
+            raise ConfigError(
+                f"a tolerance of {self.tolerance} is not possible; give it as a share of the image's diagonal, such as "
+                "0.0075, not in pixels"
+            )
         if self.ignored_regions not in ("border", "ignored"):
             raise ConfigError(f"ignored_regions={self.ignored_regions!r} is not known; give 'border' or 'ignored'")
         if self.one_to_one and self.ignored_regions == "ignored":
