@@ -124,6 +124,39 @@ def deterministic() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("deterministic")
+class There(nn.Module):
+    """A convolution, and there and back."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.pool = segnet.nn.MaxPool2d(**settings, return_indices=True)
+        self.unpool = segnet.nn.MaxUnpool2d(**settings)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return self.unpool(*self.pool(x), output_size=x.shape[2:])
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch's own
+@pytest.mark.parametrize(
+    "settings",
+    [{"kernel_size": 2}, {"kernel_size": 2, "ceil_mode": True}, {"kernel_size": 3, "padding": 1}],
+)
+def test_a_trace_serves_all_sizes(settings: dict[str, Any]) -> None:
+    net = There(**settings).eval()
+    traced = torch.jit.trace(net, torch.rand(1, 3, 12, 15))
+    for size in ((12, 15), (11, 14), (13, 13)):
+        x = torch.rand(2, 3, *size)
+        assert torch.equal(traced(x), net(x))
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch's own
+def test_a_trace_refuses_windows_whose_number_it_would_fix() -> None:
+    with pytest.raises(ConfigError, match=r"torch\.jit\.trace takes no ceil_mode with padding or gaps"):
+        torch.jit.trace(There(kernel_size=2, stride=3, ceil_mode=True), torch.rand(1, 3, 12, 15))
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own
 @pytest.mark.parametrize("settings", [{"kernel_size": 2}, {"kernel_size": 3, "padding": 1}], ids=str)
 def test_it_compiles_in_one_graph_and_is_deterministic(settings: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from segnet.errors import ConfigError, ShapeError
-from segnet.nn.unpooling import Windows, portable_pool, portable_unpool, repeated
+from segnet.nn.unpooling import Windows, is_tracing, portable_pool, portable_unpool, repeated
 
 __all__ = ["COMPILES", "TWO_BY_TWO", "is_exporting", "max_pool", "max_unpool", "require_compiling", "require_windows"]
 
@@ -55,15 +55,19 @@ def require_windows(windows: Windows) -> None:
     """Refuse windows in which a position does not replace an index.
 
     Raises:
-        ConfigError: they overlap, or have one pixel or more than 256.
+        ConfigError: they overlap, or have one pixel or more than 256; or `torch.jit.trace` runs, which would fix the
+            number of some.
     """
     if windows.refusal:
         raise ConfigError(f"{windows.refusal}; take nn.MaxPool2d and nn.MaxUnpool2d, which have indices")
+    if is_tracing() and windows.ceil_mode and (any(windows.padding) or windows.stride != windows.kernel):
+        raise ConfigError("torch.jit.trace takes no ceil_mode with padding or gaps between windows; use torch.export")
 
 
 def is_exporting() -> bool:
-    """Whether `torch.export` runs, and not `torch.compile`, whose gradients must be those of eager code."""
-    return torch.compiler.is_exporting() and (COMPILES or not torch.compiler.is_dynamo_compiling())
+    """Whether `torch.export` or `torch.jit.trace` runs, not `torch.compile`, whose gradients must be eager code's."""
+    exporting = torch.compiler.is_exporting() and (COMPILES or not torch.compiler.is_dynamo_compiling())
+    return exporting or is_tracing()
 
 
 def max_pool(x: Tensor, windows: Windows = TWO_BY_TWO) -> tuple[Tensor, Tensor]:
@@ -81,8 +85,8 @@ def max_pool(x: Tensor, windows: Windows = TWO_BY_TWO) -> tuple[Tensor, Tensor]:
     Returns:
         values: (N, C, h, w) with h = ceil(H/2) and w = ceil(W/2), in the dtype of `x`.
         code: uint8 (N, C, ceil(h*w/4)), to be handed to `max_unpool` as it is; twice as much for windows of more than
-            4 pixels, four times for more than 16. In `torch.export` it is the positions themselves, (N, C, h, w) in the
-            dtype of `x`.
+            4 pixels, four times for more than 16. In `torch.export` and `torch.jit.trace` it is the positions
+            themselves, (N, C, h, w) in the dtype of `x`.
 
     Raises:
         ShapeError: `x` is not such a tensor.
@@ -103,8 +107,8 @@ def max_pool(x: Tensor, windows: Windows = TWO_BY_TWO) -> tuple[Tensor, Tensor]:
 def max_unpool(values: Tensor, code: Tensor, size: tuple[int, int], windows: Windows = TWO_BY_TWO) -> Tensor:
     """Put every value where `max_pool` found the maximum, and zero everywhere else.
 
-    Equal to `F.max_unpool2d` bit for bit; in `torch.export` only as far as no odd side is above 4187 pixels. The code
-    may be used any number of times, with any values.
+    Equal to `F.max_unpool2d` bit for bit; in `torch.export` and `torch.jit.trace` only as far as no odd side is above
+    4187 pixels. The code may be used any number of times, with any values.
 
     Args:
         values: any floating dtype, (N, C, h, w). Contiguous and channels_last are kept.

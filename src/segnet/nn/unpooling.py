@@ -28,8 +28,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 __all__ = [
-    "INDEX_COPIES", "Left", "Pair", "Windows", "find_pairs", "misfit", "path_of", "portable_pool", "portable_unpool",
-    "repeated", "rewrite_unpooling",
+    "INDEX_COPIES", "Left", "Pair", "Windows", "find_pairs", "is_tracing", "misfit", "path_of", "portable_pool",
+    "portable_unpool", "repeated", "rewrite_unpooling",
 ]  # fmt: skip
 
 Size = tuple[int, int]
@@ -99,6 +99,11 @@ class Windows(NamedTuple):
         if self.ceil_mode and (padding or stride > kernel) and (count - 1) * stride >= side + padding:
             return count - 1
         return count
+
+
+def is_tracing() -> bool:
+    """Whether `torch.jit.trace` runs."""
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
 
 
 def portable_pool(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
@@ -211,6 +216,8 @@ def _places(side: int, windows: Windows, axis: int, device: torch.device) -> Ten
 
 
 def _same(a: Size, b: Size) -> bool:
+    if is_tracing():  # sizes are tensors there, and nothing is known of them
+        return False
     return all(statically_known_true(one == other) for one, other in zip(a, b, strict=True))
 
 
