@@ -31,8 +31,13 @@ def names_for_type_checkers() -> dict[str, str]:
 
 def test_the_list_the_lazy_table_and_the_type_checkers_view_agree() -> None:
     assert set(segnet.__all__) == set(segnet._HOME_OF)
-    assert names_for_type_checkers() == segnet._HOME_OF
+    assert names_for_type_checkers() == segnet._HOME_OF | {"nn": "segnet"}
     assert len(segnet.__all__) == len(set(segnet.__all__))
+
+
+def test_type_checkers_see_no_name_that_is_not_there() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    assert "__getattr__" not in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
 def test_dir_is_the_public_list() -> None:

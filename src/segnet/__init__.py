@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from segnet.system.waiting import let_threads_sleep
 
 if TYPE_CHECKING:
+    from segnet import nn as nn
     from segnet.bands import Bands
     from segnet.data.augment_config import AugmentConfig
     from segnet.data.dataset import SegmentationDataset
@@ -166,12 +167,14 @@ __all__ = [
 let_threads_sleep()
 
 
-def __getattr__(name: str) -> Any:
-    if name == "nn":
-        return import_module("segnet.nn")
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'segnet' has no attribute {name!r}")
-    return getattr(import_module(_HOME_OF[name]), name)
+if not TYPE_CHECKING:  # with it, every misspelled name would be of type Any
+
+    def __getattr__(name: str) -> Any:
+        if name == "nn":
+            return import_module("segnet.nn")
+        if name not in _HOME_OF:
+            raise AttributeError(f"module 'segnet' has no attribute {name!r}")
+        return getattr(import_module(_HOME_OF[name]), name)
 
 
 def __dir__() -> list[str]:
