@@ -185,7 +185,16 @@ class _Pool(Function):
         return (_unfold(info.batch_size, values), _unfold(info.batch_size, code)), (0, 0)
 
 
-class _Unpool(Function):
+class _Linear(Function):
+    """A function of a map, a code and its layout. Each of the two has the other as its gradient."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, _Layout], output: Tensor) -> None:
+        _, code, ctx.layout = inputs
+        _keep(ctx, code)
+
+
+class _Unpool(_Linear):
     @staticmethod
     def forward(values: Tensor, code: Tensor, layout: _Layout) -> Tensor:
         shape = torch.Size((*values.shape[:2], *layout.size))
@@ -193,11 +202,6 @@ class _Unpool(Function):
         for windows, pixels, index in _runs(_unpack(code, _size(values), layout.windows.bits), layout):
             x[pixels].index_copy_(0, index, flat[windows])
         return _unflatten(x, shape, layout.channels_last)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, _Layout], output: Tensor) -> None:
-        _, code, ctx.layout = inputs
-        _keep(ctx, code)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
@@ -209,7 +213,7 @@ class _Unpool(Function):
         return _unfold(info.batch_size, _unpool(values, code, layout)), 0
 
 
-class _Gather(Function):
+class _Gather(_Linear):
     """Take the values at the remembered positions."""
 
     @staticmethod
@@ -219,11 +223,6 @@ class _Gather(Function):
         for windows, pixels, index in _runs(positions, layout):
             values[windows] = flat[pixels].take(index)
         return _unflatten(values, positions.shape, layout.channels_last)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, _Layout], output: Tensor) -> None:
-        _, code, ctx.layout = inputs
-        _keep(ctx, code)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
