@@ -97,6 +97,18 @@ def test_audio_is_copied_where_the_file_can_hold_it_and_else_re_encoded(
     assert ("re-encoded as opus" in caplog.text) == (codec == "opus")
 
 
+@pytest.mark.parametrize(("source", "sound", "name"), [("a.avi", "pcm_s16le", "b.mp4"), ("a.mkv", "libopus", "b.mov")])
+def test_audio_that_the_file_cannot_hold_in_this_form_is_re_encoded(
+    source: str, sound: str, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """MP4 knows PCM, but refuses it without a layout of its channels, and only at the end; MOV refuses Opus."""
+    clip = write_clip(tmp_path / source, 25, sound=sound)
+    with caplog.at_level("INFO", "segnet"):
+        path = write(tmp_path / name, clip_images(25), audio=clip)
+    assert heard(path) == ("aac", pytest.approx(0, abs=0.03), pytest.approx(1, abs=0.06))
+    assert "re-encoded as aac" in caplog.text
+
+
 def test_audio_begins_and_ends_with_the_frames(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "a.mp4", 50, sound="aac")
     path = write(tmp_path / "b.mp4", clip_images(10), audio=source, start=1.0)

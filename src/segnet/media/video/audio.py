@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ class AudioTrack:
         self._from = self._input.streams.audio[0]
         begin = Fraction(self._input.start_time or 0, 10**6)
         self._shift = begin + Fraction(str(start))
-        self._to, self.status = self._new_stream(into)
+        self._to, self.status = self._new_stream(source, into)
         if start:
             self._input.seek(int(self._shift * 10**6))
         self._packets = self._shift_packets()
@@ -57,11 +58,11 @@ class AudioTrack:
         self._packets.close()
         self._input.close()
 
-    def _new_stream(self, into: OutputContainer) -> tuple[Any, str]:
+    def _new_stream(self, source: Path, into: OutputContainer) -> tuple[Any, str]:
         if self._from.codec_context is None:
             return None, "left out: this PyAV does not know its codec"
         codec = self._from.codec_context.name
-        self._copied = _can_hold(into, codec)
+        self._copied = _can_hold(into, codec) and _can_copy(source, into.format.name)
         if self._copied:
             return into.add_stream_from_template(self._from), "copied"
         usable = [name for name in _ENCODERS if _can_hold(into, name.removeprefix("lib")) and _can_encode(name)]
@@ -99,6 +100,20 @@ class AudioTrack:
 
 def _can_hold(container: OutputContainer, codec: str) -> bool:
     return codec in container.supported_codecs
+
+
+def _can_copy(source: Path, form: str) -> bool:
+    """Whether a format takes the audio as it is, by a trial: MP4 refuses PCM without a layout, and MOV Opus."""
+    av = import_av()
+    try:
+        with av.open(location(source)) as file, av.open(BytesIO(), "w", format=form) as trial:
+            stream = trial.add_stream_from_template(file.streams.audio[0])
+            if (packet := next(file.demux(file.streams.audio[0]), None)) is not None:
+                packet.stream = stream
+                trial.mux(packet)
+    except (av.error.FFmpegError, ValueError):
+        return False
+    return True
 
 
 def _can_encode(encoder: str) -> bool:
