@@ -115,6 +115,22 @@ def test_audio_begins_and_ends_with_the_frames(tmp_path: Path) -> None:
     assert heard(path)[1:] == pytest.approx((0, 0.4), abs=0.05)
 
 
+@pytest.mark.parametrize("name", ["b.mp4", "b.webm"])
+def test_audio_of_joined_recordings_goes_on(name: str, tmp_path: Path) -> None:
+    """Copied and re-encoded: the times of the second recording begin at zero again."""
+    part = write_clip(tmp_path / "part.ts", 25, sound="aac")
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(part.read_bytes() * 2)
+    path = write(tmp_path / name, clip_images(50), audio=joined)
+    assert heard(path)[1:] == pytest.approx((0, 2), abs=0.08)
+
+
+def test_audio_with_long_ticks_is_re_encoded(tmp_path: Path) -> None:
+    """AVI counts the audio in frames of MP3, which are longer than those of AAC."""
+    path = write(tmp_path / "b.m4v", clip_images(25), audio=write_clip(tmp_path / "a.avi", 25, sound="libmp3lame"))
+    assert heard(path) == ("aac", pytest.approx(0, abs=0.03), pytest.approx(1, abs=0.08))
+
+
 def test_audio_of_an_unknown_codec_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = write_clip(tmp_path / "a.mkv", 4, sound="aac")
     source.write_bytes(source.read_bytes().replace(b"A_AAC", b"A_XYZ"))

@@ -39,6 +39,9 @@ class AudioTrack:
         self._from = self._input.streams.audio[0]
         begin = Fraction(self._input.start_time or 0, 10**6)
         self._shift = begin + Fraction(str(start))
+        self._last: int | None = None  # time stamp of the last packet, in ticks
+        self._end = self._leap = 0  # its end; what is added to the time stamps
+        self._samples = 0  # end of the last encoded frame
         self._to, self.status = self._new_stream(source, into)
         if start:
             self._input.seek(int(self._shift * 10**6))
@@ -78,24 +81,33 @@ class AudioTrack:
             for packet in self._input.demux(self._from):
                 if packet.pts is None or packet.time_base is None:
                     continue
+                self._shift_times(packet)
                 yield from self._copy(packet) if self._copied else self._encode(packet)
         except self._failure:
             return
 
+    def _shift_times(self, packet: Any) -> None:
+        """Count times from the start of the written video, and on where joined recordings restart at zero."""
+        stamp = packet.pts if packet.dts is None else packet.dts
+        if self._last is not None and stamp + self._leap <= self._last:
+            self._leap = self._end - stamp
+        shift = self._leap - round(self._shift / packet.time_base)
+        self._last, self._end = stamp + self._leap, stamp + self._leap + max(1, packet.duration or 0)
+        packet.pts, packet.dts = packet.pts + shift, stamp + shift
+
     def _copy(self, packet: Any) -> Iterator[tuple[Fraction, Any]]:
-        offset = round(self._shift / packet.time_base)
-        packet.pts = (packet.pts or 0) - offset
-        packet.dts = packet.pts if packet.dts is None else packet.dts - offset
         if packet.pts >= 0:
             packet.stream = self._to
             yield packet.pts * packet.time_base, packet
 
     def _encode(self, packet: Any) -> Iterator[tuple[Fraction, Any]]:
         for frame in packet.decode():
-            frame.pts = (frame.pts or 0) - round(self._shift / frame.time_base)
-            if frame.pts >= 0:
-                time = frame.pts * frame.time_base
-                yield time, self._to.encode(frame)
+            rate = frame.sample_rate
+            first = self._samples if frame.pts is None else round(frame.pts * frame.time_base * rate)
+            if first >= 0:  # in samples: the ticks of AVI are too long for the frames of an encoder
+                frame.pts, frame.time_base = max(first, self._samples), Fraction(1, rate)
+                self._samples = frame.pts + frame.samples
+                yield Fraction(frame.pts, rate), self._to.encode(frame)
 
 
 def _can_hold(container: OutputContainer, codec: str) -> bool:
