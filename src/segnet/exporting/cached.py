@@ -8,6 +8,7 @@ from segnet.errors import ModelError
 from segnet.exporting.export import export
 from segnet.models import checkpoint
 from segnet.runtimes.exported import cached_export
+from segnet.system.files import last_change
 
 __all__ = ["export_to_cache"]
 
@@ -44,8 +45,8 @@ def export_to_cache(path: Path) -> Path:
 
 
 def _forget_old(newest: Path) -> None:
-    kept = sorted(newest.parent.glob("*.onnx"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for old in kept[_KEPT:]:
+    kept = [(change[1], path) for path in newest.parent.glob("*.onnx") if (change := last_change(path))]
+    for _, old in sorted(kept, reverse=True)[_KEPT:]:
         _forget(old)
 
 

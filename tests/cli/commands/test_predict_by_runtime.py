@@ -103,7 +103,10 @@ def test_the_cache_keeps_no_export_that_differs_and_only_some(model: Path, monke
     monkeypatch.setattr(cached, "export", export)
     first = cached.export_to_cache(model)
     model.write_bytes(model.read_bytes())
+    gone = first.with_name("gone.onnx")
+    gone.symlink_to("nowhere")  # as if another process removed its oldest export just now
     second = cached.export_to_cache(model)
+    gone.unlink()
     assert sorted(second.parent.iterdir()) == [second, second.with_name(f"{second.name}.report.json")]
     assert first != second
     model.write_bytes(model.read_bytes())
