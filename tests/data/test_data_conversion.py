@@ -16,6 +16,7 @@ from segnet.data.conversion import convert_data
 from segnet.data.describing import describe_folder
 from segnet.data.layouts import open_source
 from segnet.errors import DataError, OutputError
+from segnet.system.files import holding_folder
 
 
 def leave(*words: object) -> int:
@@ -63,6 +64,16 @@ def test_a_data_set_is_not_written_over_itself(
     ))  # fmt: skip
     assert leave("convert-data", tmp_path / "train.txt", new, "--force") == 2
     assert mask.read_bytes() == before
+
+
+def test_two_data_sets_are_not_written_into_one_folder_at_the_same_time(
+    camvid_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = tmp_path / "new"
+    with holding_folder(new):  # as another run does
+        assert leave("convert-data", camvid_root, new, "--force") == 2
+    assert f"{new}: another run writes into this folder at the moment; wait until it ends" in capsys.readouterr().err
+    assert not new.exists()
 
 
 def test_images_that_are_every_split_are_written_once(tmp_path: Path) -> None:

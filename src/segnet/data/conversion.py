@@ -18,7 +18,7 @@ from segnet.data.samples import Sample
 from segnet.errors import DataError, OutputError
 from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.media.images.writing import write_mask
-from segnet.system.files import explained, replacing
+from segnet.system.files import explained, holding_folder, replacing
 
 __all__ = ["convert_data", "write_description"]
 
@@ -38,7 +38,8 @@ def convert_data(
         The path of the data.yaml.
 
     Raises:
-        OutputError: a file is there already or cannot be written, or ``out`` is where the data set lies.
+        OutputError: a file is there already or cannot be written, ``out`` is where the data set lies, or another run
+            writes into it.
         DataError: an image or mask cannot be read, or two different images of a split have one name.
     """
     shared = len({tuple(samples) for samples in source.splits.values()}) == 1 and len(source.splits) > 1
@@ -48,13 +49,14 @@ def convert_data(
             for index in _distinct(source.splits[split])]  # fmt: skip
     places = [_places(data.samples[index], out, folder) for data, index, folder in jobs]
     _require_elsewhere(source, out, places)
-    if not force:
-        _require_new(out, places)
-    with ThreadPoolExecutor(2) as pool:
-        for done, _ in enumerate(pool.map(partial(_convert, out, labels), *zip(*jobs, strict=True)), start=1):
-            if progress is not None:
-                progress(done, len(jobs))
-    return write_description(out, labels, channels=source.channels)
+    with holding_folder(out):
+        if not force:
+            _require_new(out, places)
+        with ThreadPoolExecutor(2) as pool:
+            for done, _ in enumerate(pool.map(partial(_convert, out, labels), *zip(*jobs, strict=True)), start=1):
+                if progress is not None:
+                    progress(done, len(jobs))
+        return write_description(out, labels, channels=source.channels)
 
 
 def write_description(root: Path, labels: ClassTable, *, ignore_index: tuple[int, ...] = (IGNORE_INDEX,),
