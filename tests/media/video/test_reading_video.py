@@ -339,5 +339,11 @@ def test_missing_images_and_a_start_beyond_the_end_are_refused(tmp_path: Path) -
     with pytest.raises(DataError, match="there are no such images"):
         open_clip(tmp_path / "%06d.jpg")
     clip = open_clip(write_clip(tmp_path / "a.mp4", 4))
-    with pytest.raises(DataError, match="no frame that can be read from 9"):
+    with pytest.raises(DataError, match=r"no frame that can be read from 9.0 s on, which ends after 0.12 s"):
         list(clip.read(start=9.0))
+
+
+def test_a_time_between_two_frames_is_refused_with_that_of_the_next_one(tmp_path: Path) -> None:
+    clip = open_clip(write_clip(tmp_path / "a.mp4", 3, times=[0, 5000, 10000]))
+    with pytest.raises(DataError, match=r"from 1.0 s on and before 4.0 s; the next one is at 5.00 s; give another end"):
+        list(clip.read(start=1.0, end=4.0))

@@ -338,11 +338,15 @@ class FrameReader:
             )
 
     def _raise_no_frame(self, begin: Fraction) -> None:
-        seconds = "" if self._last is None else f", which ends after {float(self._last - begin):.2f} s"
+        reached = None if self._last is None else self._last - begin
         asked = f" from {float(self._start)} s on" if self._start else ""
-        raise DataError(
-            f"{self._clip.path} holds no frame that can be read{asked}{seconds}; give another video or start"
-        )
+        if self._end is None or reached is None or reached < self._end:
+            seconds = "" if reached is None else f", which ends after {float(reached):.2f} s"
+            remedy = "give another video or start"
+        else:
+            seconds = f" and before {float(self._end)} s; the next one is at {float(reached):.2f} s"
+            remedy = "give another end"
+        raise DataError(f"{self._clip.path} holds no frame that can be read{asked}{seconds}; {remedy}")
 
 
 def _seconds(number: float) -> Fraction:
