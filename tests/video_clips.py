@@ -80,6 +80,7 @@ def write_clip(
     times: Sequence[int] | None = None,
     rate: int = 25,
     sound: str = "",
+    layout: str = "stereo",
     codec: str = "libx264",
     rotation: int = 0,
     aspect: Fraction = Fraction(1),
@@ -95,7 +96,7 @@ def write_clip(
         stream.codec_context.sample_aspect_ratio = aspect
         if rotation:
             stream.set_display_rotation(rotation)
-        heard = container.add_stream(sound, rate=48000) if sound else None
+        heard = container.add_stream(sound, rate=48000, layout=layout) if sound else None
         for number, image in enumerate(images):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts = times[number] if times else round(1000 * number / rate)

@@ -125,6 +125,14 @@ def test_audio_of_joined_recordings_goes_on(name: str, tmp_path: Path) -> None:
     assert heard(path)[1:] == pytest.approx((0, 2), abs=0.08)
 
 
+def test_audio_that_changes_its_channels_is_re_encoded(tmp_path: Path) -> None:
+    parts = [write_clip(tmp_path / f"{form}.ts", 25, sound="aac", layout=form) for form in ("mono", "stereo")]
+    changing = tmp_path / "changing.ts"
+    changing.write_bytes(b"".join(part.read_bytes() for part in parts))
+    path = write(tmp_path / "b.webm", clip_images(50), audio=changing)
+    assert heard(path) == ("opus", pytest.approx(0, abs=0.03), pytest.approx(2, abs=0.08))
+
+
 def test_audio_with_long_ticks_is_re_encoded(tmp_path: Path) -> None:
     """AVI counts the audio in frames of MP3, which are longer than those of AAC."""
     path = write(tmp_path / "b.m4v", clip_images(25), audio=write_clip(tmp_path / "a.avi", 25, sound="libmp3lame"))

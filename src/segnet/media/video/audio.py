@@ -41,7 +41,8 @@ class AudioTrack:
         self._shift = begin + Fraction(str(start))
         self._last: int | None = None  # time stamp of the last packet, in ticks
         self._end = self._leap = 0  # its end; what is added to the time stamps
-        self._samples = 0  # end of the last encoded frame
+        self._encoded = Fraction(0)  # end of the last encoded frame
+        self._form: tuple[str, str, int] | None = None  # of the frames that the resampler takes
         self._to, self.status = self._new_stream(source, into)
         if start:
             self._input.seek(int(self._shift * 10**6))
@@ -102,12 +103,21 @@ class AudioTrack:
 
     def _encode(self, packet: Any) -> Iterator[tuple[Fraction, Any]]:
         for frame in packet.decode():
-            rate = frame.sample_rate
-            first = self._samples if frame.pts is None else round(frame.pts * frame.time_base * rate)
-            if first >= 0:  # in samples: the ticks of AVI are too long for the frames of an encoder
-                frame.pts, frame.time_base = max(first, self._samples), Fraction(1, rate)
-                self._samples = frame.pts + frame.samples
-                yield Fraction(frame.pts, rate), self._to.encode(frame)
+            rate, time = frame.sample_rate, self._encoded if frame.pts is None else frame.pts * frame.time_base
+            if time >= 0:  # in samples: the ticks of AVI are too long for the frames of an encoder
+                frame.pts, frame.time_base = round(max(time, self._encoded) * rate), Fraction(1, rate)
+                self._encoded = Fraction(frame.pts + frame.samples, rate)
+                packets = [packet for part in self._resample(frame) for packet in self._to.encode(part)]
+                yield Fraction(frame.pts, rate), packets
+
+    def _resample(self, frame: Any) -> list[Any]:
+        """The frame in the form of the encoder. A resampler takes one form, which changes within recordings of TV."""
+        form = frame.format.name, frame.layout.name, frame.sample_rate
+        if form != self._form:
+            self._form, to = form, self._to
+            self._resampler = import_av().AudioResampler(format=to.format, layout=to.layout, rate=to.rate)
+        resampled: list[Any] = self._resampler.resample(frame)
+        return resampled
 
 
 def _can_hold(container: OutputContainer, codec: str) -> bool:
