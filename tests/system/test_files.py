@@ -75,6 +75,18 @@ def test_replacing_refuses_folders_and_devices(tmp_path: Path) -> None:
     assert Path("/dev/null").is_char_device()
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files have no names here")
+def test_replacing_refuses_standard_output_also_where_it_is_a_file(tmp_path: Path) -> None:
+    """``> figures.json`` makes ``/dev/stdout`` a link to a regular file."""
+    stdout, file = tmp_path / "stdout", tmp_path / "figures.json"
+    with file.open("w") as opened:
+        stdout.symlink_to(f"/proc/self/fd/{opened.fileno()}")
+        assert stdout.is_file()
+        with pytest.raises(OutputError, match="is a folder or a device"), replacing(stdout):
+            pytest.fail("the block must not run")
+    assert stdout.is_symlink()
+
+
 def test_cache_dir_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
     monkeypatch.delenv("SEGNET_CACHE", raising=False)

@@ -340,10 +340,11 @@ def require_writable_files(files: Mapping[str, Path | None], *, any_ending: bool
         OutputError: a file cannot be written, or would replace one of another kind; the message names the flag.
     """
     from segnet.results.images import require_writable
+    from segnet.system.files import is_no_file
 
     for flag, path in files.items():
         if path is not None:
-            if path.exists() and not path.is_file():
+            if is_no_file(path):
                 raise OutputError(
                     f"{path} is a folder or a device and cannot be written as a file; give {flag} the name of a file"
                 )

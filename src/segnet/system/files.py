@@ -29,8 +29,8 @@ from segnet.system.locks import open_locked, release, trying_lock
 
 __all__ = [
     "ZIP_ERRORS", "announcing", "cache_dir", "describe_os_error", "explained", "files_digest", "holding_folder",
-    "last_change", "move_into_place", "path_fault", "remove_stale", "replacing", "temporary_file", "temporary_folder",
-    "write_cache", "write_json",
+    "is_no_file", "last_change", "move_into_place", "path_fault", "remove_stale", "replacing", "temporary_file",
+    "temporary_folder", "write_cache", "write_json",
 ]  # fmt: skip
 
 log = logging.getLogger("segnet")
@@ -42,6 +42,7 @@ _LONGEST_PATH, _LONGEST_NAME = 1000, 255  # of a path as it is written, and of o
 
 _TEMPORARY = re.compile(r"\.segnet-[0-9a-f]{16}(\.[^.]+)?")
 _announced: dict[Path, Callable[[Path], object]] = {}
+_OPEN_FILES = ("/proc/", "/dev/fd/")  # where the names of Linux and of macOS for them lead, whatever kind they are
 _KEEPS_OPEN = os.name != "nt"  # Windows renames no open file
 
 _REMEDIES = {
@@ -102,6 +103,12 @@ def path_fault(text: str) -> str:
         return "holds a NUL character"
     too_long = len(text) > _LONGEST_PATH or max(map(len, parts)) > _LONGEST_NAME
     return f"is {len(text)} characters long, more than a path can have" if too_long else ""
+
+
+def is_no_file(path: Path) -> bool:
+    """Whether a path is a folder, a device, or an open file such as ``/dev/stdout``: a rename would destroy it."""
+    link = path.parent / path.readlink() if path.is_symlink() else path
+    return link.as_posix().startswith(_OPEN_FILES) or (path.exists() and not path.is_file())
 
 
 @contextmanager
@@ -327,6 +334,5 @@ def _open_folder(folder: Path) -> int | None:
 
 
 def _require_file(path: Path) -> None:
-    """Renaming over a device such as /dev/null would destroy it."""
-    if path.exists() and not path.is_file():
+    if is_no_file(path):
         raise OutputError(f"{path} is a folder or a device and cannot be written as a file; give the name of a file")

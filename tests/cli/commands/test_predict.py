@@ -425,6 +425,20 @@ def test_what_a_user_can_mend_is_one_line(
     assert error.count("\n") == 1
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files have no names here")
+def test_standard_output_is_no_file_of_figures(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    link = tmp_path / "stdout"
+    with (tmp_path / "redirected").open("w") as opened:
+        link.symlink_to(f"/proc/self/fd/{opened.fileno()}")
+        words = [image_file(tmp_path / "a.png"), "--model", model_file, "--out", tmp_path / "out", "--json", link]
+        assert leave(*words) == 2
+    assert "give --json the name of a file" in capsys.readouterr().err
+    assert link.is_symlink()
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     "name", ["mask/a.png", "overlay/a.png", "confidence_color/a.png", "coco.json", "r.csv", "f.json"]
 )
