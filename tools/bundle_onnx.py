@@ -48,8 +48,9 @@ def bundle(source: Path, out: Path) -> float:
         path = Path(folder) / out.name
         export(kept.model, kept.labels, path, provenance=provenance, scores=kept.scores)
         onnx.save(halve_filters(onnx.load(path), filter_scales(kept.model)), path)
-        comparisons = compare_file(open_file(path), reference_pipeline(kept.model, ExportConfig()))
-        require_close(comparisons, Tolerance(agreement=0.9999))
+        tolerance = Tolerance(agreement=0.9999)
+        comparisons = compare_file(open_file(path), reference_pipeline(kept.model, ExportConfig()), tolerance)
+        require_close(comparisons, tolerance)
         with replacing(out) as temporary:
             temporary.write_bytes(path.read_bytes())
     return min(each.agreement for each in comparisons)

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from segnet.errors import ModelError
-from segnet.exporting.comparison import Tolerance, compare, images, require_close
+from segnet.exporting.comparison import (
+    NOISE,
+    Comparison,
+    Tolerance,
+    compare,
+    compare_noise,
+    images,
+    require_close,
+)
 from segnet.labels import ClassTable
 from segnet.runtimes.base import FileRuntime, Image
 from segnet.runtimes.model_info import ModelInfo
@@ -98,6 +106,24 @@ def test_the_figures_are_those_of_numpy() -> None:
     assert found.median == pytest.approx(np.median(np.abs(noise)), rel=1e-4)
     assert found.mean == pytest.approx(np.abs(noise).mean(), rel=1e-4)
     assert np.mean(np.abs(noise) <= found.p999 + 1e-6) == pytest.approx(0.999, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("far", "kept"), [([], [0]), ([0], [1, 2]), ([0, 1], [0]), ([0, 2], [0]), ([1, 2], [0]), ([0, 1, 2], [0])]
+)
+def test_noise_with_a_tie_is_drawn_again_and_a_wrong_file_does_not_pass(far: list[int], kept: list[int]) -> None:
+    def check(draw: int) -> list[Comparison]:
+        image = np.random.default_rng(draw).random((1, 3, 20, 30), dtype=np.float32)
+        offset = 0.1 * (draw in far)
+        return [compare(Changed(lambda values: values + offset), Itself(), NOISE, image)]
+
+    found = compare_noise(check, Tolerance())
+    assert found == [one for draw in kept for one in check(draw)]
+    if set(far) & set(kept):
+        with pytest.raises(ModelError, match="on noise of shape"):
+            require_close(found, Tolerance())
+    else:
+        require_close(found, Tolerance())
 
 
 def test_masks_are_compared_by_their_pixels() -> None:

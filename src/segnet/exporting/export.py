@@ -14,10 +14,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from segnet.errors import ConfigError, ModelError, OutputError
-from segnet.exporting.comparison import Comparison, Tolerance, compare, images, require_close, total_agreement
+from segnet.exporting.comparison import (
+    NOISE,
+    Comparison,
+    Tolerance,
+    compare,
+    compare_noise,
+    images,
+    require_close,
+    total_agreement,
+)
 from segnet.exporting.formats import FORMATS, Format
 from segnet.exporting.programs import Pipeline, make_program
 from segnet.exporting.sampled_checks import compare_samples
@@ -26,7 +36,7 @@ from segnet.labels import ClassTable
 from segnet.models.mc_dropout import dropouts
 from segnet.models.segnet import SegNet
 from segnet.runtimes import load
-from segnet.runtimes.base import FileRuntime
+from segnet.runtimes.base import FileRuntime, Image
 from segnet.runtimes.model_info import ModelInfo
 from segnet.runtimes.verification import record_reference, verify
 from segnet.system.files import move_into_place, temporary_folder
@@ -169,7 +179,7 @@ def export(
         if kind.runs_here:
             say("running the file and comparing it with PyTorch")
             runtime = open_file(staged)
-            comparisons = compare_file(runtime, reference_pipeline(model, config))
+            comparisons = compare_file(runtime, reference_pipeline(model, config), tolerance)
             require_close(comparisons, tolerance)
             say("adding its predictions on reference images, and verifying them")
             info = write_checked(write, info, staged, runtime)
@@ -270,12 +280,15 @@ def open_file(path: Path) -> FileRuntime:
     return load.open_file(path)
 
 
-def compare_file(runtime: FileRuntime, pipeline: Pipeline) -> tuple[Comparison, ...]:
+def compare_file(
+    runtime: FileRuntime, pipeline: Pipeline, tolerance: Tolerance | None = None
+) -> tuple[Comparison, ...]:
     """Compare a file with PyTorch on noise, the packaged street scene and a synthetic scene.
 
     Args:
         runtime: the file.
         pipeline: see ``reference_pipeline``.
+        tolerance: where the numbers on noise are out of it, other noise is tried: ``compare_noise``. None: one draw.
 
     Raises:
         ModelError: the file cannot be run, or its output has another shape.
@@ -284,7 +297,17 @@ def compare_file(runtime: FileRuntime, pipeline: Pipeline) -> tuple[Comparison, 
     # An image of one pixel has too few numbers for a statistical comparison of samples.
     batches = images(info.size, info.channels, tiny=pipeline.takes_one_pixel and info.samples is None)
     check = compare if info.samples is None else compare_samples
-    return tuple(check(runtime, pipeline, name, image) for name, image in batches)
+    comparisons: list[Comparison] = []
+    for name, image in batches:
+        if name == NOISE and tolerance is not None:
+            comparisons += compare_noise(partial(_on_noise, partial(check, runtime, pipeline, NOISE), image), tolerance)
+        else:
+            comparisons.append(check(runtime, pipeline, name, image))
+    return tuple(comparisons)
+
+
+def _on_noise(check: Callable[[Image], Comparison], image: Image, draw: int) -> list[Comparison]:
+    return [check(np.random.default_rng(draw).random(image.shape, dtype=np.float32) if draw else image)]
 
 
 def write_checked(

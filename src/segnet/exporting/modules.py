@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,7 +18,7 @@ from torch.export import ExportedProgram
 from torch.utils._pytree import MappingKey, keystr, tree_flatten_with_path, tree_leaves
 
 from segnet.errors import ConfigError
-from segnet.exporting.comparison import NOISE, Comparison, Tolerance, compare_arrays, require_close
+from segnet.exporting.comparison import NOISE, Comparison, Tolerance, compare_arrays, compare_noise, require_close
 from segnet.exporting.export import Report, count_bytes, open_file, require_replaceable, round_seconds, stage_file
 from segnet.exporting.formats import FORMATS, Format
 from segnet.exporting.int8.export import INT8_FORMATS, WRITERS, Stage, calibrate
@@ -130,7 +131,7 @@ def export_module(
         comparisons: tuple[Comparison, ...] = ()
         if kind.runs_here:
             say("running the file and comparing it with PyTorch")
-            comparisons = tuple(_compare(open_file(staged), traced))
+            comparisons = tuple(_compare(open_file(staged), traced, tolerance))
         if comparisons and int8 is None:
             require_close(comparisons, tolerance)
         report = ModuleReport(
@@ -297,9 +298,9 @@ def _grown(example: Tensor, shape: tuple[Any, ...], more: int) -> list[int]:
     ]
 
 
-def _noise(like: Tensor, shape: Sequence[int]) -> Tensor:
+def _noise(like: Tensor, shape: Sequence[int], draw: int = 0) -> Tensor:
     """Random numbers with the mean and deviation of an example; of whole numbers, numbers of the example."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(draw)
     if not like.is_floating_point():
         index = torch.randint(like.numel(), tuple(shape), generator=generator)
         return like.reshape(-1)[index]
@@ -330,13 +331,26 @@ def _output_name(key: Any) -> str:
     return "_".join(parts if parts and isinstance(key[0], MappingKey) else ["output", *parts])
 
 
-def _compare(runtime: FileRuntime, traced: _Traced) -> Iterator[Comparison]:
+def _compare(runtime: FileRuntime, traced: _Traced, tolerance: Tolerance) -> Iterator[Comparison]:
     """Each output on the example, on noise of its size, and on noise of another size if sizes are free."""
-    noise = tuple(_noise(each, each.shape) for each in traced.inputs)
-    others = [] if traced.other is None else [(NOISE, traced.other)]
-    for name, inputs in [("example", traced.inputs), (NOISE, noise), *others]:
-        with torch.no_grad():
-            expected = [leaf.numpy() for leaf in tree_leaves(traced.model(*inputs))]
-        outputs = runtime.forward(*(each.numpy() for each in inputs))
-        for output, wanted in zip(outputs, expected, strict=True):
-            yield compare_arrays(output, wanted, name, tuple(inputs[0].shape))
+    yield from _compare_outputs(runtime, traced.model, "example", traced.inputs)
+    for others in [traced.inputs] if traced.other is None else [traced.inputs, traced.other]:
+        shapes = [each.shape for each in others]
+        yield from compare_noise(partial(_compare_on_noise, runtime, traced, shapes), tolerance)
+
+
+def _compare_on_noise(
+    runtime: FileRuntime, traced: _Traced, shapes: Sequence[Sequence[int]], draw: int
+) -> list[Comparison]:
+    inputs = (_noise(each, shape, draw) for each, shape in zip(traced.inputs, shapes, strict=True))
+    return _compare_outputs(runtime, traced.model, NOISE, tuple(inputs))
+
+
+def _compare_outputs(runtime: FileRuntime, model: nn.Module, name: str, inputs: tuple[Tensor, ...]) -> list[Comparison]:
+    with torch.no_grad():
+        expected = [leaf.numpy() for leaf in tree_leaves(model(*inputs))]
+    outputs = runtime.forward(*(each.numpy() for each in inputs))
+    return [
+        compare_arrays(output, wanted, name, tuple(inputs[0].shape))
+        for output, wanted in zip(outputs, expected, strict=True)
+    ]
