@@ -67,6 +67,7 @@ LIGHT_COLORS, WHOLE_COLORS = (
 # Averages of weights over a seventh of the long run, and over a fifth of its later stages.
 LIGHT_LONG = replace(LIGHT_COLORS, ema=0.998, prior_correction=0.5, precision="float32")
 LIGHT_LONG_MORE = replace(LIGHT_LONG, ema=0.99)
+LIGHT_LONG_MIX = replace(LIGHT_LONG_MORE, augment=replace(LIGHT_LONG_MORE.augment, mix=0.5))
 LATER_STAGES = {
     "light_whole": "light",
     "light_whole_colors": "light",
@@ -77,6 +78,7 @@ LATER_STAGES = {
     "light_third_frames": "light_longer",
     "light_long_more": "light_long",
     "light_long_mix": "light_long",
+    "light_long_whole_mix": "light_long",
 }
 # These have not seen the drive either.
 TEACHERS = {"light_third_taught": "light_longer", "light_third_frames": "light_longer"}
@@ -86,6 +88,7 @@ CROPS = {
     "light_longer": 5900, "light_longer_whole": 1600,
     "light_third": 2000, "light_third_taught": 2000, "light_third_frames": 2000,
     "light_long": 12000, "light_long_more": 1500, "light_long_mix": 1500,
+    "light_long_whole_mix": 1500,
 }  # fmt: skip
 
 WIDE_END = ((64, 256), (128,), (64, 64), (64,))
@@ -178,7 +181,15 @@ def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
         "light_long_more": light("and 1,500 more crops", LIGHT_LONG_MORE),
         "light_long_mix": light(
             "these 1,500 crops, half of them with another's classes pasted in (mix 0.5)",
-            replace(LIGHT_LONG_MORE, augment=replace(LIGHT_LONG_MORE.augment, mix=0.5)),
+            LIGHT_LONG_MIX,
+        ),
+        "light_long_whole_mix": light(
+            "so, but crops of 360x480 and learning rate 0.0004",
+            replace(
+                LIGHT_LONG_MIX,
+                lr=WHOLE.lr,
+                augment=replace(LIGHT_LONG_MIX.augment, crop=WHOLE.augment.crop, crop_area=WHOLE.augment.crop_area),
+            ),
         ),
         "segnet_basic": Row(
             about="segnet_basic on crops of 180x240, learning rate 0.05",
