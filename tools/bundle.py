@@ -3,7 +3,8 @@
 python tools/bundle.py runs/a/best.safetensors CAMVID --name segnet_basic --terms "..."
 
 --mean-with takes further files of runs that began with the same weights, and the mean of all is taken (Wortsman et al.,
-Model soups, 2022). One may be the last.ckpt of the same run, whose averaged weights are those of its last step.
+Model soups, 2022). One may be the last.ckpt of the same run, whose averaged weights are those of its last step. With
+--out the file is written there, such as for a later stage of training that begins with a mean.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument(
         "--earlier", type=Path, nargs="*", default=[], help="model files of the stages before, in order"
     )
+    parser.add_argument("--out", type=Path, help="of the file; default: with the bundled models")
     parser.add_argument("--terms", required=True, help="licence of the weights and terms of the data")
     arguments = parser.parse_args()
 
@@ -63,7 +65,7 @@ def main() -> None:
         scores = evaluate(Predictor.load(rounded, device="cpu", max_size=None, tiles=None), data)
         exact = checkpoint.save(model, kept.labels, Path(folder) / "exact.safetensors")
         before = evaluate(Predictor.load(exact, device="cpu", max_size=None, tiles=None), data)
-    path = WEIGHTS / f"{arguments.name}.safetensors"
+    path = arguments.out or WEIGHTS / f"{arguments.name}.safetensors"
     checkpoint.save(model, kept.labels, path, provenance=provenance, scores=scores.to_dict(), **stored)
     size, largest = path.stat().st_size, LARGEST_BYTES["int8" if arguments.int8 else "float16"]
     if size > largest:
