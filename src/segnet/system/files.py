@@ -108,7 +108,7 @@ def path_fault(text: str) -> str:
 def is_no_file(path: Path) -> bool:
     """Whether a path is a folder, a device, or an open file such as ``/dev/stdout``: a rename would destroy it."""
     link = path.parent / path.readlink() if path.is_symlink() else path
-    return link.as_posix().startswith(_OPEN_FILES) or (path.exists() and not path.is_file())
+    return path.exists() and (not path.is_file() or link.as_posix().startswith(_OPEN_FILES))
 
 
 @contextmanager
