@@ -3,10 +3,7 @@
 SegNet, section 3 (https://arxiv.org/abs/1511.00561): two bits for each 2x2 window are all the decoder needs of the
 encoder. The two operations are each other's backward pass, so the code is also all that training keeps of them.
 
-A position in a window is row * 2 + column, 0 to 3 in raster order. The h*w positions of a plane, in raster
-order, are cut into four quarters of q = ceil(h*w/4), and byte k of the code holds positions k, k+q, k+2q and k+3q
-from its low bits up: packing and unpacking then only touch contiguous memory. Windows of other sizes take four bits for
-up to 16 positions, which are cut into halves, and a byte for up to 256.
+A position in a window is row * 2 + column, 0 to 3 in raster order. `segnet.nn.packing` puts four into each byte.
 
 PyTorch's own pooling runs inside; its int64 indices are gone before `max_pool` returns. Exporters get the form of
 `segnet.nn.unpooling`.
@@ -15,7 +12,6 @@ PyTorch's own pooling runs inside; its int64 indices are gone before `max_pool` 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import reduce
 from typing import Any, NamedTuple
 
 import torch
@@ -24,6 +20,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from segnet.errors import ConfigError, ShapeError
+from segnet.nn.packing import is_channels_last, pack, packed_length, unpack
 from segnet.nn.unpooling import Windows, is_tracing, portable_pool, portable_unpool, repeated
 
 __all__ = ["COMPILES", "TWO_BY_TWO", "is_exporting", "max_pool", "max_unpool", "require_compiling", "require_windows"]
@@ -128,7 +125,7 @@ def max_unpool(values: Tensor, code: Tensor, size: tuple[int, int], windows: Win
         return portable_unpool(values, code, size, windows)
     _check_code(values, code, size, windows)
     code = repeated(code, values.shape[1])
-    return _unpool(values, code, _Layout(size, windows, _is_channels_last(values)))
+    return _unpool(values, code, _Layout(size, windows, is_channels_last(values)))
 
 
 class _Layout(NamedTuple):
@@ -152,7 +149,7 @@ def _check_code(values: Tensor, code: Tensor, size: tuple[int, int], windows: Wi
         raise ShapeError(
             f"size {tuple(size)} does not fit values of {h}x{w}: give the (H, W) of the map that was pooled"
         )
-    part = _part(h * w, windows.bits)
+    part = packed_length(h * w, windows.bits)
     fits = code.dim() == 3 and 0 < code.shape[1] <= c and c % code.shape[1] == 0 and code.shape[::2] == (n, part)
     if not fits or code.dtype != torch.uint8:
         raise ShapeError(
@@ -165,12 +162,12 @@ class _Pool(Function):
     @staticmethod
     def forward(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
         values, positions = _pool(x, windows)
-        return values, _pack(positions, windows.bits)
+        return values, pack(positions, windows.bits)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Windows], output: tuple[Tensor, Tensor]) -> None:
         (x, windows), (_, code) = inputs, output
-        ctx.layout = _Layout(_size(x), windows, _is_channels_last(x))
+        ctx.layout = _Layout(_size(x), windows, is_channels_last(x))
         _keep(ctx, code)
         ctx.mark_non_differentiable(code)
 
@@ -199,7 +196,7 @@ class _Unpool(_Linear):
     def forward(values: Tensor, code: Tensor, layout: _Layout) -> Tensor:
         shape = torch.Size((*values.shape[:2], *layout.size))
         x, flat = values.new_zeros(shape.numel()), _flatten(values, layout.channels_last)
-        for windows, pixels, index in _runs(_unpack(code, _size(values), layout.windows.bits), layout):
+        for windows, pixels, index in _runs(unpack(code, _size(values), layout.windows.bits), layout):
             x[pixels].index_copy_(0, index, flat[windows])
         return _unflatten(x, shape, layout.channels_last)
 
@@ -218,7 +215,7 @@ class _Gather(_Linear):
 
     @staticmethod
     def forward(x: Tensor, code: Tensor, layout: _Layout) -> Tensor:
-        positions = _unpack(code, layout.windows.pooled(layout.size), layout.windows.bits)
+        positions = unpack(code, layout.windows.pooled(layout.size), layout.windows.bits)
         values, flat = x.new_empty(positions.numel()), _flatten(x, layout.channels_last)
         for windows, pixels, index in _runs(positions, layout):
             values[windows] = flat[pixels].take(index)
@@ -295,7 +292,7 @@ def _gather(x: Tensor, code: Tensor, layout: _Layout) -> Tensor:
 
 def _pool(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
     """Values and positions, uint8 (N, C, h, w)."""
-    if _is_channels_last(x) or not _in_runs(x):
+    if is_channels_last(x) or not _in_runs(x):
         return _native_pool(x, windows)
     # On the CPU only the channels_last kernel is vectorised: turning planes there and back takes a third of the time.
     planes = x.reshape(1, x.shape[0] * x.shape[1], *x.shape[2:])
@@ -365,38 +362,6 @@ def _window_starts(
     return rows[:, None] + columns
 
 
-def _pack(positions: Tensor, bits: int) -> Tensor:
-    """(N, C, h, w) -> (N, C, q), in the same layout."""
-    part = _part(positions.shape[2:].numel(), bits)
-    flat = _resize(positions.flatten(2), 8 // bits * part, _is_channels_last(positions))
-    parts = [flat[:, :, k * part : (k + 1) * part] << bits * k for k in range(8 // bits)]
-    return reduce(torch.bitwise_or, parts)
-
-
-def _unpack(code: Tensor, pooled: tuple[int, int], bits: int) -> Tensor:
-    """(N, C, q) -> (N, C, h, w), in the same layout."""
-    channels_last = code.stride(1) == 1
-    shifts = torch.arange(0, 8, bits, dtype=torch.uint8, device=code.device)[:, None]
-    if channels_last:
-        flat = (code.transpose(1, 2)[:, None] >> shifts[:, None] & 2**bits - 1).flatten(1, 2).transpose(1, 2)
-    else:
-        flat = (code[:, :, None] >> shifts & 2**bits - 1).flatten(2)
-    return _resize(flat, pooled[0] * pooled[1], channels_last).view(*code.shape[:2], *pooled)
-
-
-def _resize(flat: Tensor, length: int, channels_last: bool) -> Tensor:
-    """Pad or cut (N, C, length); unlike a slice, F.pad leaves torch.compile nothing to ask about the lengths."""
-    change = length - flat.shape[2]
-    if channels_last:  # F.pad keeps the layout of (N, length, C) only
-        return F.pad(flat.transpose(1, 2), (0, 0, 0, change)).transpose(1, 2)
-    return F.pad(flat, (0, change))
-
-
-def _is_channels_last(x: Tensor) -> bool:
-    # Strides decide, not is_contiguous: a map of 1x1 pixels is contiguous in both layouts, its unpooled map is not.
-    return x.shape[1] > 1 and x.stride(3) >= x.shape[1] * x.stride(1)
-
-
 def _flatten(x: Tensor, channels_last: bool) -> Tensor:
     """All of `x` in the order of memory; with `channels_last` the channels are the innermost axis there."""
     return x.permute(0, 2, 3, 1).reshape(-1) if channels_last else x.reshape(-1)
@@ -409,8 +374,3 @@ def _unflatten(flat: Tensor, shape: torch.Size, channels_last: bool) -> Tensor:
 
 def _size(x: Tensor) -> tuple[int, int]:
     return x.shape[2], x.shape[3]
-
-
-def _part(windows: int, bits: int) -> int:
-    """Bytes of a plane: ceil(windows * bits / 8)."""
-    return (windows + 8 // bits - 1) // (8 // bits)
