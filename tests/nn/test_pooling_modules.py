@@ -123,7 +123,6 @@ def deterministic() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
-@pytest.mark.usefixtures("deterministic")
 class There(nn.Module):
     """A convolution, and there and back."""
 
@@ -157,6 +156,7 @@ def test_a_trace_refuses_windows_whose_number_it_would_fix() -> None:
         torch.jit.trace(There(kernel_size=2, stride=3, ceil_mode=True), torch.rand(1, 3, 12, 15))
 
 
+@pytest.mark.usefixtures("deterministic")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own
 @pytest.mark.parametrize("settings", [{"kernel_size": 2}, {"kernel_size": 3, "padding": 1}], ids=str)
 def test_it_compiles_in_one_graph_and_is_deterministic(settings: dict[str, Any]) -> None:
