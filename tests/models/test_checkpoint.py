@@ -89,23 +89,20 @@ class Tied(nn.Module):
         return [x, self.first(x), self.second(self.first(x))]
 
 
-@torch.no_grad()
-def test_a_tensor_that_a_network_uses_twice_comes_back(five_labels: ClassTable, tmp_path: Path):
-    model = create_model("segnet_basic", classes=5, encoder=Tied()).eval()
-    kept = load(save(model, five_labels, tmp_path / "tied.safetensors"), encoder=Tied()).model
-    image = torch.rand(1, 3, 13, 11)
-    assert torch.equal(kept(image), model(image))
-
-
 class Rows(Tied):
+    """Makes tensors of its own, too."""
+
     def forward(self, x: Tensor) -> list[Tensor]:
         return super().forward(x + torch.arange(x.shape[2])[:, None] / x.shape[2])
 
 
 @torch.no_grad()
-def test_an_encoder_that_makes_tensors_of_its_own_comes_back(five_labels: ClassTable, tmp_path: Path):
-    model = create_model("segnet_basic", classes=5, encoder=Rows()).eval()
-    kept = load(save(model, five_labels, tmp_path / "rows.safetensors"), encoder=Rows()).model
+@pytest.mark.parametrize("encoder", [Tied, Rows])
+def test_an_encoder_with_shared_filters_and_with_tensors_of_its_own_comes_back(
+    encoder: type[Tied], five_labels: ClassTable, tmp_path: Path
+):
+    model = create_model("segnet_basic", classes=5, encoder=encoder()).eval()
+    kept = load(save(model, five_labels, tmp_path / "own.safetensors"), encoder=encoder()).model
     image = torch.rand(1, 3, 13, 11)
     assert torch.equal(kept(image), model(image))
 
