@@ -299,7 +299,7 @@ def compare_file(
     check = compare if info.samples is None else compare_samples
     comparisons: list[Comparison] = []
     for name, image in batches:
-        if name == NOISE and tolerance is not None:
+        if name == NOISE:
             comparisons += compare_noise(partial(_on_noise, partial(check, runtime, pipeline, NOISE), image), tolerance)
         else:
             comparisons.append(check(runtime, pipeline, name, image))

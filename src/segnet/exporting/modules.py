@@ -129,18 +129,19 @@ def export_module(
         info, accuracy = _write(traced, info, name, int8, staged)
         written = time.perf_counter()
         comparisons: tuple[Comparison, ...] = ()
+        judged = tolerance if int8 is None else None
         if kind.runs_here:
             say("running the file and comparing it with PyTorch")
-            comparisons = tuple(_compare(open_file(staged), traced, tolerance))
-        if comparisons and int8 is None:
-            require_close(comparisons, tolerance)
+            comparisons = tuple(_compare(open_file(staged), traced, judged))
+        if comparisons and judged is not None:
+            require_close(comparisons, judged)
         report = ModuleReport(
             path=path,
             info=info,
             size_bytes=count_bytes(staged),
             seconds=round_seconds(export=written - started, check=time.perf_counter() - written),
             versions=kind.versions(),
-            tolerance=tolerance if int8 is None else None,
+            tolerance=judged,
             comparisons=comparisons,
             accuracy=accuracy,
             sizes=_sizes(traced.program),
@@ -331,7 +332,7 @@ def _output_name(key: Any) -> str:
     return "_".join(parts if parts and isinstance(key[0], MappingKey) else ["output", *parts])
 
 
-def _compare(runtime: FileRuntime, traced: _Traced, tolerance: Tolerance) -> Iterator[Comparison]:
+def _compare(runtime: FileRuntime, traced: _Traced, tolerance: Tolerance | None) -> Iterator[Comparison]:
     """Each output on the example, on noise of its size, and on noise of another size if sizes are free."""
     yield from _compare_outputs(runtime, traced.model, "example", traced.inputs)
     for others in [traced.inputs] if traced.other is None else [traced.inputs, traced.other]:
