@@ -68,6 +68,11 @@ LIGHT_COLORS, WHOLE_COLORS = (
 LIGHT_LONG = replace(LIGHT_COLORS, ema=0.998, prior_correction=0.5, precision="float32")
 LIGHT_LONG_MORE = replace(LIGHT_LONG, ema=0.99)
 LIGHT_LONG_MIX = replace(LIGHT_LONG_MORE, augment=replace(LIGHT_LONG_MORE.augment, mix=0.5))
+LIGHT_LONG_WHOLE_MIX = replace(
+    LIGHT_LONG_MIX,
+    lr=WHOLE.lr,
+    augment=replace(LIGHT_LONG_MIX.augment, crop=WHOLE.augment.crop, crop_area=WHOLE.augment.crop_area),
+)
 LATER_STAGES = {
     "light_whole": "light",
     "light_whole_colors": "light",
@@ -79,16 +84,23 @@ LATER_STAGES = {
     "light_long_more": "light_long",
     "light_long_mix": "light_long",
     "light_long_whole_mix": "light_long",
+    "light_long_whole_taught": "light_long",
+    "light_long_whole_frames": "light_long",
 }
 # These have not seen the drive either.
-TEACHERS = {"light_third_taught": "light_longer", "light_third_frames": "light_longer"}
-FRAMES = ("light_third_frames",)
+TEACHERS = {
+    "light_third_taught": "light_longer",
+    "light_third_frames": "light_longer",
+    "light_long_whole_taught": "light_long_whole_mix",
+    "light_long_whole_frames": "light_long_whole_mix",
+}
+FRAMES = ("light_third_frames", "light_long_whole_frames")
 # Instead of epochs, whose crops differ between drives.
 CROPS = {
     "light_longer": 5900, "light_longer_whole": 1600,
     "light_third": 2000, "light_third_taught": 2000, "light_third_frames": 2000,
     "light_long": 12000, "light_long_more": 1500, "light_long_mix": 1500,
-    "light_long_whole_mix": 1500,
+    "light_long_whole_mix": 1500, "light_long_whole_taught": 1500, "light_long_whole_frames": 1500,
 }  # fmt: skip
 
 WIDE_END = ((64, 256), (128,), (64, 64), (64,))
@@ -185,12 +197,13 @@ def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
         ),
         "light_long_whole_mix": light(
             "so, but crops of 360x480 and learning rate 0.0004",
-            replace(
-                LIGHT_LONG_MIX,
-                lr=WHOLE.lr,
-                augment=replace(LIGHT_LONG_MIX.augment, crop=WHOLE.augment.crop, crop_area=WHOLE.augment.crop_area),
-            ),
+            LIGHT_LONG_WHOLE_MIX,
         ),
+        "light_long_whole_taught": light(
+            "so, with light_long_whole_mix at three scales as teacher",
+            LIGHT_LONG_WHOLE_MIX,
+        ),
+        "light_long_whole_frames": light("so, and among them frames without masks", LIGHT_LONG_WHOLE_MIX),
         "segnet_basic": Row(
             about="segnet_basic on crops of 180x240, learning rate 0.05",
             network=partial(create_model, "segnet_basic", classes=11),
@@ -204,7 +217,7 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--encoder-weights", required=True, help="of SqueezeNet 1.1")
     parser.add_argument("--light-weights", help="of EfficientNet-Lite0")
-    parser.add_argument("--frames", help="folder of images without masks, for light_third_frames")
+    parser.add_argument("--frames", help="folder of images without masks, for rows that end in _frames")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--rows", nargs="*")
     parser.add_argument("--drives", nargs="*", default=DRIVES, choices=DRIVES)
