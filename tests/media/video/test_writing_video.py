@@ -55,6 +55,19 @@ def test_times_shape_of_pixels_and_length_are_kept(tmp_path: Path) -> None:
         assert container.duration == pytest.approx(940_000, abs=2000)  # the last frame lasts a twenty-fifth
 
 
+def test_av1_takes_any_rate_and_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    times = [Fraction(number, 1000) for number in range(5)]
+    path = write(tmp_path / "a.mp4", clip_images(5), times, codec="av1", rate=Fraction(1000))
+    assert [time for time, _ in decoded(path)] == pytest.approx(times, abs=0.0001)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_frames_too_small_for_av1_are_refused_instead_of_never_ending(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"frames have 400x24 pixels.* at least 32 .*choose --codec vp9"):
+        write(tmp_path / "a.mp4", clip_images(1, (24, 400)), codec="av1")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("height", [48, 720])
 def test_colors_are_those_that_players_show(height: int, tmp_path: Path) -> None:
     image = np.full((height, 64, 3), (220, 40, 30), dtype=np.uint8)

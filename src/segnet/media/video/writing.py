@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,6 +55,8 @@ _ENCODERS: dict[Codec, tuple[tuple[str, dict[str, str]], ...]] = {
     ),
     "auto": (("gif", {}),),
 }
+_LEAST_AV1_SIDE = 32  # libsvtav1 4.1 hangs at the end of videos of 24x1000
+_MOST_AV1_RATE = 240  # libsvtav1 refuses more; frames have their own times
 _HD = 720  # rows from which players assume ITU-R BT.709 colors
 _SPACES = {True: (1, 1), False: (5, 6)}  # swscale's number (SWS_CS_ITU709, SWS_CS_ITU601), and that in the file
 _TICKS = {"gif": Fraction(1, 100), "mpeg4": Fraction(1, 60000)}  # the finest of the encoder
@@ -106,11 +109,12 @@ def open_video_writer(path: Path, size: tuple[int, int], video_format: VideoForm
         video_format: codec, rate and audio.
 
     Raises:
-        ConfigError: see ``choose_codec``.
+        ConfigError: see ``choose_codec``; or the frames are too small for the codec.
         OutputError: the file cannot be written.
         MissingPackageError: PyAV is not installed.
     """
     codec = choose_codec(path, video_format.codec)
+    _check_size(path, size, codec)
     errors = import_av().error
     with replacing(path) as temporary:
         try:
@@ -185,7 +189,11 @@ class VideoWriter:
             self._file.close()
 
     def _new_stream(self, encoder: str, settings: dict[str, str], video_format: VideoFormat) -> Any:
-        stream = self._file.add_stream(encoder, rate=video_format.rate.limit_denominator(1001), options=settings)
+        rate = video_format.rate.limit_denominator(1001)
+        if encoder == "libsvtav1":
+            os.environ.setdefault("SVT_LOG", "1")  # errors only
+            rate = min(rate, Fraction(_MOST_AV1_RATE))
+        stream = self._file.add_stream(encoder, rate=rate, options=settings)
         height, width = self._size
         stream.height, stream.width = height + height % 2, width + width % 2
         stream.pix_fmt = "pal8" if self._gif else "yuv420p"
@@ -215,6 +223,15 @@ class VideoWriter:
         palette[: len(colors), 1:] = colors
         frame: VideoFrame = import_av().VideoFrame.from_ndarray((np.array(image), palette), format="pal8")
         return frame
+
+
+def _check_size(path: Path, size: tuple[int, int], codec: Codec) -> None:
+    if codec == "av1" and min(size) < _LEAST_AV1_SIDE:
+        height, width = size
+        raise ConfigError(
+            f"{path} cannot be written as av1: its frames have {width}x{height} pixels, and av1 needs at least "
+            f"{_LEAST_AV1_SIDE} on each side; choose --codec vp9"
+        )
 
 
 def _choose_encoder(codec: Codec) -> tuple[str, dict[str, str], str]:
