@@ -144,6 +144,13 @@ def test_a_network_that_no_file_can_hold_is_not_saved(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_network_in_a_wrapper_is_not_saved(narrow: SegNet, five_labels: ClassTable, tmp_path: Path):
+    with pytest.raises(
+        ModelError, match=r"new\.safetensors: a DataParallel was given.* give the network in it .*\.module"
+    ):
+        save(torch.nn.DataParallel(narrow), five_labels, tmp_path / "new.safetensors")
+
+
 def test_a_compiled_network_comes_back(trained: SegNet, five_labels: ClassTable, tmp_path: Path):
     compiled = torch.compile(trained, backend="eager")
     kept = load(save(compiled, five_labels, tmp_path / "new.safetensors")).model

@@ -68,11 +68,16 @@ def save(
             are float32, rounded to 255 levels. The network computes in float32; for INT8 arithmetic export it.
 
     Raises:
-        ModelError: the class table does not fit the network, its layers are no longer those of its config, a tensor
-            is not finite (with ``half``: in float16), or both ``half`` and ``int8`` are asked for.
+        ModelError: the model is no SegNet, the class table does not fit it, its layers are no longer those of its
+            config, a tensor is not finite (with ``half``: in float16), or both ``half`` and ``int8`` are asked for.
         OutputError: the file cannot be written.
     """
     path = Path(path)
+    if not hasattr(model, "stored_state"):  # torch.compile passes attributes on
+        raise ModelError(
+            f"{path}: a {type(model).__name__} was given, and a file can hold a SegNet only; give the network in it "
+            "(DataParallel and DistributedDataParallel keep theirs as .module)"
+        )
     _check_classes(model.config, labels, path)
     description = Description(labels=labels, provenance=dict(provenance or {}), scores=dict(scores or {}))
     write_model_file(path, model.config.to_dict(), description, model.stored_state(path), half=half, int8=int8)
