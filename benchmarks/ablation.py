@@ -50,10 +50,10 @@ LIGHT = replace(
     loss="cross_entropy+0.5*lovasz",
     augment=replace(RECIPE.augment, crop_area=(0.11, 1.0)),
 )
-OTHER_CAMERAS = replace(
-    LIGHT.augment, white_balance=0.3, fog=0.1, shadow=0.2, night=0.1, fourier=0.3, jpeg=0.1, color=0.4
-)
-
+# Photometric changes between cameras.
+OTHER_CAMERAS: dict[str, Any] = {
+    "white_balance": 0.3, "fog": 0.1, "shadow": 0.2, "night": 0.1, "fourier": 0.3, "jpeg": 0.1, "color": 0.4,
+}  # fmt: skip
 WHOLE = replace(
     LIGHT,
     epochs=6,
@@ -84,6 +84,7 @@ LATER_STAGES = {
     "light_long_more": "light_long",
     "light_long_mix": "light_long",
     "light_long_whole_mix": "light_long",
+    "light_long_whole_cameras": "light_long",
     "light_long_whole_taught": "light_long",
     "light_long_whole_frames": "light_long",
 }
@@ -100,7 +101,8 @@ CROPS = {
     "light_longer": 5900, "light_longer_whole": 1600,
     "light_third": 2000, "light_third_taught": 2000, "light_third_frames": 2000,
     "light_long": 12000, "light_long_more": 1500, "light_long_mix": 1500,
-    "light_long_whole_mix": 1500, "light_long_whole_taught": 1500, "light_long_whole_frames": 1500,
+    "light_long_whole_mix": 1500, "light_long_whole_cameras": 1500,
+    "light_long_whole_taught": 1500, "light_long_whole_frames": 1500,
 }  # fmt: skip
 
 WIDE_END = ((64, 256), (128,), (64, 64), (64,))
@@ -174,7 +176,8 @@ def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
         "slow_encoder": recipe("a fifth of the learning rate for the encoder", replace(RECIPE, encoder_lr=0.2)),
         "light": light("segnet_light, its own recipe but for the 12 epochs", LIGHT),
         "light_other_cameras": light(
-            "segnet_light, with photometric augmentation for other cameras", replace(LIGHT, augment=OTHER_CAMERAS)
+            "segnet_light, with photometric augmentation for other cameras",
+            replace(LIGHT, augment=replace(LIGHT.augment, **OTHER_CAMERAS)),
         ),
         "light_colors": light("segnet_light, with changes of white balance and Fourier amplitudes alone", LIGHT_COLORS),
         "light_slow_encoder": light(
@@ -199,8 +202,12 @@ def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
             "so, but crops of 360x480 and learning rate 0.0004",
             LIGHT_LONG_WHOLE_MIX,
         ),
+        "light_long_whole_cameras": light(
+            "so, with all photometric augmentation for other cameras",
+            replace(LIGHT_LONG_WHOLE_MIX, augment=replace(LIGHT_LONG_WHOLE_MIX.augment, **OTHER_CAMERAS)),
+        ),
         "light_long_whole_taught": light(
-            "so, with light_long_whole_mix at three scales as teacher",
+            "light_long_whole_mix, with light_long_whole_mix at three scales as teacher",
             LIGHT_LONG_WHOLE_MIX,
         ),
         "light_long_whole_frames": light("so, and among them frames without masks", LIGHT_LONG_WHOLE_MIX),
