@@ -223,6 +223,19 @@ def test_an_image_of_a_form_that_does_not_fit_on_the_disk_is_refused(tmp_path: P
     assert refusal.value.status == 507
 
 
+def test_a_temporary_folder_that_was_removed_is_created_again(
+    model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with run_service({"toy": lambda: Predictor.load(model_file)}) as client:
+        Path(client.service._folder.name).rmdir()
+        assert client.post(encoded()).status == 200
+        assert not client.files
+        Path(client.service._folder.name).rmdir()
+        monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+        reply = client.post(encoded())
+    assert (reply.status, "the image cannot be stored" in reply.error) == (507, True)
+
+
 def test_two_hundred_idle_connections_hinder_nobody(client: Client) -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(200):

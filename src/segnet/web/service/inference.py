@@ -21,7 +21,7 @@ from segnet.web.service.batching import Batcher
 from segnet.web.service.models import ModelSet
 from segnet.web.service.refusals import DisconnectedError, RefusedError
 from segnet.web.service.settings import ServiceConfig
-from segnet.web.service.uploads import FORM, check_upload, extract_part, receive
+from segnet.web.service.uploads import FORM, check_upload, extract_part, not_stored, receive
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -59,7 +59,7 @@ class InferenceService:
         self._style = style
         self._budget = PixelBudget(_IMAGES_AHEAD * config.pixel_limit)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="segnet-image")
-        self._folder = TemporaryDirectory(prefix="segnet-serve-", ignore_cleanup_errors=True)
+        self._folder = _create_folder()
 
     def close(self) -> None:
         """End the threads when they have finished, and remove the temporary folder."""
@@ -76,13 +76,27 @@ class InferenceService:
         """
         name, predictor = self.models.find(model)
         check_upload(request, self.config.body_limit)
-        with TemporaryDirectory(dir=self._folder.name, ignore_cleanup_errors=True) as folder:
+        with self._request_folder() as folder:
             body = Path(folder) / "body"
             with self.admission.upload():
                 await receive(request, body, limit=self.config.body_limit, seconds=self.config.timeout)
             with self.admission.place():
                 content_type = request.headers.get("content-type", "")
                 return await self._watched(request, self._predict(body, content_type, name, predictor, answer))
+
+    def _request_folder(self) -> TemporaryDirectory[str]:
+        """A folder in that of the service, which is created again if a cleaner of temporary files removed it.
+
+        Raises:
+            RefusedError: it cannot be created.
+        """
+        try:
+            if not Path(self._folder.name).exists():
+                self._folder.cleanup()
+                self._folder = _create_folder()
+            return TemporaryDirectory(dir=self._folder.name, ignore_cleanup_errors=True)
+        except OSError as error:
+            raise not_stored(error) from error
 
     async def _watched(self, request: Request, work: Awaitable[bytes]) -> bytes:
         """The result of the work, unless the client goes away or the time is over."""
@@ -121,6 +135,10 @@ class InferenceService:
 
     async def _in_thread(self, function: Callable[..., _Value], *arguments: Any) -> _Value:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+
+def _create_folder() -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix="segnet-serve-", ignore_cleanup_errors=True)
 
 
 async def _disconnected(request: Request) -> None:

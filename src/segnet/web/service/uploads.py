@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
     from starlette.requests import Request
 
-__all__ = ["FORM", "RAW_KINDS", "check_upload", "extract_part", "receive"]
+__all__ = ["FORM", "RAW_KINDS", "check_upload", "extract_part", "not_stored", "receive"]
 
 FORM = "multipart/form-data"
 """Content type of a form, such as ``curl -F image=@photo.jpg`` sends it."""
@@ -71,7 +71,7 @@ async def receive(request: Request, path: Path, *, limit: int, seconds: float) -
         reason = f"the request did not arrive within {seconds:g} seconds"
         raise RefusedError(HTTPStatus.REQUEST_TIMEOUT, reason) from error
     except OSError as error:
-        raise _not_stored(error) from error
+        raise not_stored(error) from error
     if not path.stat().st_size:
         raise RefusedError(HTTPStatus.BAD_REQUEST, "the request has no body; send the bytes of an image")
 
@@ -89,7 +89,8 @@ async def _copy(body: AsyncIterator[bytes], file: BinaryIO, limit: int) -> None:
         raise DisconnectedError from error
 
 
-def _not_stored(error: OSError) -> RefusedError:
+def not_stored(error: OSError) -> RefusedError:
+    """The refusal of an image that the disk does not take."""
     return RefusedError(
         HTTPStatus.INSUFFICIENT_STORAGE, f"the image cannot be stored ({describe_os_error(error) or error.strerror})"
     )
@@ -128,7 +129,7 @@ def extract_part(form: Path, content_type: str, into: Path) -> None:
     except FormParserError as error:
         raise RefusedError(HTTPStatus.BAD_REQUEST, f"the form is damaged ({error})") from error
     except OSError as error:
-        raise _not_stored(error) from error
+        raise not_stored(error) from error
     if not part.complete:
         raise RefusedError(
             HTTPStatus.BAD_REQUEST, "the form has no complete field 'image'; send the image in a field of this name"
