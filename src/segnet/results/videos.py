@@ -42,7 +42,8 @@ class VideoOutput:
         config: frames, temporal smoothing, codec.
         writer: of kinds other than overlay, color and side; its style is that of all.
         each: called with each frame, in order.
-        stop: called after each frame; True completes the files with the frames so far, and no other source is opened.
+        stop: called after each frame, and while a live source gives none; True completes the files with the frames so
+            far, and no other source is opened.
     """
 
     out: Path
@@ -170,7 +171,7 @@ def _video_files(name: str, *, out: Path, kinds: Sequence[str], config: VideoCon
 
 
 def _predict_video(predictor: Predictor, source: VideoSource, output: VideoOutput, report: VideoReport) -> None:
-    video = open_video(source, output.config, channels=predictor.channels)
+    video = open_video(source, output.config, channels=predictor.channels, stop=output.stop)
     bar = ProgressBar(source.name)
     with ExitStack() as stack:
         window = stack.enter_context(closing(Window(source.name))) if output.config.show else None

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import resource
+import signal
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -276,6 +278,27 @@ def test_sigterm_completes_the_video_and_opens_no_other(model_file: Path, tmp_pa
     assert 0 < len(masks) < 150
     assert len(decoded(out / "overlay/a.mp4")) == len(masks)
     assert not list(out.rglob("b*"))
+
+
+def test_sigterm_leaves_a_pipe_that_gives_no_frame(
+    model_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe")
+    left, in_time = threading.Event(), []
+
+    def feed() -> None:
+        with pipe.open("wb"):  # it is open as soon as it is read
+            os.kill(os.getpid(), signal.SIGTERM)
+            in_time.append(left.wait(30))
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    assert leave(pipe, "--model", model_file, "--out", tmp_path / "out.mp4") == 143
+    left.set()
+    feeder.join()
+    assert in_time == [True]
+    assert "stopped by SIGTERM" in caplog.text
+    assert not list(tmp_path.rglob("*.mp4"))
 
 
 def test_a_video_that_is_read_and_frames_of_others_are_not_replaced(

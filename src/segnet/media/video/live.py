@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from threading import Condition, Event, Thread
@@ -25,6 +25,7 @@ __all__ = ["LiveFrame", "LiveSource"]
 log = logging.getLogger("segnet")
 
 _TIMEOUT_S = 5.0
+_ASK_S = 0.2  # between two questions whether to stop, while no frame comes
 _FIRST_PAUSE_S = 0.5
 _MAX_PAUSE_S = 8.0
 # FFmpeg detects the format of a stream from one second instead of five. RTSP over TCP: no lost packets.
@@ -63,6 +64,7 @@ class LiveSource:
         source: a camera, a stream, a pipe, or a file that is read like a camera.
         channels: 3 (RGB) or 1 (gray).
         reconnect_timeout: seconds of pauses between reconnections after which a lost source ends.
+        stop: asked while no frame comes; True ends the source.
 
     Attributes:
         dropped: frames that were replaced by a newer one before they were read.
@@ -70,10 +72,18 @@ class LiveSource:
         lost: why the source was lost; empty at the end of a pipe or file.
     """
 
-    def __init__(self, source: VideoSource, *, channels: int = 3, reconnect_timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        source: VideoSource,
+        *,
+        channels: int = 3,
+        reconnect_timeout: float = 10.0,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._source = source
         self._channels = channels
         self._reconnect_timeout = reconnect_timeout
+        self._stop = stop
         self._changed = Condition()
         self._newest: _Received | None = None
         self._stopped = Event()
@@ -104,8 +114,8 @@ class LiveSource:
 
     def _take(self) -> _Received | None:
         with self._changed:
-            while self._newest is None and not self._ended:
-                self._changed.wait(_TIMEOUT_S)
+            while self._newest is None and not self._ended and not self._stop():
+                self._changed.wait(_ASK_S)
             if self._newest is not None and not self._ended and time.monotonic() - self._newest.arrived > _FRESH_S:
                 self._changed.wait(_NEXT_S)
             newest, self._newest = self._newest, None

@@ -35,16 +35,19 @@ class Video:
         source: of the frames.
         config: which frames are read.
         channels: 3 (RGB) or 1 (gray).
+        stop: asked while a live source gives no frame; True ends it.
     """
 
-    def __init__(self, source: VideoSource, config: VideoConfig, *, channels: int) -> None:
+    def __init__(
+        self, source: VideoSource, config: VideoConfig, *, channels: int, stop: Callable[[], bool] = lambda: False
+    ) -> None:
         self.source = source
         self._config = config
         self._channels = channels
         self._live: LiveSource | None = None
         self._clip: Clip | None = None
         if config.live or source.kind not in {"file", "images"}:
-            self._live = LiveSource(source, channels=channels, reconnect_timeout=config.reconnect_timeout)
+            self._live = LiveSource(source, channels=channels, reconnect_timeout=config.reconnect_timeout, stop=stop)
         else:
             self._clip = open_clip(Path(source.word), rate=config.rate)
 
@@ -113,13 +116,20 @@ class Video:
             report.troubles = [self._live.lost] if self._live.lost else []
 
 
-def open_video(source: str | Path | int | VideoSource, config: VideoConfig, *, channels: Channels = 3) -> Video:
+def open_video(
+    source: str | Path | int | VideoSource,
+    config: VideoConfig,
+    *,
+    channels: Channels = 3,
+    stop: Callable[[], bool] = lambda: False,
+) -> Video:
     """Open a video file, numbered images, a camera by its number, a stream by its address, or a pipe.
 
     Args:
         source: see ``find_videos``.
         config: which frames are read.
         channels: 3 (RGB) or 1 (gray).
+        stop: asked while a live source gives no frame; True ends it.
 
     Raises:
         DataError: there is no such video, or it cannot be read.
@@ -131,8 +141,8 @@ def open_video(source: str | Path | int | VideoSource, config: VideoConfig, *, c
             f"video cannot be read as {describe_channels(channels)}; use a model with 3 channels (RGB) or 1 (gray)"
         )
     if isinstance(source, VideoSource):
-        return Video(source, config, channels=channels)
+        return Video(source, config, channels=channels, stop=stop)
     videos = find_videos(str(source), animations=True)
     if len(videos) != 1:
         raise ConfigError(f"{source} stands for {len(videos)} videos; give one file, pattern, camera or address")
-    return Video(videos[0], config, channels=channels)
+    return Video(videos[0], config, channels=channels, stop=stop)
