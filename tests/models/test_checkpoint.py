@@ -290,6 +290,15 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes):
         load(path)
 
 
+def test_a_file_without_permission_is_named(file: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(path: Path, mode: str) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)  # chmod does not stop root, as whom tests often run
+    with pytest.raises(ModelError, match=r"model\.safetensors: may not be read; give yourself the permission"):
+        load(file)
+
+
 def test_a_pickle_is_refused_and_never_run(tmp_path: Path):
     path = tmp_path / "model.pth"
     torch.save({"state_dict": {"a": torch.rand(2)}}, path)

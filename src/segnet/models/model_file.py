@@ -111,12 +111,16 @@ def read_model_file(path: Path) -> ModelFile:
     """Read a model file, and compare its digests.
 
     Raises:
-        ModelError: it is not one of ours, damaged, with values that are not finite, or its class table cannot be used.
+        ModelError: it may not be read, is not one of ours, damaged, with values that are not finite, or its class
+            table cannot be used.
     """
     try:
+        path.open("rb").close()  # safe_open takes a file that may not be read for a missing one
         with safe_open(path, framework="pt") as file:
             header = _header(file.metadata() or {}, path)
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except PermissionError as error:
+        raise ModelError(f"{path}: may not be read; give yourself the permission to read it") from error
     except (SafetensorError, OSError) as error:
         if path.suffix == ".ckpt":
             raise ModelError(f"{path}: is for --resume only; give the best.safetensors beside it") from error
