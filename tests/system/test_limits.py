@@ -54,7 +54,7 @@ def test_pytorch_and_numpy_raise_what_is_recognized() -> None:
     [
         (errno.ENOSPC, "free some space"),
         (errno.EROFS, "can be written"),
-        (errno.EACCES, "choose a folder you may write to"),
+        (errno.EACCES, "check its permissions"),
         (errno.EMFILE, "ulimit -n"),
         (errno.ENAMETOOLONG, "shorter name"),
     ],

@@ -248,6 +248,8 @@ def describe_os_error(error: OSError) -> str:
     remedy = _REMEDIES.get(error.errno or 0)
     if remedy is None:
         return ""
+    if error.errno in (errno.EACCES, errno.EPERM):  # for reading or for writing
+        remedy = "check its permissions"
     where = f"{error.filename}: " if error.filename is not None else ""
     return f"{where}{error.strerror}; {remedy}"
 
