@@ -59,6 +59,9 @@ def test_a_data_set_is_not_written_over_itself(
     for out in (new, link, f"{new}/../new"):
         assert leave("convert-data", new, out, "--map", "Car=ignore", "--force") == 2
         assert f"{Path(out)} holds the data set that is read; give another folder" in capsys.readouterr().err
+    for out in (mask.parent, mask.parent / "new"):
+        assert leave("convert-data", new, out) == 2
+        assert f"{out} lies among the images or masks of the data set that is read" in capsys.readouterr().err
     (tmp_path / "train.txt").write_text("".join(
         f"{sample.image} {sample.mask}\n" for sample in open_source(new).splits["train"]
     ))  # fmt: skip

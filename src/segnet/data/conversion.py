@@ -118,11 +118,17 @@ def _places(sample: Sample, out: Path, split: str) -> tuple[Path, Path]:
 
 
 def _require_elsewhere(source: Source, out: Path, places: list[tuple[Path, Path]]) -> None:
-    """A data set that is replaced while it is read would be lost if an image is damaged, or the run is killed."""
+    """A data set that is replaced while it is read would be lost if an image is damaged, or the run is killed.
+
+    New files among its images or masks would be taken for its own.
+    """
     read = {file.resolve() for samples in source.splits.values() for sample in samples
             for file in (sample.image, sample.mask)}  # fmt: skip
-    if out.resolve() == source.root.resolve() or any(path.resolve() in read for both in places for path in both):
+    root, place = source.root.resolve(), out.resolve()
+    if place == root or any(path.resolve() in read for both in places for path in both):
         raise OutputError(f"{out} holds the data set that is read; give another folder")
+    if ({file.parent for file in read} - {root}).intersection((place, *place.parents)):
+        raise OutputError(f"{out} lies among the images or masks of the data set that is read; give another folder")
 
 
 def _require_new(out: Path, places: list[tuple[Path, Path]]) -> None:
