@@ -157,6 +157,8 @@ def test_format_and_accept_choose_the_answer(format_name: Any, accept: str, chos
         (png_header(200, 200), "", {}, 422, "the image is damaged"),
         (form(b""), "", FORM, 400, "0 bytes"),
         (form(HTML), "", FORM, 415, "not an image"),
+        (form(encoded())[:-7] + form(encoded()), "", FORM, 400, "the form has more than one image"),
+        (form(encoded())[:-7] + form(b"twin", name="model"), "", FORM, 422, "in the address, as in /v1/segment?model="),
         (form(encoded(), name="other"), "", FORM, 400, "no complete field 'image'"),
         (form(encoded())[:-30], "", FORM, 400, "no complete field 'image'"),
         (form(encoded()), "", {"Content_Type": "multipart/form-data"}, 400, "the form is damaged"),

@@ -112,8 +112,8 @@ def extract_part(form: Path, content_type: str, into: Path) -> None:
         into: path of the image.
 
     Raises:
-        RefusedError: the form is damaged, has too many parts, a field ``model`` or ``format``, or none called
-            ``image`` or ``file``; or the image does not fit on the disk.
+        RefusedError: the form is damaged, has too many parts, a field ``model`` or ``format``, or not exactly
+            one called ``image`` or ``file``; or the image does not fit on the disk.
     """
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import MultipartParser, parse_options_header
@@ -139,7 +139,7 @@ def extract_part(form: Path, content_type: str, into: Path) -> None:
 
 
 class _ImagePart:
-    """Writes the first part of a form that is called ``image`` or ``file``.
+    """Writes the part of a form that is called ``image`` or ``file``.
 
     Attributes:
         complete: whether such a part came, to its end.
@@ -174,13 +174,16 @@ class _ImagePart:
     def _end_header(self) -> None:
         from python_multipart.multipart import parse_options_header
 
-        if self._header.lower() == b"content-disposition" and not self.complete:
+        if self._header.lower() == b"content-disposition":
             name = parse_options_header(self._value)[1].get(b"name", b"")
             if name in _PARAMETERS:
                 word = name.decode()
                 reason = f"{word} is a field of the form; give it in the address, as in /v1/segment?{word}=..."
                 raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, reason)
             self._taken = name in _FIELDS
+            if self._taken and self.complete:
+                reason = "the form has more than one image; send a request for each"
+                raise RefusedError(HTTPStatus.BAD_REQUEST, reason)
         self._header = self._value = b""
 
     def _write(self, data: bytes, start: int, end: int) -> None:
