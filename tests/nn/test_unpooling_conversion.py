@@ -177,6 +177,13 @@ def test_functional_form_becomes_a_graph_with_codes_and_can_be_restored() -> Non
     assert torch.equal(restored(X), model(X))
 
 
+def test_modules_and_graphs_of_one_model_are_restored_together() -> None:
+    both = nn.ModuleList(convert_unpooling(model, X).model for model in (Autoencoder(), Functional()))
+    restored = restore_unpooling(both)
+    assert type(restored[0].pools[0]) is nn.MaxPool2d
+    assert "aten.max_unpool2d.default" in [str(node.target) for node in restored[1].graph.nodes]
+
+
 @pytest.mark.skipif(torch.__version__ < "2.12", reason="PyTorch 2.10 guards a program by the parity of its example")
 def test_unpooling_without_an_output_size_is_converted_for_all_sizes() -> None:
     """Of odd sides that are rounded down PyTorch would put values elsewhere."""

@@ -108,8 +108,8 @@ def restore_unpooling(model: nn.Module) -> nn.Module:
     }
     shared = {id(model.get_submodule(path)): module for path, module in modules.items()}
     _set_modules(model, {path: shared[id(model.get_submodule(path))] for path in modules})
-    graphs = [part for part in model.modules() if isinstance(part, GraphModule)]
-    if not modules and not sum(_restore_graph(part) for part in graphs):
+    restored = sum(_restore_graph(part) for part in model.modules() if isinstance(part, GraphModule))
+    if not modules and not restored:
         raise ModelError(f"{type(model).__name__} has no pooling of segnet.nn to restore; give a converted model")
     return model
 
