@@ -148,6 +148,14 @@ def test_what_moves_with_the_image_does_not_flicker_along_the_motion() -> None:
     assert meter.share_along_motion < 0.06  # the border that came into view
 
 
+@pytest.mark.parametrize("size", [(1, 241), (3, 2000), (2048, 1)])
+def test_motion_is_found_in_frames_of_few_rows_or_columns(size: tuple[int, int]) -> None:
+    meter = FlickerMeter(motion=True)
+    for _ in range(2):
+        meter.add(np.zeros((*size, 3), dtype=np.uint8), np.ones(size, dtype=np.uint8))
+    assert meter.share_along_motion == 0
+
+
 def test_a_large_mask_moves_as_far_as_the_reduced_image_says() -> None:
     mask = RANDOM.integers(0, 5, (90, 130)).astype(np.uint8)
     offsets = np.zeros((4, 6, 2), dtype=np.intp)

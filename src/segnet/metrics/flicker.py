@@ -102,7 +102,8 @@ def move(mask: NDArray[np.uint8], offsets: NDArray[np.intp], searched: tuple[int
 def _reduced(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Gray, and averaged so that the longer side has at most 240 pixels: float32."""
     step = -(-max(image.shape[:2]) // _REDUCED)
-    height, width = max(1, image.shape[0] // step), max(1, image.shape[1] // step)
-    cut = image[: height * step, : width * step]
-    gray: NDArray[np.float32] = cut.reshape(height, step, width, step, -1).mean(axis=(1, 3, 4), dtype=np.float32)
+    down, aside = (min(step, side) for side in image.shape[:2])
+    height, width = image.shape[0] // down, image.shape[1] // aside
+    cut = image[: height * down, : width * aside]
+    gray: NDArray[np.float32] = cut.reshape(height, down, width, aside, -1).mean(axis=(1, 3, 4), dtype=np.float32)
     return gray
