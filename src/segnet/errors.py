@@ -28,6 +28,7 @@ __all__ = [
     "SegNetError",
     "ShapeError",
     "TrainingError",
+    "describe_error",
     "first_line",
     "list_names",
     "one_line",
@@ -110,8 +111,14 @@ def one_line(text: BaseException | str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of the text of an error, without blanks around the text; libraries add details of many lines."""
-    return str(error).strip().partition("\n")[0]
+    """The first line of the text of an error, since libraries add details of many lines; its kind if it has no text."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def describe_error(error: BaseException) -> str:
+    """The kind of an error, and the first line of its text if it has one: "ValueError: no such name"."""
+    kind, line = type(error).__name__, first_line(error)
+    return kind if line == kind else f"{kind}: {line}"
 
 
 def list_names(names: Collection[str], *, most: int = 5) -> str:

@@ -11,7 +11,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segnet.errors import ConfigError, ModelError, first_line, list_names
+from segnet.errors import ConfigError, ModelError, describe_error, first_line, list_names
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -88,7 +88,7 @@ def _call(name: str) -> nn.Module:
     except SystemExit as error:
         raise ConfigError(f'{file} ends the program when imported; guard that by if __name__ == "__main__"') from error
     except Exception as error:  # whatever the user's code raises
-        raise ConfigError(f"{file} cannot be imported: {_reason(error)}; mend it") from error
+        raise ConfigError(f"{file} cannot be imported: {describe_error(error)}; mend it") from error
     if not callable(found):
         raise ConfigError(f"{file} has no function {function}; give MODULE:FUNCTION, such as mynet:build")
     try:
@@ -98,7 +98,9 @@ def _call(name: str) -> nn.Module:
     try:
         module = found()
     except (Exception, SystemExit) as error:  # whatever the user's code raises
-        raise ConfigError(f"{name} fails: {_reason(error)}; mend it, and call it in Python to see where") from error
+        raise ConfigError(
+            f"{name} fails: {describe_error(error)}; mend it, and call it in Python to see where"
+        ) from error
     if not isinstance(module, nn.Module):
         raise ConfigError(f"{name} returns a {type(module).__name__}; it must return a torch.nn.Module")
     return module
@@ -113,13 +115,9 @@ def _require_running(name: str, module: nn.Module, example: tuple[Tensor, ...]) 
     except (Exception, SystemExit) as error:  # whatever the user's code raises
         shapes = ", ".join("x".join(map(str, tensor.shape)) for tensor in example)
         raise ConfigError(
-            f"the module of {name} fails with an input of {shapes}: {_reason(error)}; give --example another shape"
+            f"the module of {name} fails with an input of {shapes}: {describe_error(error)}; give --example another "
+            "shape"
         ) from error
-
-
-def _reason(error: BaseException) -> str:
-    """The kind of an error, and the first line of its text."""
-    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _fill(module: nn.Module, path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from segnet.errors import ModelError
+from segnet.errors import ModelError, first_line
 from segnet.system.packages import importing
 
 __all__ = ["FILE", "fetch", "is_hub_address", "upload"]
@@ -43,8 +43,9 @@ def fetch(address: str | Path) -> Path:
     except LocalEntryNotFoundError as error:
         raise ModelError(f"{address}: the hub does not answer, and the file is not in the cache; go online") from error
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        text = str(error).strip().splitlines()[0]
-        raise ModelError(f"{address}: cannot be had ({text}); correct owner, name, file or revision") from error
+        raise ModelError(
+            f"{address}: cannot be had ({first_line(error)}); correct owner, name, file or revision"
+        ) from error
 
 
 def upload(
@@ -79,9 +80,9 @@ def upload(
             repo_id=name, folder_path=folder, revision=revision, commit_message=message, ignore_patterns=ignored
         )
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        text = str(error).strip().splitlines()[0]
         raise ModelError(
-            f"{name}: cannot be uploaded ({text}); log in with 'hf auth login', or correct OWNER/NAME or revision"
+            f"{name}: cannot be uploaded ({first_line(error)}); log in with 'hf auth login', or correct OWNER/NAME or "
+            "revision"
         ) from error
     return str(commit.commit_url)
 

@@ -204,7 +204,7 @@ def _read_state(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
             f"{path}: holds objects other than tensors and was not opened; save a plain state_dict"
         ) from error
     except _DAMAGE as error:
-        raise ModelError(f"{path}: cannot be read as weights ({_reason(error)}); it may be damaged") from error
+        raise ModelError(f"{path}: cannot be read as weights ({first_line(error)}); it may be damaged") from error
     if not isinstance(state, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):
@@ -224,7 +224,7 @@ def _download(name: str) -> Path:
         except (OSError, RuntimeError, HTTPException) as error:
             raise ModelError(
                 f"{name}: the ImageNet weights could not be downloaded from {_ADDRESS}{file} "
-                f"({_reason(error)}); fetch the file yourself and give its path"
+                f"({first_line(error)}); fetch the file yourself and give its path"
             ) from error
     return path
 
@@ -284,7 +284,3 @@ def _encoder_names(encoder: nn.Module, state: Mapping[str, Tensor]) -> list[str]
         elif isinstance(module, nn.BatchNorm2d) and with_norm:
             names += [f"{name}.{kind}" for kind in _KINDS]
     return names
-
-
-def _reason(error: Exception) -> str:
-    return first_line(error) or type(error).__name__

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config
 
-from segnet.errors import ModelError, first_line
+from segnet.errors import ModelError, describe_error
 
 __all__ = ["as_inputs", "trace_program", "without_inplace"]
 
@@ -44,9 +44,7 @@ def trace_program(model: nn.Module, inputs: tuple[Any, ...], *, dynamic: bool = 
                 return torch.export.export(model, given, dynamic_shapes=spec)
         except Exception as error:  # whatever the model and PyTorch's compiler raise; sizes may be to blame
             failure = error
-    raise ModelError(
-        f"torch.export cannot trace {type(model).__name__}: {type(failure).__name__}: {first_line(failure)}"
-    ) from failure
+    raise ModelError(f"torch.export cannot trace {type(model).__name__}: {describe_error(failure)}") from failure
 
 
 def without_inplace(model: Model) -> Model:

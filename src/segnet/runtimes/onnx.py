@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.errors import ConfigError, ModelError
+from segnet.errors import ConfigError, ModelError, first_line
 from segnet.runtimes.base import FileRuntime
 from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.overflow import may_overflow, warn_of_overflow
@@ -45,9 +45,8 @@ class OnnxRuntime(FileRuntime):
             self._session = open_session(path.read_bytes(), threads=threads, providers=providers)
             text = self._session.get_modelmeta().custom_metadata_map.get(KEY)
         except Exception as error:  # the exceptions of ONNX Runtime have no common base class
-            reason = str(error).partition("\n")[0]
             raise ModelError(
-                f"{path}: ONNX Runtime cannot use it ({reason}); it may be truncated or of another format"
+                f"{path}: ONNX Runtime cannot use it ({first_line(error)}); it may be truncated or of another format"
             ) from error
         device_used = self._session.get_providers()[0].removesuffix("ExecutionProvider")
         backend = f"ONNX Runtime {_library().__version__} ({device_used})"

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from segnet.errors import ConfigError
+from segnet.errors import ConfigError, first_line
 from segnet.system.hardware import seconds, why_emulated
 
 __all__ = ["Precision", "pick_device", "pick_precision"]
@@ -32,8 +32,9 @@ def pick_device(name: str | torch.device) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"device {str(name)!r} cannot be used ({reason}); choose auto, cpu, cuda or mps") from error
+        raise ConfigError(
+            f"device {str(name)!r} cannot be used ({first_line(error)}); choose auto, cpu, cuda or mps"
+        ) from error
     return device
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from traceback import walk_tb
 
-from segnet.errors import BrokenPackageError, MissingPackageError
+from segnet.errors import BrokenPackageError, MissingPackageError, describe_error
 
 __all__ = ["importing"]
 
@@ -41,7 +41,7 @@ def importing(package: str, extra: str) -> Iterator[None]:
         if missing:
             raise MissingPackageError.of(missing, extra) from error
         culprit = _find_culprit(error) or package
-        raise BrokenPackageError.of(package, culprit, _reason(error), _remedy(package, culprit)) from error
+        raise BrokenPackageError.of(package, culprit, describe_error(error), _remedy(package, culprit)) from error
 
 
 def _find_missing(error: Exception, package: str) -> str:
@@ -57,11 +57,6 @@ def _find_culprit(error: Exception) -> str:
     frames = [frame for frame, _ in walk_tb(error.__traceback__)][2:]  # the first two: ``importing`` and its block
     names = [str(frame.f_globals.get("__name__", "")).partition(".")[0] for frame in frames]
     return next((name for name in reversed(names) if name and name not in _FOUNDATIONS), "")
-
-
-def _reason(error: Exception) -> str:
-    first = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
 def _remedy(package: str, culprit: str) -> str:
