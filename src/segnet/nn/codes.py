@@ -274,20 +274,24 @@ def _unfold(count: int, x: Tensor) -> Tensor:
     return x.reshape(count, len(x) // count, *x.shape[1:])
 
 
+def _apply(in_compiler: Any, in_eager_code: Any, *arguments: Any) -> Any:
+    """The result of the function that can be applied here."""
+    return (in_compiler if torch.compiler.is_compiling() else in_eager_code).apply(*arguments)
+
+
 def _remember(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
-    function = _Pool if torch.compiler.is_compiling() else _DualPool
-    values, code = function.apply(x, windows)  # type: ignore[no-untyped-call]
+    values, code = _apply(_Pool, _DualPool, x, windows)
     return values, code
 
 
 def _unpool(values: Tensor, code: Tensor, layout: _Layout) -> Tensor:
-    function = _Unpool if torch.compiler.is_compiling() else _DualUnpool
-    return function.apply(values, code, layout)  # type: ignore[no-any-return,no-untyped-call]
+    x: Tensor = _apply(_Unpool, _DualUnpool, values, code, layout)
+    return x
 
 
 def _gather(x: Tensor, code: Tensor, layout: _Layout) -> Tensor:
-    function = _Gather if torch.compiler.is_compiling() else _DualGather
-    return function.apply(x, code, layout)  # type: ignore[no-any-return,no-untyped-call]
+    values: Tensor = _apply(_Gather, _DualGather, x, code, layout)
+    return values
 
 
 def _pool(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
