@@ -14,14 +14,16 @@ import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
+from PIL.ExifTags import Base as Tag
 
 from segnet.errors import DataError
 from segnet.media.images.png_texts import without_large_texts
 
 __all__ = [
-    "DAMAGE", "MAX_PIXELS", "Decoded", "apply_orientation", "decode", "decoder_of", "gray_range", "identify",
-    "identify_with_large_texts", "is_page", "mend_wide_planes", "open_regular", "orientation_of", "read_pages",
+    "DAMAGE", "MAX_PIXELS", "SEPARATE", "YCBCR", "Decoded", "apply_orientation", "decode", "decoder_of", "gray_range",
+    "identify", "identify_with_large_texts", "is_page", "mend_wide_planes", "open_regular", "orientation_of",
+    "read_pages",
 ]  # fmt: skip
 
 MAX_PIXELS = 500_000_000
@@ -37,8 +39,9 @@ DAMAGE = (
 # JPEG covers MPO. TGA is last, since it has no signature.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000", "TGA")
 
-_SUBFILE_TYPE, _SMALLER, _TRANSPARENCY = 254, 1, 4  # a tag of TIFF, and what it says of an image
-_BITS, _PLANAR, _SEPARATE = 258, 284, 2
+YCBCR, SEPARATE = 6, 2
+"""In TIFF: photometric interpretation as luma and chroma, and planar configuration of channels in planes."""
+_SMALLER, _TRANSPARENCY = 1, 4  # bits of TIFF's NewSubfileType
 
 # Deflate makes at most 1032 bytes out of one, of 8 pixels each; these formats and TIFF's compressions make fewer.
 _PIXELS_PER_BYTE = 8 * 1032
@@ -171,8 +174,9 @@ def _mend_luma_and_chroma(image: TiffImagePlugin.TiffImageFile) -> None:
     """Read uncompressed TIFF in YCbCr with three bytes per pixel; Pillow expects four, as libtiff returns."""
     codec, arguments = decoder_of(image)
     tags = image.tag_v2
-    kind = (tags.get(262), tags.get(277), tuple(tags.get(530, ())))
-    if codec == "raw" and arguments[0] == "RGBX" and kind == (6, 3, (1, 1)):  # YCbCr, three samples, not subsampled
+    kind = tags.get(Tag.PhotometricInterpretation), tags.get(Tag.SamplesPerPixel)
+    whole = tuple(tags.get(Tag.YCbCrSubSampling, ())) == (1, 1)
+    if codec == "raw" and arguments[0] == "RGBX" and kind == (YCBCR, 3) and whole:
         image._mode = "YCbCr"
         image.tile = [tile._replace(args=("YCbCr", *arguments[1:])) for tile in image.tile]
 
@@ -191,7 +195,8 @@ def mend_wide_planes(image: Image.Image) -> None:
 def _has_wide_planes(image: TiffImagePlugin.TiffImageFile) -> bool:
     """Whether Pillow decodes a TIFF in planes of 16 bits by itself; libtiff decodes those that are compressed."""
     tags = image.tag_v2
-    return decoder_of(image)[0] == "raw" and tags.get(_PLANAR) == _SEPARATE and tags.get(_BITS, (8,))[0] == 16
+    in_planes = tags.get(Tag.PlanarConfiguration) == SEPARATE
+    return decoder_of(image)[0] == "raw" and in_planes and tags.get(Tag.BitsPerSample, (8,))[0] == 16
 
 
 def identify_with_large_texts(file: BinaryIO) -> ImageFile.ImageFile:
@@ -241,7 +246,7 @@ def gray_range(codec: str, arguments: Any) -> tuple[int, bool]:
 def is_page(image: TiffImagePlugin.TiffImageFile, number: int) -> bool:
     """Whether one of a TIFF file's images is a page, not a smaller copy or a mask of transparency."""
     image.seek(number)
-    return not int(image.tag_v2.get(_SUBFILE_TYPE, 0)) & (_SMALLER | _TRANSPARENCY)
+    return not int(image.tag_v2.get(Tag.NewSubfileType, 0)) & (_SMALLER | _TRANSPARENCY)
 
 
 def apply_orientation(image: Image.Image) -> Image.Image:
@@ -253,7 +258,7 @@ def apply_orientation(image: Image.Image) -> Image.Image:
 def orientation_of(image: Image.Image) -> int:
     """By EXIF or XMP, 1 (upright) to 8; of PNG this may decode the pixels."""
     try:
-        orientation = int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        orientation = int(image.getexif().get(Tag.Orientation, 1))
     except DAMAGE:
         return 1  # Viewers show an image with damaged EXIF as it is stored.
     return orientation if orientation in _TRANSPOSES else 1

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin
+from PIL.ExifTags import Base as Tag
 
 from segnet.errors import ConfigError, DataError, one_line
 from segnet.media.images.decoding import DAMAGE, apply_orientation, decode, mend_wide_planes
@@ -23,8 +24,7 @@ log = logging.getLogger("segnet")
 WHITE_IS_ZERO = 0
 """Photometric interpretation of a TIFF file whose largest value is black."""
 
-_BITS, _PHOTOMETRIC = 258, 262  # tags of TIFF
-_SAMPLE_FORMAT, _SIGNED = 339, 2
+_SIGNED = 2  # sample format of TIFF
 _SIXTEEN_BITS = ("PNG", "PPM")  # formats whose gray of 16 bits Pillow gives as int32
 
 _FEW_BITS = 14  # of 16; cameras and scanners with 10, 12 or 14 bits often store them without scaling
@@ -116,11 +116,11 @@ def values_of(image: Image.Image) -> NDArray[Any]:
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return values
     tags = image.tag_v2
-    if image.mode == "I;16" and tags.get(_PHOTOMETRIC) == WHITE_IS_ZERO:
+    if image.mode == "I;16" and tags.get(Tag.PhotometricInterpretation) == WHITE_IS_ZERO:
         return ~values
     if image.mode == "I":
-        kind = "int" if tags.get(_SAMPLE_FORMAT, (1,))[0] == _SIGNED else "uint"
-        return values.astype(f"{kind}{tags[_BITS][0]}")
+        kind = "int" if tags.get(Tag.SampleFormat, (1,))[0] == _SIGNED else "uint"
+        return values.astype(f"{kind}{tags[Tag.BitsPerSample][0]}")
     return values
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
+from PIL.ExifTags import Base as Tag
 
 from segnet.bands import Bands, Channels, Pixels, stored_bands
 from segnet.errors import DataError
@@ -32,7 +33,6 @@ log = logging.getLogger("segnet")
 
 _TIFF_SUFFIXES = frozenset((".tif", ".tiff"))
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_WIDTH, _HEIGHT = 256, 257  # tags of TIFF
 _VIEWED = (1, 3, 4)  # bands of gray and color images
 _WHITE = 65535  # of 16 bits
 _MOST_VALUES = 100_000  # of a band, for its percentiles
@@ -287,7 +287,7 @@ def _tiff_size(path: Path) -> tuple[int, int]:
         tags = TiffImagePlugin.ImageFileDirectory_v2(start)
         file.seek(tags.next)
         tags.load(file)
-        return int(tags[_HEIGHT]), int(tags[_WIDTH])
+        return int(tags[Tag.ImageLength]), int(tags[Tag.ImageWidth])
 
 
 def _as_viewed(stored: NDArray[Any], channels: int, name: str) -> Pixels:

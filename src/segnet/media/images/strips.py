@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.ExifTags import Base as Tag
 
 from segnet.errors import DataError, MissingPackageError
+from segnet.media.images.decoding import SEPARATE, YCBCR
 from segnet.media.images.headers import Header, read_header
 from segnet.media.images.reading import warn_of_few_bits
 
@@ -30,14 +32,11 @@ _MODES = frozenset(("1", "L", "P", "LA", "RGB", "RGBA", "I;16"))
 
 _LONGEST_SIDE = 10_000_000  # VIPS_MAX_COORD
 
-# Tags of TIFF, and their values.
-_COMPRESSION, _JPEG = 259, 7
+# Values of tags of TIFF.
+_JPEG, _ASSOCIATED_ALPHA = 7, 1
 _COMPRESSIONS = frozenset(
     (1, 2, 3, 4, 5, _JPEG, 8, 32773, 32946, 50001)
 )  # not LZMA and Zstandard, which few builds have
-_PHOTOMETRIC, _YCBCR = 262, 6
-_PLANAR, _SEPARATE = 284, 2
-_BITS, _COLOR_MAP, _EXTRA_SAMPLES, _ASSOCIATED_ALPHA = 258, 320, 338, 1
 
 
 def readable_in_strips(header: Header) -> bool:
@@ -52,14 +51,14 @@ def _has_same_pixels(header: Header) -> bool:
     if header.format != "TIFF":
         return True
     tags = header.tags
-    photometric, compression = tags.get(_PHOTOMETRIC, 0), tags.get(_COMPRESSION, 1)
+    photometric, compression = tags.get(Tag.PhotometricInterpretation, 0), tags.get(Tag.Compression, 1)
     return (
         compression in _COMPRESSIONS
-        and (photometric != _YCBCR or compression == _JPEG)  # else libvips shows them as if they were RGB
-        and _ASSOCIATED_ALPHA not in tags.get(_EXTRA_SAMPLES, ())
-        and not (header.mode == "1" and tags.get(_PLANAR) == _SEPARATE)
-        and not (header.mode == "I;16" and tags.get(_BITS) != (16,))
-        and max(tags.get(_COLOR_MAP, (256,))) > 255  # else libvips takes the colors for 8-bit values
+        and (photometric != YCBCR or compression == _JPEG)  # else libvips shows them as if they were RGB
+        and _ASSOCIATED_ALPHA not in tags.get(Tag.ExtraSamples, ())
+        and not (header.mode == "1" and tags.get(Tag.PlanarConfiguration) == SEPARATE)
+        and not (header.mode == "I;16" and tags.get(Tag.BitsPerSample) != (16,))
+        and max(tags.get(Tag.ColorMap, (256,))) > 255  # else libvips takes the colors for 8-bit values
     )
 
 
