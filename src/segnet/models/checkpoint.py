@@ -94,6 +94,7 @@ def load(source: str | Path, *, encoder: nn.Module | None = None) -> Checkpoint:
     Raises:
         ModelError: no such file or name, not one of our files, damaged, with values that are not finite, or its parts
             do not belong together.
+        MissingPackageError: the hub is asked for, and huggingface_hub is not installed.
     """
     path = find(source)
     content = read_model_file(path)

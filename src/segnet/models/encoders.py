@@ -78,7 +78,7 @@ class Kept(NamedTuple):
     """Outputs of one encoder stage for the decoder: pooling code, size and skip connection.
 
     Attributes:
-        code: where the maxima of its pooling were (see ``ops``); None if the decoder does not use it.
+        code: where the maxima of its pooling were (see ``segnet.nn.codes``); None if the decoder does not use it.
         covered: (H, W) that the windows of the pooling covered; all of ``size``, but where a backbone rounds down.
         size: (H, W) before the pooling.
         features: (N, C, H, W) for the decoder to add; None if it adds nothing.

@@ -179,7 +179,7 @@ class ModuleInfo(ModelInfo):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """None: they are unknown."""
+        """No names: the classes are unknown."""
         return ()
 
     @property

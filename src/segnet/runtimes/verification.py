@@ -6,7 +6,7 @@ The file's metadata keeps its predictions on three packaged reference images (``
     shape    of the kept masks: [images, height, width]
     masks    uint8, packed by zlib, in base64
     sha256   of the masks
-    backend, processor, instructions   what predicted them; the last is ``machine.processor_fingerprint``
+    backend, processor, instructions   what predicted them; the last is ``processor_fingerprint``
 """
 
 from __future__ import annotations

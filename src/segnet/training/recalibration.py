@@ -46,17 +46,16 @@ def recalibrate(
 
     Args:
         model: Changed in place and moved to the device. The mode of each module is restored.
-        data: Images, all of one size unless ``batch`` is 1. Masks are not used.
+        data: Images; each batch holds images of one size. Masks are not used.
         batch: Images per batch.
         device: Where the network runs; auto takes a GPU if there is one.
-        workers: Processes that read images; see ``evaluate``.
+        workers: Processes that read images; 0: this one reads them.
         progress: Called with (images done, all images) after every batch.
 
     Raises:
         ConfigError: The batch is below 1.
         ModelError: The network has no batch norm with running statistics.
-        DataError: There is no image, one cannot be read, sizes differ within a batch, or a batch norm would see a
-            single value per channel.
+        DataError: There is no image, one cannot be read, or a batch norm would see a single value per channel.
     """
     averages = {
         part: _MeanStatistics(name)

@@ -146,7 +146,11 @@ def open_source(location: str | Path, *, layout: str | None = None) -> Source:
 
 
 def recognize(folder: Path) -> str | None:
-    """The name of the first layout that fits a folder; None if none does."""
+    """The name of the first layout that fits a folder; None if none does.
+
+    Raises:
+        DataError: the folder cannot be searched.
+    """
     try:
         return next((name for name, layout in LAYOUTS.items() if layout.fits(folder)), None)
     except OSError as error:

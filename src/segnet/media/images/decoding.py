@@ -113,7 +113,11 @@ def decode(path: Path, *, page: int = 0) -> Decoded:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """A file, opened for reading; opening a pipe would wait forever."""
+    """A file, opened for reading; opening a pipe would wait forever.
+
+    Raises:
+        DataError: there is no such file, it is of another kind, or it may not be read.
+    """
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise DataError(f"{path} is a pipe or a device; expected an image; give the path of a file")
