@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from segnet.errors import ConfigError, ModelError
 from segnet.labels import ClassTable
-from segnet.models.segnet import SegNet
+from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.runtimes.pytorch import TorchRuntime
 
 
@@ -56,6 +58,12 @@ def test_the_model_stays_as_it_is(used: SegNet) -> None:
     assert used.training
     assert all(torch.equal(value, before[name]) for name, value in used.state_dict().items())
     assert before.keys() == used.state_dict().keys()
+
+
+def test_a_network_has_dropout_whether_it_draws_samples_or_not(narrow_config: SegNetConfig) -> None:
+    model = SegNet(replace(narrow_config, dropout=0.5))
+    assert [TorchRuntime(model, device="cpu", samples=samples).has_dropout for samples in (0, 2)] == [True, True]
+    assert not TorchRuntime(SegNet(narrow_config), device="cpu").has_dropout
 
 
 def test_bf16_is_near_float32_and_comes_back_as_float32(used: SegNet) -> None:

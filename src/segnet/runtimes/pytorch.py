@@ -104,7 +104,7 @@ class TorchRuntime(Runtime):
     @property
     def has_dropout(self) -> bool:
         """Whether the network has dropout, as Bayesian SegNet has."""
-        return bool(dropouts(self.model))
+        return self._sampler is not None or bool(dropouts(self.model))
 
     @torch.inference_mode()
     def logits(self, image: Tensor) -> Tensor:
