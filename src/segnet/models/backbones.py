@@ -18,6 +18,7 @@ from segnet.errors import ConfigError
 from segnet.models.efficientnet import EfficientNetLite0
 from segnet.models.encoders import Kept, Skip, fitted, recomputed
 from segnet.nn.codes import max_pool
+from segnet.nn.modes import in_evaluation
 from segnet.system.packages import importing
 
 __all__ = ["Backbone", "timm_backbone"]
@@ -106,23 +107,19 @@ def _map_shapes(body: nn.Module, in_channels: int, size: Size) -> list[tuple[int
     return [(m.shape[1], m.shape[2], m.shape[3]) for m in _probe(body, in_channels, size)]
 
 
-@torch.no_grad()
 def _probe(body: nn.Module, in_channels: int, size: Size) -> list[Tensor]:
     """The maps of an empty image; the module is not changed."""
-    modes = {module: module.training for module in body.modules()}
     first = next(body.parameters(), torch.zeros(1))
     image = torch.zeros(1, in_channels, *size, device=first.device, dtype=first.dtype)
     try:
-        with first.device:  # of tensors that the module makes itself; a model file is read where the default is "meta"
-            maps: Any = body.eval()(image)
+        # The device is that of tensors which the module makes itself; a model file is read where it is "meta".
+        with in_evaluation(body), first.device:
+            maps: Any = body(image)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise ConfigError(
             f"the encoder cannot take an image of {size[0]}x{size[1]} with {in_channels} channels ({error}); "
             "it must take any size"
         ) from error
-    finally:
-        for module, training in modes.items():
-            module.training = training
     if not isinstance(maps, list | tuple) or len(maps) < 2 or any(not _is_map(m) for m in maps):
         raise ConfigError("the encoder must return a list of at least two maps (N, C, H, W), shallowest first")
     return list(maps)
