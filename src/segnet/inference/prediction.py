@@ -16,11 +16,12 @@ from segnet.bands import Pixels
 from segnet.errors import ConfigError, OutputError
 from segnet.labels import ClassTable
 from segnet.media.images.writing import write_mask
+from segnet.runtimes.base import Output
 from segnet.visualization import overlay as visualize
 from segnet.visualization.html.prediction import prediction_html, prediction_png
 from segnet.visualization.style import OverlayStyle, View
 
-__all__ = ["Planes", "Prediction", "SegmentedFrame", "SegmentedRows", "concatenate_rows"]
+__all__ = ["Planes", "Prediction", "SegmentedFrame", "SegmentedRows", "concatenate_rows", "planes_of"]
 
 Planes = NDArray[np.float32]
 """(K, H, W): the probability of each class, followed by the uncertainty if it was requested."""
@@ -217,6 +218,27 @@ class SegmentedRows(NamedTuple):
     top: int
     image: Pixels | None
     prediction: Prediction
+
+
+def planes_of(output: Output, classes: int) -> list[Planes]:
+    """Planes of each image of an output; if it has no probabilities, that of its class is 1.
+
+    Args:
+        output: of a runtime.
+        classes: how many classes.
+    """
+    if output.probabilities is None:
+        planes = [_one_hot(mask, classes) for mask in output.mask]
+    else:
+        planes = list(output.probabilities)
+    if output.uncertainty is None:
+        return planes
+    return [np.concatenate([part, extra[None]]) for part, extra in zip(planes, output.uncertainty, strict=True)]
+
+
+def _one_hot(mask: NDArray[np.uint8], classes: int) -> Planes:
+    planes: Planes = (mask == np.arange(classes, dtype=np.uint8)[:, None, None]).astype(np.float32)
+    return planes
 
 
 def concatenate_rows(parts: Sequence[Prediction], *, working_size: tuple[int, int] | None = None) -> Prediction:

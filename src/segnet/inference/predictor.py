@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from segnet.bands import Channels, Pixels, describe_channels
 from segnet.errors import DataError
 from segnet.inference.inputs import ImageSource, Order, check_order, is_one_image, path_of, read_input
-from segnet.inference.prediction import Planes, Prediction, SegmentedRows, concatenate_rows
-from segnet.inference.tiling import ArrayRows, Rows, Span, TileConfig, blend_tiles, fits, spans, tile_size
+from segnet.inference.prediction import Planes, Prediction, SegmentedRows, concatenate_rows, planes_of
+from segnet.inference.tiling import ArrayRows, Rows, Span, TileConfig, Tiles, blend_tiles, cut, cut_exactly
 from segnet.inference.tta import TTAConfig, with_tta
 from segnet.inference.upsampling import Upsampler, upsample
 from segnet.inference.working_size import ResizePolicy
@@ -331,41 +331,27 @@ class Predictor:
                 found |= zip(chosen, self.predict_batch([images[number] for number in chosen]), strict=True)
         return [replace(found[number], source=path_of(source)) for number, source in enumerate(sources)]
 
-    def _cut(self, height: int, width: int) -> tuple[list[Span], list[Span]] | None:
-        """The tiles of an image of this working size, vertically and horizontally; None: one piece."""
+    def _cut(self, height: int, width: int) -> Tiles | None:
+        """The tiles of an image of this working size; None: one piece."""
         if self.tiles is None:
             return None
-        fixed, tiles = self.runtime.info.size, self.tiles
-        if fixed is not None:
-            if (height, width) == fixed or height < fixed[0] or width < fixed[1]:
-                return None  # the runtime refuses an image that is too small
-            down, across = fixed
-            tiles = replace(tiles, tile=0, overlap=min(tiles.overlap, min(fixed) // 4))
-        else:
-            planes = self.labels.classes + (self.measure is not None)
-            if not tiles.tile and fits(height, width, planes, tiles, enlarged=self._largest_copy):
-                return None
-            down, across = tile_size(width, planes, tiles, enlarged=self._largest_copy)
-        exact = fixed is not None
-        return (
-            spans(height, tile=down, overlap=tiles.overlap, exact=exact),
-            spans(width, tile=across, overlap=tiles.overlap, exact=exact),
-        )
+        if (fixed := self.runtime.info.size) is not None:
+            return cut_exactly(height, width, fixed, self.tiles)
+        planes = self.labels.classes + (self.measure is not None)
+        return cut(height, width, planes, self.tiles, enlarged=self._largest_copy)
 
     def _upsampler(self, working_size: tuple[int, int], size: tuple[int, ...], *, logits: bool = False) -> Upsampler:
         classes, confidence = self.labels.classes, self.confidence
         return Upsampler(working_size, (size[0], size[1]), classes=classes, confidence=confidence, logits=logits)
 
-    def _predict_tiles(
-        self, rows: Rows, size: tuple[int, int], tiles: tuple[list[Span], list[Span]]
-    ) -> Iterator[SegmentedRows]:
+    def _predict_tiles(self, rows: Rows, size: tuple[int, int], tiles: Tiles) -> Iterator[SegmentedRows]:
         upsampler, top = self._upsampler(rows.size, size), 0
         for _, image, predictions in blend_tiles(rows, self._predict_planes, upsampler.add, *tiles):
             for prediction in predictions:
                 yield SegmentedRows(top, image if size == rows.size else None, prediction)
                 top += len(prediction.mask)
 
-    def _predict_in_tiles(self, image: Pixels, ready: Pixels, tiles: tuple[list[Span], list[Span]]) -> Prediction:
+    def _predict_in_tiles(self, image: Pixels, ready: Pixels, tiles: Tiles) -> Prediction:
         size = (image.shape[0], image.shape[1])
         return concatenate_rows([rows.prediction for rows in self._predict_tiles(ArrayRows(ready), size, tiles)])
 
@@ -408,18 +394,7 @@ class Predictor:
         """Planes of each image of a batch, at the working size."""
         with stage("network"):
             output = self.runtime.run(batch, probabilities=self.runtime.gives_probabilities, measure=self.measure)
-        if output.probabilities is None:
-            planes = [_one_hot(mask, self.labels.classes) for mask in output.mask]
-        else:
-            planes = list(output.probabilities)
-        if output.uncertainty is None:
-            return planes
-        return [np.concatenate([part, extra[None]]) for part, extra in zip(planes, output.uncertainty, strict=True)]
-
-
-def _one_hot(mask: NDArray[np.uint8], classes: int) -> Planes:
-    planes: Planes = (mask == np.arange(classes, dtype=np.uint8)[:, None, None]).astype(np.float32)
-    return planes
+        return planes_of(output, self.labels.classes)
 
 
 def as_batch(image: Pixels) -> Image:

@@ -21,7 +21,10 @@ from segnet.bands import Pixels
 from segnet.errors import ConfigError
 from segnet.inference.prediction import Planes
 
-__all__ = ["ArrayRows", "Rows", "Span", "TileConfig", "blend_tiles", "fits", "spans", "tile_size"]
+__all__ = [
+    "ArrayRows", "Rows", "Span", "TileConfig", "Tiles", "blend_tiles", "cut", "cut_exactly", "fits", "spans",
+    "tile_size",
+]  # fmt: skip
 
 Result = TypeVar("Result")
 
@@ -96,6 +99,44 @@ class ArrayRows(Rows):
         """The next so many rows: (rows, W, C)."""
         self._next += rows
         return self._image[self._next - rows : self._next]
+
+
+Tiles = tuple[list[Span], list[Span]]
+"""The tiles of an image, vertically and horizontally."""
+
+
+def cut(height: int, width: int, planes: int, config: TileConfig, *, enlarged: float = 1.0) -> Tiles | None:
+    """Cut an image of this height and width; None if it can be segmented in one piece.
+
+    Args:
+        height, width: of the image, in pixels.
+        planes, config, enlarged: see ``tile_size``.
+
+    Raises:
+        ConfigError: the memory is too little for the smallest tile.
+    """
+    if not config.tile and fits(height, width, planes, config, enlarged=enlarged):
+        return None
+    down, across = tile_size(width, planes, config, enlarged=enlarged)
+    return spans(height, tile=down, overlap=config.overlap), spans(width, tile=across, overlap=config.overlap)
+
+
+def cut_exactly(height: int, width: int, size: tuple[int, int], config: TileConfig) -> Tiles | None:
+    """Cut an image for a model of a fixed input size; None if it has that size, or is too small, which is refused.
+
+    Args:
+        height, width: of the image, in pixels.
+        size: (height, width) of each tile.
+        config: its overlap counts, up to a quarter of the tile.
+    """
+    if (height, width) == size or height < size[0] or width < size[1]:
+        return None
+    overlap = min(config.overlap, min(size) // 4)
+    down, across = (
+        spans(length, tile=tile, overlap=overlap, exact=True)
+        for length, tile in zip((height, width), size, strict=True)
+    )
+    return down, across
 
 
 def fits(height: int, width: int, planes: int, config: TileConfig, *, enlarged: float = 1.0) -> bool:
