@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segnet.errors import ConfigError
-from segnet.inference.tiling import Span, TileConfig, blend_tiles, fits, spans, tile_size
+from segnet.inference.tiling import Span, TileConfig, blend_tiles, cut, fits, spans, tile_size
 
 
 class Array:
@@ -109,6 +109,14 @@ def test_only_the_rows_of_a_band_are_read_ahead() -> None:
     for (_, rows, planes), span in zip(blend_tiles(image, values, np.copy, down, [Span(0, 64)]), down, strict=True):
         assert image.next == span.stop
         assert len(rows) == planes.shape[1]
+
+
+def test_an_image_that_is_no_longer_than_a_tile_stays_in_one_piece() -> None:
+    config = TileConfig(tile=160, overlap=32)
+    assert cut(160, 90, 11, config) is None
+    down, across = cut(192, 90, 11, config) or ([], [])
+    assert len(down) > 1
+    assert across == [Span(0, 90)]
 
 
 def test_the_memory_decides_what_fits_and_how_large_tiles_are() -> None:

@@ -115,6 +115,8 @@ def cut(height: int, width: int, planes: int, config: TileConfig, *, enlarged: f
     Raises:
         ConfigError: the memory is too little for the smallest tile.
     """
+    if max(height, width) <= config.tile:
+        return None
     if not config.tile and fits(height, width, planes, config, enlarged=enlarged):
         return None
     down, across = tile_size(width, planes, config, enlarged=enlarged)
