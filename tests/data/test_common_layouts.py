@@ -264,6 +264,13 @@ def test_splits_with_other_classes_are_refused(tmp_path: Path) -> None:
         open_source(tmp_path)
 
 
+def test_two_images_of_one_mask_beside_them_are_refused(tmp_path: Path) -> None:
+    roboflow(tmp_path)
+    save(tmp_path / "train" / "street_jpg.rf.8a1f.png", np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(DataError, match=r"street_jpg\.rf\.8a1f\.\w+ and street_jpg\.rf\.8a1f\.\w+ have the same name"):
+        open_source(tmp_path)
+
+
 def test_a_value_without_a_class_name_is_refused(tmp_path: Path) -> None:
     roboflow(tmp_path)
     text(tmp_path / "train" / "_classes.csv", "Pixel Value, Class\n0, background\n1\n")

@@ -71,12 +71,12 @@ def pair_mixed(folder: Path) -> tuple[Sample, ...]:
     """Images and masks in one folder; a mask is called as its image, with _mask and the like at the end.
 
     Raises:
-        DataError: a file has no partner.
+        DataError: a file has no partner, or two images have one name.
     """
     files = {path: normalize_name(place.with_suffix("").as_posix()) for path, place in find_images_below(folder)}
     masks = {_MASK_ENDING.sub("", name): path for path, name in files.items() if _MASK_ENDING.search(name)}
     are_masks = set(masks.values())
-    images = {name: path for path, name in files.items() if path not in are_masks}
+    images = _by_name((name, path) for path, name in files.items() if path not in are_masks)
     return pair_names(images, masks, images=folder, masks=folder)
 
 
@@ -134,14 +134,18 @@ def _without_endings(mask_of: Mapping[str, Path], image_of: Mapping[str, Path]) 
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
     if not folder.is_dir():
         report_fault(f"{folder}: there is no such folder")
-        return found
-    for path, place in find_images_below(folder):
-        stem = normalize_name(place.with_suffix("").as_posix())
-        if stem in found:
-            message = f"{path} and {found[stem].name} have the same name; keep one of them"
+        return {}
+    files = find_images_below(folder)
+    return _by_name((normalize_name(place.with_suffix("").as_posix()), path) for path, place in files)
+
+
+def _by_name(named: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for name, path in named:
+        if name in found:
+            message = f"{path} and {found[name].name} have the same name; keep one of them"
             report_fault(message, PairingFault("same_name", (str(path),)))
-        found.setdefault(stem, path)
+        found.setdefault(name, path)
     return found
