@@ -7,11 +7,12 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from torch import nn
 
 import segnet
 from segnet.cli.main import main
 from segnet.data.layouts import Source
-from segnet.errors import ConfigError
+from segnet.errors import ConfigError, ModelError
 from segnet.models import checkpoint
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
@@ -69,6 +70,27 @@ def test_a_source_and_a_network_of_the_callers_are_taken(tiny: SegNet, camvid: S
         segnet.train(camvid, model=tiny, out=tmp_path / "a", **QUICK)
     with pytest.raises(ConfigError, match="the network is given, so settings that create one have no effect"):
         segnet.train(camvid, model=tiny, out=tmp_path / "b", encoder_weights="imagenet", **QUICK)
+
+
+class Halves(nn.Module):
+    """An encoder of the caller's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList([nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 6, 3, 2, 1)])
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        first = self.convs[0](x)
+        return [first, self.convs[1](first)]
+
+
+def test_a_network_around_a_module_of_the_callers_is_trained_to_the_end(camvid: Source, tmp_path: Path) -> None:
+    model = segnet.create_model("segnet", encoder=Halves(), classes=11)
+    result = segnet.train(camvid, model=model, out=tmp_path / "a", resize=(24, 32), **QUICK)
+    kept = checkpoint.load(result.model_file, encoder=Halves())
+    assert result.scores.miou == kept.scores["miou"]
+    with pytest.raises(ModelError, match="built around a module of its author's"):
+        result.predictor()
 
 
 def test_settings_have_the_defaults_of_the_command() -> None:

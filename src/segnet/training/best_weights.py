@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from segnet.metrics.confusion import Scores
 from segnet.models import checkpoint
+from segnet.models.model_file import read_model_file
 from segnet.models.segnet import SegNet
 from segnet.training.lightning import Callback, Trainer
 from segnet.training.score_log import ScoreLog
@@ -68,6 +69,6 @@ class BestWeights(Callback):
 
     def restore(self, model: SegNet) -> Scores:
         """Load the best weights into ``model``, on the CPU, and return their scores."""
-        saved = checkpoint.load(self.path)
-        model.cpu().load_state_dict(saved.model.state_dict())
-        return Scores(torch.tensor(saved.scores["confusion"]).numpy(), self.score_log.labels)
+        saved = read_model_file(self.path)  # no network: one around a module of the user's could not be made
+        model.cpu().load_state_dict(saved.state)
+        return Scores(torch.tensor(saved.description.scores["confusion"]).numpy(), self.score_log.labels)

@@ -62,7 +62,11 @@ class TrainResult:
         return self.out / "report.html"
 
     def predictor(self) -> Predictor:
-        """A predictor with the best weights; ``Predictor.load(result.model_file, ...)`` takes settings."""
+        """A predictor with the best weights; ``Predictor.load(result.model_file, ...)`` takes settings.
+
+        Raises:
+            ModelError: the network is one around a module of your own; give ``segnet.load`` that module again.
+        """
         return Predictor.load(self.model_file)
 
     def __repr__(self) -> str:
