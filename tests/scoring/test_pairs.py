@@ -53,6 +53,29 @@ def test_a_pair_list_is_found_too(tmp_path: Path, camvid_root: Path) -> None:
     assert all(pair.predicted == pair.truth for pair in pairing.pairs)
 
 
+def test_ignored_values_hold_for_masks_of_mapped_classes_too(camvid_root: Path) -> None:
+    mapped = SourceConfig(only=("Road", "Car"))
+    car = CAMVID.names.index("Car")
+    truth = open_truth(str(camvid_root), source=mapped, ignore_index=(car, 11))
+    own = open_truth(str(camvid_root), source=mapped)
+    name = next(iter(own.masks))
+    mask, found = own.reader.read(own.masks[name]), truth.reader.read(truth.masks[name])
+    np.testing.assert_array_equal(found, np.where(mask == 1, IGNORE_INDEX, mask))
+    assert (truth.reader.classes.names, (mask == 1).any()) == (("Road", "Car"), True)
+
+
+def test_ignored_values_leave_colors_of_a_data_set_colors(tmp_path: Path) -> None:
+    for folder in ("images/train", "masks/train", "images/val", "masks/val"):
+        (tmp_path / folder).mkdir(parents=True)
+        color = (0, 0, 200) if folder.startswith("masks") else (9, 9, 9)
+        image = Image.new("RGB", (6, 4), color)
+        image.putpixel((0, 0), (200, 0, 0))
+        image.save(tmp_path / folder / "a.png")
+    (tmp_path / "data.yaml").write_text("names: [red, blue]\npalette: [[200, 0, 0], [0, 0, 200]]\n")
+    truth = open_truth(str(tmp_path), ignore_index=(255,))
+    assert np.unique(truth.reader.read(truth.masks["a"])).tolist() == [0, 1]
+
+
 def test_predictions_of_the_classes_before_a_map_are_refused_with_an_advice_that_works(
     tmp_path: Path, camvid_root: Path
 ) -> None:

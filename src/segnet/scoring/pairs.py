@@ -132,11 +132,14 @@ def open_truth(
 
 def _reader(own: MaskReader, labels: ClassTable | None, given: tuple[int, ...], ignored: tuple[int, ...]) -> MaskReader:
     """The reader of the data set, unless other classes or ignored values are given."""
-    if labels is not None and (own.target is not None or own.encoding != "numbers"):
-        raise ConfigError("--classes gives the values in masks of numbers; this data set has its own, so leave it out")
-    if labels is None and (own.target is not None or not given):
-        return replace(own, remedy=_REMEDY)
-    return MaskReader(labels=(labels or own.labels).without(ignored), ignore_index=ignored, remedy=_REMEDY)
+    if labels is not None:
+        if own.target is not None or own.encoding != "numbers":
+            raise ConfigError(
+                "--classes gives the values in masks of numbers; this data set has its own, so leave it out"
+            )
+        return MaskReader(labels=labels.without(ignored), ignore_index=ignored, remedy=_REMEDY)
+    kept = own.labels.without(given) if own.target is None else own.labels  # the names of the target are of all
+    return replace(own, labels=kept, ignore_index=given or own.ignore_index, remedy=_REMEDY)
 
 
 def _default_ignore_index(labels: ClassTable) -> tuple[int, ...]:
