@@ -53,6 +53,17 @@ def test_a_pair_list_is_found_too(tmp_path: Path, camvid_root: Path) -> None:
     assert all(pair.predicted == pair.truth for pair in pairing.pairs)
 
 
+@pytest.mark.parametrize("source", [SourceConfig(map="Sky=ignore"), SourceConfig(only=("Road", "Car"))])
+def test_classes_of_a_folder_of_masks_cannot_be_mapped(tmp_path: Path, source: SourceConfig) -> None:
+    with pytest.raises(ConfigError, match=r"holds masks only, and --map and --only choose from the classes of a data"):
+        open_truth(str(write(tmp_path, "a.png")), source=source, labels=CAMVID)
+
+
+def test_a_layout_is_of_a_data_set_not_of_a_folder_of_masks(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has no split"):
+        open_truth(str(write(tmp_path, "a.png")), source=SourceConfig(layout="cityscapes"), labels=CAMVID)
+
+
 def test_ignored_values_hold_for_masks_of_mapped_classes_too(camvid_root: Path) -> None:
     mapped = SourceConfig(only=("Road", "Car"))
     car = CAMVID.names.index("Car")

@@ -97,14 +97,19 @@ def open_truth(
         encoding: of the maps in a folder; the masks of a data set are numbers.
 
     Raises:
-        ConfigError: a single file, or a folder without a class table; an ignored value that no file can hold, or
-            one of the data set that is a class in the table.
+        ConfigError: a single file; a folder without a class table, or with classes to map; an ignored value that no
+            file can hold, or one of the data set that is a class in the table.
         DataError: nothing usable is there, or two masks have one name.
     """
     path = Path(location)
     if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
         raise ConfigError(f"{path}: is one image; give the folder that holds all masks, or a data set")
-    if path.is_dir() and not holds_data_set(path):
+    if path.is_dir() and source.layout is None and not holds_data_set(path):
+        if source.map or source.only:
+            raise ConfigError(
+                f"{path}: holds masks only, and --map and --only choose from the classes of a data set; give the data "
+                "set, or leave them out"
+            )
         if labels is None:
             raise ConfigError(
                 f"{path}: holds no data set, and masks do not say which classes they mean; "
