@@ -60,7 +60,7 @@ def test_classes_of_a_folder_of_masks_cannot_be_mapped(tmp_path: Path, source: S
 
 
 def test_a_layout_is_of_a_data_set_not_of_a_folder_of_masks(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="has no split"):
+    with pytest.raises(DataError, match=r"has no split .val.; it has none$"):
         open_truth(str(write(tmp_path, "a.png")), source=SourceConfig(layout="cityscapes"), labels=CAMVID)
 
 

@@ -60,7 +60,7 @@ class Source:
         if self.labels.classes < 2:
             raise DataError(f"{self.root}: {describe_one_class(self.labels)}")
         if split not in self.splits:
-            raise DataError(f"{self.root}: has no split {split!r}; it has {', '.join(self.splits)}")
+            raise DataError(f"{self.root}: has no split {split!r}; it has {', '.join(self.splits) or 'none'}")
         return SegmentationDataset(
             self.splits[split],
             self.labels,
