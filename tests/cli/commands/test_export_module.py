@@ -160,6 +160,14 @@ def test_weights_that_do_not_fit_are_refused(folder: Path) -> None:
         (("export", "segnet_light", "--example", "1x3x8x8"), "--weights and --example belong to MODULE:FUNCTION"),
         (("export", "mynet:build", "--example", SHAPE[0], "--half"), "a module of yours is exported as it is"),
         (("export", "mynet:build", "--example", SHAPE[0], "--int8"), "call segnet.export_module with int8="),
+        (
+            ("export", "mynet:build", "--example", SHAPE[0], "--calibrate", "synthetic"),
+            "call segnet.export_module with int8=",
+        ),
+        (
+            ("export", "mynet:build", "--example", SHAPE[0], "--runtime-files", "ort.tgz"),
+            "--runtime-files is for --format browser, not onnx",
+        ),
         (("compare", "mynet.py", "--example", SHAPE[0]), "'mynet.py' is no MODULE:FUNCTION"),
         (("compare", "mynet:build", "--example", SHAPE[0], "--rounds", "0"), "--rounds 0 is not possible"),
     ],

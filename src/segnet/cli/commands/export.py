@@ -67,8 +67,10 @@ def run(
         module: a module of the user's.
     """
     gc.set_threshold(50_000, 50, 50)  # libraries and traces make many objects that stay: half a second
+    if runtime_files and format != "browser":
+        raise ConfigError(f"--runtime-files is for --format browser, not {format}; leave it out")
     if is_function(model):
-        _refuse_for_modules(config, format, int8=int8)
+        _refuse_for_modules(config, format, int8=int8 or calibrate is not None)
         _export_module(model, out, format, module)
         return
     if module != ModuleFlags():
@@ -79,8 +81,6 @@ def run(
 
     if int8 != (calibrate is not None):
         raise ConfigError("--int8 and --calibrate DATA go together: labeled images decide whether INT8 is good enough")
-    if runtime_files and format != "browser":
-        raise ConfigError(f"--runtime-files is for --format browser, not {format}; leave it out")
     if format == "browser":
         _export_page(model, out, runtime_files, config, int8=int8)
         return
@@ -117,7 +117,9 @@ def _refuse_for_modules(config: ExportConfig, format: str, *, int8: bool) -> Non
     if format == "browser":
         raise ConfigError("--format browser makes pages of SegNet models; a module of yours can be exported to onnx")
     if int8:
-        raise ConfigError("--int8 scores SegNet models; for a module of yours call segnet.export_module with int8=")
+        raise ConfigError(
+            "--int8 and --calibrate score SegNet models; for a module of yours call segnet.export_module with int8="
+        )
     if config != ExportConfig():
         raise ConfigError(
             "a module of yours is exported as it is; leave --output, --size, --resize-to, --samples and --half out"
