@@ -8,6 +8,7 @@ from segnet.labels import ClassTable
 from segnet.metrics.boundary.scores import BoundaryMeter
 from segnet.metrics.calibration.scores import CalibrationMeter
 from segnet.metrics.confusion import CONVENTION, Scores
+from segnet.results.images import print_shares
 
 
 def test_scores_are_printed_to_four_digits_with_their_convention(capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,6 +24,21 @@ def test_scores_are_printed_to_four_digits_with_their_convention(capsys: pytest.
     assert " ".join(CONVENTION.split()) in " ".join(told.split())
     assert "over all 3 classes, absent ones as 0 (the authors' script): class average 0.5667   mIoU 0.4924" in told
     assert "no class was predicted" not in told
+
+
+def test_class_names_of_any_length_stay_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"{'construction--barrier--' * 4}{end}" for end in ("wall", "other-barrier")]
+    labels, edge = ClassTable.from_names(names), np.repeat([[0] * 8 + [1] * 8], 16, axis=0).astype(np.uint8)
+    meter = BoundaryMeter(labels)
+    meter.add("edge", edge, edge)
+    for show in (
+        lambda: print_scores(Scores(np.eye(2, dtype=np.int64), labels), "a heading"),
+        lambda: print_boundary_scores(meter.scores),
+        lambda: print_shares(dict.fromkeys(names, 0.5)),
+    ):
+        show()
+        rows = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith(" construction")]
+        assert rows == names
 
 
 def test_pixels_without_a_predicted_class_are_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from segnet.cli.console import print_table
 from segnet.errors import one_line
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["print_check"]
 
-_WIDE = 400  # characters; the table takes what it needs
 _FILES = 3  # named of each finding
 _STYLES: Mapping[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
@@ -74,7 +74,7 @@ def _print_classes(console: Console, statistics: ClassStatistics) -> None:
             f"{statistics.images[index] / max(1, statistics.total_images):.0%}",
             *(f"{weights[index]:.4g}" for weights in statistics.weights.values()),
         )  # fmt: skip
-    Console(width=_WIDE).print(table)  # a narrow terminal wraps the lines; names and figures stay whole
+    print_table(table)
     console.print(
         f"ignored: {statistics.ignored_share:.2%} of all pixels; weights of the loss by --class-weights, from train",
         style="dim", highlight=False, soft_wrap=True,

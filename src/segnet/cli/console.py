@@ -19,7 +19,15 @@ __all__ = [
     "print_calibration",
     "print_robustness",
     "print_scores",
+    "print_table",
 ]
+
+_WIDE = 400  # characters; a table takes what it needs
+
+
+def print_table(table: Table) -> None:
+    """Print a table whose names and figures stay whole; a narrow terminal wraps the lines."""
+    Console(width=_WIDE).print(table)
 
 
 def print_scores(scores: Scores, heading: str) -> None:
@@ -39,7 +47,7 @@ def print_scores(scores: Scores, heading: str) -> None:
     shares = scores.pixels / max(1, scores.pixels.sum())
     for row in zip(scores.labels.names, scores.iou, scores.accuracy, shares, strict=True):
         table.add_row(escape(row[0]), f"{row[1]:.4f}", f"{row[2]:.4f}", f"{row[3]:.2%}")
-    console.print(table)
+    print_table(table)
     absent = f"; absent: {', '.join(scores.absent)}" if scores.absent else ""
     console.print(f"convention: {CONVENTION}{absent}", style="dim", markup=False)
     if not all(scores.pixels):
@@ -79,7 +87,7 @@ def print_boundary_scores(scores: BoundaryScores) -> None:
     columns = (scores.class_bf("paper"), scores.class_bf("script"), scores.precision, scores.recall)
     for name, *values in zip(scores.labels.names, *columns, strict=True):
         table.add_row(escape(name), *(f"{value:.4f}" for value in values))
-    console.print(table)
+    print_table(table)
     missing = scores.left_out("paper")
     without = f"; {len(missing)} without a true boundary left out: {', '.join(missing[:3])}" if missing else ""
     more = ", ..." if len(missing) > 3 else ""

@@ -55,6 +55,7 @@ _WRITES_AHEAD = 8  # fewer of large images
 _BYTES_PER_VALUE = 8  # pixel and channel: the image, its overlay and mask, and their encoding
 # Half for the image in Pillow and NumPy, its overlay and mask, and their encoding; half for inference.
 _BYTES_PER_PIXEL = 48
+_WIDE = 400  # characters, so that long names of classes stay whole
 
 
 @dataclass(frozen=True)
@@ -244,7 +245,7 @@ def print_shares(shares: Mapping[str, float]) -> None:
     table.columns[1].justify = "right"
     for name in sorted(shares, key=lambda name: -shares[name]):
         table.add_row(escape(name), f"{shares[name]:.1%}")
-    Console().print(table)
+    Console(width=_WIDE).print(table)
 
 
 def _read_first(report: ImageReport, job: Job, *, channels: Channels, memory: float) -> Pixels | None:

@@ -237,7 +237,7 @@ def _print(rows: list[Measured], scores: dict[tuple[str, str], float]) -> None:
             "-" if row.no_peak else _shown(row.share_of_peak, ".0%"),
             _shown(miou, ".4f"),
         )
-    Console(width=None if Console().is_terminal else 120).print(table)
+    Console(width=None if Console().is_terminal else 1000).print(table)
     print("peak: share of the speed of a matrix product in the same precision; MB: growth of the resident memory")
 
 

@@ -225,9 +225,10 @@ def _calibration_images(kept: Checkpoint, train: SegmentationDataset, config: Ex
 
 
 def _print_drop(quantized: Quantized[Any]) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from segnet.cli.console import print_table
 
     table = Table("IoU", "float32", "INT8", box=None, pad_edge=False)
     for column in table.columns[1:]:
@@ -237,7 +238,7 @@ def _print_drop(quantized: Quantized[Any]) -> None:
     )
     for name, before, after in rows:
         table.add_row(escape(name), f"{before:.4f}", f"{after:.4f}")
-    Console().print(table)
+    print_table(table)
     print(
         f"mIoU {quantized.reference.miou:.4f} in float32, {quantized.scores.miou:.4f} in INT8, both in this file's "
         f"program; {len(quantized.kept)} convolutions stayed in float32"
