@@ -109,6 +109,18 @@ def test_a_mask_with_specks_of_the_brush_is_named(tmp_path: Path, halves: np.nda
     assert [(Path(mark.path).name, mark.text) for mark in found["islands"].marks] == [("val b.png", "30 islands")]
 
 
+def test_all_masks_with_specks_are_listed(tmp_path: Path, halves: np.ndarray) -> None:
+    write(tmp_path, [f"{number:02}" for number in range(30)], halves)
+    specks = halves.copy()
+    specks[2::4, 2::5] ^= 1
+    wrong = sorted((tmp_path / "masks" / "val").iterdir())[:25]
+    for path in wrong:
+        Image.fromarray(specks).save(path)
+    found = {finding.kind: finding for finding in check_data(tmp_path).findings}["islands"]
+    assert [Path(mark.path) for mark in found.marks] == wrong
+    assert found.to_dict()["count"] == len(found.to_dict()["files"]) == 25
+
+
 def test_loops_and_broken_links_neither_hang_nor_hide(tmp_path: Path, halves: np.ndarray) -> None:
     write(tmp_path, ["a"], halves)
     (tmp_path / "images" / "train" / "loop").symlink_to(tmp_path / "images", target_is_directory=True)

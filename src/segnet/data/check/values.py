@@ -23,7 +23,6 @@ _NOISY = 5.0  # for islands / sqrt(pixels): CamVid's masks have up to 4.1, and f
 _SMALL = 1_000  # pixels; masks of fewer are judged like those
 _MANY_ISLANDS = 5  # times the median
 _MOSTLY = 0.9
-_NAMED_ISLANDS = 20
 
 
 def count_by_image(data: CheckedData, reader: MaskReader) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -130,7 +129,7 @@ def _islands(data: CheckedData) -> Iterator[Finding]:
             kind="islands", severity="note",
             title=f"masks with over {_MANY_ISLANDS} times the usual number of islands ({usual:g} of 4 pixels or fewer)",
             remedy="look whether the brush slipped",
-            marks=tuple(data.mask(i, f"{islands[i]} islands") for i in many[:_NAMED_ISLANDS]), count=len(many),
+            marks=tuple(data.mask(i, f"{islands[i]} islands") for i in many),
         )  # fmt: skip
 
 
