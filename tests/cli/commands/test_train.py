@@ -175,6 +175,7 @@ def test_resume_needs_a_run(
         (("--weights", "TOY", "--encoder-weights", "vgg16"), "fills the encoder, too, so --encoder-weights vgg16"),
         (("--model", "TOY", "--dropout", "0.5"), "leave --dropout out"),
         (("--model", "TOY", "--in-channels", "1"), "leave --in-channels out"),
+        (("--overfit", "2", "--find-lr"), "--overfit and --find-lr each replace the training run"),
         (("--epochs", "0"), "epochs=0"),
         (("--flip", "2"), "flip=2.0"),
         (("--device", "gpu"), "device 'gpu'"),

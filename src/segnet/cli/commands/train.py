@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from segnet.cli.flags import Given
 from segnet.data.source_config import SourceConfig
+from segnet.errors import ConfigError
 from segnet.training.recommendation import Recipe
 from segnet.training.run_config import NetworkConfig, RunInputs
 from segnet.training.run_folder import check_unused
@@ -63,6 +64,8 @@ def run(
         training: settings of the run.
         given: names of the flags that the user gave.
     """
+    if overfit and find_lr:
+        raise ConfigError("--overfit and --find-lr each replace the training run; give one of them")
     if not (resume or overfit or find_lr):
         check_unused(out)
     opened_source = None if resume else source.open(data)  # what can be refused is, before torch is imported
