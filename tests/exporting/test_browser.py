@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,15 @@ def test_a_damaged_package_is_refused(kind: str, tmp_path: Path) -> None:
         write_package(path, b"x" * 5000)
     if kind == "truncated":
         path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(ConfigError, match=r"given: is not the expected package.*give onnxruntime-web 1"):
+        read_package(path)
+
+
+def test_a_package_with_damage_within_a_file_is_refused(tmp_path: Path) -> None:
+    content = gzip.decompress(write_package(tmp_path / "whole", b"x" * 900_000).read_bytes())
+    packer = zlib.compressobj(wbits=31)  # gzip
+    start = packer.compress(content[:600_000]) + packer.flush(zlib.Z_FULL_FLUSH)
+    (path := tmp_path / "given").write_bytes(start + b"\xff" * 100)  # no kind of block
     with pytest.raises(ConfigError, match=r"given: is not the expected package.*give onnxruntime-web 1"):
         read_package(path)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def read_package(package: Path) -> dict[str, bytes]:
         contents = (
             _read_folder(package, wanted["files"]) if package.is_dir() else _read_archive(package, wanted["files"])
         )
-    except (OSError, EOFError, KeyError, tarfile.TarError) as error:
+    except (OSError, EOFError, KeyError, tarfile.TarError, zlib.error) as error:
         raise ConfigError(f"{package}: is not the expected package ({error}); {hint}") from error
     for name, content in contents.items():
         if hashlib.sha256(content).hexdigest() != wanted["files"][name]:
