@@ -101,6 +101,13 @@ def test_no_folder_of_other_files_is_written_into(narrow: SegNet, five_labels: C
     assert [path.name for path in Path("site").iterdir()] == ["index.html"]
 
 
+def test_a_page_of_another_program_is_not_written_into(narrow: SegNet, five_labels: ClassTable) -> None:
+    Path("site").mkdir()
+    Path("site/model.json").write_text('{"format": "layers-model"}')  # as TensorFlow.js names its models
+    with pytest.raises(OutputError, match="site holds other files and no page; give a new folder"):
+        export_page(narrow, five_labels, "site")
+
+
 def test_flags_that_do_not_go_together_are_refused() -> None:
     with pytest.raises(ConfigError, match="--runtime-files is for --format browser, not onnx"):
         command.run("segnet_light", runtime_files=Path("a.tgz"))

@@ -94,8 +94,17 @@ def _require_possible(config: ExportConfig, channels: int) -> None:
 def _require_free(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise OutputError(f"{path} is a file; give the name of a folder for the page")
-    if path.is_dir() and any(path.iterdir()) and not (path / _DESCRIPTION).is_file():
+    if path.is_dir() and any(path.iterdir()) and not _holds_page(path):
         raise OutputError(f"{path} holds other files and no page; give a new folder")
+
+
+def _holds_page(folder: Path) -> bool:
+    """Whether an earlier export wrote the folder; pages of other programs have a model.json too."""
+    try:
+        described: object = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(described, dict) and described.get("file") == _MODEL
 
 
 def _add_page(model: Path, info: ModelInfo, runtime: Mapping[str, bytes]) -> None:
