@@ -34,6 +34,16 @@ def test_a_folder_holds_images_and_shards_named_as_plain_predict_names_results(f
     assert [item.address for item in found.images] == [str(folder / "in/2.png"), str(folder / "in/a/1.png")]
 
 
+def test_hidden_files_and_folders_with_the_name_of_a_shard_are_no_shards(tmp_path: Path) -> None:
+    for folder in ("in/unpacked.tar", "in/.cache"):
+        (tmp_path / folder).mkdir(parents=True)
+    for file in ("a.tar", "B.TAR", "._a.tar", ".cache/c.parquet"):
+        (tmp_path / "in" / file).touch()
+    for word in ("in", "in/*.[tT][aA][rR]"):
+        shards = find_items([str(tmp_path / word)], out=tmp_path / "out").shards
+        assert [shard.name for shard in shards] == ["B", "a"]
+
+
 @pytest.mark.parametrize("out", ["out", "in/../out", "link"])
 def test_shards_in_the_folder_of_results_are_no_input(out: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)

@@ -180,14 +180,15 @@ def _find_local_shards(word: str) -> Iterator[_Entry]:
     if path.is_file():
         paths, root = [path] if _is_shard(word) else [], path.parent
     elif path.is_dir():
-        paths, root = [file for suffix in _SHARDS for file in path.rglob(f"*{suffix}")], path
+        paths, root = [file for file in path.rglob("*") if _is_shard(file.name) and not _is_hidden(file, path)], path
     elif glob.has_magic(word):
         paths = [Path(file) for file in glob.iglob(word, recursive=True) if _is_shard(file)]  # noqa: PTH207
         root = next(folder for folder in path.parents if not glob.has_magic(str(folder)))
     else:
         return
     for file in sorted(paths):
-        yield _local_entry(file, plain_name(str(file.relative_to(root))))
+        if not file.is_dir():
+            yield _local_entry(file, plain_name(str(file.relative_to(root))))
 
 
 def _local_entry(path: Path, name: str) -> _Entry:
@@ -272,6 +273,11 @@ def _read_block(source: BinaryIO, address: str) -> bytes:
         return source.read(_COPY_BYTES)
     except Exception as error:  # each file system raises errors of its own
         raise _unreachable(address, error) from error
+
+
+def _is_hidden(file: Path, root: Path) -> bool:
+    """Whether a name below the folder starts with a dot, as of copies that macOS keeps beside files."""
+    return any(part.startswith(".") for part in file.relative_to(root).parts)
 
 
 def _is_shard(name: str) -> bool:
