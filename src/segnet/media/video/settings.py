@@ -1,4 +1,4 @@
-"""How a video is labeled."""
+"""How a video or a live source is read and predicted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""VideoWriter files: compressed images with their own times, and the sound of where they came from."""
+"""Writes video files: compressed images with their own times, and the sound of where they came from."""
 
 from __future__ import annotations
 
