@@ -114,6 +114,7 @@ def test_gray_takes_all_color():
         ({"crop_area": (0.9, 0.5)}, "lowest and highest share"),
         ({"crop_area": (0.5, 1.5)}, "lowest and highest share"),
         ({"crop_stretch": 0.9}, "crop_stretch=0.9"),
+        ({"crop_stretch": float("nan")}, "crop_stretch=nan"),
         ({"color": 1.0}, "color=1.0"),
         ({"color": -0.1}, "color=-0.1"),
         ({"crop": (0, 8)}, "height and width of at least 1"),

@@ -68,7 +68,7 @@ class AugmentConfig:
             raise ConfigError(
                 f"crop_area={self.crop_area} is not possible; give lowest and highest share, above 0 and up to 1"
             )
-        if self.crop_stretch < 1.0:
+        if not self.crop_stretch >= 1.0:
             raise ConfigError(f"crop_stretch={self.crop_stretch} is not possible; give a factor of at least 1")
         if not 0.0 <= self.color < 1.0:
             raise ConfigError(f"color={self.color} is not possible; give 0 (none) to below 1")
