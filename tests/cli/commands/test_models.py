@@ -80,3 +80,11 @@ def test_json_holds_exact_numbers(tmp_path: Path) -> None:
         assert models[name]["scores"]["miou"] == checkpoint.load(path).scores["miou"]
     assert [encoder["name"] for encoder in told["encoders"]] == list_encoders()
     assert all(encoder["under"] == "segnet" for encoder in told["encoders"])
+
+
+def test_a_file_of_another_kind_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (photo := tmp_path / "photo.jpg").write_bytes(b"mine")
+    with pytest.raises(SystemExit) as left:
+        main(["models", "--json", str(photo)])
+    assert (left.value.code, photo.read_bytes()) == (2, b"mine")
+    assert "photo.jpg is there already and would be replaced; give --json a name that" in capsys.readouterr().err

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segnet.cli.flags import require_writable_files
 from segnet.system.files import write_json
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def run(*, json: Path | None = None) -> None:
     Args:
         json: Path of a JSON file of the same figures, with exact numbers. Default: no file.
     """
+    require_writable_files({"--json": json})
     bundled = {name: _describe(name) for name in _bundled_names()}
     models, encoders = _models(bundled), _encoders()
     if json is not None:
