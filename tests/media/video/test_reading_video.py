@@ -155,6 +155,15 @@ def test_impossible_times_are_refused(settings: dict[str, float], message: str) 
         VideoConfig(**settings)
 
 
+def test_numbered_images_of_another_size_are_reported(tmp_path: Path) -> None:
+    for number, size in enumerate([(48, 64), (48, 64), (32, 48), (48, 64), (32, 48)]):
+        Image.fromarray(np.zeros((*size, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")
+    clip = open_clip(tmp_path / "%d.png", rate=10)
+    assert [frame.image.shape[:2] for frame in clip.read(start=0.1)] == [(48, 64), (32, 48), (48, 64), (32, 48)]
+    assert len(clip.troubles) == 1
+    assert "%d.png: the image changes from 64x48 to 48x32 at 0.20 s" in clip.troubles[0]
+
+
 def test_the_lowest_rate_of_numbered_images_can_be_read(tmp_path: Path) -> None:
     Image.fromarray(clip_images(1)[0]).save(tmp_path / "1.png")
     assert open_clip(tmp_path / "%d.png", rate=VideoConfig(rate=0.001).rate).rate == Fraction(1, 1000)

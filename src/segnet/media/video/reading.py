@@ -105,21 +105,25 @@ class ImageSequence(Clip):
     def read(
         self, *, start: float = 0.0, end: float | None = None, every: int = 1, channels: int = 3
     ) -> Generator[Frame]:
-        """As ``Clip.read``; gaps in the numbers of the names are no gaps in time."""
+        """As ``Clip.read``; gaps in the numbers of the names are no gaps in time. Each other size is noted once."""
         from segnet.media.images.reading import read_image
 
         first = -(-_seconds(start) // self.tick)
         last = self.frames if end is None else min(self.frames, -(-_seconds(end) // self.tick))
-        numbers, empty = range(int(first), int(last), every), True
+        numbers = range(int(first), int(last), every)
+        sizes: dict[tuple[int, int], None] = {}
         for number, path in zip(numbers, numbered(self.path)[int(first) : int(last) : every], strict=False):
             try:
                 image = read_image(path, channels=channels)
             except DataError as error:
                 self.troubles.append(str(error))
             else:
-                empty = False
+                size = image.shape[1], image.shape[0]
+                if sizes and size not in sizes:
+                    self.troubles.append(_describe_change(self.path, next(iter(sizes)), size, number * self.tick))
+                sizes[size] = None
                 yield Frame(image, (number - first) * self.tick)
-        if empty:
+        if not sizes:
             raise DataError(f"{self.path}: no image of it can be read between {start} s and its end")
 
 
@@ -296,11 +300,8 @@ class FrameReader:
 
     def _note_size(self, frame: VideoFrame, time: Fraction) -> None:
         if self._size not in (None, (frame.width, frame.height)):
-            width, height = self._size or (0, 0)
-            self._clip.troubles.append(
-                f"{self._clip.path}: the image changes from {width}x{height} to {frame.width}x{frame.height} at "
-                f"{float(time):.2f} s; the written video keeps its first size, to which later frames are resized"
-            )
+            size = frame.width, frame.height
+            self._clip.troubles.append(_describe_change(self._clip.path, self._size or (0, 0), size, time))
         self._size = frame.width, frame.height
 
     def _note_shortage(self, container: InputContainer, stream: VideoStream) -> None:
@@ -347,6 +348,14 @@ class FrameReader:
             seconds = f" and before {float(self._end)} s; the next one is at {float(reached):.2f} s"
             remedy = "give another end"
         raise DataError(f"{self._clip.path} holds no frame that can be read{asked}{seconds}; {remedy}")
+
+
+def _describe_change(path: Path, before: tuple[int, int], size: tuple[int, int], time: Fraction) -> str:
+    """A sentence on frames that change their size, (width, height)."""
+    return (
+        f"{path}: the image changes from {before[0]}x{before[1]} to {size[0]}x{size[1]} at {float(time):.2f} s; the "
+        "written video keeps its first size, to which later frames are resized"
+    )
 
 
 def _seconds(number: float) -> Fraction:
