@@ -1,4 +1,4 @@
-"""How the errors of libraries are told in one line."""
+"""Errors of libraries in one line."""
 
 from __future__ import annotations
 
