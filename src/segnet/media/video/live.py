@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from segnet.errors import DataError
 from segnet.media.sources import VideoSource
 from segnet.media.video.library import import_av, location, new_reformatter, reason
-from segnet.media.video.reading import Frame, pixel_aspect, pixels
+from segnet.media.video.pixels import pixel_aspect, pixels
+from segnet.media.video.reading import Frame
 
 if TYPE_CHECKING:
     from av import VideoFrame
