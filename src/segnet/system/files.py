@@ -50,12 +50,17 @@ _REMEDIES = {
     errno.EDQUOT: "free some space or choose another place",
     errno.EFBIG: "choose a place that takes larger files",
     errno.EROFS: "choose a place that can be written",
-    errno.EACCES: "choose a folder you may write to",
-    errno.EPERM: "choose a folder you may write to",
+    errno.EACCES: "check its permissions",
+    errno.EPERM: "check its permissions",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.EMFILE: "allow more open files with ulimit -n, or give fewer --workers",
     errno.ENFILE: "close other programs: the system has no open file left",
     errno.EIO: "the disk or the network drive fails; choose another place",
+}
+_REMEDIES_OF_WRITING = {
+    **_REMEDIES,
+    errno.EACCES: "choose a folder you may write to",
+    errno.EPERM: "choose a folder you may write to",
 }
 
 
@@ -239,7 +244,7 @@ def explained(path: Path) -> Iterator[None]:
     except OutputError:
         raise
     except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, "choose another place")
+        remedy = _REMEDIES_OF_WRITING.get(error.errno or 0, "choose another place")
         raise OutputError(f"{path} cannot be written ({error.strerror or error}); {remedy}") from error
 
 
@@ -248,8 +253,6 @@ def describe_os_error(error: OSError) -> str:
     remedy = _REMEDIES.get(error.errno or 0)
     if remedy is None:
         return ""
-    if error.errno in (errno.EACCES, errno.EPERM):  # for reading or for writing
-        remedy = "check its permissions"
     where = f"{error.filename}: " if error.filename is not None else ""
     return f"{where}{error.strerror}; {remedy}"
 
