@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from segnet.cli.console import print_table
 from segnet.errors import one_line
+from segnet.system.tables import print_table
 
 if TYPE_CHECKING:
     from segnet.data.check.findings import Finding, Severity

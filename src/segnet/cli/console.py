@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from segnet.system.tables import print_table
+
 if TYPE_CHECKING:
     from segnet.metrics.boundary.scores import BoundaryScores
     from segnet.metrics.calibration.scores import CalibrationScores
@@ -19,15 +21,7 @@ __all__ = [
     "print_calibration",
     "print_robustness",
     "print_scores",
-    "print_table",
 ]
-
-_WIDE = 400  # characters; a table takes what it needs
-
-
-def print_table(table: Table) -> None:
-    """Print a table whose names and figures stay whole; a narrow terminal wraps the lines."""
-    Console(width=_WIDE).print(table)
 
 
 def print_scores(scores: Scores, heading: str) -> None:

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -37,6 +36,7 @@ from segnet.system.files import explained, temporary_file
 from segnet.system.limits import describe_limit
 from segnet.system.progress import ProgressBar
 from segnet.system.queues import Background
+from segnet.system.tables import print_table
 from segnet.system.threads import read_ahead
 
 __all__ = [
@@ -55,7 +55,6 @@ _WRITES_AHEAD = 8  # fewer of large images
 _BYTES_PER_VALUE = 8  # pixel and channel: the image, its overlay and mask, and their encoding
 # Half for the image in Pillow and NumPy, its overlay and mask, and their encoding; half for inference.
 _BYTES_PER_PIXEL = 48
-_WIDE = 400  # characters, so that long names of classes stay whole
 
 
 @dataclass(frozen=True)
@@ -245,7 +244,7 @@ def print_shares(shares: Mapping[str, float]) -> None:
     table.columns[1].justify = "right"
     for name in sorted(shares, key=lambda name: -shares[name]):
         table.add_row(escape(name), f"{shares[name]:.1%}")
-    Console(width=_WIDE).print(table)
+    print_table(table)
 
 
 def _read_first(report: ImageReport, job: Job, *, channels: Channels, memory: float) -> Pixels | None:

@@ -228,7 +228,7 @@ def _print_drop(quantized: Quantized[Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from segnet.cli.console import print_table
+    from segnet.system.tables import print_table
 
     table = Table("IoU", "float32", "INT8", box=None, pad_edge=False)
     for column in table.columns[1:]:
