@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 import re
 import subprocess
@@ -58,6 +59,19 @@ def test_an_error_is_one_line_whatever_the_arguments_hold(capsys: pytest.Capture
     with pytest.raises(SystemExit, match="2"):
         cli.main(["models", "--nonsense", "a\nb"])
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_no_terminal_obeys_a_name_in_a_warning(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [])
+    monkeypatch.setattr(
+        import_module("segnet.cli.commands.models"),
+        "run",
+        lambda: logging.getLogger("segnet.somewhere").warning("segnet: %s", "a\x1b[31m\nb.png"),
+    )
+    leave("models")
+    assert capsys.readouterr().err == "segnet: a\\x1b[31m b.png\n"
 
 
 def test_every_command_of_the_table_has_a_file_and_every_file_is_in_the_table() -> None:

@@ -47,8 +47,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(_exit_code(list(sys.argv[1:] if arguments is None else arguments)))
 
 
+class _OneLine(logging.Formatter):
+    """Messages as lines that no terminal obeys, whatever the names of files in them hold."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        return one_line(super().formatMessage(record))
+
+
 def _exit_code(arguments: list[str]) -> int:
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("segnet").setLevel(logging.INFO)
     try:
         code = _run(arguments)
