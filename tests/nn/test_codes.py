@@ -172,6 +172,16 @@ def test_gradients_of_gradients_are_right() -> None:
     assert torch.autograd.gradgradcheck(squares, x)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_results_may_be_changed_in_place_in_training(layout: torch.memory_format) -> None:
+    x = torch.randn(2, 3, 5, 7).contiguous(memory_format=layout).requires_grad_()
+    values, code = max_pool(x)
+    max_unpool(values.relu_(), code, (5, 7)).mul_(2).sum().backward()
+    pooled, index = F.max_pool2d(x, 2, 2, ceil_mode=True, return_indices=True)
+    (expected,) = torch.autograd.grad(F.max_unpool2d(pooled.relu_(), index, 2, 2, output_size=(5, 7)).mul(2).sum(), x)
+    assert torch.equal(x.grad, expected)
+
+
 def test_one_code_serves_twice() -> None:
     x = torch.randn(1, 2, 5, 5)
     values, code = max_pool(x)

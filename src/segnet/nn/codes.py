@@ -195,10 +195,11 @@ class _Unpool(_Linear):
     @staticmethod
     def forward(values: Tensor, code: Tensor, layout: _Layout) -> Tensor:
         shape = torch.Size((*values.shape[:2], *layout.size))
-        x, flat = values.new_zeros(shape.numel()), _flatten(values, layout.channels_last)
+        x, flat = _empty(values, shape, layout.channels_last).zero_(), _flatten(values, layout.channels_last)
+        places = _flatten(x, layout.channels_last)
         for windows, pixels, index in _runs(unpack(code, _size(values), layout.windows.bits), layout):
-            x[pixels].index_copy_(0, index, flat[windows])
-        return _unflatten(x, shape, layout.channels_last)
+            places[pixels].index_copy_(0, index, flat[windows])
+        return x
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
@@ -216,10 +217,11 @@ class _Gather(_Linear):
     @staticmethod
     def forward(x: Tensor, code: Tensor, layout: _Layout) -> Tensor:
         positions = unpack(code, layout.windows.pooled(layout.size), layout.windows.bits)
-        values, flat = x.new_empty(positions.numel()), _flatten(x, layout.channels_last)
+        values, flat = _empty(x, positions.shape, layout.channels_last), _flatten(x, layout.channels_last)
+        taken = _flatten(values, layout.channels_last)
         for windows, pixels, index in _runs(positions, layout):
-            values[windows] = flat[pixels].take(index)
-        return _unflatten(values, positions.shape, layout.channels_last)
+            taken[windows] = flat[pixels].take(index)
+        return values
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
@@ -300,15 +302,15 @@ def _pool(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
         return _native_pool(x, windows)
     # On the CPU only the channels_last kernel is vectorised: turning planes there and back takes a third of the time.
     planes = x.reshape(1, x.shape[0] * x.shape[1], *x.shape[2:])
-    values = x.new_empty((*planes.shape[:2], *windows.pooled(_size(x))))
+    pooled = x.new_empty((*x.shape[:2], *windows.pooled(_size(x))))  # autograd refuses to change a returned view
+    values = pooled.view(1, planes.shape[1], *pooled.shape[2:])
     positions = torch.empty_like(values, dtype=torch.uint8)
     at_once = max(32, PIXELS_AT_ONCE // x.shape[2:].numel())
     for start in range(0, planes.shape[1], at_once):
         part = slice(start, start + at_once)
         turned = planes[:, part].contiguous(memory_format=torch.channels_last)
         values[:, part], positions[:, part] = _native_pool(turned, windows)
-    pooled = (*x.shape[:2], *values.shape[2:])
-    return values.view(pooled), positions.view(pooled)
+    return pooled, positions.view(pooled.shape)
 
 
 def _native_pool(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
@@ -371,9 +373,10 @@ def _flatten(x: Tensor, channels_last: bool) -> Tensor:
     return x.permute(0, 2, 3, 1).reshape(-1) if channels_last else x.reshape(-1)
 
 
-def _unflatten(flat: Tensor, shape: torch.Size, channels_last: bool) -> Tensor:
-    n, c, h, w = shape
-    return flat.view(n, h, w, c).permute(0, 3, 1, 2) if channels_last else flat.view(shape)
+def _empty(x: Tensor, shape: torch.Size, channels_last: bool) -> Tensor:
+    """A map in the dtype of `x`; not a view, since autograd refuses to change a view that a function returns."""
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format)
 
 
 def _size(x: Tensor) -> tuple[int, int]:
