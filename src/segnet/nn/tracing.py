@@ -67,11 +67,6 @@ class Group:
         return [site for site in self.sites if not site.pools]
 
     @property
-    def is_modules(self) -> bool:
-        """Whether all sites are modules of their own."""
-        return all(site.module is not None for site in self.sites)
-
-    @property
     def index_bytes(self) -> int:
         """Bytes of the indices of all calls, int64."""
         return sum(8 * prod(shape) for site in self.pools for shape in site.pooled)
