@@ -35,8 +35,8 @@ from segnet.exporting.settings import ExportConfig
 from segnet.labels import ClassTable
 from segnet.models.mc_dropout import dropouts
 from segnet.models.segnet import SegNet
-from segnet.runtimes import load
 from segnet.runtimes.base import FileRuntime, Image
+from segnet.runtimes.load import open_file
 from segnet.runtimes.model_info import ModelInfo
 from segnet.runtimes.verification import record_reference, verify
 from segnet.system.files import move_into_place, temporary_folder
@@ -48,7 +48,6 @@ __all__ = [
     "describe_file",
     "export",
     "export_format",
-    "open_file",
     "reference_pipeline",
     "require_replaceable",
     "round_seconds",
@@ -273,11 +272,6 @@ def require_replaceable(path: Path) -> None:
 def reference_pipeline(model: SegNet, config: ExportConfig) -> Pipeline:
     """The network that a file is compared with: a copy in float32, on the CPU, in evaluation mode."""
     return Pipeline(deepcopy(model).to("cpu", torch.float32), config).eval()
-
-
-def open_file(path: Path) -> FileRuntime:
-    """Open a written file in its own runtime, on the CPU."""
-    return load.open_file(path)
 
 
 def compare_file(

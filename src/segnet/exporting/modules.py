@@ -19,7 +19,7 @@ from torch.utils._pytree import MappingKey, keystr, tree_flatten_with_path, tree
 
 from segnet.errors import ConfigError
 from segnet.exporting.comparison import NOISE, Comparison, Tolerance, compare_arrays, compare_noise, require_close
-from segnet.exporting.export import Report, count_bytes, open_file, require_replaceable, round_seconds, stage_file
+from segnet.exporting.export import Report, count_bytes, require_replaceable, round_seconds, stage_file
 from segnet.exporting.formats import FORMATS, Format
 from segnet.exporting.int8.export import INT8_FORMATS, WRITERS, Stage, calibrate
 from segnet.exporting.int8.gate import Int8Gate, quantize_within
@@ -27,6 +27,7 @@ from segnet.nn.programs import as_inputs, trace_program, without_inplace
 from segnet.nn.tracing import find_groups
 from segnet.nn.unpooling import rewrite_unpooling
 from segnet.runtimes.base import FileRuntime
+from segnet.runtimes.load import open_file
 from segnet.runtimes.model_info import PAIR_LIMIT, ModuleInfo
 
 __all__ = ["ModuleReport", "export_module", "format_of"]

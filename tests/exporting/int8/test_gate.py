@@ -12,7 +12,6 @@ from onnx import ModelProto, numpy_helper
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.samples import Sample
 from segnet.errors import ConfigError, ModelError
-from segnet.exporting.export import open_file
 from segnet.exporting.formats import to_openvino, write_onnx, write_openvino
 from segnet.exporting.int8.calibration import CalibratedOnnx
 from segnet.exporting.int8.gate import Calibration, quantize_within, sensitivities
@@ -21,6 +20,7 @@ from segnet.labels import CAMVID
 from segnet.media.images.writing import write_image, write_mask
 from segnet.metrics.confusion import Scores, score_mask
 from segnet.runtimes.base import FileRuntime, Image, argmax
+from segnet.runtimes.load import open_file
 from segnet.runtimes.model_info import ModelInfo
 from segnet.runtimes.onnx import open_session
 

@@ -21,7 +21,6 @@ from segnet.exporting.export import (
     count_bytes,
     describe_file,
     export_format,
-    open_file,
     reference_pipeline,
     round_seconds,
     stage_file,
@@ -37,6 +36,7 @@ from segnet.exporting.settings import ExportConfig
 from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
 from segnet.runtimes.base import FileRuntime, Image
+from segnet.runtimes.load import open_file
 from segnet.runtimes.model_info import PAIR_LIMIT, ModelInfo
 
 __all__ = ["INT8_FORMATS", "WRITERS", "Stage", "calibrate", "export_int8", "int8_format"]
