@@ -135,10 +135,10 @@ def class_shares(mask: Mask, labels: ClassTable) -> NDArray[np.float64]:
     return counts / max(int(counts.sum()), 1)
 
 
-def largest_shares(mask: Mask, labels: ClassTable, most: int = 3) -> list[str]:
-    """The classes with the most pixels, in words: "Road 31.2 %"."""
+def largest_shares(mask: Mask, labels: ClassTable) -> list[str]:
+    """The three classes with the most pixels, in words: "Road 31.2 %"."""
     shares = class_shares(mask, labels)
-    order = [int(index) for index in np.argsort(-shares, kind="stable")[:most] if shares[index] > 0]
+    order = [int(index) for index in np.argsort(-shares, kind="stable")[:3] if shares[index] > 0]
     return [f"{labels.names[index]} {_percent(float(shares[index]))}" for index in order]
 
 
@@ -156,7 +156,7 @@ def add_legend(image: Pixels, labels: ClassTable, shares: NDArray[np.float64], l
 def add_class_names(image: Pixels, labels: ClassTable, look: OverlayStyle = _PLAIN) -> Pixels:
     """The image with ``class_names`` below it."""
     height, width = image.shape[:2]
-    return _stack([image, class_names(height, width, labels, look)])
+    return sheet([image, class_names(height, width, labels, look)])
 
 
 def class_names(height: int, width: int, labels: ClassTable, look: OverlayStyle = _PLAIN) -> Pixels:
@@ -184,7 +184,7 @@ def color_map(values: NDArray[np.float32], *, largest: float, title: str) -> Pix
     colors = scale_colors()
     levels = np.rint(np.clip(values / largest, 0, 1) * 255).astype(np.uint8)
     height, width = values.shape
-    return _stack(
+    return sheet(
         [np.take(colors, levels, axis=0), _bar(colors, largest, title, _font(_text_size(height, width)), width)]
     )
 
@@ -230,14 +230,9 @@ def comparison(image: Pixels, truth: Mask, predicted: Mask, labels: ClassTable) 
 def panels(titled: Sequence[tuple[str, Pixels]], *, columns: int) -> Pixels:
     """Images of one size, each below its title (ASCII), in rows of so many."""
     size = _text_size(*titled[0][1].shape[:2])
-    parts = [_stack([_title(title, _font(size)), image]) for title, image in titled]
+    parts = [sheet([_title(title, _font(size)), image]) for title, image in titled]
     rows = [_beside(parts[first : first + columns], gap=size // 2) for first in range(0, len(parts), columns)]
     return sheet(rows)
-
-
-def sheet(rows: Sequence[Pixels]) -> Pixels:
-    """The images below each other, the narrower ones filled up with white on the right."""
-    return _stack(rows)
 
 
 def _count(mask: Mask) -> NDArray[np.intp]:
@@ -338,7 +333,7 @@ def _with_legend(image: Pixels, labels: ClassTable, texts: dict[int, str]) -> Pi
         return image
     height, width = image.shape[:2]
     entries = tuple((labels.colors[index], labels.names[index], text) for index, text in texts.items())
-    return _stack([image, _legend(entries, _font(_text_size(height, width)), width)])
+    return sheet([image, _legend(entries, _font(_text_size(height, width)), width)])
 
 
 @lru_cache(maxsize=4)  # the same below each frame of a video
@@ -378,7 +373,8 @@ def _bar(colors: Pixels, largest: float, title: str, font: ImageFont.FreeTypeFon
     return np.array(canvas)
 
 
-def _stack(images: Sequence[Pixels]) -> Pixels:
+def sheet(images: Sequence[Pixels]) -> Pixels:
+    """The images below each other, the narrower ones filled up with white on the right."""
     width = max(image.shape[1] for image in images)
     return np.concatenate([_widened(image, width) for image in images])
 
