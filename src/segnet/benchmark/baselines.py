@@ -67,12 +67,11 @@ def reference_config(name: str) -> SegNetConfig:
     return MODELS[name]
 
 
-def library_model(name: str, classes: int = 11) -> nn.Module:
-    """A network of segmentation_models_pytorch with random weights.
+def library_model(name: str) -> nn.Module:
+    """A network of segmentation_models_pytorch with 11 classes and random weights.
 
     Args:
         name: ``unet_vgg16`` or ``segformer_b0``.
-        classes: number of classes.
 
     Raises:
         MissingPackageError: the library is not installed or does not work.
@@ -80,7 +79,7 @@ def library_model(name: str, classes: int = 11) -> nn.Module:
     smp = require_library()
     build = {"unet_vgg16": (smp.Unet, "vgg16"), "segformer_b0": (smp.Segformer, "mit_b0")}
     network, encoder = build[name]
-    model: nn.Module = network(encoder, encoder_weights=None, classes=classes)
+    model: nn.Module = network(encoder, encoder_weights=None, classes=11)
     return model
 
 

@@ -114,14 +114,13 @@ class RandomCrop:
         return math.sqrt(area / aspect), math.sqrt(area * aspect)
 
 
-def letterbox(image: Pixels, mask: NDArray[np.uint8], size: tuple[int, int], *, padding: Padding = ()) -> Pair:
+def letterbox(image: Pixels, mask: NDArray[np.uint8], size: tuple[int, int]) -> Pair:
     """Resize image and mask to the largest size that fits into ``size``, and pad both sides of what is left.
 
     Args:
         image: uint8 or float32 (H, W, C).
         mask: uint8 (H, W).
         size: (height, width) of the result.
-        padding: of the image.
 
     Returns:
         (*size, C) of the image's type, and uint8 (*size).
@@ -129,7 +128,7 @@ def letterbox(image: Pixels, mask: NDArray[np.uint8], size: tuple[int, int], *, 
     scale = min(size[0] / mask.shape[0], size[1] / mask.shape[1])
     height, width = size[0] / scale, size[1] / scale
     box = _Box((mask.shape[0] - height) / 2, (mask.shape[1] - width) / 2, height, width)
-    return _resample(image, mask, box, size, padding)
+    return _resample(image, mask, box, size, ())
 
 
 def _resample(image: Pixels, mask: NDArray[np.uint8], box: _Box, size: tuple[int, int], padding: Padding) -> Pair:

@@ -241,12 +241,11 @@ def _one_hot(mask: NDArray[np.uint8], classes: int) -> Planes:
     return planes
 
 
-def concatenate_rows(parts: Sequence[Prediction], *, working_size: tuple[int, int] | None = None) -> Prediction:
+def concatenate_rows(parts: Sequence[Prediction]) -> Prediction:
     """One prediction from those of consecutive rows.
 
     Args:
         parts: from top to bottom, at least one.
-        working_size: of the result, see ``Prediction``.
     """
     confidence = [part.confidence for part in parts if part.confidence is not None]
     uncertainty = [part.uncertainty for part in parts if part.uncertainty is not None]
@@ -254,5 +253,4 @@ def concatenate_rows(parts: Sequence[Prediction], *, working_size: tuple[int, in
         np.concatenate([part.mask for part in parts]),
         np.concatenate(confidence) if confidence else None,
         np.concatenate(uncertainty) if uncertainty else None,
-        working_size,
     )

@@ -25,7 +25,7 @@ from segnet.training.setup import median_longest_side, resolve_config
 
 __all__ = ["find_lr", "steepest"]
 
-_HIGHEST = 10.0
+_LOWEST, _HIGHEST = 1e-5, 10.0
 _SMOOTHING = 0.9
 _DIVERGED = 4  # times the lowest loss
 
@@ -37,12 +37,11 @@ def find_lr(
     config: TrainConfig,
     device: str = "auto",
     steps: int = 100,
-    lowest: float = 1e-5,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[tuple[float, float]]:
     """Train a copy of the network while the learning rate rises, and record the loss.
 
-    The rate grows by the same factor at every step, from ``lowest`` to 10. The test ends early once the loss is four
+    The rate grows by the same factor at every step, from 1e-5 to 10. The test ends early once the loss is four
     times the lowest so far. Source: Smith, "Cyclical learning rates for training neural networks", 2017.
 
     Args:
@@ -52,7 +51,6 @@ def find_lr(
             unlabeled images are not.
         device: auto, cpu, cuda, cuda:1 or mps.
         steps: Maximum number of steps.
-        lowest: First learning rate.
         progress: Called with (steps done, all steps) after every step.
 
     Returns:
@@ -63,7 +61,7 @@ def find_lr(
     weights = torch.from_numpy(class_weights(check_masks(data), config.class_weights, data.labels))
     module = trial_module(model, weights, config, data.labels, target)
     optimizer = make_optimizer(module.model, config)
-    factors = [lowest / config.lr * (_HIGHEST / lowest) ** (step / (steps - 1)) for step in range(steps)]
+    factors = [_LOWEST / config.lr * (_HIGHEST / _LOWEST) ** (step / (steps - 1)) for step in range(steps)]
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factors[min(step, steps - 1)])
     curve: list[tuple[float, float]] = []
     mean = 0.0

@@ -212,13 +212,13 @@ def _config(net: Net, encoder: list[Stage], decoder: list[Stage], classifier: La
             name="",
             encoder=EncoderConfig(
                 widths=_widths(encoder),
-                kernel=_kernel(encoder, default=3),
+                kernel=_kernel(encoder),
                 dropout_before_pooling=tuple(number for number, stage in enumerate(encoder, 1) if stage.before),
                 dropout_after_pooling=tuple(number for number, stage in enumerate(encoder, 1) if stage.after),
             ),
             decoder=DecoderConfig(
                 widths=_widths(decoder),
-                kernel=_kernel(decoder, default=3),
+                kernel=_kernel(decoder),
                 relu=_relu(encoder, decoder),
                 classifier_kernel=_side(classifier),
                 dropout_stages=tuple(sorted(n for n, stage in zip(depths, decoder, strict=True) if stage.before)),
@@ -236,15 +236,15 @@ def _widths(stages: Iterable[Stage]) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(unit.conv.whole("num_output", 0) for unit in stage.units) for stage in stages)
 
 
-def _kernel(stages: Iterable[Stage], *, default: int) -> int:
-    """The side of all filters."""
+def _kernel(stages: Iterable[Stage]) -> int:
+    """The side of all filters; 3, as in the paper, if there are none."""
     kernel = 0
     for unit in chain.from_iterable(stage.units for stage in stages):
         side = _side(unit.conv)
         if kernel and side != kernel:
             raise ModelError(f"{unit.conv.where} has filters of side {side}, those before it {kernel}; one is possible")
         kernel = side
-    return kernel or default
+    return kernel or 3
 
 
 def _side(conv: Layer) -> int:

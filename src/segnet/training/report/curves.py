@@ -120,12 +120,12 @@ def shared_line(epochs: Sequence[int], values: Sequence[float]) -> str:
     return f'<svg width="0" height="0" class="hidden" aria-hidden="true"><defs>{path}</defs></svg>'
 
 
-def ticks(low: float, high: float, *, most: int = 5) -> list[float]:
-    """Round numbers, evenly spaced, that cover ``low`` to ``high``; about ``most`` intervals."""
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers, evenly spaced, that cover ``low`` to ``high``; about five intervals."""
     if high - low < 1e-9 * max(abs(low), abs(high), 1e-9):  # a single value: add a margin
         margin = abs(low) / 10 or 1
         low, high = max(low - margin, min(low, 0)), high + margin
-    raw = (high - low) / most
+    raw = (high - low) / 5
     power = 10 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
     return [number * step for number in range(math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9) + 1)]
