@@ -73,6 +73,7 @@ LIGHT_LONG_WHOLE_MIX = replace(
     lr=WHOLE.lr,
     augment=replace(LIGHT_LONG_MIX.augment, crop=WHOLE.augment.crop, crop_area=WHOLE.augment.crop_area),
 )
+LIGHT_LONG_WHOLE_LONGER = replace(LIGHT_LONG_WHOLE_MIX, ema=0.997)
 LATER_STAGES = {
     "light_whole": "light",
     "light_whole_colors": "light",
@@ -87,6 +88,7 @@ LATER_STAGES = {
     "light_long_whole_cameras": "light_long",
     "light_long_whole_taught": "light_long",
     "light_long_whole_frames": "light_long",
+    "light_long_whole_longer": "light_long",
 }
 # These have not seen the drive either.
 TEACHERS = {
@@ -103,6 +105,7 @@ CROPS = {
     "light_long": 12000, "light_long_more": 1500, "light_long_mix": 1500,
     "light_long_whole_mix": 1500, "light_long_whole_cameras": 1500,
     "light_long_whole_taught": 1500, "light_long_whole_frames": 1500,
+    "light_long_whole_longer": 6000,
 }  # fmt: skip
 
 WIDE_END = ((64, 256), (128,), (64, 64), (64,))
@@ -211,6 +214,7 @@ def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
             LIGHT_LONG_WHOLE_MIX,
         ),
         "light_long_whole_frames": light("so, and among them frames without masks", LIGHT_LONG_WHOLE_MIX),
+        "light_long_whole_longer": light("light_long_whole_mix with 6,000 crops", LIGHT_LONG_WHOLE_LONGER),
         "segnet_basic": Row(
             about="segnet_basic on crops of 180x240, learning rate 0.05",
             network=partial(create_model, "segnet_basic", classes=11),
