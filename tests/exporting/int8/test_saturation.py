@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
@@ -80,6 +80,7 @@ def convolution(filters: Filters, bias: Filters) -> ModelProto:
 sizes = st.floats(-1e4, 1e4, width=32) | st.sampled_from([0.0, 1.0, -1.0, 0.5, 1e-20, -3e30])
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine draws slowly
 @given(arrays(np.float32, array_shapes(min_dims=4, max_dims=4, max_side=3), elements=sizes))
 def test_no_pair_of_any_filters_overflows_and_no_smaller_scale_would_do(filters: Filters) -> None:
     scales = fitting_scales(filters)
