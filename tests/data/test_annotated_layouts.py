@@ -212,6 +212,37 @@ def test_annotations_become_masks_once(write: Write, tmp_path: Path, own_cache: 
     check_and_train(tmp_path, out=tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    ("file", "image", "name"),
+    [
+        ("annotations/instances_default.json", "images/default/a.jpg", "a.jpg"),
+        ("result.json", "images/a.jpg", "images\\a.jpg"),
+        ("labels.json", "data/a.jpg", "a.jpg"),
+        ("_annotations.coco.json", "a.jpg", "a.jpg"),
+    ],
+    ids=["CVAT", "Label Studio", "FiftyOne", "Roboflow"],
+)
+def test_one_json_of_coco_for_all_images_is_read(file: str, image: str, name: str, tmp_path: Path) -> None:
+    coco(tmp_path / "coco")
+    table = json.loads((tmp_path / "coco/annotations/instances_train2017.json").read_text())
+    table["images"][0]["file_name"] = name
+    photo(tmp_path / "export" / image, SIZE)
+    text(tmp_path / "export" / file, json.dumps(table))
+    source = open_source(tmp_path / "export")
+    assert source.layout == "COCO"
+    assert source.labels.names == ("background", "car", "sign")
+    np.testing.assert_array_equal(masks_of(source, "train"), EXPECTED)
+
+
+def test_masks_are_read_rather_than_a_json_of_coco_beside_them(tmp_path: Path) -> None:
+    coco(tmp_path / "coco")
+    photo(tmp_path / "export/images/a.jpg", SIZE)
+    save(tmp_path / "export/masks/a.png", EXPECTED)
+    text(tmp_path / "export/classes.txt", "road\ncar\nsign\n")
+    (tmp_path / "coco/annotations/instances_val2017.json").rename(tmp_path / "export/result.json")
+    assert open_source(tmp_path / "export").labels.names == ("road", "car", "sign")
+
+
 def test_masks_of_yolo_are_drawn_again_if_the_numbers_of_the_classes_are_corrected(tmp_path: Path) -> None:
     yolo(tmp_path)
     for path in tmp_path.rglob("*9.txt"):

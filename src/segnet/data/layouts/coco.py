@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from segnet.data.description import read_text
 from segnet.data.layouts.drawing import Drawing, draw_samples, read_each, read_json, report_annotation, require_image
-from segnet.data.layouts.pairing import find_folder, pair_folders
+from segnet.data.layouts.pairing import MASK_FOLDERS, find_folder, pair_folders
 from segnet.data.layouts.polygons import require_near, table_of
 from segnet.data.layouts.source import Source
 from segnet.data.layouts.validation import with_validation
@@ -21,6 +21,7 @@ from segnet.data.splits import SPLITS, by_split, find_split_folders, split_of
 from segnet.errors import DataError, MissingPackageError
 from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.media.images.reading import read_image
+from segnet.media.sources import is_image_file
 
 __all__ = ["coco", "coco_stuff", "is_coco", "is_coco_stuff"]
 
@@ -35,6 +36,8 @@ Table = dict[str, Any]
 def coco(root: Path) -> Source:
     """COCO: ``annotations/*_SPLIT.json``, such as instances_train2017.json or panoptic_val2017.json, and its images.
 
+    Annotation tools write one file for all images: ``annotations/instances_default.json`` (CVAT), ``result.json``
+    (Label Studio), ``labels.json`` (FiftyOne). Its images are divided as those of a data set without splits.
     Of several kinds panoptic is read first, then stuff, then instances. Polygons and run lengths need pycocotools;
     larger objects are drawn first. ``panoptic`` files are read with their PNG, by the categories of the segments;
     ``stuff`` files with the masks in ``stuff_train2017_pixelmaps/`` if these are there. Pixels of no category are
@@ -47,7 +50,8 @@ def coco(root: Path) -> Source:
     files = _coco_files(root)
     if not files:
         raise DataError(
-            f"{root}: holds no annotations of COCO for a split; expected annotations/instances_train2017.json or alike"
+            f"{root}: holds no annotations of COCO; expected annotations/instances_train2017.json or alike for each "
+            "split, or one JSON for all images, in annotations/ or beside images/"
         )
     tables = dict(read_each(files.values(), _read_table))
     kind = _kind_of(next(iter(files.values())))
@@ -65,7 +69,7 @@ def coco(root: Path) -> Source:
 
 
 def is_coco(root: Path) -> bool:
-    """Whether annotations/ or the folder holds a JSON of COCO for a split."""
+    """Whether annotations/ or the folder holds a JSON of COCO for a split, or one for all images."""
     return bool(_coco_files(root))
 
 
@@ -125,8 +129,22 @@ def _coco_files(root: Path) -> dict[str, Path]:
     kinds = sorted(found, key=_KINDS.index)
     if kinds[:1] == ["panoptic"] and not all(path.with_suffix("").is_dir() for path in found["panoptic"].values()):
         kinds.append(kinds.pop(0))  # its PNG are an archive of their own
-    first = found[kinds[0]] if kinds else {}
-    return {split: first[split] for split in SPLITS if split in first}
+    if not kinds:
+        return {"train": only} if (only := _only_file(root)) else {}
+    return {split: found[kinds[0]][split] for split in SPLITS if split in found[kinds[0]]}
+
+
+def _only_file(root: Path) -> Path | None:
+    """The JSON of all images, as annotation tools export it; None where masks stand beside it."""
+    paths = [*root.glob("annotations/*.json"), *root.glob("*.json")]
+    masks = find_folder(root, MASK_FOLDERS)
+    if len(paths) != 1 or (masks and any(map(is_image_file, masks.rglob("*")))):
+        return None
+    try:
+        _read_table(paths[0])
+    except (DataError, KeyError, TypeError, ValueError):
+        return None
+    return paths[0]
 
 
 def _kind_of(path: Path) -> str:
@@ -179,10 +197,11 @@ def _stuff_masks(root: Path, files: Mapping[str, Path], categories: Mapping[int,
 def _images_of(root: Path, annotation: Path) -> Path:
     """The folder of the images of a split."""
     split = annotation.stem.rpartition("_")[2]
-    return find_folder(root, (split, f"images/{split}", "images")) or root / split
+    return find_folder(root, (split, f"images/{split}", "images", "data")) or root / split
 
 
 def _image_of(root: Path, annotation: Path, name: str) -> Path:
+    name = name.replace("\\", "/")  # as Windows writes it
     places = (_images_of(root, annotation), annotation.parent, root / "images", root)
     return next((place / name for place in places if (place / name).is_file()), places[0] / name)
 
@@ -197,7 +216,7 @@ def _instance_drawings(root: Path, path: Path, table: Table, labels: ClassTable)
         image = _image_of(root, path, entry["file_name"])
         if require_image(image, path):
             draw = partial(_draw_instances, path, entry, items_of[number], categories, labels)
-            yield Drawing(image, Path(entry["file_name"]).stem, path, str(number), draw)
+            yield Drawing(image, image.stem, path, str(number), draw)
 
 
 def _entries(path: Path, table: Table) -> dict[int, Table]:

@@ -78,7 +78,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "ade20k-full": Layout(ade20k_full, is_ade20k_full, "images/ADE/training/ with *_seg.png (ADE20K)"),
     "sun": Layout(sun, is_sun, "image/ with label37/ (SUN RGB-D)"),
     "coco-stuff": Layout(coco_stuff, is_coco_stuff, "stuffthingmaps/ with labels.txt (COCO-Stuff)"),
-    "coco": Layout(coco, is_coco, "annotations/instances_train2017.json (COCO)"),
+    "coco": Layout(coco, is_coco, "annotations/instances_train2017.json or result.json (COCO)"),
     "supervisely": Layout(supervisely, is_supervisely, "meta.json with ann/ (Supervisely)"),
     "labelme": Layout(labelme, is_labelme, "*.json with shapes (LabelMe)"),
     "roboflow": Layout(mixed_folders, is_mixed_folders, "train/_classes.csv (Roboflow)"),
