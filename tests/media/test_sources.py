@@ -123,6 +123,12 @@ def test_a_source_without_images_lists_what_was_looked_for(tree: Path, pattern: 
         find_images(str(tree / pattern))
 
 
+def test_a_folder_of_videos_alone_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "drive.MKV").touch()
+    with pytest.raises(DataError, match=r"holds no image, but videos such as drive\.MKV; give .*/\*\.MKV"):
+        find_images(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("word", "kind", "name"),
     [

@@ -34,8 +34,9 @@ _ARRAY = ".npy"  # beside an image of the same name it is a copy of it, which Ul
 
 VIDEO_SUFFIXES = frozenset(
     (
-        ".3gp", ".asf", ".avi", ".flv", ".h264", ".hevc", ".ivf", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
-        ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+        ".264", ".265", ".3gp", ".asf", ".avi", ".flv", ".h264", ".h265", ".hevc", ".ivf", ".m2ts", ".m4v", ".mjpeg",
+        ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv",
+        ".y4m",
     )
 )  # fmt: skip
 """Suffixes of video files that are read."""
@@ -145,6 +146,8 @@ def find_images(
         root = next(folder for folder in path.parents if folder.is_dir() and not glob.has_magic(str(folder)))
         images = _select_images(ImageFile(file, _name_below(file, root)) for file in _glob_files(str(source)))
     if not images:
+        if path.is_dir() and (video := next((file for file in sorted(path.iterdir()) if is_video_file(file)), None)):
+            raise DataError(f"{source} holds no image, but videos such as {video.name}; give {path}/*{video.suffix}")
         kinds = " ".join(sorted(IMAGE_SUFFIXES))
         raise DataError(f"no image was found in {source}; looked for files ending in {kinds}; check the path")
     if exclude is None:

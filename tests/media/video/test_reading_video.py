@@ -11,6 +11,7 @@ from PIL import Image
 
 from segnet.errors import ConfigError, DataError
 from segnet.inference.video import segment_video
+from segnet.media.sources import is_video_file
 from segnet.media.video.opening import open_video
 from segnet.media.video.reading import Clip, open_clip
 from segnet.media.video.settings import VideoConfig
@@ -86,6 +87,21 @@ def test_start_loses_no_frame_between_key_frames(suffix: str, start: float, tmp_
     assert [frame.time for frame in seen] == [frame.time - begin for frame in whole]
     for frame, expected in zip(seen, whole, strict=True):
         np.testing.assert_array_equal(frame.image, expected.image)
+
+
+@pytest.mark.parametrize("suffix", [".mjpeg", ".MJPG"])
+def test_every_frame_of_motion_jpeg_is_read(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    with av.open(str(path), "w", format="mjpeg") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuvj420p"
+        for number in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 60 * number, dtype=np.uint8))))
+        container.mux(stream.encode(None))
+    assert is_video_file(path)
+    frames = list(open_clip(path).read())
+    assert [round(float(frame.image.mean()), -1) for frame in frames] == [0, 60, 120]
+    assert [frame.time for frame in frames] == [Fraction(number, 25) for number in range(3)]
 
 
 @pytest.mark.parametrize("rotation", [90, 180, -90])

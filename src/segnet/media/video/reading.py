@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["Clip", "Frame", "FrameReader", "ImageSequence", "open_clip"]
 
 # Other formats are lists of further files and addresses, or images, or text drawn as images.
-_FORMATS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,obu,ivf,flv,ogg,gif,asf,mxf,dv,yuv4mpegpipe,wtv,m4v,webp"
+_FORMATS = (
+    "mov,matroska,avi,mpegts,mpeg,mpegvideo,h264,hevc,mjpeg,obu,ivf,flv,ogg,gif,asf,mxf,dv,yuv4mpegpipe,wtv,m4v,webp"
+)
 _SLACK_FRAMES, _SLACK_SHARE = 4, Fraction(1, 100)  # by which a file may end before its duration
 
 
