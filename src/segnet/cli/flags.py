@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HEADINGS",
+    "WORST",
     "DataFlags",
     "Given",
     "ModelFlags",
@@ -40,6 +41,9 @@ __all__ = [
     "require_distinct",
     "require_writable_files",
 ]
+
+WORST = 12
+"""Images for each finding, or of all, that a page shows without --worst."""
 
 log = logging.getLogger("segnet")
 
@@ -210,6 +214,10 @@ class ResizeFlags:
 
     max_size: int | None = None
     image_scale: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_size is not None and self.image_scale is not None:
+            raise ConfigError("--max-size and --image-scale both set the size that the model sees; give one of them")
 
     @property
     def limit(self) -> int | Literal["model"] | None:

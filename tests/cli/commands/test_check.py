@@ -175,12 +175,19 @@ def test_a_model_of_other_classes_is_refused(
     assert "knows 2 classes" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [("--worst", "-1"), ("--workers", "0")])
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--worst", "-1"), "is not possible"),
+        (("--workers", "0"), "is not possible"),
+        (("--worst", "3"), "--worst is the number of images on the page; add --html"),
+    ],
+)
 def test_impossible_numbers_are_refused(
-    camvid_root: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+    camvid_root: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], told: str
 ) -> None:
     assert leave("check", str(camvid_root), *words) == 2
-    assert "is not possible" in capsys.readouterr().err
+    assert told in capsys.readouterr().err
 
 
 def test_what_is_no_data_set_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -196,6 +196,7 @@ def test_what_is_scored_is_what_predict_writes(
         (("--split", "test"), "has no split 'test'; it has train, val"),
         (("--device", "gpu"), "device 'gpu' cannot be used"),
         (("--precision", "int4"), "'int4' is unknown; choose from auto, float32, bf16"),
+        (("--max-size", "40", "--image-scale", "1"), "both set the size that the model sees; give one of them"),
         (("--resize", "0", "32"), "size (0, 32) is not possible"),
         (("--samples", "8"), "toy was made without dropout"),
         (("--calibration", "--measure", "variance"), "gives no variance as it is used here, but entropy"),

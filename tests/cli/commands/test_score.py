@@ -209,6 +209,7 @@ def test_the_page_shows_the_worst_images_with_their_images(camvid_root: Path, ca
         (("FOUND", "ROOT", "--workers", "-1"), "give --worst 0 or more, --workers 1"),
         (("FOUND", "ROOT", "--encoding", "guess"), "'guess' is unknown; choose from auto, numbers, colors"),
         (("FOUND", "ROOT", "--one-to-one"), "--one-to-one matches boundary points; add --boundary"),
+        (("FOUND", "ROOT", "--worst", "3"), "--worst is the number of images on the page; add --html"),
         (("FOUND", "ROOT", "--json", "a", "--html", "a"), "a would be written twice, by two flags"),
         (("FOUND", "IMAGE"), "is one image; give the folder that holds all masks, or a data set"),
         (("nowhere", "ROOT"), "nowhere: there is no such folder"),

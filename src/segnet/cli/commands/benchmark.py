@@ -75,6 +75,8 @@ def run(
         json: Path of a JSON file of all figures, with hardware and versions. Default: no file.
         plot: Path of a figure of mIoU against latency, or of latency only (.png, .svg, .pdf). Default: no figure.
     """
+    if not score_limit > 0:
+        raise ConfigError(f"score_limit={score_limit} is not possible; give seconds above 0")
     require_distinct(json, plot)
     require_writable_files({"--json": json, "--plot": plot})
     from segnet.benchmark.measure import measure

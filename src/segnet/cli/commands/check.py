@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from segnet.cli.flags import require_distinct, require_writable_files
+from segnet.cli.flags import WORST, require_distinct, require_writable_files
 from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
 
@@ -19,7 +19,7 @@ def run(
     model: str | None = None,
     json: Path | None = None,
     html: Path | None = None,
-    worst: int = 12,
+    worst: int = WORST,
     device: str = "auto",
     workers: int | None = None,
 ) -> int:
@@ -42,6 +42,8 @@ def run(
     """
     if worst < 0 or (workers is not None and workers < 1):
         raise ConfigError(f"worst={worst} and workers={workers} is not possible; give --worst 0 or more, --workers 1")
+    if worst != WORST and html is None:
+        raise ConfigError("--worst is the number of images on the page; add --html")
     require_distinct(json, html)
     require_writable_files({"--json": json, "--html": html})
     from segnet.cli.check_table import print_check
