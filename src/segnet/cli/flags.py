@@ -39,6 +39,7 @@ __all__ = [
     "model_file_beside",
     "place_beside",
     "require_distinct",
+    "require_page",
     "require_writable_files",
 ]
 
@@ -310,6 +311,12 @@ def place_beside(model: str, name: str) -> Path:
     from segnet.models.hub import is_hub_address
 
     return Path(name) if is_hub_address(model) else Path(model).parent / name
+
+
+def require_page(worst: int, html: Path | None) -> None:
+    """Refuse a number of images for a page that is not asked for."""
+    if worst != WORST and html is None:
+        raise ConfigError("--worst is the number of images on the page; add --html")
 
 
 def require_distinct(*named: Path | None, results: Iterable[Path] = ()) -> None:

@@ -47,7 +47,9 @@ def coco(root: Path) -> Source:
         DataError: a file is of another form, an image is missing or listed twice, or an annotation cannot be drawn.
         MissingPackageError: pycocotools is not installed.
     """
-    files = _coco_files(root)
+    files = _split_files(root)
+    if not files and (only := _only_file(root)):
+        files = {"train": only}
     if not files:
         raise DataError(
             f"{root}: holds no annotations of COCO; expected annotations/instances_train2017.json or alike for each "
@@ -70,7 +72,12 @@ def coco(root: Path) -> Source:
 
 def is_coco(root: Path) -> bool:
     """Whether annotations/ or the folder holds a JSON of COCO for a split, or one for all images."""
-    return bool(_coco_files(root))
+    if _split_files(root):
+        return True
+    try:
+        return bool((only := _only_file(root)) and _read_table(only))
+    except (DataError, KeyError, TypeError, ValueError):
+        return False
 
 
 def coco_stuff(root: Path) -> Source:
@@ -118,7 +125,7 @@ def _stuff_folder(root: Path) -> Path:
     return find_folder(root, ("stuffthingmaps",)) or root / "annotations"
 
 
-def _coco_files(root: Path) -> dict[str, Path]:
+def _split_files(root: Path) -> dict[str, Path]:
     """The JSON of each split, of the first kind that is there; Roboflow's is ``train/_annotations.coco.json``."""
     found: dict[str, dict[str, Path]] = {}
     for path in sorted([*root.glob("annotations/*.json"), *root.glob("*/_annotations.coco.json")]):
@@ -129,9 +136,8 @@ def _coco_files(root: Path) -> dict[str, Path]:
     kinds = sorted(found, key=_KINDS.index)
     if kinds[:1] == ["panoptic"] and not all(path.with_suffix("").is_dir() for path in found["panoptic"].values()):
         kinds.append(kinds.pop(0))  # its PNG are an archive of their own
-    if not kinds:
-        return {"train": only} if (only := _only_file(root)) else {}
-    return {split: found[kinds[0]][split] for split in SPLITS if split in found[kinds[0]]}
+    first = found[kinds[0]] if kinds else {}
+    return {split: first[split] for split in SPLITS if split in first}
 
 
 def _only_file(root: Path) -> Path | None:
@@ -139,10 +145,6 @@ def _only_file(root: Path) -> Path | None:
     paths = [*root.glob("annotations/*.json"), *root.glob("*.json")]
     masks = find_folder(root, MASK_FOLDERS)
     if len(paths) != 1 or (masks and any(map(is_image_file, masks.rglob("*")))):
-        return None
-    try:
-        _read_table(paths[0])
-    except (DataError, KeyError, TypeError, ValueError):
         return None
     return paths[0]
 
