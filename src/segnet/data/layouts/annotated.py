@@ -13,25 +13,31 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.data.layouts.drawing import Drawing, draw_samples, read_each, read_json, require_image
-from segnet.data.layouts.polygons import Area, Bitmap, Shape, draw_shapes, pixels_of_area, require_near, table_of
+from segnet.data.layouts.drawing import Drawing, drawn_source, read_each, read_json, require_image
+from segnet.data.layouts.polygons import (
+    Area,
+    Bitmap,
+    Point,
+    Shape,
+    draw_shapes,
+    ellipse,
+    pixels_of_area,
+    rectangle,
+    require_near,
+    table_of,
+)
 from segnet.data.layouts.source import Source
-from segnet.data.layouts.validation import with_validation
-from segnet.data.samples import Sample
 from segnet.data.splits import by_split, split_of
 from segnet.errors import DataError
-from segnet.labels import IGNORE_INDEX, ClassTable, Color
+from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.media.sources import find_images_below
 
 __all__ = ["is_labelme", "is_supervisely", "labelme", "supervisely"]
 
 _IGNORED = "__ignore__"
 _LOOKED_AT = 20  # annotations, until one is of LabelMe: the first may be damaged
-_CIRCLE = 64  # corners
 _FEWEST_POINTS = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 1}
 _LINES = ("line", "linestrip", "point", "points", "graph")
-
-Point = tuple[float, float]
 
 
 class _Page(NamedTuple):
@@ -60,7 +66,7 @@ def labelme(root: Path) -> Source:
                 for path, page in found if require_image(page.image, path)]
         for split, found in pages.items()
     }  # fmt: skip
-    return _source(root, "LabelMe", draw_samples(drawings, labels), labels)
+    return drawn_source(root, "LabelMe", drawings, labels)
 
 
 def is_labelme(root: Path) -> bool:
@@ -90,17 +96,12 @@ def supervisely(root: Path) -> Source:
                 members.append(
                     Drawing(page.image, page.image.stem, path, "", partial(draw_shapes, page.size, page.areas, labels))
                 )
-    return _source(root, "Supervisely", draw_samples(drawings, labels), labels)
+    return drawn_source(root, "Supervisely", drawings, labels)
 
 
 def is_supervisely(root: Path) -> bool:
     """Whether meta.json is there beside ann/."""
     return (root / "meta.json").is_file() and ((root / "ann").is_dir() or any(root.glob("*/ann")))
-
-
-def _source(root: Path, layout: str, splits: Mapping[str, tuple[Sample, ...]], labels: ClassTable) -> Source:
-    whole = with_validation(root, splits)
-    return Source(root=root, layout=layout, splits=whole, labels=labels, ignore_index=(IGNORE_INDEX,))
 
 
 def _is_page(path: Path) -> bool:
@@ -137,9 +138,10 @@ def _labelme_area(shape: dict[str, Any], size: tuple[int, int], place: str) -> A
     if kind == "mask":
         return Bitmap(name, (round(points[0][0]), round(points[0][1])), base64.b64decode(shape["mask"]))
     if kind == "rectangle":
-        return Shape(name, _corners(*points))
+        return Shape(name, rectangle(*points))
     if kind == "circle":
-        return Shape(name, _circle(*points))
+        radius = math.dist(*points)
+        return Shape(name, ellipse(points[0], (radius, radius)))
     return Shape(name, points)
 
 
@@ -154,12 +156,10 @@ def _draw_labelme(page: _Page, labels: ClassTable) -> NDArray[np.uint8]:
 def _supervisely_classes(path: Path) -> ClassTable:
     try:
         classes = read_json(path)["classes"]
-        labels = table_of(entry["title"] for entry in classes)
-        colors = {entry["title"]: _hex_color(entry["color"]) for entry in classes if "color" in entry}
+        colors = {entry["title"]: entry.get("color") for entry in classes}
+        return table_of(colors, colors)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{path}: is no meta.json of Supervisely ({error!r}); export it again") from error
-    pairs = zip(labels.names, labels.colors, strict=True)
-    return ClassTable(names=labels.names, colors=tuple(colors.get(name, own) for name, own in pairs))
 
 
 def _supervisely_page(image_of: Mapping[str, Path], labels: ClassTable, path: Path) -> _Page:
@@ -196,7 +196,7 @@ def _supervisely_area(item: dict[str, Any], size: tuple[int, int], place: str) -
     for outline in (points["exterior"], *points.get("interior", ())):
         require_near(outline, size, place)
     if kind == "rectangle":
-        return Shape(name, _corners(*points["exterior"]))
+        return Shape(name, rectangle(*points["exterior"]))
     return Shape(name, points["exterior"], points.get("interior", ()))
 
 
@@ -215,19 +215,3 @@ def _inflated(text: str) -> bytes:
         return zlib.decompress(base64.b64decode(text))
     except zlib.error as error:
         raise ValueError(f"a bitmap is damaged: {error}") from error
-
-
-def _corners(first: Point, second: Point) -> list[Point]:
-    (left, top), (right, bottom) = first, second
-    return [(left, top), (right, top), (right, bottom), (left, bottom)]
-
-
-def _circle(center: Point, edge: Point) -> list[Point]:
-    radius = math.dist(center, edge)
-    turns = (2 * math.pi * step / _CIRCLE for step in range(_CIRCLE))
-    return [(center[0] + radius * math.cos(turn), center[1] + radius * math.sin(turn)) for turn in turns]
-
-
-def _hex_color(text: str) -> Color:
-    red, green, blue = bytes.fromhex(text.removeprefix("#"))[:3]
-    return red, green, blue

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.data.description import read_text
-from segnet.data.layouts.drawing import Drawing, draw_samples, read_each, read_json, report_annotation, require_image
+from segnet.data.layouts.drawing import Drawing, drawn_source, read_each, read_json, report_annotation, require_image
 from segnet.data.layouts.pairing import MASK_FOLDERS, find_folder, pair_folders
 from segnet.data.layouts.polygons import require_near, table_of
 from segnet.data.layouts.source import Source
@@ -65,9 +65,7 @@ def coco(root: Path) -> Source:
     plan = _panoptic_drawings if kind == "panoptic" else _instance_drawings
     planned = dict(read_each(tables, lambda path: list(plan(root, path, tables[path], labels))))
     drawings = {split: planned[path] for split, path in files.items() if path in planned}
-    splits = with_validation(root, draw_samples(drawings, labels))
-    layout = "COCO panoptic" if kind == "panoptic" else "COCO"
-    return Source(root=root, layout=layout, splits=splits, labels=labels, ignore_index=(IGNORE_INDEX,))
+    return drawn_source(root, "COCO panoptic" if kind == "panoptic" else "COCO", drawings, labels)
 
 
 def is_coco(root: Path) -> bool:

@@ -12,15 +12,17 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from segnet.data.layouts.source import Source
+from segnet.data.layouts.validation import with_validation
 from segnet.data.pairing_faults import PairingFault, report_fault
 from segnet.data.samples import Sample, with_distinct_names
 from segnet.errors import DataError
-from segnet.labels import ClassTable
+from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.media.images.writing import write_mask
 from segnet.system.files import cache_dir
 from segnet.system.progress import progress_bar
 
-__all__ = ["Drawing", "draw_samples", "read_each", "read_json", "report_annotation", "require_image"]
+__all__ = ["Drawing", "draw_samples", "drawn_source", "read_each", "read_json", "report_annotation", "require_image"]
 
 Content = TypeVar("Content")
 
@@ -47,6 +49,12 @@ class Drawing(NamedTuple):
     key: str
     draw: Callable[[], NDArray[np.uint8]]
     pixels: Path | None = None
+
+
+def drawn_source(root: Path, layout: str, drawings: Mapping[str, Iterable[Drawing]], labels: ClassTable) -> Source:
+    """The data set of these masks, with a validation split; 255 is ignored in them."""
+    splits = with_validation(root, draw_samples(drawings, labels))
+    return Source(root=root, layout=layout, splits=splits, labels=labels, ignore_index=(IGNORE_INDEX,))
 
 
 def draw_samples(drawings: Mapping[str, Iterable[Drawing]], labels: ClassTable) -> dict[str, tuple[Sample, ...]]:

@@ -16,6 +16,7 @@ from segnet.data.layouts.annotated import is_labelme, is_supervisely, labelme, s
 from segnet.data.layouts.benchmarks import is_pascal, is_sun, pascal, sun
 from segnet.data.layouts.coco import coco, coco_stuff, is_coco, is_coco_stuff
 from segnet.data.layouts.contents import black_and_white
+from segnet.data.layouts.cvat import cvat, is_cvat
 from segnet.data.layouts.described import data_yaml
 from segnet.data.layouts.folders import (
     camvid_folders,
@@ -27,6 +28,7 @@ from segnet.data.layouts.folders import (
     mixed_folders,
     split_folders,
 )
+from segnet.data.layouts.label_studio import is_label_studio, label_studio
 from segnet.data.layouts.lists import is_list_folder, list_folder, pair_list
 from segnet.data.layouts.source import Source
 from segnet.data.layouts.streets import (
@@ -79,6 +81,8 @@ LAYOUTS: Mapping[str, Layout] = {
     "sun": Layout(sun, is_sun, "image/ with label37/ (SUN RGB-D)"),
     "coco-stuff": Layout(coco_stuff, is_coco_stuff, "stuffthingmaps/ with labels.txt (COCO-Stuff)"),
     "coco": Layout(coco, is_coco, "annotations/instances_train2017.json or result.json (COCO)"),
+    "cvat": Layout(cvat, is_cvat, "annotations.xml with images/ (CVAT)"),
+    "label-studio": Layout(label_studio, is_label_studio, "a JSON of tasks with images/ (Label Studio)"),
     "supervisely": Layout(supervisely, is_supervisely, "meta.json with ann/ (Supervisely)"),
     "labelme": Layout(labelme, is_labelme, "*.json with shapes (LabelMe)"),
     "roboflow": Layout(mixed_folders, is_mixed_folders, "train/_classes.csv (Roboflow)"),

@@ -1,9 +1,11 @@
-"""Polygons and bitmaps of annotation tools as pixels."""
+"""Polygons and bitmaps of annotation tools as pixels, and the classes that they name."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -11,11 +13,16 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw
 
 from segnet.errors import DataError
-from segnet.labels import ClassTable
+from segnet.labels import ClassTable, Color
 
-__all__ = ["Area", "Bitmap", "Shape", "draw_shapes", "pixels_of_area", "require_near", "table_of"]
+__all__ = ["Area", "Bitmap", "Point", "Shape", "draw_shapes", "ellipse", "fill", "pixels_of_area", "rectangle",
+           "require_near", "table_of", "turn"]  # fmt: skip
 
 _Mask = NDArray[np.uint8]
+_ELLIPSE = 64  # corners
+
+Point = tuple[float, float]
+"""(x, y) in pixels."""
 
 
 class Shape(NamedTuple):
@@ -28,8 +35,8 @@ class Shape(NamedTuple):
     """
 
     name: str
-    outline: Sequence[tuple[float, float]]
-    holes: Sequence[Sequence[tuple[float, float]]] = ()
+    outline: Sequence[Point]
+    holes: Sequence[Sequence[Point]] = ()
 
 
 class Bitmap(NamedTuple):
@@ -78,6 +85,47 @@ def pixels_of_area(size: tuple[int, int], area: Area) -> NDArray[np.bool_]:
     return _polygon(size, area) if isinstance(area, Shape) else _bitmap(size, area)
 
 
+def fill(size: tuple[int, int], outline: Sequence[Point]) -> NDArray[np.bool_]:
+    """The pixels whose centers lie within a polygon: bool (H, W).
+
+    Tools that set corners between the pixels mean these, so that areas which share an edge share no pixel. ``Shape`` is
+    for tools whose corners are pixels, and part of the area.
+
+    Args:
+        size: (height, width).
+        outline: corners; (0.5, 0.5) is the center of the first pixel. What is covered twice lies outside.
+    """
+    height, width = size
+    crossings = np.zeros((height, width + 1), dtype=np.int32)
+    for first, second in pairwise((*outline, *outline[:1])):
+        (x, y), (end_x, end_y) = sorted((first, second), key=lambda corner: corner[1])
+        rows = np.arange(max(0, math.ceil(y - 0.5)), min(height, math.ceil(end_y - 0.5)))
+        if rows.size:
+            at = x + (rows + 0.5 - y) * ((end_x - x) / (end_y - y))
+            crossings[rows, np.clip(np.ceil(at - 0.5), 0, width).astype(np.intp)] += 1
+    inside: NDArray[np.bool_] = crossings.cumsum(axis=1)[:, :width] % 2 == 1
+    return inside
+
+
+def rectangle(first: Point, second: Point) -> list[Point]:
+    """The corners of a rectangle with two opposite ones."""
+    (left, top), (right, bottom) = first, second
+    return [(left, top), (right, top), (right, bottom), (left, bottom)]
+
+
+def ellipse(center: Point, radii: tuple[float, float]) -> list[Point]:
+    """Corners on an ellipse of radii along x and y."""
+    turns = (2 * math.pi * step / _ELLIPSE for step in range(_ELLIPSE))
+    return [(center[0] + radii[0] * math.cos(turn), center[1] + radii[1] * math.sin(turn)) for turn in turns]
+
+
+def turn(corners: Iterable[Point], center: Point, degrees: float) -> list[Point]:
+    """Corners turned clockwise about a center."""
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    offsets = ((x - center[0], y - center[1]) for x, y in corners)
+    return [(center[0] + cos * x - sin * y, center[1] + sin * x + cos * y) for x, y in offsets]
+
+
 def require_near(corners: ArrayLike, size: tuple[int, int], place: str) -> None:
     """Refuse corners that are not numbers, or farther from the image than its own width and height.
 
@@ -101,11 +149,27 @@ def require_near(corners: ArrayLike, size: tuple[int, int], place: str) -> None:
         )
 
 
-def table_of(names: Iterable[str]) -> ClassTable:
-    """Class table of annotated names, behind a background if none of them is one."""
+def table_of(names: Iterable[str], colors: Mapping[str, str | None] | None = None) -> ClassTable:
+    """Class table of annotated names, behind a background if none of them is one.
+
+    Args:
+        names: of the classes.
+        colors: "#rrggbb" by name; other classes have colors of their own.
+
+    Raises:
+        ValueError: a color is none.
+    """
     ordered = list(dict.fromkeys(names))
     background = next((name for name in ordered if name.lower() in {"background", "_background_"}), "background")
-    return ClassTable.from_names([background, *(name for name in ordered if name != background)])
+    labels = ClassTable.from_names([background, *(name for name in ordered if name != background)])
+    given = {name: _hex_color(text) for name, text in (colors or {}).items() if text}
+    pairs = zip(labels.names, labels.colors, strict=True)
+    return ClassTable(names=labels.names, colors=tuple(given.get(name, own) for name, own in pairs))
+
+
+def _hex_color(text: str) -> Color:
+    red, green, blue = bytes.fromhex(text.removeprefix("#"))[:3]
+    return red, green, blue
 
 
 def _polygon(size: tuple[int, int], shape: Shape) -> NDArray[np.bool_]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.data.description import Description, read_text, resolve_written
-from segnet.data.layouts.drawing import Drawing, draw_samples
+from segnet.data.layouts.drawing import Drawing, drawn_source
 from segnet.data.layouts.polygons import Shape, draw_shapes, table_of
 from segnet.data.layouts.source import Source
-from segnet.data.layouts.validation import with_validation
 from segnet.data.pairing_faults import report_fault
 from segnet.data.sizing import spread
 from segnet.errors import DataError
-from segnet.labels import IGNORE_INDEX, ClassTable
+from segnet.labels import ClassTable
 from segnet.media.images.headers import read_size
 from segnet.media.sources import find_images_below
 
@@ -51,11 +51,7 @@ def yolo(description: Description) -> Source:
     if bare:
         log.info("%s: %d images, such as %s, have no text in labels/: they are background", description.root, len(bare),
                  bare[0].image)  # fmt: skip
-    splits = with_validation(description.root, draw_samples(drawings, labels))
-    return Source(
-        root=description.root, layout="YOLO polygons", splits=splits, labels=labels, ignore_index=(IGNORE_INDEX,),
-        channels=description.channels,
-    )  # fmt: skip
+    return replace(drawn_source(description.root, "YOLO polygons", drawings, labels), channels=description.channels)
 
 
 def _images(description: Description, split: str) -> list[tuple[Path, str]]:

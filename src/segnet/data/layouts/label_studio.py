@@ -1,0 +1,222 @@
+"""Label Studio's own JSON of tasks: https://labelstud.io/guide/export#JSON"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnet.data.layouts.drawing import Drawing, drawn_source, read_each, read_json
+from segnet.data.layouts.polygons import Point, ellipse, fill, rectangle, require_near, table_of, turn
+from segnet.data.layouts.source import Source
+from segnet.data.pairing_faults import PairingFault, report_fault
+from segnet.errors import DataError
+from segnet.labels import ClassTable
+from segnet.media.images.headers import read_size
+from segnet.media.sources import find_images_below, is_image_file
+
+__all__ = ["is_label_studio", "label_studio"]
+
+log = logging.getLogger("segnet")
+
+_UPLOADED = re.compile("^[0-9a-f]{8}-")  # begins the name of a file that was uploaded
+_CHANNELS = 4  # of the image that a brush paints: red, green, blue, alpha
+_BITS = 8  # of each
+
+
+class _Region(NamedTuple):
+    """An area of one class; its value has the corners, in percent of the image."""
+
+    name: str
+    value: Mapping[str, Any]
+
+
+class _Task(NamedTuple):
+    """An image by the path that the file has, and its regions; None if it was not annotated."""
+
+    place: str
+    image: str
+    regions: list[_Region] | None
+
+
+def label_studio(root: Path) -> Source:
+    """Label Studio: a JSON of tasks, and their images anywhere in the folder.
+
+    An uploaded image is found by its name in Label Studio, or by that without the eight digits at the front. Polygons,
+    brushes, rectangles and ellipses are drawn, later ones over earlier ones. Other pixels are background. Of several
+    annotations the last counts that was not cancelled; tasks without one are left out.
+
+    Raises:
+        DataError: the file is of another form, an image is missing, or a region cannot be drawn.
+    """
+    path = _file_of_tasks(root)
+    if path is None:
+        raise DataError(f"{root}: holds no JSON of Label Studio; expected one, beside images/; export it as JSON")
+    tasks = [task for _, found in read_each([path], _read_tasks) for task in found]
+    annotated = [(task, task.regions) for task in tasks if task.regions is not None]
+    if unlabeled := len(tasks) - len(annotated):
+        log.info("%s: %d of %d tasks have no annotation, and are left out", path, unlabeled, len(tasks))
+    labels = table_of(sorted({region.name for _, regions in annotated for region in regions}))
+    files = _files_by_name(root)
+    drawings = []
+    for task, regions in annotated:
+        if image := _find(files, task.image):
+            draw = partial(_draw, task.place, image, regions, labels)
+            drawings.append(Drawing(image, image.stem, path, task.place, draw))
+        else:
+            message = f"{task.place}: its image {task.image} is missing; put it into images/, or remove the task"
+            report_fault(message, PairingFault("mask_without_image", (f"{path}: {task.image}",)))
+    return drawn_source(root, "Label Studio", {"train": drawings}, labels)
+
+
+def is_label_studio(root: Path) -> bool:
+    """Whether a JSON of tasks is there."""
+    return _file_of_tasks(root) is not None
+
+
+def _file_of_tasks(root: Path) -> Path | None:
+    """The only JSON in the folder, if it is a list of tasks with annotations."""
+    paths = list(root.glob("*.json"))
+    if len(paths) != 1:
+        return None
+    try:
+        tasks = read_json(paths[0])
+    except DataError:
+        return None
+    first = tasks[0] if isinstance(tasks, list) and tasks else None
+    return paths[0] if isinstance(first, dict) and {"data", "annotations"} <= first.keys() else None
+
+
+def _read_tasks(path: Path) -> list[_Task]:
+    return [_read_task(task, f"{path}, task {task['id']}") for task in read_json(path)]
+
+
+def _read_task(task: Mapping[str, Any], place: str) -> _Task:
+    paths = (_path_of(value) for value in task["data"].values() if isinstance(value, str))
+    image = next((path for path in paths if is_image_file(Path(path))), None)
+    if image is None:
+        raise DataError(f"{place}: has no image in its data; expected a path or address of one; export it again")
+    finished = [annotation for annotation in task["annotations"] if not annotation.get("was_cancelled")]
+    return _Task(place, image, _regions(finished[-1]["result"]) if finished else None)
+
+
+def _path_of(address: str) -> str:
+    """The path in an address; of files of one's own machine it is in the query, as ``?d=street/a.jpg``."""
+    parts = urlsplit(address)
+    local = parse_qs(parts.query).get("d")
+    return (local[0] if local else unquote(parts.path)).replace("\\", "/")
+
+
+def _regions(result: Sequence[Mapping[str, Any]]) -> list[_Region]:
+    """Those that cover pixels and have a class; key points, choices and relations do not."""
+    values = [item["value"] for item in result if "value" in item]
+    areas = [value for value in values if {"points", "rle", "height", "radiusX"} & value.keys()]
+    named = ((value, next((names for key, names in value.items() if key.endswith("labels")), None)) for value in areas)
+    return [_Region(str(names[0]), value) for value, names in named if names]
+
+
+def _files_by_name(root: Path) -> dict[str, list[Path]]:
+    files: dict[str, list[Path]] = {}
+    for path, _ in find_images_below(root):
+        files.setdefault(path.name, []).append(path)
+    return files
+
+
+def _find(files: Mapping[str, list[Path]], written: str) -> Path | None:
+    """The image that has most of a path's last parts."""
+    parts = PurePosixPath(written).parts
+    found = files.get(parts[-1]) or files.get(_UPLOADED.sub("", parts[-1]), [])
+    return max(found, key=lambda path: _shared_parts(path.parts, parts), default=None)
+
+
+def _shared_parts(first: Sequence[str], second: Sequence[str]) -> int:
+    pairs = zip(reversed(first[:-1]), reversed(second[:-1]), strict=False)
+    return next((number for number, (one, other) in enumerate(pairs) if one != other), len(second))
+
+
+def _draw(place: str, image: Path, regions: Sequence[_Region], labels: ClassTable) -> NDArray[np.uint8]:
+    if (size := read_size(image)) is None:
+        raise DataError(f"{image}: is no image that can be read; copy or download it again")
+    mask = np.zeros(size, dtype=np.uint8)
+    for number, (name, value) in enumerate(regions, start=1):
+        mask[_pixels(value, size, f"{place}, region {number}")] = labels.names.index(name)
+    return mask
+
+
+def _pixels(value: Mapping[str, Any], size: tuple[int, int], place: str) -> NDArray[np.bool_]:
+    if "rle" in value:
+        return _painted(value["rle"], size, place)
+    percent = (size[1] / 100, size[0] / 100)
+    corners = [(x * percent[0], y * percent[1]) for x, y in _corners(value)]
+    if degrees := value.get("rotation", 0):
+        corners = turn(corners, (value["x"] * percent[0], value["y"] * percent[1]), degrees)
+    require_near(corners, size, place)
+    return fill(size, corners)
+
+
+def _corners(value: Mapping[str, Any]) -> list[Point]:
+    """In percent. An ellipse turns about its center, a rectangle about its first corner: both are x and y."""
+    if "points" in value:
+        return [(x, y) for x, y in value["points"]]
+    x, y = value["x"], value["y"]
+    if "radiusX" in value:
+        return ellipse((x, y), (value["radiusX"], value["radiusY"]))
+    return rectangle((x, y), (x + value["width"], y + value["height"]))
+
+
+def _painted(packed: Sequence[int], size: tuple[int, int], place: str) -> NDArray[np.bool_]:
+    """The pixels that a brush painted: those that are not transparent in its image."""
+    try:
+        painted = _unpack(bytes(packed), size[0] * size[1] * _CHANNELS)
+    except ValueError as error:
+        raise DataError(
+            f"{place}: its brush cannot be drawn ({error}); expected one in an image of {size[1]}x{size[0]}; put the "
+            "image there that was annotated, or export it again"
+        ) from error
+    return painted.reshape(*size, _CHANNELS)[..., -1] > 0
+
+
+def _unpack(packed: bytes, count: int) -> NDArray[np.uint8]:
+    """Bytes of a packed stream of bits: https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack
+
+    The count of words in 32 bits, their bits less one in 5, and four widths less one in 4 bits each. Then, until all
+    words are there: a bit that says whether one word is repeated, which width the length less one has, that length, and
+    the word or the words.
+
+    Raises:
+        ValueError: there is another number of bytes.
+    """
+    bits, at, done = np.unpackbits(np.frombuffer(packed, dtype=np.uint8)), 0, 0
+
+    def take(width: int) -> int:
+        nonlocal at
+        if at + width > len(bits):
+            raise ValueError("its run lengths are cut off")
+        end = -(-(at + width) // 8)
+        value = int.from_bytes(packed[at // 8 : end]) >> (8 * end - at - width)
+        at += width
+        return value & ((1 << width) - 1)
+
+    found, word = take(32), take(5) + 1
+    widths = [take(4) + 1 for _ in range(4)]
+    if found != count or word != _BITS:
+        raise ValueError(f"it has {found} words of {word} bits, not {count} of {_BITS}")
+    words = np.empty(count, dtype=np.uint8)
+    while done < count:
+        repeated, length = take(1), take(widths[take(2)]) + 1
+        if done + length > count or (not repeated and at + length * _BITS > len(bits)):
+            raise ValueError("its run lengths are damaged")
+        if repeated:
+            words[done : done + length] = take(_BITS)
+        else:
+            words[done : done + length] = np.packbits(bits[at : at + length * _BITS])
+            at += length * _BITS
+        done += length
+    return words
