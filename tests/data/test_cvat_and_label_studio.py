@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from layout_files import check_and_train, masks_of, photo, text
+from layout_files import check_and_train, masks_of, photo, save, text
 from segnet.data.check.report import check_data
 from segnet.data.layouts import open_source
 from segnet.data.layouts.polygons import fill
@@ -312,6 +312,14 @@ def test_a_missing_image_is_an_error(write: Callable[[Path], None], tmp_path: Pa
     with pytest.raises(DataError, match=r"a\.jpg is missing; put it"):
         open_source(tmp_path)
     assert faults(tmp_path)["mask_without_image"] == 1
+
+
+def test_a_png_for_each_label_of_label_studio_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    photo(tmp_path / "images/a.jpg", SIZE)
+    save(tmp_path / "masks/task-1-annotation-1-by-1-tag-car-0.png", EXPECTED)
+    text(tmp_path / "classes.txt", "road\ncar\nsign\n")
+    with pytest.raises(DataError, match="do not name their image; export the project as JSON instead"):
+        open_source(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '[{"id": 1}]', "5"])

@@ -26,6 +26,7 @@ MASK_FOLDERS = ("masks", "labels", "annotations", "ann_dir", "mask", "label", "a
 """Names of a folder of masks."""
 
 _MASK_ENDING = re.compile(r"[_-](masks?|labels?|gt|L|P|labelIds|labelTrainIds|annotation|seg)$")
+_LABEL_STUDIO = re.compile(r"task-\d+-annotation-\d+-")
 
 
 def pair_folders(images: Path, masks: Path) -> tuple[Sample, ...]:
@@ -57,7 +58,7 @@ def pair_names(
         details = [f"without mask: {list_names(alone)}"] if alone else []
         details += [f"mask without image: {list_names(orphan)}"] if orphan else []
         report_fault(
-            f"{images} and {masks} do not pair up by name; {'; '.join(details)}; add or remove files",
+            f"{images} and {masks} do not pair up by name; {'; '.join(details)}; {_remedy(orphan)}",
             PairingFault("image_without_mask", tuple(str(image_of[stem]) for stem in alone)),
             PairingFault("mask_without_image", tuple(str(mask_of[stem]) for stem in orphan)),
         )
@@ -116,6 +117,12 @@ def mask_folder(root: Path) -> Path:
     if found := find_folder(root, MASK_FOLDERS):
         return found
     raise DataError(f"{root}: no folder {' or '.join(MASK_FOLDERS[:3])} stands beside images; masks are needed there")
+
+
+def _remedy(orphan: Iterable[str]) -> str:
+    if any(map(_LABEL_STUDIO.match, orphan)):
+        return "Label Studio's PNG hold one class each and do not name their image; export the project as JSON instead"
+    return "add or remove files"
 
 
 def _without_endings(mask_of: Mapping[str, Path], image_of: Mapping[str, Path]) -> dict[str, Path]:
