@@ -212,11 +212,41 @@ def test_closed_standard_streams_are_no_error(words: str, code: int) -> None:
         (("predict", "a.png", "b.png", ""), "SOURCE is empty"),
         (("evaluate", ""), "DATA is empty"),
         (("predict", "--out", ""), "argument --out: the path is empty; give one, or leave the flag out"),
+        (("predict", "--model", ""), "argument --model: the value is empty; give one, or leave the flag out"),
     ],
 )
 def test_a_variable_of_the_shell_that_is_not_set_is_not_the_current_folder(words: tuple[str, ...], told: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(told)):
         parsed(*words)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("predict", "--seed", "3"), "--seed is of Monte Carlo dropout; add --samples"),
+        (("temperature", "model", "data", "--seed", "3"), "--seed is of Monte Carlo dropout; add --samples"),
+        (("evaluate", "data", "--resize-mode", "stretch"), "--resize-mode chooses how images are resized; add"),
+        (("benchmark", "--split", "val"), "--split is of labeled images; add --data"),
+        (("benchmark", "--score-limit", "9"), "--score-limit is the time to score a model; add --data"),
+        (("export", "model", "--only", "Car"), "--only is of labeled images; add --calibrate"),
+        (("export", "model", "--max-drop", "0.1"), "--max-drop is the largest loss by INT8; add --calibrate"),
+        (("train", "data", "--teacher-scales", "1,2"), "--teacher-scales resizes the images of teachers; add"),
+    ],
+)
+def test_a_flag_that_would_be_ignored_is_refused(words: tuple[str, ...], told: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        parsed(*words)
+
+
+def test_a_flag_is_taken_with_the_one_that_it_needs_or_from_a_settings_file(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("resize_mode: stretch\nteacher_scales: [1.0, 2.0]\n")
+    assert parsed("train", "data", "--config", str(file))[1]["resize_mode"] == "stretch"
+    assert parsed("train", "data", "--resume", "--teacher-scales", "1,2")[1]["resume"]
+    assert parsed("predict", "--samples", "4", "--seed", "3")[1]["model"].sampling.seed == 3
+    file.write_text("samples: 4")
+    assert parsed("predict", "--config", str(file), "--seed", "3")[1]["model"].sampling.seed == 3
+    assert parsed("train", "data", "--seed", "3")[1]["training"].seed == 3
 
 
 def test_flags_are_words_with_dashes_and_a_path_is_a_path() -> None:

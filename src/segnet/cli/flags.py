@@ -38,8 +38,9 @@ __all__ = [
     "group_of",
     "model_file_beside",
     "place_beside",
+    "require_companions",
     "require_distinct",
-    "require_page",
+    "require_used",
     "require_writable_files",
 ]
 
@@ -94,6 +95,22 @@ _GROUPS = {
 _HEADINGS = {name: heading for heading, names in _GROUPS.items() for name in names}
 
 
+_COMPANIONS = {
+    "one_to_one": ("matches boundary points", ("boundary",)),
+    "worst": ("is the number of images on the page", ("html",)),
+    "seed": ("is of Monte Carlo dropout", ("samples",)),
+    "resize_mode": ("chooses how images are resized", ("resize", "resume")),
+    "layout": ("is of labeled images", ("data", "calibrate")),
+    "map": ("is of labeled images", ("data", "calibrate")),
+    "only": ("is of labeled images", ("data", "calibrate")),
+    "split": ("is of labeled images", ("data",)),
+    "score_limit": ("is the time to score a model", ("data",)),
+    "max_drop": ("is the largest loss by INT8", ("calibrate",)),
+    "teacher_scales": ("resizes the images of teachers", ("teacher", "resume")),
+    "distillation": ("weighs the loss of teachers", ("teacher", "resume")),
+}  # the others of which a command needs one, if it has any of them as a flag
+
+
 HEADINGS = tuple(_GROUPS)
 """All headings, in the order in which help shows them."""
 
@@ -102,7 +119,12 @@ class Given(frozenset[str]):
     """Names of the flags that stand on the command line or in the ``--config`` file.
 
     As a parameter of ``run`` it is no flag; a command takes it if it must know what the user decided.
+
+    Attributes:
+        typed: those on the command line. A settings file may hold more than one command uses, a command line not.
     """
+
+    typed: frozenset[str] = frozenset()
 
 
 def group_of(name: str) -> str:
@@ -313,10 +335,35 @@ def place_beside(model: str, name: str) -> Path:
     return Path(name) if is_hub_address(model) else Path(model).parent / name
 
 
-def require_page(worst: int, html: Path | None) -> None:
-    """Refuse a number of images for a page that is not asked for."""
-    if worst != WORST and html is None:
-        raise ConfigError("--worst is the number of images on the page; add --html")
+def require_companions(typed: Iterable[str], values: Mapping[str, object]) -> None:
+    """Refuse flags of the command line that do nothing without another one.
+
+    Args:
+        typed: names of the flags on the command line.
+        values: all flags of the command by name.
+
+    Raises:
+        ConfigError: the flag that one needs is missing.
+    """
+    for name in sorted(typed):
+        meaning, companions = _COMPANIONS.get(name, ("", ()))
+        known = [companion for companion in companions if companion in values]
+        if known and not any(values[companion] for companion in known):
+            raise ConfigError(f"{_option(name)} {meaning}; add {_option(known[0])}")
+
+
+def require_used(typed: Collection[str], names: Collection[str], why: str) -> None:
+    """Refuse flags of the command line that this command would not use.
+
+    Raises:
+        ConfigError: some of the names are typed.
+    """
+    if unused := sorted(set(typed) & set(names)):
+        raise ConfigError(f"{', '.join(map(_option, unused))}: {why}; leave out what has no effect")
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def require_distinct(*named: Path | None, results: Iterable[Path] = ()) -> None:

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
-from segnet.cli.flags import Given
+from segnet.cli.flags import Given, require_companions
 from segnet.cli.signature import Command, Flag
 from segnet.errors import ConfigError
 
@@ -43,9 +43,12 @@ def parse(name: str, run: Callable[..., Any], words: Sequence[str]) -> tuple[lis
         if "" in found:
             raise ConfigError(f"{argument.name.upper()} is empty; give a path or a name (. is the current folder)")
         positional += found
+    decided = Given(values)
+    decided.typed = frozenset(vars(given))
+    require_companions(decided.typed, {flag.name: flag.default for flag in command.flags.values()} | values)
     parameters = inspect.signature(run).parameters.values()
     keywords = [parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
-    return positional, {item.name: _filled(item.name, item.default, values) for item in keywords}
+    return positional, {item.name: _filled(item.name, item.default, values, decided) for item in keywords}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -137,14 +140,14 @@ def _read_key(file: str, command: Command, key: str, value: Any) -> Any:
         raise ConfigError(f"{file}: {key}: {error}") from None
 
 
-def _filled(name: str, default: Any, values: Mapping[str, Any]) -> Any:
+def _filled(name: str, default: Any, values: Mapping[str, Any], decided: Given) -> Any:
     """The value of a parameter; a dataclass is its default with the fields that were given."""
     if isinstance(default, Given):
-        return Given(values)
+        return decided
     if not is_dataclass(default) or isinstance(default, type):
         return values.get(name, default)
     return replace(default, **{
-        field.name: _filled(field.name, getattr(default, field.name), values) for field in fields(default)
+        field.name: _filled(field.name, getattr(default, field.name), values, decided) for field in fields(default)
     })  # fmt: skip
 
 

@@ -131,10 +131,9 @@ class Flag:
         """
         if word in self.choices:
             return word
-        if (
-            self.kind is Path and not word
-        ):  # of a variable of the shell that is not set; it would mean the current folder
-            raise ValueError("the path is empty; give one, or leave the flag out")
+        if not word and self.default != "" and self.kind in (Path, str):  # of a variable of the shell that is not set
+            noun = "path" if self.kind is Path else "value"
+            raise ValueError(f"the {noun} is empty; give one, or leave the flag out")
         if self.kind is None:
             raise ValueError(f"{word!r} is unknown; choose from {', '.join(self.choices)}")
         try:

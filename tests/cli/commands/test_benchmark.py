@@ -139,7 +139,7 @@ def test_a_baseline_whose_library_is_missing_is_refused_before_anything_runs(
     [
         (("--json", "/proc/speed/a.json"), "give another --json"),
         (("--plot", "speed.jpg"), "--plot speed.jpg must end in .png, .svg or .pdf"),
-        (("--score-limit", "nan"), "score_limit=nan is not possible; give seconds above 0"),
+        (("--data", "synthetic", "--score-limit", "nan"), "score_limit=nan is not possible; give seconds above 0"),
         (("--data", "gone"), "gone: there is no such data set"),
     ],
 )

@@ -178,9 +178,10 @@ def test_a_model_of_other_classes_is_refused(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--worst", "-1"), "is not possible"),
+        (("--worst", "-1", "--html", "a.html"), "is not possible"),
         (("--workers", "0"), "is not possible"),
         (("--worst", "3"), "--worst is the number of images on the page; add --html"),
+        (("--device", "banana"), "device 'banana' is unknown; choose auto, cpu, cuda or mps"),
     ],
 )
 def test_impossible_numbers_are_refused(

@@ -406,6 +406,8 @@ def test_a_full_disk_is_code_2(
         (["EMPTY"], "no image was found"),
         (["IMAGE", "--model", "nowhere.safetensors"], "neither such a model file"),
         (["IMAGE", "--device", "gpu"], "device 'gpu'"),
+        (["IMAGE", "--rate", "9", "--smoothing", "0.8"], "--rate, --smoothing: for videos, and none is given; leave"),
+        (["IMAGE", "--save", "mask", "--show-classes", "Car"], "--show-classes: for overlay, color, side, and --save"),
         (
             ["IMAGE", "--measure", "entropy"],
             "--measure chooses the uncertainty that is saved; add uncertainty to --save",

@@ -66,7 +66,7 @@ def test_a_bundled_model_is_written_to_the_current_folder(
         (("OLD", "nowhere"), "nowhere: there is no such data set"),
         (("OLD", "DATA", "--split", "test"), "has no split 'test'; it has train, val"),
         (("OLD", "DATA", "--samples", "1"), "samples=1 with seed=0 is not possible"),
-        (("OLD", "DATA", "--seed", "-1"), "samples=0 with seed=-1 is not possible"),
+        (("OLD", "DATA", "--samples", "2", "--seed", "-1"), "samples=2 with seed=-1 is not possible"),
         (("PLAIN", "DATA", "--samples", "4"), "toy was made without dropout"),
         (("TWO", "DATA"), "knows 2 classes but"),
         (("OLD", "DATA", "--out", "folder"), "folder is no name for a model file"),

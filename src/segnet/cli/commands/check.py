@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from segnet.cli.flags import WORST, require_distinct, require_page, require_writable_files
+from segnet.cli.flags import WORST, require_distinct, require_writable_files
 from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
 
@@ -42,7 +42,8 @@ def run(
     """
     if worst < 0 or (workers is not None and workers < 1):
         raise ConfigError(f"worst={worst} and workers={workers} is not possible; give --worst 0 or more, --workers 1")
-    require_page(worst, html)
+    if model is None and device.partition(":")[0] not in {"auto", "cpu", "cuda", "mps"}:
+        raise ConfigError(f"device {device!r} is unknown; choose auto, cpu, cuda or mps")
     require_distinct(json, html)
     require_writable_files({"--json": json, "--html": html})
     from segnet.cli.check_table import print_check

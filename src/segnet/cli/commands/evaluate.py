@@ -59,8 +59,6 @@ def run(
         plot: Path of a figure of the calibration (.png, .svg, .pdf). Default: no figure.
         json: Path of a JSON file of all figures, the confusion matrix included. Default: no file.
     """
-    if one_to_one and not boundary:
-        raise ConfigError("--one-to-one matches boundary points; add --boundary")
     if not calibration:
         _require_no_calibration(measure, plot)
     require_distinct(json, plot)

@@ -5,19 +5,28 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from segnet.batch.settings import EngineConfig
 from segnet.cli.batches import predict_in_processes
-from segnet.cli.flags import ModelFlags, PredictorFlags, ResizeFlags, require_distinct, require_writable_files
+from segnet.cli.flags import (
+    Given,
+    ModelFlags,
+    PredictorFlags,
+    ResizeFlags,
+    require_distinct,
+    require_used,
+    require_writable_files,
+)
 from segnet.errors import ConfigError
 from segnet.inference.tiling import TileConfig
 from segnet.inference.tta import TTAConfig
 from segnet.media.sources import ImageFile, VideoSource, find_sources, is_image_file, is_video_file
 from segnet.media.video.settings import VideoConfig
 from segnet.system.signals import TERMINATED, noting_termination
-from segnet.visualization.style import OverlayStyle
+from segnet.visualization.style import VIEWS, OverlayStyle
 
 if TYPE_CHECKING:
     from segnet.inference.prediction import SegmentedFrame
@@ -54,6 +63,7 @@ def run(
     tta: TTAConfig = TTAConfig(),  # noqa: B008
     engine: EngineConfig = EngineConfig(),  # noqa: B008
     timing: bool = False,
+    given: Given = Given(),  # noqa: B008
 ) -> int:
     """Predict masks of images and videos. OUT gets one folder per kind of result, with the names of the images.
 
@@ -80,14 +90,17 @@ def run(
         tta: test-time augmentation.
         engine: one process or many.
         timing: Print the time of start, loading, and prediction with writing.
+        given: names of the flags that the user gave.
     """
     started = time.perf_counter()
     source, flags = source or (str(_SAMPLE),), PredictorFlags(model, resize, tiles, tta, measure)
     _require_engine(engine, save, timing, [path for path in (records, json, out if _is_file(out) else None) if path])
     if engine.engine == "ray":
+        _require_used(given, save, videos=False, window=False)
         kinds = save or ("mask", "overlay")
         return predict_in_processes(source, flags, engine, style, kinds=kinds, out=out, force=force)
     images, videos, unreadable = _find_sources(source, out=out)
+    _require_used(given, save, videos=bool(videos), window=video.show)
     file = _image_file(out, images, videos, save)
     kinds = save or (("mask", "overlay") if file is None else ("overlay",))
     jobs = _checked_jobs(images, videos, out=out, save=save, records=records, json=json, video=video)
@@ -140,6 +153,15 @@ def _require_engine(engine: EngineConfig, save: tuple[Kind, ...] | None, timing:
             f"{', '.join([*sorted(lists), *map(str, single)])}: many processes cannot write one file together; give a "
             "folder for --out, and --save parquet or webdataset for run lengths, class shares and confidences"
         )
+
+
+def _require_used(given: Given, save: tuple[Kind, ...] | None, *, videos: bool, window: bool) -> None:
+    """Refuse flags of videos for images alone, and of overlays where none are made."""
+    if not videos:
+        require_used(given.typed, [field.name for field in fields(VideoConfig)], "for videos, and none is given")
+    if save and not {*save} & {*VIEWS} and not window:
+        drawn = ("opacity", "legend", "outline_width", "show_classes")
+        require_used(given.typed, drawn, f"for {', '.join(VIEWS)}, and --save has none of them")
 
 
 def _predict_videos(

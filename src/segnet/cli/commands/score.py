@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from segnet.cli.flags import WORST, require_distinct, require_page, require_writable_files
+from segnet.cli.flags import WORST, require_distinct, require_writable_files
 from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
 
@@ -59,9 +59,6 @@ def run(
     """
     if workers < 1 or worst < 0:
         raise ConfigError(f"worst={worst} and workers={workers} is not possible; give --worst 0 or more, --workers 1")
-    require_page(worst, html)
-    if one_to_one and not boundary:
-        raise ConfigError("--one-to-one matches boundary points; add --boundary")
     require_distinct(json, html)
     require_writable_files({"--json": json, "--html": html})
     from segnet.data.class_tables import open_labels
