@@ -136,6 +136,11 @@ def test_a_resumed_run_reads_its_data_as_before(
         assert again.scores.labels == first.scores.labels
     settings = yaml.safe_load((tmp_path / "a/config.yaml").read_text())
     assert (settings["map"], settings["resize"]) == tuple(mapping.values())
-    for changed, name in (({"map": "Car=vehicle"}, "classes"), ({"resize_mode": "stretch"}, "resize mode")):
+    other = {"model": "segnet_basic", "weights": start}  # of other layers
+    for changed, name in (
+        ({"map": "Car=vehicle"}, "classes"),
+        ({"resize_mode": "stretch"}, "resize mode"),
+        (other, "model"),
+    ):
         with pytest.raises(ConfigError, match=f"this run was started with {name} "):
             segnet.train(camvid, out=tmp_path / "a", resume=True, **changed, **QUICK)

@@ -29,7 +29,7 @@ from segnet.training.pace import measure_pace
 from segnet.training.recommendation import Decision, Facts, Start, choose_start, fit_to_time, recommend
 from segnet.training.resume import earlier_settings, newest_checkpoint
 from segnet.training.run_config import NetworkConfig, RunInputs
-from segnet.training.run_folder import read_settings
+from segnet.training.run_folder import check_unchanged, read_settings
 from segnet.training.settings import TrainConfig
 from segnet.training.setup import check_config, resolve_config
 from segnet.training.time_limit import too_short
@@ -94,10 +94,12 @@ def continue_run(
         Inputs, settings, and the names of all that are not to be decided.
 
     Raises:
-        ConfigError: ``config.yaml`` in the folder is damaged or holds a value that cannot be used, or there is neither
-            that nor a checkpoint.
+        ConfigError: ``config.yaml`` in the folder is damaged or holds a value that cannot be used, there is neither
+            that nor a checkpoint, or the user gave another network.
     """
     settings = read_settings(out) or earlier_settings(newest_checkpoint(out))
+    network = {field.name for field in fields(NetworkConfig)} & set(given)  # another one could fail to be created
+    check_unchanged(out / "config.yaml", settings, {name: inputs.to_dict()[name] for name in sorted(network)})
     earlier = {name: _as_tuple(value) for name, value in settings.items() if name not in _OF_THE_MACHINE}
     kept = {name: value for name, value in earlier.items() if name not in given}
     try:
