@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,17 @@ def plot_benchmark(rows: Sequence[Measured], scores: Scores, path: Path) -> None
 
 
 def _points(axes: Any, rows: Sequence[Measured], scores: Scores) -> None:
+    from matplotlib.ticker import LogFormatter
+
+    middle = sqrt(min(row.p50_ms for row in rows) * max(row.p50_ms for row in rows))
     for row in rows:
         x, y = row.p50_ms, scores[row.candidate.kind]
         axes.scatter(x, y, color="#0072b2", zorder=3)
-        axes.annotate(_label(row), (x, y), xytext=(6, 4), textcoords="offset points", fontsize=8)
+        beside = {"xytext": (-6, 4), "ha": "right"} if x > middle else {"xytext": (6, 4)}  # both inside the plot
+        axes.annotate(_label(row), (x, y), textcoords="offset points", fontsize=8, **beside)
     axes.set(xscale="log", xlabel="latency of one image, ms (median)", ylabel="mIoU")
+    axes.xaxis.set_major_formatter(LogFormatter())  # 232.5, where powers of ten would be too long to stand side by side
+    axes.xaxis.set_minor_formatter(LogFormatter())
     axes.grid(alpha=0.3)
 
 

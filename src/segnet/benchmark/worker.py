@@ -42,6 +42,7 @@ class Candidate:
         precision: ``float32`` or ``bf16``; a file that was exported in another keeps it.
         compiled: whether ``torch.compile`` is used.
         size: (H, W) of the image.
+        name: of the model in tables and plots; None: its file name.
     """
 
     model: str
@@ -49,11 +50,12 @@ class Candidate:
     precision: str = "float32"
     compiled: bool = False
     size: tuple[int, int] = (360, 480)
+    name: str | None = None
 
     @property
     def label(self) -> str:
         """Name in tables and plots."""
-        name = Path(self.model).name
+        name = self.name or Path(self.model).name
         if self.baseline is not None:
             return f"{self.baseline} {name}" if self.baseline.startswith("reference") else self.baseline
         return f"{name} compiled" if self.compiled else name

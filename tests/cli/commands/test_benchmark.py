@@ -125,6 +125,22 @@ def test_the_plot_is_drawn_or_the_remedy_named(scored: bool, tmp_path: Path) -> 
         plot_benchmark(rows, scores, tmp_path / "plot.txt")
 
 
+def test_files_of_one_name_are_told_apart_and_the_axis_has_plain_numbers(tmp_path: Path) -> None:
+    from segnet.benchmark.plot import plot_benchmark
+
+    files = ["b/best.safetensors", "c/best.safetensors", "c/last.onnx"]
+    candidates = benchmark._candidates(files, ["48x64"], ["float32"], (), compiled=True)
+    labels = [candidate.label for candidate in candidates]
+    assert labels == [*files[:1], f"{files[0]} compiled", files[1], f"{files[1]} compiled", "last.onnx"]
+    rows = [
+        row(candidate.model, p50_ms=time) for candidate, time in zip(candidates[::2], (229.2, 249.5, 240), strict=True)
+    ]
+    plot_benchmark(rows, {candidate.kind: 0.5 for candidate in candidates}, tmp_path / "plot.svg")
+    drawn = (tmp_path / "plot.svg").read_text()
+    assert "<!-- 235 -->" in drawn
+    assert "times" not in drawn  # 2.35 times a power of ten
+
+
 def test_a_baseline_whose_library_is_missing_is_refused_before_anything_runs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

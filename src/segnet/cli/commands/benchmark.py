@@ -6,7 +6,9 @@ import json
 import logging
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -114,14 +116,15 @@ def _candidates(
 
     copied = Path(models[0]).stem
     _check_baselines(copied, baselines)
-    candidates = []
+    candidates, files = [], Counter(Path(name).name for name in dict.fromkeys(models))
     for size in map(_size, sizes):
         for name in models:
             in_torch = _in_torch(name)
             kinds = precisions if in_torch or name.endswith(".xml") else ["float32"]
-            candidates += [Candidate(model=name, precision=kind, size=size) for kind in kinds]
+            one = Candidate(model=name, size=size, name=name if files[Path(name).name] > 1 else None)
+            candidates += [replace(one, precision=kind) for kind in kinds]
             if compiled and in_torch:
-                candidates += [Candidate(model=name, precision=kind, size=size, compiled=True) for kind in kinds]
+                candidates += [replace(one, precision=kind, compiled=True) for kind in kinds]
         candidates += [Candidate(model=copied, baseline=baseline, size=size) for baseline in baselines]
     return candidates
 
