@@ -3,12 +3,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import av
 import pytest
+from PIL import Image
 
 from segnet.errors import DataError
 from segnet.inference.prediction import SegmentedFrame
@@ -58,7 +60,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_file_stands_in_for_a_camera_and_the_newest_frame_is_given(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "a.mp4", 20, rate=200)
+    path = write_clip(tmp_path / "a.mp4", 20, rate=50)
     source = LiveSource(VideoSource(str(path), "file", "a"))
     frames = source.frames()
     first = next(frames)
@@ -70,7 +72,22 @@ def test_a_file_stands_in_for_a_camera_and_the_newest_frame_is_given(tmp_path: P
     rest = list(frames)
     assert border((rest or [later])[-1].image) == 8 + 2 * 19
     assert 2 + len(rest) + source.dropped == 20
-    assert source.lost == ""
+    assert source.troubles == []
+
+
+def test_numbered_images_stand_in_for_a_camera_at_their_rate(tmp_path: Path) -> None:
+    for number in (7, 9, 20):
+        Image.new("RGB", (8, 6), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    (tmp_path / "15.png").write_bytes(b"no image")
+    images = VideoSource(str(tmp_path / "%d.png"), "images", "a")
+    slow = LiveSource(images, rate=0.001)
+    with closing(slow.frames()) as frames:
+        assert next(frames).image[0, 0, 0] == 7
+    assert slow.dropped == 0  # the next one comes after a thousand seconds
+    quick = LiveSource(images, rate=1000)
+    *_, last = quick.frames()
+    assert last.image[0, 0, 0] == 20
+    assert ["15.png" in trouble for trouble in quick.troubles] == [True]
 
 
 def test_a_live_video_file_holds_the_predicted_frames_and_latency_is_reported(tmp_path: Path) -> None:

@@ -8,14 +8,18 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from threading import Condition, Event, Thread
 from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from segnet.errors import DataError
 from segnet.media.sources import VideoSource
 from segnet.media.video.library import import_av, location, new_reformatter, reason
 from segnet.media.video.pixels import pixel_aspect, pixels
-from segnet.media.video.reading import Frame
+from segnet.media.video.reading import Frame, open_clip
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -51,9 +55,9 @@ class LiveFrame(Frame):
 
 
 class _Received(NamedTuple):
-    """A decoded frame, the aspect of its pixels, and when it arrived."""
+    """A decoded frame or a read image, the aspect of its pixels, and when it arrived."""
 
-    frame: VideoFrame
+    frame: VideoFrame | NDArray[np.uint8]
     aspect: Fraction
     arrived: float
 
@@ -62,7 +66,8 @@ class LiveSource:
     """Receives frames in a thread and keeps the newest; slow readers miss frames.
 
     Args:
-        source: a camera, a stream, a pipe, or a file that is read like a camera.
+        source: a camera, a stream, a pipe, or a file or numbered images that are read like a camera.
+        rate: frames per second of numbered images.
         channels: 3 (RGB) or 1 (gray).
         reconnect_timeout: seconds of pauses between reconnections after which a lost source ends.
         stop: asked while no frame comes; True ends the source.
@@ -70,18 +75,20 @@ class LiveSource:
     Attributes:
         dropped: frames that were replaced by a newer one before they were read.
         reconnects: number of reconnections.
-        lost: why the source was lost; empty at the end of a pipe or file.
+        troubles: why the source was lost, or which numbered images are not as the others.
     """
 
     def __init__(
         self,
         source: VideoSource,
         *,
+        rate: float = 25.0,
         channels: int = 3,
         reconnect_timeout: float = 10.0,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self._source = source
+        self._rate = rate
         self._channels = channels
         self._reconnect_timeout = reconnect_timeout
         self._stop = stop
@@ -91,7 +98,7 @@ class LiveSource:
         self._ended = False
         self._error: BaseException | None = None
         self.dropped = self.reconnects = 0
-        self.lost = ""
+        self.troubles: list[str] = []
 
     def frames(self) -> Generator[LiveFrame]:
         """Yield the newest frame on each request; waits for a frame that was not yielded yet.
@@ -107,7 +114,7 @@ class LiveSource:
             while (newest := self._take()) is not None:
                 frame, aspect, arrived = newest
                 first = arrived if first is None else first
-                image = pixels(frame, self._channels, reformatter)
+                image = frame if isinstance(frame, np.ndarray) else pixels(frame, self._channels, reformatter)
                 yield LiveFrame(image, Fraction(arrived - first), aspect, arrived=arrived)
         finally:
             self._stopped.set()
@@ -146,7 +153,7 @@ class LiveSource:
             if not problem or self._stopped.is_set():
                 return
             if waited >= self._reconnect_timeout:
-                self.lost = f"{self._name} was lost ({problem}) and was not reconnected within {waited:g} s"
+                self.troubles = [f"{self._name} was lost ({problem}) and was not reconnected within {waited:g} s"]
                 return
             log.warning("%s is lost (%s); reconnecting in %g s", self._name, problem, pause)
             self._stopped.wait(pause)
@@ -154,6 +161,9 @@ class LiveSource:
 
     def _connect(self) -> tuple[bool, str]:
         """Receive frames until the connection ends; returns whether a frame came, and why it ended ("" if expected)."""
+        if self._source.kind == "images":
+            self._play()
+            return True, ""
         received = False
         try:
             with _open(self._source) as container:
@@ -186,7 +196,16 @@ class LiveSource:
                 if not frame.is_corrupt:
                     yield frame, pixel_aspect(frame, stream)
 
-    def _offer(self, frame: VideoFrame, aspect: Fraction) -> None:
+    def _play(self) -> None:
+        """Offer numbered images in real time."""
+        clip, began = open_clip(Path(self._source.word), rate=self._rate), time.monotonic()
+        self.troubles = clip.troubles
+        for frame in clip.read(channels=self._channels):
+            if self._stopped.wait(max(0.0, began + float(frame.time) - time.monotonic())):
+                return
+            self._offer(frame.image, frame.aspect)
+
+    def _offer(self, frame: VideoFrame | NDArray[np.uint8], aspect: Fraction) -> None:
         with self._changed:
             self.dropped += self._newest is not None
             self._newest = _Received(frame, aspect, time.monotonic())

@@ -47,7 +47,9 @@ class Video:
         self._live: LiveSource | None = None
         self._clip: Clip | None = None
         if config.live or source.kind not in {"file", "images"}:
-            self._live = LiveSource(source, channels=channels, reconnect_timeout=config.reconnect_timeout, stop=stop)
+            self._live = LiveSource(
+                source, rate=config.rate, channels=channels, reconnect_timeout=config.reconnect_timeout, stop=stop
+            )
         else:
             self._clip = open_clip(Path(source.word), rate=config.rate)
 
@@ -113,7 +115,7 @@ class Video:
             report.troubles = self._clip.troubles
         elif self._live is not None:
             report.dropped, report.reconnects = self._live.dropped, self._live.reconnects
-            report.troubles = [self._live.lost] if self._live.lost else []
+            report.troubles = self._live.troubles
 
 
 def open_video(

@@ -28,7 +28,7 @@ class VideoConfig:
         codec: Codec of written videos. auto takes H.264, and VP9 for .webm.
         frames: Write the frames of a video as images instead of a video file.
         rate: Frame rate of an image sequence (frames/%06d.jpg) in frames per second.
-        live: Read a video file like a camera: frames come in real time, and late frames are dropped.
+        live: Read a video file or numbered images like a camera: frames come in real time, and late ones are dropped.
         reconnect_timeout: Time in seconds for which a lost live source is reconnected before the run ends. Raise it
             for unstable networks.
         show: Show the overlay of a video in a window during prediction.
