@@ -120,7 +120,8 @@ def with_losses(
     if rest:
         found.append(
             Finding(
-                kind="highest_loss", severity="note", title="further images, by the loss of the model, the worst first",
+                kind="highest_loss", severity="note",
+                title=f"{'further ' * bool(suspects)}images, by the loss of the model, the worst first",
                 marks=tuple(data.mask(one.sample, one.text) for one in rest),
             )
         )  # fmt: skip
