@@ -27,7 +27,13 @@ from segnet.models.segnet import SegNet
 from segnet.system.clock import now
 from segnet.system.files import holding_folder
 from segnet.system.hardware import versions
-from segnet.training.network import image_channels, make_network, measure_input, own_channels
+from segnet.training.network import (
+    continued_network,
+    image_channels,
+    make_network,
+    measure_input,
+    own_channels,
+)
 from segnet.training.recommendation import Recipe
 from segnet.training.run_config import NetworkConfig, RunInputs
 from segnet.training.run_folder import check_unused
@@ -151,7 +157,8 @@ def train(
         check_folder(out)
     reading = inputs.source
     source = data.mapped(reading.map, reading.only) if isinstance(data, Source) else reading.open(data)
-    run = open_run(inputs, training, given=given, device=device, source=source, model=own)
+    resumed = out if resume else None
+    run = open_run(inputs, training, given=given, device=device, resumed=resumed, source=source, model=own)
     return start_run(run, out=out, resume=resume, device=device, started=started)
 
 
@@ -252,7 +259,8 @@ def open_run(
     plan = make_plan(inputs, training, source, given=given, device=device, model=model)
     torch.manual_seed(plan.training.seed)
     if model is None:
-        model = make_network(plan.inputs.network, source)
+        network = continued_network(plan.inputs.network, resumed) if resumed else plan.inputs.network
+        model = make_network(network, source)
     elif not (model.pretrained or model.config.bands.indices):
         measure_input(model, source.channels, source)
     return OpenRun(plan=plan, source=source, model=model, train_set=plan.open_set(source, "train", model))

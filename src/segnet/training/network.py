@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
+from pathlib import Path
 
 from segnet.bands import Bands, Channels, count_channels, describe_channels, stored_bands
 from segnet.data.band_statistics import measure_bands
 from segnet.data.layouts import Source
 from segnet.errors import ConfigError
 from segnet.models import checkpoint
+from segnet.models.bundled import local_file
+from segnet.models.hub import is_hub_address
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import adapted, create_model
 from segnet.training.fitted_norms import fit_batch_norms
 from segnet.training.run_config import NetworkConfig
 
-__all__ = ["image_channels", "make_network", "measure_input", "own_channels"]
+__all__ = ["continued_network", "image_channels", "make_network", "measure_input", "own_channels"]
+
+log = logging.getLogger("segnet")
 
 
 def make_network(config: NetworkConfig, source: Source) -> SegNet:
@@ -42,6 +48,18 @@ def make_network(config: NetworkConfig, source: Source) -> SegNet:
     if config.encoder_weights and config.encoder_norms == "fitted" and source.splits.get("train"):
         fit_batch_norms(model, source.dataset("train", channels=model.config.image_channels))
     return model
+
+
+def continued_network(config: NetworkConfig, out: Path) -> NetworkConfig:
+    """The network of a run to continue: that of its own weights where the model file that it began with is gone.
+
+    Which weights those are does not matter, since the checkpoint replaces them.
+    """
+    start, own = config.model if config.names_file else config.weights, out / "best.safetensors"
+    if start is None or is_hub_address(start) or local_file(start) or not own.is_file():
+        return config
+    log.info("%s, with which this run began, is gone; the network is that of %s", start, own)
+    return NetworkConfig(model=str(own), freeze_encoder=config.freeze_encoder)
 
 
 def measure_input(model: SegNet, channels: Channels, source: Source) -> None:
