@@ -312,6 +312,16 @@ def test_a_narrow_color_map_has_room_for_its_title() -> None:
     assert (image[:8, :8] == (253, 231, 37)).all()
 
 
+@pytest.mark.parametrize("largest", [0.043, 1.0])
+def test_the_numbers_of_a_narrow_scale_do_not_touch(largest: float) -> None:
+    image = color_map(np.zeros((8, 8), dtype=np.float32), largest=largest, title="x")
+    bar = image[8:]
+    rows = np.arange(len(bar)) * 5 // len(bar) == 2  # those of the numbers
+    ink = (bar[rows] < 200).all(axis=2).any(axis=0)
+    gaps = np.diff(np.flatnonzero(ink))
+    assert (gaps > 6).sum() == 4
+
+
 @pytest.mark.parametrize(
     ("value", "end"), [(0.0443, 0.045), (2.25, 2.3), (1.0, 1.0), (0.3, 0.3), (9.99, 10), (1e-6, 1e-6)]
 )

@@ -360,15 +360,17 @@ def _legend(entries: tuple[tuple[Color, str, str], ...], font: ImageFont.FreeTyp
 def _bar(colors: Pixels, largest: float, title: str, font: ImageFont.FreeTypeFont, width: int) -> Pixels:
     """The colors from left to right, with the title and five numbers below them."""
     size = round(font.size)
-    width = max(width, round(font.getlength(title)) + 2 * size, 16 * size)
+    places = {part: f"{part * largest:.3g}" for part in (0.0, 0.25, 0.5, 0.75, 1.0)}
+    apart = 6 * max(map(font.getlength, places.values())) + 3 * size  # the last number ends at its place
+    width = max(width, round(max(font.getlength(title), apart)) + 2 * size, 16 * size)
     canvas = Image.new("RGB", (width, 5 * size), _PAPER)
     left, right = size, width - size
     steps = np.rint(np.linspace(0, 255, right - left)).astype(int)
     canvas.paste(Image.fromarray(np.repeat(colors[steps][None], size, axis=0)), (left, size // 2))
     draw = ImageDraw.Draw(canvas)
-    for part, anchor in ((0.0, "lm"), (0.25, "mm"), (0.5, "mm"), (0.75, "mm"), (1.0, "rm")):
-        place = left + part * (right - left)
-        draw.text((place, 2.4 * size), f"{part * largest:.3g}", fill=_INK, font=font, anchor=anchor)
+    for part, number in places.items():
+        anchor = {0.0: "lm", 1.0: "rm"}.get(part, "mm")
+        draw.text((left + part * (right - left), 2.4 * size), number, fill=_INK, font=font, anchor=anchor)
     draw.text((left, 4 * size), title, fill=_INK, font=font, anchor="lm")
     return np.array(canvas)
 
