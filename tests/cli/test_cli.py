@@ -247,6 +247,7 @@ def test_a_flag_is_taken_with_the_one_that_it_needs_or_from_a_settings_file(tmp_
     file.write_text("samples: 4")
     assert parsed("predict", "--config", str(file), "--seed", "3")[1]["model"].sampling.seed == 3
     assert parsed("train", "data", "--seed", "3")[1]["training"].seed == 3
+    assert parsed("train", "data", "--resize-mode", "stretch")[1]["resize_mode"] == "stretch"
 
 
 def test_flags_are_words_with_dashes_and_a_path_is_a_path() -> None:

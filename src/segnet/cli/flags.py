@@ -40,8 +40,8 @@ __all__ = [
     "place_beside",
     "require_companions",
     "require_distinct",
-    "require_used",
     "require_writable_files",
+    "unused_flags",
 ]
 
 WORST = 12
@@ -99,7 +99,7 @@ _COMPANIONS = {
     "one_to_one": ("matches boundary points", ("boundary",)),
     "worst": ("is the number of images on the page", ("html",)),
     "seed": ("is of Monte Carlo dropout", ("samples",)),
-    "resize_mode": ("chooses how images are resized", ("resize", "resume")),
+    "resize_mode": ("chooses how images are resized", ("resize", "recipe")),  # which may decide on --resize
     "layout": ("is of labeled images", ("data", "calibrate")),
     "map": ("is of labeled images", ("data", "calibrate")),
     "only": ("is of labeled images", ("data", "calibrate")),
@@ -352,14 +352,9 @@ def require_companions(typed: Iterable[str], values: Mapping[str, object]) -> No
             raise ConfigError(f"{_option(name)} {meaning}; add {_option(known[0])}")
 
 
-def require_used(typed: Collection[str], names: Collection[str], why: str) -> None:
-    """Refuse flags of the command line that this command would not use.
-
-    Raises:
-        ConfigError: some of the names are typed.
-    """
-    if unused := sorted(set(typed) & set(names)):
-        raise ConfigError(f"{', '.join(map(_option, unused))}: {why}; leave out what has no effect")
+def unused_flags(typed: Collection[str], names: Collection[str]) -> str:
+    """Those of the names that stand on the command line, as --rate, --smoothing."""
+    return ", ".join(_option(name) for name in sorted(set(typed) & set(names)))
 
 
 def _option(name: str) -> str:

@@ -168,6 +168,15 @@ def test_the_masks_of_a_data_set_are_not_taken_for_images_silently(
     assert f"give {tmp_path}/in/images for the images alone" in caplog.text
 
 
+def test_flags_of_videos_are_warned_of_where_only_images_are(
+    model_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = ("--model", model_file, "--out", tmp_path / "out", "--rate", "9", "--smoothing", "0.8")
+    assert leave(image_file(tmp_path / "a.png"), *words) == 0
+    assert "--rate, --smoothing: without effect, since no video is given; numbered images are one as" in caplog.text
+    assert "frames/%06d.jpg" in caplog.text
+
+
 def test_a_glob_and_an_image_are_labeled_once_each(model_file: Path, tmp_path: Path) -> None:
     for name in ("a1.png", "a2.png", "b1.png"):
         image_file(tmp_path / "in" / name)
@@ -406,7 +415,6 @@ def test_a_full_disk_is_code_2(
         (["EMPTY"], "no image was found"),
         (["IMAGE", "--model", "nowhere.safetensors"], "neither such a model file"),
         (["IMAGE", "--device", "gpu"], "device 'gpu'"),
-        (["IMAGE", "--rate", "9", "--smoothing", "0.8"], "--rate, --smoothing: for videos, and none is given; leave"),
         (["IMAGE", "--save", "mask", "--show-classes", "Car"], "--show-classes: for overlay, color, side, and --save"),
         (
             ["IMAGE", "--measure", "entropy"],

@@ -17,8 +17,8 @@ from segnet.cli.flags import (
     PredictorFlags,
     ResizeFlags,
     require_distinct,
-    require_used,
     require_writable_files,
+    unused_flags,
 )
 from segnet.errors import ConfigError
 from segnet.inference.tiling import TileConfig
@@ -96,11 +96,11 @@ def run(
     source, flags = source or (str(_SAMPLE),), PredictorFlags(model, resize, tiles, tta, measure)
     _require_engine(engine, save, timing, [path for path in (records, json, out if _is_file(out) else None) if path])
     if engine.engine == "ray":
-        _require_used(given, save, videos=False, window=False)
+        _check_used(given, save, videos=False, window=False)
         kinds = save or ("mask", "overlay")
         return predict_in_processes(source, flags, engine, style, kinds=kinds, out=out, force=force)
     images, videos, unreadable = _find_sources(source, out=out)
-    _require_used(given, save, videos=bool(videos), window=video.show)
+    _check_used(given, save, videos=bool(videos), window=video.show)
     file = _image_file(out, images, videos, save)
     kinds = save or (("mask", "overlay") if file is None else ("overlay",))
     jobs = _checked_jobs(images, videos, out=out, save=save, records=records, json=json, video=video)
@@ -155,13 +155,16 @@ def _require_engine(engine: EngineConfig, save: tuple[Kind, ...] | None, timing:
         )
 
 
-def _require_used(given: Given, save: tuple[Kind, ...] | None, *, videos: bool, window: bool) -> None:
-    """Refuse flags of videos for images alone, and of overlays where none are made."""
-    if not videos:
-        require_used(given.typed, [field.name for field in fields(VideoConfig)], "for videos, and none is given")
-    if save and not {*save} & {*VIEWS} and not window:
-        drawn = ("opacity", "legend", "outline_width", "show_classes")
-        require_used(given.typed, drawn, f"for {', '.join(VIEWS)}, and --save has none of them")
+def _check_used(given: Given, save: tuple[Kind, ...] | None, *, videos: bool, window: bool) -> None:
+    """Refuse flags of overlays where none are made; warn of flags of videos, since a folder may hold some tomorrow."""
+    drawn = unused_flags(given.typed, ("opacity", "legend", "outline_width", "show_classes"))
+    if drawn and save and not {*save} & {*VIEWS} and not window:
+        raise ConfigError(f"{drawn}: for {', '.join(VIEWS)}, and --save has none of them; leave out what has no effect")
+    if not videos and (unused := unused_flags(given.typed, [field.name for field in fields(VideoConfig)])):
+        log.warning(
+            "%s: without effect, since no video is given; numbered images are one as a pattern, frames/%%06d.jpg",
+            unused,
+        )
 
 
 def _predict_videos(
