@@ -163,6 +163,26 @@ def test_shared_modules_stay_shared() -> None:
     assert restored.pools[0] is restored.pools[1]
 
 
+@pytest.mark.parametrize("inplace", [True, False])
+def test_modules_that_a_model_also_holds_in_a_list_are_replaced_there(inplace: bool) -> None:
+    class Listing(Autoencoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stages = [(self.first, self.pools[0])]
+
+        def forward(self, x: Tensor) -> Tensor:
+            ((convolution, pool),) = self.stages
+            values, indices = pool(convolution(x))
+            return self.unpools[0](values, indices, output_size=x.shape)
+
+    model = Listing()
+    expected = model(X)
+    converted = convert_unpooling(model, X, inplace=inplace).model
+    assert type(converted.stages[0][1]) is segnet.nn.MaxPool2d
+    assert torch.equal(converted(X), expected)
+    assert torch.equal(restore_unpooling(converted)(X), expected)
+
+
 def test_functional_form_becomes_a_graph_with_codes_and_can_be_restored() -> None:
     model = trained(Functional()).eval()
     conversion = convert_unpooling(model, X)
@@ -277,3 +297,29 @@ def test_other_outputs_after_the_conversion_are_refused(inplace: bool) -> None:
     with pytest.raises(ModelError, match="Looking gives other outputs after the conversion, so it stays as it is"):
         convert_unpooling(model, X, inplace=inplace)
     assert type(model.pools[0]) is nn.MaxPool2d
+
+
+def test_a_model_that_fails_after_the_conversion_is_refused_and_stays_as_it_is() -> None:
+    class Bound(Autoencoder):
+        """Calls the pooling of another model after a copy."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.pool = lambda x: self.pools[0](x)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.unpools[0](*self.pool(self.first(x)))
+
+    class Checking(Autoencoder):
+        def forward(self, x: Tensor) -> Tensor:
+            values, indices = self.pools[0](x)
+            if indices.dtype != torch.int64:
+                raise TypeError("no indices")
+            return self.unpools[0](values, indices)
+
+    with pytest.raises(ModelError, match=r"Bound fails \(.*\) after the conversion, so it stays as it is"):
+        convert_unpooling(Bound(), X)
+    model = Checking()
+    with pytest.raises(ModelError, match=r"Checking fails \(.*no indices\) after the conversion, so it stays as it is"):
+        convert_unpooling(model, X, inplace=True)
+    assert {type(module) for module in (*model.pools, *model.unpools)} == {nn.MaxPool2d, nn.MaxUnpool2d}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, cast
@@ -14,9 +14,9 @@ from torch.export import ExportedProgram
 from torch.fx import Graph, GraphModule, Node
 from torch.utils._pytree import tree_leaves
 
-from segnet.errors import ConfigError, ModelError
+from segnet.errors import ConfigError, ModelError, describe_error
 from segnet.nn.modes import in_evaluation
-from segnet.nn.modules import MaxPool2d, MaxUnpool2d, pool_windows, unpool_windows, windows_of
+from segnet.nn.modules import MaxPool2d, MaxUnpool2d, pool_windows, unpool_windows
 from segnet.nn.programs import as_inputs, trace_program
 from segnet.nn.tracing import Group, find_groups
 from segnet.nn.unpooling import Left, Pair, Windows, find_pairs, path_of
@@ -78,17 +78,17 @@ def convert_unpooling(model: nn.Module | ExportedProgram, example: Any, *, inpla
         raise ConfigError(f"{functions[0]} is a function and cannot be replaced in place; leave inplace out")
     expected = _outputs(source, inputs)
     converted: nn.Module
-    originals: Mapping[str, nn.Module] = {}
+    modules: list[nn.Module] = []
     if functions:
         converted, replaced, left = _convert_graph(source, inputs)
         if not replaced:
             raise ModelError(_complaint(source, left))
     else:
         converted, replaced = source if inplace else deepcopy(source), [_describe(group) for group in good]
-        originals = _replace_modules(converted, source, good)
-    if not _equal(expected, _outputs(converted, inputs)):
-        _set_modules(converted, originals)
-        raise ModelError(f"{type(source).__name__} gives other outputs after the conversion, so it stays as it is")
+        modules = _replace_modules(converted, good)
+    if fault := _fault(converted, inputs, expected):
+        _restore_modules(modules)
+        raise ModelError(f"{type(source).__name__} {fault} after the conversion, so it stays as it is")
     return Conversion(converted, tuple(replaced), tuple(left))
 
 
@@ -101,13 +101,8 @@ def restore_unpooling(model: nn.Module) -> nn.Module:
     Raises:
         ModelError: it has nothing to restore.
     """
-    modules = {
-        path: _original(module)
-        for path, module in model.named_modules(remove_duplicate=False)
-        if isinstance(module, MaxPool2d | MaxUnpool2d)
-    }
-    shared = {id(model.get_submodule(path)): module for path, module in modules.items()}
-    _set_modules(model, {path: shared[id(model.get_submodule(path))] for path in modules})
+    modules = [module for module in model.modules() if isinstance(module, MaxPool2d | MaxUnpool2d)]
+    _restore_modules(modules)
     restored = sum(_restore_graph(part) for part in model.modules() if isinstance(part, GraphModule))
     if not modules and not restored:
         raise ModelError(f"{type(model).__name__} has no pooling of segnet.nn to restore; give a converted model")
@@ -137,48 +132,31 @@ def _arrow(pools: Sequence[str], unpools: Sequence[str], windows: Windows) -> st
     return f"{', '.join(pools)} -> {', '.join(unpools)} ({kernel}, {windows.bits} bits)"
 
 
-def _replace_modules(converted: nn.Module, source: nn.Module, groups: Sequence[Group]) -> Mapping[str, nn.Module]:
-    """Replace the sites of groups, shared modules everywhere; the replaced modules are returned."""
-    ceil_modes: dict[int, bool] = {}
+def _replace_modules(model: nn.Module, groups: Sequence[Group]) -> list[nn.Module]:
+    """Replace the modules of groups in a model with the same paths, and return them.
+
+    Each gets another class and stays the same object, with its hooks and mode, since a model may hold it by more than
+    its path: in a list, or in a function.
+    """
+    replaced = []
     for group in groups:
-        ceil_mode = any(site.windows and site.windows.ceil_mode for site in group.pools)
-        ceil_modes |= {id(site.module): ceil_mode for site in group.sites}
-    paths = [path for path, module in source.named_modules(remove_duplicate=False) if id(module) in ceil_modes]
-    originals = {path: converted.get_submodule(path) for path in paths}
-    made = {
-        id(original): _replacement(original, ceil_mode=ceil_modes[id(source.get_submodule(path))])
-        for path, original in originals.items()
-    }
-    _set_modules(converted, {path: made[id(original)] for path, original in originals.items()})
-    return originals
+        rounds_up = any(site.windows and site.windows.ceil_mode for site in group.pools)
+        for site in group.sites:
+            module = model.get_submodule(site.path)
+            if site.pools:
+                module.__class__ = MaxPool2d
+            else:
+                module.__class__, module.ceil_mode = MaxUnpool2d, rounds_up  # type: ignore[assignment]
+            replaced.append(module)
+    return replaced
 
 
-def _set_modules(model: nn.Module, modules: Mapping[str, nn.Module]) -> None:
-    for path, module in modules.items():
-        model.set_submodule(path, module)
-
-
-def _replacement(module: nn.Module, *, ceil_mode: bool) -> nn.Module:
-    kernel, stride, padding, rounds_up = windows_of(module)
-    if isinstance(module, nn.MaxPool2d):
-        made: nn.Module = MaxPool2d(kernel, stride, padding, return_indices=True, ceil_mode=rounds_up)
-    else:
-        made = MaxUnpool2d(kernel, stride, padding, ceil_mode=ceil_mode)
-    return _with_state(made, module)
-
-
-def _with_state(made: nn.Module, module: nn.Module) -> nn.Module:
-    """A module with the mode and the hooks of the one that it replaces; PyTorch keeps hooks in several attributes."""
-    vars(made).update({name: value for name, value in vars(module).items() if "_hook" in name})
-    return made.train(module.training)
-
-
-def _original(module: MaxPool2d | MaxUnpool2d) -> nn.Module:
-    kernel, stride, padding, ceil_mode = windows_of(module)
-    if isinstance(module, MaxUnpool2d):
-        return _with_state(nn.MaxUnpool2d(kernel, stride, padding), module)
-    pool = nn.MaxPool2d(kernel, stride, padding, return_indices=module.return_indices, ceil_mode=ceil_mode)
-    return _with_state(pool, module)
+def _restore_modules(modules: Iterable[nn.Module]) -> None:
+    for module in modules:
+        pools = isinstance(module, MaxPool2d)
+        module.__class__ = nn.MaxPool2d if pools else nn.MaxUnpool2d
+        if not pools:
+            del module.ceil_mode
 
 
 def _convert_graph(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[GraphModule, list[str], list[Left]]:
@@ -226,6 +204,14 @@ def _call(graph: Graph, before: Node, target: Any, *arguments: Any) -> Node:
         node = graph.call_function(target, arguments)
     node.meta = {key: before.meta[key] for key in ("nn_module_stack", "val") if key in before.meta}
     return node
+
+
+def _fault(model: nn.Module, inputs: tuple[Any, ...], expected: Sequence[Any]) -> str:
+    """What a converted model does instead of giving the expected outputs; empty if it gives them."""
+    try:
+        return "" if _equal(expected, _outputs(model, inputs)) else "gives other outputs"
+    except Exception as error:  # whatever a model raises that holds a module of another model, say in a lambda
+        return f"fails ({describe_error(error)})"
 
 
 def _outputs(model: nn.Module, inputs: tuple[Any, ...]) -> list[Any]:
