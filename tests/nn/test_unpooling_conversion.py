@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -161,6 +163,33 @@ def test_shared_modules_stay_shared() -> None:
     assert torch.equal(converted.eval()(X), model.eval()(X))
     restored = restore_unpooling(converted)
     assert restored.pools[0] is restored.pools[1]
+
+
+@dataclass
+class Output:
+    logits: Tensor
+    extra: Any
+
+
+def test_outputs_may_be_dataclasses_and_arrays() -> None:
+    class Net(Autoencoder):
+        def forward(self, x: Tensor) -> Output:
+            y = super().forward(x)
+            return Output(y, {"array": y.detach().numpy(), "name": "net"})
+
+    converted = convert_unpooling(Net().eval(), X).model
+    assert isinstance(converted.pools[0], segnet.nn.MaxPool2d)
+    assert converted(X).logits.shape == (*X.shape[:1], 4, *X.shape[2:])
+
+
+def test_indices_in_a_dataclass_are_returned_indices() -> None:
+    class Net(Autoencoder):
+        def forward(self, x: Tensor) -> Output:
+            values, indices = self.pools[0](x)
+            return Output(self.unpools[0](values, indices), [indices])
+
+    with pytest.raises(ModelError, match=r"the indices of pools\.0 are also returned to the caller"):
+        convert_unpooling(Net(), X)
 
 
 @pytest.mark.parametrize("inplace", [True, False])

@@ -8,17 +8,17 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import Graph, GraphModule, Node
-from torch.utils._pytree import tree_leaves
 
 from segnet.errors import ConfigError, ModelError, describe_error
 from segnet.nn.modes import in_evaluation
 from segnet.nn.modules import MaxPool2d, MaxUnpool2d, pool_windows, unpool_windows
 from segnet.nn.programs import as_inputs, trace_program
-from segnet.nn.tracing import Group, find_groups
+from segnet.nn.tracing import Group, find_groups, leaves
 from segnet.nn.unpooling import Left, Pair, Windows, find_pairs, path_of
 
 __all__ = ["Conversion", "convert_unpooling", "restore_unpooling"]
@@ -217,7 +217,7 @@ def _fault(model: nn.Module, inputs: tuple[Any, ...], expected: Sequence[Any]) -
 def _outputs(model: nn.Module, inputs: tuple[Any, ...]) -> list[Any]:
     with in_evaluation(model), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return tree_leaves(model(*inputs))
+        return leaves(model(*inputs))
 
 
 def _equal(expected: Sequence[Any], given: Sequence[Any]) -> bool:
@@ -226,7 +226,7 @@ def _equal(expected: Sequence[Any], given: Sequence[Any]) -> bool:
 
 def _same_bits(a: Any, b: Any) -> bool:
     if not isinstance(a, Tensor) or not isinstance(b, Tensor):
-        return bool(a == b)
+        return bool(np.array_equal(a, b))
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
     return bool(((a == b) & (a.signbit() == b.signbit()) | (a != a) & (b != b)).all())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from math import prod
 from typing import Any
 
@@ -17,7 +17,7 @@ from segnet.nn.modes import in_evaluation
 from segnet.nn.modules import windows_of
 from segnet.nn.unpooling import INDEX_COPIES, Left, Windows, misfit
 
-__all__ = ["Group", "Site", "find_groups"]
+__all__ = ["Group", "Site", "find_groups", "leaves"]
 
 _aten = torch.ops.aten
 _POOL, _UNPOOL = _aten.max_pool2d_with_indices.default, _aten.max_unpool2d.default
@@ -93,6 +93,14 @@ def find_groups(model: nn.Module, inputs: Sequence[Any]) -> list[Group]:
     with in_evaluation(model), _Recorder(model) as recorder:
         recorder.check_outputs(model(*inputs))
     return [group for group in recorder.groups() if group.unpools or group.reasons]
+
+
+def leaves(tree: Any) -> list[Any]:
+    """Tensors and other values in what a model returns; PyTorch does not look into dataclasses."""
+    found = []
+    for leaf in tree_leaves(tree):
+        found += leaves([getattr(leaf, each.name) for each in fields(leaf)]) if is_dataclass(leaf) else [leaf]
+    return found
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -182,7 +190,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._group_of |= {site: kept for site, group in self._group_of.items() if group is gone}
 
     def _object(self, tree: Any, verb: str) -> None:
-        for leaf in tree_leaves(tree):
+        for leaf in leaves(tree):
             if isinstance(leaf, Tensor) and id(leaf) in self._sources:
                 site = self._sources[id(leaf)][1]
                 self._group_of[site].reasons.append(f"the indices of {site.path} {verb}")
