@@ -42,3 +42,12 @@ def test_a_net_in_functional_form_is_measured_in_evaluation_mode() -> None:
     assert (before.deterministic, after.deterministic) == (False, True)
     assert min(before.inference_ms, after.step_ms) > 0.0
     assert model.training
+
+
+def test_a_net_may_return_more_than_tensors() -> None:
+    class Described(Net):
+        def forward(self, x: Tensor) -> dict[str, Tensor | str | None]:
+            return {"logits": super().forward(x), "loss": None, "name": "net"}
+
+    _, before, after = compare_unpooling(Described(), torch.rand(1, 3, 9, 9), rounds=1)
+    assert before.decoder_bytes > after.decoder_bytes

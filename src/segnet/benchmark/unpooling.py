@@ -12,12 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
-from torch.utils._pytree import tree_leaves
 
 from segnet.benchmark.live_tensors import LiveTensors
 from segnet.nn.conversion import Conversion, convert_unpooling
 from segnet.nn.programs import as_inputs
-from segnet.nn.tracing import find_groups
+from segnet.nn.tracing import find_groups, leaves
 from segnet.system.hardware import seconds
 
 __all__ = ["UnpoolingCost", "compare_unpooling"]
@@ -91,8 +90,8 @@ class _Form:
 
     def step(self) -> None:
         self._set_mode(self.trains)
-        outputs = [leaf for leaf in tree_leaves(self.model(*self.inputs)) if leaf.is_floating_point()]
-        torch.stack([leaf.float().square().mean() for leaf in outputs]).sum().backward()  # type: ignore[no-untyped-call]
+        outputs = [leaf for leaf in leaves(self.model(*self.inputs)) if isinstance(leaf, Tensor)]
+        torch.stack([leaf.float().square().mean() for leaf in outputs if leaf.is_floating_point()]).sum().backward()  # type: ignore[no-untyped-call]
         for parameter in self.model.parameters():
             parameter.grad = None
 
