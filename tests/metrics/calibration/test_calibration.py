@@ -210,6 +210,9 @@ def test_an_image_without_truth_and_no_image_give_no_figures() -> None:
     [
         ({"truth": np.zeros((3, 3), dtype=np.uint8)}, ShapeError, "must have one height and width"),
         ({"uncertainty": np.zeros((3, 3), dtype=np.float32)}, ShapeError, "must have one height and width"),
+        ({"truth": np.full((4, 4), -1)}, DataError, "the truth is int64; give class numbers as uint8"),
+        ({"probabilities": np.full((2, 4, 4), 3, dtype=np.float32)}, DataError, "probabilities are 3 to 3; give"),
+        ({"probabilities": np.full((2, 4, 4), np.nan, dtype=np.float32)}, DataError, "probabilities are nan to nan"),
         ({"truth": np.full((4, 4), 2, dtype=np.uint8)}, DataError, "the truth holds the value 2"),
         ({"uncertainty": np.full((4, 4), np.nan, dtype=np.float32)}, DataError, "uncertainty must be 0 or more"),
         ({"uncertainty": np.full((4, 4), -1, dtype=np.float32)}, DataError, "uncertainty must be 0 or more"),

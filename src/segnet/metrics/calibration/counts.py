@@ -27,6 +27,8 @@ UNIT = 2.0**-28
 SMALLEST = 1e-12
 """A smaller probability of the true class counts as this one, so that one pixel cannot make the NLL infinite."""
 
+_SLACK = 1e-3  # of half precision
+
 Integers = NDArray[np.int64]
 
 
@@ -84,13 +86,16 @@ def counts_of(
 
     Raises:
         ShapeError: the sizes differ.
-        DataError: the truth holds a value that is no class, or an uncertainty is negative or no number.
+        DataError: the truth is not uint8 or holds a value that is no class, a probability is below 0 or above 1, or an
+            uncertainty is negative or no number.
     """
     if not probabilities.shape[1:] == uncertainty.shape == truth.shape:
         raise ShapeError(
             f"probabilities {probabilities.shape}, uncertainty {uncertainty.shape} and truth {truth.shape} must have "
             "one height and width"
         )
+    if truth.dtype != np.uint8:
+        raise DataError(f"the truth is {truth.dtype}; give class numbers as uint8")
     counted = truth != IGNORE_INDEX
     true = truth[counted].astype(np.int64)
     if true.size and true.max() >= len(probabilities):
@@ -98,6 +103,10 @@ def counts_of(
     if not np.all(uncertainty >= 0):
         raise DataError("uncertainty must be 0 or more everywhere; some of it is negative or no number")
     chosen = probabilities[:, counted].astype(np.float64)  # (classes, pixels)
+    if chosen.size and not (chosen.min() >= -_SLACK and chosen.max() <= 1 + _SLACK):
+        raise DataError(
+            f"probabilities are {chosen.min():.3g} to {chosen.max():.3g}; give 0 to 1, of logits their softmax"
+        )
     confidence, right = chosen.max(axis=0), chosen.argmax(axis=0) == true
     of_truth = np.take_along_axis(chosen, true[None], axis=0)[0]
     place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
