@@ -117,9 +117,10 @@ def test_encoders_are_listed():
     assert len(list_encoders()) == 11
 
 
-def test_a_file_of_weights_is_not_for_a_module_that_brings_its_own():
+@pytest.mark.parametrize("weights", ["vgg16", "imagenet"])
+def test_encoder_weights_are_not_for_a_module_that_brings_its_own(weights: str):
     with pytest.raises(ConfigError, match="a module brings its own"):
-        create_model("segnet", encoder=TwoMaps(), encoder_weights="vgg16")
+        create_model("segnet", encoder=TwoMaps(), encoder_weights=weights)
 
 
 class TwoMaps(nn.Module):

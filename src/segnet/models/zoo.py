@@ -253,7 +253,8 @@ def _read_model(weights: str | Path | None, encoder_weights: str | None) -> Chec
 
 def _with_encoder_weights(config: SegNetConfig, backbone: nn.Module | None, encoder_weights: str | None) -> SegNet:
     """The network, its encoder filled with a file of ImageNet weights if there is one."""
-    if encoder_weights is None or (backbone is not None and encoder_weights == "imagenet"):
+    of_timm = config.encoder.kind.startswith("timm/")
+    if encoder_weights is None or (of_timm and encoder_weights == "imagenet"):
         return SegNet(config, backbone)
     if backbone is not None:
         raise ConfigError("a file of weights is for our own encoders; timm's take 'imagenet', a module brings its own")
