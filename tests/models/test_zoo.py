@@ -107,6 +107,12 @@ def test_any_decoder_stands_on_any_encoder(name: str, encoder: str):
         assert model(torch.rand(2, 3, 37, 45)).shape == (2, 5, 37, 45)
 
 
+@pytest.mark.parametrize("stages", [-1, 5])
+def test_only_stages_that_there_are_can_be_frozen(stages: int):
+    with pytest.raises(ConfigError, match=f"stages={stages} is not possible; give 0 to 4"):
+        create_model("fcn_basic").freeze_encoder(stages)
+
+
 def test_an_unknown_encoder_is_answered_with_the_right_name():
     with pytest.raises(ConfigError, match="no encoder 'vgg17'; did you mean 'vgg1"):
         create_model("segnet", encoder="vgg17")

@@ -271,8 +271,13 @@ class SegNet(HubModule):
 
         Args:
             stages: how many, from the shallowest on; the others learn. None: all.
+
+        Raises:
+            ConfigError: there are not so many.
         """
         parts = self._encoder_parts()
+        if stages is not None and not 0 <= stages <= len(parts):
+            raise ConfigError(f"stages={stages} is not possible; give 0 to {len(parts)}, the stages of this encoder")
         self.frozen_stages = len(parts) if stages is None else stages
         for number, part in enumerate(parts):
             part.requires_grad_(number >= self.frozen_stages)
