@@ -186,6 +186,22 @@ def test_a_file_of_class_indices_has_uncertainty_but_no_confidence(five_labels: 
         Predictor(runtime, confidence=True, uncertainty=True)
 
 
+def test_pixels_of_another_kind_are_refused(narrow: SegNet, five_labels: ClassTable, image: np.ndarray) -> None:
+    predictor = predictor_of(narrow, five_labels)
+    assert np.array_equal(predictor.predict_pixels(np.float32(image / 255)).mask, predictor(image).mask)
+    for pixels in (image / 255, np.float16(image / 255), image[..., 0]):
+        for method in (predictor.predict_pixels, predictor.predict_pixel_planes, predictor.resize_pixels):
+            with pytest.raises(ShapeError, match=r"were given; expected \(H, W, C\) of uint8, or of float32"):
+                method(pixels)
+
+
+def test_a_batch_has_images_of_one_working_size(narrow: SegNet, five_labels: ClassTable, image: np.ndarray) -> None:
+    predictor = predictor_of(narrow, five_labels)
+    for images, sizes in (([image, image[:9]], 2), ([], 0)):
+        with pytest.raises(ShapeError, match=f"images of {sizes} working sizes were given; expected one or more"):
+            predictor.predict_batch(images)
+
+
 @pytest.fixture
 def wide() -> np.ndarray:
     coarse = np.random.default_rng(7).integers(0, 256, (9, 12, 3), dtype=np.uint8)

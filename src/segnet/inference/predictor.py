@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.bands import Channels, Pixels, describe_channels
-from segnet.errors import DataError
+from segnet.errors import DataError, ShapeError
 from segnet.inference.inputs import ImageSource, Order, check_order, is_one_image, path_of, read_input
 from segnet.inference.prediction import Planes, Prediction, SegmentedRows, concatenate_rows, planes_of
 from segnet.inference.tiling import ArrayRows, Rows, Span, TileConfig, Tiles, blend_tiles, cut, cut_exactly
@@ -208,7 +208,7 @@ class Predictor:
             resized: what ``resize_pixels`` returned for it, perhaps in another thread; None: it is resized here.
 
         Raises:
-            ShapeError: the image has another shape.
+            ShapeError: the image has another shape or type.
             ConfigError: the image cannot be cut into tiles that fit into the memory.
         """
         return self._predict_resized([image], [self.resize_pixels(image) if resized is None else resized])[0]
@@ -221,7 +221,15 @@ class Predictor:
 
         Returns:
             (h, w, C) of the same dtype; the image itself if it has its working size.
+
+        Raises:
+            ShapeError: the image has another shape or type.
         """
+        if image.ndim != 3 or image.dtype not in (np.uint8, np.float32):
+            raise ShapeError(
+                f"pixels of shape {image.shape} and type {image.dtype} were given; expected (H, W, C) of "
+                "uint8, or of float32 in [0, 1]; the predictor itself takes images of other kinds"
+            )
         with stage("resize"):
             size = (image.shape[0], image.shape[1])
             working_size = self.working_size(*size)
@@ -236,7 +244,13 @@ class Predictor:
         Raises:
             ShapeError, ConfigError: as ``predict_pixels``.
         """
-        return self._predict_resized(images, [self.resize_pixels(image) for image in images])
+        ready = [self.resize_pixels(image) for image in images]
+        if len(sizes := {image.shape[:2] for image in ready}) != 1:
+            raise ShapeError(
+                f"images of {len(sizes)} working sizes were given; expected one or more images of one; a list of others "
+                "goes to the predictor itself"
+            )
+        return self._predict_resized(images, ready)
 
     def _predict_resized(self, images: Sequence[Pixels], ready: Sequence[Pixels]) -> list[Prediction]:
         """Predictions of images, each with itself at the common working size."""
