@@ -82,6 +82,13 @@ def test_what_needs_pytorch_is_refused_elsewhere(source: str, asked: dict[str, A
         choose_runtime(source, "onnx", **asked)
 
 
+@pytest.mark.parametrize("asked", [{"runtime": "onyx"}, {"verify": "allways"}])
+def test_a_misspelled_setting_is_no_setting(asked: dict[str, Any]) -> None:
+    ((name, value),) = asked.items()
+    with pytest.raises(ConfigError, match=f"{name}.{value!r} is unknown; choose one of "):
+        Predictor.load("segnet_light", **asked)
+
+
 def test_a_model_file_that_is_not_there_is_named() -> None:
     with pytest.raises(ModelError, match=r"best.safetensors: there is no such model file; 'segnet train' writes one"):
         choose_runtime("best.safetensors", "openvino")

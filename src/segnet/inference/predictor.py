@@ -120,7 +120,8 @@ class Predictor:
         Raises:
             ModelError: the model does not exist, the file cannot be used or fails the verification, or it outputs class
                 indices only, and confidence or augmentation is requested.
-            ConfigError: the device, precision, samples, measure, augmentation or a size is not possible.
+            ConfigError: the device, precision, samples, runtime, ``verify``, measure, augmentation or a size is not
+                possible.
             MissingPackageError: the library that runs such files is not installed.
         """
         opened = open_runtime(
@@ -247,8 +248,8 @@ class Predictor:
         ready = [self.resize_pixels(image) for image in images]
         if len(sizes := {image.shape[:2] for image in ready}) != 1:
             raise ShapeError(
-                f"images of {len(sizes)} working sizes were given; expected one or more images of one; a list of others "
-                "goes to the predictor itself"
+                f"images of {len(sizes)} working sizes were given; expected one or more images of one; a list of "
+                "others goes to the predictor itself"
             )
         return self._predict_resized(images, ready)
 

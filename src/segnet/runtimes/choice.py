@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from segnet.errors import ConfigError, MissingPackageError, ModelError
 from segnet.runtimes.exported import exported_file
@@ -36,10 +36,12 @@ def choose_runtime(
         device, precision, samples: as in ``open_runtime``.
 
     Raises:
-        ConfigError: only PyTorch can do what is asked, and another library is wanted.
+        ConfigError: the library is unknown, or only PyTorch can do what is asked and another is wanted.
         ModelError: another library is wanted, and there is no such .safetensors file.
         MissingPackageError: none of the libraries is installed.
     """
+    if wanted not in get_args(RuntimeName):
+        raise ConfigError(f"runtime {wanted!r} is unknown; choose one of {', '.join(get_args(RuntimeName))}")
     reason = needs_torch(device=device, precision=precision, samples=samples)
     if not reason and exported_file(source) is None:
         reason = "a model file that was not exported"

@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from functools import cache
 from math import isqrt, prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.errors import ModelError, OutputError
+from segnet.errors import ConfigError, ModelError, OutputError
 from segnet.media.images.reading import read_image
 from segnet.runtimes.base import FileRuntime, Image, Runtime
 from segnet.system.files import cache_dir, write_json
@@ -88,8 +88,11 @@ def apply_verification(runtime: Runtime, when: Verify) -> None:
     """Verify a model that was just opened, as far as ``when`` asks for it, and log the result.
 
     Raises:
+        ConfigError: ``when`` is unknown.
         ModelError: ``always``, and see ``verify``.
     """
+    if when not in get_args(Verify):
+        raise ConfigError(f"verify={when!r} is unknown; choose one of {', '.join(get_args(Verify))}")
     if when == "always":
         log.info("segnet: %s", verify(runtime))
     elif when == "first_use":
