@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -233,9 +234,20 @@ def test_statistics_of_the_norms_are_left_alone(camvid, narrow: SegNet):
     assert 0 < scores.counts.sum() <= 3 * 24 * 32
 
 
-def test_a_model_of_more_classes_than_the_data_is_refused(shades: SegmentationDataset):
-    with pytest.raises(DataError, match="the prediction holds 4, but the classes are 0 to 2"):
-        evaluate(Saying(lambda image: torch.eye(5)[4].view(1, 5, 1, 1).expand(1, 5, *image.shape[2:])), shades)
+@pytest.mark.parametrize(
+    ("say", "given"),
+    [
+        (lambda image: F.pad(knows(image), (0, 0, 0, 0, 0, 2)), r"\(1, 5, 4, 6\)"),  # classes that nobody predicts
+        (lambda image: knows(image)[:, :2], r"\(1, 2, 4, 6\)"),
+        (lambda image: knows(image)[..., ::2, ::2], r"\(1, 3, 2, 3\)"),
+        (lambda image: {"out": knows(image)}, "a value of type dict"),
+    ],
+)
+def test_a_network_without_logits_of_the_classes_is_refused(shades: SegmentationDataset, say: Any, given: str):
+    with pytest.raises(
+        ModelError, match=rf"Saying gave {given}; expected logits \(N, classes, H, W\), here \(1, 3, 4, 6\)"
+    ):
+        evaluate(Saying(say), shades)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

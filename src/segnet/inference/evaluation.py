@@ -62,7 +62,8 @@ def evaluate(
     Raises:
         DataError: an image or mask cannot be read, or ignored pixels leave one class only.
         ConfigError: the predictor does not compute the measure of ``calibration``.
-        ModelError: ``calibration`` is given, and the model outputs class indices only.
+        ModelError: a network gives no logits of the data's classes at the image's size; or ``calibration`` is given,
+            and the model outputs class indices only.
     """
     check_masks(data)
     classes = data.labels.classes

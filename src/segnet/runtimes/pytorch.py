@@ -161,7 +161,11 @@ class ModuleRuntime(Runtime):
     def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
         """See ``Runtime.run``."""
         self.require(probabilities=probabilities, measure=measure)
-        logits: Tensor = self._model(_tensor(batch).to(self._device, memory_format=torch.channels_last))
+        logits = self._model(_tensor(batch).to(self._device, memory_format=torch.channels_last))
+        wanted = (len(batch), self.info.labels.classes, *batch.shape[2:])
+        if not isinstance(logits, Tensor) or logits.shape != wanted:
+            given = tuple(logits.shape) if isinstance(logits, Tensor) else f"a value of type {type(logits).__name__}"
+            raise ModelError(f"{self.info.name} gave {given}; expected logits (N, classes, H, W), here {wanted}")
         return _output(logits.float(), probabilities=probabilities, measure=measure)
 
 
