@@ -113,7 +113,7 @@ def test_logits_that_are_sums_of_encoder_maps_are_refused() -> None:
         scale_logits(SegNet(replace(config, classes=64)), 2.0)  # as many classes as channels: nothing is projected
 
 
-@pytest.mark.parametrize("wrong", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("wrong", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_temperature_is_above_0(wrong: float, unsure: SegNet) -> None:
     with pytest.raises(ConfigError, match="give a number above 0"):
         scale_logits(unsure, wrong)

@@ -11,6 +11,7 @@ Source: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks"
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,10 +116,10 @@ def scale_logits(model: SegNet, temperature: float) -> None:
     """Divide the logits of a network by a temperature, by dividing its last layer in place.
 
     Raises:
-        ConfigError: The temperature is not above 0.
+        ConfigError: The temperature is not a finite number above 0.
         ModelError: The network adds feature maps of its encoder to the logits without a layer in between.
     """
-    if not temperature > 0:
+    if not 0 < temperature < math.inf:
         raise ConfigError(f"temperature={temperature} is not possible; give a number above 0")
     with torch.no_grad():
         for layer in _last_layers(model):
