@@ -223,6 +223,20 @@ def test_filters_have_one_precision(trained: SegNet, five_labels: ClassTable, tm
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["model.pth", "model.onnx", "model"])
+def test_a_model_file_has_its_own_suffix(trained: SegNet, five_labels: ClassTable, tmp_path: Path, name: str):
+    with pytest.raises(OutputError, match="is no name for a model file; give one that ends in"):
+        save(trained, five_labels, tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
+def test_what_json_cannot_hold_is_refused_by_its_type(trained: SegNet, five_labels: ClassTable, tmp_path: Path):
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(ModelError, match=r"cannot be kept as JSON \(.*type float32 .*\); give text"):
+        save(trained, five_labels, path, scores={"miou": np.float32(0.5)})
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("change", ["without", "shorter", "whole numbers"])
 def test_int8_filters_without_their_scales_are_refused(
     change: str, trained: SegNet, five_labels: ClassTable, tmp_path: Path

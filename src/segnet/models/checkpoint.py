@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from segnet.errors import ModelError
+from segnet.errors import ModelError, OutputError
 from segnet.labels import ClassTable
 from segnet.models.bundled import find
 from segnet.models.model_file import Description, read_model_file, write_model_file
@@ -69,10 +69,13 @@ def save(
 
     Raises:
         ModelError: the model is no SegNet, the class table does not fit it, its layers are no longer those of its
-            config, a tensor is not finite (with ``half``: in float16), or both ``half`` and ``int8`` are asked for.
-        OutputError: the file cannot be written.
+            config, a tensor is not finite (with ``half``: in float16), both ``half`` and ``int8`` are asked for, or
+            provenance or scores are no JSON.
+        OutputError: the path does not end in ``.safetensors``, or the file cannot be written.
     """
     path = Path(path)
+    if path.suffix != ".safetensors":
+        raise OutputError(f"{path} is no name for a model file; give one that ends in .safetensors")
     if not hasattr(model, "stored_state"):  # torch.compile passes attributes on
         raise ModelError(
             f"{path}: a {type(model).__name__} was given, and a file can hold a SegNet only; give the network in it "

@@ -86,7 +86,7 @@ def write_model_file(
             but for transposed convolutions).
 
     Raises:
-        ModelError: a tensor is not finite, or both precisions are asked for.
+        ModelError: a tensor is not finite, both precisions are asked for, or the description is no JSON.
         OutputError: the file cannot be written.
     """
     if half and int8:
@@ -102,7 +102,12 @@ def write_model_file(
     require_finite(tensors, path)
     if int8:
         tensors = _quantize(tensors)
-    text = json.dumps(add_digests(header, tensors))
+    try:
+        text = json.dumps(add_digests(header, tensors))
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"{path}: provenance or scores cannot be kept as JSON ({error}); give text, numbers, lists and dicts"
+        ) from error
     with replacing(path) as temporary:
         temporary.write_bytes(to_bytes(tensors, metadata={_KEY: text}))
 
