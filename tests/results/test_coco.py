@@ -17,7 +17,7 @@ from pycocotools.coco import COCO
 from scipy import ndimage
 
 from segnet.data.synthetic.scenes import render_scene
-from segnet.errors import MissingPackageError, OutputError
+from segnet.errors import ConfigError, MissingPackageError, OutputError
 from segnet.inference.prediction import Prediction, SegmentedFrame
 from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.results import coco
@@ -228,3 +228,8 @@ def test_a_missing_library_is_told_with_the_pip_line(
     monkeypatch.delitem(sys.modules, f"{package}.mask", raising=False)
     with pytest.raises(MissingPackageError, match=rf"{package} is not installed; run: pip install 'segnet\[coco\]'"):
         CocoFile(tmp_path / "coco.json", LABELS, form=form)
+
+
+def test_an_unknown_form_is_not_taken_for_run_lengths(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="form='polygon' is unknown; choose one of rle, polygons"):
+        CocoFile(tmp_path / "coco.json", LABELS, form="polygon")  # type: ignore[arg-type]

@@ -16,11 +16,12 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 from types import ModuleType, TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segnet.errors import ConfigError
 from segnet.inference.prediction import SegmentedFrame
 from segnet.labels import ClassTable
 from segnet.system.files import explained, move_into_place, temporary_file
@@ -50,11 +51,14 @@ class CocoFile:
         form: encoding of the annotations.
 
     Raises:
+        ConfigError: ``form`` is unknown.
         MissingPackageError: pycocotools or, for polygons, contourpy is not installed.
         OutputError: the file cannot be written.
     """
 
     def __init__(self, path: str | Path, labels: ClassTable, *, form: Form = "rle") -> None:
+        if form not in get_args(Form):
+            raise ConfigError(f"form={form!r} is unknown; choose one of {', '.join(get_args(Form))}")
         _import_pycocotools()
         if form == "polygons":
             _import_contourpy()
