@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ModuleFlags", "is_function"]
 
-_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_FUNCTION = re.compile(r"[\w./-]*\w:[A-Za-z_]\w*")  # with a path, too, which is refused with the right form
 _SHAPE = re.compile(r"\d+(x\d+)+")
 _NESTED = ("state_dict", "model_state_dict", "model")  # where training programs keep the weights in their files
 
@@ -77,6 +77,9 @@ def _call(name: str) -> nn.Module:
     from torch import nn
 
     file, _, function = name.partition(":")
+    if "/" in file or file.endswith(".py"):
+        right = f"{Path(file).name.removesuffix('.py')}:{function}"
+        raise ConfigError(f"{file} is a path, and MODULE a name without folder and .py; run in its folder with {right}")
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:

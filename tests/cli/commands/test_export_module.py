@@ -91,6 +91,8 @@ def test_compare_shows_both_forms(folder: Path, capsys: pytest.CaptureFixture[st
         ("mynet:build", {"example": ("1x3xbig",)}, "--example 1x3xbig is no shape"),
         ("mynet:build", {"example": ("1x0x4x4",)}, "--example 1x0x4x4 is no shape"),
         ("nonet:build", {"example": SHAPE}, r"there is no Python module nonet; run in the folder of nonet\.py"),
+        ("mynet.py:build", {"example": SHAPE}, r"mynet\.py is a path, .*; run in its folder with mynet:build"),
+        ("nets/mynet:build", {"example": SHAPE}, "nets/mynet is a path, .*; run in its folder with mynet:build"),
         ("mynet:make", {"example": SHAPE}, "mynet has no function make"),
         ("mynet:needy", {"example": SHAPE}, "mynet:needy cannot be called without arguments"),
         ("mynet:failing", {"example": SHAPE}, "mynet:failing fails: RuntimeError: no file of weights; mend it"),
@@ -158,6 +160,7 @@ def test_weights_that_do_not_fit_are_refused(folder: Path) -> None:
     ("words", "message"),
     [
         (("export", "segnet_light", "--example", "1x3x8x8"), "--weights and --example belong to MODULE:FUNCTION"),
+        (("export", "nets/mynet.py:build", "--example", SHAPE[0]), "nets/mynet.py is a path"),
         (("export", "mynet:build", "--example", SHAPE[0], "--half"), "a module of yours is exported as it is"),
         (("export", "mynet:build", "--example", SHAPE[0], "--int8"), "call segnet.export_module with int8="),
         (
