@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -152,11 +153,11 @@ def _read(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: there is no such file; give a file of weights (.pth, .pt, .safetensors)")
     try:
         is_safe = path.suffix == ".safetensors"
-        table = load_file(path) if is_safe else torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the readers of damaged files raise
-        raise ModelError(
-            f"{path}: holds no plain weights ({first_line(error)}); save model.state_dict() with torch.save"
-        ) from error
+        with warnings.catch_warnings(action="ignore"):  # of TorchScript, which is refused
+            table = load_file(path) if is_safe else torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the readers of damaged files raise; their texts advise to run the code
+        reason = f" ({first_line(error)})" if isinstance(error, OSError) else ", or has objects beside them"
+        raise ModelError(f"{path}: holds no plain weights{reason}; save model.state_dict() with torch.save") from error
     for name in _NESTED:
         if isinstance(table, Mapping) and isinstance(table.get(name), Mapping):
             table = table[name]

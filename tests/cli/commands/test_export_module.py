@@ -150,10 +150,22 @@ def test_weights_that_do_not_fit_are_refused(folder: Path) -> None:
         load({"first.weight": torch.ones(5, 3, 3, 3), "last": torch.ones(1)})
     with pytest.raises(ModelError, match=r"other\.pth: holds no weights by name"):
         load([1, 2])
-    with pytest.raises(ModelError, match=r"other\.pth: holds no plain weights \("):
+    with pytest.raises(ModelError, match=r"other\.pth: holds no plain weights, or has objects beside them; save"):
         load(ModuleFlags())  # an object, whose loading would run code
+    (folder / "text.pth").write_text("hello")
+    with pytest.raises(ModelError, match=r"text\.pth: holds no plain weights, or has objects"):
+        ModuleFlags(weights=Path("text.pth"), example=SHAPE).load("mynet:build")
     with pytest.raises(ModelError, match=r"gone\.pth: there is no such file"):
         ModuleFlags(weights=Path("gone.pth"), example=SHAPE).load("mynet:build")
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_a_program_of_torchscript_is_no_file_of_weights(folder: Path, recwarn: pytest.WarningsRecorder) -> None:
+    torch.jit.save(torch.jit.script(torch.nn.Conv2d(3, 4, 3)), folder / "script.pt")
+    recwarn.clear()
+    with pytest.raises(ModelError, match=r"script\.pt: holds no plain weights"):
+        ModuleFlags(weights=Path("script.pt"), example=SHAPE).load("mynet:build")
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize(
