@@ -138,6 +138,8 @@ def test_a_file_of_a_module_is_no_model_to_predict_with(tmp_path: Path) -> None:
     export_module(Net(), X, tmp_path / "net.onnx", dynamic=False)
     with pytest.raises(ModelError, match=r"net\.onnx: was exported from a module of yours and has no classes"):
         open_runtime(tmp_path / "net.onnx")
+    (output,) = open_file(str(tmp_path / "net.onnx")).forward(X.numpy())
+    assert output.shape[2:] == X.shape[2:]
 
 
 def test_int8_is_kept_if_the_callers_score_allows_it(tmp_path: Path) -> None:

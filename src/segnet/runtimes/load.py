@@ -82,9 +82,15 @@ def open_runtime(
 
 
 def open_file(
-    path: Path, *, device: str = "cpu", precision: str = "float32", threads: int = 0, runtime: RuntimeName = "auto"
+    path: str | Path,
+    *,
+    device: str = "cpu",
+    precision: str = "float32",
+    threads: int = 0,
+    runtime: RuntimeName = "auto",
 ) -> FileRuntime:
     """Open an exported file in its library, also one that ``segnet.export_module`` wrote; see ``open_runtime``."""
+    path = Path(path)
     _check_device(path, device)
     _check_threads(path, threads)
     match path.suffix:
