@@ -173,12 +173,31 @@ def test_int8_is_kept_if_the_callers_score_allows_it(tmp_path: Path) -> None:
         ({"path": "net.onnx", "example": X.half()}, r"an input is torch\.float16 .*; give a tensor"),
         ({"path": "net.onnx", "example": X[:0]}, r"an input is torch\.float32 \(0, .*; give a tensor"),
         ({"path": "net.pt2", "int8": Int8Gate(images=[], score=lambda run: 0.0)}, "INT8 needs a module of one input"),
+        (
+            {"path": "net.onnx", "example": X.double(), "int8": Int8Gate(images=[], score=lambda run: 0.0)},
+            r"INT8 needs an input of float32, and the example is torch\.float64",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(words: dict[str, Any], message: str, tmp_path: Path) -> None:
     words = {"example": X, **words, "path": tmp_path / words["path"]}
     with pytest.raises(ConfigError, match=message):
         export_module(Net(), **words)
+
+
+@pytest.mark.parametrize(
+    ("image", "given"),
+    [
+        (np.zeros((1, 3, 14, 20)), r"float64 \(1, 3, 14, 20\)"),
+        (np.zeros((3, 14, 20), np.float32), r"float32 \(3, 14, 20\)"),
+        (np.zeros((1, 4, 14, 20), np.float32), r"float32 \(1, 4, 14, 20\)"),
+    ],
+)
+def test_images_for_int8_that_the_module_does_not_take_are_refused(image: Any, given: str, tmp_path: Path) -> None:
+    gate = Int8Gate(images=[X.numpy(), image], score=lambda run: 0.0)
+    with pytest.raises(ConfigError, match=f"an image for INT8 is {given}; give each as float32 1 x 3 x 14 x 20"):
+        export_module(Net(), X, tmp_path / "net.onnx", int8=gate, dynamic=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_outputs_that_are_no_tensors_are_refused(tmp_path: Path) -> None:

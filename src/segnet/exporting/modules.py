@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -117,8 +118,8 @@ def export_module(
     say, path = on_stage or (lambda stage: None), Path(path)
     name, kind = format_of(path, format)
     inputs = _inputs(example)
-    if int8 is not None and (name not in INT8_FORMATS or len(inputs) != 1):
-        raise ConfigError(f"INT8 needs a module of one input, and one of {', '.join(INT8_FORMATS)}; leave int8 out")
+    if int8 is not None:
+        _require_int8(name, inputs)
     require_replaceable(path)
     kind.require()
     started = time.perf_counter()
@@ -160,11 +161,29 @@ def _write(
         FORMATS[name].write(FORMATS[name].make(traced.program, info), info, path)
         return info, {}
     info = replace(info, precision="int8", pair_limit=None if name == "executorch" else PAIR_LIMIT)
+    _require_images(int8.images, traced.program)
     network = calibrate(traced.program, info, name, int8.images)
     with TemporaryDirectory(prefix="segnet-") as folder:
         quantized = quantize_within(network, int8, stage=Stage(WRITERS[name], info, Path(folder) / path.name))
         WRITERS[name](quantized.model, info, path)
         return info, quantized.to_dict()
+
+
+def _require_int8(format: str, inputs: tuple[Tensor, ...]) -> None:  # noqa: A002
+    if format not in INT8_FORMATS or len(inputs) != 1:
+        raise ConfigError(f"INT8 needs a module of one input, and one of {', '.join(INT8_FORMATS)}; leave int8 out")
+    if inputs[0].dtype != torch.float32:
+        raise ConfigError(f"INT8 needs an input of float32, and the example is {inputs[0].dtype}; give it in float32")
+
+
+def _require_images(images: Sequence[NDArray[Any]], program: ExportedProgram) -> None:
+    """Refuse images for INT8 that the program does not take."""
+    ((name, wanted),) = _placeholders(program).items()
+    for image in map(np.asarray, images):
+        fixed = [side if isinstance(side, int) else have for side, have in zip(wanted, image.shape, strict=False)]
+        if image.dtype != np.float32 or image.ndim != len(wanted) or list(image.shape) != fixed:
+            sides = " x ".join(map(str, _sizes(program)[name]))
+            raise ConfigError(f"an image for INT8 is {image.dtype} {image.shape}; give each as float32 {sides}")
 
 
 def format_of(path: Path, name: str | None) -> tuple[str, Format]:
