@@ -235,6 +235,12 @@ def test_a_file_out_of_the_tolerance_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_score_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    gate = Int8Gate(images=[X.numpy()], score=lambda run: float("nan"))
+    with pytest.raises(ConfigError, match="the score of a file is nan; let the function return"):
+        export_module(Net(), X, tmp_path / "net.onnx", int8=gate, dynamic=False)
+
+
 def test_a_gate_without_a_number_is_refused() -> None:
     with pytest.raises(ConfigError, match="max_drop=nan is not possible"):
         Int8Gate(images=[], score=lambda run: 0.0, max_drop=float("nan"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -83,8 +84,15 @@ class Int8Gate:
             )
 
     def rate(self, runtime: FileRuntime, progress: Callable[[int, int], None] | None) -> float:
-        """The caller's score of a file."""
-        return float(self.score(runtime.forward))
+        """The caller's score of a file.
+
+        Raises:
+            ConfigError: it is not finite, so that nothing can be compared with it.
+        """
+        score = float(self.score(runtime.forward))
+        if not math.isfinite(score):
+            raise ConfigError(f"the score of a file is {score}; let the function return a finite number")
+        return score
 
 
 class Calibrated(Protocol[Model]):
