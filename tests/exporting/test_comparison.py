@@ -87,6 +87,17 @@ def test_a_wrong_file_does_not_pass(change: Callable[[np.ndarray], np.ndarray]) 
         judge(change)
 
 
+def test_a_network_that_gives_nan_is_blamed_and_not_its_file() -> None:
+    class Broken(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            return image / 0 - image / 0
+
+    noise = next(image for name, image in images((4, 6), 3) if name == NOISE)
+    compared = compare(Changed(not_a_number), Broken(), NOISE, noise)
+    with pytest.raises(ModelError, match=r"network gives NaN .* of shape \(1, 3, 4, 6\); check its weights"):
+        require_close([compared], Tolerance())
+
+
 def test_another_shape_does_not_pass() -> None:
     with pytest.raises(ModelError, match=r"gives \(1, 3, 1, 0\) where PyTorch gives \(1, 3, 1, 1\)"):
         judge(lambda values: values[..., :-1])

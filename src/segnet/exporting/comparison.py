@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -216,6 +217,7 @@ def require_close(comparisons: Sequence[Comparison], tolerance: Tolerance) -> No
     Raises:
         ModelError: the file is out of the tolerance; the message has the figures.
     """
+    _require_finite(comparisons, tolerance)
     agreement, least = total_agreement(comparisons), tolerance.agreement
     if comparisons[0].repeat is not None:
         least = _share((one.repeat or 0.0, one.pixels) for one in comparisons) - tolerance.repeat
@@ -237,6 +239,16 @@ def require_close(comparisons: Sequence[Comparison], tolerance: Tolerance) -> No
                 f"the exported file does not give what PyTorch gives: on noise of shape {one.shape} half of the "
                 f"numbers differ by up to {one.median:.2g} and 999 of 1000 by up to {one.p999:.2g}, the largest being "
                 f"{one.scale:.2g}; shares of {tolerance.median:g} and {tolerance.p999:g} expected; nothing was written"
+            )
+
+
+def _require_finite(comparisons: Sequence[Comparison], tolerance: Tolerance) -> None:
+    """Blame the network, not its file, for NaN and infinity of PyTorch."""
+    for one in comparisons:
+        if one.image == NOISE and not one.is_near(tolerance) and not math.isfinite(one.scale or 0.0):
+            raise ModelError(
+                f"in PyTorch the network gives NaN or infinity on noise of shape {one.shape}; check its weights, "
+                "and the values that it takes; nothing was written"
             )
 
 
