@@ -65,6 +65,14 @@ def test_two_candidates_are_measured_by_turns(file: str):
     assert set(rows[0].to_dict()) >= {"model", "precision", "size", "p50_ms", "share_of_peak"}
 
 
+def test_a_file_has_the_precision_that_it_was_exported_in():
+    handle = module._Worker(Candidate(model="light.xml", size=SIZE), threads=1, limit=1.0)
+    handle.precision = "int8"
+    end = {"memory_mb": None, "file_mb": None, "network": "narrow"}
+    row = module._row(module._Run(handle, 0), [0.1], end, Peak(gmacs=1.0), None)
+    assert (row.precision, row.to_dict()["precision"]) == ("int8", "int8")
+
+
 def test_a_candidate_that_cannot_run_is_refused(tmp_path: Path):
     with pytest.raises(ModelError, match="nowhere: there is neither such a model file nor a model of that name"):
         measure([Candidate(model="nowhere", size=SIZE)], rounds=1, images=1)

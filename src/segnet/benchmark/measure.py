@@ -42,6 +42,7 @@ class Measured:
         file_mb: of the model file; None without one.
         gmacs: 10^9 multiply-accumulates of an image; None if they are not known.
         share_of_peak: of what a matrix product in the same precision does on this machine.
+        precision: of the computation. An exported file keeps its own, such as int8, whatever the candidate's is.
         no_peak: the reason if there is no such product to compare with; else empty.
         timed: number of timed images; fewer than requested if the time limit was reached.
         neighbors: number of busy processes beside it.
@@ -56,6 +57,7 @@ class Measured:
     file_mb: float | None
     gmacs: float | None
     share_of_peak: float | None
+    precision: str = "float32"
     no_peak: str = ""
     timed: int = 0
     neighbors: int = 0
@@ -183,6 +185,7 @@ def _row(run: _Run, seconds: list[float], end: dict[str, Any], peak: Peak, rate:
         file_mb=end["file_mb"],
         gmacs=gmacs,
         share_of_peak=gmacs / p50 / peak.gmacs if gmacs and peak.gmacs else None,
+        precision=run.worker.precision,
         no_peak=peak.reason,
         timed=len(seconds),
         neighbors=run.neighbors,

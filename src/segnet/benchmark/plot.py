@@ -87,5 +87,5 @@ def _label(row: Measured) -> str:
     """Label of a row: name, precision and size, as far as they are not the default."""
     candidate = row.candidate
     size = "" if candidate.size == (360, 480) else f" {candidate.size[0]}x{candidate.size[1]}"
-    precision = "" if candidate.precision == "float32" else f" {candidate.precision}"
+    precision = "" if row.precision == "float32" else f" {row.precision}"
     return f"{candidate.label}{precision}{size}"

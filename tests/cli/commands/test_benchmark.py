@@ -88,6 +88,15 @@ def test_the_table_names_missing_figures(capsys: pytest.CaptureFixture[str]) -> 
     ]
 
 
+def test_the_table_has_the_precision_of_an_exported_file(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [row(precision="int8", timed=3)]
+    benchmark._print(rows, {})
+    benchmark._print_missing(rows, asked=20, limit=10.0)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split()[:3] == ["a.onnx", "360x480", "int8"]
+    assert lines[-1].startswith("a.onnx in int8: 3 of 20 images")
+
+
 def test_brackets_in_the_name_of_a_model_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     benchmark._print([row("a[v1].onnx")], {})
     assert "a[v1].onnx" in capsys.readouterr().out
@@ -113,6 +122,7 @@ def test_the_plot_is_drawn_or_the_remedy_named(scored: bool, tmp_path: Path) -> 
         Measured(
             candidate=Candidate(model=name, baseline=baseline, precision=precision),
             p50_ms=time, p90_ms=time, images_per_s=1.0, memory_mb=None, file_mb=None, gmacs=None, share_of_peak=None,
+            precision=precision,
         )
         for name, baseline, precision, time in [*known, ("a", "reference", "float32", 90.0)]
     ]  # fmt: skip

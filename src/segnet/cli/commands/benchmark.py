@@ -232,7 +232,7 @@ def _print(rows: list[Measured], scores: dict[tuple[str, str], float]) -> None:
         table.add_row(
             escape(candidate.label),
             f"{candidate.size[0]}x{candidate.size[1]}",
-            candidate.precision,
+            row.precision,
             *[str(row.neighbors)] * busy,
             f"{row.p50_ms:.1f}",
             f"{row.p90_ms:.1f}",
@@ -252,7 +252,7 @@ def _print_missing(rows: list[Measured], *, asked: int, limit: float) -> None:
         print(f"no peak: {reason}")
     for row in rows:
         if row.timed < asked:
-            name = f"{row.candidate.label} in {row.candidate.precision}"
+            name = f"{row.candidate.label} in {row.precision}"
             print(f"{name}: {row.timed} of {asked} images in {limit:g} s; raise --limit for more")
 
 
