@@ -38,6 +38,14 @@ def test_a_class_takes_others_in_and_names_are_found_in_any_case() -> None:
     }
 
 
+def test_a_name_that_holds_a_comma_stands_in_double_quotes() -> None:
+    table = ClassTable.from_names(["sky", "box, red", "box"])
+    assert members(map_classes(table, '"box, red",box=boxes')) == {"sky": ("sky",), "boxes": ("box, red", "box")}
+    assert members(map_classes(table, 'box="box, red"')) == {"sky": ("sky",), "box, red": ("box, red", "box")}
+    with pytest.raises(ConfigError, match="no class 'red'; a name that holds a comma stands in double quotes; the cla"):
+        map_classes(table, "box,red=boxes")
+
+
 @pytest.mark.parametrize(
     ("rules", "only", "message"),
     [

@@ -6,6 +6,7 @@ file keeps the table, so the same mapping is found again when the model is evalu
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Mapping, Sequence
 
 from segnet.errors import ConfigError, list_names
@@ -39,7 +40,8 @@ def map_classes(labels: ClassTable, rules: str = "", only: Sequence[str] = ()) -
     Args:
         labels: the classes of the data set.
         rules: ``"car,truck,bus=vehicle; sky=ignore"``, or the name of one of ``MAPPINGS``. Classes that no rule
-            names stay. ``truck=car`` adds truck to the class car. Capitals do not count.
+            names stay. ``truck=car`` adds truck to the class car. Capitals do not count. A name that holds a comma
+            stands in double quotes.
         only: names of the classes, after the rules, that are kept; all others are ignored. Empty: all.
 
     Returns:
@@ -88,11 +90,11 @@ def _parse(rules: str, labels: ClassTable) -> dict[str, str]:
             raise ConfigError(
                 f'--map {rule[:60]!r} is no rule; write "car,truck=vehicle; sky=ignore", or {" or ".join(MAPPINGS)}'
             )
-        for name in names.split(","):
+        for name in next(csv.reader([names], skipinitialspace=True)):
             found = _find(name.strip(), labels.names, "--map")
             if found in targets:
                 raise ConfigError(f"--map names the class {found} twice; name it once")
-            targets[found] = target.strip()
+            targets[found] = target.strip().strip('"')
     kept = {name.lower(): name for name in (*labels.names, _IGNORE) if name not in targets}
     return {
         name: target if target in labels.names else kept.get(target.lower(), target) for name, target in targets.items()
@@ -106,7 +108,10 @@ def _find(name: str, names: Iterable[str], flag: str) -> str:
         return name
     alike = [one for one in known if one.lower() == name.lower()]
     if len(alike) != 1:
-        raise ConfigError(f"{flag}: there is no class {name[:60]!r}; the classes are {list_names(known, most=40)}")
+        hint = "a name that holds a comma stands in double quotes; " if any("," in one for one in known) else ""
+        raise ConfigError(
+            f"{flag}: there is no class {name[:60]!r}; {hint}the classes are {list_names(known, most=40)}"
+        )
     return alike[0]
 
 
