@@ -37,8 +37,8 @@ def run(
     """Answer HTTP requests with predictions: POST an image to /v1/segment, get its mask, overlay or class shares.
 
     Args:
-        *model: Model files of any kind, or bundled models. A request names one by its file name without suffix; the
-            first is the default. Default: the bundled segnet_light.
+        *model: Model files of any kind, or bundled models. A request names one by its file name without suffix, or
+            with it where two differ in nothing else; the first is the default. Default: the bundled segnet_light.
         service: address and limits.
         device: Device of PyTorch models: auto, cpu, cuda, cuda:N or mps. auto takes a GPU if there is one.
         precision: Precision of computation. bf16 is faster on processors with bfloat16 arithmetic, and slightly less
