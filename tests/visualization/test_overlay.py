@@ -12,7 +12,6 @@ from segnet.visualization.overlay import (
     class_shares,
     color_map,
     colorize,
-    comparison,
     line_width,
     overlay,
     panels,
@@ -235,33 +234,6 @@ def test_legend_uses_columns_where_the_image_is_wide() -> None:
 
 def test_legend_without_classes_is_none() -> None:
     np.testing.assert_array_equal(add_legend(gray(8, 8), LABELS, np.zeros(3)), gray(8, 8))
-
-
-def test_comparison_marks_errors_red_and_leaves_void_out() -> None:
-    truth = halves(64, 200)
-    truth[:8] = IGNORE_INDEX
-    predicted = halves(64, 200)
-    right = comparison(gray(64, 200), truth, predicted, LABELS)
-    assert not contains(right, (230, 30, 40))
-    predicted[8:, :10] = 1
-    wrong = comparison(gray(64, 200), truth, predicted, LABELS)
-    assert int((wrong == (230, 30, 40)).all(axis=2).sum()) == 56 * 10
-
-
-def test_comparison_holds_image_truth_and_prediction_unchanged() -> None:
-    truth, predicted = halves(64, 200), np.zeros((64, 200), dtype=np.uint8)
-    row = comparison(gray(64, 200), truth, predicted, LABELS)
-    title = row.shape[0] - 64
-    gap = (row.shape[1] - 4 * 200) // 3
-    for place, panel in enumerate([gray(64, 200), colorize(truth, LABELS), colorize(predicted, LABELS)]):
-        left = place * (200 + gap)
-        np.testing.assert_array_equal(row[title:, left : left + 200], panel)
-
-
-def test_comparison_refuses_other_sizes() -> None:
-    for truth, predicted in ((halves(8, 9), halves(8, 8)), (halves(8, 8), halves(9, 8))):
-        with pytest.raises(ShapeError):
-            comparison(gray(8, 8), truth, predicted, LABELS)
 
 
 def test_panels_stand_in_rows_below_their_titles() -> None:

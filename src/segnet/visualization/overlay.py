@@ -1,4 +1,4 @@
-"""Masks as images: colors, overlays, legends and comparison sheets.
+"""Masks as images: colors, overlays and legends.
 
 Images are uint8 (H, W, 3) RGB, masks are class numbers (H, W) with 255 for ignored pixels.
 """
@@ -20,7 +20,7 @@ from segnet.labels import IGNORE_INDEX, ClassTable, Color
 from segnet.visualization.style import OverlayStyle, View
 
 __all__ = [
-    "SCALE", "add_class_names", "add_legend", "class_names", "class_shares", "color_map", "colorize", "comparison",
+    "SCALE", "add_class_names", "add_legend", "class_names", "class_shares", "color_map", "colorize",
     "finished_view", "largest_shares", "line_width", "overlay", "panels", "rounded_up", "scale_colors", "sheet", "view",
     "with_lines",
 ]  # fmt: skip
@@ -31,7 +31,6 @@ Mask = NDArray[np.integer[Any]]
 _PAPER = (255, 255, 255)
 _INK = (32, 33, 36)
 _FRAME = (120, 120, 124)
-_WRONG = (230, 30, 40)
 _PIXELS_PER_BAND = 32_768
 _PLAIN = OverlayStyle()
 # Matplotlib's viridis (CC0) at eight even steps: lightness grows evenly, and it reads the same to the color-blind.
@@ -203,30 +202,6 @@ def rounded_up(value: float) -> float:
     return math.ceil(round(value / step, 6)) * step
 
 
-def comparison(image: Pixels, truth: Mask, predicted: Mask, labels: ClassTable) -> Pixels:
-    """One row for a sheet: image, truth, prediction, and errors (red, over the darkened image), each with a title.
-
-    The title of the errors says which share of the pixels with a true class is wrong.
-
-    Raises:
-        ShapeError: the three differ in height or width.
-    """
-    _require_same_size(image, truth)
-    _require_same_size(image, predicted)
-    counted = truth != IGNORE_INDEX
-    wrong = (predicted != truth) & counted
-    error = float(wrong.sum()) / max(int(counted.sum()), 1)
-    return panels(
-        [
-            ("image", image),
-            ("truth", colorize(truth, labels)),
-            ("prediction", colorize(predicted, labels)),
-            (f"errors {_percent(error)}", _errors(image, wrong, counted)),
-        ],
-        columns=4,
-    )
-
-
 def panels(titled: Sequence[tuple[str, Pixels]], *, columns: int) -> Pixels:
     """Images of one size, each below its title (ASCII), in rows of so many."""
     size = _text_size(*titled[0][1].shape[:2])
@@ -295,13 +270,6 @@ def _boundaries(mask: Mask, width: int) -> NDArray[np.bool_]:
             edges[:, step:] |= across & known[:, :-step]
             edges[step:] |= down & known[:-step]
     return edges & known
-
-
-def _errors(image: Pixels, wrong: NDArray[np.bool_], counted: NDArray[np.bool_]) -> Pixels:
-    gray = image.mean(axis=2, dtype=np.float32) * np.where(counted, 0.45, 0.15)
-    rendered = np.repeat(gray.astype(np.uint8)[:, :, None], 3, axis=2)
-    rendered[wrong] = _WRONG
-    return rendered
 
 
 def _percent(share: float) -> str:
