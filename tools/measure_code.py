@@ -185,7 +185,7 @@ def stops(root: Path, walk: str) -> list[str]:
 def _stop(module: str) -> str | None:
     room = ([*module.split("."), ""])[1]
     name = module.rpartition(".")[2]
-    values = {"errors", "labels", "model_info", "metadata", "look"} | ({"style"} if room == "visualization" else set())
+    values = {"errors", "labels", "model_info", "metadata"} | ({"style"} if room == "visualization" else set())
     if room in {"", "__main__", "system", "allocator", "devices", "files", "machine"} or name in values:
         return None
     if room == "cli" and "commands" not in module:

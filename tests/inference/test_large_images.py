@@ -65,9 +65,9 @@ def test_files_are_those_of_the_whole_image(
     labels = replace(five_labels, values=(0, 3, 4, 9, 254))
     predictor = predictor_of(narrow, labels, **settings)
     files = {kind: tmp_path / "out" / f"{kind}.png" for kind in KINDS}
-    look = OverlayStyle(outline_width=3, legend="none")
+    style = OverlayStyle(outline_width=3, legend="none")
     rows: list[tuple[int, int]] = []
-    shares = predict_large(predictor, path, files, look=look, progress=lambda done, total: rows.append((done, total)))  # type: ignore[arg-type]
+    shares = predict_large(predictor, path, files, style=style, progress=lambda done, total: rows.append((done, total)))  # type: ignore[arg-type]
     assert rows[-1] == (400, 400)
     image = read_image(path)
     working_size = predictor.working_size(400, 270)  # resized by libvips, whose pixels differ by 1 from Pillow's
@@ -78,7 +78,7 @@ def test_files_are_those_of_the_whole_image(
     np.testing.assert_allclose(shares, visualize.class_shares(mask, labels), atol=1e-9)
     with Image.open(files["mask"]) as stored:
         assert stored.mode == "P"
-    overlay = visualize.overlay(image, mask, labels, look)
+    overlay = visualize.overlay(image, mask, labels, style)
     np.testing.assert_array_equal(pixels(files["overlay"]), overlay)
     np.testing.assert_array_equal(pixels(files["color"]), visualize.colorize(mask, labels))
     np.testing.assert_array_equal(pixels(files["side"]), np.concatenate([image, overlay], axis=1))
@@ -95,7 +95,7 @@ def test_outlines_continue_across_strips(
     predictor = predictor_of(narrow, five_labels)
     for lines in (1, 4, 20):
         predict_large(
-            predictor, path, {"overlay": tmp_path / "o.png"}, look=OverlayStyle(outline_width=lines, legend="none")
+            predictor, path, {"overlay": tmp_path / "o.png"}, style=OverlayStyle(outline_width=lines, legend="none")
         )
         image = read_image(path)
         expected = visualize.overlay(image, predictor(image).mask, five_labels, OverlayStyle(outline_width=lines))
@@ -112,7 +112,9 @@ def test_a_legend_of_all_classes_stands_below(
     np.testing.assert_array_equal(pixels(files["overlay"])[400:], legend)
     assert pixels(files["side"]).shape[0] > 400
     assert pixels(files["color"]).shape == (400, 270, 3)
-    predict_large(predictor_of(narrow, five_labels), path, {"color": files["color"]}, look=OverlayStyle(legend="below"))
+    predict_large(
+        predictor_of(narrow, five_labels), path, {"color": files["color"]}, style=OverlayStyle(legend="below")
+    )
     np.testing.assert_array_equal(pixels(files["color"])[400:], legend)
 
 

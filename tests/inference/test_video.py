@@ -92,8 +92,8 @@ def test_a_video_shows_what_was_asked_for(view: str, width: int, tmp_path: Path)
 
 
 def test_a_video_has_the_look_that_was_asked_for(tmp_path: Path) -> None:
-    look = OverlayStyle(show_classes=("bright",), palette="colorblind", opacity=1, outline_width=0)
-    segment_video(predictor(), write_clip(tmp_path / "a.mp4", 3), tmp_path / "b.mp4", look=look)
+    style = OverlayStyle(show_classes=("bright",), palette="colorblind", opacity=1, outline_width=0)
+    segment_video(predictor(), write_clip(tmp_path / "a.mp4", 3), tmp_path / "b.mp4", style=style)
     safe = predictor().labels.colorblind().colors[1]
     for (_, shown), image in zip(decoded(tmp_path / "b.mp4"), clip_images(3), strict=True):
         wanted = np.where(image[..., :1] > 127, safe, image)
@@ -102,7 +102,7 @@ def test_a_video_has_the_look_that_was_asked_for(tmp_path: Path) -> None:
 
 def test_a_legend_below_a_video_is_the_same_below_every_frame(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "a.mp4", 3)
-    segment_video(predictor(), source, tmp_path / "b.mp4", look=OverlayStyle(legend="below"))
+    segment_video(predictor(), source, tmp_path / "b.mp4", style=OverlayStyle(legend="below"))
     shown = [image for _, image in decoded(tmp_path / "b.mp4")]
     assert {image.shape for image in shown} == {shown[0].shape}
     assert shown[0].shape[0] > 48 + 20
@@ -118,7 +118,7 @@ def test_a_legend_below_a_video_is_the_same_below_every_frame(tmp_path: Path) ->
 def test_a_look_with_an_unknown_class_is_refused_before_the_video_begins(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "a.mp4", 2)
     with pytest.raises(ConfigError, match="there is no class 'brigth'; did you mean 'bright'"):
-        segment_video(predictor(), source, tmp_path / "b.mp4", look=OverlayStyle(show_classes=("brigth",)))
+        segment_video(predictor(), source, tmp_path / "b.mp4", style=OverlayStyle(show_classes=("brigth",)))
     assert not (tmp_path / "b.mp4").exists()
 
 

@@ -158,19 +158,19 @@ def test_colors_of_some_classes_leave_the_others_black() -> None:
 
 
 def test_a_look_changes_neither_mask_nor_labels() -> None:
-    mask, look = thirds(4, 30), OverlayStyle(show_classes=("right",), palette="colorblind")
-    overlay(gray(4, 30), mask, LABELS, look)
-    colorize(mask, LABELS, look)
+    mask, style = thirds(4, 30), OverlayStyle(show_classes=("right",), palette="colorblind")
+    overlay(gray(4, 30), mask, LABELS, style)
+    colorize(mask, LABELS, style)
     np.testing.assert_array_equal(mask, thirds(4, 30))
     assert LABELS.colors == ((200, 0, 0), (0, 100, 0), (1, 2, 3))
 
 
 def test_the_colorblind_palette_is_in_image_colors_and_legend() -> None:
-    look, safe = OverlayStyle(palette="colorblind", opacity=1, outline_width=0), ClassTable.from_names(LABELS.names)
+    style, safe = OverlayStyle(palette="colorblind", opacity=1, outline_width=0), ClassTable.from_names(LABELS.names)
     mask = thirds(64, 99)
-    np.testing.assert_array_equal(colorize(mask, LABELS, look), colorize(mask, safe))
-    np.testing.assert_array_equal(overlay(gray(64, 99), mask, LABELS, look), colorize(mask, safe))
-    legend = add_legend(gray(64, 99), LABELS, np.full(3, 1 / 3), look)[64:]
+    np.testing.assert_array_equal(colorize(mask, LABELS, style), colorize(mask, safe))
+    np.testing.assert_array_equal(overlay(gray(64, 99), mask, LABELS, style), colorize(mask, safe))
+    legend = add_legend(gray(64, 99), LABELS, np.full(3, 1 / 3), style)[64:]
     assert all(contains(legend, color) for color in safe.colors)
     assert not any(contains(legend, color) for color in LABELS.colors)
 
@@ -211,8 +211,8 @@ def test_a_legend_of_some_classes_leaves_the_others_out() -> None:
 
 
 def test_class_names_below_an_image_depend_on_its_size_alone() -> None:
-    look = OverlayStyle(show_classes=("right", "absent"))
-    first, second = (add_class_names(image, LABELS, look) for image in (gray(64, 200), 2 * gray(64, 200)))
+    style = OverlayStyle(show_classes=("right", "absent"))
+    first, second = (add_class_names(image, LABELS, style) for image in (gray(64, 200), 2 * gray(64, 200)))
     np.testing.assert_array_equal(first[64:], second[64:])
     np.testing.assert_array_equal(second[:64, :200], 2 * gray(64, 200))
     assert [contains(first[64:], color) for color in LABELS.colors] == [False, True, True]

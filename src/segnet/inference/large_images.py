@@ -43,7 +43,7 @@ def predict_large(
     image: Path,
     files: Mapping[Kind, Path],
     *,
-    look: OverlayStyle = OverlayStyle(),  # noqa: B008
+    style: OverlayStyle = OverlayStyle(),  # noqa: B008
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float64]:
     """Segment an image in memory for a few rows of tiles, whatever its height.
@@ -52,7 +52,7 @@ def predict_large(
         predictor: the model; computes confidence and uncertainty if they are among ``files``.
         image: PNG, JPEG, TIFF or another format that libvips reads.
         files: output path of each kind, all PNG; legends show no class shares.
-        look: style of overlays.
+        style: of overlays.
         progress: called with (done, all) rows.
 
     Returns:
@@ -67,11 +67,11 @@ def predict_large(
     counts = np.zeros(predictor.labels.classes, dtype=np.int64)
     rows = _open(image, predictor)
     working_size = predictor.working_size(*rows.size)
-    look = visualize.with_lines(look, rows.size, inside=working_size)
+    style = visualize.with_lines(style, rows.size, inside=working_size)
     done = 0
     with ExitStack() as stack:
         writers = [
-            stack.enter_context(_open_file(kind, path, rows.size, predictor, look)) for kind, path in files.items()
+            stack.enter_context(_open_file(kind, path, rows.size, predictor, style)) for kind, path in files.items()
         ]
         for strip in _predict_strips(predictor, rows, working_size):
             counts += np.bincount(strip.prediction.mask.ravel(), minlength=len(counts))
@@ -105,13 +105,13 @@ def _predict_strips(predictor: Predictor, rows: ImageRows, working_size: tuple[i
 
 @contextmanager
 def _open_file(
-    kind: Kind, path: Path, size: tuple[int, int], predictor: Predictor, look: OverlayStyle
+    kind: Kind, path: Path, size: tuple[int, int], predictor: Predictor, style: OverlayStyle
 ) -> Iterator[Callable[[_Strip], None]]:
     """Open one file; yields the function that writes the next strip."""
     with (
         replacing(path) as temporary,
         temporary.open("wb") as file,
-        _encode(kind, file, size, predictor, look) as add,
+        _encode(kind, file, size, predictor, style) as add,
     ):
 
         def write(strip: _Strip) -> None:
@@ -123,11 +123,11 @@ def _open_file(
 
 @contextmanager
 def _encode(
-    kind: Kind, file: BinaryIO, size: tuple[int, int], predictor: Predictor, look: OverlayStyle
+    kind: Kind, file: BinaryIO, size: tuple[int, int], predictor: Predictor, style: OverlayStyle
 ) -> Iterator[Callable[[_Strip], None]]:
     labels, measure = predictor.labels, predictor.measure
     if kind == "mask":
-        with PngWriter(file, size, palette=look.colored(labels).file_palette()) as png:
+        with PngWriter(file, size, palette=style.colored(labels).file_palette()) as png:
             yield lambda strip: png.add(labels.to_file_values(strip.prediction.mask))
     elif kind == "confidence":
         texts = value_metadata(1.0, {"Title": kind, "Description": CONFIDENCE})
@@ -142,17 +142,17 @@ def _encode(
             yield lambda strip: png.add(encode_values(_require(strip.prediction.uncertainty, kind), top))
     else:
         width = 2 * size[1] if kind == "side" else size[1]
-        drawing, legend = _Drawing(kind, labels, look), _legend(kind, (size[0], width), labels, look)
+        drawing, legend = _Drawing(kind, labels, style), _legend(kind, (size[0], width), labels, style)
         with PngWriter(file, (size[0] + len(legend), width), channels=3) as png:
             yield lambda strip: png.add(drawing.add(strip))
             png.add(drawing.rest())
             png.add(legend)
 
 
-def _legend(view: View, size: tuple[int, int], labels: ClassTable, look: OverlayStyle) -> NDArray[np.uint8]:
+def _legend(view: View, size: tuple[int, int], labels: ClassTable, style: OverlayStyle) -> NDArray[np.uint8]:
     """The legend with all class names; without rows if it is not requested, or wider than the image."""
-    legend = visualize.class_names(*size, labels, look)
-    return legend if look.has_legend(view) and legend.shape[1] == size[1] else legend[:0, : size[1]]
+    legend = visualize.class_names(*size, labels, style)
+    return legend if style.has_legend(view) and legend.shape[1] == size[1] else legend[:0, : size[1]]
 
 
 def _require(values: NDArray[np.float32] | None, kind: str) -> NDArray[np.float32]:
@@ -164,9 +164,9 @@ def _require(values: NDArray[np.float32] | None, kind: str) -> NDArray[np.float3
 class _Drawing:
     """Draws strip by strip; outlines continue across the strips."""
 
-    def __init__(self, view: View, labels: ClassTable, look: OverlayStyle) -> None:
-        self._view, self._labels, self._look = view, labels, look
-        self._reach = look.outline_width or 0
+    def __init__(self, view: View, labels: ClassTable, style: OverlayStyle) -> None:
+        self._view, self._labels, self._style = view, labels, style
+        self._reach = style.outline_width or 0
         self._image: NDArray[np.uint8] = np.zeros((0, 0, 3), dtype=np.uint8)
         self._mask: NDArray[np.uint8] = np.zeros((0, 0), dtype=np.uint8)
         self._drawn = 0  # rows at the top that were returned before
@@ -188,5 +188,5 @@ class _Drawing:
 
     def _rows(self, stop: int) -> NDArray[np.uint8]:
         start, self._drawn = self._drawn, stop
-        image = visualize.view(self._view, self._image, self._mask, self._labels, self._look)
+        image = visualize.view(self._view, self._image, self._mask, self._labels, self._style)
         return image[start:stop]

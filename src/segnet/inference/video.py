@@ -79,7 +79,7 @@ def segment_video(
     *,
     view: View = "overlay",
     config: VideoConfig | None = None,
-    look: OverlayStyle | None = None,
+    style: OverlayStyle | None = None,
 ) -> VideoReport:
     """Segment a video or a live source, and write the result as a video file with its timing, aspect and audio.
 
@@ -91,7 +91,7 @@ def segment_video(
         out: ending in .mp4, .m4v, .mov, .mkv, .webm or .gif.
         view: what the video shows.
         config: which frames, temporal smoothing, codec.
-        look: style of overlays.
+        style: of overlays.
 
     Returns:
         Figures of the video.
@@ -105,7 +105,7 @@ def segment_video(
     video = open_video(source, config, channels=predictor.channels)
     if Path(out).exists() and Path(video.source.word).exists() and Path(out).samefile(video.source.word):
         raise OutputError(f"{out} is the video itself, which the result would replace; give another name")
-    write_video(predictor, video, {view: Path(out)}, config=config, report=report, look=look)
+    write_video(predictor, video, {view: Path(out)}, config=config, report=report, style=style)
     return report
 
 
@@ -116,7 +116,7 @@ def write_video(
     *,
     config: VideoConfig,
     report: VideoReport,
-    look: OverlayStyle | None = None,
+    style: OverlayStyle | None = None,
     each: Callable[[SegmentedFrame], Any] | None = None,
     go_on: Callable[[SegmentedFrame], bool] | None = None,
 ) -> None:
@@ -128,7 +128,7 @@ def write_video(
         files: the file of each view; may be empty.
         config: that of the video.
         report: is updated with every frame.
-        look: style of overlays.
+        style: of overlays.
         each: called in a background thread with each frame, to write it as an image for instance.
         go_on: called with each frame after inference; False ends the video.
     """
@@ -140,7 +140,7 @@ def write_video(
     with (
         nullcontext(1) if one_by_one else predictor.runtime.concurrent() as report.at_once,
         report.stages.measure(),
-        _VideoFiles(files, video, predictor.labels, look or OverlayStyle()) as written,
+        _VideoFiles(files, video, predictor.labels, style or OverlayStyle()) as written,
     ):
         began, cpu = time.monotonic(), time.process_time()
 
@@ -175,16 +175,16 @@ def write_video(
 class _VideoFiles(ExitStack):
     """One video file per view, opened with the first frame and closed with the context."""
 
-    def __init__(self, paths: Mapping[View, Path], video: Video, labels: ClassTable, look: OverlayStyle) -> None:
+    def __init__(self, paths: Mapping[View, Path], video: Video, labels: ClassTable, style: OverlayStyle) -> None:
         super().__init__()
-        self._paths, self._video, self._labels, self._look = paths, video, labels, look
+        self._paths, self._video, self._labels, self._style = paths, video, labels, style
         self._opened: dict[View, VideoWriter] = {}
 
     def add(self, frame: SegmentedFrame) -> None:
         """Draw a frame and write it to each file."""
         for view, path in self._paths.items():
             with stage("overlay"):
-                image = draw(view, frame, self._labels, self._look)
+                image = draw(view, frame, self._labels, self._style)
             if view not in self._opened:
                 form = replace(self._video.format, aspect=frame.aspect)
                 self._opened[view] = self.enter_context(open_video_writer(path, image.shape[:2], form))
@@ -192,14 +192,14 @@ class _VideoFiles(ExitStack):
                 self._opened[view].add(image, frame.time or Fraction(0))
 
 
-def draw(view: View, frame: SegmentedFrame, labels: ClassTable, look: OverlayStyle | None = None) -> NDArray[np.uint8]:
+def draw(view: View, frame: SegmentedFrame, labels: ClassTable, style: OverlayStyle | None = None) -> NDArray[np.uint8]:
     """Draw a frame as a video shows it: uint8 (H, W, 3) RGB; ``side`` has twice the width.
 
     With ``OverlayStyle.legend`` "below", a legend of all shown classes is added below, the same for every frame.
     """
-    look = look or OverlayStyle()
-    image = visualize.view(view, frame.image, frame.mask, labels, look)
-    return visualize.add_class_names(image, labels, look) if look.legend == "below" else image
+    style = style or OverlayStyle()
+    image = visualize.view(view, frame.image, frame.mask, labels, style)
+    return visualize.add_class_names(image, labels, style) if style.legend == "below" else image
 
 
 def with_smoothing(predictor: Predictor, smoothing: float) -> Predictor:

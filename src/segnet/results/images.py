@@ -303,7 +303,7 @@ def _predict_in_strips(predictor: Predictor, job: Job, writer: ResultWriter) -> 
         with ExitStack() as stack:
             for path in files.values():
                 stack.enter_context(writer.noting(path))
-            return predict_large(predictor, job.image, files, look=writer.style, progress=advance)
+            return predict_large(predictor, job.image, files, style=writer.style, progress=advance)
     except (ConfigError, ShapeError) as error:
         raise DataError(f"{job.image}: {error}") from error
     finally:

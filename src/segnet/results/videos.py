@@ -193,7 +193,7 @@ def _predict_video(predictor: Predictor, source: VideoSource, output: VideoOutpu
             files,
             config=output.config,
             report=report,
-            look=output.writer.style,
+            style=output.writer.style,
             each=partial(output.write_frame, predictor.labels),
             go_on=show,
         )

@@ -40,33 +40,33 @@ SCALE = (
 )  # fmt: skip
 
 
-def colorize(mask: Mask, labels: ClassTable, look: OverlayStyle = _PLAIN) -> Pixels:
+def colorize(mask: Mask, labels: ClassTable, style: OverlayStyle = _PLAIN) -> Pixels:
     """The color of each pixel's class: uint8 (H, W, 3); ignored pixels and hidden classes are black."""
-    palette = look.colored(labels).palette()
-    palette[look.hidden(labels)] = 0
+    palette = style.colored(labels).palette()
+    palette[style.hidden(labels)] = 0
     return np.take(palette, mask, axis=0)
 
 
-def overlay(image: Pixels, mask: Mask, labels: ClassTable, look: OverlayStyle = _PLAIN) -> Pixels:
+def overlay(image: Pixels, mask: Mask, labels: ClassTable, style: OverlayStyle = _PLAIN) -> Pixels:
     """The image with the colors of the classes laid over it, and a light line between two classes.
 
     Ignored pixels and hidden classes stay as they are.
 
     Raises:
-        ConfigError: the look names a class that is not among the labels.
+        ConfigError: the style names a class that is not among the labels.
         ShapeError: image and mask have different heights or widths.
     """
     _require_same_size(image, mask)
-    mask, plain = _without(look.hidden(labels), mask)
-    mixed = _blend(image, mask, look.colored(labels).palette(), round(256 * look.opacity))
+    mask, plain = _without(style.hidden(labels), mask)
+    mixed = _blend(image, mask, style.colored(labels).palette(), round(256 * style.opacity))
     _copy_pixels(image, mixed, plain)
-    lines = _boundaries(mask, line_width(*mask.shape) if look.outline_width is None else look.outline_width)
+    lines = _boundaries(mask, line_width(*mask.shape) if style.outline_width is None else style.outline_width)
     pixels, on_lines = mixed.reshape(-1, 3), np.flatnonzero(lines)
     pixels[on_lines] = 128 + pixels.take(on_lines, axis=0) // 2  # whole pixels: a third of the time of mixed[lines]
     return mixed
 
 
-def view(kind: View, image: Pixels, mask: Mask, labels: ClassTable, look: OverlayStyle = _PLAIN) -> Pixels:
+def view(kind: View, image: Pixels, mask: Mask, labels: ClassTable, style: OverlayStyle = _PLAIN) -> Pixels:
     """What people look at: colors over the image, colors alone, or the image beside its overlay.
 
     Args:
@@ -74,15 +74,15 @@ def view(kind: View, image: Pixels, mask: Mask, labels: ClassTable, look: Overla
         image: uint8 (H, W, 3) RGB or (H, W, 1) gray.
         mask: class numbers (H, W).
         labels: names and colors.
-        look: opacity, lines, which classes, whose colors.
+        style: opacity, lines, which classes, whose colors.
 
     Returns:
         uint8 (H, W, 3); of ``side`` (H, 2 W, 3).
     """
     if kind == "color":
-        return colorize(mask, labels, look)
+        return colorize(mask, labels, style)
     image = as_rgb(image)
-    over = overlay(image, mask, labels, look)
+    over = overlay(image, mask, labels, style)
     return over if kind == "overlay" else np.concatenate([image, over], axis=1)
 
 
@@ -91,19 +91,19 @@ def finished_view(
     image: Pixels,
     mask: Mask,
     labels: ClassTable,
-    look: OverlayStyle = _PLAIN,
+    style: OverlayStyle = _PLAIN,
     *,
     inside: tuple[int, int] | None = None,
 ) -> Pixels:
     """As ``view``, with the legend that the style asks for; the file that ``segnet predict`` writes.
 
     Args:
-        kind, image, mask, labels, look: see ``view``.
+        kind, image, mask, labels, style: see ``view``.
         inside: (height, width) at which the image was segmented, see ``line_width``.
     """
-    look = with_lines(look, (mask.shape[0], mask.shape[1]), inside=inside)
-    rendered = view(kind, image, mask, labels, look)
-    return add_legend(rendered, labels, class_shares(mask, labels), look) if look.has_legend(kind) else rendered
+    style = with_lines(style, (mask.shape[0], mask.shape[1]), inside=inside)
+    rendered = view(kind, image, mask, labels, style)
+    return add_legend(rendered, labels, class_shares(mask, labels), style) if style.has_legend(kind) else rendered
 
 
 def as_rgb(image: Pixels) -> Pixels:
@@ -112,7 +112,7 @@ def as_rgb(image: Pixels) -> Pixels:
 
 
 def line_width(height: int, width: int, *, inside: tuple[int, int] | None = None) -> int:
-    """Of the lines between classes, in pixels, if the look does not tell it: the shorter side / 540.
+    """Of the lines between classes, in pixels, if the style does not tell it: the shorter side / 540.
 
     Args:
         height, width: of the image.
@@ -123,9 +123,9 @@ def line_width(height: int, width: int, *, inside: tuple[int, int] | None = None
     return wide if inside is None else min(wide, max(1, round(2 * min(height, width) / min(inside))))
 
 
-def with_lines(look: OverlayStyle, size: tuple[int, int], *, inside: tuple[int, int] | None) -> OverlayStyle:
-    """The look with the width of its lines decided; see ``line_width``."""
-    return look if look.outline_width is not None else replace(look, outline_width=line_width(*size, inside=inside))
+def with_lines(style: OverlayStyle, size: tuple[int, int], *, inside: tuple[int, int] | None) -> OverlayStyle:
+    """The style with the width of its lines decided; see ``line_width``."""
+    return style if style.outline_width is not None else replace(style, outline_width=line_width(*size, inside=inside))
 
 
 def class_shares(mask: Mask, labels: ClassTable) -> NDArray[np.float64]:
@@ -141,30 +141,30 @@ def largest_shares(mask: Mask, labels: ClassTable) -> list[str]:
     return [f"{labels.names[index]} {_percent(float(shares[index]))}" for index in order]
 
 
-def add_legend(image: Pixels, labels: ClassTable, shares: NDArray[np.float64], look: OverlayStyle = _PLAIN) -> Pixels:
+def add_legend(image: Pixels, labels: ClassTable, shares: NDArray[np.float64], style: OverlayStyle = _PLAIN) -> Pixels:
     """The image with a legend below it: color, name and share of each shown class that occurs, the largest first.
 
     The image itself is not covered; the result is higher, and wider where the longest name needs it. Names are
     drawn in Pillow's own font, which has ASCII characters only and shows a box for any other.
     """
-    hidden = look.hidden(labels)
+    hidden = style.hidden(labels)
     order = [int(index) for index in np.argsort(-shares, kind="stable") if shares[index] > 0 and index not in hidden]
-    return _with_legend(image, look.colored(labels), {index: _percent(float(shares[index])) for index in order})
+    return _with_legend(image, style.colored(labels), {index: _percent(float(shares[index])) for index in order})
 
 
-def add_class_names(image: Pixels, labels: ClassTable, look: OverlayStyle = _PLAIN) -> Pixels:
+def add_class_names(image: Pixels, labels: ClassTable, style: OverlayStyle = _PLAIN) -> Pixels:
     """The image with ``class_names`` below it."""
     height, width = image.shape[:2]
-    return sheet([image, class_names(height, width, labels, look)])
+    return sheet([image, class_names(height, width, labels, style)])
 
 
-def class_names(height: int, width: int, labels: ClassTable, look: OverlayStyle = _PLAIN) -> Pixels:
+def class_names(height: int, width: int, labels: ClassTable, style: OverlayStyle = _PLAIN) -> Pixels:
     """A legend that depends on an image's size alone: color and name of all shown classes.
 
     Returns:
         uint8 (H, W, 3): as wide as the image, or wider where the longest name needs it.
     """
-    hidden, colored = look.hidden(labels), look.colored(labels)
+    hidden, colored = style.hidden(labels), style.colored(labels)
     entries = tuple((colored.colors[n], colored.names[n], "") for n in range(labels.classes) if n not in hidden)
     return _legend(entries, _font(_text_size(height, width)), width)
 

@@ -229,7 +229,7 @@ def _add_videos(gr: Any, models: Models, controls: _Controls, folders: _Folders)
         out = folders.make() / f"{Path(source).stem}-overlay.mp4"
         predictor = models.open_own(name, samples)  # images are segmented meanwhile
         done = segment_video(
-            predictor, source, out, look=OverlayStyle(opacity=opacity),
+            predictor, source, out, style=OverlayStyle(opacity=opacity),
             config=VideoConfig(end=seconds, smoothing=smoothing),
         )  # fmt: skip
         return str(out), f"{done.frames} frames in {done.seconds:.1f} s, {done.rate:.1f} frames/s"
