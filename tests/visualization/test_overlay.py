@@ -9,10 +9,10 @@ from segnet.labels import CAMVID, IGNORE_INDEX, ClassTable
 from segnet.visualization.overlay import (
     add_class_names,
     add_legend,
+    choose_outline_width,
     class_shares,
     color_map,
     colorize,
-    line_width,
     overlay,
     panels,
     rounded_up,
@@ -301,10 +301,20 @@ def test_the_end_of_a_scale_has_two_digits(value: float, end: float) -> None:
     assert rounded_up(value) == pytest.approx(end)
 
 
-def test_lines_are_as_wide_as_the_image_asks_but_no_wider_than_two_labeled_pixels() -> None:
-    assert [line_width(side, 5000) for side in (100, 539, 1080, 5000)] == [1, 1, 2, 9]
-    assert line_width(12000, 12000) == 22
-    assert line_width(12000, 12000, inside=(480, 480)) == 22  # looked at as a whole
-    assert line_width(12000, 12000, inside=(3600, 3600)) == 7
-    assert line_width(12000, 12000, inside=(12000, 12000)) == 2
-    assert line_width(360, 480, inside=(720, 960)) == 1
+@pytest.mark.parametrize(
+    ("size", "working_size", "width"),
+    [
+        ((100, 5000), None, 1),
+        ((539, 5000), None, 1),
+        ((1080, 5000), None, 2),
+        ((12000, 12000), None, 22),
+        ((12000, 12000), (480, 480), 22),  # seen as a whole
+        ((12000, 12000), (3600, 3600), 7),
+        ((12000, 12000), (12000, 12000), 2),
+        ((360, 480), (720, 960), 1),
+    ],
+)
+def test_outlines_fit_the_image_but_are_no_wider_than_two_pixels_of_the_working_size(
+    size: tuple[int, int], working_size: tuple[int, int] | None, width: int
+) -> None:
+    assert choose_outline_width(OverlayStyle(), size, working_size=working_size) == width

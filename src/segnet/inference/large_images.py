@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
@@ -67,7 +68,8 @@ def predict_large(
     counts = np.zeros(predictor.labels.classes, dtype=np.int64)
     rows = _open(image, predictor)
     working_size = predictor.working_size(*rows.size)
-    style = visualize.with_lines(style, rows.size, inside=working_size)
+    width = visualize.choose_outline_width(style, rows.size, working_size=working_size)
+    style = replace(style, outline_width=width)
     done = 0
     with ExitStack() as stack:
         writers = [

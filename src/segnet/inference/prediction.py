@@ -151,7 +151,7 @@ class Prediction:
 
     def _view(self, view: View, image: NDArray[np.uint8], style: OverlayStyle | None) -> NDArray[np.uint8]:
         return visualize.finished_view(
-            view, image, self.mask, self._labels(), style or OverlayStyle(), inside=self.working_size
+            view, image, self.mask, self._labels(), style or OverlayStyle(), working_size=self.working_size
         )
 
     def _labels(self) -> ClassTable:

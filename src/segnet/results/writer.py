@@ -89,7 +89,7 @@ class ResultWriter:
                 write_mask(path, prediction.mask, self.style.colored(self.labels))
         for view in (view for view in VIEWS if view in self.kinds):
             rendered = visualize.finished_view(
-                view, image, prediction.mask, self.labels, self.style, inside=prediction.working_size
+                view, image, prediction.mask, self.labels, self.style, working_size=prediction.working_size
             )
             with self.noting(path := self._path(view, name)):
                 write_image(path, rendered)

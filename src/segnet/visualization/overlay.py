@@ -20,9 +20,8 @@ from segnet.labels import IGNORE_INDEX, ClassTable, Color
 from segnet.visualization.style import OverlayStyle, View
 
 __all__ = [
-    "SCALE", "add_class_names", "add_legend", "class_names", "class_shares", "color_map", "colorize",
-    "finished_view", "largest_shares", "line_width", "overlay", "panels", "rounded_up", "scale_colors", "sheet", "view",
-    "with_lines",
+    "SCALE", "add_class_names", "add_legend", "choose_outline_width", "class_names", "class_shares", "color_map",
+    "colorize", "finished_view", "largest_shares", "overlay", "panels", "rounded_up", "scale_colors", "sheet", "view",
 ]  # fmt: skip
 
 Pixels = NDArray[np.uint8]
@@ -48,7 +47,7 @@ def colorize(mask: Mask, labels: ClassTable, style: OverlayStyle = _PLAIN) -> Pi
 
 
 def overlay(image: Pixels, mask: Mask, labels: ClassTable, style: OverlayStyle = _PLAIN) -> Pixels:
-    """The image with the colors of the classes laid over it, and a light line between two classes.
+    """The image with the colors of the classes laid over it, and a light outline between two classes.
 
     Ignored pixels and hidden classes stay as they are.
 
@@ -60,9 +59,9 @@ def overlay(image: Pixels, mask: Mask, labels: ClassTable, style: OverlayStyle =
     mask, plain = _without(style.hidden(labels), mask)
     mixed = _blend(image, mask, style.colored(labels).palette(), round(256 * style.opacity))
     _copy_pixels(image, mixed, plain)
-    lines = _boundaries(mask, line_width(*mask.shape) if style.outline_width is None else style.outline_width)
-    pixels, on_lines = mixed.reshape(-1, 3), np.flatnonzero(lines)
-    pixels[on_lines] = 128 + pixels.take(on_lines, axis=0) // 2  # whole pixels: a third of the time of mixed[lines]
+    outlines = _boundaries(mask, choose_outline_width(style, mask.shape))
+    pixels, outlined = mixed.reshape(-1, 3), np.flatnonzero(outlines)
+    pixels[outlined] = 128 + pixels.take(outlined, axis=0) // 2  # whole pixels: a third of the time of mixed[outlines]
     return mixed
 
 
@@ -74,7 +73,7 @@ def view(kind: View, image: Pixels, mask: Mask, labels: ClassTable, style: Overl
         image: uint8 (H, W, 3) RGB or (H, W, 1) gray.
         mask: class numbers (H, W).
         labels: names and colors.
-        style: opacity, lines, which classes, whose colors.
+        style: of overlays.
 
     Returns:
         uint8 (H, W, 3); of ``side`` (H, 2 W, 3).
@@ -93,15 +92,15 @@ def finished_view(
     labels: ClassTable,
     style: OverlayStyle = _PLAIN,
     *,
-    inside: tuple[int, int] | None = None,
+    working_size: tuple[int, int] | None = None,
 ) -> Pixels:
     """As ``view``, with the legend that the style asks for; the file that ``segnet predict`` writes.
 
     Args:
         kind, image, mask, labels, style: see ``view``.
-        inside: (height, width) at which the image was segmented, see ``line_width``.
+        working_size: see ``choose_outline_width``.
     """
-    style = with_lines(style, (mask.shape[0], mask.shape[1]), inside=inside)
+    style = replace(style, outline_width=choose_outline_width(style, mask.shape, working_size=working_size))
     rendered = view(kind, image, mask, labels, style)
     return add_legend(rendered, labels, class_shares(mask, labels), style) if style.has_legend(kind) else rendered
 
@@ -111,21 +110,21 @@ def as_rgb(image: Pixels) -> Pixels:
     return image if image.shape[2] == 3 else np.repeat(image, 3, axis=2)
 
 
-def line_width(height: int, width: int, *, inside: tuple[int, int] | None = None) -> int:
-    """Of the lines between classes, in pixels, if the style does not tell it: the shorter side / 540.
+def choose_outline_width(
+    style: OverlayStyle, size: tuple[int, ...], *, working_size: tuple[int, int] | None = None
+) -> int:
+    """The style's own, or the shorter side / 540, in pixels.
 
     Args:
-        height, width: of the image.
-        inside: (height, width) at which it was labeled; lines are then no wider than two pixels of that, so that they
-            do not hide what is looked at closely.
+        style: of the overlay.
+        size: (height, width) of the image.
+        working_size: (height, width) at which it was segmented; outlines are then no wider than two pixels of that, so
+            that they do not hide details.
     """
-    wide = max(1, min(height, width) // 540)
-    return wide if inside is None else min(wide, max(1, round(2 * min(height, width) / min(inside))))
-
-
-def with_lines(style: OverlayStyle, size: tuple[int, int], *, inside: tuple[int, int] | None) -> OverlayStyle:
-    """The style with the width of its lines decided; see ``line_width``."""
-    return style if style.outline_width is not None else replace(style, outline_width=line_width(*size, inside=inside))
+    if style.outline_width is not None:
+        return style.outline_width
+    width = max(1, min(size) // 540)
+    return width if working_size is None else min(width, max(1, round(2 * min(size) / min(working_size))))
 
 
 def class_shares(mask: Mask, labels: ClassTable) -> NDArray[np.float64]:
@@ -229,7 +228,7 @@ def _require_same_size(image: Pixels, mask: Mask) -> None:
 
 
 def _without(hidden: list[int], mask: Mask) -> tuple[Mask, NDArray[np.bool_]]:
-    """The mask with all hidden classes taken for one, so that no line runs between them, and what gets no color."""
+    """The mask with all hidden classes taken for one, so that no outline runs between them, and what gets no color."""
     if not hidden:
         return mask, mask == IGNORE_INDEX
     table = np.arange(256, dtype=np.uint8)

@@ -104,7 +104,7 @@ def encode_answer(answer: Answer, prediction: Prediction, model: str, style: Ove
         return encode_mask(prediction.mask, style.colored(prediction.labels))
     if answer.format == "overlay":
         view = finished_view(
-            "overlay", prediction.image, prediction.mask, prediction.labels, style, inside=prediction.working_size
+            "overlay", prediction.image, prediction.mask, prediction.labels, style, working_size=prediction.working_size
         )
         return encode_image(view, _SUFFIXES[answer.media_type])
     return json.dumps(_describe(prediction, model, style), ensure_ascii=False, separators=(",", ":")).encode()
