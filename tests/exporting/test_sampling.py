@@ -21,7 +21,7 @@ from segnet.exporting.sampling import AlwaysOnDropout, keep_dropout_on, mean_and
 from segnet.exporting.settings import ExportConfig
 from segnet.inference.predictor import Predictor
 from segnet.labels import ClassTable
-from segnet.metrics.uncertainty import largest
+from segnet.metrics.uncertainty import largest_uncertainty
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.mc_dropout import dropouts
@@ -90,7 +90,7 @@ def test_a_predictor_takes_the_files_own_uncertainty(exported: Callable[[str], P
     assert predictor.measure == "variance"
     assert found.confidence is not None
     assert found.uncertainty is not None
-    assert 0 < found.uncertainty.max() <= largest("variance", 5)
+    assert 0 < found.uncertainty.max() <= largest_uncertainty("variance", 5)
     assert found.confidence[found.uncertainty == found.uncertainty.max()].max() < found.confidence.max()
 
 

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from segnet.errors import ConfigError
-from segnet.metrics.uncertainty import MEASURES, Measure, choose_measure, described, entropy, largest
+from segnet.metrics.uncertainty import (
+    MEASURES,
+    Measure,
+    choose_measure,
+    describe_uncertainty,
+    entropy,
+    largest_uncertainty,
+)
 
 
 def test_entropy_is_the_sum_over_the_classes_and_0_where_one_is_certain() -> None:
@@ -24,12 +31,12 @@ def test_entropy_is_the_sum_over_the_classes_and_0_where_one_is_certain() -> Non
 def test_the_largest_values_are_reached_and_not_passed(classes: int) -> None:
     """By samples that are each certain of another class, and by even probabilities."""
     certain = np.eye(classes)
-    assert certain.var(axis=0).mean() == pytest.approx(largest("variance", classes))
+    assert certain.var(axis=0).mean() == pytest.approx(largest_uncertainty("variance", classes))
     even = np.full((1, classes, 1, 1), 1 / classes, dtype=np.float32)
-    assert entropy(even)[0, 0, 0] == pytest.approx(largest("entropy", classes), abs=1e-6)
-    assert largest("mutual_information", classes) == largest("entropy", classes)
+    assert entropy(even)[0, 0, 0] == pytest.approx(largest_uncertainty("entropy", classes), abs=1e-6)
+    assert largest_uncertainty("mutual_information", classes) == largest_uncertainty("entropy", classes)
     for samples in np.random.default_rng(0).dirichlet(np.full(classes, 0.1), (200, 7)):
-        assert samples.var(axis=0).mean() <= largest("variance", classes)
+        assert samples.var(axis=0).mean() <= largest_uncertainty("variance", classes)
 
 
 def test_the_first_possible_measure_is_taken_unasked() -> None:
@@ -51,6 +58,6 @@ def test_masks_alone_have_no_uncertainty(wanted: Measure | None) -> None:
 
 
 def test_entropies_are_in_nats() -> None:
-    assert [described(measure) for measure in MEASURES] == [
-        *("variance", "entropy, in nats", "mutual information, in nats"),
+    assert [describe_uncertainty(measure) for measure in MEASURES] == [
+        *("uncertainty: variance", "uncertainty: entropy, in nats", "uncertainty: mutual information, in nats"),
     ]

@@ -19,7 +19,7 @@ from segnet.labels import ClassTable
 from segnet.media.images.png import PngWriter
 from segnet.media.images.strips import ImageRows
 from segnet.media.images.writing import encode_values, value_metadata
-from segnet.metrics.uncertainty import CONFIDENCE, described, largest
+from segnet.metrics.uncertainty import CONFIDENCE, describe_uncertainty, largest_uncertainty
 from segnet.system.files import explained, replacing
 from segnet.visualization import overlay as visualize
 from segnet.visualization.style import OverlayStyle, View
@@ -138,8 +138,8 @@ def _encode(
     elif kind == "uncertainty":
         if measure is None:
             raise ConfigError("the predictor computes no uncertainty; load it with uncertainty=True")
-        top = largest(measure, labels.classes)
-        texts = value_metadata(top, {"Title": kind, "Description": f"uncertainty: {described(measure)}"})
+        top = largest_uncertainty(measure, labels.classes)
+        texts = value_metadata(top, {"Title": kind, "Description": describe_uncertainty(measure)})
         with PngWriter(file, size, bits=16, metadata=texts) as png:
             yield lambda strip: png.add(encode_values(_require(strip.prediction.uncertainty, kind), top))
     else:

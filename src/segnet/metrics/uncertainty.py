@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from segnet.errors import ConfigError
 
-__all__ = ["CONFIDENCE", "MEASURES", "Measure", "choose_measure", "described", "entropy", "largest"]
+__all__ = [
+    "CONFIDENCE", "MEASURES", "Measure", "choose_measure", "describe_uncertainty", "entropy", "largest_uncertainty",
+]  # fmt: skip
 
 Measure = Literal["variance", "entropy", "mutual_information"]
 
@@ -33,7 +35,7 @@ def entropy(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
     return found
 
 
-def largest(measure: Measure, classes: int) -> float:
+def largest_uncertainty(measure: Measure, classes: int) -> float:
     """The largest value that a measure can have; the smallest is 0.
 
     The variance is largest where each sample is certain of another class; entropy and mutual information are at most
@@ -46,9 +48,9 @@ CONFIDENCE = "probability of the predicted class"
 """What a confidence is, in words."""
 
 
-def described(measure: Measure) -> str:
-    """The measure and its unit in words."""
-    return "variance" if measure == "variance" else f"{measure.replace('_', ' ')}, in nats"
+def describe_uncertainty(measure: Measure) -> str:
+    """The measure and its unit in words, as a title."""
+    return "uncertainty: variance" if measure == "variance" else f"uncertainty: {measure.replace('_', ' ')}, in nats"
 
 
 def choose_measure(wanted: Measure | None, possible: tuple[Measure, ...], *, model: str) -> Measure:

@@ -17,7 +17,7 @@ from segnet.inference.large_images import Kind
 from segnet.inference.prediction import Prediction, SegmentedFrame
 from segnet.labels import ClassTable
 from segnet.media.images.writing import write_image, write_mask, write_values
-from segnet.metrics.uncertainty import CONFIDENCE, Measure, described, largest
+from segnet.metrics.uncertainty import CONFIDENCE, Measure, describe_uncertainty, largest_uncertainty
 from segnet.system.earlier import EarlierResults
 from segnet.visualization import overlay as visualize
 from segnet.visualization.style import VIEWS, OverlayStyle
@@ -96,7 +96,8 @@ class ResultWriter:
         if "confidence" in self.kinds and prediction.confidence is not None:
             self._write_values("confidence", name, prediction.confidence, largest=1.0, description=CONFIDENCE)
         if prediction.uncertainty is not None and self.measure is not None:
-            top, description = largest(self.measure, self.labels.classes), f"uncertainty: {described(self.measure)}"
+            top = largest_uncertainty(self.measure, self.labels.classes)
+            description = describe_uncertainty(self.measure)
             self._write_values("uncertainty", name, prediction.uncertainty, largest=top, description=description)
         return shares
 

@@ -13,7 +13,7 @@ from segnet.errors import ConfigError
 from segnet.inference.prediction import Prediction
 from segnet.labels import ClassTable
 from segnet.media.images.writing import write_image
-from segnet.metrics.uncertainty import CONFIDENCE, Measure, described
+from segnet.metrics.uncertainty import CONFIDENCE, Measure, describe_uncertainty
 from segnet.visualization import overlay as visualize
 from segnet.visualization.html.markup import class_name, percent
 from segnet.visualization.style import OverlayStyle
@@ -81,7 +81,7 @@ def uncertainty_map(result: Segmentation) -> Pixels | None:
     values = result.prediction.uncertainty
     if values is None or result.measure is None:
         return None
-    title = f"uncertainty: {described(result.measure)}"
+    title = describe_uncertainty(result.measure)
     return visualize.color_map(values, largest=visualize.rounded_up(max(float(values.max()), 1e-6)), title=title)
 
 
