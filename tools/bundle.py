@@ -41,7 +41,7 @@ def main() -> None:
         "--earlier", type=Path, nargs="*", default=[], help="model files of the stages before, in order"
     )
     parser.add_argument("--out", type=Path, help="of the file; default: with the bundled models")
-    parser.add_argument("--terms", required=True, help="licence of the weights and terms of the data")
+    parser.add_argument("--terms", required=True, help="license of the weights and terms of the data")
     arguments = parser.parse_args()
 
     kept = checkpoint.load(arguments.trained)

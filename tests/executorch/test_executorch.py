@@ -24,7 +24,7 @@ def path(toy: SegNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("executorch") / "toy.pte"
     labels = ClassTable.from_names(["sky", "Straße", "<tree>"])
     config = ExportConfig(size=(17, 22))
-    return export(toy, labels, out, format="executorch", config=config, provenance={"licence": "mine"}).path
+    return export(toy, labels, out, format="executorch", config=config, provenance={"terms": "mine"}).path
 
 
 def test_a_file_gives_pytorchs_logits_for_one_image_and_for_more(path: Path, toy: SegNet) -> None:
@@ -42,7 +42,7 @@ def test_a_file_says_what_it_is(path: Path) -> None:
     info = open_runtime(path).info
     assert (info.name, info.size, info.batch) == ("toy", (17, 22), 1)
     assert info.labels.names == ("sky", "Straße", "<tree>")
-    assert info.provenance == {"licence": "mine"}
+    assert info.provenance == {"terms": "mine"}
 
 
 def test_another_size_is_refused(path: Path) -> None:

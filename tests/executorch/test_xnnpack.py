@@ -69,7 +69,7 @@ def exported(
         format="executorch",
         config=ExportConfig(size=SIZE),
         calibration=Calibration(images=images, data=data, max_drop=ALLOWED),
-        provenance={"licence": "mine"},
+        provenance={"terms": "mine"},
     )
 
 
@@ -169,7 +169,7 @@ def test_a_file_keeps_its_scores_in_its_metadata(exported: tuple[Report, Quantiz
     table = json.loads(report.path.with_name("toy.pte.report.json").read_text(encoding="utf-8"))
     assert table["accuracy"]["int8"]["miou"] == found.scores.miou
     info = ExecuTorchRuntime(report.path).info
-    assert (info.precision, info.batch, info.provenance) == ("int8", 1, {"licence": "mine"})
+    assert (info.precision, info.batch, info.provenance) == ("int8", 1, {"terms": "mine"})
 
 
 def test_a_file_gives_what_the_rounded_program_gives(

@@ -49,7 +49,7 @@ def network() -> SegNet:
 @pytest.fixture(scope="module")
 def info() -> ModelInfo:
     labels = ClassTable.from_names(["sky", "a car", "road", "Straße", "<x>"])
-    return ModelInfo(name="toy", labels=labels, provenance={"licence": "CC BY 4.0"})
+    return ModelInfo(name="toy", labels=labels, provenance={"terms": "CC BY 4.0"})
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_an_onnx_file_is_one_file_with_plain_names(proto: onnx.ModelProto, info:
     metadata = session.get_modelmeta().custom_metadata_map
     assert set(metadata) == {"segnet", "names"}
     assert metadata["names"] == '["sky", "a car", "road", "Straße", "<x>"]'
-    assert json.loads(metadata["segnet"])["provenance"] == {"licence": "CC BY 4.0"}
+    assert json.loads(metadata["segnet"])["provenance"] == {"terms": "CC BY 4.0"}
     assert str(Path(__file__).parents[2]).encode() not in (tmp_path / "model.onnx").read_bytes()
 
 

@@ -55,7 +55,7 @@ def rewrite(path: Path, change: Callable[[dict[str, Any], dict[str, Tensor]], An
 @torch.no_grad()
 def test_a_model_comes_back_as_it_was_saved(trained: SegNet, five_labels: ClassTable, tmp_path: Path):
     path = tmp_path / "new" / "folder" / "model.safetensors"
-    provenance, scores = {"data": "camvid", "epochs": 3, "licence": "Übung"}, {"miou": 0.5, "per_class": {"sky": None}}
+    provenance, scores = {"data": "camvid", "epochs": 3, "terms": "Übung"}, {"miou": 0.5, "per_class": {"sky": None}}
     assert save(trained, five_labels, path, provenance=provenance, scores=scores) == path
     kept = load(str(path))
     assert (kept.labels, kept.provenance, kept.scores, kept.path) == (five_labels, provenance, scores, path)

@@ -31,7 +31,7 @@ NAMES = ["sky", "Straße", "<tree>"]
 def exported(toy: SegNet, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
     """By format and suffix, the file; not to be changed."""
     folder, labels = tmp_path_factory.mktemp("exported"), ClassTable.from_names(NAMES)
-    info = ModelInfo(name="toy", labels=labels, provenance={"licence": "mine"}, scores={"miou": 0.5})
+    info = ModelInfo(name="toy", labels=labels, provenance={"terms": "mine"}, scores={"miou": 0.5})
 
     @cache
     def program() -> ExportedProgram:

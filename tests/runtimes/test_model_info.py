@@ -22,7 +22,7 @@ FULL = ModelInfo(
     precision="int8",
     pair_limit=128,
     samples=16,
-    provenance={"licence": "CC BY 4.0", "settings": {"lr": 0.1}},
+    provenance={"terms": "CC BY 4.0", "settings": {"lr": 0.1}},
     scores={"miou": 0.5},
     reference={"shape": [3, 37, 42], "masks": "eJw="},
 )
@@ -48,7 +48,7 @@ def test_other_programs_find_plain_json() -> None:
     assert found["labels"]["names"] == ["Straße", 'a "quoted" <name>', "道"]
     assert len(found["labels"]["colors"]) == 3
     assert (found["size"], found["batch"], found["output"], found["channels"]) == ([37, 42], 2, "mask", 1)
-    assert found["provenance"]["licence"] == "CC BY 4.0"
+    assert found["provenance"]["terms"] == "CC BY 4.0"
     assert found["samples"] == 16
 
 

@@ -30,7 +30,7 @@ def test_a_file_has_its_metadata(path: Path) -> None:
     info = open_runtime(path).info
     assert (info.name, info.output, info.size, info.batch) == ("toy", "logits", None, None)
     assert info.labels.names == ("sky", "Straße", "<tree>")
-    assert (info.provenance, info.scores) == ({"licence": "mine"}, {"miou": 0.5})
+    assert (info.provenance, info.scores) == ({"terms": "mine"}, {"miou": 0.5})
 
 
 def test_channels_last_images_and_few_threads_are_taken(path: Path) -> None:

@@ -51,7 +51,7 @@ def test_plain_pytorch_runs_it(path: Path, toy: SegNet) -> None:
 def test_a_file_has_its_metadata_and_nothing_of_this_machine(path: Path, opened: FileRuntime) -> None:
     info = opened.info
     assert info.labels.names == ("sky", "Straße", "<tree>")
-    assert (info.provenance, info.scores) == ({"licence": "mine"}, {"miou": 0.5})
+    assert (info.provenance, info.scores) == ({"terms": "mine"}, {"miou": 0.5})
     with zipfile.ZipFile(path) as archive:
         assert not any(str(Path(__file__).parents[2]).encode() in archive.read(name) for name in archive.namelist())
 

@@ -25,7 +25,7 @@ class Checkpoint:
     Attributes:
         model: the network in evaluation mode, float32, on the CPU.
         labels: the class table it was trained with.
-        provenance: how it came to be: data, recipe, versions, licence.
+        provenance: how it came to be: data, recipe, versions; ``terms`` is its license.
         scores: what it scored, as ``Scores.to_dict`` has it; empty if never measured.
         path: where it was read.
         verified: whether the file holds digests of its tensors and description, which were compared; files of versions

@@ -40,7 +40,7 @@ class Description:
 
     Attributes:
         labels: the class table.
-        provenance: how the weights came to be: data, recipe, versions, licence.
+        provenance: how the weights came to be: data, recipe, versions; ``terms`` is their license.
         scores: what they scored, as ``Scores.to_dict`` has it; empty if never measured.
     """
 

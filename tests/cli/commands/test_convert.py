@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+import segnet
 from caffe_oracle import basic_text, caffemodel, forward, old_caffemodel, random_weights, vgg_text
 from segnet.cli.commands.convert import run
 from segnet.cli.parser import parse
@@ -59,8 +60,16 @@ def test_provenance_names_the_files_and_what_they_were(tmp_path: Path):
         "Caffe", "net.caffemodel", "net.prototxt",
     )  # fmt: skip
     assert provenance["batch_norm"].startswith("folded")
-    assert "not known here; the weights that the authors of SegNet published are CC BY-NC 4.0" in provenance["licence"]
+    assert "not known here; the weights that the authors of SegNet published are CC BY-NC 4.0" in provenance["terms"]
     assert str(tmp_path) not in str(provenance)
+
+
+def test_the_model_card_of_a_converted_model_states_the_license(tmp_path: Path):
+    weights, net = caffe_files(tmp_path)
+    run(weights, net=net, out=tmp_path / "a.safetensors")
+    network = segnet.load(tmp_path / "a.safetensors").model
+    card = (network.save_pretrained(tmp_path / "hub") / "README.md").read_text(encoding="utf-8")
+    assert "## License\n\nthat of the Caffe files" in card
 
 
 def test_without_net_and_out_the_weights_describe_themselves_and_give_the_name(tmp_path: Path):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-_LICENCE = (
+_LICENSE = (
     "that of the Caffe files, which is not known here; the weights that the authors of SegNet published are "
     "CC BY-NC 4.0 (no commercial use)"
 )
@@ -59,7 +59,7 @@ def _save(converted: Conversion, weights: Path, net: Path | None, out: Path, cla
         "weights": weights.name,
         "net": "inside the weights" if net is None else net.name,
         "batch_norm": _batch_norm(converted),
-        "licence": _LICENCE,
+        "terms": _LICENSE,
     }
     checkpoint.save(converted.model, table, out, provenance=provenance)
     parameters = sum(parameter.numel() for parameter in converted.model.parameters())
@@ -69,7 +69,7 @@ def _save(converted: Conversion, weights: Path, net: Path | None, out: Path, cla
         print(f"note: {line}")
     if converted.batch_norm == "unfolded":
         print(f"warning: the statistics are missing and the masks wrong until you run: segnet recalibrate {out} DATA")
-    print(f"licence: {_LICENCE}")
+    print(f"license: {_LICENSE}")
 
 
 def _batch_norm(converted: Conversion) -> str:
