@@ -48,15 +48,15 @@ def test_a_resized_and_compressed_copy_looks_alike_and_other_scenes_do_not() -> 
     grays = [render_scene(seed, size=(96, 128))[0].mean(axis=2).astype(np.uint8) for seed in range(6)]
     copy = np.asarray(Image.fromarray(grays[2]).resize((90, 70)))
     looks = [look_at(gray) for gray in [*grays, copy]]
-    assert closest_alike(looks, looks, bits=6, gray=3, before=True).tolist() == [-1] * 6 + [2]
-    assert closest_alike(looks[:4], looks[6:], bits=6, gray=3).tolist() == [-1, -1, 0, -1]
-    assert closest_alike(looks, [], bits=6, gray=3).tolist() == [-1] * 7
+    assert closest_alike(looks, looks, before=True).tolist() == [-1] * 6 + [2]
+    assert closest_alike(looks[:4], looks[6:]).tolist() == [-1, -1, 0, -1]
+    assert closest_alike(looks, []).tolist() == [-1] * 7
     assert nearest([look_at(copy)], [look_at(gray) for gray in grays])[0].tolist() == [2]
 
 
 def test_flat_images_of_different_brightness_are_not_alike() -> None:
     looks = [look_at(np.full((20, 30), gray, dtype=np.uint8)) for gray in (10, 11, 200)]
-    assert closest_alike(looks, looks, bits=6, gray=3, before=True).tolist() == [-1, 0, -1]
+    assert closest_alike(looks, looks, before=True).tolist() == [-1, 0, -1]
 
 
 def test_the_fit_finds_shift_and_flip() -> None:

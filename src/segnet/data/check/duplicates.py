@@ -15,7 +15,6 @@ from segnet.data.check.hashes import Look, closest_alike, nearest
 
 __all__ = ["duplicate_findings"]
 
-_BITS, _GRAY = 6, 3.0  # of 64 bits and of 255 gray values; frames 1/15 s apart differ by 3 and 1.6 in CamVid (medians)
 _MOST_COMPARED = 30_000  # images; above, only equal files are found
 _FEWEST_FRAMES = 5
 _FILM = 0.5  # frames in a row differ by less than this share of what two random images differ by
@@ -99,9 +98,9 @@ def _near(data: CheckedData, splits: list[frozenset[str]]) -> Iterator[Finding]:
     earlier: list[int] = []
     for members in groups.values():
         looks = _looks(data, members)
-        same = closest_alike(looks, looks, bits=_BITS, gray=_GRAY, before=True)
+        same = closest_alike(looks, looks, before=True)
         copies += _alike(data, members, members, same)
-        leaks += _alike(data, members, earlier, closest_alike(looks, _looks(data, earlier), bits=_BITS, gray=_GRAY))
+        leaks += _alike(data, members, earlier, closest_alike(looks, _looks(data, earlier)))
         earlier += members
     if leaks:
         yield Finding(

@@ -19,6 +19,8 @@ Look = tuple[int, str]
 """dHash, 64 bits, and the 64 gray values of the thumbnail as hexadecimal digits."""
 
 _BITS = 64
+# How far images that look alike may differ, in bits of the hash and in gray values of the thumbnail on average.
+_MOST_BITS, _MOST_GRAY = 6, 3.0  # frames of CamVid 1/15 s apart differ by 3 and 1.6 (medians)
 _CHUNK = 512  # images compared with all others at once
 _BIT_COUNT = np.array([bin(value).count("1") for value in range(1 << 16)], dtype=np.uint8)
 
@@ -32,16 +34,12 @@ def look_at(gray: NDArray[np.uint8]) -> Look:
     return int.from_bytes(bits.tobytes(), "big"), thumbnail.tobytes().hex()
 
 
-def closest_alike(
-    looks: Sequence[Look], among: Sequence[Look], *, bits: int, gray: float, before: bool = False
-) -> NDArray[np.int64]:
+def closest_alike(looks: Sequence[Look], among: Sequence[Look], *, before: bool = False) -> NDArray[np.int64]:
     """For each image the index of the one that looks most alike; -1 if none looks alike.
 
     Args:
         looks: of the images.
         among: of those to compare with.
-        bits: the most bits in which the hashes may differ.
-        gray: the most gray values by which the thumbnails may differ on average.
         before: whether ``among`` is ``looks``, and each image is compared with those before it only.
     """
     hashes, thumbnails = _arrays(looks)
@@ -51,12 +49,12 @@ def closest_alike(
     for start in range(0, len(looks) if len(among) else 0, _CHUNK):
         rows = slice(start, start + _CHUNK)
         distances = _distances(hashes[rows], other_hashes)
-        distances[np.abs(means[rows, None] - other_means) > gray] = _BITS + 1
+        distances[np.abs(means[rows, None] - other_means) > _MOST_GRAY] = _BITS + 1
         if before:
             distances[np.arange(len(among)) >= np.arange(len(looks))[rows, None]] = _BITS + 1
         closest = distances.argmin(axis=1)
-        near = np.take_along_axis(distances, closest[:, None], axis=1)[:, 0] <= bits
-        near &= np.abs(thumbnails[rows] - other_thumbnails[closest]).mean(axis=1) <= gray
+        near = np.take_along_axis(distances, closest[:, None], axis=1)[:, 0] <= _MOST_BITS
+        near &= np.abs(thumbnails[rows] - other_thumbnails[closest]).mean(axis=1) <= _MOST_GRAY
         found[rows] = np.where(near, closest, -1)
     return found
 
