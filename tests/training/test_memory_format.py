@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from segnet.models.zoo import create_model
-from segnet.training.layout import pick_memory_format
+from segnet.training.memory_format import pick_memory_format
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,9 @@ from segnet.models.segnet import SegNet
 from segnet.training.batch_norm import freeze_statistics
 from segnet.training.distillation import Teacher, distillation_loss
 from segnet.training.distributed import mean_over_processes
-from segnet.training.layout import pick_memory_format
 from segnet.training.lightning import LightningModule
 from segnet.training.losses import make_loss
+from segnet.training.memory_format import pick_memory_format
 from segnet.training.optimizers import make_optimizer
 from segnet.training.schedules import lr_factor
 from segnet.training.settings import TrainConfig
@@ -202,8 +202,10 @@ def trial_module(
         device: Where the steps are taken.
     """
     teacher = Teacher.load(config.teacher, labels, scales=config.teacher_scales, channels=model.config.image_channels)
-    layout = pick_memory_format(model, device)
-    module = SegmentationModule(deepcopy(model), weights, config, teacher, memory_format=layout).to(device).train()
+    memory_format = pick_memory_format(model, device)
+    module = (
+        SegmentationModule(deepcopy(model), weights, config, teacher, memory_format=memory_format).to(device).train()
+    )
     if config.batch_norm == "frozen":
         freeze_statistics(module.model)
     return module

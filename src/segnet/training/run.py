@@ -28,10 +28,10 @@ from segnet.training.collapse import CollapseDetector
 from segnet.training.distillation import Teacher
 from segnet.training.distributed import is_first_process
 from segnet.training.early_stopping import ResumableEarlyStopping
-from segnet.training.layout import pick_memory_format
 from segnet.training.lightning import Callback, LearningRateMonitor, Trainer, seed_everything
 from segnet.training.loaders import make_loaders, training_resize
 from segnet.training.losses import check_loss
+from segnet.training.memory_format import pick_memory_format
 from segnet.training.module import SegmentationModule
 from segnet.training.pace import PaceAdvice
 from segnet.training.progress import TrainingProgress

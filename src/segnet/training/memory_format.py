@@ -1,4 +1,4 @@
-"""The layout of maps and filters in memory that a network trains fastest in."""
+"""The memory format of maps and filters that a network trains fastest in."""
 
 from __future__ import annotations
 
