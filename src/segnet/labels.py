@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.errors import ConfigError, list_names
+from segnet.errors import ConfigError, ModelError, list_names
 
 __all__ = ["CAMVID", "CAMVID12", "CITYSCAPES", "IGNORE_INDEX", "PASCAL", "SUN", "ClassTable", "Color"]
 
@@ -124,6 +124,17 @@ class ClassTable:
         if not self.is_contiguous:
             table["values"] = list(self.values)
         return {**table, "members": [list(names) for names in self.members]} if self.members else table
+
+    def require_classes(self, classes: int) -> None:
+        """Fail if a network has another number of classes.
+
+        Raises:
+            ModelError: it has.
+        """
+        if self.classes != classes:
+            raise ModelError(
+                f"the network has {classes} classes but the class table {self.classes}; give the table of its classes"
+            )
 
     def colorblind(self) -> ClassTable:
         """The same classes in the colors of ``from_names``."""

@@ -417,7 +417,7 @@ def test_loading_draws_no_random_numbers_of_the_caller(file: Path):
 
 def test_a_class_table_of_another_length_is_refused(file: Path):
     rewrite(file, lambda header, _: header.update(labels=ClassTable.from_names(["a", "b"]).to_dict()))
-    with pytest.raises(ModelError, match="network has 5 classes but the class table 2"):
+    with pytest.raises(ModelError, match="network has 5 classes but the class table 2; write the file again"):
         load(file)
 
 

@@ -169,7 +169,7 @@ def test_a_path_without_a_model_is_refused_without_asking_the_hub(
 
 
 def test_a_class_table_of_another_size_is_refused(narrow: SegNet, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="5 classes but the class table 2; give labels="):
+    with pytest.raises(ModelError, match="5 classes but the class table 2; give the table of its classes"):
         narrow.save_pretrained(tmp_path, labels=ClassTable.numbered(2))
     assert not list(tmp_path.iterdir())
 

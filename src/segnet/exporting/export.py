@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from segnet.errors import ConfigError, ModelError, OutputError
+from segnet.errors import ConfigError, OutputError
 from segnet.exporting.comparison import (
     NOISE,
     Comparison,
@@ -235,8 +235,7 @@ def describe_file(
     if path.suffix != kind.suffix:
         raise ConfigError(f"{path} is no name for this format; give one that ends in {kind.suffix}")
     require_replaceable(path)
-    if labels.classes != model.config.classes:
-        raise ModelError(f"the network has {model.config.classes} classes but the class table {labels.classes}")
+    labels.require_classes(model.config.classes)
     if config.samples is not None and not dropouts(model):
         raise ConfigError(
             f"{model.config.name} has no dropout, so its samples would all be the same; leave --samples out, or take "

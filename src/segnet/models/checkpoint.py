@@ -13,7 +13,7 @@ from segnet.errors import ModelError, OutputError
 from segnet.labels import ClassTable
 from segnet.models.bundled import find
 from segnet.models.model_file import Description, read_model_file, write_model_file
-from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.models.segnet import SegNet
 
 __all__ = ["Checkpoint", "load", "save"]
 
@@ -81,7 +81,7 @@ def save(
             f"{path}: a {type(model).__name__} was given, and a file can hold a SegNet only; give the network in it "
             "(DataParallel and DistributedDataParallel keep theirs as .module)"
         )
-    _check_classes(model.config, labels, path)
+    labels.require_classes(model.config.classes)
     description = Description(labels=labels, provenance=dict(provenance or {}), scores=dict(scores or {}))
     write_model_file(path, model.config.to_dict(), description, model.stored_state(path), half=half, int8=int8)
     return path
@@ -107,8 +107,3 @@ def load(source: str | Path, *, encoder: nn.Module | None = None) -> Checkpoint:
         model=model, labels=description.labels, provenance=description.provenance, scores=description.scores,
         path=path, verified=content.verified,
     )  # fmt: skip
-
-
-def _check_classes(config: SegNetConfig, labels: ClassTable, path: Path) -> None:
-    if config.classes != labels.classes:
-        raise ModelError(f"{path}: the network has {config.classes} classes but the class table {labels.classes}")

@@ -157,11 +157,7 @@ class HubModule(nn.Module):
             provenance=known.provenance if provenance is None else provenance,
             scores=known.scores if scores is None else scores,
         )
-        if description.labels.classes != self.config.classes:
-            raise ModelError(
-                f"the network has {self.config.classes} classes but the class table {description.labels.classes}; "
-                "give labels= of its classes"
-            )
+        description.labels.require_classes(self.config.classes)
         return description
 
 

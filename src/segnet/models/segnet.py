@@ -158,7 +158,10 @@ class SegNet(HubModule):
             raise ModelError(f"{path}: the description in the file cannot be used ({error})") from error
         labels = content.description.labels
         if config.classes != labels.classes:
-            raise ModelError(f"{path}: the network has {config.classes} classes but the class table {labels.classes}")
+            raise ModelError(
+                f"{path}: the network has {config.classes} classes but the class table {labels.classes}; "
+                "write the file again, with the table of its classes"
+            )
         model = _filled(config, content.state, encoder, path)
         model.description = content.description
         return model.eval()

@@ -71,8 +71,7 @@ class TorchRuntime(Runtime):
                 "and a seed of 0 or more"
             )
         labels = labels or ClassTable.numbered(model.config.classes)
-        if labels.classes != model.config.classes:
-            raise ModelError(f"the network has {model.config.classes} classes but the class table {labels.classes}")
+        labels.require_classes(model.config.classes)
         self.device = pick_device(device)
         self.dtype = pick_precision(precision, self.device)
         self.model = model.folded().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
