@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from segnet.inference.predictor import as_batch
-from segnet.runtimes.base import Image, Runtime
+from segnet.runtimes.base import ImageBatch, Runtime
 from segnet.runtimes.load import open_runtime
 from segnet.system.hardware import about
 
@@ -50,7 +50,7 @@ def measure(runtime: Runtime, size: tuple[int, int], rounds: int) -> dict[str, f
     return {str(count): round(1000 * seconds / len(batch), 2) for count, seconds in best.items()}
 
 
-def _seconds(runtime: Runtime, batch: Image, count: int) -> float:
+def _seconds(runtime: Runtime, batch: ImageBatch, count: int) -> float:
     start = time.perf_counter()
     for first in range(0, len(batch), count):
         runtime.run(batch[first : first + count])

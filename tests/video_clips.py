@@ -19,7 +19,7 @@ import numpy as np
 from segnet.inference.predictor import Predictor
 from segnet.labels import ClassTable
 from segnet.metrics.uncertainty import Measure
-from segnet.runtimes.base import Image, Output, Runtime
+from segnet.runtimes.base import ImageBatch, Output, Runtime
 from segnet.runtimes.model_info import ModelInfo
 
 SIZE = (48, 64)
@@ -31,7 +31,7 @@ class Brightness(Runtime):
     def __init__(self, channels: int = 3) -> None:
         self.info = ModelInfo(name="brightness", labels=ClassTable.from_names(["dark", "bright"]), channels=channels)
 
-    def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
+    def run(self, batch: ImageBatch, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
         self.require(probabilities=probabilities, measure=measure)
         bright = batch.mean(axis=1, keepdims=True, dtype=np.float32)
         return Output.from_probabilities(np.concatenate([1 - bright, bright], axis=1), measure)
@@ -48,7 +48,7 @@ class InPairs(Brightness):
         yield 2
         self._pair = None
 
-    def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
+    def run(self, batch: ImageBatch, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
         if self._pair is not None:
             self._pair.wait()
         return super().run(batch, probabilities=probabilities, measure=measure)

@@ -24,7 +24,7 @@ from segnet.exporting.settings import ExportConfig
 from segnet.labels import ClassTable
 from segnet.media.images.writing import write_image, write_mask
 from segnet.models.segnet import SegNet
-from segnet.runtimes.base import Image, argmax
+from segnet.runtimes.base import ImageBatch, argmax
 from segnet.runtimes.executorch import ExecuTorchRuntime
 
 SIZE = (17, 22)
@@ -34,18 +34,18 @@ ALLOWED = 0.6
 
 
 @pytest.fixture(scope="session")
-def images() -> list[Image]:
+def images() -> list[ImageBatch]:
     generator = np.random.default_rng(0)
     return [np.rint(generator.random((1, 3, *SIZE)) * 255).astype(np.float32) / 255 for _ in range(4)]
 
 
 @pytest.fixture(scope="session")
-def calibrated(toy: SegNet, images: list[Image]) -> CalibratedProgram:
+def calibrated(toy: SegNet, images: list[ImageBatch]) -> CalibratedProgram:
     return CalibratedProgram(make_program(toy, ExportConfig(size=SIZE), batch=1), images)
 
 
 @pytest.fixture(scope="session")
-def data(toy: SegNet, images: list[Image], tmp_path_factory: pytest.TempPathFactory) -> SegmentationDataset:
+def data(toy: SegNet, images: list[ImageBatch], tmp_path_factory: pytest.TempPathFactory) -> SegmentationDataset:
     """Images whose masks are what the float32 network says of them: its mIoU is 1."""
     root, samples = tmp_path_factory.mktemp("data"), []
     for number, image in enumerate(images):
@@ -60,7 +60,7 @@ def data(toy: SegNet, images: list[Image], tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="session")
 def exported(
-    toy: SegNet, images: list[Image], data: SegmentationDataset, tmp_path_factory: pytest.TempPathFactory
+    toy: SegNet, images: list[ImageBatch], data: SegmentationDataset, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Report, Quantized[Any]]:
     return export_int8(
         toy,
@@ -131,7 +131,7 @@ def test_nothing_is_rounded_between_pooling_and_its_end(recorded: Recorder) -> N
 
 
 @pytest.mark.parametrize("activation", [torch.nn.ReLU(), torch.nn.ReLU6()], ids=["relu", "relu6"])
-def test_a_convolution_is_rounded_behind_its_activation(activation: torch.nn.Module, images: list[Image]) -> None:
+def test_a_convolution_is_rounded_behind_its_activation(activation: torch.nn.Module, images: list[ImageBatch]) -> None:
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), activation, torch.nn.Conv2d(4, 3, 1)).eval()
     program = torch.export.export(network, (torch.from_numpy(images[0]),))
     graph = CalibratedProgram(program, images).quantize(()).graph
@@ -147,7 +147,7 @@ def test_a_convolution_that_is_kept_has_its_own_filters(calibrated: CalibratedPr
         assert ("dequantize" in str(nodes[name].args[1].target)) == (name != kept)
 
 
-def test_with_all_convolutions_kept_nothing_changes(calibrated: CalibratedProgram, images: list[Image]) -> None:
+def test_with_all_convolutions_kept_nothing_changes(calibrated: CalibratedProgram, images: list[ImageBatch]) -> None:
     same = calibrated.quantize(calibrated.convolutions)
     assert not [node for node in same.graph.nodes if "quantize" in str(node.target)]
     for exact, found in zip(
@@ -156,7 +156,7 @@ def test_with_all_convolutions_kept_nothing_changes(calibrated: CalibratedProgra
         np.testing.assert_allclose(found, exact, atol=1e-5)
 
 
-def test_sensitivities_name_every_convolution(calibrated: CalibratedProgram, images: list[Image]) -> None:
+def test_sensitivities_name_every_convolution(calibrated: CalibratedProgram, images: list[ImageBatch]) -> None:
     found = sensitivities(calibrated, images[:1])
     assert set(found) == set(calibrated.convolutions)
     assert min(found.values()) > 0.0
@@ -173,7 +173,7 @@ def test_a_file_keeps_its_scores_in_its_metadata(exported: tuple[Report, Quantiz
 
 
 def test_a_file_gives_what_the_rounded_program_gives(
-    exported: tuple[Report, Quantized[Any]], calibrated: CalibratedProgram, images: list[Image]
+    exported: tuple[Report, Quantized[Any]], calibrated: CalibratedProgram, images: list[ImageBatch]
 ) -> None:
     runtime = ExecuTorchRuntime(exported[0].path)
     for image, logits in zip(images, calibrated.outputs(calibrated.quantize(()), images), strict=True):
@@ -188,7 +188,7 @@ def test_convolutions_and_rounding_are_xnnpacks(exported: tuple[Report, Quantize
 
 
 def test_a_loss_that_cannot_be_helped_is_an_error_and_nothing_is_written(
-    toy: SegNet, images: list[Image], data: SegmentationDataset, tmp_path: Path
+    toy: SegNet, images: list[ImageBatch], data: SegmentationDataset, tmp_path: Path
 ) -> None:
     with pytest.raises(ModelError, match=r"float32 has 1\.0000, INT8 0\.\d+ with 0, 0\.\d+ with 1, 0\.\d+ with 2 of 5"):
         export_int8(

@@ -19,7 +19,7 @@ from segnet.exporting.comparison import (
     require_close,
 )
 from segnet.labels import ClassTable
-from segnet.runtimes.base import FileRuntime, Image
+from segnet.runtimes.base import FileRuntime, ImageBatch
 from segnet.runtimes.model_info import ModelInfo
 
 LABELS = ClassTable.from_names(["a", "b", "c"])
@@ -32,7 +32,7 @@ class Changed(FileRuntime):
         super().__init__(Path("changed.onnx"), ModelInfo(name="changed", labels=LABELS))
         self.change = change
 
-    def forward(self, image: Image) -> list[np.ndarray]:
+    def forward(self, image: ImageBatch) -> list[np.ndarray]:
         return [self.change(image.copy())]
 
 

@@ -27,7 +27,7 @@ from segnet.models.encoders import EncoderConfig
 from segnet.models.mc_dropout import dropouts
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.models.zoo import create_model
-from segnet.runtimes.base import FileRuntime, Image
+from segnet.runtimes.base import FileRuntime, ImageBatch
 from segnet.runtimes.load import open_runtime
 from segnet.runtimes.model_info import ModelInfo
 
@@ -61,14 +61,14 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def twice() -> Image:
+def twice() -> ImageBatch:
     """One image, two times."""
     return np.repeat(np.random.default_rng(0).random((1, 3, *SIZE), dtype=np.float32), 2, axis=0)
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pt2"])
 def test_every_run_and_every_image_of_a_batch_is_drawn_anew(
-    suffix: str, exported: Callable[[str], Path], twice: Image
+    suffix: str, exported: Callable[[str], Path], twice: ImageBatch
 ) -> None:
     runtime = open_runtime(exported(suffix), device="cpu")
     assert isinstance(runtime, FileRuntime)
@@ -158,7 +158,7 @@ class Sampler(FileRuntime):
         self.network, self.seed = Pipeline(keep_dropout_on(model), config).eval(), seed
 
     @torch.no_grad()
-    def forward(self, image: Image) -> list[np.ndarray]:
+    def forward(self, image: ImageBatch) -> list[np.ndarray]:
         if self.seed is not None:
             torch.manual_seed(self.seed)
         return [output.numpy() for output in self.network(torch.from_numpy(image))]
@@ -167,7 +167,7 @@ class Sampler(FileRuntime):
 class SameMasks(Sampler):
     """All samples of a run are one, as where a program takes random nodes that look alike for the same."""
 
-    def forward(self, image: Image) -> list[np.ndarray]:
+    def forward(self, image: ImageBatch) -> list[np.ndarray]:
         with torch.no_grad():
             one = self.network.logits(torch.from_numpy(image)).softmax(dim=1)
         return [one.numpy(), np.zeros((len(image), *image.shape[2:]), dtype=np.float32)]
@@ -217,7 +217,7 @@ def test_another_shape_does_not_pass() -> None:
 
 def test_the_check_leaves_the_callers_generator_and_the_network_alone() -> None:
     class Still(Sampler):
-        def forward(self, image: Image) -> list[np.ndarray]:
+        def forward(self, image: ImageBatch) -> list[np.ndarray]:
             number = np.float32(np.random.default_rng().random())
             return [np.full((1, 5, *SIZE), number), np.full((1, *SIZE), number)]
 

@@ -19,7 +19,7 @@ from segnet.models import checkpoint
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
-from segnet.runtimes.base import FileRuntime, Image, Output, argmax
+from segnet.runtimes.base import FileRuntime, ImageBatch, Output, argmax
 from segnet.runtimes.model_info import ModelInfo
 from segnet.runtimes.pytorch import TorchRuntime
 from segnet.visualization.style import OverlayStyle
@@ -172,7 +172,7 @@ def test_uncertainty_of_a_larger_image_is_upsampled(
 class Masks(FileRuntime):
     """A file that draws samples and outputs the mask of their mean, and their variance."""
 
-    def forward(self, image: Image) -> list[np.ndarray]:
+    def forward(self, image: ImageBatch) -> list[np.ndarray]:
         size = (len(image), *image.shape[2:])
         return [np.ones(size, np.uint8), np.full(size, 0.5, np.float32)]
 
@@ -227,7 +227,7 @@ def test_images_are_cut_when_they_would_take_more_memory_than_allowed(
     seen: list[tuple[int, ...]] = []
     inner = TorchRuntime.run
 
-    def run(self: TorchRuntime, batch: Image, **options: Any) -> Output:
+    def run(self: TorchRuntime, batch: ImageBatch, **options: Any) -> Output:
         seen.append(batch.shape)
         return inner(self, batch, **options)
 
@@ -247,7 +247,7 @@ def test_a_file_with_a_fixed_input_size_segments_larger_images_in_tiles_of_it(
     five_labels: ClassTable, wide: np.ndarray
 ) -> None:
     class Fixed(Masks):
-        def forward(self, image: Image) -> list[np.ndarray]:
+        def forward(self, image: ImageBatch) -> list[np.ndarray]:
             assert image.shape == (1, 3, 128, 160)
             return super().forward(image)
 
@@ -402,7 +402,7 @@ def test_images_of_one_working_size_run_together(
     seen: list[tuple[int, ...]] = []
 
     class Watched(TorchRuntime):
-        def run(self, batch: Image, **options: Any) -> Output:
+        def run(self, batch: ImageBatch, **options: Any) -> Output:
             seen.append(batch.shape)
             return super().run(batch, **options)
 
@@ -422,7 +422,7 @@ def test_images_of_one_working_size_run_together(
 
 def test_a_file_with_a_fixed_batch_gets_batches_of_it(five_labels: ClassTable, image: np.ndarray) -> None:
     class Two(Masks):
-        def forward(self, batch: Image) -> list[np.ndarray]:
+        def forward(self, batch: ImageBatch) -> list[np.ndarray]:
             assert len(batch) == 2
             return super().forward(batch)
 

@@ -18,8 +18,7 @@ from segnet.inference.stream import stream
 from segnet.media.sources import find_videos
 from segnet.media.video.settings import VideoConfig
 from segnet.metrics.uncertainty import Measure
-from segnet.runtimes.base import Image as Batch
-from segnet.runtimes.base import Output
+from segnet.runtimes.base import ImageBatch, Output
 from video_clips import Brightness, predictor, write_clip
 
 
@@ -30,7 +29,7 @@ def noise(seed: int, size: tuple[int, int] = (6, 8)) -> np.ndarray:
 class Redness(Brightness):
     """The probability of bright is the first channel alone."""
 
-    def run(self, batch: Batch, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
+    def run(self, batch: ImageBatch, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
         return super().run(batch[:, :1], probabilities=probabilities, measure=measure)
 
 

@@ -7,7 +7,7 @@ from segnet.errors import ConfigError, ModelError
 from segnet.inference.tta import TTAConfig, with_tta
 from segnet.labels import ClassTable
 from segnet.metrics.uncertainty import Measure
-from segnet.runtimes.base import Image, Output, Runtime, softmax
+from segnet.runtimes.base import ImageBatch, Output, Runtime, softmax
 from segnet.runtimes.model_info import ModelInfo
 
 
@@ -18,7 +18,7 @@ class Leaning(Runtime):
         self.info = ModelInfo(name="leaning", labels=ClassTable.from_names(["a", "b"]), size=size)
         self.seen: list[tuple[int, ...]] = []
 
-    def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
+    def run(self, batch: ImageBatch, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
         assert probabilities, "the mean is taken of probabilities"
         self.seen.append(batch.shape[2:])
         lean = np.linspace(-1, 1, batch.shape[3], dtype=np.float32)
@@ -94,7 +94,7 @@ def test_variance_of_samples_is_not_computed() -> None:
 
 def test_an_image_of_one_column_can_be_mirrored() -> None:
     class Strict(Leaning):
-        def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
+        def run(self, batch: ImageBatch, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
             assert min(batch.strides) > 0, "PyTorch takes no negative strides"
             return super().run(batch, probabilities=probabilities, measure=measure)
 

@@ -20,7 +20,7 @@ from segnet.media.video.library import import_av
 from segnet.media.video.opening import open_video
 from segnet.media.video.settings import VideoConfig
 from segnet.metrics.uncertainty import Measure
-from segnet.runtimes.base import Image, Output
+from segnet.runtimes.base import ImageBatch, Output
 from segnet.system.queues import Background, prefetch
 from segnet.system.stages import StageTime
 from segnet.visualization import overlay as visualize
@@ -168,7 +168,7 @@ class Interrupted(Brightness):
 
     calls = 0
 
-    def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
+    def run(self, batch: ImageBatch, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
         self.calls += 1
         if self.calls == 5:
             raise KeyboardInterrupt

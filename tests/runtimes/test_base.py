@@ -11,7 +11,7 @@ import torch
 from segnet.errors import ModelError, ShapeError
 from segnet.labels import ClassTable
 from segnet.metrics.uncertainty import entropy
-from segnet.runtimes.base import FileRuntime, Image, argmax, softmax
+from segnet.runtimes.base import FileRuntime, ImageBatch, argmax, softmax
 from segnet.runtimes.model_info import ModelInfo
 
 LABELS = ClassTable.from_names(["red", "green", "blue"])
@@ -24,14 +24,14 @@ class Brightest(FileRuntime):
         super().__init__(Path("brightest.onnx"), ModelInfo(name="brightest", labels=LABELS, **changes))
         self.batches: list[int] = []
 
-    def forward(self, image: Image) -> list[np.ndarray]:
+    def forward(self, image: ImageBatch) -> list[np.ndarray]:
         self.batches.append(len(image))
         output = image.argmax(axis=1).astype(np.uint8) if self.info.output == "mask" else image
         return [output, image.max(axis=1)] if self.info.samples else [output]
 
 
 @pytest.fixture
-def image() -> Image:
+def image() -> ImageBatch:
     return np.random.default_rng(0).random((4, 3, 5, 7), dtype=np.float32)
 
 
@@ -47,7 +47,7 @@ def test_softmax_is_pytorchs_and_takes_large_numbers() -> None:
     np.testing.assert_allclose(softmax(logits), torch.from_numpy(logits).softmax(dim=1), atol=1e-6)
 
 
-def test_logits_become_mask_and_probabilities(image: Image) -> None:
+def test_logits_become_mask_and_probabilities(image: ImageBatch) -> None:
     runtime = Brightest()
     assert runtime.gives_probabilities
     assert runtime.run(image).probabilities is None
@@ -58,11 +58,11 @@ def test_logits_become_mask_and_probabilities(image: Image) -> None:
     assert output.uncertainty is None
 
 
-def test_probabilities_stay_as_they_are(image: Image) -> None:
+def test_probabilities_stay_as_they_are(image: ImageBatch) -> None:
     np.testing.assert_array_equal(Brightest(output="probabilities").run(image, probabilities=True).probabilities, image)
 
 
-def test_class_indices_stay_as_they_are_without_probabilities(image: Image) -> None:
+def test_class_indices_stay_as_they_are_without_probabilities(image: ImageBatch) -> None:
     runtime = Brightest(output="mask")
     assert not runtime.gives_probabilities
     np.testing.assert_array_equal(runtime.run(image).mask, image.argmax(axis=1))
@@ -71,30 +71,30 @@ def test_class_indices_stay_as_they_are_without_probabilities(image: Image) -> N
 
 
 @pytest.mark.parametrize(("batch", "batches"), [(None, [4]), (1, [1, 1, 1, 1]), (2, [2, 2])])
-def test_a_batch_is_cut_to_what_the_file_takes(batch: int | None, batches: list[int], image: Image) -> None:
+def test_a_batch_is_cut_to_what_the_file_takes(batch: int | None, batches: list[int], image: ImageBatch) -> None:
     runtime = Brightest(batch=batch)
     np.testing.assert_array_equal(runtime.output(image), image)
     assert runtime.batches == batches
 
 
-def test_every_output_is_put_together_again(image: Image) -> None:
+def test_every_output_is_put_together_again(image: ImageBatch) -> None:
     mean, uncertainty = Brightest(batch=2, samples=3).outputs(image)
     np.testing.assert_array_equal(mean, image)
     np.testing.assert_array_equal(uncertainty, image.max(axis=1))
 
 
-def test_a_batch_that_cannot_be_divided_is_refused(image: Image) -> None:
+def test_a_batch_that_cannot_be_divided_is_refused(image: ImageBatch) -> None:
     with pytest.raises(ShapeError, match=r"brightest.onnx: was exported for 3 images at once, and 4 were given"):
         Brightest(batch=3).run(image)
 
 
-def test_another_size_is_refused(image: Image) -> None:
+def test_another_size_is_refused(image: ImageBatch) -> None:
     assert Brightest(size=(5, 7)).run(image).mask.shape == (4, 5, 7)
     with pytest.raises(ShapeError, match=r"exported for images of 6x7, not 5x7; .* or with --size 5 7"):
         Brightest(size=(6, 7)).run(image)
 
 
-def test_the_entropy_is_that_of_the_probabilities(image: Image) -> None:
+def test_the_entropy_is_that_of_the_probabilities(image: ImageBatch) -> None:
     output = Brightest().run(image, measure="entropy")
     assert output.probabilities is not None
     np.testing.assert_array_equal(output.uncertainty, entropy(output.probabilities))
@@ -105,7 +105,7 @@ def test_the_entropy_is_that_of_the_probabilities(image: Image) -> None:
     [{"labels": ClassTable.from_names(["red", "green"])}, {"output": "mask"}, {"samples": 2}],
     ids=["classes", "kind", "number"],
 )
-def test_outputs_that_the_metadata_does_not_describe_are_refused(changes: dict[str, Any], image: Image) -> None:
+def test_outputs_that_the_metadata_does_not_describe_are_refused(changes: dict[str, Any], image: ImageBatch) -> None:
     runtime = Brightest()
     outputs = runtime.outputs(image)
     runtime.forward = lambda image: outputs

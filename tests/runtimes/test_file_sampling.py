@@ -17,7 +17,7 @@ from segnet.metrics.uncertainty import MEASURES, Measure, choose_measure, entrop
 from segnet.models import checkpoint
 from segnet.models.mc_dropout import Sampler
 from segnet.models.segnet import SegNet, SegNetConfig
-from segnet.runtimes.base import FileRuntime, Image, Runtime
+from segnet.runtimes.base import FileRuntime, ImageBatch, Runtime
 from segnet.runtimes.load import open_runtime
 from segnet.runtimes.model_info import ModelInfo, OutputKind
 from segnet.runtimes.pytorch import TorchRuntime
@@ -32,17 +32,17 @@ def bayesian(narrow_config: SegNetConfig) -> SegNet:
 
 
 @pytest.fixture
-def image() -> Image:
+def image() -> ImageBatch:
     return np.random.default_rng(0).random((2, 3, 21, 30), dtype=np.float32)
 
 
-def probabilities(runtime: Runtime, image: Image) -> np.ndarray:
+def probabilities(runtime: Runtime, image: ImageBatch) -> np.ndarray:
     found = runtime.run(image, probabilities=True).probabilities
     assert found is not None
     return found
 
 
-def all_samples(model: SegNet, image: Image) -> np.ndarray:
+def all_samples(model: SegNet, image: ImageBatch) -> np.ndarray:
     """Probabilities (samples, classes, H, W) of one image, kept all at once."""
     with torch.no_grad():
         drawn = list(Sampler(deepcopy(model).folded(), seed=3).logits(torch.from_numpy(image[None]), SAMPLES))
@@ -58,7 +58,7 @@ def by_numpy(samples: np.ndarray, measure: Measure) -> np.ndarray:
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-def test_mean_and_uncertainty_are_numpys_of_all_samples(bayesian: SegNet, image: Image, measure: Measure) -> None:
+def test_mean_and_uncertainty_are_numpys_of_all_samples(bayesian: SegNet, image: ImageBatch, measure: Measure) -> None:
     runtime = TorchRuntime(bayesian, device="cpu", samples=SAMPLES, seed=3)
     found = runtime.run(image, measure=measure)
     assert found.uncertainty.dtype == np.float32
@@ -75,19 +75,19 @@ def test_mean_and_uncertainty_are_numpys_of_all_samples(bayesian: SegNet, image:
     np.testing.assert_array_equal(runtime.run(image).mask, found.mask)
 
 
-def test_the_default_measure_is_the_papers_variance(bayesian: SegNet, image: Image) -> None:
+def test_the_default_measure_is_the_papers_variance(bayesian: SegNet, image: ImageBatch) -> None:
     runtime = TorchRuntime(bayesian, device="cpu", samples=SAMPLES)
     assert runtime.measures == MEASURES
     assert runtime.info.samples == SAMPLES
     assert choose_measure(None, runtime.measures, model="toy") == "variance"
 
 
-def test_an_image_gives_the_same_alone_as_in_a_batch(bayesian: SegNet, image: Image) -> None:
+def test_an_image_gives_the_same_alone_as_in_a_batch(bayesian: SegNet, image: ImageBatch) -> None:
     runtime = TorchRuntime(bayesian, device="cpu", samples=SAMPLES)
     np.testing.assert_array_equal(probabilities(runtime, image)[1:], probabilities(runtime, image[1:]))
 
 
-def test_a_seed_repeats_itself_in_another_runtime_and_another_differs(bayesian: SegNet, image: Image) -> None:
+def test_a_seed_repeats_itself_in_another_runtime_and_another_differs(bayesian: SegNet, image: ImageBatch) -> None:
     one, same, other = (
         probabilities(TorchRuntime(bayesian, device="cpu", samples=SAMPLES, seed=seed), image) for seed in (0, 0, 1)
     )
@@ -95,7 +95,7 @@ def test_a_seed_repeats_itself_in_another_runtime_and_another_differs(bayesian: 
     assert np.mean(one != other) > 0.9
 
 
-def test_without_samples_only_the_entropy_of_the_plain_network_is_computed(bayesian: SegNet, image: Image) -> None:
+def test_without_samples_only_the_entropy_of_the_plain_network_is_computed(bayesian: SegNet, image: ImageBatch) -> None:
     runtime = TorchRuntime(bayesian, device="cpu")
     assert (runtime.measures, runtime.info.samples) == (("entropy",), None)
     found = runtime.run(image, measure="entropy")
@@ -105,7 +105,7 @@ def test_without_samples_only_the_entropy_of_the_plain_network_is_computed(bayes
         runtime.run(image, measure="variance")
 
 
-def test_bf16_samples_are_near_float32(bayesian: SegNet, image: Image) -> None:
+def test_bf16_samples_are_near_float32(bayesian: SegNet, image: ImageBatch) -> None:
     exact, rough = (
         probabilities(TorchRuntime(bayesian, device="cpu", precision=precision, samples=SAMPLES), image)
         for precision in ("float32", "bf16")
@@ -146,7 +146,7 @@ class Drawing(FileRuntime):
         super().__init__(Path("toy.onnx"), info)
         self.runs = 0
 
-    def forward(self, image: Image) -> list[np.ndarray[Any, Any]]:
+    def forward(self, image: ImageBatch) -> list[np.ndarray[Any, Any]]:
         self.runs += 1
         chance = np.random.default_rng(self.runs)
         size = (len(image), *image.shape[2:])
@@ -155,7 +155,7 @@ class Drawing(FileRuntime):
         return [mask if self.info.output == "mask" else first, np.full(size, self.runs / 100, dtype=np.float32)]
 
 
-def test_a_file_that_samples_returns_its_own_uncertainty_from_the_same_run(image: Image) -> None:
+def test_a_file_that_samples_returns_its_own_uncertainty_from_the_same_run(image: ImageBatch) -> None:
     runtime = Drawing("probabilities")
     assert runtime.measures == ("variance", "entropy")
     found = runtime.run(image, measure="variance")
@@ -168,14 +168,14 @@ def test_a_file_that_samples_returns_its_own_uncertainty_from_the_same_run(image
         runtime.run(image, measure="mutual_information")
 
 
-def test_a_file_of_class_indices_that_samples_returns_mask_and_variance(image: Image) -> None:
+def test_a_file_of_class_indices_that_samples_returns_mask_and_variance(image: ImageBatch) -> None:
     found = Drawing("mask").run(image, measure="variance")
     assert found.probabilities is None
     assert found.mask.dtype == np.uint8
     assert found.uncertainty.max() > 0
 
 
-def test_a_file_of_class_indices_without_samples_has_no_uncertainty(image: Image) -> None:
+def test_a_file_of_class_indices_without_samples_has_no_uncertainty(image: ImageBatch) -> None:
     with pytest.raises(ConfigError, match=r"toy\.onnx .*export it with --output logits or probabilities"):
         Drawing("mask", samples=None).run(image, measure="entropy")
 

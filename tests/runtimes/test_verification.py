@@ -24,7 +24,7 @@ from segnet.labels import ClassTable
 from segnet.media.images.reading import read_image
 from segnet.models.segnet import SegNet
 from segnet.runtimes import verification
-from segnet.runtimes.base import FileRuntime, Image, softmax
+from segnet.runtimes.base import FileRuntime, ImageBatch, softmax
 from segnet.runtimes.load import open_runtime
 from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.verification import (
@@ -47,7 +47,7 @@ class Brightest(FileRuntime):
         self.shift = shift
         self.runs = 0
 
-    def forward(self, image: Image) -> list[np.ndarray]:
+    def forward(self, image: ImageBatch) -> list[np.ndarray]:
         self.runs += 1
         logits = image.copy()
         logits[:, 0] += self.shift

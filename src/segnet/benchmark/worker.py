@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from segnet.errors import ModelError, SegNetError
 from segnet.labels import ClassTable
 from segnet.metrics.uncertainty import Measure
-from segnet.runtimes.base import Image, Output, Runtime, argmax, softmax
+from segnet.runtimes.base import ImageBatch, Output, Runtime, argmax, softmax
 from segnet.runtimes.load import open_runtime
 from segnet.runtimes.model_info import ModelInfo
 from segnet.system.hardware import seconds
@@ -86,7 +86,9 @@ def serve(pipe: Any, candidate: Candidate, threads: int, limit: float) -> None:
     try:
         before = _resident_mb("VmRSS")
         runtime = _open(candidate, threads)
-        image: Image = np.random.default_rng(0).random((1, runtime.info.channels, *candidate.size), dtype=np.float32)
+        image: ImageBatch = np.random.default_rng(0).random(
+            (1, runtime.info.channels, *candidate.size), dtype=np.float32
+        )
         run = partial(runtime.run, image)
         timed(run, _WARM_UP, limit / 10)
         pipe.send(runtime.info.precision)
@@ -189,7 +191,7 @@ class NetworkRuntime(Runtime):
         self.info = info
         self._logits = run
 
-    def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
+    def run(self, batch: ImageBatch, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
         """See ``Runtime.run``."""
         self.require(probabilities=probabilities, measure=measure)
         logits = self._logits(batch)
@@ -220,7 +222,7 @@ def _eager(network: nn.Module, *, compiled: bool = False) -> Any:
         network.compile()
 
     @torch.inference_mode()
-    def run(image: Image) -> NDArray[np.float32]:
+    def run(image: ImageBatch) -> NDArray[np.float32]:
         logits: NDArray[np.float32] = network(torch.from_numpy(image)).numpy()
         return logits
 

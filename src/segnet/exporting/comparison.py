@@ -17,7 +17,7 @@ from segnet.data.synthetic.scenes import render_scene
 from segnet.errors import ModelError
 from segnet.media.images.reading import read_image
 from segnet.media.images.resizing import resize_image
-from segnet.runtimes.base import FileRuntime, Image, argmax
+from segnet.runtimes.base import FileRuntime, ImageBatch, argmax
 
 __all__ = [
     "NOISE",
@@ -113,7 +113,7 @@ class Comparison:
         return asdict(self)
 
 
-def images(size: tuple[int, int] | None, channels: int, *, tiny: bool = True) -> Iterator[tuple[str, Image]]:
+def images(size: tuple[int, int] | None, channels: int, *, tiny: bool = True) -> Iterator[tuple[str, ImageBatch]]:
     """Batches to compare on: noise, the packaged street scene, and a synthetic scene.
 
     Args:
@@ -129,13 +129,13 @@ def images(size: tuple[int, int] | None, channels: int, *, tiny: bool = True) ->
     yield "synthetic scene", _as_batch(render_scene(1, size=_SCENE)[0], size, channels)
 
 
-def _as_batch(pixels: NDArray[np.uint8], size: tuple[int, int] | None, channels: int) -> Image:
+def _as_batch(pixels: NDArray[np.uint8], size: tuple[int, int] | None, channels: int) -> ImageBatch:
     resized = pixels if size is None else resize_image(pixels, size)
     image = np.asarray(resized, dtype=np.float32).transpose(2, 0, 1) / 255
     return np.ascontiguousarray(np.resize(image, (channels, *image.shape[1:]))[None])
 
 
-def compare(runtime: FileRuntime, network: nn.Module, name: str, image: Image) -> Comparison:
+def compare(runtime: FileRuntime, network: nn.Module, name: str, image: ImageBatch) -> Comparison:
     """Run one batch through the file, and through the network in PyTorch.
 
     Raises:

@@ -35,7 +35,7 @@ from segnet.exporting.settings import ExportConfig
 from segnet.labels import ClassTable
 from segnet.models.mc_dropout import dropouts
 from segnet.models.segnet import SegNet
-from segnet.runtimes.base import FileRuntime, Image
+from segnet.runtimes.base import FileRuntime, ImageBatch
 from segnet.runtimes.load import open_file
 from segnet.runtimes.model_info import ModelInfo
 from segnet.runtimes.verification import record_reference, verify
@@ -299,7 +299,7 @@ def compare_file(
     return tuple(comparisons)
 
 
-def _on_noise(check: Callable[[Image], Comparison], image: Image, draw: int) -> list[Comparison]:
+def _on_noise(check: Callable[[ImageBatch], Comparison], image: ImageBatch, draw: int) -> list[Comparison]:
     return [check(np.random.default_rng(draw).random(image.shape, dtype=np.float32) if draw else image)]
 
 

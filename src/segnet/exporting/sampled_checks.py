@@ -17,7 +17,7 @@ from segnet.errors import ModelError
 from segnet.exporting.comparison import Comparison
 from segnet.exporting.programs import Pipeline
 from segnet.models.mc_dropout import dropouts
-from segnet.runtimes.base import FileRuntime, Image, argmax
+from segnet.runtimes.base import FileRuntime, ImageBatch, argmax
 
 __all__ = ["compare_samples"]
 
@@ -25,7 +25,7 @@ _LEAST_SAMPLES = 32  # of each image on either side
 _ROUNDING = 1e-6  # of a probability, squared: differences that dropout does not cause
 
 
-def compare_samples(runtime: FileRuntime, network: Pipeline, name: str, image: Image) -> Comparison:
+def compare_samples(runtime: FileRuntime, network: Pipeline, name: str, image: ImageBatch) -> Comparison:
     """Run one batch several times through the file, and equally often through the network in PyTorch with dropout.
 
     PyTorch's random numbers are the same every time, the file's are not. The caller's generator keeps its state.
@@ -66,7 +66,9 @@ def compare_samples(runtime: FileRuntime, network: Pipeline, name: str, image: I
 
 
 @torch.no_grad()
-def _draw_samples(network: Pipeline, image: Image, runs: int, samples: int) -> tuple[list[NDArray[Any]], NDArray[Any]]:
+def _draw_samples(
+    network: Pipeline, image: ImageBatch, runs: int, samples: int
+) -> tuple[list[NDArray[Any]], NDArray[Any]]:
     """The mean probabilities of each run, and the variance over all samples: both (N, classes, H, W)."""
     layers = dropouts(network.model).values()
     batch = torch.from_numpy(image)

@@ -22,7 +22,7 @@ from segnet.labels import ClassTable
 from segnet.media.images.resizing import resize_image
 from segnet.media.images.stored import stretch_bands
 from segnet.metrics.uncertainty import Measure, choose_measure
-from segnet.runtimes.base import Image, Output, Runtime
+from segnet.runtimes.base import ImageBatch, Output, Runtime
 from segnet.runtimes.choice import RuntimeName
 from segnet.runtimes.load import open_runtime
 from segnet.runtimes.verification import Verification, Verify, apply_verification, verify
@@ -387,7 +387,7 @@ class Predictor:
                 concatenate_rows(list(upsampler.add(part))) for upsampler, part in zip(upsamplers, planes, strict=True)
             ]
 
-    def _logits(self, batch: Image) -> NDArray[np.float32] | None:
+    def _logits(self, batch: ImageBatch) -> NDArray[np.float32] | None:
         """Logits of a batch if no probability but those of the pixels between classes is needed."""
         if self.confidence or self.measure is not None:
             return None
@@ -405,14 +405,14 @@ class Predictor:
         """Planes of an image or tile, at the working size."""
         return self._planes(as_batch(image))[0]
 
-    def _planes(self, batch: Image) -> list[Planes]:
+    def _planes(self, batch: ImageBatch) -> list[Planes]:
         """Planes of each image of a batch, at the working size."""
         with stage("network"):
             output = self.runtime.run(batch, probabilities=self.runtime.gives_probabilities, measure=self.measure)
         return planes_of(output, self.labels.classes)
 
 
-def as_batch(image: Pixels) -> Image:
+def as_batch(image: Pixels) -> ImageBatch:
     """An image as a batch: (H, W, C) to float32 (1, C, H, W) in [0, 1]; channels stay innermost in memory."""
     if image.dtype == np.float32:
         return image.astype(np.float32, copy=False).transpose(2, 0, 1)[None]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.metrics.uncertainty import Measure
-from segnet.runtimes.base import Image, Output, Runtime, argmax
+from segnet.runtimes.base import ImageBatch, Output, Runtime, argmax
 
 __all__ = ["SmoothedRuntime"]
 
@@ -70,14 +70,14 @@ class SmoothedRuntime(Runtime):
         """Mark the start of a frame: the next batch is its first tile, or the whole of it."""
         self._tile, self._tiled = 0, True
 
-    def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
+    def run(self, batch: ImageBatch, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
         """See ``Runtime.run``; N is 1. Mask and probabilities are smoothed, the uncertainty is the frame's own."""
         output = self._runtime.run(batch, probabilities=True, measure=measure)
         assert output.probabilities is not None
         blended = self._blend(batch, output.probabilities)
         return Output(argmax(blended), blended, output.uncertainty)
 
-    def _blend(self, batch: Image, new: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _blend(self, batch: ImageBatch, new: NDArray[np.float32]) -> NDArray[np.float32]:
         scene = _thumbnail(batch)
         tile = self._tile
         if self._tiled:
@@ -94,7 +94,7 @@ class SmoothedRuntime(Runtime):
         return new
 
 
-def _thumbnail(batch: Image) -> NDArray[np.float32]:
+def _thumbnail(batch: ImageBatch) -> NDArray[np.float32]:
     """Gray means of at most 16x16 cells."""
     _, _, height, width = batch.shape
     rows, columns = (

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from segnet.errors import ConfigError
 from segnet.media.images.resizing import check_scales, resize_planes
 from segnet.metrics.uncertainty import Measure
-from segnet.runtimes.base import Image, Output, Runtime
+from segnet.runtimes.base import ImageBatch, Output, Runtime
 
 __all__ = ["TTAConfig", "TTARuntime", "with_tta"]
 
@@ -59,7 +59,7 @@ class TTARuntime(Runtime):
         """The entropy of the mean; the variance of samples differs from copy to copy."""
         return ("entropy",)
 
-    def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
+    def run(self, batch: ImageBatch, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
         """See ``Runtime.run``."""
         self.require(probabilities=probabilities, measure=measure)
         size = (batch.shape[2], batch.shape[3])
@@ -75,7 +75,7 @@ class TTARuntime(Runtime):
         assert total is not None
         return Output.from_probabilities(total / np.float32(len(self._config.tta_scales)), measure)
 
-    def _run_copy(self, batch: Image) -> NDArray[np.float32]:
+    def _run_copy(self, batch: ImageBatch) -> NDArray[np.float32]:
         probabilities = self._runtime.run(batch, probabilities=True).probabilities
         assert probabilities is not None
         return probabilities

@@ -16,10 +16,10 @@ from segnet.errors import ModelError, ShapeError
 from segnet.metrics.uncertainty import Measure, choose_measure, entropy
 from segnet.runtimes.model_info import ModelInfo
 
-__all__ = ["FileRuntime", "Image", "Output", "Runtime", "argmax", "softmax"]
+__all__ = ["FileRuntime", "ImageBatch", "Output", "Runtime", "argmax", "softmax"]
 
-Image = NDArray[np.float32]
-"""An image batch: float32 (N, C, H, W), RGB or gray, in [0, 1]."""
+ImageBatch = NDArray[np.float32]
+"""float32 (N, C, H, W), RGB or gray, in [0, 1]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ class Runtime(ABC):
         """What the representation shows besides name and classes, such as the device."""
         return (self.info.precision,)
 
-    def logits_of(self, batch: Image) -> NDArray[np.float32] | None:
+    def logits_of(self, batch: ImageBatch) -> NDArray[np.float32] | None:
         """Logits float32 (N, classes, H, W), where ``run`` computes probabilities from them in NumPy; else None.
 
         Args:
@@ -107,7 +107,7 @@ class Runtime(ABC):
         yield 1
 
     @abstractmethod
-    def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
+    def run(self, batch: ImageBatch, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
         """Predict the class of every pixel.
 
         Args:
@@ -171,7 +171,7 @@ class FileRuntime(Runtime):
     def forward(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
         """Run the library once, on inputs as the file takes them, such as one image batch; all outputs are returned."""
 
-    def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
+    def run(self, batch: ImageBatch, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
         """See ``Runtime.run``; mask, probabilities and variance come from the same samples."""
         self.require(probabilities=probabilities, measure=measure)
         first, *others = self._described_outputs(batch)
@@ -183,11 +183,11 @@ class FileRuntime(Runtime):
             output = Output.from_probabilities(softmax(first) if self.info.output == "logits" else first, measure)
         return output if measure != "variance" else Output(output.mask, output.probabilities, others[0])
 
-    def logits_of(self, batch: Image) -> NDArray[np.float32] | None:
+    def logits_of(self, batch: ImageBatch) -> NDArray[np.float32] | None:
         """See ``Runtime.logits_of``."""
         return self._described_outputs(batch)[0] if self.info.output == "logits" else None
 
-    def output(self, batch: Image) -> NDArray[Any]:
+    def output(self, batch: ImageBatch) -> NDArray[Any]:
         """The file's first output, ``ModelInfo.output``, for any number of images.
 
         Raises:
@@ -195,7 +195,7 @@ class FileRuntime(Runtime):
         """
         return self.outputs(batch)[0]
 
-    def outputs(self, batch: Image) -> list[NDArray[Any]]:
+    def outputs(self, batch: ImageBatch) -> list[NDArray[Any]]:
         """All outputs of the file, for any number of images.
 
         Returns:
@@ -217,7 +217,7 @@ class FileRuntime(Runtime):
         parts = [self.forward(batch[start : start + at_once]) for start in range(0, len(batch), at_once)]
         return parts[0] if len(parts) == 1 else [np.concatenate(same) for same in zip(*parts, strict=True)]
 
-    def _described_outputs(self, batch: Image) -> list[NDArray[Any]]:
+    def _described_outputs(self, batch: ImageBatch) -> list[NDArray[Any]]:
         """``outputs``, or ``ModelError`` if they are not those of the metadata."""
         outputs, (number, _, *size) = self.outputs(batch), batch.shape
         channels = [] if self.info.output == "mask" else [self.info.labels.classes]

@@ -21,7 +21,7 @@ from segnet.models import checkpoint
 from segnet.models.mc_dropout import Sampler, dropouts
 from segnet.models.segnet import SegNet
 from segnet.nn.codes import require_compiling
-from segnet.runtimes.base import FileRuntime, Image, Output, Runtime, argmax
+from segnet.runtimes.base import FileRuntime, ImageBatch, Output, Runtime, argmax
 from segnet.runtimes.model_info import KEY, ModelInfo
 from segnet.runtimes.output_suppression import suppress_output
 from segnet.runtimes.running_moments import RunningMoments
@@ -114,20 +114,20 @@ class TorchRuntime(Runtime):
         return logits.float()
 
     @torch.inference_mode()
-    def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
+    def run(self, batch: ImageBatch, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
         """See ``Runtime.run``; mask, probabilities and uncertainty come from the same samples."""
         self.require(probabilities=probabilities, measure=measure)
         if self._sampler is not None:
             return self._run_samples(self._sampler, batch, measure)
         return _output(self.logits(_tensor(batch)), probabilities=probabilities, measure=measure)
 
-    def _run_samples(self, sampler: Sampler, batch: Image, measure: Measure | None) -> Output:
+    def _run_samples(self, sampler: Sampler, batch: ImageBatch, measure: Measure | None) -> Output:
         moments = list(self._moments(sampler, batch, measure))
         probabilities = np.stack([_numpy(image.mean) for image in moments])
         uncertainty = None if measure is None else np.stack([_numpy(image.uncertainty) for image in moments])
         return Output(argmax(probabilities), probabilities, uncertainty)
 
-    def _moments(self, sampler: Sampler, batch: Image, measure: Measure | None) -> Iterator[RunningMoments]:
+    def _moments(self, sampler: Sampler, batch: ImageBatch, measure: Measure | None) -> Iterator[RunningMoments]:
         """Moments of the samples of each image."""
         for number in range(len(batch)):
             image, moments = self._ready(_tensor(batch[number : number + 1])), RunningMoments(measure)
@@ -157,7 +157,7 @@ class ModuleRuntime(Runtime):
         self._device = device
 
     @torch.inference_mode()
-    def run(self, batch: Image, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
+    def run(self, batch: ImageBatch, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
         """See ``Runtime.run``."""
         self.require(probabilities=probabilities, measure=measure)
         logits = self._model(_tensor(batch).to(self._device, memory_format=torch.channels_last))

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from segnet.errors import ConfigError, ModelError, OutputError
 from segnet.media.images.reading import read_image
-from segnet.runtimes.base import FileRuntime, Image, Runtime
+from segnet.runtimes.base import FileRuntime, ImageBatch, Runtime
 from segnet.system.files import cache_dir, write_json
 from segnet.system.hardware import processor, processor_fingerprint
 
@@ -156,7 +156,7 @@ def record_reference(runtime: FileRuntime) -> dict[str, Any]:
     }
 
 
-def reference_images(size: tuple[int, int] | None, channels: int) -> list[Image]:
+def reference_images(size: tuple[int, int] | None, channels: int) -> list[ImageBatch]:
     """The packaged reference images, float32 (1, channels, H, W) in [0, 1]; the same bits on every machine.
 
     Args:

@@ -19,8 +19,7 @@ from segnet.data.synthetic.scenes import render_scene
 from segnet.inference.large_images import predict_large
 from segnet.inference.predictor import Predictor
 from segnet.labels import CAMVID
-from segnet.runtimes.base import FileRuntime
-from segnet.runtimes.base import Image as Batch
+from segnet.runtimes.base import FileRuntime, ImageBatch
 from segnet.runtimes.model_info import ModelInfo
 from video_clips import feed_and_interrupt, write_clip
 
@@ -120,7 +119,7 @@ def test_uncertainty_is_told_if_it_was_asked_for(model_file: Path, tmp_path: Pat
 class Masks(FileRuntime):
     """A file that gives nothing but classes."""
 
-    def forward(self, image: Batch) -> list[np.ndarray]:
+    def forward(self, image: ImageBatch) -> list[np.ndarray]:
         return [np.zeros((len(image), *image.shape[2:]), dtype=np.uint8)]
 
 

@@ -16,19 +16,19 @@ from segnet.labels import CAMVID
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
-from segnet.runtimes.base import Image
+from segnet.runtimes.base import ImageBatch
 from segnet.runtimes.model_info import ModelInfo
 
 
 @pytest.fixture(scope="session")
-def images() -> list[Image]:
+def images() -> list[ImageBatch]:
     """Drawn scenes."""
     scenes = [render_scene(seed, size=(48, 64))[0] for seed in range(4)]
     return [np.ascontiguousarray(scene.transpose(2, 0, 1)[None] / np.float32(255)) for scene in scenes]
 
 
 @pytest.fixture(scope="session")
-def toy(images: list[Image]) -> SegNet:
+def toy(images: list[ImageBatch]) -> SegNet:
     """Two stages, whose batch norm has seen the images; not to be changed."""
     torch.manual_seed(0)
     config = SegNetConfig(

@@ -19,7 +19,7 @@ from segnet.exporting.int8.graph import convolutions
 from segnet.labels import CAMVID
 from segnet.media.images.writing import write_image, write_mask
 from segnet.metrics.confusion import Scores, score_mask
-from segnet.runtimes.base import FileRuntime, Image, argmax
+from segnet.runtimes.base import FileRuntime, ImageBatch, argmax
 from segnet.runtimes.load import open_file
 from segnet.runtimes.model_info import ModelInfo
 from segnet.runtimes.onnx import open_session
@@ -31,7 +31,7 @@ ALLOWED = 0.6
 
 
 @pytest.fixture
-def data(network: ModelProto, images: list[Image], tmp_path: Path) -> SegmentationDataset:
+def data(network: ModelProto, images: list[ImageBatch], tmp_path: Path) -> SegmentationDataset:
     """Images whose masks are what the float32 network says of them: its mIoU is 1."""
     samples = []
     for number, single in enumerate(images):
@@ -60,7 +60,7 @@ def opened(model: ModelProto, path: Path) -> FileRuntime:
     return open_file(path)
 
 
-def network_mask(network: ModelProto, image: Image) -> np.ndarray:
+def network_mask(network: ModelProto, image: ImageBatch) -> np.ndarray:
     return argmax(open_session(network.SerializeToString()).run(None, {"image": image})[0])[0]
 
 
@@ -84,7 +84,7 @@ def fragile(network: ModelProto, number: int) -> tuple[ModelProto, str]:
 
 @pytest.mark.parametrize("suffix", [".onnx", ".xml"])
 def test_a_sound_network_becomes_int8_as_a_whole(
-    network: ModelProto, images: list[Image], data: SegmentationDataset, tmp_path: Path, suffix: str
+    network: ModelProto, images: list[ImageBatch], data: SegmentationDataset, tmp_path: Path, suffix: str
 ) -> None:
     done: list[int] = []
     found = quantize_within(
@@ -104,7 +104,7 @@ def test_a_sound_network_becomes_int8_as_a_whole(
 
 
 def test_the_most_sensitive_convolution_stays_in_float32(
-    network: ModelProto, images: list[Image], data: SegmentationDataset, stage: Stage
+    network: ModelProto, images: list[ImageBatch], data: SegmentationDataset, stage: Stage
 ) -> None:
     model, culprit = fragile(network, number=1)
     calibrated, calibration = CalibratedOnnx(model, images), Calibration(images=images, data=data, max_drop=ALLOWED)
@@ -116,14 +116,14 @@ def test_the_most_sensitive_convolution_stays_in_float32(
 
 
 def test_a_loss_that_cannot_be_helped_is_an_error_that_lists_all_attempts(
-    network: ModelProto, images: list[Image], data: SegmentationDataset, stage: Stage
+    network: ModelProto, images: list[ImageBatch], data: SegmentationDataset, stage: Stage
 ) -> None:
     calibration = Calibration(images=images, data=data, max_drop=0.0)
     with pytest.raises(ModelError, match=r"float32 has 1\.0000, INT8 0\.\d+ with 0, 0\.\d+ with 1, 0\.\d+ with 2 of 6"):
         quantize_within(CalibratedOnnx(network, images), calibration, stage=stage)
 
 
-def test_sensitivities_name_every_convolution(network: ModelProto, images: list[Image]) -> None:
+def test_sensitivities_name_every_convolution(network: ModelProto, images: list[ImageBatch]) -> None:
     found = sensitivities(CalibratedOnnx(network, images), images[:1])
     assert set(found) == set(convolutions(network))
     assert list(found.values()) == sorted(found.values(), reverse=True)
@@ -131,7 +131,7 @@ def test_sensitivities_name_every_convolution(network: ModelProto, images: list[
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])
-def test_a_drop_that_is_no_share_is_refused(value: float, images: list[Image], data: SegmentationDataset) -> None:
+def test_a_drop_that_is_no_share_is_refused(value: float, images: list[ImageBatch], data: SegmentationDataset) -> None:
     with pytest.raises(ConfigError, match="max_drop"):
         Calibration(images=images, data=data, max_drop=value)
 
@@ -141,7 +141,7 @@ def scores(truth: list[int], predicted: list[int]) -> Scores:
 
 
 def test_a_class_that_is_not_in_the_truth_does_not_change_the_drop(
-    network: ModelProto, images: list[Image], data: SegmentationDataset, monkeypatch: pytest.MonkeyPatch
+    network: ModelProto, images: list[ImageBatch], data: SegmentationDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     truth = [0, 0, 1, 1]
     rated = iter([scores(truth, [0, 0, 1, 2]), scores(truth, [0, 0, 0, 1])])  # INT8 is worse, and invents no class
@@ -157,7 +157,7 @@ def test_labels_on_which_no_loss_can_be_seen_are_warned_of(
     allowed: float,
     warned: bool,
     network: ModelProto,
-    images: list[Image],
+    images: list[ImageBatch],
     data: SegmentationDataset,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

@@ -23,17 +23,17 @@ from segnet.labels import CAMVID
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
-from segnet.runtimes.base import Image
+from segnet.runtimes.base import ImageBatch
 from segnet.runtimes.model_info import ModelInfo
 from segnet.runtimes.onnx import open_session
 
 
-def quantized(model: ModelProto, images: list[Image]) -> ModelProto:
+def quantized(model: ModelProto, images: list[ImageBatch]) -> ModelProto:
     """All convolutions in INT8, with ranges of these images."""
     return quantize_graph(model, measure_maps(model, images))
 
 
-def output(model: ModelProto, image: Image, name: str | None = None) -> Any:
+def output(model: ModelProto, image: ImageBatch, name: str | None = None) -> Any:
     copy = ModelProto()
     copy.CopyFrom(model)
     if name is not None:
@@ -41,7 +41,7 @@ def output(model: ModelProto, image: Image, name: str | None = None) -> Any:
     return open_session(copy.SerializeToString()).run([name or copy.graph.output[0].name], {"image": image})[0]
 
 
-def in_openvino(model: ModelProto, image: Image) -> Any:
+def in_openvino(model: ModelProto, image: ImageBatch) -> Any:
     import openvino
 
     core = openvino.Core()
@@ -126,7 +126,7 @@ def handmade(nodes: list[Any], outputs: list[str], **constants: np.ndarray[Any, 
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
-def an_image() -> Image:
+def an_image() -> ImageBatch:
     return np.random.default_rng(0).normal(size=(1, 2, 6, 8)).astype(np.float32)
 
 
@@ -172,7 +172,7 @@ def test_a_bias_survives_filters_of_nothing() -> None:
     np.testing.assert_allclose(output(quantized(model, [image]), image), 3.0, rtol=1e-4)
 
 
-def test_every_convolution_reads_whole_numbers(network: ModelProto, images: list[Image]) -> None:
+def test_every_convolution_reads_whole_numbers(network: ModelProto, images: list[ImageBatch]) -> None:
     model = quantized(network, images)
     onnx.checker.check_model(model, full_check=True)
     made = makers(model)
@@ -181,13 +181,13 @@ def test_every_convolution_reads_whole_numbers(network: ModelProto, images: list
             assert all(made[name].op_type == "DequantizeLinear" for name in node.input)
 
 
-def test_the_float_network_stays_as_it_is(network: ModelProto, images: list[Image]) -> None:
+def test_the_float_network_stays_as_it_is(network: ModelProto, images: list[ImageBatch]) -> None:
     before = network.SerializeToString(deterministic=True)
     quantized(network, images)
     assert network.SerializeToString(deterministic=True) == before
 
 
-def test_pooling_and_unpooling_move_bytes(network: ModelProto, images: list[Image]) -> None:
+def test_pooling_and_unpooling_move_bytes(network: ModelProto, images: list[ImageBatch]) -> None:
     model = quantized(network, images)
     kinds = {node.name: node for node in onnx.shape_inference.infer_shapes(model).graph.node}
     for kind in ("Max", "Resize", "Slice", "Greater"):
@@ -198,7 +198,9 @@ def test_pooling_and_unpooling_move_bytes(network: ModelProto, images: list[Imag
             assert values.dtype == (bool if kind == "Greater" else np.uint8), node.name
 
 
-def test_onnx_runtime_takes_every_convolution_but_the_classifier_for_int8(images: list[Image], tmp_path: Path) -> None:
+def test_onnx_runtime_takes_every_convolution_but_the_classifier_for_int8(
+    images: list[ImageBatch], tmp_path: Path
+) -> None:
     """Of a network with sums of maps: it takes only those whose output is rounded too."""
     torch.manual_seed(0)
     encoder = EncoderConfig(widths=((8,), (8, 8)))
@@ -215,7 +217,7 @@ def test_onnx_runtime_takes_every_convolution_but_the_classifier_for_int8(images
     assert kinds["Conv"] + kinds["FusedConv"] == 1
 
 
-def test_codes_are_those_of_the_rounded_map(network: ModelProto, images: list[Image]) -> None:
+def test_codes_are_those_of_the_rounded_map(network: ModelProto, images: list[ImageBatch]) -> None:
     """The encoder's first pooling, against a loop over windows."""
     model = quantized(network, images)
     made = makers(model)
@@ -233,7 +235,7 @@ def test_codes_are_those_of_the_rounded_map(network: ModelProto, images: list[Im
 
 
 @pytest.mark.parametrize("size", [(48, 64), (37, 42), (1, 1), (1, 9)])
-def test_int8_is_near_float32_on_any_size(network: ModelProto, images: list[Image], size: tuple[int, int]) -> None:
+def test_int8_is_near_float32_on_any_size(network: ModelProto, images: list[ImageBatch], size: tuple[int, int]) -> None:
     image = np.ascontiguousarray(images[0][:, :, : size[0], : size[1]])
     exact, rough = output(network, image), output(quantized(network, images), image)
     assert exact.shape == rough.shape
@@ -241,20 +243,20 @@ def test_int8_is_near_float32_on_any_size(network: ModelProto, images: list[Imag
     assert np.abs(rough - exact).mean() < 0.2 * exact.std() + 0.1
 
 
-def test_int8_in_openvino_is_near_float32(network: ModelProto, images: list[Image]) -> None:
+def test_int8_in_openvino_is_near_float32(network: ModelProto, images: list[ImageBatch]) -> None:
     image = np.ascontiguousarray(images[1][:, :, :37, :42])
     exact, rough = output(network, image), in_openvino(quantized(network, images), image)
     assert np.abs(rough - exact).mean() < 0.2 * exact.std() + 0.1
 
 
-def test_onnx_runtime_and_openvino_agree(network: ModelProto, images: list[Image]) -> None:
+def test_onnx_runtime_and_openvino_agree(network: ModelProto, images: list[ImageBatch]) -> None:
     model = quantized(network, images)
     image = images[1][:, :, :37, :42]
     first, second = output(model, image), in_openvino(model, image)
     assert (first.argmax(1) == second.argmax(1)).mean() > 0.97
 
 
-def test_what_is_kept_stays_in_float32(network: ModelProto, images: list[Image]) -> None:
+def test_what_is_kept_stays_in_float32(network: ModelProto, images: list[ImageBatch]) -> None:
     names = convolutions(network)
     statistics = measure_maps(network, images)
     model = quantize_graph(network, statistics, keep=names)

@@ -24,7 +24,7 @@ from segnet.exporting.int8.calibration import measure_maps
 from segnet.exporting.int8.graph import convolutions
 from segnet.exporting.int8.rewriting import quantize_graph
 from segnet.exporting.int8.saturation import fitting_scales, pair_sums, require_no_overflow
-from segnet.runtimes.base import Image
+from segnet.runtimes.base import ImageBatch
 from segnet.runtimes.model_info import PAIR_LIMIT
 from segnet.system.hardware import instruction_sets
 
@@ -152,7 +152,7 @@ def test_filters_that_are_no_constants_cannot_be_judged() -> None:
 
 
 def test_every_convolution_of_a_network_is_judged(
-    network: ModelProto, images: list[Image], monkeypatch: pytest.MonkeyPatch
+    network: ModelProto, images: list[ImageBatch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert pair_sums(network) == []
     found = pair_sums(quantize_graph(network, measure_maps(network, images)))
@@ -194,7 +194,7 @@ for name in ("new", "old"):
 
 @pytest.mark.skipif(platform.machine() not in {"x86_64", "AMD64"}, reason="about x86 processors")
 def test_openvino_gives_the_same_without_vnni(
-    network: ModelProto, images: list[Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    network: ModelProto, images: list[ImageBatch], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     onnx.save(quantize_graph(network, measure_maps(network, images)), tmp_path / "new.onnx")
     monkeypatch.setattr(rewriting, "fitting_scales", widest)

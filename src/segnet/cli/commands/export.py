@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from segnet.exporting.export import Report
     from segnet.exporting.int8.gate import Quantized
     from segnet.models.checkpoint import Checkpoint
-    from segnet.runtimes.base import Image
+    from segnet.runtimes.base import ImageBatch
 
 __all__ = ["run"]
 
@@ -210,7 +210,7 @@ def _export_int8(
     _print_drop(quantized)
 
 
-def _calibration_images(kept: Checkpoint, train: SegmentationDataset, config: ExportConfig) -> Iterator[Image]:
+def _calibration_images(kept: Checkpoint, train: SegmentationDataset, config: ExportConfig) -> Iterator[ImageBatch]:
     """Images of the training split, as the exported network will see them."""
     from segnet.inference.predictor import as_batch
     from segnet.inference.working_size import ResizePolicy

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from segnet.errors import ConfigError
 from segnet.exporting.int8.graph import convolutions, find_groups
 from segnet.exporting.int8.rewriting import MapStatistics, quantize_graph
-from segnet.runtimes.base import Image
+from segnet.runtimes.base import ImageBatch
 from segnet.runtimes.onnx import open_session
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class CalibratedOnnx:
         MissingPackageError: onnx or ONNX Runtime is not installed.
     """
 
-    def __init__(self, model: ModelProto, images: Iterable[Image]) -> None:
+    def __init__(self, model: ModelProto, images: Iterable[ImageBatch]) -> None:
         self.exact = model
         self.convolutions = convolutions(model)
         self._statistics = measure_maps(model, images)
@@ -45,14 +45,14 @@ class CalibratedOnnx:
         """The network in INT8, except for the convolutions of these names."""
         return quantize_graph(self.exact, self._statistics, keep)
 
-    def outputs(self, model: ModelProto, images: Sequence[Image]) -> list[NDArray[Any]]:
+    def outputs(self, model: ModelProto, images: Sequence[ImageBatch]) -> list[NDArray[Any]]:
         """Output of a network for each image."""
         running = open_session(model.SerializeToString())
         name = running.get_inputs()[0].name
         return [running.run(None, {name: np.ascontiguousarray(image)})[0] for image in images]
 
 
-def measure_maps(model: ModelProto, images: Iterable[Image]) -> MapStatistics:
+def measure_maps(model: ModelProto, images: Iterable[ImageBatch]) -> MapStatistics:
     """Minimum, maximum and channel means of every map that a convolution reads, averaged over the images.
 
     Raises:

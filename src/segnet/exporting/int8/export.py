@@ -35,7 +35,7 @@ from segnet.exporting.programs import make_program
 from segnet.exporting.settings import ExportConfig
 from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
-from segnet.runtimes.base import FileRuntime, Image
+from segnet.runtimes.base import FileRuntime, ImageBatch
 from segnet.runtimes.load import open_file
 from segnet.runtimes.model_info import PAIR_LIMIT, ModelInfo
 
@@ -130,7 +130,7 @@ def calibrate(
     program: ExportedProgram,
     info: ModelInfo,
     format: str,  # noqa: A002
-    images: Sequence[Image],
+    images: Sequence[ImageBatch],
 ) -> Calibrated[Any]:
     """A network with the ranges of its maps on images, for a format that can be INT8."""
     if format == "executorch":

@@ -16,7 +16,7 @@ from segnet.errors import ConfigError, ModelError
 from segnet.inference.evaluation import evaluate
 from segnet.inference.predictor import Predictor
 from segnet.metrics.confusion import Scores
-from segnet.runtimes.base import FileRuntime, Image
+from segnet.runtimes.base import FileRuntime, ImageBatch
 
 __all__ = ["Attempt", "Calibrated", "Calibration", "Int8Gate", "Quantized", "quantize_within", "sensitivities"]
 
@@ -42,7 +42,7 @@ class Calibration:
         ConfigError: ``max_drop`` is not a number from 0 to 1.
     """
 
-    images: Sequence[Image]
+    images: Sequence[ImageBatch]
     data: SegmentationDataset
     max_drop: float = 0.01
 
@@ -73,7 +73,7 @@ class Int8Gate:
         ConfigError: ``max_drop`` is negative or not a number.
     """
 
-    images: Sequence[Image]
+    images: Sequence[ImageBatch]
     score: Callable[[Callable[..., list[NDArray[Any]]]], float]
     max_drop: float = 0.01
 
@@ -109,7 +109,7 @@ class Calibrated(Protocol[Model]):
     def quantize(self, keep: Collection[str]) -> Model:
         """The network in INT8, except for the convolutions of these names."""
 
-    def outputs(self, model: Model, images: Sequence[Image]) -> list[NDArray[Any]]:
+    def outputs(self, model: Model, images: Sequence[ImageBatch]) -> list[NDArray[Any]]:
         """Output of a network, ``exact`` or from ``quantize``, for each image."""
 
 
@@ -211,7 +211,7 @@ def _warn_of_idle_gate(reference: Scores | float, max_drop: float) -> None:
         )
 
 
-def sensitivities(network: Calibrated[Model], images: Sequence[Image]) -> dict[str, float]:
+def sensitivities(network: Calibrated[Model], images: Sequence[ImageBatch]) -> dict[str, float]:
     """By convolution, the mean squared change of the output if only that one is INT8; most sensitive first."""
     exact = network.outputs(network.exact, images)
     changes = {}
@@ -222,7 +222,7 @@ def sensitivities(network: Calibrated[Model], images: Sequence[Image]) -> dict[s
     return dict(sorted(changes.items(), key=lambda item: -item[1]))
 
 
-def _to_keep(network: Calibrated[Model], images: Sequence[Image]) -> Iterator[tuple[str, ...]]:
+def _to_keep(network: Calibrated[Model], images: Sequence[ImageBatch]) -> Iterator[tuple[str, ...]]:
     """Names to keep in float32: none, then the most sensitive convolutions, twice as many each time."""
     yield ()
     order = list(sensitivities(network, images))

@@ -17,7 +17,7 @@ from torch.export import ExportedProgram
 from torch.fx import Graph, GraphModule, Node
 
 from segnet.errors import ConfigError, ShapeError
-from segnet.runtimes.base import Image
+from segnet.runtimes.base import ImageBatch
 from segnet.runtimes.output_suppression import suppress_output
 from segnet.system.packages import importing
 
@@ -48,7 +48,7 @@ class CalibratedProgram:
         ShapeError: an image is of another size.
     """
 
-    def __init__(self, program: ExportedProgram, images: Sequence[Image]) -> None:
+    def __init__(self, program: ExportedProgram, images: Sequence[ImageBatch]) -> None:
         self.exact = program
         self.convolutions = [node.name for node in _convolutions(program.graph)]
         self._example = program.example_inputs[0]
@@ -66,7 +66,7 @@ class CalibratedProgram:
             _leave_out(network, keep)
             return torch.export.export(self._tool.convert_pt2e(network), self._example)
 
-    def outputs(self, model: ExportedProgram, images: Sequence[Image]) -> list[NDArray[Any]]:
+    def outputs(self, model: ExportedProgram, images: Sequence[ImageBatch]) -> list[NDArray[Any]]:
         """Output of a network for each image."""
         network = model.module(check_guards=False)
         with torch.no_grad():
@@ -125,7 +125,7 @@ def _tool() -> Any:
     return quantize_pt2e
 
 
-def _check(images: Sequence[Image], shape: tuple[int, ...]) -> None:
+def _check(images: Sequence[ImageBatch], shape: tuple[int, ...]) -> None:
     if not images:
         raise ConfigError("INT8 needs images to measure ranges on, and none was given; give some dozens")
     for image in images:
