@@ -291,8 +291,8 @@ class Predictor:
         if tiles is None:
             planes = self._predict_planes(image)
         else:
-            bands = [band for *_, band in blend_tiles(ArrayRows(image), self._predict_planes, np.copy, *tiles)]
-            planes = np.concatenate(bands, axis=1)
+            parts = [part for *_, part in blend_tiles(ArrayRows(image), self._predict_planes, np.copy, *tiles)]
+            planes = np.concatenate(parts, axis=1)
         return planes if image.shape[:2] == size else upsample(planes, (size[0], size[1]))
 
     def predict_rows(self, rows: Rows, size: tuple[int, int] | None = None) -> Iterator[SegmentedRows]:

@@ -225,7 +225,7 @@ def blend_tiles(
         known = 0 if image is None else len(image)
         new = rows.read(span.stop - span.start - known)
         image = new if image is None else np.concatenate([image, new])
-        planes = _predict_band(image, predict, across, weights_across)
+        planes = _predict_row(image, predict, across, weights_across)
         planes *= weights[:, None]
         if overlap is not None:
             planes[:, : overlap.shape[1]] += overlap
@@ -236,7 +236,7 @@ def blend_tiles(
         image = image[done:]
 
 
-def _predict_band(
+def _predict_row(
     image: Pixels,
     predict: Callable[[Pixels], Planes],
     across: list[Span],

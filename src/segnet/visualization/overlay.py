@@ -30,7 +30,7 @@ Mask = NDArray[np.integer[Any]]
 _PAPER = (255, 255, 255)
 _INK = (32, 33, 36)
 _FRAME = (120, 120, 124)
-_PIXELS_PER_BAND = 32_768
+_PIXELS_PER_STRIP = 32_768
 _PLAIN = OverlayStyle()
 # Matplotlib's viridis (CC0) at eight even steps: lightness grows evenly, and it reads the same to the color-blind.
 SCALE = (
@@ -238,14 +238,14 @@ def _without(hidden: list[int], mask: Mask) -> tuple[Mask, NDArray[np.bool_]]:
 
 
 def _blend(image: Pixels, mask: Mask, palette: Pixels, weight: int) -> Pixels:
-    """The image with the colors of the mask over it, at so many 256ths; in bands that stay in the processor's cache."""
+    """The image with the colors of the mask over it, at so many 256ths; by strips that fit a processor's cache."""
     weighted, mixed = palette.astype(np.uint16) * np.uint16(weight), np.empty(image.shape, dtype=np.uint8)
-    rows = max(1, _PIXELS_PER_BAND // image.shape[1])
-    for band in (slice(top, top + rows) for top in range(0, len(image), rows)):
-        sums = np.take(weighted, mask[band], axis=0)
-        sums += np.multiply(image[band], np.uint16(256 - weight), dtype=np.uint16)
+    rows = max(1, _PIXELS_PER_STRIP // image.shape[1])
+    for strip in (slice(top, top + rows) for top in range(0, len(image), rows)):
+        sums = np.take(weighted, mask[strip], axis=0)
+        sums += np.multiply(image[strip], np.uint16(256 - weight), dtype=np.uint16)
         sums >>= 8
-        mixed[band] = sums
+        mixed[strip] = sums
     return mixed
 
 
