@@ -7,7 +7,7 @@ from rich.table import Table
 
 __all__ = ["print_table"]
 
-_WIDE = 400  # characters; a table takes what it needs
+_WIDE = 1000  # characters; a table takes what it needs
 
 
 def print_table(table: Table) -> None:

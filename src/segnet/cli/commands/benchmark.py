@@ -217,9 +217,10 @@ def _advance(progress: Callable[[int, int], None], limit: float, started: float,
 
 
 def _print(rows: list[Measured], scores: dict[tuple[str, str], float]) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from segnet.system.tables import print_table
 
     busy = any(row.neighbors for row in rows)
     figures = ("p50 ms", "p90 ms", "images/s", "MB", "file MB", "peak", "mIoU")
@@ -242,7 +243,7 @@ def _print(rows: list[Measured], scores: dict[tuple[str, str], float]) -> None:
             "-" if row.no_peak else _shown(row.share_of_peak, ".0%"),
             _shown(miou, ".4f"),
         )
-    Console(width=None if Console().is_terminal else 1000).print(table)
+    print_table(table)
     print("peak: share of the speed of a matrix product in the same precision; MB: growth of the resident memory")
 
 

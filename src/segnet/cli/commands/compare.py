@@ -67,8 +67,9 @@ def run(
 
 
 def _print(before: UnpoolingCost, after: UnpoolingCost) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from segnet.system.tables import print_table
 
     table = Table("", "indices (PyTorch)", "codes", "ratio", box=None, pad_edge=False)
     for column in table.columns[1:]:
@@ -83,4 +84,4 @@ def _print(before: UnpoolingCost, after: UnpoolingCost) -> None:
         old, new = (getattr(one, name) * scale for one in (before, after))
         table.add_row(title, f"{old:.1f} {unit}", f"{new:.1f} {unit}", f"{new / old:.3f}")
     table.add_row("runs deterministically", *("yes" if one.deterministic else "no" for one in (before, after)), "")
-    Console(width=None if sys.stdout.isatty() else 1000).print(table)
+    print_table(table)

@@ -257,8 +257,9 @@ def _print(report: Report) -> None:
 
 
 def _print_comparisons(report: Report) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from segnet.system.tables import print_table
 
     sampled = report.info.samples is not None
     columns = ("in PyTorch", "spread", "distance") if sampled else ("mean difference", "99.9 %", "largest")
@@ -268,7 +269,7 @@ def _print_comparisons(report: Report) -> None:
     for one in report.comparisons:
         numbers = _sampled_figures(one) if sampled else _differences(one)
         table.add_row(one.image, "x".join(map(str, one.shape)), f"{one.agreement:.3%}", *numbers)
-    Console(width=None if sys.stdout.isatty() else 1000).print(table)
+    print_table(table)
     seconds = report.seconds
     print(
         f"{report.path}: {report.size_bytes / 1e6:.1f} MB, {report.agreement:.4%} of the pixels as in PyTorch "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,17 +74,15 @@ def _describe(name: str) -> dict[str, Any]:
 def _print_tables(
     models: list[dict[str, Any]], bundled: dict[str, dict[str, Any]], encoders: list[dict[str, Any]]
 ) -> None:
-    from rich.console import Console
+    from segnet.system.tables import print_table
 
-    # In a pipe nothing may be cut off or wrapped, whatever the width; the tables themselves stay below 80 columns.
-    console = Console(width=None if sys.stdout.isatty() else 1000)
-    console.print(_cost_table("model", models))
-    console.print(f"for an image of {_SIZE[1]}x{_SIZE[0]}: GMAC, 10^9 multiply-accumulates; codes and maps,")
-    console.print("the pooling codes and skip connections (1 MB is 10^6 bytes)\n")
-    console.print(_score_table(bundled))
-    console.print(f"\nAny model can be put on another encoder (--encoder NAME); {_DECODER} on these:\n")
-    console.print(_cost_table("encoder", encoders))
-    console.print("timm/NAME, such as timm/resnet18: any model of timm with feature maps", markup=False)
+    print_table(_cost_table("model", models))
+    print(f"for an image of {_SIZE[1]}x{_SIZE[0]}: GMAC, 10^9 multiply-accumulates; codes and maps,")
+    print("the pooling codes and skip connections (1 MB is 10^6 bytes)\n")
+    print_table(_score_table(bundled))
+    print(f"\nAny model can be put on another encoder (--encoder NAME); {_DECODER} on these:\n")
+    print_table(_cost_table("encoder", encoders))
+    print("timm/NAME, such as timm/resnet18: any model of timm with feature maps")
 
 
 def _cost_table(title: str, rows: list[dict[str, Any]]) -> Table:
