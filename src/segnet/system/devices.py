@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal
 
 import torch
 
 from segnet.errors import ConfigError, first_line
 from segnet.system.hardware import seconds, why_emulated
 
-__all__ = ["Precision", "pick_device", "pick_precision"]
+__all__ = ["pick_device", "pick_precision"]
 
 log = logging.getLogger("segnet")
-
-Precision = Literal["auto", "float32", "bf16"]
 
 # A half-sized type must be this much quicker in a matrix product to pay in a network, which has more to do than that.
 _WORTH_IT = 0.6

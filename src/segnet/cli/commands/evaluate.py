@@ -12,6 +12,7 @@ from segnet.cli.flags import DataFlags, ModelFlags, ResizeFlags, require_distinc
 from segnet.errors import ConfigError
 from segnet.inference.tiling import TileConfig
 from segnet.inference.tta import TTAConfig
+from segnet.metrics.uncertainty import Measure
 
 if TYPE_CHECKING:
     from segnet.inference.predictor import Predictor
@@ -35,7 +36,7 @@ def run(
     tiles: TileConfig = TileConfig(),  # noqa: B008
     tta: TTAConfig = TTAConfig(),  # noqa: B008
     calibration: bool = False,
-    measure: Literal["variance", "entropy", "mutual_information"] | None = None,
+    measure: Measure | None = None,
     plot: Path | None = None,
     json: Path | None = None,
 ) -> None:

@@ -25,6 +25,7 @@ from segnet.inference.tiling import TileConfig
 from segnet.inference.tta import TTAConfig
 from segnet.media.sources import ImageFile, VideoSource, find_sources, is_image_file, is_video_file
 from segnet.media.video.settings import VideoConfig
+from segnet.metrics.uncertainty import Measure
 from segnet.system.signals import TERMINATED, noting_termination
 from segnet.visualization.style import VIEWS, OverlayStyle
 
@@ -57,7 +58,7 @@ def run(
     records: Path | None = None,
     json: Path | None = None,
     force: bool = False,
-    measure: Literal["variance", "entropy", "mutual_information"] | None = None,
+    measure: Measure | None = None,
     style: OverlayStyle = OverlayStyle(),  # noqa: B008
     video: VideoConfig = VideoConfig(),  # noqa: B008
     tta: TTAConfig = TTAConfig(),  # noqa: B008
