@@ -27,14 +27,14 @@ from segnet.labels import IGNORE_INDEX, ClassTable, Color
 from segnet.media.images.masks import read_mask_file
 from segnet.system.files import replacing
 
-__all__ = ["Described", "describe_folder"]
+__all__ = ["FolderDescription", "describe_folder"]
 
 _MOST_COLORS = 64  # more are not classes, but a photo or a smoothed mask
 
 
 @dataclass(frozen=True, kw_only=True)
-class Described:
-    """What was written about a folder.
+class FolderDescription:
+    """The description that was written for a folder.
 
     Attributes:
         path: the data.yaml.
@@ -53,7 +53,7 @@ class Described:
     colored: bool
 
 
-def describe_folder(root: Path, *, force: bool = False) -> Described:
+def describe_folder(root: Path, *, force: bool = False) -> FolderDescription:
     """Write ``data.yaml`` for images/ and masks/ in a folder, and ``train.txt`` and ``val.txt`` if it has no splits.
 
     The folders may also lie in those of the splits: train/images/, train/masks/. Classes have the names of
@@ -81,7 +81,7 @@ def describe_folder(root: Path, *, force: bool = False) -> Described:
     lists |= {path.stem: path.name for path in written[1:]}
     path = write_description(root, labels, ignore_index=ignore_index, lists=lists, colored=colored)
     named = find_naming(root) is not None
-    return Described(path=path, labels=labels, images=counts, held_out=how, named=named, colored=colored)
+    return FolderDescription(path=path, labels=labels, images=counts, held_out=how, named=named, colored=colored)
 
 
 def _folders(root: Path) -> dict[str, tuple[Path, Path]]:

@@ -31,9 +31,8 @@ def hold_out(names: Sequence[str]) -> tuple[set[str], str]:
     if len(names) < 2:
         return set(), "empty: there is one image only"
     if max(sequences.values()) == 1:
-        return set(
-            sorted(names)[_EVERY // 2 :: _EVERY] or sorted(names)[-1:]
-        ), "every fifth image: names show no sequences"
+        chosen = sorted(names)[_EVERY // 2 :: _EVERY] or sorted(names)[-1:]
+        return set(chosen), "every fifth image: names show no sequences"
     held = _small_sequences(sequences)
     if held:
         return {name for name in names if sequence_of(name) in held}, f"sequences {', '.join(sorted(held))}"

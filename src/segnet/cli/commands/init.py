@@ -20,17 +20,15 @@ def run(root: Path, /, *, force: bool = False) -> None:
     """
     from segnet.data.describing import describe_folder
 
-    described = describe_folder(Path(root), force=force)
-    counts = ", ".join(f"{split} {count}" for split, count in described.images.items())
-    print(
-        f"{described.path}: {described.labels.classes} classes, values {described.labels.describe_values()}; {counts}"
-    )
-    if described.held_out:
-        print(f"val is {described.held_out}")
-    if not described.named:
+    description = describe_folder(Path(root), force=force)
+    labels, counts = description.labels, ", ".join(f"{split} {count}" for split, count in description.images.items())
+    print(f"{description.path}: {labels.classes} classes, values {labels.describe_values()}; {counts}")
+    if description.held_out:
+        print(f"val is {description.held_out}")
+    if not description.named:
         print("the names of the classes are not known; write them into data.yaml")
-        if described.colored:
+        if description.colored:
             print("black is ignored: if it is a class, add its name and its color [0, 0, 0] there")
         else:
             print("a value of pixels without a label is no class: add it to ignore_index there")
-    print(f"next: segnet check {described.path.parent}")
+    print(f"next: segnet check {description.path.parent}")
