@@ -32,15 +32,15 @@ def classes_table(scores: Scores, when: str) -> str:
             f'<td class="number">{percent(float(precision[index]))}</td>'
             f"<td>{_mostly(scores, index)}</td></tr>"
         )
-    numbers = "".join(f'<th scope="col" class="number">{name}</th>' for name in ("found", "right"))
+    numbers = "".join(f'<th scope="col" class="number">{name}</th>' for name in ("accuracy", "precision"))
     head = f'<th scope="col">class</th><th scope="col">IoU</th>{numbers}<th scope="col">otherwise mostly taken for</th>'
     table = (
         f"<table><caption>Classes {escape(when)}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
     note = (
-        "<p>Found: share of the class’s pixels that are labeled so (recall). Right: share of the pixels labeled so "
-        "that are of the class (precision).</p>"
+        "<p>Accuracy: share of the class’s pixels that are predicted as the class (recall). Precision: share of the "
+        "pixels predicted as the class that are of it.</p>"
     )
     return scrolled(table, "Scores of the classes") + note
 
@@ -70,7 +70,7 @@ def confusion_section(scores: Scores, when: str) -> str:
         f'<thead><tr><th scope="col">true ↓ predicted →</th>{head}</tr></thead><tbody>{rows}</tbody></table>'
     )
     note = (
-        "<p>Of 100 pixels of the class on the left, how many are labeled as the class above. A dot is less than one "
+        "<p>Of 100 pixels of the class on the left, how many are predicted as the class above. A dot is less than one "
         f"half, a dash a class that does not occur.{fewer}</p>"
     )
     return (
