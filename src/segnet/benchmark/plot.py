@@ -8,26 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from segnet.benchmark.measure import Measured
-from segnet.errors import ConfigError
-from segnet.system.files import replacing
-from segnet.system.packages import importing
+from segnet.system.plots import require_plottable, save_figure
 
-__all__ = ["plot_benchmark", "require_drawable"]
+__all__ = ["plot_benchmark"]
 
 Scores = Mapping[tuple[str, str], float]
-
-
-def require_drawable(path: Path) -> None:
-    """Fail before the measurements, not after.
-
-    Raises:
-        MissingPackageError: Matplotlib is not installed.
-        ConfigError: the path has another suffix.
-    """
-    with importing("matplotlib", "plot"):
-        import matplotlib.figure  # noqa: F401
-    if path.suffix not in {".png", ".svg", ".pdf"}:
-        raise ConfigError(f"--plot {path} must end in .png, .svg or .pdf")
 
 
 def plot_benchmark(rows: Sequence[Measured], scores: Scores, path: Path) -> None:
@@ -43,7 +28,7 @@ def plot_benchmark(rows: Sequence[Measured], scores: Scores, path: Path) -> None
         ConfigError: the path has another suffix.
         OutputError: the file cannot be written.
     """
-    require_drawable(path)
+    require_plottable(path)
     from matplotlib.figure import Figure
 
     scored = [row for row in rows if not row.candidate.baseline and row.candidate.kind in scores]
@@ -54,8 +39,7 @@ def plot_benchmark(rows: Sequence[Measured], scores: Scores, path: Path) -> None
     else:
         _bars(axes, rows)
     axes.spines[["top", "right"]].set_visible(False)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:], dpi=150)
+    save_figure(figure, path)
 
 
 def _points(axes: Any, rows: Sequence[Measured], scores: Scores) -> None:

@@ -131,7 +131,7 @@ def test_the_plot_is_drawn_or_the_remedy_named(scored: bool, tmp_path: Path) -> 
     assert "</svg>" in (drawn := (tmp_path / "plot.svg").read_text())
     assert drawn.count("<!-- a bf16 -->") == (0 if scored else 1)  # a bar of its own
     assert drawn.count("<!-- b -->") == 1
-    with pytest.raises(ConfigError, match="must end in"):
+    with pytest.raises(ConfigError, match="give a name that ends so"):
         plot_benchmark(rows, scores, tmp_path / "plot.txt")
 
 
@@ -164,7 +164,7 @@ def test_a_baseline_whose_library_is_missing_is_refused_before_anything_runs(
     ("words", "reason"),
     [
         (("--json", "/proc/speed/a.json"), "give another --json"),
-        (("--plot", "speed.jpg"), "--plot speed.jpg must end in .png, .svg or .pdf"),
+        (("--plot", "speed.jpg"), "--plot speed.jpg has another ending than .png, .svg or .pdf; give a name that ends"),
         (("--data", "synthetic", "--score-limit", "nan"), "score_limit=nan is not possible; give seconds above 0"),
         (("--data", "gone"), "gone: there is no such data set"),
     ],

@@ -82,10 +82,11 @@ def run(
     require_distinct(json, plot)
     require_writable_files({"--json": json, "--plot": plot})
     from segnet.benchmark.measure import measure
-    from segnet.benchmark.plot import plot_benchmark, require_drawable
+    from segnet.benchmark.plot import plot_benchmark
+    from segnet.system.plots import require_plottable
 
     if plot is not None:
-        require_drawable(plot)
+        require_plottable(plot)
     candidates = _candidates(model or ("segnet_light",), sizes, precision, baselines, compiled=compiled)
     _verify([name for name in dict.fromkeys(model) if not _in_torch(name)], threads, always=verify)
     own = [candidate for candidate in candidates if candidate.baseline is None]

@@ -69,13 +69,13 @@ def run(
     from segnet.inference.evaluation import check_same_classes
     from segnet.inference.predictor import Predictor
     from segnet.metrics.boundary.counts import BoundaryConfig
-    from segnet.metrics.calibration.plot import require_drawable
     from segnet.scoring.evaluation import evaluate_predictor
     from segnet.system.files import write_json
+    from segnet.system.plots import require_plottable
     from segnet.system.progress import progress_bar
 
     if plot is not None:
-        require_drawable(plot)
+        require_plottable(plot)
     predictor = Predictor(
         model.open(), uncertainty=calibration, measure=measure,
         max_size=resize.limit, image_scale=resize.image_scale, tiles=tiles, tta=tta,

@@ -7,27 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from segnet.errors import ConfigError
 from segnet.metrics.calibration.scores import PERCENTILES, CalibrationScores
-from segnet.system.files import replacing
-from segnet.system.packages import importing
+from segnet.system.plots import require_plottable, save_figure
 
-__all__ = ["draw", "require_drawable"]
+__all__ = ["draw"]
 
 _BLUE, _ORANGE, _GRAY = "#0072b2", "#d55e00", "#8a8a8a"
-
-
-def require_drawable(path: Path) -> None:
-    """Fail before the work, not after.
-
-    Raises:
-        MissingPackageError: Matplotlib is not installed.
-        ConfigError: the name has another ending than .png, .svg or .pdf.
-    """
-    with importing("matplotlib", "plot"):
-        import matplotlib.figure  # noqa: F401
-    if path.suffix not in {".png", ".svg", ".pdf"}:
-        raise ConfigError(f"--plot {path} has another ending than .png, .svg or .pdf")
 
 
 def draw(scores: CalibrationScores, path: Path, *, title: str = "") -> None:
@@ -43,7 +28,7 @@ def draw(scores: CalibrationScores, path: Path, *, title: str = "") -> None:
         ConfigError: another ending.
         OutputError: the file cannot be written.
     """
-    require_drawable(path)
+    require_plottable(path)
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.5, 4.6), layout="constrained")
@@ -56,8 +41,7 @@ def draw(scores: CalibrationScores, path: Path, *, title: str = "") -> None:
     for axes in (reliability, shares, retained):
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title, fontsize=10, parse_math=False)  # names of files may hold a $
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:], dpi=150)
+    save_figure(figure, path)
 
 
 def _reliability(axes: Any, scores: CalibrationScores) -> None:
