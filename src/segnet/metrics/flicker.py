@@ -1,4 +1,4 @@
-"""How unsteady a labeled video is: the share of pixels whose class changes from frame to frame."""
+"""The flicker of a segmented video: the share of pixels whose class changes from frame to frame."""
 
 from __future__ import annotations
 

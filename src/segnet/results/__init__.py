@@ -1,1 +1,1 @@
-"""What ``segnet predict`` does with images: finds them, labels them, writes the results."""
+"""What ``segnet predict`` does with images: predicts their masks and writes the results."""

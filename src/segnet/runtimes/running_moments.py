@@ -47,6 +47,7 @@ class RunningMoments:
         """Uncertainty by the measure: float32 (H, W), 0 or more."""
         if self.measure == "variance":
             return (self._scatter / self.count).clamp_min(0.0)
+        # The entropy of the samples was summed for mutual information only: of "entropy" it is 0 here.
         return (_entropy(self.mean) - self._entropy.to(self.mean)).clamp_min(0.0)
 
 

@@ -93,7 +93,7 @@ class PaceAdvice(Callback):
         self._began = now()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, index: int) -> None:
-        """Estimate the time left before the first time a run tells it."""
+        """Estimate the time left once, before a validation has printed it."""
         self._steps += 1
         spent = now() - self._began
         if self._done or spent < _WATCHED_S or not trainer.is_global_zero:

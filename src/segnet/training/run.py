@@ -99,7 +99,7 @@ def train(
         provenance: Written into the model file.
         inputs: Data and network that the run starts from, for the record: written into ``config.yaml`` before the
             settings of ``config``, into the model file and the report, and compared on resume.
-        started: When a run with ``config.time`` began, as ``time.monotonic`` tells it; now if None.
+        started: When a run with ``config.time`` began, by ``segnet.system.clock.now``; None: now.
 
     Returns:
         Validation scores of the best weights.

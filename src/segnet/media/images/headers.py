@@ -98,9 +98,8 @@ def count_images(path: Path) -> int:
     try:
         with open_regular(path) as file:
             image = identify_with_large_texts(file)
-            count = (
-                getattr(image, "n_frames", 1) if image.format != "MPO" else 1
-            )  # of MPO the rest belongs to the first
+            # The other images of an MPO belong to its first: previews, or the second eye of a stereo pair.
+            count = getattr(image, "n_frames", 1) if image.format != "MPO" else 1
             if isinstance(image, TiffImagePlugin.TiffImageFile):
                 return sum(is_page(image, number) for number in range(count))
             return count

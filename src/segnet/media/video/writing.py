@@ -1,4 +1,4 @@
-"""Writes video files: compressed images with their own times, and the sound of where they came from."""
+"""Writes video files: compressed frames with their own times, and the audio of the source."""
 
 from __future__ import annotations
 
