@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -96,15 +95,25 @@ def fill(size: tuple[int, int], outline: Sequence[Point]) -> NDArray[np.bool_]:
         outline: corners; (0.5, 0.5) is the center of the first pixel. What is covered twice lies outside.
     """
     height, width = size
-    crossings = np.zeros((height, width + 1), dtype=np.int32)
-    for first, second in pairwise((*outline, *outline[:1])):
-        (x, y), (end_x, end_y) = sorted((first, second), key=lambda corner: corner[1])
-        rows = np.arange(max(0, math.ceil(y - 0.5)), min(height, math.ceil(end_y - 0.5)))
-        if rows.size:
-            at = x + (rows + 0.5 - y) * ((end_x - x) / (end_y - y))
-            crossings[rows, np.clip(np.ceil(at - 0.5), 0, width).astype(np.intp)] += 1
-    inside: NDArray[np.bool_] = crossings.cumsum(axis=1)[:, :width] % 2 == 1
-    return inside
+    pixels = np.zeros(size, dtype=np.bool_)
+    corners = np.asarray(outline, dtype=np.float64).reshape(-1, 2)
+    others = np.roll(corners, -1, axis=0)
+    falls = corners[:, 1:] <= others[:, 1:]
+    upper, lower = np.where(falls, corners, others), np.where(falls, others, corners)
+    first, end = (np.clip(np.ceil(y - 0.5), 0, height).astype(np.intp) for y in (upper[:, 1], lower[:, 1]))
+    edges = np.repeat(np.arange(len(corners)), end - first)  # one for each row that it crosses
+    if not edges.size:
+        return pixels
+    rows = np.concatenate([np.arange(*pair) for pair in zip(first, end, strict=True)])
+    (x, y), (end_x, end_y) = upper[edges].T, lower[edges].T
+    at = x + (rows + 0.5 - y) * ((end_x - x) / (end_y - y))
+    columns = np.clip(np.ceil(at - 0.5), 0, width).astype(np.intp)
+    (top, bottom), (left, right) = ((places.min(), places.max() + 1) for places in (rows, columns))
+    crossings = np.zeros((bottom - top, right - left), dtype=np.uint8)
+    np.add.at(crossings, (rows - top, columns - left), 1)
+    inside = crossings.cumsum(axis=1, dtype=np.uint8) % 2 == 1  # beyond 255, numbers stay odd or even
+    pixels[top:bottom, left:right] = inside[:, : width - left]
+    return pixels
 
 
 def rectangle(first: Point, second: Point) -> list[Point]:
