@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from segnet.data.description import read_text
 from segnet.data.layouts.drawing import Drawing, drawn_source, read_each, read_json, report_annotation, require_image
 from segnet.data.layouts.pairing import MASK_FOLDERS, find_folder, pair_folders
-from segnet.data.layouts.polygons import require_near, table_of
+from segnet.data.layouts.polygons import blank, require_near, table_of
 from segnet.data.layouts.source import Source
 from segnet.data.layouts.validation import with_validation
 from segnet.data.splits import SPLITS, by_split, find_split_folders, split_of
@@ -251,7 +251,7 @@ def _draw_instances(
 ) -> NDArray[np.uint8]:
     """Larger objects first, so that small ones stay visible; crowds are ignored."""
     height, width = int(entry["height"]), int(entry["width"])
-    mask: NDArray[np.uint8] = np.zeros((height, width), dtype=np.uint8)
+    mask = blank((height, width))
     for item in sorted(items, key=lambda item: -float(item.get("area", 0))):
         index = _class_of(item, "annotation", categories, labels)
         given, place = item.get("segmentation"), f"{path}: annotation {item.get('id')} of {entry['file_name']}"

@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw
 
 from segnet.errors import DataError
 from segnet.labels import ClassTable, Color
+from segnet.media.images.decoding import MAX_PIXELS
 
-__all__ = ["Area", "Bitmap", "Point", "Shape", "draw_shapes", "ellipse", "fill", "pixels_of_area", "rectangle",
+__all__ = ["Area", "Bitmap", "Point", "Shape", "blank", "draw_shapes", "ellipse", "fill", "pixels_of_area", "rectangle",
            "require_near", "table_of", "turn"]  # fmt: skip
 
 _Mask = NDArray[np.uint8]
@@ -56,6 +57,17 @@ Area = Shape | Bitmap
 """What covers some pixels of an image."""
 
 
+def blank(size: tuple[int, int]) -> _Mask:
+    """A mask (H, W) of class 0 alone.
+
+    Raises:
+        ValueError: no image is so large.
+    """
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ValueError(f"an image of {size[1]}x{size[0]} pixels; at most {MAX_PIXELS:,} can be read")
+    return np.zeros(size, dtype=np.uint8)
+
+
 def draw_shapes(size: tuple[int, int], shapes: Iterable[Area], labels: ClassTable) -> _Mask:
     """A mask (H, W) of class indices; pixels of no shape are class 0, later shapes cover earlier ones.
 
@@ -65,10 +77,10 @@ def draw_shapes(size: tuple[int, int], shapes: Iterable[Area], labels: ClassTabl
         labels: the class table.
 
     Raises:
-        ValueError: a bitmap is damaged.
+        ValueError: a bitmap is damaged, or no image is so large.
     """
     index_of = {name: index for index, name in enumerate(labels.names)}
-    mask: _Mask = np.zeros(size, dtype=np.uint8)
+    mask = blank(size)
     for shape in shapes:
         if shape.name in index_of:
             mask[pixels_of_area(size, shape)] = index_of[shape.name]
@@ -177,7 +189,10 @@ def table_of(names: Iterable[str], colors: Mapping[str, str | None] | None = Non
 
 
 def _hex_color(text: str) -> Color:
-    red, green, blue = bytes.fromhex(text.removeprefix("#"))[:3]
+    try:
+        red, green, blue = bytes.fromhex(text.removeprefix("#"))[:3]
+    except ValueError as error:
+        raise ValueError(f"the color {text[:40]!r} is none; expected one like #ff8000") from error
     return red, green, blue
 
 
