@@ -136,6 +136,36 @@ def test_images_of_cvat_may_lie_beside_the_file(tmp_path: Path) -> None:
     assert open_source(tmp_path).splits["train"][0].image == tmp_path / "b/a.jpg"
 
 
+def test_frames_of_a_video_of_cvat_are_named_without_suffix(tmp_path: Path) -> None:
+    cvat(tmp_path)
+    change_image(tmp_path, lambda image: image.attrib.update(name="frame.000001"))
+    photo(tmp_path / "images/train/frame.000001.PNG", SIZE)
+    (sample,) = open_source(tmp_path).splits["train"]
+    assert (sample.name, sample.image.name) == ("frame.000001", "frame.000001.PNG")
+
+
+def test_names_of_cvat_do_not_lead_out_of_a_folder(tmp_path: Path) -> None:
+    cvat(tmp_path / "data")
+    change_image(tmp_path / "data", lambda image: image.attrib.update(name="../../../other/x.jpg"))
+    photo(tmp_path / "other/x.jpg", SIZE)
+    assert open_source(tmp_path / "data").splits["train"][0].name == "other/x"
+
+
+def test_skeletons_of_cvat_cover_nothing(tmp_path: Path) -> None:
+    cvat(tmp_path)
+    change_image(tmp_path, area("skeleton"))
+    assert not masks_of(open_source(tmp_path)).any()
+
+
+def test_an_image_that_cvat_lists_twice_is_an_error(tmp_path: Path) -> None:
+    cvat(tmp_path)
+    content = (tmp_path / FILE).read_text()
+    text(tmp_path / FILE, content.replace("</annotations>", "") + content[content.index("<image") :])
+    with pytest.raises(DataError, match=r"lists the image .*a\.jpg twice; expected each image once"):
+        open_source(tmp_path)
+    assert faults(tmp_path)["annotation"] == 2
+
+
 def test_images_of_label_studio_are_found_by_most_of_their_path(tmp_path: Path) -> None:
     label_studio(tmp_path)
     splits = open_source(tmp_path).splits
@@ -246,6 +276,12 @@ NOT_DRAWN: list[tuple[Callable[[Element], object], str]] = [
     (area("mask", rle="1, 2", left=0, top=0, width=2, height=2), "has run lengths of 3 pixels for a part of 2x2"),
     (area("mask", rle="1, -2, 5", left=0, top=0, width=2, height=2), "has run lengths of 4 pixels"),
     (area("mask", rle="4", left=39, top=0, width=2, height=2), "at x 39, y 0; expected as many as that part has"),
+    (
+        area("mask", rle=f"{2**62}, {2**62}, {2**62}, {2**62}, 4", left=0, top=0, width=2, height=2),
+        "has run lengths of ",
+    ),
+    (lambda image: image.attrib.update(width="1000000000"), "an image of 1000000000x32 pixels; at most 500,000,000"),
+    (lambda image: image.attrib.update(name="a" * 400), "annotations.xml: an image has a name that no file can have"),
     (lambda image: image.attrib.pop("name"), "annotations.xml: an image has no name; export it again"),
     (lambda image: image.attrib.pop("width"), "'width' is missing"),
 ]
@@ -262,11 +298,16 @@ def test_an_area_of_cvat_that_is_not_drawn_is_an_error(
     assert faults(tmp_path)["annotation"] == 1
 
 
+LABEL = "<meta><task><labels><label><name>car</name><color>{}</color></label></labels></task></meta>"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("<annotations><image></annotations>", "is no XML that can be read (mismatched tag: "),
         ('<annotations><track id="0"/></annotations>', '"CVAT for video"; expected the areas of each image; export it'),
+        (f"<annotations>{'<a>' * 100}{'</a>' * 100}</annotations>", "it has elements in more than"),
+        (f"<annotations>{LABEL.format('red')}</annotations>", "the color 'red' is none; expected one like #ff8000"),
         ('<annotations><!DOCTYPE a [<!ENTITY b "c">]></annotations>', "it has a document type"),
     ],
 )

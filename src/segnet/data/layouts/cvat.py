@@ -13,17 +13,36 @@ from numpy.typing import NDArray
 
 from segnet.data.description import read_text
 from segnet.data.layouts.drawing import Drawing, drawn_source, read_each, report_annotation, require_image
-from segnet.data.layouts.polygons import Point, ellipse, fill, rectangle, require_near, table_of, turn
+from segnet.data.layouts.polygons import Point, blank, ellipse, fill, rectangle, require_near, table_of, turn
 from segnet.data.layouts.source import Source
 from segnet.data.splits import SPLITS, split_of
 from segnet.errors import DataError
 from segnet.labels import ClassTable
+from segnet.system.files import path_fault
 
 __all__ = ["cvat", "is_cvat"]
 
 _AREAS = ("polygon", "mask", "box", "ellipse")
-_LINES = ("polyline", "points", "tag")  # which cover no pixels
+_LINES = ("polyline", "points", "skeleton", "tag")  # which cover no pixels
+_FRAMES = (".PNG", ".png", ".jpg")  # of videos, whose frames are named without suffix
+_DEEPEST = 50
 _ROOT = re.compile(rb"\s*(<\?xml[^>]*\?>\s*)?<annotations>")
+
+
+class _Tree(ElementTree.TreeBuilder):
+    """Refuses elements within so many others that the process would end."""
+
+    depth = 0
+
+    def start(self, tag: str, attrs: dict[str, str], /) -> Element:
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise ValueError(f"it has elements in more than {_DEEPEST} others")
+        return super().start(tag, attrs)
+
+    def end(self, tag: str, /) -> Element:
+        self.depth -= 1
+        return super().end(tag)
 
 
 def cvat(root: Path) -> Source:
@@ -36,18 +55,25 @@ def cvat(root: Path) -> Source:
         DataError: the file is of another form, an image is missing, or an area cannot be drawn.
     """
     path = root / "annotations.xml"
-    tree = next((tree for _, tree in read_each([path], _read)), Element("annotations"))
-    labels = _classes(tree)
+    tree, labels = next((found for _, found in read_each([path], _read)), (Element("annotations"), table_of(())))
     drawings: dict[str, list[Drawing]] = {split: [] for split in SPLITS}
+    found: set[Path] = set()
     for entry in tree.iterfind("image"):
-        if not (name := entry.get("name", "").replace("\\", "/")):
-            report_annotation(f"{path}: an image has no name; export it again")
+        subset, name = entry.get("subset", ""), entry.get("name", "").replace("\\", "/")
+        if not name or path_fault(f"{subset}/{name}"):
+            report_annotation(
+                f"{path}: an image has {'a name that no file can have' if name else 'no name'}; export it again"
+            )
             continue
-        subset = entry.get("subset", "")
         image = _image_of(root, subset, name)
-        if require_image(image, path):
-            drawing = Drawing(image, _stem(name), path, f"{subset} {name}", partial(_draw, path, entry, labels))
-            drawings[split_of(subset) or "train"].append(drawing)
+        if image in found:
+            report_annotation(f"{path}: lists the image {image} twice; expected each image once; remove one of the two")
+        elif require_image(image, path):
+            found.add(image)
+            draw = partial(_draw, path, entry, labels)
+            drawings[split_of(subset) or "train"].append(
+                Drawing(image, _stem(name, image), path, f"{subset} {name}", draw)
+            )
     return drawn_source(root, "CVAT", {split: members for split, members in drawings.items() if members}, labels)
 
 
@@ -60,12 +86,12 @@ def is_cvat(root: Path) -> bool:
         return _ROOT.match(file.read(1000).removeprefix(b"\xef\xbb\xbf")) is not None
 
 
-def _read(path: Path) -> Element:
+def _read(path: Path) -> tuple[Element, ClassTable]:
     text = read_text(path)
     try:
         if "<!DOCTYPE" in text:
             raise ValueError("it has a document type, which may grow without end")
-        tree = ElementTree.fromstring(text)  # noqa: S314  without a document type there are no entities to expand
+        tree = ElementTree.fromstring(text, ElementTree.XMLParser(target=_Tree()))  # noqa: S314  there are no entities
     except (ElementTree.ParseError, ValueError) as error:
         raise DataError(f"{path}: is no XML that can be read ({error}); export it again") from error
     if tree.find("track") is not None:
@@ -73,7 +99,7 @@ def _read(path: Path) -> Element:
             f'{path}: is "CVAT for video"; expected the areas of each image; export it again as "CVAT for images 1.1", '
             "with its images"
         )
-    return tree
+    return tree, _classes(tree)
 
 
 def _classes(tree: Element) -> ClassTable:
@@ -84,18 +110,21 @@ def _classes(tree: Element) -> ClassTable:
     return table_of(colors or sorted(drawn), colors)
 
 
-def _stem(name: str) -> str:
-    return PurePosixPath(name).with_suffix("").as_posix()
+def _stem(name: str, image: Path) -> str:
+    """The name without suffix, and without what leads out of a folder."""
+    parts = PurePosixPath(name.removesuffix(image.suffix)).parts
+    return "/".join(part for part in parts if part not in {"/", "..", "."})
 
 
 def _image_of(root: Path, subset: str, name: str) -> Path:
     places = (root / "images" / subset, root / "images", root / subset, root)
-    return next((place / name for place in places if (place / name).is_file()), places[0] / name)
+    paths = (place / f"{name}{suffix}" for place in places for suffix in ("", *_FRAMES))
+    return next((path for path in paths if path.is_file()), places[0] / name)
 
 
 def _draw(path: Path, entry: Element, labels: ClassTable) -> NDArray[np.uint8]:
     size = (int(entry.attrib["height"]), int(entry.attrib["width"]))
-    mask = np.zeros(size, dtype=np.uint8)
+    mask = blank(size)
     for area in sorted((one for one in entry if one.tag not in _LINES), key=lambda one: int(one.get("z_order", 0))):
         place = f"{path}, a {area.tag} of {entry.get('name')}"
         if area.tag not in _AREAS:
@@ -133,11 +162,11 @@ def _point(text: str) -> Point:
 def _run_lengths(area: Element, size: tuple[int, int], place: str) -> NDArray[np.bool_]:
     """Numbers of pixels by turns outside and inside, row by row, in a part of the image."""
     left, top, width, height = (int(area.attrib[key]) for key in ("left", "top", "width", "height"))
-    counts = np.array([int(count) for count in area.attrib["rle"].split(",")])
+    counts = [int(count) for count in area.attrib["rle"].split(",")]
     inside_image = 0 <= left <= left + width <= size[1] and 0 <= top <= top + height <= size[0]
-    if not inside_image or (counts < 0).any() or counts.sum() != width * height:
+    if not inside_image or min(counts) < 0 or sum(counts) != width * height:
         raise DataError(
-            f"{place}: has run lengths of {counts.sum()} pixels for a part of {width}x{height} at x {left}, y {top}; "
+            f"{place}: has run lengths of {sum(counts)} pixels for a part of {width}x{height} at x {left}, y {top}; "
             f"expected as many as that part has, in an image of {size[1]}x{size[0]}; export it again"
         )
     pixels = np.zeros(size, dtype=np.bool_)
