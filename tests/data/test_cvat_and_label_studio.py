@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -13,6 +15,7 @@ from xml.etree.ElementTree import Element, SubElement, fromstring, tostring
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from layout_files import check_and_train, masks_of, photo, save, text
 from segnet.data.check.report import check_data
@@ -173,6 +176,21 @@ def test_images_of_label_studio_are_found_by_most_of_their_path(tmp_path: Path) 
     assert found == {"images/a.jpg", "images/street/b.jpg"}
 
 
+def test_an_uploaded_image_of_label_studio_is_found_by_the_name_that_it_had(tmp_path: Path) -> None:
+    label_studio(tmp_path)
+    (tmp_path / "images/a.jpg").rename(tmp_path / "images/a (1).jpg")
+    change_tasks(tmp_path, lambda tasks: tasks[0]["data"].update(image="/data/upload/1/0a1b2c3d-a_1.jpg"))
+    names = {sample.image.name for samples in open_source(tmp_path).splits.values() for sample in samples}
+    assert names == {"a (1).jpg", "b.jpg"}
+
+
+def test_tasks_of_label_studio_with_one_number_have_masks_of_their_own(tmp_path: Path) -> None:
+    label_studio(tmp_path)
+    change_tasks(tmp_path, lambda tasks: tasks[1].update(id=7))
+    splits = open_source(tmp_path).splits
+    assert len({sample.mask for samples in splits.values() for sample in samples}) == 2
+
+
 def inside(outline: Sequence[Sequence[float]], x: float, y: float) -> bool:
     """Whether a line from a point to the right crosses a polygon an odd number of times."""
     crossed = False
@@ -252,6 +270,10 @@ def test_brushes_ellipses_and_rectangles_that_are_turned_of_label_studio_are_dra
     canvas = np.zeros((*SIZE, 4), np.uint8)
     canvas[painted] = (18, 52, 86, 255)
     np.testing.assert_array_equal(drawn(region("brushlabels", "car", format="rle", rle=pack(canvas))), painted)
+    file = io.BytesIO()
+    Image.fromarray(canvas).save(file, "PNG")
+    address = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    np.testing.assert_array_equal(drawn(region("bitmasklabels", "car", imageDataURL=address)), painted)
     x, y, width, height = percent(20, 4, 10, 12)
     turned = drawn(region("rectanglelabels", "car", x=x, y=y, width=width, height=height, rotation=90))
     np.testing.assert_array_equal(turned, by_centers(corners(8, 4, 20, 14)))
@@ -331,6 +353,17 @@ WRONG: list[tuple[Callable[[Any], object], str]] = [
     (one_region(region("polygonlabels", "car", points=[[0, 0], [201, 0], [5, 5]])), "has a corner at x 80.4, y 0"),
     (one_region(region("polygonlabels", "car", points=[[0]])), "is an annotation of another form"),
     (lambda tasks: tasks[0]["data"].update(image="a.txt"), "task 7: has no image in its data; expected a path"),
+    (
+        lambda tasks: tasks[0]["data"].update(other="b.jpg"),
+        "task 7: has several images in its data, /data/upload/1/0a1",
+    ),
+    (lambda tasks: tasks[1]["data"].update(image="a.jpg"), "a.jpg is also that of"),
+    (lambda tasks: tasks[1]["data"].update(image="b.jpg"), "task 8: its image b.jpg may be "),
+    (one_region(region("brushlabels", "car", format="rle", rle=10**12)), "a value or list is of another kind"),
+    (
+        one_region(region("bitmasklabels", "car", imageDataURL="data:,")),
+        "its bitmap is no PNG of 40x32, the image's size",
+    ),
     (lambda tasks: tasks[1].pop("id"), "is an annotation of another form than expected ('id' is missing)"),
 ]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import re
+import struct
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -13,19 +15,31 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.data.layouts.drawing import Drawing, drawn_source, read_each, read_json
-from segnet.data.layouts.polygons import Point, ellipse, fill, rectangle, require_near, table_of, turn
+from segnet.data.layouts.drawing import Drawing, drawn_source, read_each, read_json, report_annotation
+from segnet.data.layouts.polygons import (
+    Bitmap,
+    Point,
+    blank,
+    ellipse,
+    fill,
+    pixels_of_area,
+    rectangle,
+    require_near,
+    table_of,
+    turn,
+)
 from segnet.data.layouts.source import Source
 from segnet.data.pairing_faults import PairingFault, report_fault
 from segnet.errors import DataError
 from segnet.labels import ClassTable
 from segnet.media.images.headers import read_size
-from segnet.media.sources import find_images_below, is_image_file
+from segnet.media.sources import IMAGE_SUFFIXES, find_images_below
 
 __all__ = ["is_label_studio", "label_studio"]
 
 log = logging.getLogger("segnet")
 
+_NOT_STORED = re.compile(r"[^-\w.]")  # is left out of the name of a file that is uploaded
 _UPLOADED = re.compile("^[0-9a-f]{8}-")  # begins the name of a file that was uploaded
 _CHANNELS = 4  # of the image that a brush paints: red, green, blue, alpha
 _BITS = 8  # of each
@@ -49,8 +63,8 @@ class _Task(NamedTuple):
 def label_studio(root: Path) -> Source:
     """Label Studio: a JSON of tasks, and their images anywhere in the folder.
 
-    An uploaded image is found by its name in Label Studio, or by that without the eight digits at the front. Polygons,
-    brushes, rectangles and ellipses are drawn, later ones over earlier ones. Other pixels are background. Of several
+    An uploaded image is found by its name in Label Studio, or by that which it had before. Polygons, brushes, bitmaps,
+    rectangles and ellipses are drawn, later ones over earlier ones. Other pixels are background. Of several
     annotations the last counts that was not cancelled; tasks without one are left out.
 
     Raises:
@@ -58,21 +72,20 @@ def label_studio(root: Path) -> Source:
     """
     path = _file_of_tasks(root)
     if path is None:
-        raise DataError(f"{root}: holds no JSON of Label Studio; expected one, beside images/; export it as JSON")
-    tasks = [task for _, found in read_each([path], _read_tasks) for task in found]
+        raise DataError(
+            f"{root}: holds no JSON of Label Studio, or others beside it; expected that alone, beside images/; export "
+            "it as JSON, and remove other JSON files"
+        )
+    tasks, labels = next((found for _, found in read_each([path], _read_tasks)), ([], table_of(())))
     annotated = [(task, task.regions) for task in tasks if task.regions is not None]
     if unlabeled := len(tasks) - len(annotated):
         log.info("%s: %d of %d tasks have no annotation, and are left out", path, unlabeled, len(tasks))
-    labels = table_of(sorted({region.name for _, regions in annotated for region in regions}))
-    files = _files_by_name(root)
+    files, images = _files_by_name(root), dict[Path, str]()
     drawings = []
     for task, regions in annotated:
-        if image := _find(files, task.image):
+        if image := _image_of(files, task, path, images):
             draw = partial(_draw, task.place, image, regions, labels)
-            drawings.append(Drawing(image, image.stem, path, task.place, draw))
-        else:
-            message = f"{task.place}: its image {task.image} is missing; put it into images/, or remove the task"
-            report_fault(message, PairingFault("mask_without_image", (f"{path}: {task.image}",)))
+            drawings.append(Drawing(image, image.stem, path, f"{task.place} {task.image}", draw, pixels=image))
     return drawn_source(root, "Label Studio", {"train": drawings}, labels)
 
 
@@ -94,46 +107,84 @@ def _file_of_tasks(root: Path) -> Path | None:
     return paths[0] if isinstance(first, dict) and {"data", "annotations"} <= first.keys() else None
 
 
-def _read_tasks(path: Path) -> list[_Task]:
-    return [_read_task(task, f"{path}, task {task['id']}") for task in read_json(path)]
+def _read_tasks(path: Path) -> tuple[list[_Task], ClassTable]:
+    tasks = [_read_task(task, f"{path}, task {task['id']}") for task in read_json(path)]
+    return tasks, table_of(sorted({region.name for task in tasks for region in task.regions or ()}))
 
 
 def _read_task(task: Mapping[str, Any], place: str) -> _Task:
     paths = (_path_of(value) for value in task["data"].values() if isinstance(value, str))
-    image = next((path for path in paths if is_image_file(Path(path))), None)
-    if image is None:
+    images = [path for path in paths if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES]
+    if not images:
         raise DataError(f"{place}: has no image in its data; expected a path or address of one; export it again")
+    if len({_UPLOADED.sub("", PurePosixPath(path).name) for path in images}) > 1:
+        raise DataError(
+            f"{place}: has several images in its data, {' and '.join(images)}; expected one; remove the keys of others"
+        )
     finished = [annotation for annotation in task["annotations"] if not annotation.get("was_cancelled")]
-    return _Task(place, image, _regions(finished[-1]["result"]) if finished else None)
+    return _Task(place, images[0], _regions(finished[-1]["result"]) if finished else None)
 
 
 def _path_of(address: str) -> str:
     """The path in an address; of files of one's own machine it is in the query, as ``?d=street/a.jpg``."""
     parts = urlsplit(address)
-    local = parse_qs(parts.query).get("d")
+    local = parse_qs(parts.query).get("d") if parts.path.rstrip("/").endswith("local-files") else None
     return (local[0] if local else unquote(parts.path)).replace("\\", "/")
 
 
 def _regions(result: Sequence[Mapping[str, Any]]) -> list[_Region]:
     """Those that cover pixels and have a class; key points, choices and relations do not."""
     values = [item["value"] for item in result if "value" in item]
-    areas = [value for value in values if {"points", "rle", "height", "radiusX"} & value.keys()]
+    areas = [value for value in values if {"points", "rle", "height", "radiusX", "imageDataURL"} & value.keys()]
     named = ((value, next((names for key, names in value.items() if key.endswith("labels")), None)) for value in areas)
-    return [_Region(str(names[0]), value) for value, names in named if names]
+    return [_Region(names if isinstance(names, str) else str(names[0]), value) for value, names in named if names]
 
 
 def _files_by_name(root: Path) -> dict[str, list[Path]]:
+    """The images by their name, and by that which Label Studio gives an uploaded file, if no other has it."""
     files: dict[str, list[Path]] = {}
     for path, _ in find_images_below(root):
         files.setdefault(path.name, []).append(path)
-    return files
+    stored: dict[str, list[Path]] = {}
+    for name, paths in files.items():
+        stored.setdefault(_NOT_STORED.sub("", name.strip().replace(" ", "_")), []).extend(paths)
+    return stored | files
 
 
-def _find(files: Mapping[str, list[Path]], written: str) -> Path | None:
-    """The image that has most of a path's last parts."""
+def _image_of(files: Mapping[str, list[Path]], task: _Task, path: Path, images: dict[Path, str]) -> Path | None:
+    """The image of a task; one that is missing or is in doubt is a fault, and one that has two tasks.
+
+    Args:
+        files: by their names.
+        task: the task.
+        path: the JSON.
+        images: gets the image, with the task.
+    """
+    found = _find(files, task.image)
+    if not found:
+        message = f"{task.place}: its image {task.image} is missing; put it into images/, or remove the task"
+        report_fault(message, PairingFault("mask_without_image", (f"{path}: {task.image}",)))
+    elif len(found) > 1:
+        report_annotation(
+            f"{task.place}: its image {task.image} may be {found[0]} or {found[1]}; download the images from Label "
+            "Studio, or remove all but one"
+        )
+    elif other := images.get(found[0]):
+        report_annotation(
+            f"{task.place}: its image {found[0]} is also that of {other}; expected one task for each image; remove one"
+        )
+    else:
+        images[found[0]] = task.place
+        return found[0]
+    return None
+
+
+def _find(files: Mapping[str, list[Path]], written: str) -> list[Path]:
+    """The images that have most of a path's last parts."""
     parts = PurePosixPath(written).parts
     found = files.get(parts[-1]) or files.get(_UPLOADED.sub("", parts[-1]), [])
-    return max(found, key=lambda path: _shared_parts(path.parts, parts), default=None)
+    shared = [_shared_parts(path.parts, parts) for path in found]
+    return [path for path, number in zip(found, shared, strict=True) if number == max(shared)]
 
 
 def _shared_parts(first: Sequence[str], second: Sequence[str]) -> int:
@@ -144,7 +195,7 @@ def _shared_parts(first: Sequence[str], second: Sequence[str]) -> int:
 def _draw(place: str, image: Path, regions: Sequence[_Region], labels: ClassTable) -> NDArray[np.uint8]:
     if (size := read_size(image)) is None:
         raise DataError(f"{image}: is no image that can be read; copy or download it again")
-    mask = np.zeros(size, dtype=np.uint8)
+    mask = blank(size)
     for number, (name, value) in enumerate(regions, start=1):
         mask[_pixels(value, size, f"{place}, region {number}")] = labels.names.index(name)
     return mask
@@ -153,6 +204,8 @@ def _draw(place: str, image: Path, regions: Sequence[_Region], labels: ClassTabl
 def _pixels(value: Mapping[str, Any], size: tuple[int, int], place: str) -> NDArray[np.bool_]:
     if "rle" in value:
         return _painted(value["rle"], size, place)
+    if "imageDataURL" in value:
+        return _bitmap(value["imageDataURL"], size, place)
     percent = (size[1] / 100, size[0] / 100)
     corners = [(x * percent[0], y * percent[1]) for x, y in _corners(value)]
     if degrees := value.get("rotation", 0):
@@ -174,13 +227,24 @@ def _corners(value: Mapping[str, Any]) -> list[Point]:
 def _painted(packed: Sequence[int], size: tuple[int, int], place: str) -> NDArray[np.bool_]:
     """The pixels that a brush painted: those that are not transparent in its image."""
     try:
-        painted = _unpack(bytes(packed), size[0] * size[1] * _CHANNELS)
+        painted = _unpack(bytes([*packed]), size[0] * size[1] * _CHANNELS)
     except ValueError as error:
         raise DataError(
             f"{place}: its brush cannot be drawn ({error}); expected one in an image of {size[1]}x{size[0]}; put the "
             "image there that was annotated, or export it again"
         ) from error
     return painted.reshape(*size, _CHANNELS)[..., -1] > 0
+
+
+def _bitmap(address: str, size: tuple[int, int], place: str) -> NDArray[np.bool_]:
+    """The pixels of a PNG that are not transparent: ``data:image/png;base64,...``."""
+    png = base64.b64decode(address.partition(",")[2])
+    if png[16:24] != struct.pack(">II", size[1], size[0]):
+        raise DataError(
+            f"{place}: its bitmap is no PNG of {size[1]}x{size[0]}, the image's size; put the image there that was "
+            "annotated, or export it again"
+        )
+    return pixels_of_area(size, Bitmap("", (0, 0), png))
 
 
 def _unpack(packed: bytes, count: int) -> NDArray[np.uint8]:
