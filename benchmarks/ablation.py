@@ -89,6 +89,7 @@ LATER_STAGES = {
     "light_long_whole_taught": "light_long",
     "light_long_whole_frames": "light_long",
     "light_long_whole_longer": "light_long",
+    "light_long_whole_again": "light_long_whole_longer",
 }
 # These have not seen the drive either.
 TEACHERS = {
@@ -105,7 +106,7 @@ CROPS = {
     "light_long": 12000, "light_long_more": 1500, "light_long_mix": 1500,
     "light_long_whole_mix": 1500, "light_long_whole_cameras": 1500,
     "light_long_whole_taught": 1500, "light_long_whole_frames": 1500,
-    "light_long_whole_longer": 6000,
+    "light_long_whole_longer": 6000, "light_long_whole_again": 4500,
 }  # fmt: skip
 
 WIDE_END = ((64, 256), (128,), (64, 64), (64,))
@@ -215,6 +216,7 @@ def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
         ),
         "light_long_whole_frames": light("so, and among them frames without masks", LIGHT_LONG_WHOLE_MIX),
         "light_long_whole_longer": light("light_long_whole_mix with 6,000 crops", LIGHT_LONG_WHOLE_LONGER),
+        "light_long_whole_again": light("light_long_whole_longer, and 4,500 more such crops", LIGHT_LONG_WHOLE_LONGER),
         "segnet_basic": Row(
             about="segnet_basic on crops of 180x240, learning rate 0.05",
             network=partial(create_model, "segnet_basic", classes=11),
