@@ -126,13 +126,14 @@ def test_all_turns_of_a_candidate_end_when_its_time_is_up(image_s: float, timed:
 def test_percentiles_and_shares_are_of_the_seconds(monkeypatch: pytest.MonkeyPatch):
     end = {"network": "segnet", "classes": 11, "channels": 3, "memory_mb": 5.0, "file_mb": None}
     seconds = [0.1 * n for n in range(1, 12)]
-    run = SimpleNamespace(worker=SimpleNamespace(candidate=Candidate(model="x.onnx", size=(360, 480))), neighbors=0)
+    worker = SimpleNamespace(candidate=Candidate(model="x.onnx", size=(360, 480)), precision="int8")
+    run = SimpleNamespace(worker=worker, neighbors=0)
     row: Measured = module._row(run, seconds, end, Peak(1000.0), None)
     assert row.p50_ms == pytest.approx(600)
     assert row.p90_ms == pytest.approx(1000)
     assert row.gmacs == pytest.approx(106.71, abs=0.01)
     assert row.share_of_peak == pytest.approx(106.71 / 0.6 / 1000, abs=1e-4)
-    assert (row.timed, row.no_peak) == (11, "")
+    assert (row.timed, row.no_peak, row.precision) == (11, "", "int8")
     assert (row.images_per_s, row.at_once) == (pytest.approx(1 / 0.6), 1)
     without = module._row(run, seconds, end, Peak(reason="int8 is emulated"), None)
     assert (without.share_of_peak, without.no_peak) == (None, "int8 is emulated")
