@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from inspect import signature
@@ -125,11 +125,8 @@ def _require_running(name: str, module: nn.Module, example: tuple[Tensor, ...]) 
 
 
 def _fill(module: nn.Module, path: Path) -> None:
-    from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
-
-    weights = _read(path)
-    consume_prefix_in_state_dict_if_present(weights, "module.")  # of nn.DataParallel
     wanted = module.state_dict()
+    weights = _without_wrappers(_read(path), wanted)
     missing, unknown = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
     others = sorted(name for name in wanted.keys() & weights.keys() if wanted[name].shape != weights[name].shape)
     if missing or unknown or others:
@@ -138,6 +135,21 @@ def _fill(module: nn.Module, path: Path) -> None:
             f"{list_names(unknown)}; of another shape {list_names(others)}; give the weights of this network"
         )
     module.load_state_dict(weights)
+
+
+def _without_wrappers(weights: dict[str, Any], wanted: Collection[str]) -> dict[str, Any]:
+    """The weights without what wrappers put before their names.
+
+    That is ``module.`` of ``nn.DataParallel``, ``_orig_mod.`` of ``torch.compile``, or an attribute of a Lightning
+    module.
+    """
+    if weights.keys() == set(wanted):
+        return weights
+    weights = {name.replace("_orig_mod.", ""): tensor for name, tensor in weights.items()}
+    first = next(iter(wanted), "")
+    before = [name.removesuffix(first) for name in weights if name.endswith(f".{first}")]
+    prefix = next((one for one in before if all(one + name in weights for name in wanted)), "")
+    return {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -139,6 +139,14 @@ def test_figures_do_not_replace_the_module(folder: Path, capsys: pytest.CaptureF
     assert (folder / "mynet.py").read_bytes() == before
 
 
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod.", "net._orig_mod.module."])
+def test_weights_of_a_network_within_wrappers_are_taken(wrapper: str, folder: Path) -> None:
+    weights = torch.load("mynet.pth", weights_only=True)
+    torch.save({"state_dict": {wrapper + name: tensor for name, tensor in weights.items()}}, "wrapped.ckpt")
+    model = ModuleFlags(weights=Path("wrapped.ckpt"), example=SHAPE).load("mynet:build")[0]
+    assert (model.first.weight == 1.0).all()
+
+
 def test_weights_that_do_not_fit_are_refused(folder: Path) -> None:
     def load(weights: object) -> None:
         torch.save(weights, folder / "other.pth")
@@ -148,6 +156,8 @@ def test_weights_that_do_not_fit_are_refused(folder: Path) -> None:
     load({"epoch": 3, "state_dict": right})
     with pytest.raises(ModelError, match=r"missing first\.bias; unknown last; of another shape first\.weight"):
         load({"first.weight": torch.ones(5, 3, 3, 3), "last": torch.ones(1)})
+    with pytest.raises(ModelError, match=r"missing none; unknown loss\.weight; of another shape none"):
+        load({**{f"net.{name}": tensor for name, tensor in right.items()}, "loss.weight": torch.ones(1)})
     with pytest.raises(ModelError, match=r"other\.pth: holds no weights by name"):
         load([1, 2])
     with pytest.raises(ModelError, match=r"other\.pth: holds no plain weights, or has objects beside them; save"):
