@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from segnet.errors import ConfigError, ModelError
+from segnet.labels import ClassTable
+from segnet.models import checkpoint
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import ENCODERS, MODELS, create_model, list_encoders, list_models
 
@@ -132,3 +135,11 @@ def test_encoder_weights_are_not_for_a_module_that_brings_its_own(weights: str):
 class TwoMaps(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         return [x, nn.functional.avg_pool2d(x, 2, ceil_mode=True)]
+
+
+def test_whole_numbers_of_numpy_are_taken_and_saved(tmp_path: Path) -> None:
+    mask = np.array([[0, 2]])
+    model = create_model("segnet_basic", classes=mask.max() + 1, in_channels=np.int64(4))
+    path = checkpoint.save(model, ClassTable.numbered(3), tmp_path / "a.safetensors")
+    assert checkpoint.load(path).model.config == model.config
+    assert type(model.config.classes) is type(model.config.in_channels) is int

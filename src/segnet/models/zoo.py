@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatch
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
 from segnet.errors import ConfigError, ModelError
@@ -181,8 +182,8 @@ def create_model(
     row = MODELS[name]
     config = replace(
         row,
-        classes=row.classes if count is None else count,
-        in_channels=in_channels,
+        classes=row.classes if count is None else _plain(count),
+        in_channels=_plain(in_channels),
         dropout=row.dropout if dropout is None else dropout,
     )
     backbone = _backbone(encoder, in_channels, pretrained=encoder_weights == "imagenet")
@@ -240,6 +241,11 @@ def mirrored(decoder: DecoderConfig, channels: tuple[int, ...], depths: tuple[in
         (here,) * (depth - 1) + ((end,) if end else ()) for here, depth, end in zip(channels, depths, ends, strict=True)
     ]
     return replace(decoder, widths=tuple(reversed(stages)), dropout_stages=_present(decoder.dropout_stages, channels))
+
+
+def _plain(number: int) -> int:
+    """NumPy's whole numbers, such as the maximum of a mask, as those of Python, which alone can be saved."""
+    return int(number) if isinstance(number, np.integer) else number
 
 
 def _read_model(weights: str | Path | None, encoder_weights: str | None) -> Checkpoint | None:
