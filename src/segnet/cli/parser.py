@@ -10,7 +10,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
-from segnet.cli.flags import Given, require_companions
+from segnet.cli.companions import require_companions
+from segnet.cli.flags import Given
 from segnet.cli.signature import Command, Flag
 from segnet.errors import ConfigError
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from segnet.batch.settings import EngineConfig
 from segnet.cli.batches import predict_in_processes
+from segnet.cli.companions import unused_flags
 from segnet.cli.flags import (
     Given,
     ModelFlags,
@@ -18,7 +19,6 @@ from segnet.cli.flags import (
     ResizeFlags,
     require_distinct,
     require_writable_files,
-    unused_flags,
 )
 from segnet.errors import ConfigError
 from segnet.inference.tiling import TileConfig
