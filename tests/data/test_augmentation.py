@@ -112,7 +112,7 @@ def test_gray_takes_all_color():
         ],
         ({"crop_area": (0.0, 1.0)}, "lowest and highest share"),
         ({"crop_area": (0.9, 0.5)}, "lowest and highest share"),
-        ({"crop_area": (0.5, 1.5)}, "lowest and highest share"),
+        ({"crop_area": (0.5, 17)}, "lowest and highest share, above 0 and up to 16"),
         ({"crop_stretch": 0.9}, "crop_stretch=0.9"),
         ({"crop_stretch": float("nan")}, "crop_stretch=nan"),
         ({"color": 1.0}, "color=1.0"),

@@ -82,6 +82,23 @@ def test_shares_and_aspects_are_spread_over_their_ranges() -> None:
     assert all(box.top >= 0 and box.top + box.height <= 48 + 1e-9 for box in boxes)
 
 
+@pytest.mark.parametrize(("size", "factor"), [(SIZE, 1), ((24, 24), 4 / 3)])
+def test_above_the_whole_area_the_image_is_smaller_than_the_crop_and_padded(
+    size: tuple[int, int], factor: float
+) -> None:
+    image, mask = shown((48, 64))
+    shares, places = [], []
+    for seed in range(200):
+        cut, classes = crop(size=size, area=(2.0, 4.0), stretch=1.0)(image, mask, np.random.default_rng(seed))
+        ignored = classes == IGNORE_INDEX
+        assert not cut[ignored].any()
+        shares.append((~ignored).mean())
+        places.append(np.argwhere(~ignored)[0])
+    assert 0.24 < min(shares) / factor < 0.28
+    assert 0.46 < max(shares) / factor < 0.53
+    assert np.ptp(places, axis=0).min() > 6  # anywhere in the crop
+
+
 def test_the_same_numbers_give_the_same_crop() -> None:
     first, second, other = (crop()(*shown((48, 64)), np.random.default_rng(seed))[0] for seed in (3, 3, 4))
     np.testing.assert_array_equal(first, second)

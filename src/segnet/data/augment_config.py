@@ -8,6 +8,7 @@ from segnet.errors import ConfigError
 
 __all__ = ["AugmentConfig"]
 
+_LARGEST_SHARE = 16  # a quarter of the scale
 _EFFECTS = ("white_balance", "fog", "shadow", "night", "fourier")
 
 
@@ -21,7 +22,8 @@ class AugmentConfig:
             the batch.
         crop_area: Range of the crop's share of the area of a typical image. With crop half as high and wide as the
             image, 0.25 keeps the scale of the image and 1.0 halves it. Images of other sizes have the same scales.
-            Default: around the images' own scale; 0.25 1.0 with --recipe scratch.
+            Above 1, up to 16, the image is smaller than the crop, which is padded. Default: around the images' own
+            scale; 0.25 1.0 with --recipe scratch.
         crop_stretch: Largest change of the crop's aspect ratio, as a factor. Set 1 to keep the aspect ratio.
         flip: Probability of a horizontal flip. Set 0 if left and right differ in meaning.
         color: Strength of random changes of gamma, brightness and contrast, from 0 to below 1; the color balance
@@ -64,9 +66,10 @@ class AugmentConfig:
         for name in ("flip", "gray", "blur", "noise", "jpeg", "mix", *_EFFECTS):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name}={getattr(self, name)} is not possible; give a probability from 0 to 1")
-        if not 0.0 < self.crop_area[0] <= self.crop_area[1] <= 1.0:
+        if not 0.0 < self.crop_area[0] <= self.crop_area[1] <= _LARGEST_SHARE:
             raise ConfigError(
-                f"crop_area={self.crop_area} is not possible; give lowest and highest share, above 0 and up to 1"
+                f"crop_area={self.crop_area} is not possible; give lowest and highest share, above 0 and up to "
+                f"{_LARGEST_SHARE}"
             )
         if not self.crop_stretch >= 1.0:
             raise ConfigError(f"crop_stretch={self.crop_stretch} is not possible; give a factor of at least 1")

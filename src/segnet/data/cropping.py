@@ -39,11 +39,11 @@ class RandomCrop:
 
     All images of a data set have the same range of scales, so that objects are as large as in prediction. It is given
     by the typical image: the rectangle covers a random share of its area. An image that is smaller than the rectangle
-    is padded, at a random position.
+    is padded, at a random position; so is every image where the share is above 1.
 
     Attributes:
         size: (height, width) of the result.
-        area: lowest and highest share of the typical image's area.
+        area: lowest and highest share of the typical image's area, possibly above 1.
         stretch: largest change of the aspect ratio, as a factor.
         typical: (height, width) of the typical image.
     """
@@ -102,10 +102,11 @@ class RandomCrop:
         return _Box(top, left, height, width)
 
     def _shares(self) -> tuple[float, float]:
-        """The range of shares with which a rectangle of the result's aspect ratio lies within the typical image."""
+        """The range of shares; up to 1 a rectangle of the result's aspect ratio lies within the typical image."""
         height, width = self._sides(1.0)
         largest = min(self.typical[0] / height, self.typical[1] / width, 1.0) ** 2
-        return min(self.area[0], largest), min(self.area[1], largest)
+        low, high = (min(share, largest * max(1.0, share)) for share in self.area)
+        return low, high
 
     def _sides(self, share: float) -> tuple[float, float]:
         """Height and width of the rectangle without a change of its aspect ratio."""
