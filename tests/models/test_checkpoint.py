@@ -230,10 +230,13 @@ def test_a_model_file_has_its_own_suffix(trained: SegNet, five_labels: ClassTabl
     assert not (tmp_path / name).exists()
 
 
-def test_what_json_cannot_hold_is_refused_by_its_type(trained: SegNet, five_labels: ClassTable, tmp_path: Path):
+@pytest.mark.parametrize(("score", "fault"), [(np.float32(0.5), "type float32 "), (float("nan"), "float values ")])
+def test_what_json_cannot_hold_is_refused(
+    trained: SegNet, five_labels: ClassTable, tmp_path: Path, score: object, fault: str
+):
     path = tmp_path / "model.safetensors"
-    with pytest.raises(ModelError, match=r"cannot be kept as JSON \(.*type float32 .*\); give text"):
-        save(trained, five_labels, path, scores={"miou": np.float32(0.5)})
+    with pytest.raises(ModelError, match=rf"cannot be kept as JSON \(.*{fault}.*\); give text"):
+        save(trained, five_labels, path, scores={"miou": score})
     assert not path.exists()
 
 

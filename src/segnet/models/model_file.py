@@ -103,10 +103,10 @@ def write_model_file(
     if int8:
         tensors = _quantize(tensors)
     try:
-        text = json.dumps(add_digests(header, tensors))
+        text = json.dumps(add_digests(header, tensors), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ModelError(
-            f"{path}: provenance or scores cannot be kept as JSON ({error}); give text, numbers, lists and dicts"
+            f"{path}: provenance or scores cannot be kept as JSON ({error}); give text, finite numbers, lists and dicts"
         ) from error
     with replacing(path) as temporary:
         temporary.write_bytes(to_bytes(tensors, metadata={_KEY: text}))
