@@ -160,8 +160,9 @@ def test_what_concerns_all_images_is_fatal(task: Callable[..., Task], images: Pa
     assert predict(task("mask", load=load), part_of(images)).fatal == "there is no such model"
 
 
+@pytest.mark.parametrize("kind", ["mask", "webdataset"])
 def test_an_image_that_kills_its_process_is_given_up_and_the_others_are_predicted(
-    task: Callable[..., Task], images: Path, monkeypatch: pytest.MonkeyPatch
+    task: Callable[..., Task], images: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """As Ray does, the part is given again to a new worker of the same run after each death."""
     write = module.ResultWriter.write
@@ -172,7 +173,7 @@ def test_an_image_that_kills_its_process_is_given_up_and_the_others_are_predicte
         return write(self, name, *rest)
 
     monkeypatch.setattr(module.ResultWriter, "write", die)
-    part, same = part_of(images), task("mask")
+    part, same = part_of(images), task(kind)
     ends = []
     for _ in range(4):
         if not (child := os.fork()):

@@ -175,18 +175,20 @@ class Worker:
                 return
 
     def _predict_chunk(self, images: Sequence[_Image], name: str) -> BatchReport:
-        """Predict images, first those alone that may have killed a process."""
+        """Predict images. Those that may have killed a process come first, and each is completed alone."""
         todo = [image for image in images if image.mark not in self._done or not self._task.has_results(image.name)]
-        chunk = _Chunk(self._task, self._predictor, self._writer, self._file)
-        chunk.report.skipped = len(images) - len(todo)
-        for image in todo:
-            if self._deaths[image.mark] >= _MOST_DEATHS:
-                chunk.fail(image, f"{image.source} cannot be predicted (each process that tried it died); leave it out")
-            elif self._deaths[image.mark]:
-                chunk.predict([image])
-        chunk.predict([image for image in todo if not self._deaths[image.mark]])
-        chunk.store(name)
-        return chunk.report
+        report = BatchReport(skipped=len(images) - len(todo))
+        groups = [[image] for image in todo if 0 < self._deaths[image.mark] < _MOST_DEATHS]
+        groups.append([image for image in todo if not self._deaths[image.mark]])
+        for group in filter(None, groups):
+            chunk = _Chunk(self._task, self._predictor, self._writer, self._file)
+            chunk.predict(group)
+            chunk.store(name)
+            report.add(chunk.report)
+        for image in [image for image in todo if self._deaths[image.mark] >= _MOST_DEATHS]:
+            sentence = f"{image.source} cannot be predicted (each process that tried it died); leave it out"
+            report.failures.append(_failure(image.source, image.name, sentence))
+        return report
 
 
 class _Chunk:
@@ -206,9 +208,7 @@ class _Chunk:
 
     def predict(self, images: Sequence[_Image]) -> None:
         """Write masks and other images of results; a line in the file of done images follows each, if that is all."""
-        if not images:
-            return
-        self._images.update({image.name: image for image in images})
+        self._images = {image.name: image for image in images}
         report = ImageReport()
         each = self._add_row if self._task.stored else None
         with TemporaryDirectory(prefix="segnet-") as folder:
