@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
@@ -49,7 +50,7 @@ def read_shard(address: str) -> Iterator[Stored]:
         DataError: the file cannot be read or holds no images.
         MissingPackageError: pyarrow or fsspec is not installed.
     """
-    read = _read_parquet if address.lower().endswith(".parquet") else _read_tar
+    read = partial(_read_parquet, address=address) if address.lower().endswith(".parquet") else _read_tar
     names: set[str] = set()
     with open_binary(address) as file:
         try:
@@ -128,23 +129,24 @@ WRITERS: Mapping[str, tuple[str, Callable[[Path, Sequence[Row], ClassTable], Non
 """Kinds of results that hold many images: suffix, and what writes the rows whole or not at all."""
 
 
-def _read_parquet(file: BinaryIO) -> Iterator[tuple[str, bytes]]:
+def _read_parquet(file: BinaryIO, *, address: str) -> Iterator[tuple[str, bytes]]:
     with importing("pyarrow", "ray"):
         import pyarrow.parquet as pq
     table = pq.ParquetFile(file)
     columns = table.schema_arrow.names
     image = next((name for name in _IMAGE_COLUMNS if name in columns), None)
+    expected = "expected the content of image files in a column image or bytes"
     if image is None:
-        raise DataError(
-            f"{file.name} has the columns {', '.join(columns)}; expected the content of image files in a column image "
-            "or bytes"
-        )
+        raise DataError(f"{address} has the columns {', '.join(columns)}; {expected}")
     name = next((name for name in _NAME_COLUMNS if name in columns), None)
     for batch in table.iter_batches(batch_size=_ROWS, columns=[image, *([name] if name else [])]):
         for row in batch.to_pylist():
             content = row[image]
             inner = content.get("path") if isinstance(content, dict) else None
-            content = content["bytes"] if isinstance(content, dict) else content
+            content = content.get("bytes", content) if isinstance(content, dict) else content
+            if not isinstance(content, bytes | None):
+                kind = type(content).__name__
+                raise DataError(f"{address} has no bytes in its column {image}, but {kind}; {expected}")
             yield str((row[name] if name else inner) or ""), content or b""
 
 
