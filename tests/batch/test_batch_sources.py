@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+import sys
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from segnet.batch.sources import find_items, plain_name, split_parts
-from segnet.errors import ConfigError, DataError
+from segnet.batch.sources import find_items, open_binary, plain_name, split_parts
+from segnet.errors import ConfigError, DataError, MissingPackageError
 from segnet.media.images.writing import write_image
 
 
@@ -102,3 +103,9 @@ def test_each_image_is_in_one_part_and_each_shard_is_one(folder: Path) -> None:
     assert [(part.number, len(part.items), part.shard) for part in parts] == [
         (0, 4, False), (1, 2, False), (2, 1, True), (3, 1, True),
     ]  # fmt: skip
+
+
+def test_an_address_without_its_library_names_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with pytest.raises(MissingPackageError, match="fsspec is not installed"):
+        open_binary("s3://bucket/a.png")

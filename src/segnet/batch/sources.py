@@ -122,8 +122,9 @@ def open_binary(address: str) -> BinaryIO:
             return Path(address).open("rb")
         except OSError as error:
             raise DataError(f"{address} cannot be read ({error.strerror}); check the path") from error
+    fsspec = _fsspec()
     try:
-        return cast(BinaryIO, _fsspec().open(address, "rb").open())
+        return cast(BinaryIO, fsspec.open(address, "rb").open())
     except Exception as error:  # each file system raises errors of its own
         raise _unreachable(address, error) from error
 
