@@ -126,6 +126,22 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
     assert 0 < len(numbers) < 20
 
 
+def test_a_table_whose_first_line_failed_has_its_header_with_the_second(tmp_path: Path) -> None:
+    sizes: list[int] = []
+
+    def note(size: int) -> None:
+        sizes.append(size)
+        if len(sizes) == 1:
+            raise OutputError("the disk is full")
+
+    with RecordFile(tmp_path / "a.csv", LABELS, before_line=note) as records:
+        with pytest.raises(OutputError):
+            records.add(frame(0))
+        records.add(frame(1))
+    with (tmp_path / "a.csv").open(newline="") as file:
+        assert [row["name"] for row in csv.DictReader(file)] == ["a/000001"]
+
+
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with (

@@ -84,7 +84,7 @@ class RecordFile:
                 self._append(json.dumps(values, ensure_ascii=False) + "\n")
             else:
                 row = _flatten(values)
-                self._append(("" if self._file else _csv_line(row)) + _csv_line(row.values()))
+                self._append(("" if self._end else _csv_line(row)) + _csv_line(row.values()))
 
     def _append(self, text: str) -> None:
         """Write all of the text or, if the file can be truncated, nothing."""
