@@ -72,6 +72,12 @@ def test_one_class_only_fails_by_split(tmp_path: Path, halves: np.ndarray) -> No
     assert kinds(check_data(tmp_path))["single_class"] == 1
 
 
+def test_masks_without_any_known_value_are_not_called_ignored(tmp_path: Path, halves: np.ndarray) -> None:
+    report = check_data(write(tmp_path, ["a"], halves + 7))
+    assert kinds(report) == {"value_out_of_range": 2}
+    assert report.failed
+
+
 def test_black_and_white_masks_count_as_two_classes(tmp_path: Path, halves: np.ndarray) -> None:
     report = check_data(write(tmp_path, ["a"], halves * 255))
     assert not report.failed

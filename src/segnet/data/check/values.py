@@ -142,7 +142,8 @@ def _too_few_classes(data: CheckedData, pixels: NDArray[np.int64], ignored: NDAr
         counts, left_out = pixels[members].sum(axis=0), int(ignored[members].sum())
         masks = f"masks of {split}, such as {data.samples[members[0]].mask_source}"
         present = np.flatnonzero(counts)
-        if len(present) > 1:
+        unknown = sum(sum(data.facts[index].values.values()) for index in members) > counts.sum() + left_out
+        if len(present) > 1 or (unknown and not len(present)):  # values that are no class are another finding
             continue
         if len(present) == 1 and not left_out:
             name = data.labels.names[present[0]]
