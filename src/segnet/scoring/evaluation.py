@@ -68,10 +68,11 @@ def evaluate_predictor(
     """Predict every image as ``segnet predict`` does, and score the masks at the images' own size.
 
     Args:
-        predictor: made with ``uncertainty`` if calibration is measured.
+        predictor: the model.
         dataset: images and masks.
         boundary: how boundaries are scored; None: not at all.
-        calibration: whether to measure the calibration of the probabilities.
+        calibration: whether to measure the calibration of the probabilities, and how well uncertainty finds errors: the
+            predictor's measure, or the entropy if it computes none.
         progress: called with (images done, all images) after every image.
 
     Raises:
@@ -79,7 +80,7 @@ def evaluate_predictor(
         ModelError: the calibration of a model that outputs class indices only.
     """
     outlines = None if boundary is None else BoundaryMeter(dataset.labels, boundary)
-    confidences = CalibrationMeter(predictor.measure) if calibration and predictor.measure else None
+    confidences = CalibrationMeter(predictor.measure or "entropy") if calibration else None
     resized = tiled = 0
 
     def observe(name: str, predicted: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
