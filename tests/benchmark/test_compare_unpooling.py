@@ -35,6 +35,20 @@ def test_counted_bytes_are_those_of_the_tensors() -> None:
     assert (group.index_bytes, group.code_bytes) == (model.pool(model.first(x))[1].nbytes, code.nbytes)
 
 
+def test_measuring_changes_neither_the_model_nor_the_converted_one() -> None:
+    class Normalized(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+
+    model, x = Normalized().eval(), torch.rand(2, 3, 12, 12)
+    expected = model(x)
+    conversion, _, _ = compare_unpooling(model, x, rounds=1)
+    assert not conversion.model.training
+    assert torch.equal(conversion.model(x), expected)
+    assert torch.equal(model(x), expected)
+
+
 def test_a_net_in_functional_form_is_measured_in_evaluation_mode() -> None:
     model = Functional()
     _, before, after = compare_unpooling(model, torch.rand(1, 3, 8, 8), rounds=1)

@@ -67,7 +67,8 @@ def compare_unpooling(
     conversion = convert_unpooling(model, inputs)
     # The graphs of functional form have no training mode; then both are measured in evaluation mode.
     trains = not isinstance(conversion.model, GraphModule)
-    forms = [_Form(deepcopy(model), inputs, trains), _Form(conversion.model, inputs, trains)]
+    converted = deepcopy(conversion.model) if trains else conversion.model  # training moves batch norm's statistics
+    forms = [_Form(deepcopy(model), inputs, trains), _Form(converted, inputs, trains)]
     times = [[(seconds(form.infer), seconds(form.step)) for form in forms] for _ in range(rounds + 1)][1:]
     kept = (sum(group.index_bytes for group in groups), sum(group.code_bytes for group in groups))
     before, after = (
