@@ -189,6 +189,12 @@ def test_the_rate_of_several_at_the_same_time_is_the_median_of_its_rounds():
     assert (quick.asked, slow.asked) == ([10] * 3, [1] * 3)
 
 
+def test_several_at_the_same_time_are_measured_without_a_limit():
+    pair = Concurrent(2, 30.0)
+    assert module._rates({pair: 0.05}, 1, 4, limit=float("inf")) == {pair: 30}
+    assert pair.asked == [10]
+
+
 def test_the_reference_implementation_copies_a_network_of_ours():
     pipe = Pipe()
     serve(pipe, Candidate(model="mine", baseline="reference", size=SIZE), 1, 60.0)

@@ -162,7 +162,7 @@ def _rates(alone: Mapping[_Worker, float], rounds: int, images: int, limit: floa
         rounds, images, limit: see ``measure``.
     """
     counts = {
-        worker: max(1, min(max(images, int(_LEAST_RATE_S / taken)), int(limit / rounds / taken)))
+        worker: max(1, int(min(max(images, _LEAST_RATE_S / taken), limit / rounds / taken)))
         for worker, taken in alone.items()
         if worker.start_concurrent() > 1
     }
