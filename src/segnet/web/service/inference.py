@@ -10,8 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from segnet.bands import Channels, Pixels, stored_bands
-from segnet.errors import DataError, MissingPackageError, SegNetError
+from segnet.bands import Channels, stored_bands
+from segnet.errors import SegNetError
 from segnet.inference.predictor import Predictor
 from segnet.media.images.stored import read_pixels, read_pixels_size
 from segnet.visualization.style import OverlayStyle
@@ -42,6 +42,7 @@ class InferenceService:
         models: that predict.
         config: limits.
         style: of overlays, and the colors of masks.
+        observe: see ``Batcher``.
 
     Attributes:
         admission: of requests.
@@ -124,11 +125,12 @@ class InferenceService:
             await self._in_thread(extract_part, body, content_type, file)
         file, pixels = await self._in_thread(_inspect, file, predictor.channels, self.config.pixel_limit)
         async with self._budget.holding(pixels):
-            with self.batcher.announcing():
-                decoded = await self._in_thread(_decode, file, predictor.channels)
             try:
-                prediction = await asyncio.wrap_future(self.batcher.submit(predictor, decoded))
+                with self.batcher.announcing():  # until it waits, so that its batch does not start without it
+                    decoded = await self._in_thread(read_pixels, file, predictor.channels)
+                    predicting = self.batcher.submit(predictor, decoded)
                 del decoded
+                prediction = await asyncio.wrap_future(predicting)
                 return await self._in_thread(encode_answer, answer, prediction, name, self._style)
             except SegNetError as error:
                 raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, _without_path(error, file)) from error
@@ -167,13 +169,6 @@ def _inspect(image: Path, channels: Channels, limit: int) -> tuple[Path, int]:
             f"the image has {size[1]} x {size[0]} pixels, and at most {limit:,} are taken; send a smaller one",
         )
     return image, pixels
-
-
-def _decode(image: Path, channels: Channels) -> Pixels:
-    try:
-        return read_pixels(image, channels)
-    except (DataError, MissingPackageError) as error:
-        raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, _without_path(error, image)) from error
 
 
 def _without_path(error: Exception, path: Path) -> str:
