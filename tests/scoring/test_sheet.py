@@ -111,6 +111,13 @@ def test_the_image_itself_is_shown_if_it_is_at_hand(tmp_path: Path) -> None:
     assert 0 < errors.max() < 0.5 * 200
 
 
+def test_an_image_that_cannot_be_read_takes_nothing_else_from_the_page(tmp_path: Path) -> None:
+    (tmp_path / "one.png").write_bytes(b"damaged")
+    page = sheet(tmp_path, CAMVID, [image_of(CAMVID, image=tmp_path / "one.png"), image_of(CAMVID, name="two")])
+    assert "its image cannot be read" in page.text
+    assert len(images_of(page)) == 6
+
+
 def test_a_page_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "sheet.html").mkdir()
     with pytest.raises(OutputError, match="is a folder"):

@@ -7,12 +7,14 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from segnet.errors import DataError
 from segnet.labels import ClassTable
 from segnet.media.images.stored import read_shown
 from segnet.metrics.confusion import CONVENTION, Scores
 from segnet.scoring.counting import ScoredImage
-from segnet.scoring.pairs import Pairing
+from segnet.scoring.pairs import Pair, Pairing
 from segnet.visualization.html.markup import class_name, percent, write_page
 from segnet.visualization.html.matrix import classes_table, confusion_section
 from segnet.visualization.html.panels import (
@@ -54,7 +56,6 @@ def write_sheet(
 
     Raises:
         OutputError: the file cannot be written.
-        DataError: one of the images cannot be read.
     """
     parts = {
         "Result": _result(scores, boundary),
@@ -122,7 +123,7 @@ def _images(worst: Sequence[ScoredImage], pairing: Pairing) -> str:
 
 def _row(scored: ScoredImage, labels: ClassTable) -> str:
     name, truth, predicted = scored.pair.name, scored.truth, scored.predicted
-    image = None if scored.pair.image is None else as_rgb(read_shown(scored.pair.image))
+    image = _read_image(scored.pair)
     size = panel_size(truth.shape)
     panels = [] if image is None else [photo_panel(name, image, size)]
     panels += [
@@ -133,7 +134,17 @@ def _row(scored: ScoredImage, labels: ClassTable) -> str:
     note = [f"mIoU {percent(scored.scores.miou)}", f"lowest IoU: {_worst_classes(scored.scores)}"]
     if error := commonest_error(truth, predicted, labels):
         note.append(error)
+    if image is None and scored.pair.image is not None:
+        note.append("its image cannot be read")
     return panel_row(name, "; ".join(note), panels, size)
+
+
+def _read_image(pair: Pair) -> NDArray[np.uint8] | None:
+    """uint8 (H, W, 3); None if the file is not at hand, or cannot be read, since only masks are scored."""
+    try:
+        return None if pair.image is None else as_rgb(read_shown(pair.image))
+    except DataError:
+        return None
 
 
 def _worst_classes(scores: Scores) -> str:
