@@ -18,6 +18,7 @@ from segnet.benchmark.worker import Candidate, serve, timed
 from segnet.errors import ConfigError, ModelError
 from segnet.labels import ClassTable
 from segnet.models import checkpoint
+from segnet.models.bundled import bundled_models
 from segnet.models.cost import cost_of
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import MODELS
@@ -158,6 +159,8 @@ def test_a_process_answers_its_precision_then_seconds_then_what_is_known(candida
     assert all(value > 0 for value in two + one)
     assert known["network"] == candidate.model
     assert known["channels"] == 3
+    bundled = None if candidate.baseline else bundled_models().get(candidate.model)
+    assert known["file_mb"] == (bundled and pytest.approx(bundled.stat().st_size / 1e6))
 
 
 def test_a_process_computes_as_many_images_at_the_same_time_as_its_runtime_says(monkeypatch: pytest.MonkeyPatch):

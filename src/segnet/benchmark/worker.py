@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from segnet.errors import ModelError, SegNetError
 from segnet.labels import ClassTable
 from segnet.metrics.uncertainty import Measure
+from segnet.models.bundled import bundled_models, local_file
 from segnet.runtimes.base import ImageBatch, Output, Runtime, argmax, softmax
 from segnet.runtimes.load import open_runtime
 from segnet.runtimes.model_info import ModelInfo
@@ -94,7 +95,7 @@ def serve(pipe: Any, candidate: Candidate, threads: int, limit: float) -> None:
         pipe.send(runtime.info.precision)
         while (turn := pipe.recv()) != "concurrent":
             pipe.send(timed(run, *turn))
-        known = _known(runtime, candidate.model, before)
+        known = _known(runtime, candidate, before)
         with runtime.concurrent() as at_once:
             if at_once > 1:
                 _time_concurrent(run, _WARM_UP, at_once)
@@ -121,14 +122,14 @@ def _time_concurrent(run: Callable[[], object], times: int, threads: int) -> flo
         return seconds(lambda: [call.result() for call in [pool.submit(run) for _ in range(times * threads)]])
 
 
-def _known(runtime: Runtime, model: str, before: float | None) -> dict[str, Any]:
+def _known(runtime: Runtime, candidate: Candidate, before: float | None) -> dict[str, Any]:
     peak = _resident_mb("VmHWM")
     return {
         "network": runtime.info.name,
         "classes": runtime.info.labels.classes,
         "channels": runtime.info.channels,
         "memory_mb": peak - before if peak and before else None,
-        "file_mb": _file_mb(model),
+        "file_mb": _file_mb(candidate),
     }
 
 
@@ -141,10 +142,12 @@ def _resident_mb(field: str) -> float | None:
     return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(f"{field}:")), None)
 
 
-def _file_mb(model: str) -> float | None:
-    path = Path(model)
+def _file_mb(candidate: Candidate) -> float | None:
+    path = None if candidate.baseline else local_file(candidate.model)
+    if path is None:
+        return None
     files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
-    return sum(file.stat().st_size for file in files if file.is_file()) / 1e6 if path.is_file() else None
+    return sum(file.stat().st_size for file in files if file.is_file()) / 1e6
 
 
 def _open(candidate: Candidate, threads: int) -> Runtime:
@@ -155,7 +158,6 @@ def _open(candidate: Candidate, threads: int) -> Runtime:
     with importing("torch", "torch"):
         import torch
 
-    from segnet.models.bundled import bundled_models
     from segnet.models.zoo import MODELS
     from segnet.runtimes.pytorch import load_checkpoint
 
