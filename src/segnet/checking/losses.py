@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.data.check.findings import CheckedData, Finding
+from segnet.data.check.findings import CheckedData, Finding, sort_findings
 from segnet.data.check.report import CheckReport
 from segnet.data.masks import MaskReader
 from segnet.errors import DataError, ModelError
@@ -125,9 +125,7 @@ def with_losses(
                 marks=tuple(data.mask(one.sample, one.text) for one in rest),
             )
         )  # fmt: skip
-    order = ("error", "warning", "note")
-    findings = sorted([*report.findings, *found], key=lambda finding: order.index(finding.severity))
-    return replace(report, findings=tuple(findings))
+    return replace(report, findings=sort_findings([*report.findings, *found]))
 
 
 def _loss(index: int, planes: NDArray[np.float32], truth: NDArray[np.uint8], labels: ClassTable) -> ImageLoss:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from segnet.data.samples import Sample
 from segnet.labels import ClassTable
 from segnet.media.images.masks import Encoding, read_mask_file
 
-__all__ = ["CheckedData", "Finding", "Mark", "Severity"]
+__all__ = ["CheckedData", "Finding", "Mark", "Severity", "sort_findings"]
 
 Severity = Literal["error", "warning", "note"]
 """``error``: training would fail or be meaningless; ``warning``: worth a look; ``note``: good to know."""
@@ -84,6 +84,11 @@ class Finding:
             "count": self.count,
             "files": files,
         }
+
+
+def sort_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Errors first, then warnings, then notes; findings of one severity keep their order."""
+    return tuple(sorted(findings, key=lambda finding: get_args(Severity).index(finding.severity)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

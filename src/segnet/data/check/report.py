@@ -10,7 +10,7 @@ from typing import Any
 from segnet.data.check.duplicates import duplicate_findings
 from segnet.data.check.facts import PairFacts, read_facts
 from segnet.data.check.files import file_findings, pair_findings, pairing_findings
-from segnet.data.check.findings import CheckedData, Finding
+from segnet.data.check.findings import CheckedData, Finding, sort_findings
 from segnet.data.check.misplaced import misplaced_findings
 from segnet.data.check.scan import cached_facts, scan
 from segnet.data.check.statistics import ClassStatistics, class_statistics, suggest_settings
@@ -124,11 +124,10 @@ def check_data(
         samples=samples, facts=facts, splits=splits, labels=labels, reader=reader, channels=source.channels
     )
     found, statistics = _judge(data, faults)
-    order = ("error", "warning", "note")
     return CheckReport(
         source=source,
         data=data,
-        findings=tuple(sorted(found, key=lambda finding: order.index(finding.severity))),
+        findings=sort_findings(found),
         statistics=statistics,
         command=reading.command("train", location),
         settings={} if statistics is None else suggest_settings(data, statistics, gpu=gpu),
