@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.data.check.findings import CheckedData, Finding, Mark
-from segnet.data.check.hashes import Look, closest_alike, nearest
+from segnet.data.check.hashes import Look, closest_alike, differences, nearest_differences
 
 __all__ = ["duplicate_findings"]
 
@@ -162,7 +162,7 @@ def _is_film(data: CheckedData, frames: list[tuple[int, int]], typical: float) -
     looks = _looks(data, [index for _, index in frames])
     if len(looks) < _FEWEST_FRAMES:
         return False
-    return float(np.median(_differences(looks[:-1], looks[1:]))) < _FILM * typical
+    return float(np.median(differences(looks[:-1], looks[1:]))) < _FILM * typical
 
 
 def _near_frame(data: CheckedData, frame: tuple[int, int], there: list[tuple[int, int]]) -> Mark:
@@ -178,7 +178,7 @@ def _nearness(data: CheckedData, indices: list[int | None], typical: float) -> s
     theirs = _looks(data, data.splits.get("train", ()))
     if not mine or not theirs:
         return "none could be compared"
-    difference = float(np.median(nearest(mine[:: 1 + len(mine) // _MOST_SHOWN], theirs)[1]))
+    difference = float(np.median(nearest_differences(mine[:: 1 + len(mine) // _MOST_SHOWN], theirs)))
     return f"the nearest image of train differs by {difference:.0f} gray values, two random images by {typical:.0f}"
 
 
@@ -186,12 +186,4 @@ def _random_difference(data: CheckedData) -> float:
     """The median difference of two random images, in gray values."""
     looks = _looks(data, range(len(data.facts)))
     order = np.random.default_rng(0).permutation(len(looks)).tolist()
-    return float(np.median(_differences(looks, [looks[i] for i in order]))) if looks else 0.0
-
-
-def _differences(ones: list[Look], others: list[Look]) -> list[float]:
-    """Mean absolute difference of the thumbnails, pair by pair."""
-    return [
-        float(np.abs(np.subtract(list(bytes.fromhex(one[1])), list(bytes.fromhex(other[1])))).mean())
-        for one, other in zip(ones, others, strict=True)
-    ]
+    return float(np.median(differences(looks, [looks[i] for i in order]))) if looks else 0.0

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["Look", "closest_alike", "look_at", "nearest"]
+__all__ = ["Look", "closest_alike", "differences", "look_at", "nearest_differences"]
 
 Look = tuple[int, str]
 """dHash, 64 bits, and the 64 gray values of the thumbnail as hexadecimal digits."""
@@ -59,15 +59,17 @@ def closest_alike(looks: Sequence[Look], among: Sequence[Look], *, before: bool 
     return found
 
 
-def nearest(looks: Sequence[Look], among: Sequence[Look]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """For each image the index of the one whose thumbnail is nearest, and by how many gray values they differ."""
+def differences(looks: Sequence[Look], others: Sequence[Look]) -> NDArray[np.float64]:
+    """By how many gray values the thumbnails of two images differ on average, pair by pair: float64 (pairs,)."""
+    difference: NDArray[np.float64] = np.abs(_arrays(looks)[1] - _arrays(others)[1]).mean(axis=1)
+    return difference
+
+
+def nearest_differences(looks: Sequence[Look], among: Sequence[Look]) -> NDArray[np.float64]:
+    """For each image the smallest of its ``differences`` from those of ``among``, at least one: float64 (images,)."""
     _, mine = _arrays(looks)
     _, theirs = _arrays(among)
-    indices, differences = np.zeros(len(mine), dtype=np.int64), np.zeros(len(mine))
-    for index, thumbnail in enumerate(mine):
-        gray = np.abs(theirs - thumbnail).mean(axis=1)
-        indices[index], differences[index] = int(gray.argmin()), float(gray.min())
-    return indices, differences
+    return np.array([np.abs(theirs - thumbnail).mean(axis=1).min() for thumbnail in mine])
 
 
 def _arrays(looks: Sequence[Look]) -> tuple[NDArray[np.uint64], NDArray[np.int16]]:
