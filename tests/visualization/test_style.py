@@ -16,9 +16,9 @@ def test_an_opacity_outside_0_to_1_is_refused(opacity: float) -> None:
 
 
 def test_an_unknown_legend_or_palette_is_refused() -> None:
-    with pytest.raises(ConfigError, match="legend='above' is unknown; choose of auto, below, none"):
+    with pytest.raises(ConfigError, match="legend='above' is unknown; choose one of auto, below, none"):
         OverlayStyle(legend="above")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="palette='blind' is unknown; choose of model, colorblind"):
+    with pytest.raises(ConfigError, match="palette='blind' is unknown; choose one of model, colorblind"):
         OverlayStyle(palette="blind")  # type: ignore[arg-type]
 
 

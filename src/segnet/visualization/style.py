@@ -54,7 +54,7 @@ class OverlayStyle:
             )
         for name, value, known in (("legend", self.legend, Legend), ("palette", self.palette, Palette)):
             if value not in get_args(known):
-                raise ConfigError(f"{name}={value!r} is unknown; choose of {', '.join(get_args(known))}")
+                raise ConfigError(f"{name}={value!r} is unknown; choose one of {', '.join(get_args(known))}")
 
     def has_legend(self, view: View) -> bool:
         """Whether an image of this kind gets a legend; videos have one only where ``legend`` is ``below``."""

@@ -32,7 +32,7 @@ def test_only_what_is_offered_or_uploaded_can_be_opened(plain: str, tmp_path: Pa
     models = Models([plain])
     upload = tmp_path / "upload.safetensors"
     upload.write_bytes(Path(plain).read_bytes())
-    with pytest.raises(ConfigError, match="is not offered here; choose of"):
+    with pytest.raises(ConfigError, match="is not offered here; choose one of"):
         models.open(str(upload))
     models.add(upload)
     assert models.open(str(upload)).labels.classes == 5

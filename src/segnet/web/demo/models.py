@@ -86,7 +86,7 @@ class Models:
     def _drawn(self, name: str, samples: int) -> int:
         """The samples that a model draws: none without dropout."""
         if name not in self._allowed:
-            raise ConfigError(f"{name[:80]!r} is not offered here; choose of {', '.join(self.names)}")
+            raise ConfigError(f"{name[:80]!r} is not offered here; choose one of {', '.join(self.names)}")
         return samples if samples and self._opened(name, 0).runtime.has_dropout else 0
 
     def _opened(self, name: str, samples: int) -> Predictor:
