@@ -94,7 +94,7 @@ def open_truth(
         split: of the data set.
         labels: the class table; None takes the data set's own. A folder has none.
         ignore_index: Values that are ignored; empty: those of the data set, or 255.
-        encoding: of the maps in a folder; the masks of a data set are numbers.
+        encoding: what the pixels of the masks in a folder are; a data set knows its own.
 
     Raises:
         ConfigError: a single file; a folder without a class table, or with classes to map; an ignored value that no
@@ -117,7 +117,7 @@ def open_truth(
             )
         ignored = ignore_index or _default_ignore_index(labels)
         reader = MaskReader(labels=labels.without(ignored), ignore_index=ignored, encoding=encoding, remedy=_REMEDY)
-        return Truth(description=str(path), split=None, masks=_maps_in(path), images={}, reader=reader)
+        return Truth(description=str(path), split=None, masks=_find_masks(path), images={}, reader=reader)
     opened = source.open(location)
     data = opened.dataset(split)
     ignored = ignore_index or data.ignore_index
@@ -168,13 +168,13 @@ def pair_up(folder: Path, truth: Truth, *, encoding: Encoding = "auto", partial:
     Args:
         folder: holds the predictions, one per image.
         truth: see ``open_truth``.
-        encoding: of the predictions.
+        encoding: what the pixels of the predictions are.
         partial: score those that have a partner, instead of refusing.
 
     Raises:
-        DataError: the folder holds two maps of one name, or no partner was found for some, or for any.
+        DataError: the folder holds two masks of one name, or no partner was found for some, or for any.
     """
-    found = _maps_in(folder, nested=any("/" in name for name in truth.masks))
+    found = _find_masks(folder, nested=any("/" in name for name in truth.masks))
     missing = tuple(name for name in truth.masks if name not in found)
     superfluous = tuple(sorted(set(found) - set(truth.masks)))
     both = [name for name in truth.masks if name in found]
@@ -194,7 +194,7 @@ def _ignored(truth: MaskReader) -> tuple[int, ...]:
     return truth.ignore_index if truth.target is None else ()
 
 
-def _maps_in(folder: Path, *, nested: bool = True) -> dict[str, Path]:
+def _find_masks(folder: Path, *, nested: bool = True) -> dict[str, Path]:
     """Masks by name: the path below the folder, or only the stem."""
     if folder.is_file():
         raise DataError(f"{folder}: is a file; give the folder that holds the masks")
