@@ -104,6 +104,14 @@ def test_a_failing_image_is_reported_and_stops_no_other(task: Callable[..., Task
     assert len(predict(task("mask"), part_of(images)).failures) == 1  # it is tried again
 
 
+def test_a_name_that_is_not_utf8_fails_alone(task: Callable[..., Task], images: Path) -> None:
+    (images / "0.png").rename(images / os.fsdecode(b"0\xff.png"))
+    report = predict(task("webdataset"), part_of(images))
+    assert (report.predicted, report.fatal) == (COUNT - 1, "")
+    (failure,) = report.failures
+    assert "is a name that is not UTF-8" in failure["error"]
+
+
 def test_a_repeated_part_keeps_the_rows_of_the_first_time(task: Callable[..., Task], images: Path) -> None:
     kept = (images / "0.png").read_bytes()
     (images / "0.png").write_bytes(b"broken")

@@ -17,7 +17,7 @@ from pycocotools.coco import COCO
 from scipy import ndimage
 
 from segnet.data.synthetic.scenes import render_scene
-from segnet.errors import ConfigError, MissingPackageError, OutputError
+from segnet.errors import ConfigError, DataError, MissingPackageError, OutputError
 from segnet.inference.prediction import Prediction, SegmentedFrame
 from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.results import coco
@@ -158,6 +158,15 @@ def test_what_has_no_name_is_called_by_its_number(tmp_path: Path) -> None:
         file.add(labeled(random_mask(0), number=7))
     images = json.loads(path.read_text(encoding="utf-8"))["images"]
     assert [image["file_name"] for image in images] == ["000000.png", "b.jpg", "c/d.png", "000003.png"]
+
+
+def test_a_name_that_is_not_utf8_leaves_the_file_whole(tmp_path: Path) -> None:
+    with CocoFile(tmp_path / "coco.json", LABELS) as file:
+        with pytest.raises(DataError, match="is a name that is not UTF-8"):
+            file.add(entry(random_mask(0), "\udcff"))
+        file.add(entry(random_mask(1), "b"))
+    (image,) = json.loads((tmp_path / "coco.json").read_text(encoding="utf-8"))["images"]
+    assert image["file_name"] == "b.jpg"
 
 
 def test_the_file_gets_its_name_at_the_end(tmp_path: Path) -> None:

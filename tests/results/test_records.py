@@ -3,13 +3,14 @@ from __future__ import annotations
 import csv
 import json
 import resource
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from segnet.errors import ConfigError, OutputError
+from segnet.errors import ConfigError, DataError, OutputError
 from segnet.inference.prediction import Prediction, SegmentedFrame
 from segnet.labels import ClassTable
 from segnet.results.records import RecordFile, make_record
@@ -140,6 +141,15 @@ def test_a_table_whose_first_line_failed_has_its_header_with_the_second(tmp_path
         records.add(frame(1))
     with (tmp_path / "a.csv").open(newline="") as file:
         assert [row["name"] for row in csv.DictReader(file)] == ["a/000001"]
+
+
+def test_a_name_that_is_not_utf8_leaves_the_file_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    with RecordFile(path, LABELS) as records:
+        with pytest.raises(DataError, match="is a name that is not UTF-8"):
+            records.add(replace(frame(0), name="\udcff"))
+        records.add(frame(1))
+    assert json.loads(path.read_text(encoding="utf-8"))["frame"] == 1
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:

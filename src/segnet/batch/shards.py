@@ -73,6 +73,7 @@ def make_row(frame: SegmentedFrame, labels: ClassTable) -> Row:
     """What is stored of an image: name, source, size, class shares, mean confidences, and COCO run lengths by class.
 
     Raises:
+        DataError: the name of its file is not UTF-8.
         MissingPackageError: pycocotools is not installed.
     """
     record = make_record(frame, labels)

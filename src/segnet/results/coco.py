@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from segnet.errors import ConfigError
 from segnet.inference.prediction import SegmentedFrame
 from segnet.labels import ClassTable
+from segnet.results.records import require_unicode
 from segnet.system.files import explained, move_into_place, temporary_file
 from segnet.system.packages import importing
 
@@ -93,8 +94,10 @@ class CocoFile:
         An image with neither name nor source is named by its index in the file, from ``000000.png`` on.
 
         Raises:
+            DataError: the name of its file is not UTF-8.
             OutputError: the disk is full, and the like.
         """
+        require_unicode(frame)
         annotations = annotate(frame.mask, self._labels, self._form)
         with explained(self.path):
             if not self._images:

@@ -19,14 +19,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.errors import ConfigError, OutputError
+from segnet.errors import ConfigError, DataError, OutputError
 from segnet.inference.prediction import SegmentedFrame
 from segnet.labels import ClassTable
 from segnet.system.files import explained
 from segnet.system.locks import lock, release
 from segnet.visualization.overlay import class_shares
 
-__all__ = ["SUFFIXES", "RecordFile", "make_record", "require_record_file"]
+__all__ = ["SUFFIXES", "RecordFile", "make_record", "require_record_file", "require_unicode"]
 
 SUFFIXES = (".jsonl", ".csv")
 """JSON lines, and comma-separated values below a header line."""
@@ -76,6 +76,7 @@ class RecordFile:
         """Write the line of one image or frame; readers of the file see it immediately.
 
         Raises:
+            DataError: see ``require_unicode``.
             OutputError: the file cannot be written, or the disk is full; earlier lines stay, and no part of this one.
         """
         values = make_record(frame, self._labels)
@@ -133,6 +134,21 @@ def require_record_file(path: Path) -> None:
         raise OutputError(f"{path} is a folder and cannot be written as a file; give the name of a file")
 
 
+def require_unicode(frame: SegmentedFrame) -> None:
+    """Refuse a frame of a file whose name neither JSON nor CSV can hold.
+
+    Raises:
+        DataError: its name or source is not UTF-8.
+    """
+    for name in (frame.source, frame.name):
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"{name!a} is a name that is not UTF-8, which records and COCO files cannot hold; rename the file"
+            ) from error
+
+
 def make_record(frame: SegmentedFrame, labels: ClassTable) -> dict[str, Any]:
     """The values of a line.
 
@@ -140,7 +156,11 @@ def make_record(frame: SegmentedFrame, labels: ClassTable) -> dict[str, Any]:
     ``confidence`` and ``uncertainty`` are means over the pixels, None if they were not requested. ``shares`` has the
     share of each class by its name, ``confidences`` the mean confidence of the pixels that were predicted as it, None
     if there is no such pixel.
+
+    Raises:
+        DataError: see ``require_unicode``.
     """
+    require_unicode(frame)
     height, width = frame.mask.shape
     return {
         "source": frame.source,

@@ -12,7 +12,6 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.errors import DataError
 from segnet.inference.large_images import Kind
 from segnet.inference.prediction import Prediction, SegmentedFrame
 from segnet.labels import ClassTable
@@ -166,18 +165,7 @@ def open_lists(
             stack.enter_context(file)
 
         def add(frame: SegmentedFrame) -> None:
-            _require_unicode(frame.source, frame.name)
             for file in files:
                 file.add(frame)
 
         yield add if files else None
-
-
-def _require_unicode(*names: str) -> None:
-    for name in names:
-        try:
-            name.encode()
-        except UnicodeEncodeError as error:
-            raise DataError(
-                f"{name!a} is a name that is not UTF-8, which records and COCO files cannot hold; rename the file"
-            ) from error
