@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.data.class_weights import ClassCounts, count_classes
+from segnet.data.sizing import spread
 from segnet.errors import DataError
 from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.media.images.headers import read_orientation
@@ -94,7 +95,7 @@ def warn_of_orientation(pairs: Sequence[tuple[Path, Path]]) -> None:
 
     Programs that ignore orientation draw the mask for the pixels as they are stored.
     """
-    for first, second in pairs[:: max(1, -(-len(pairs) // _CHECKED))]:
+    for first, second in spread(pairs, _CHECKED):
         turned, other = read_orientation(first), read_orientation(second)
         if turned != other:
             log.warning(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from segnet.data.check.findings import CheckedData, Finding, Mark
 from segnet.data.check.hashes import Look, closest_alike, differences, nearest_differences
+from segnet.data.sizing import spread
 
 __all__ = ["duplicate_findings"]
 
@@ -178,7 +179,7 @@ def _nearness(data: CheckedData, indices: list[int | None], typical: float) -> s
     theirs = _looks(data, data.splits.get("train", ()))
     if not mine or not theirs:
         return "none could be compared"
-    difference = float(np.median(nearest_differences(mine[:: 1 + len(mine) // _MOST_SHOWN], theirs)))
+    difference = float(np.median(nearest_differences(spread(mine, _MOST_SHOWN), theirs)))
     return f"the nearest image of train differs by {difference:.0f} gray values, two random images by {typical:.0f}"
 
 

@@ -19,6 +19,7 @@ from segnet.data.layouts import Source
 from segnet.data.masks import MaskReader, describe_one_class
 from segnet.data.pairing_faults import PairingFault, collect_faults
 from segnet.data.samples import Sample
+from segnet.data.sizing import spread
 from segnet.data.source_config import SourceConfig
 from segnet.errors import DataError
 from segnet.labels import ClassTable
@@ -172,7 +173,7 @@ def _known_facts(source: Source, samples: Sequence[Sample], encoding: Encoding) 
     """Facts that an earlier check has read, and those of other samples whose headers differ, by index."""
     known = cached_facts(samples, root=source.root, encoding=encoding, channels=source.channels)
     unknown = [index for index in range(len(samples)) if index not in known]
-    looked_at = unknown[:: max(1, -(-len(unknown) // _MOST_HEADERS))]
+    looked_at = spread(unknown, _MOST_HEADERS)
     unclear = [
         *(index for index, facts in known.items() if facts.fault is not None),  # it may be readable by now
         *(index for index in looked_at if not _sizes_agree(samples[index])),  # an orientation may be behind the pixels
