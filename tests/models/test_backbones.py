@@ -57,6 +57,16 @@ class Floored(nn.Module):
         return [x, half, F.max_pool2d(half, 2)]
 
 
+class RoundedBothWays(nn.Module):
+    """The image, and its halvings: two that are rounded up as in a padded stem, and then some that are rounded down."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        maps = [x]
+        for rounded_up in (True, True, False, False, False):
+            maps.append(F.max_pool2d(maps[-1], 2, ceil_mode=rounded_up))
+        return maps
+
+
 def kept_of(body: nn.Module, x: Tensor):
     backbone = Backbone(body, x.shape[1], codes=True)
     return backbone(x, [NoSkip()] * len(backbone.channels))[1]
@@ -81,6 +91,13 @@ def test_where_a_backbone_rounds_down_no_window_covers_the_last_row_and_column()
     assert [entry.size for entry in kept] == [(37, 45), (18, 22)]
     assert [entry.covered for entry in kept] == [(36, 44), (18, 22)]
     assert [entry.code.shape for entry in kept] == [(1, 3, 18 * 22 // 4), (1, 3, 25)]
+
+
+@torch.no_grad()
+def test_each_halving_may_round_in_its_own_way():
+    kept = kept_of(RoundedBothWays(), torch.rand(1, 3, 138, 79))
+    assert [entry.size for entry in kept] == [(138, 79), (69, 40), (35, 20), (17, 10), (8, 5)]
+    assert [entry.covered for entry in kept] == [(138, 79), (69, 40), (34, 20), (16, 10), (8, 4)]
 
 
 @torch.no_grad()

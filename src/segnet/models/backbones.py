@@ -23,8 +23,8 @@ from segnet.system.packages import importing
 
 __all__ = ["Backbone", "timm_backbone"]
 
-# Between them, halved again and again, the sides show how they are rounded where they are odd, and where they are even.
-_PROBES = ((97, 131), (95, 127), (96, 128))
+# Halved up to six times, rounded up or down each time, some side is odd before each halving, and some side is even.
+_PROBES = ((97, 131), (136, 119), (108, 101))
 
 Size = tuple[int, int]
 
