@@ -163,6 +163,16 @@ def test_what_returns_no_list_of_maps_is_refused(result: object):
         Backbone(Broken(result), 3, codes=True)
 
 
+class ChannelsLast(Pyramid):
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [features.permute(0, 2, 3, 1) for features in super().forward(x)]
+
+
+def test_maps_whose_channels_are_last_are_refused():
+    with pytest.raises(ConfigError, match=r"expected maps \(N, C, H, W\), not \(N, H, W, C\)"):
+        Backbone(ChannelsLast(), 3, codes=True)
+
+
 def test_what_takes_other_channels_is_refused():
     with pytest.raises(ConfigError, match="cannot take an image of 97x131 with 4 channels"):
         Backbone(Pyramid(), 4, codes=True)

@@ -58,7 +58,7 @@ class Backbone(nn.Module):
         self._covers = [_cover([(s[i], s[i + 1]) for s in sizes]) for i in range(len(sizes[0]) - 1)]
         self.halving = all(cover is not None for cover in self._covers)
         self.full_resolution = tuple(s[0] for s in sizes) == _PROBES
-        channels = tuple(shape[0] for shape in probes[0])
+        channels = _fixed_channels(probes)
         self.channels = self.pooled_channels = channels[:-1]
         self.deepest_channels = channels[-1]
 
@@ -105,6 +105,17 @@ def _map_shapes(body: nn.Module, in_channels: int, size: Size) -> list[tuple[int
     if isinstance(body, EfficientNetLite0):
         return body.map_shapes(size)
     return [(m.shape[1], m.shape[2], m.shape[3]) for m in _probe(body, in_channels, size)]
+
+
+def _fixed_channels(probes: Sequence[Sequence[tuple[int, int, int]]]) -> tuple[int, ...]:
+    """Channels of each map, which must not depend on the size of the image."""
+    channels = {tuple(shape[0] for shape in shapes) for shapes in probes}
+    if len(channels) > 1:
+        raise ConfigError(
+            f"the encoder's maps have {' or '.join(map(str, sorted(channels)))} channels, by the size of the image; "
+            "expected maps (N, C, H, W), not (N, H, W, C); permute them, or take another encoder"
+        )
+    return channels.pop()
 
 
 def _probe(body: nn.Module, in_channels: int, size: Size) -> list[Tensor]:
