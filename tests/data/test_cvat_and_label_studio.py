@@ -379,6 +379,13 @@ def test_a_task_of_label_studio_that_is_not_drawn_is_an_error(
     assert faults(tmp_path)["annotation"] == 1
 
 
+def test_tasks_of_label_studio_with_predictions_alone_are_refused(tmp_path: Path) -> None:
+    label_studio(tmp_path)
+    change_tasks(tmp_path, lambda tasks: [task.update(predictions=task["annotations"], annotations=[]) for task in tasks])
+    with pytest.raises(DataError, match="none of its 3 tasks has an annotation; drafts and predictions are not read"):
+        open_source(tmp_path)
+
+
 @pytest.mark.parametrize("write", [cvat, label_studio])
 def test_a_missing_image_is_an_error(write: Callable[[Path], None], tmp_path: Path) -> None:
     write(tmp_path)

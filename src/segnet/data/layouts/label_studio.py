@@ -68,7 +68,7 @@ def label_studio(root: Path) -> Source:
     annotations the last counts that was not cancelled; tasks without one are left out.
 
     Raises:
-        DataError: the file is of another form, an image is missing, or a region cannot be drawn.
+        DataError: the file is of another form, no task is annotated, an image is missing, or a region cannot be drawn.
     """
     path = _file_of_tasks(root)
     if path is None:
@@ -78,6 +78,11 @@ def label_studio(root: Path) -> Source:
         )
     tasks, labels = next((found for _, found in read_each([path], _read_tasks)), ([], table_of(())))
     annotated = [(task, task.regions) for task in tasks if task.regions is not None]
+    if tasks and not annotated:
+        raise DataError(
+            f"{path}: none of its {len(tasks)} tasks has an annotation; drafts and predictions are not read; submit them "
+            "in Label Studio, and export it again"
+        )
     if unlabeled := len(tasks) - len(annotated):
         log.info("%s: %d of %d tasks have no annotation, and are left out", path, unlabeled, len(tasks))
     files, images = _files_by_name(root), dict[Path, str]()
