@@ -379,9 +379,26 @@ def test_a_task_of_label_studio_that_is_not_drawn_is_an_error(
     assert faults(tmp_path)["annotation"] == 1
 
 
+def test_areas_of_label_studio_without_a_label_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    label_studio(tmp_path)
+    box = {"x": 0, "y": 0, "width": 50, "height": 50}
+    area, label = {"id": "a", "type": "rectangle", "value": box}, region("labels", "car", **box)
+    with caplog.at_level("WARNING", logger="segnet"):
+        change_tasks(tmp_path, one_region(area, {**label, "id": "a"}))
+        open_source(tmp_path)
+        assert not caplog.messages
+        change_tasks(tmp_path, one_region(area, {"id": "a", "type": "choices", "value": {**box, "choices": ["car"]}}))
+        open_source(tmp_path)
+    assert [message.split(": ")[1] for message in caplog.messages] == [
+        "areas without a label are not drawn (1); label them in Label Studio"
+    ]
+
+
 def test_tasks_of_label_studio_with_predictions_alone_are_refused(tmp_path: Path) -> None:
     label_studio(tmp_path)
-    change_tasks(tmp_path, lambda tasks: [task.update(predictions=task["annotations"], annotations=[]) for task in tasks])
+    change_tasks(
+        tmp_path, lambda tasks: [task.update(predictions=task["annotations"], annotations=[]) for task in tasks]
+    )
     with pytest.raises(DataError, match="none of its 3 tasks has an annotation; drafts and predictions are not read"):
         open_source(tmp_path)
 

@@ -53,11 +53,15 @@ class _Region(NamedTuple):
 
 
 class _Task(NamedTuple):
-    """An image by the path that the file has, and its regions; None if it was not annotated."""
+    """An image by the path that the file has, and its regions; None if it was not annotated.
+
+    Areas without a label are counted in ``unnamed``.
+    """
 
     place: str
     image: str
     regions: list[_Region] | None
+    unnamed: int = 0
 
 
 def label_studio(root: Path) -> Source:
@@ -80,11 +84,13 @@ def label_studio(root: Path) -> Source:
     annotated = [(task, task.regions) for task in tasks if task.regions is not None]
     if tasks and not annotated:
         raise DataError(
-            f"{path}: none of its {len(tasks)} tasks has an annotation; drafts and predictions are not read; submit them "
-            "in Label Studio, and export it again"
+            f"{path}: none of its {len(tasks)} tasks has an annotation; drafts and predictions are not read; submit "
+            "them in Label Studio, and export it again"
         )
     if unlabeled := len(tasks) - len(annotated):
         log.info("%s: %d of %d tasks have no annotation, and are left out", path, unlabeled, len(tasks))
+    if unnamed := sum(task.unnamed for task in tasks):
+        log.warning("%s: areas without a label are not drawn (%d); label them in Label Studio", path, unnamed)
     files, images = _files_by_name(root), dict[Path, str]()
     drawings = []
     for task, regions in annotated:
@@ -127,7 +133,10 @@ def _read_task(task: Mapping[str, Any], place: str) -> _Task:
             f"{place}: has several images in its data, {' and '.join(images)}; expected one; remove the keys of others"
         )
     finished = [annotation for annotation in task["annotations"] if not annotation.get("was_cancelled")]
-    return _Task(place, images[0], _regions(finished[-1]["result"]) if finished else None)
+    if not finished:
+        return _Task(place, images[0], None)
+    regions, unnamed = _regions(finished[-1]["result"])
+    return _Task(place, images[0], regions, unnamed)
 
 
 def _path_of(address: str) -> str:
@@ -137,12 +146,23 @@ def _path_of(address: str) -> str:
     return (local[0] if local else unquote(parts.path)).replace("\\", "/")
 
 
-def _regions(result: Sequence[Mapping[str, Any]]) -> list[_Region]:
-    """Those that cover pixels and have a class; key points, choices and relations do not."""
-    values = [item["value"] for item in result if "value" in item]
-    areas = [value for value in values if {"points", "rle", "height", "radiusX", "imageDataURL"} & value.keys()]
-    named = ((value, next((names for key, names in value.items() if key.endswith("labels")), None)) for value in areas)
-    return [_Region(names if isinstance(names, str) else str(names[0]), value) for value, names in named if names]
+def _regions(result: Sequence[Mapping[str, Any]]) -> tuple[list[_Region], int]:
+    """Those that cover pixels and have a class, and how many have none; key points, choices and relations do neither.
+
+    The area and the label of a region may be two entries of one id.
+    """
+    regions, ids, unnamed = [], set(), []
+    for item in result:
+        value, number = item.get("value", {}), item.get("id")
+        names = next((names for key, names in value.items() if key.endswith("labels")), None)
+        if not {"points", "rle", "height", "radiusX", "imageDataURL"} & value.keys():
+            continue
+        if names:
+            regions.append(_Region(names if isinstance(names, str) else str(names[0]), value))
+            ids.add(number)
+        else:
+            unnamed.append(number)
+    return regions, len({number for number in unnamed if number not in ids})
 
 
 def _files_by_name(root: Path) -> dict[str, list[Path]]:
