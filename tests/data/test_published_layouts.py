@@ -149,6 +149,14 @@ def test_camvid_maps_its_classes_to_the_eleven_of_the_paper(tmp_path: Path) -> N
     np.testing.assert_array_equal(masks_of(source), MASK)
 
 
+def test_masks_of_cityscapes_that_are_not_labelids_are_refused_with_their_name(tmp_path: Path) -> None:
+    cityscapes(tmp_path)
+    for path in tmp_path.rglob("*_labelIds.png"):
+        path.rename(path.with_name(path.name.replace("labelIds", "labelTrainIds")))
+    with pytest.raises(DataError, match=r"holds no mask that is called \*_gtFine_labelIds\.png; unpack"):
+        open_source(tmp_path)
+
+
 def test_all_classes_of_camvid_and_cityscapes_have_one_of_the_eleven() -> None:
     camvid = """Animal Archway Bicyclist Bridge Building Car CartLuggagePram Child Column_Pole Fence LaneMkgsDriv
         LaneMkgsNonDriv Misc_Text MotorcycleScooter OtherMoving ParkingBlock Pedestrian Road RoadShoulder Sidewalk

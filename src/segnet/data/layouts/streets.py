@@ -60,7 +60,7 @@ def cityscapes(root: Path) -> Source:
     its masks, and is left out if they have none.
 
     Raises:
-        DataError: images and masks do not pair up.
+        DataError: there are no masks of labelIds, or images and masks do not pair up.
     """
     masks = root / ("gtFine" if (root / "gtFine").is_dir() else "gtCoarse")
     splits = {
@@ -132,6 +132,11 @@ def _pair_cityscapes(images: Path, masks: Path, kind: str) -> tuple[Sample, ...]
     ending = f"_{kind}_labelIds"
     image_of = {_stem(place, "_leftImg8bit"): path for path, place in find_images_below(images)}
     mask_of = {_stem(place, ending): path for path, place in find_images_below(masks) if path.stem.endswith(ending)}
+    if image_of and not mask_of:
+        raise DataError(
+            f"{masks}: holds no mask that is called *{ending}.png; unpack those of the archive, or make them of the "
+            "polygons with cityscapesscripts"
+        )
     return pair_names(image_of, mask_of, images=images, masks=masks)
 
 
