@@ -21,6 +21,8 @@ __all__ = ["FileRuntime", "ImageBatch", "Output", "Runtime", "argmax", "softmax"
 ImageBatch = NDArray[np.float32]
 """float32 (N, C, H, W), RGB or gray, in [0, 1]."""
 
+_ONE_SIZE = (".pte", ".tflite", ".mlpackage")  # files that always have a size
+
 
 @dataclass(frozen=True, eq=False)
 class Output:
@@ -207,9 +209,10 @@ class FileRuntime(Runtime):
         height, width = batch.shape[2:]
         if self.info.size not in (None, (height, width)):
             wanted = "x".join(map(str, self.info.size or ()))
+            free = "" if self.path.suffix in _ONE_SIZE else "without --size for any, or "
             raise ShapeError(
                 f"{self.path}: was exported for images of {wanted}, not {height}x{width}; "
-                f"export it without --size for any, or with --size {height} {width}"
+                f"export it {free}with --size {height} {width}"
             )
         at_once = self.info.batch or len(batch)
         if len(batch) % at_once:
