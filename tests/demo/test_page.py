@@ -229,6 +229,13 @@ def test_no_earlier_result_stays_beside_an_error(page: Page, folder: Path) -> No
         toast.get_by_role("button", name="Close", exact=True).click()
 
 
+def test_an_image_wider_than_webp_allows_is_shown(page: Page, folder: Path) -> None:
+    Image.new("RGB", (17_000, 2)).save(folder / "wide.png")
+    give_image(page, folder / "wide.png")
+    expect(page.locator("#classes caption")).to_contain_text("17000x2 pixels, ")
+    expect(page.locator("#overlay img")).to_have_js_property("naturalWidth", 17_000)
+
+
 def test_an_example_is_one_click(page: Page) -> None:
     page.get_by_role("tab", name="Image").click()
     page.locator(".gallery button").first.click()

@@ -40,6 +40,7 @@ _INTRODUCTION = (
 _HEIGHT = 420
 _MOST_SAMPLES = 40
 _SECONDS = 10.0
+_SHOWN_AS = "png"  # Gradio's own choice, WebP, takes up to 16,383 pixels on a side
 _KEPT = 24 * 60 * 60  # seconds; Gradio's copies of older visits are removed, and all files when the demo ends
 _FOLDERS = 32  # more than visitors whose files Gradio copies at one time
 _CAMERA = {"video": {"width": {"ideal": 640}, "height": {"ideal": 480}}}  # most models would downscale more
@@ -168,7 +169,9 @@ def _add_images(gr: Any, models: Models, controls: _Controls, examples: Sequence
 
 def _add_results(gr: Any) -> list[Any]:
     """Overlay, slider, mask file, overlay file; confidence, uncertainty, class table."""
-    shown = {"interactive": False, "height": _HEIGHT, "buttons": ["fullscreen"], "show_label": False}
+    shown = {
+        "interactive": False, "height": _HEIGHT, "buttons": ["fullscreen"], "show_label": False, "format": _SHOWN_AS,
+    }  # fmt: skip
     with gr.Tab("Overlay"):
         overlay = gr.Image(**shown, elem_id="overlay")
     with gr.Tab("Before and after"):
