@@ -166,6 +166,17 @@ def test_the_opacity_is_changed_by_keyboard(page: Page) -> None:
     page.keyboard.press("End")
 
 
+def test_a_number_that_is_being_typed_is_no_error(page: Page, capfd: pytest.CaptureFixture[str]) -> None:
+    """A field that was just emptied, and one that holds more than the slider."""
+    overlay, field = page.locator("#overlay img"), page.locator("#opacity input[type=number]")
+    for typed in ("", "5"):
+        before = overlay.get_attribute("src")
+        field.fill(typed)
+        expect(overlay).not_to_have_attribute("src", before or "")
+    expect(page.locator(".toast-body")).to_have_count(0)
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_a_bayesian_model_draws_samples(page: Page) -> None:
     expect(page.locator("#samples")).to_be_hidden()
     page.click("#model input")
@@ -174,6 +185,9 @@ def test_a_bayesian_model_draws_samples(page: Page) -> None:
     page.focus("#samples input[type=range]")
     page.keyboard.press("ArrowRight")
     expect(page.locator("#classes caption")).to_contain_text("bayes, 4 samples, ")
+    for typed, drawn in (("6.7", 7), ("900", 40)):
+        page.locator("#samples input[type=number]").fill(typed)
+        expect(page.locator("#classes caption")).to_contain_text(f"bayes, {drawn} samples, ")
 
 
 def test_a_model_file_of_the_visitor_is_used(page: Page, folder: Path) -> None:

@@ -105,11 +105,14 @@ def _add_controls(gr: Any, models: Models) -> _Controls:
         upload = gr.UploadButton(
             "Use your own model file", file_types=list(UPLOADABLE), min_width=240, scale=0, size="md", elem_id="upload"
         )
-        opacity = gr.Slider(0, 1, 0.5, step=0.05, label="Opacity of the class colors", min_width=220, elem_id="opacity")
-        samples = gr.Slider(
-            0, _MOST_SAMPLES, 0, step=4, label="Monte Carlo dropout samples (0: off)", min_width=220,
-            visible=_has_dropout(models, models.names[0]), elem_id="samples",
-        )  # fmt: skip
+        opacity = _slider(
+            gr, 0, 1, 0.5, step=0.05, label="Opacity of the class colors", min_width=220, elem_id="opacity"
+        )
+        with gr.Column(min_width=220, visible=_has_dropout(models, models.names[0])) as sampling:
+            samples = _slider(
+                gr, 0, _MOST_SAMPLES, 0, step=4, precision=0, label="Monte Carlo dropout samples (0: off)",
+                elem_id="samples",
+            )  # fmt: skip
 
     @_reporting(gr)
     def add(file: str, current: str) -> Any:
@@ -119,11 +122,19 @@ def _add_controls(gr: Any, models: Models) -> _Controls:
 
     @_reporting(gr)
     def show_samples(name: str) -> Any:
-        return gr.Slider(visible=_has_dropout(models, name))
+        return gr.Column(visible=_has_dropout(models, name))  # a new slider would have Gradio's own ``preprocess``
 
     upload.upload(add, [upload, model], model, **_PRIVATE)
-    model.change(show_samples, model, samples, **_PRIVATE)
+    model.change(show_samples, model, sampling, **_PRIVATE)
     return _Controls(model, samples, opacity)
+
+
+def _slider(gr: Any, low: float, high: float, value: float, **shown: Any) -> Any:
+    """A slider whose number field may be empty or beyond the ends while somebody types: the nearest value counts."""
+    slider = gr.Slider(low, high, value, **shown)
+    convert = slider.preprocess
+    slider.preprocess = lambda given: convert(low if given is None else min(max(given, low), high))
+    return slider
 
 
 def _add_images(gr: Any, models: Models, controls: _Controls, examples: Sequence[Path], folders: _Folders) -> None:
@@ -216,8 +227,8 @@ def _add_videos(gr: Any, models: Models, controls: _Controls, folders: _Folders)
     with gr.Row():
         with gr.Column(min_width=300):
             video = gr.Video(sources=["upload"], label="Video", height=_HEIGHT, elem_id="video")
-            seconds = gr.Slider(1, 60, _SECONDS, step=1, label="Seconds that are segmented", elem_id="seconds")
-            smoothing = gr.Slider(0, 0.9, 0, step=0.1, label="Temporal smoothing (0: off)", elem_id="smoothing")
+            seconds = _slider(gr, 1, 60, _SECONDS, step=1, label="Seconds that are segmented", elem_id="seconds")
+            smoothing = _slider(gr, 0, 0.9, 0, step=0.1, label="Temporal smoothing (0: off)", elem_id="smoothing")
             start = gr.Button("Segment the video", variant="primary", size="md", elem_id="start")
         with gr.Column(min_width=300):
             segmented = gr.Video(interactive=False, label="Overlay", height=_HEIGHT, elem_id="segmented")
