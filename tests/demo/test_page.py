@@ -31,7 +31,8 @@ from segnet.web.demo.models import Models
 from segnet.web.demo.page import _Folders
 from segnet.web.demo.server import running_demo
 
-TABLE = ClassTable.from_names(["sky", "road", "<b>tree</b>"], [4, 7, 9])
+LONG = "construction--barrier--guard-rail--temporary"
+TABLE = ClassTable.from_names([LONG, "road", "<b>tree</b>"], [4, 7, 9])
 SMALL = SegNetConfig(
     name="small", encoder=EncoderConfig(widths=((4,),)), decoder=DecoderConfig(widths=((4,),)), classes=3
 )
@@ -282,6 +283,11 @@ def test_a_phone_shows_the_page_without_scrolling_sideways(browser: Browser, add
     page = open_page(phone, address, asked)
     page.locator(".gallery button").first.click()
     expect(page.locator("#classes caption")).to_be_visible()
+    expect(page.locator("#classes")).to_contain_text(LONG)
+    for cell in page.locator("#classes td").all():
+        box = cell.bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= 390
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     paper, ink = page.evaluate("(s => [s.backgroundColor, s.color])(getComputedStyle(document.body))")
     assert sum(map(int, re.findall(r"\d+", paper)[:3])) < sum(map(int, re.findall(r"\d+", ink)[:3]))

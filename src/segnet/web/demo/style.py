@@ -11,6 +11,7 @@ table.classes caption { text-align: left; padding: .25rem 0 .5rem; color: var(--
 .prose table.classes, .prose table.classes :is(th, td, tr) { border: 0; }
 .prose table.classes th { text-align: left; font-weight: 600; padding: .2rem .4rem; background: none; }
 .prose table.classes td { padding: .2rem .4rem; white-space: nowrap; color: inherit; }
+.prose table.classes td:first-child { white-space: normal; overflow-wrap: anywhere; }
 .prose table.classes tbody tr { border-top: 1px solid var(--border-color-primary); }
 .prose table.classes :is(th, td):last-child:not(.share) { text-align: right; }
 table.classes .swatch {
