@@ -278,6 +278,15 @@ def test_a_video_becomes_one_that_plays(page: Page, folder: Path) -> None:
     expect(page.locator("#segmented video")).to_have_js_property("videoWidth", CAMERA_SIZE[0])
 
 
+def test_no_earlier_video_stays_beside_an_error(page: Page) -> None:
+    page.locator("#video").get_by_label("Clear").first.click()
+    page.click("#start")
+    expect(page.locator(".toast-body.error")).to_contain_text("no video is given")
+    expect(page.locator("#segmented video")).to_have_count(0)
+    expect(page.locator("#report")).not_to_contain_text("frames")
+    page.locator(".toast-body.error").get_by_role("button", name="Close", exact=True).click()
+
+
 def test_a_phone_shows_the_page_without_scrolling_sideways(browser: Browser, address: str, asked: set[str]) -> None:
     phone = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark", is_mobile=True)
     page = open_page(phone, address, asked)

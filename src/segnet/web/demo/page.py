@@ -248,7 +248,8 @@ def _add_videos(gr: Any, models: Models, controls: _Controls, folders: _Folders)
         )  # fmt: skip
         return str(out), f"{done.frames} frames in {done.seconds:.1f} s, {done.rate:.1f} frames/s"
 
-    start.click(segment, [video, seconds, smoothing, *controls], [segmented, report], **_PRIVATE)
+    started = start.click(segment, [video, seconds, smoothing, *controls], [segmented, report], **_PRIVATE)
+    started.failure(lambda: (None, ""), None, [segmented, report], **_PRIVATE)  # as for images
 
 
 def _segment(models: Models, model: str, samples: int, source: ImageSource) -> Segmentation:
