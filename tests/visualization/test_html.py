@@ -28,3 +28,11 @@ def test_a_browser_does_not_blur_the_classes_of_a_small_mask_into_each_other() -
     assert '<img class="small"' in panel_row("a", "", [panel], (30, 5))
     assert "small" not in panel_row("a", "", [panel], (240, 320))
     assert "img.small { image-rendering: pixelated; }" in STYLE
+
+
+def test_a_long_name_below_a_panel_leaves_the_others_their_width() -> None:
+    """Columns of 1fr alone are as wide as the longest word in them."""
+    columns = re.findall(r"\.panels \{[^}]*grid-template-columns: ([^;]+);", STYLE)
+    assert len(columns) == 2
+    assert all("minmax(0, 1fr)" in each for each in columns)
+    assert re.search(r"\.panels figcaption \{[^}]*overflow-wrap: anywhere", STYLE)

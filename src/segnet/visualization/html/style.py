@@ -125,15 +125,15 @@ td.full { color: var(--full); }
 .mix-ups li { padding: .1rem 0; }
 
 .example { margin: 0 0 1.75rem; }
-.panels { display: grid; grid-template-columns: repeat(var(--many), 1fr); gap: .5rem; }
+.panels { display: grid; grid-template-columns: repeat(var(--many), minmax(0, 1fr)); gap: .5rem; }
 .panels img { display: block; width: 100%; height: auto; background: var(--raised); }
 .panels img { max-height: 40rem; object-fit: contain; }
 .panels img.small { image-rendering: pixelated; }
-.panels figcaption { font-size: .85rem; padding-top: .2rem; }
+.panels figcaption { font-size: .85rem; padding-top: .2rem; overflow-wrap: anywhere; }
 pre { background: var(--raised); border-radius: .5rem; padding: .8rem 1rem; margin: .75rem 0; overflow-x: auto; }
 summary { cursor: pointer; padding: .4rem 0; }
 @media (max-width: 44rem) {
-  .panels { grid-template-columns: 1fr 1fr; }
+  .panels { grid-template-columns: repeat(2, minmax(0, 1fr)); }
   .panels figure:first-child:nth-last-child(5), .panels figure:last-child:nth-child(3) { grid-column: 1 / -1; }
   h2 { margin-top: 2.25rem; }
   h4 span { display: block; margin: 0; }
