@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import shlex
 import tarfile
 import zlib
 from pathlib import Path
@@ -16,6 +17,7 @@ from segnet.exporting.browser.export import export_page
 from segnet.exporting.browser.onnxruntime_web import PAGE, find_package, read_package
 from segnet.exporting.settings import ExportConfig
 from segnet.labels import ClassTable
+from segnet.models import checkpoint
 from segnet.models.segnet import SegNet
 
 LIBRARY = "ort.wasm.min.mjs"
@@ -113,3 +115,15 @@ def test_flags_that_do_not_go_together_are_refused() -> None:
         command.run("segnet_light", runtime_files=Path("a.tgz"))
     with pytest.raises(ConfigError, match="--format browser takes no --int8"):
         command.run("segnet_light", format="browser", int8=True, calibrate="synthetic")
+
+
+def test_the_command_that_serves_the_page_takes_its_folder(
+    narrow: SegNet, five_labels: ClassTable, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name with a space and one that a shell would read otherwise."""
+    monkeypatch.setattr("segnet.exporting.browser.onnxruntime_web._wanted", lambda: {"version": "1.2.3", "files": {}})
+    model = checkpoint.save(narrow, five_labels, Path("net.safetensors"))
+    Path("package").mkdir()
+    command.run(str(model), format="browser", out=Path("my $HOME site"), runtime_files=Path("package"))
+    printed = capsys.readouterr().out.splitlines()[-1]
+    assert shlex.split(printed)[-2:] == ["--directory", "my $HOME site"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Literal
 
 from segnet.cli.flags import place_beside, require_writable_files
@@ -168,7 +169,7 @@ def _export_page(model: str, out: Path | None, runtime_files: Path | None, confi
         on_stage=_print_stage,
     )
     _print(report)
-    print(f"serve the folder with any file server, such as: python -m http.server --directory {out}")
+    print(f"serve the folder with any file server, such as: python -m http.server --directory {quote(str(out))}")
 
 
 def _export_int8(
