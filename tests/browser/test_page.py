@@ -354,6 +354,15 @@ def test_no_camera_stays_on_that_is_not_shown(page: Page) -> None:
     page.evaluate("delete navigator.mediaDevices.getUserMedia")  # of this test; the browser's own is left
 
 
+def test_a_server_that_is_gone_is_named_as_the_reason(page: Page) -> None:
+    page.context.set_offline(True)
+    page.click("#sample")
+    expect(page.locator("#error")).to_contain_text("sample.jpg cannot be loaded; check that the server of this page")
+    page.context.set_offline(False)
+    page.click("#sample")
+    expect(page.locator("#status")).to_contain_text("Example, ")
+
+
 def test_an_ended_session_frees_its_worker_and_starts_again(page: Page) -> None:
     page.click("#camera")
     expect(page.locator("#rate")).to_contain_text("frames/s")

@@ -51,7 +51,7 @@ export async function loadModel(info: ModelInfo, progress: (share: number) => vo
   return bytes;
 }
 
-async function fetchFile(name: string): Promise<Response> {
+export async function fetchFile(name: string): Promise<Response> {
   let response: Response;
   try {
     response = await fetch(name);

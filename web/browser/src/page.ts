@@ -2,7 +2,7 @@
 
 import { chooseSession, nameOf, threadCount, type Session } from "./engine";
 import { decodeImage, isVideo } from "./files";
-import { loadInfo, loadModel, UserError, type ModelInfo } from "./model";
+import { fetchFile, loadInfo, loadModel, UserError, type ModelInfo } from "./model";
 import { Player } from "./player";
 import { element, View } from "./view";
 import type { Backend, Segmented } from "./worker";
@@ -171,8 +171,7 @@ function threadRemark(): string {
 }
 
 async function loadSample(): Promise<ImageBitmap> {
-  const response = await fetch("sample.jpg");
-  if (!response.ok) throw new UserError(`sample.jpg is missing on the server (${response.status})`);
+  const response = await fetchFile("sample.jpg");
   return decodeImage(new File([await response.blob()], "sample.jpg"));
 }
 

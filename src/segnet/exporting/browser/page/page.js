@@ -751,8 +751,7 @@ function threadRemark() {
   return self.crossOriginIsolated ? "" : "One thread only, since this server does not isolate the page";
 }
 async function loadSample() {
-  const response = await fetch("sample.jpg");
-  if (!response.ok) throw new UserError(`sample.jpg is missing on the server (${response.status})`);
+  const response = await fetchFile("sample.jpg");
   return decodeImage(new File([await response.blob()], "sample.jpg"));
 }
 function readAddress() {
