@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 
 from segnet.errors import ConfigError
 
-__all__ = ["Bands", "Channels", "Pixels", "count_channels", "describe_channels", "same_input", "stored_bands"]
+__all__ = [
+    "Bands", "Channels", "Pixels", "RGBImage", "count_channels", "describe_channels", "same_input", "stored_bands",
+]  # fmt: skip
 
 Pixels: TypeAlias = NDArray[np.uint8 | np.float32]
 """An image in memory, (H, W, C): uint8, or float32 in [0, 1] where bands have more than 8 bits."""
+RGBImage: TypeAlias = NDArray[np.uint8]
+"""An image in memory that people see, uint8 (H, W, 3)."""
 
 _COLOR, _GRAY = 3, 1
 

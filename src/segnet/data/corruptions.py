@@ -15,17 +15,16 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from segnet.bands import Channels, describe_channels
+from segnet.bands import Channels, RGBImage, describe_channels
 from segnet.errors import ConfigError
 
 __all__ = ["CORRUPTIONS", "check_corruption", "corrupt"]
 
-Pixels = NDArray[np.uint8]
 
 _GAMMA = 2.2  # of the displays that images are made for; light is the value to this power
 
 
-def corrupt(image: Pixels, name: str, *, key: str = "") -> Pixels:
+def corrupt(image: RGBImage, name: str, *, key: str = "") -> RGBImage:
     """A corrupted copy of an image; the same image, name and key give the same copy on any machine.
 
     Args:
@@ -53,19 +52,19 @@ def check_corruption(name: str, channels: Channels = 3) -> None:
         raise ConfigError(f"corruptions are for RGB images, and these are read as {describe_channels(channels)}")
 
 
-def _gray(image: Pixels, rng: Generator) -> Pixels:
+def _gray(image: RGBImage, rng: Generator) -> RGBImage:
     """Luminance alone, by ITU-R 601."""
     return np.array(Image.fromarray(image).convert("L").convert("RGB"))
 
 
-def _night(image: Pixels, rng: Generator) -> Pixels:
+def _night(image: RGBImage, rng: Generator) -> RGBImage:
     """A twelfth of the light, and the noise of a sensor that has only so much of it."""
     light = (image / 255.0) ** _GAMMA / 12
     shot_and_read = np.sqrt(light / 4000 + 0.001**2)
     return _bytes(np.clip(light + shot_and_read * rng.standard_normal(image.shape), 0, None) ** (1 / _GAMMA))
 
 
-def _rain(image: Pixels, rng: Generator) -> Pixels:
+def _rain(image: RGBImage, rng: Generator) -> RGBImage:
     """Bright slanting streaks, one for every 500 pixels, and a tenth of haze."""
     height, width = image.shape[:2]
     layer = Image.new("L", (width, height))
@@ -80,33 +79,33 @@ def _rain(image: Pixels, rng: Generator) -> Pixels:
     return _bytes(hazy + (1 - hazy) * streaks)
 
 
-def _blur(image: Pixels, rng: Generator) -> Pixels:
+def _blur(image: RGBImage, rng: Generator) -> RGBImage:
     """Out of focus: Gaussian, standard deviation 2 pixels."""
     return np.array(Image.fromarray(image).filter(ImageFilter.GaussianBlur(2)))
 
 
-def _noise(image: Pixels, rng: Generator) -> Pixels:
+def _noise(image: RGBImage, rng: Generator) -> RGBImage:
     """Gaussian, standard deviation 0.08 of white."""
     return _bytes(image / 255.0 + 0.08 * rng.standard_normal(image.shape))
 
 
-def _jpeg(image: Pixels, rng: Generator) -> Pixels:
+def _jpeg(image: RGBImage, rng: Generator) -> RGBImage:
     """JPEG of quality 30, colors at half resolution."""
     file = BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=30, subsampling="4:2:0")
     return np.array(Image.open(file))
 
 
-def _half(image: Pixels, rng: Generator) -> Pixels:
+def _half(image: RGBImage, rng: Generator) -> RGBImage:
     return _resized(image, 0.5)
 
 
-def _double(image: Pixels, rng: Generator) -> Pixels:
+def _double(image: RGBImage, rng: Generator) -> RGBImage:
     return _resized(image, 2.0)
 
 
 # Rows of a robustness table, in its order.
-CORRUPTIONS: Mapping[str, Callable[[Pixels, Generator], Pixels]] = {
+CORRUPTIONS: Mapping[str, Callable[[RGBImage, Generator], RGBImage]] = {
     "gray": _gray,
     "night": _night,
     "rain": _rain,
@@ -118,10 +117,10 @@ CORRUPTIONS: Mapping[str, Callable[[Pixels, Generator], Pixels]] = {
 }
 
 
-def _resized(image: Pixels, factor: float) -> Pixels:
+def _resized(image: RGBImage, factor: float) -> RGBImage:
     height, width = (max(1, round(side * factor)) for side in image.shape[:2])
     return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def _bytes(image: NDArray[np.float64]) -> Pixels:
+def _bytes(image: NDArray[np.float64]) -> RGBImage:
     return (image.clip(0, 1) * 255).round().astype(np.uint8)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from segnet.bands import RGBImage
 from segnet.errors import ShapeError
 from segnet.labels import IGNORE_INDEX, ClassTable, Color
 from segnet.visualization.style import OverlayStyle, View
@@ -24,7 +25,6 @@ __all__ = [
     "colorize", "finished_view", "largest_shares", "overlay", "panels", "rounded_up", "scale_colors", "sheet", "view",
 ]  # fmt: skip
 
-Pixels = NDArray[np.uint8]
 Mask = NDArray[np.integer[Any]]
 
 _PAPER = (255, 255, 255)
@@ -39,14 +39,14 @@ SCALE = (
 )  # fmt: skip
 
 
-def colorize(mask: Mask, labels: ClassTable, style: OverlayStyle = _PLAIN) -> Pixels:
+def colorize(mask: Mask, labels: ClassTable, style: OverlayStyle = _PLAIN) -> RGBImage:
     """The color of each pixel's class: uint8 (H, W, 3); ignored pixels and hidden classes are black."""
     palette = style.colored(labels).palette()
     palette[style.hidden(labels)] = 0
     return np.take(palette, mask, axis=0)
 
 
-def overlay(image: Pixels, mask: Mask, labels: ClassTable, style: OverlayStyle = _PLAIN) -> Pixels:
+def overlay(image: RGBImage, mask: Mask, labels: ClassTable, style: OverlayStyle = _PLAIN) -> RGBImage:
     """The image with the colors of the classes laid over it, and a light outline between two classes.
 
     Ignored pixels and hidden classes stay as they are.
@@ -65,7 +65,7 @@ def overlay(image: Pixels, mask: Mask, labels: ClassTable, style: OverlayStyle =
     return mixed
 
 
-def view(kind: View, image: Pixels, mask: Mask, labels: ClassTable, style: OverlayStyle = _PLAIN) -> Pixels:
+def view(kind: View, image: RGBImage, mask: Mask, labels: ClassTable, style: OverlayStyle = _PLAIN) -> RGBImage:
     """What people look at: colors over the image, colors alone, or the image beside its overlay.
 
     Args:
@@ -87,13 +87,13 @@ def view(kind: View, image: Pixels, mask: Mask, labels: ClassTable, style: Overl
 
 def finished_view(
     kind: View,
-    image: Pixels,
+    image: RGBImage,
     mask: Mask,
     labels: ClassTable,
     style: OverlayStyle = _PLAIN,
     *,
     working_size: tuple[int, int] | None = None,
-) -> Pixels:
+) -> RGBImage:
     """As ``view``, with the legend that the style asks for; the file that ``segnet predict`` writes.
 
     Args:
@@ -105,7 +105,7 @@ def finished_view(
     return add_legend(rendered, labels, class_shares(mask, labels), style) if style.has_legend(kind) else rendered
 
 
-def as_rgb(image: Pixels) -> Pixels:
+def as_rgb(image: RGBImage) -> RGBImage:
     """An image (H, W, 3) as it is, and a gray one (H, W, 1) with three equal channels."""
     return image if image.shape[2] == 3 else np.repeat(image, 3, axis=2)
 
@@ -140,7 +140,9 @@ def largest_shares(mask: Mask, labels: ClassTable) -> list[str]:
     return [f"{labels.names[index]} {_percent(float(shares[index]))}" for index in order]
 
 
-def add_legend(image: Pixels, labels: ClassTable, shares: NDArray[np.float64], style: OverlayStyle = _PLAIN) -> Pixels:
+def add_legend(
+    image: RGBImage, labels: ClassTable, shares: NDArray[np.float64], style: OverlayStyle = _PLAIN
+) -> RGBImage:
     """The image with a legend below it: color, name and share of each shown class that occurs, the largest first.
 
     The image itself is not covered; the result is higher, and wider where the longest name needs it. Names are
@@ -151,13 +153,13 @@ def add_legend(image: Pixels, labels: ClassTable, shares: NDArray[np.float64], s
     return _with_legend(image, style.colored(labels), {index: _percent(float(shares[index])) for index in order})
 
 
-def add_class_names(image: Pixels, labels: ClassTable, style: OverlayStyle = _PLAIN) -> Pixels:
+def add_class_names(image: RGBImage, labels: ClassTable, style: OverlayStyle = _PLAIN) -> RGBImage:
     """The image with ``class_names`` below it."""
     height, width = image.shape[:2]
     return sheet([image, class_names(height, width, labels, style)])
 
 
-def class_names(height: int, width: int, labels: ClassTable, style: OverlayStyle = _PLAIN) -> Pixels:
+def class_names(height: int, width: int, labels: ClassTable, style: OverlayStyle = _PLAIN) -> RGBImage:
     """A legend that depends on an image's size alone: color and name of all shown classes.
 
     Returns:
@@ -168,7 +170,7 @@ def class_names(height: int, width: int, labels: ClassTable, style: OverlayStyle
     return _legend(entries, _font(_text_size(height, width)), width)
 
 
-def color_map(values: NDArray[np.float32], *, largest: float, title: str) -> Pixels:
+def color_map(values: NDArray[np.float32], *, largest: float, title: str) -> RGBImage:
     """Numbers as colors from dark violet (0) to yellow (``largest`` and above), with a bar that says so.
 
     Args:
@@ -187,11 +189,11 @@ def color_map(values: NDArray[np.float32], *, largest: float, title: str) -> Pix
     )
 
 
-def scale_colors() -> Pixels:
+def scale_colors() -> RGBImage:
     """The colors between those of ``SCALE``, dark violet first: uint8 (256, 3)."""
     places = np.linspace(0, len(SCALE) - 1, 256)
     channels = [np.interp(places, range(len(SCALE)), channel) for channel in zip(*SCALE, strict=True)]
-    colors: Pixels = np.rint(np.stack(channels, axis=1)).astype(np.uint8)
+    colors: RGBImage = np.rint(np.stack(channels, axis=1)).astype(np.uint8)
     return colors
 
 
@@ -201,7 +203,7 @@ def rounded_up(value: float) -> float:
     return math.ceil(round(value / step, 6)) * step
 
 
-def panels(titled: Sequence[tuple[str, Pixels]], *, columns: int) -> Pixels:
+def panels(titled: Sequence[tuple[str, RGBImage]], *, columns: int) -> RGBImage:
     """Images of one size, each below its title (ASCII), in rows of so many."""
     size = _text_size(*titled[0][1].shape[:2])
     parts = [sheet([_title(title, _font(size)), image]) for title, image in titled]
@@ -219,7 +221,7 @@ def _count(mask: Mask) -> NDArray[np.intp]:
     return counts
 
 
-def _require_same_size(image: Pixels, mask: Mask) -> None:
+def _require_same_size(image: RGBImage, mask: Mask) -> None:
     if image.shape[:2] != mask.shape:
         raise ShapeError(
             f"the image has the size {image.shape[:2]} and the mask {mask.shape} (height, width); "
@@ -237,7 +239,7 @@ def _without(hidden: list[int], mask: Mask) -> tuple[Mask, NDArray[np.bool_]]:
     return merged, (merged == IGNORE_INDEX) | (merged == hidden[0])
 
 
-def _blend(image: Pixels, mask: Mask, palette: Pixels, weight: int) -> Pixels:
+def _blend(image: RGBImage, mask: Mask, palette: RGBImage, weight: int) -> RGBImage:
     """The image with the colors of the mask over it, at so many 256ths; by strips that fit a processor's cache."""
     weighted, mixed = palette.astype(np.uint16) * np.uint16(weight), np.empty(image.shape, dtype=np.uint8)
     rows = max(1, _PIXELS_PER_STRIP // image.shape[1])
@@ -249,7 +251,7 @@ def _blend(image: Pixels, mask: Mask, palette: Pixels, weight: int) -> Pixels:
     return mixed
 
 
-def _copy_pixels(image: Pixels, onto: Pixels, where: NDArray[np.bool_]) -> None:
+def _copy_pixels(image: RGBImage, onto: RGBImage, where: NDArray[np.bool_]) -> None:
     """As ``onto[where] = image[where]``, but each pixel in one piece, which is many times as fast."""
     np.copyto(onto.view("V3"), np.ascontiguousarray(image).view("V3"), where=where[:, :, None])
 
@@ -287,14 +289,14 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size=size))
 
 
-def _title(text: str, font: ImageFont.FreeTypeFont) -> Pixels:
+def _title(text: str, font: ImageFont.FreeTypeFont) -> RGBImage:
     size = round(font.size)
     canvas = Image.new("RGB", (round(font.getlength(text)) + size, 2 * size), _PAPER)
     ImageDraw.Draw(canvas).text((size // 2, size), text, fill=_INK, font=font, anchor="lm")
     return np.array(canvas)
 
 
-def _with_legend(image: Pixels, labels: ClassTable, texts: dict[int, str]) -> Pixels:
+def _with_legend(image: RGBImage, labels: ClassTable, texts: dict[int, str]) -> RGBImage:
     """The image over the colors and names of some classes, each with its text."""
     if not texts:
         return image
@@ -304,7 +306,7 @@ def _with_legend(image: Pixels, labels: ClassTable, texts: dict[int, str]) -> Pi
 
 
 @lru_cache(maxsize=4)  # the same below each frame of a video
-def _legend(entries: tuple[tuple[Color, str, str], ...], font: ImageFont.FreeTypeFont, width: int) -> Pixels:
+def _legend(entries: tuple[tuple[Color, str, str], ...], font: ImageFont.FreeTypeFont, width: int) -> RGBImage:
     """Boxes, names and shares in as many columns as fit, filled from top to bottom."""
     size = round(font.size)
     names = max(round(font.getlength(name)) for _, name, _ in entries)
@@ -324,7 +326,7 @@ def _legend(entries: tuple[tuple[Color, str, str], ...], font: ImageFont.FreeTyp
     return np.array(canvas)
 
 
-def _bar(colors: Pixels, largest: float, title: str, font: ImageFont.FreeTypeFont, width: int) -> Pixels:
+def _bar(colors: RGBImage, largest: float, title: str, font: ImageFont.FreeTypeFont, width: int) -> RGBImage:
     """The colors from left to right, with the title and five numbers below them."""
     size = round(font.size)
     places = {part: f"{part * largest:.3g}" for part in (0.0, 0.25, 0.5, 0.75, 1.0)}
@@ -342,18 +344,18 @@ def _bar(colors: Pixels, largest: float, title: str, font: ImageFont.FreeTypeFon
     return np.array(canvas)
 
 
-def sheet(images: Sequence[Pixels]) -> Pixels:
+def sheet(images: Sequence[RGBImage]) -> RGBImage:
     """The images below each other, the narrower ones filled up with white on the right."""
     width = max(image.shape[1] for image in images)
     return np.concatenate([_widened(image, width) for image in images])
 
 
-def _beside(images: Sequence[Pixels], *, gap: int) -> Pixels:
+def _beside(images: Sequence[RGBImage], *, gap: int) -> RGBImage:
     height = max(image.shape[0] for image in images)
     space = np.full((height, gap, 3), 255, dtype=np.uint8)
     parts = [part for image in images for part in (image, space)]
     return np.concatenate(parts[:-1], axis=1)
 
 
-def _widened(image: Pixels, width: int) -> Pixels:
+def _widened(image: RGBImage, width: int) -> RGBImage:
     return np.pad(image, ((0, 0), (0, width - image.shape[1]), (0, 0)), constant_values=255)

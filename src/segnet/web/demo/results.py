@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from segnet.bands import RGBImage
 from segnet.errors import ConfigError
 from segnet.inference.prediction import Prediction
 from segnet.labels import ClassTable
@@ -19,8 +20,6 @@ from segnet.visualization.html.markup import class_name, percent
 from segnet.visualization.style import OverlayStyle
 
 __all__ = ["Segmentation", "class_table", "confidence_map", "draw_overlay", "uncertainty_map", "write_downloads"]
-
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +50,7 @@ class Segmentation:
         return self.prediction.labels
 
     @property
-    def image(self) -> Pixels:
+    def image(self) -> RGBImage:
         """The image: uint8 (H, W, 3)."""
         if self.prediction.image is None:
             raise ConfigError("this prediction has no image; predict a whole image")
@@ -64,19 +63,19 @@ class Segmentation:
         return f"{width}x{height} pixels, {self.model}{samples}, {self.milliseconds:.0f} ms"
 
 
-def draw_overlay(result: Segmentation, opacity: float) -> Pixels:
+def draw_overlay(result: Segmentation, opacity: float) -> RGBImage:
     """The image with the class colors over it, without a legend: uint8 (H, W, 3)."""
     return np.asarray(result.prediction.overlay(OverlayStyle(opacity=opacity, legend="none")))
 
 
-def confidence_map(result: Segmentation) -> Pixels | None:
+def confidence_map(result: Segmentation) -> RGBImage | None:
     """The probability of the chosen class in colors, with a scale below; None if the model gives none."""
     if result.prediction.confidence is None:
         return None
     return visualize.color_map(result.prediction.confidence, largest=1.0, title=CONFIDENCE)
 
 
-def uncertainty_map(result: Segmentation) -> Pixels | None:
+def uncertainty_map(result: Segmentation) -> RGBImage | None:
     """The uncertainty in colors, with a scale below that ends at the image's largest value; None if there is none."""
     values = result.prediction.uncertainty
     if values is None or result.measure is None:
