@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import math
 import re
 import time
 from collections import Counter
@@ -263,12 +263,11 @@ def _shown(value: float | None, form: str) -> str:
 
 
 def _write(path: Path, rows: list[Measured], scores: dict[tuple[str, str], float], **settings: Any) -> None:
-    from segnet.system.files import replacing
+    from segnet.system.files import write_json
     from segnet.system.hardware import about
 
     table = [
         {**row.to_dict(), "miou": None if row.candidate.baseline else scores.get(row.candidate.kind)} for row in rows
     ]
-    figures = {**about("segnet", "torch", "onnxruntime", "openvino"), **settings, "rows": table}
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    limits = {name: None if value == math.inf else value for name, value in settings.items()}  # JSON has no infinity
+    write_json(path, {**about("segnet", "torch", "onnxruntime", "openvino"), **limits, "rows": table})

@@ -115,7 +115,7 @@ def _add_controls(gr: Any, models: Models) -> _Controls:
             )  # fmt: skip
 
     @_reporting(gr)
-    def add(file: str, current: str) -> Any:
+    def add(file: str) -> Any:
         models.add(Path(file))
         choices = [*((name, name) for name in models.names), (Path(file).name, file)]
         return gr.Dropdown(choices=choices, value=file)
@@ -124,7 +124,7 @@ def _add_controls(gr: Any, models: Models) -> _Controls:
     def show_samples(name: str) -> Any:
         return gr.Column(visible=_has_dropout(models, name))  # a new slider would have Gradio's own ``preprocess``
 
-    upload.upload(add, [upload, model], model, **_PRIVATE)
+    upload.upload(add, upload, model, **_PRIVATE)
     model.change(show_samples, model, sampling, **_PRIVATE)
     return _Controls(model, samples, opacity)
 
