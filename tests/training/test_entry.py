@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -123,6 +124,39 @@ def test_settings_have_the_defaults_of_the_command() -> None:
 def test_an_unknown_setting_is_an_error(name: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         segnet.train("nowhere", **{name: 1})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 1.5}, "epochs=1.5 is not possible: a whole number wanted"),
+        ({"lr": "x"}, "lr='x' is not possible: a finite number wanted"),
+        ({"time": 60}, "time=60 is not possible: a text or None wanted"),
+        ({"crop": 5}, "crop=5 is not possible: a list of 2 items, each item a whole number, or None wanted"),
+        ({"crop": (1, 2, 3)}, "crop=.* a list of 2 items"),
+        ({"batch": 1.5}, "batch=1.5 is not possible: a whole number or one of 'auto' wanted"),
+        ({"encoder": nn.Sequential(nn.ReLU())}, "^encoder=a Sequential is not possible: a text or None wanted$"),
+        ({"model": nn.ReLU()}, "model=ReLU.* is not possible: a text wanted"),
+        ({"resize": 5}, "resize=5 is not possible: a list of 2 items"),
+        ({"recipe": "fast"}, "recipe='fast' is not possible: one of 'standard', 'quick', 'paper', 'scratch' wanted"),
+        ({"map": {"a": "b"}}, "map=.* a text wanted"),
+    ],
+)
+def test_a_setting_of_another_type_is_an_error_before_the_run(
+    settings: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        segnet.train("nowhere", out=tmp_path / "run", **settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_numbers_of_numpy_become_plain_ones_that_files_can_hold() -> None:
+    network, training = make_configs(
+        {"lr": np.float64(0.5), "epochs": np.int64(3), "crop": (np.int64(8), 9), "dropout": np.float32(0.5)}
+    )
+    values = (training.lr, training.epochs, *(training.augment.crop or ()), network.dropout)
+    assert values == (0.5, 3, 8, 9, 0.5)
+    assert {type(value) for value in values} == {int, float}
 
 
 def test_a_resumed_run_reads_its_data_as_before(

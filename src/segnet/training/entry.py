@@ -11,8 +11,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
+import numpy as np
 import torch
 
 from segnet.data.augment_config import AugmentConfig
@@ -24,6 +25,7 @@ from segnet.errors import ConfigError
 from segnet.inference.predictor import Predictor
 from segnet.metrics.confusion import Scores
 from segnet.models.segnet import SegNet
+from segnet.models.settings import check_type
 from segnet.system.clock import now
 from segnet.system.files import holding_folder
 from segnet.system.hardware import versions
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from segnet.training.planning import Plan
 
 __all__ = ["OpenRun", "TrainResult", "make_configs", "open_run", "start_run", "train"]
+
+_SIZE = tuple[int, int] | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -132,19 +136,22 @@ def train(
         MissingPackageError: Lightning, Kornia or the package of a logger is not installed.
     """
     own = model if isinstance(model, SegNet) else None
-    named = {} if model is None or own is not None else {"model": str(model)}
+    named = {} if model is None or own is not None else {"model": model}
     network, training = make_configs({**settings, **named})
     if own is not None and network != NetworkConfig():
         raise ConfigError("the network is given, so settings that create one have no effect; leave them out")
     if own is not None:
         network = replace(network, model=own.config.name)
     location = data.root if isinstance(data, Source) else data
+    resize = _as_setting(resize, several=False)
+    for name, value, hint in (("map", map, str), ("recipe", recipe, Recipe), ("resize", resize, _SIZE)):
+        check_type(name, value, hint)
     out, started = Path(out), now()
     inputs = RunInputs(
         data=str(location),
         source=SourceConfig(layout=layout, map=map, only=tuple(only)),
         recipe=recipe,
-        resize=resize and (resize[0], resize[1]),
+        resize=resize,
         resize_mode=resize_mode,
         network=network,
     )
@@ -172,7 +179,7 @@ def make_configs(settings: Mapping[str, Any]) -> tuple[NetworkConfig, TrainConfi
     """The settings of network and run from one table of their names.
 
     Raises:
-        ConfigError: a name is unknown, or a value is out of range.
+        ConfigError: a name is unknown, or a value has the wrong type or is out of range.
     """
     parts: dict[type, dict[str, Any]] = {NetworkConfig: {}, TrainConfig: {}, AugmentConfig: {}}
     known = {field.name: (kind, field.default) for kind in parts for field in fields(kind) if field.name != "augment"}
@@ -183,15 +190,16 @@ def make_configs(settings: Mapping[str, Any]) -> tuple[NetworkConfig, TrainConfi
             raise ConfigError(f"there is no setting {name!r}; {hint}")
         kind, default = known[name]
         parts[kind][name] = _as_setting(value, several=isinstance(default, tuple) and len(default) < 2)
+        check_type(name, parts[kind][name], get_type_hints(kind)[name])
     augment = AugmentConfig(**parts[AugmentConfig])
     return NetworkConfig(**parts[NetworkConfig]), TrainConfig(**parts[TrainConfig], augment=augment)
 
 
 def _as_setting(value: Any, *, several: bool) -> Any:
-    """A value as settings hold it: paths as text, and several values as a tuple, also if one is given."""
+    """A value as settings hold it: paths as text, NumPy's numbers as Python's, several values, or one, as a tuple."""
     if isinstance(value, list | tuple):
         return tuple(_as_setting(item, several=False) for item in value)
-    value = str(value) if isinstance(value, Path) else value
+    value = str(value) if isinstance(value, Path) else value.item() if isinstance(value, np.generic) else value
     return (value,) if several else value
 
 
