@@ -210,3 +210,16 @@ def test_a_network_is_pushed_and_comes_back(
     assert "owner/secret: cannot be uploaded" in done.stdout, done.stderr
     assert "log in with 'hf auth login'" in done.stdout
     assert "hf_token" not in done.stdout + done.stderr
+
+
+def test_a_hub_that_does_not_answer_is_an_error_of_one_line(narrow: SegNet, tmp_path: Path) -> None:
+    folder = narrow.save_pretrained(tmp_path / "local")
+    code = (
+        "from segnet.errors import ModelError\nfrom segnet.models.segnet import SegNet\n"
+        f"model = SegNet.from_pretrained({str(folder)!r})\n"
+        "try: model.push_to_hub('owner/name', token='t')\nexcept ModelError as error: print(error)"
+    )
+    done = python(code, "http://127.0.0.1:9", tmp_path / "home")  # nothing listens at the port of discard
+    assert done.returncode == 0, done.stderr
+    assert "owner/name: cannot be uploaded" in done.stdout
+    assert "go online" in done.stdout

@@ -37,12 +37,12 @@ def fetch(address: str | Path) -> Path:
     owner, name, file, revision = _parts(str(address))
     with importing("huggingface_hub", "hub"):
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+        from huggingface_hub.errors import LocalEntryNotFoundError
     try:
         return Path(hf_hub_download(f"{owner}/{name}", file, revision=revision))
     except LocalEntryNotFoundError as error:
         raise ModelError(f"{address}: the hub does not answer, and the file is not in the cache; go online") from error
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
+    except _hub_errors() as error:
         raise ModelError(
             f"{address}: cannot be had ({first_line(error)}); correct owner, name, file or revision"
         ) from error
@@ -71,7 +71,6 @@ def upload(
     """
     with importing("huggingface_hub", "hub"):
         from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     api = HfApi(token=token)
     try:
         api.create_repo(name, private=private, exist_ok=True)
@@ -79,12 +78,24 @@ def upload(
         commit = api.upload_folder(
             repo_id=name, folder_path=folder, revision=revision, commit_message=message, ignore_patterns=ignored
         )
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
+    except _hub_errors() as error:
         raise ModelError(
-            f"{name}: cannot be uploaded ({first_line(error)}); log in with 'hf auth login', or correct OWNER/NAME or "
-            "revision"
+            f"{name}: cannot be uploaded ({first_line(error)}); go online, log in with 'hf auth login', or correct "
+            "OWNER/NAME or revision"
         ) from error
     return str(commit.commit_url)
+
+
+def _hub_errors() -> tuple[type[Exception], ...]:
+    """What is raised where the hub refuses or does not answer.
+
+    The HTTP library of huggingface_hub is requests, httpx or httpx2, by its version; the error class of that library is
+    among the bases of its own.
+    """
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    kinds = (kind for kind in HfHubHTTPError.__mro__ if issubclass(kind, Exception) and kind is not Exception)
+    return HFValidationError, *kinds
 
 
 def _parts(address: str) -> tuple[str, str, str, str | None]:
