@@ -202,3 +202,10 @@ def test_an_encoder_that_is_not_ours_is_checked_on_larger_images(five_labels: Cl
     model = create_model("segnet", classes=5, encoder=Body())
     report = export(model, five_labels, tmp_path / "toy.onnx")
     assert min(comparison.shape[2] for comparison in report.comparisons) == 33
+
+
+def test_what_is_no_segnet_or_no_table_is_refused(shallow: SegNet, five_labels: ClassTable, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"a ReLU is no SegNet; segnet.export_module takes any module"):
+        export(nn.ReLU(), five_labels, tmp_path / "toy.onnx")  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match=r"scores: a list was given; give a dict"):
+        export(shallow, five_labels, tmp_path / "toy.onnx", scores=[0.5])  # type: ignore[arg-type]

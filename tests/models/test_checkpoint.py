@@ -18,11 +18,14 @@ from torch.nn.utils import prune
 from torch.nn.utils.parametrizations import weight_norm
 
 from segnet.errors import ModelError, OutputError
-from segnet.labels import ClassTable
+from segnet.labels import CAMVID, ClassTable
+from segnet.metrics.confusion import Scores
 from segnet.models.bundled import bundled_models, find
 from segnet.models.checkpoint import Checkpoint, load, save
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import create_model
+
+CAMVID_SCORES = Scores(np.eye(11, dtype=np.int64), CAMVID)
 
 
 @pytest.fixture
@@ -597,3 +600,14 @@ def test_filters_beyond_float16_are_not_written_as_infinity(trained: SegNet, fiv
     trained.encoder.stages[0][0].conv.weight.data[0, 0, 0, 0] = 1e5
     with pytest.raises(ModelError, match=r"conv\.weight holds values that are infinite"):
         save(trained, five_labels, tmp_path / "model.safetensors", half=True)
+
+
+@pytest.mark.parametrize("words", [{"scores": CAMVID_SCORES}, {"provenance": [1]}, {"scores": "0.5"}])
+def test_scores_and_provenance_are_dicts(
+    words: dict[str, Any], trained: SegNet, five_labels: ClassTable, tmp_path: Path
+):
+    with pytest.raises(ModelError, match=r"(scores|provenance): a \w+ was given; give a dict, of Scores their to_dict"):
+        save(trained, five_labels, tmp_path / "model.safetensors", **words)
+    with pytest.raises(ModelError, match="was given; give a dict"):
+        trained.save_pretrained(tmp_path / "folder", **words)
+    assert not list(tmp_path.iterdir())

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from segnet.errors import ConfigError, OutputError
+from segnet.errors import ConfigError, ModelError, OutputError
 from segnet.exporting.comparison import (
     NOISE,
     Comparison,
@@ -34,6 +34,7 @@ from segnet.exporting.sampled_checks import compare_samples
 from segnet.exporting.settings import ExportConfig
 from segnet.labels import ClassTable
 from segnet.models.mc_dropout import dropouts
+from segnet.models.model_file import Description
 from segnet.models.segnet import SegNet
 from segnet.runtimes.base import FileRuntime, ImageBatch
 from segnet.runtimes.load import open_file
@@ -158,7 +159,8 @@ def export(
     Raises:
         ConfigError: the suffix is not the format's, or the format cannot do what ``config`` asks.
         MissingPackageError: a library is not installed.
-        ModelError: the class table does not fit, or the file does not match PyTorch.
+        ModelError: the model is no SegNet, the class table does not fit, provenance or scores are no mapping, or
+            the file does not match PyTorch.
         OutputError: the files cannot be written.
     """
     say = on_stage or (lambda stage: None)
@@ -228,14 +230,17 @@ def describe_file(
 
     Raises:
         ConfigError: the suffix is not the format's, or the network has no dropout to draw samples with.
-        ModelError: the class table does not fit.
+        ModelError: the model is no SegNet, the class table does not fit, or provenance or scores are no mapping.
         OutputError: see ``require_replaceable``.
         MissingPackageError: a library is not installed.
     """
     if path.suffix != kind.suffix:
         raise ConfigError(f"{path} is no name for this format; give one that ends in {kind.suffix}")
     require_replaceable(path)
+    if not hasattr(model, "stored_state"):
+        raise ModelError(f"{path}: a {type(model).__name__} is no SegNet; segnet.export_module takes any module")
     labels.require_classes(model.config.classes)
+    description = Description(labels=labels, provenance=provenance or {}, scores=scores or {})
     if config.samples is not None and not dropouts(model):
         raise ConfigError(
             f"{model.config.name} has no dropout, so its samples would all be the same; leave --samples out, or take "
@@ -252,8 +257,8 @@ def describe_file(
         batch=1 if kind.fixed else None,
         precision="float16" if config.half else "float32",
         samples=config.samples,
-        provenance=dict(provenance or {}),
-        scores=dict(scores or {}),
+        provenance=dict(description.provenance),
+        scores=dict(description.scores),
     )
 
 

@@ -82,7 +82,7 @@ def save(
             "(DataParallel and DistributedDataParallel keep theirs as .module)"
         )
     labels.require_classes(model.config.classes)
-    description = Description(labels=labels, provenance=dict(provenance or {}), scores=dict(scores or {}))
+    description = Description(labels=labels, provenance=provenance or {}, scores=scores or {})
     write_model_file(path, model.config.to_dict(), description, model.stored_state(path), half=half, int8=int8)
     return path
 

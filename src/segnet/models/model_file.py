@@ -42,11 +42,19 @@ class Description:
         labels: the class table.
         provenance: how the weights came to be: data, recipe, versions; ``terms`` is their license.
         scores: what they scored, as ``Scores.to_dict`` has it; empty if never measured.
+
+    Raises:
+        ModelError: provenance or scores are no mapping.
     """
 
     labels: ClassTable
     provenance: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, value in (("provenance", self.provenance), ("scores", self.scores)):
+            if not isinstance(value, Mapping):
+                raise ModelError(f"{name}: a {type(value).__name__} was given; give a dict, of Scores their to_dict()")
 
 
 class ModelFile(NamedTuple):
