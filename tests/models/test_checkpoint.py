@@ -602,6 +602,19 @@ def test_filters_beyond_float16_are_not_written_as_infinity(trained: SegNet, fiv
         save(trained, five_labels, tmp_path / "model.safetensors", half=True)
 
 
+@pytest.mark.parametrize("name", ["segnet_basic", "segnet_light"])
+def test_weights_are_float32_on_the_cpu_whatever_pytorchs_defaults_are(name: str):
+    wanted = load(name).model.state_dict()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.device("meta"):
+            read = load(name).model.state_dict()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {value.dtype for value in read.values()} == {value.dtype for value in wanted.values()}
+    assert all(torch.equal(value, wanted[name]) for name, value in read.items())
+
+
 @pytest.mark.parametrize("words", [{"scores": CAMVID_SCORES}, {"provenance": [1]}, {"scores": "0.5"}])
 def test_scores_and_provenance_are_dicts(
     words: dict[str, Any], trained: SegNet, five_labels: ClassTable, tmp_path: Path

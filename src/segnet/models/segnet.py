@@ -371,11 +371,11 @@ def _filled(config: SegNetConfig, state: Mapping[str, Tensor], encoder: nn.Modul
     try:
         # Without memory at first: a few bytes of description could ask for any amount of it.
         with torch.device("meta"):
-            model = SegNet(config, encoder)
+            model = SegNet(config, encoder).float()
         _check_tensors(model, state, path)
         if not config.encoder.widths:  # other encoders may hold tensors that no file has
-            with torch.random.fork_rng(devices=[]):  # the first weights are drawn, only to be replaced
-                model = SegNet(config, encoder)
+            with torch.random.fork_rng(devices=[]), torch.device("cpu"):  # first weights are drawn, only to be replaced
+                model = SegNet(config, encoder).float()
     except (ConfigError, RuntimeError, OverflowError) as error:
         raise ModelError(f"{path}: the network that it describes cannot be built ({error})") from error
     target = model.state_dict()
