@@ -198,3 +198,16 @@ def test_a_table_of_another_form_is_refused(table: dict[str, object]):
 def test_the_representation_names_the_first_classes() -> None:
     assert repr(ClassTable.from_names(["a", "b"])) == "ClassTable(2 classes: a, b)"
     assert repr(ClassTable.numbered(30)).endswith("class10, class11 and 18 more)")
+
+
+def test_values_of_numpy_are_those_of_python():
+    table = ClassTable.from_names(["sky", "road"], values=np.unique(np.array([[7, 1]], dtype=np.uint8)))
+    assert table == ClassTable.from_names(["sky", "road"], values=[1, 7])
+    assert json.dumps(table.to_dict())
+
+
+def test_one_text_is_no_list_of_names():
+    with pytest.raises(ConfigError, match="the class names are one text, 'road'; give a list of names"):
+        ClassTable.from_names("road")
+    with pytest.raises(ConfigError, match="one text"):
+        ClassTable(names="a", colors=((0, 0, 0),))  # type: ignore[arg-type]

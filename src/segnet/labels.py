@@ -73,6 +73,7 @@ class ClassTable:
     members: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
+        _check_list(self.names)
         if not 1 <= len(self.names) <= IGNORE_INDEX:
             raise ConfigError(f"{len(self.names)} class names were given; 1 to {IGNORE_INDEX} are possible")
         for name in self.names:
@@ -84,7 +85,8 @@ class ClassTable:
             raise ConfigError(f"{len(self.colors)} colors for {len(self.names)} classes; give one color per class")
         if any(len(color) != 3 or not all(0 <= part <= 255 for part in color) for color in self.colors):
             raise ConfigError("each color must be three numbers from 0 to 255 (red, green, blue)")
-        object.__setattr__(self, "values", self.values or tuple(range(len(self.names))))
+        values = (int(value) if isinstance(value, np.integer) else value for value in self.values)
+        object.__setattr__(self, "values", tuple(values) or tuple(range(len(self.names))))
         _check_values(self.values, self.names)
         if self.members and len(self.members) != len(self.names):
             raise ConfigError(f"members of {len(self.members)} classes for {len(self.names)}; give those of each class")
@@ -95,6 +97,7 @@ class ClassTable:
     @classmethod
     def from_names(cls, names: Sequence[str], values: Sequence[int] = ()) -> ClassTable:
         """ClassTable with colors that color-blind readers can tell apart, the better the fewer they are."""
+        _check_list(names)
         return cls(names=tuple(names), colors=_safe_colors(len(names)), values=tuple(values))
 
     @classmethod
@@ -193,6 +196,11 @@ class ClassTable:
         table[: self.classes] = self.values
         values: NDArray[np.uint8] = table[mask]
         return values
+
+
+def _check_list(names: Sequence[str]) -> None:
+    if isinstance(names, str):
+        raise ConfigError(f"the class names are one text, {names[:40]!r}; give a list of names")
 
 
 def _check_name(name: object) -> None:
