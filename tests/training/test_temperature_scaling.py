@@ -122,3 +122,8 @@ def test_a_temperature_is_above_0(wrong: float, unsure: SegNet) -> None:
 def test_images_without_truth_have_no_temperature(unsure: SegNet, camvid: Source) -> None:
     with pytest.raises(DataError, match="the data set holds no images"):
         fit_temperature(unsure, camvid.dataset("val").only([]), device="cpu")
+
+
+def test_data_of_other_classes_has_no_temperature(camvid: Source) -> None:
+    with pytest.raises(ModelError, match="the network has 3 classes but the class table 11"):
+        fit_temperature(create_model("segnet_basic", classes=3), camvid.dataset("val"), device="cpu")

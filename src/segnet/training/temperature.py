@@ -91,7 +91,9 @@ def fit_temperature(
     Raises:
         ConfigError: The network has no dropout to sample.
         DataError: A file cannot be read, or ignored pixels leave one class or none.
+        ModelError: The network has another number of classes than the data.
     """
+    data.labels.require_classes(model.config.classes)
     check_masks(data)
     device = pick_device(device)
     folded = model.folded().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
