@@ -282,3 +282,11 @@ def test_scores_are_equal_to_themselves_alone():
 def test_the_representation_names_the_scores() -> None:
     found = Scores(np.array([[3, 1], [0, 4]]), ClassTable.from_names(["a", "b"]))
     assert repr(found) == "Scores(mIoU 0.775, class average 0.875, global accuracy 0.875, 8 pixels)"
+
+
+def test_arrays_and_tensors_in_each_others_place_are_refused():
+    mask = np.zeros((2, 2), dtype=np.uint8)
+    with pytest.raises(DataError, match=r"the truth is of type ndarray; give tensors, or arrays to segnet.score_mask"):
+        confusion(mask, mask, 2)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"prediction is of type Tensor .* tensors to segnet.confusion"):
+        score_mask(torch.tensor(mask), mask, CAMVID)  # type: ignore[arg-type]

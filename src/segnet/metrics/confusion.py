@@ -40,14 +40,18 @@ def confusion(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
 
     Raises:
         ShapeError: the shapes differ.
-        DataError: the values are no integers, or a counted pixel holds one that is no class.
+        DataError: the values are no tensors of integers, or a counted pixel holds one that is no class.
     """
-    _require_same_shape(predicted, truth)
     for kind, values in (("truth", truth), ("prediction", predicted)):
+        if not hasattr(values, "is_floating_point"):
+            raise DataError(
+                f"the {kind} is of type {type(values).__name__}; give tensors, or arrays to segnet.score_mask"
+            )
         if values.is_floating_point() or values.is_complex():
             raise DataError(
                 f"the {kind} is {values.dtype}; give class numbers as integers, of logits their argmax(dim=1)"
             )
+    _require_same_shape(predicted, truth)
     counted = truth != IGNORE_INDEX
     rows, columns = truth[counted].long(), predicted[counted].long()
     for kind, values in (("truth", rows), ("prediction", columns)):
@@ -70,8 +74,13 @@ def score_mask(predicted: NDArray[np.uint8], truth: NDArray[np.uint8], labels: C
 
     Raises:
         ShapeError: the shapes differ.
-        DataError: the masks are not uint8, or a counted pixel holds a value that is no class.
+        DataError: the masks are no arrays of uint8, or a counted pixel holds a value that is no class.
     """
+    if not isinstance(predicted, np.ndarray) or not isinstance(truth, np.ndarray):
+        raise DataError(
+            f"the prediction is of type {type(predicted).__name__} and the truth of {type(truth).__name__}; give "
+            "arrays, or tensors to segnet.confusion"
+        )
     _require_same_shape(predicted, truth)
     if predicted.dtype != np.uint8 or truth.dtype != np.uint8:
         raise DataError(f"the prediction is {predicted.dtype} and the truth {truth.dtype}; give both as uint8")

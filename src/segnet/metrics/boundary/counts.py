@@ -98,7 +98,7 @@ def _check(predicted: Mask, truth: Mask, classes: int) -> None:
         raise ShapeError(f"prediction {predicted.shape} and truth {truth.shape} must be (height, width) of one size")
     for kind, mask in (("prediction", predicted), ("truth", truth)):
         if mask.dtype != np.uint8:
-            raise DataError(f"the {kind} is {mask.dtype}; give class numbers as uint8")
+            raise DataError(f"the {kind} is {mask.dtype}; give class numbers as uint8, in a NumPy array")
         wrong = mask[(mask >= classes) & (mask != IGNORE_INDEX)]
         if wrong.size:
             raise DataError(

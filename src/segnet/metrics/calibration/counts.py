@@ -95,7 +95,7 @@ def counts_of(
             "one height and width"
         )
     if truth.dtype != np.uint8:
-        raise DataError(f"the truth is {truth.dtype}; give class numbers as uint8")
+        raise DataError(f"the truth is {truth.dtype}; give class numbers as uint8, in a NumPy array")
     counted = truth != IGNORE_INDEX
     true = truth[counted].astype(np.int64)
     if true.size and true.max() >= len(probabilities):
