@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -395,6 +396,12 @@ def test_unpool_refuses_values_that_are_no_map() -> None:
     values, code = max_pool(torch.randn(1, 2, 6, 8))
     with pytest.raises(ShapeError, match="values is"):
         max_unpool(values[0], code, (6, 8))
+
+
+@pytest.mark.parametrize("windows", [2, (2, 2)])
+def test_a_kernel_size_is_no_windows(windows: Any) -> None:
+    with pytest.raises(ConfigError, match=r"windows=.* is not possible; give segnet.nn.unpooling.Windows"):
+        max_pool(torch.randn(1, 2, 6, 8), windows)
 
 
 def test_the_examples_in_the_docstrings_run() -> None:

@@ -52,9 +52,14 @@ def require_windows(windows: Windows) -> None:
     """Refuse windows in which a position does not replace an index.
 
     Raises:
-        ConfigError: they overlap, or have one pixel or more than 256; or `torch.jit.trace` runs, which would fix the
-            number of some.
+        ConfigError: they are of another type, overlap, or have one pixel or more than 256; or `torch.jit.trace` runs,
+            which would fix the number of some.
     """
+    if not isinstance(windows, Windows):
+        raise ConfigError(
+            f"windows={windows!r} is not possible; give segnet.nn.unpooling.Windows, or take segnet.nn.MaxPool2d for a "
+            "kernel size"
+        )
     if windows.refusal:
         raise ConfigError(f"{windows.refusal}; take nn.MaxPool2d and nn.MaxUnpool2d, which have indices")
     if is_tracing() and windows.ceil_mode and (any(windows.padding) or windows.stride != windows.kernel):
