@@ -247,3 +247,8 @@ def test_the_representations_count_images_and_classes(camvid_root: Path) -> None
     assert repr(source) == f"Source('{camvid_root}', CamVid folders, train 6, val 3 images, 11 classes)"
     assert repr(source.dataset("train")) == "SegmentationDataset(6 images, each its own size, 11 classes)"
     assert repr(source.dataset("val", size=(24, 32))) == "SegmentationDataset(3 images, 24x32, 11 classes)"
+
+
+def test_a_number_of_threads_is_not_negative(tmp_path: Path):
+    with pytest.raises(ConfigError, match="-1 threads or workers are not possible; give 0 or more"):
+        next(one(tmp_path, [[0, 1]]).read_all(threads=-1))

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from segnet.cli.main import main
 from segnet.data.dataset import SegmentationDataset
@@ -273,3 +274,10 @@ def test_another_number_of_classes_is_refused():
 def test_other_names_are_refused_with_the_first_that_differs():
     with pytest.raises(ModelError, match="m calls a class 'dark' that d calls 'light'"):
         check_same_classes(LABELS, ClassTable.from_names(["black", "light", "dark"]), model="m", data="d")
+
+
+def test_what_is_no_data_set_or_no_model_is_refused(shades: SegmentationDataset):
+    with pytest.raises(DataError, match=r"the data is a DataLoader; give a SegmentationDataset"):
+        evaluate(nn.Identity(), DataLoader(shades))  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match=r"the model is a str; give a network, or a file or name to Predictor.load"):
+        evaluate("segnet_light", shades)  # type: ignore[arg-type]

@@ -134,7 +134,10 @@ class SegmentationDataset(_Dataset):
 
         Raises:
             DataError: see ``read``.
+            ConfigError: there are less than 0 threads.
         """
+        if threads < 0:
+            raise ConfigError(f"{threads} threads or workers are not possible; give 0 or more")
         indices = range(len(self))
         if threads:
             for index, content in read_ahead(indices, self.read, ahead=2 * threads, threads=threads):

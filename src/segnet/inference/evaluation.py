@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segnet.bands import Pixels
 from segnet.data.checks import check_masks
 from segnet.data.dataset import SegmentationDataset
-from segnet.errors import ConfigError, ModelError
+from segnet.errors import ConfigError, DataError, ModelError
 from segnet.inference.predictor import Predictor
 from segnet.inference.working_size import ResizePolicy
 from segnet.labels import ClassTable
@@ -60,11 +60,16 @@ def evaluate(
             predictor's, or the entropy.
 
     Raises:
-        DataError: an image or mask cannot be read, or ignored pixels leave one class only.
-        ConfigError: the predictor does not compute the measure of ``calibration``.
-        ModelError: a network gives no logits of the data's classes at the image's size; or ``calibration`` is given,
-            and the model outputs class indices only.
+        DataError: the data is of another type, an image or mask cannot be read, or ignored pixels leave one class only.
+        ConfigError: the predictor does not compute the measure of ``calibration``, or there are less than 0 workers.
+        ModelError: the model is of another type; a network gives no logits of the data's classes at the image's size;
+            or ``calibration`` is given, and the model outputs class indices only.
     """
+    if not isinstance(data, SegmentationDataset):
+        raise DataError(
+            f"the data is a {type(data).__name__}; give a SegmentationDataset, such as segnet.open_dataset returns, or "
+            "a part of one: data.only([0, 1])"
+        )
     check_masks(data)
     classes = data.labels.classes
     scores = Scores(np.zeros((classes, classes), dtype=np.int64), data.labels)
@@ -150,10 +155,14 @@ def as_predictor(
     if isinstance(model, Predictor):
         yield model
         return
-    from segnet.nn.modes import in_evaluation  # with torch, which exported models do not need
+    from torch import nn  # which exported models do not need
+
+    from segnet.nn.modes import in_evaluation
     from segnet.runtimes.pytorch import ModuleRuntime
     from segnet.system.devices import pick_device
 
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"the model is a {type(model).__name__}; give a network, or a file or name to Predictor.load")
     device = pick_device(device)
     runtime = ModuleRuntime(model.to(device), data.labels, channels=data.channels, device=device)
     predictor = Predictor(runtime, max_size=None, tiles=None, confidence=confidence)
