@@ -249,6 +249,25 @@ def test_the_representations_count_images_and_classes(camvid_root: Path) -> None
     assert repr(source.dataset("val", size=(24, 32))) == "SegmentationDataset(3 images, 24x32, 11 classes)"
 
 
+def test_files_may_be_named_by_text(tmp_path: Path):
+    made = sample(tmp_path, np.zeros((4, 6), dtype=np.uint8))
+    named = Sample(str(made.image), str(made.mask), "a")  # type: ignore[arg-type]
+    assert named == made
+    assert SegmentationDataset([named], LABELS)[0]["image"].shape == (3, 4, 6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ignore_index": 255}, r"ignore_index=255 is not possible; give a list of values, such as \[255\]"),
+        ({"size": 64}, "size 64 is not possible; give height and width"),
+    ],
+)
+def test_one_number_in_place_of_several_is_refused(options: dict[str, int], message: str, tmp_path: Path):
+    with pytest.raises(ConfigError, match=message):
+        one(tmp_path, [[0, 1]], **options)
+
+
 def test_a_number_of_threads_is_not_negative(tmp_path: Path):
     with pytest.raises(ConfigError, match="-1 threads or workers are not possible; give 0 or more"):
         next(one(tmp_path, [[0, 1]]).read_all(threads=-1))

@@ -66,7 +66,9 @@ class SegmentationDataset(_Dataset):
     ) -> None:
         if resize_mode not in get_args(ResizeMode):
             raise ConfigError(f"resize_mode={resize_mode!r} is unknown; choose one of letterbox, stretch")
-        if size is not None and min(size) < 1:
+        if not isinstance(ignore_index, Iterable):
+            raise ConfigError(f"ignore_index={ignore_index!r} is not possible; give a list of values, such as [255]")
+        if size is not None and (not isinstance(size, Iterable) or min(size) < 1):
             raise ConfigError(f"size {size} is not possible; give height and width of at least 1 pixel")
         if corruption is not None:
             check_corruption(corruption, channels)

@@ -17,7 +17,7 @@ class Sample:
     """An image and its mask on disk, under one name.
 
     Attributes:
-        image: the image file.
+        image: the image file; text becomes a path, here and in the others.
         mask: the mask file.
         name: of both in messages and results.
         annotation: the file that the mask was drawn from, or the image if it has none; None if masks are files of the
@@ -28,6 +28,11 @@ class Sample:
     mask: Path
     name: str
     annotation: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("image", "mask", "annotation"):
+            if isinstance(path := getattr(self, name), str):
+                object.__setattr__(self, name, Path(path))
 
     @property
     def mask_source(self) -> str:
