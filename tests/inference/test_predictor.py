@@ -441,3 +441,11 @@ def test_the_representation_names_model_classes_and_settings(narrow: SegNet, fiv
     )
     runtime = Masks(Path("a/toy.onnx"), ModelInfo(name="toy", labels=five_labels, output="mask", samples=4))
     assert repr(runtime) == "Masks(a/toy.onnx, 5 classes, an unknown library)"
+
+
+def test_arguments_of_another_type_are_refused(narrow: SegNet, five_labels: ClassTable) -> None:
+    with pytest.raises(ModelError, match=r"a SegNet is no runtime; give a file or a name to Predictor.load"):
+        Predictor(narrow)  # type: ignore[arg-type]
+    for name, value in (("tiles", 256), ("tta", True)):
+        with pytest.raises(ConfigError, match=f"{name}={value} is not possible; give segnet.T"):
+            predictor_of(narrow, five_labels, **{name: value})

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.bands import Channels, Pixels, describe_channels
-from segnet.errors import DataError, ShapeError
+from segnet.errors import ConfigError, DataError, ModelError, ShapeError
 from segnet.inference.inputs import ImageSource, Order, check_order, is_one_image, path_of, read_input
 from segnet.inference.prediction import Planes, Prediction, SegmentedRows, concatenate_rows, planes_of
 from segnet.inference.tiling import ArrayRows, Rows, Span, TileConfig, Tiles, blend_tiles, cut, cut_exactly
@@ -61,8 +61,10 @@ class Predictor:
         resize: ``max_size`` and ``image_scale`` as one policy.
 
     Raises:
-        ConfigError: the model cannot compute this measure or augmentation, or a size is out of range.
-        ModelError: confidence or augmentation is requested, and the model outputs class indices only.
+        ConfigError: the model cannot compute this measure or augmentation, a size is out of range, or ``tiles`` or
+            ``tta`` is of another type.
+        ModelError: the model is no runtime; or confidence or augmentation is requested, and the model outputs class
+            indices only.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Predictor:
         tiles: TileConfig | None = TileConfig(),  # noqa: B008
         tta: TTAConfig = TTAConfig(),  # noqa: B008
     ) -> None:
+        _check_arguments(runtime, tiles, tta)
         runtime.require(probabilities=confidence)
         self.runtime = runtime if tta == TTAConfig() else with_tta(runtime, tta)
         self._model = runtime
@@ -410,6 +413,18 @@ class Predictor:
         with stage("network"):
             output = self.runtime.run(batch, probabilities=self.runtime.gives_probabilities, measure=self.measure)
         return planes_of(output, self.labels.classes)
+
+
+def _check_arguments(runtime: object, tiles: object, tta: object) -> None:
+    if not isinstance(runtime, Runtime):
+        raise ModelError(
+            f"a {type(runtime).__name__} is no runtime; give a file or a name to Predictor.load, and a network to "
+            "segnet.runtimes.pytorch.TorchRuntime(model, labels), which is one"
+        )
+    if not isinstance(tiles, TileConfig | None):
+        raise ConfigError(f"tiles={tiles!r} is not possible; give segnet.TileConfig(tile=1024) for instance, or None")
+    if not isinstance(tta, TTAConfig):
+        raise ConfigError(f"tta={tta!r} is not possible; give segnet.TTAConfig(tta_flip=True) for instance")
 
 
 def as_batch(image: Pixels) -> ImageBatch:
