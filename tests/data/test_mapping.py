@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from layout_files import MASK, masks_of, numbered, photo, save, text
-from segnet.data.layouts import open_source
-from segnet.data.mapping import map_classes, same_mapping
-from segnet.errors import ConfigError
+from segnet.data.class_weights import count_classes
+from segnet.data.layouts import Source, open_source
+from segnet.data.mapping import map_classes, matching_classes, same_mapping
+from segnet.errors import ConfigError, DataError
 from segnet.labels import ClassTable
 
 TABLE = ClassTable.from_names(["sky", "car", "truck", "bus", "Road"], [3, 7, 9, 11, 20])
@@ -93,3 +95,59 @@ def test_masks_are_read_as_mapped_classes_and_mapped_again(folder: Path) -> None
 def test_one_class_after_the_mapping_is_refused(folder: Path) -> None:
     with pytest.raises(ConfigError, match="Road is the only class"):
         open_source(folder).mapped("", ["road"]).dataset("train")
+
+
+def folders(root: Path, names: str, mask: object, splits: tuple[str, ...] = ("train", "val")) -> Source:
+    for split in splits:
+        photo(root / "images" / split / "a.png")
+        save(root / "masks" / split / "a.png", np.asarray(mask, np.uint8))
+    text(root / "data.yaml", f"names: {names}")
+    return open_source(root)
+
+
+def test_training_images_of_another_data_set_are_read_by_the_names_of_its_classes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="segnet")
+    mask = numbered((0, 1, 255))
+    first = folders(tmp_path / "first", "[road, car]", mask)
+    other = folders(tmp_path / "other", "{3: Car, 5: tree, 9: ROAD}", np.select([mask == 0, mask == 1], [9, 5], 3))
+    both = first.with_training_images(other)
+    own, added = (both.dataset("train").read_classes(index) for index in range(2))
+    np.testing.assert_array_equal(own, mask)
+    np.testing.assert_array_equal(added, np.select([mask == 0, mask == 1], [0, 255], 1))
+    assert (both.labels, len(both.splits["val"])) == (first.labels, 1)
+    counts = [count_classes(source.dataset("train")).pixels for source in (first, both)]
+    assert (counts[1] - counts[0]).tolist() == [(mask == 0).sum(), (mask == 255).sum()]
+    assert caplog.messages[-1] == f"1 training images of {tmp_path / 'other'} are added; their classes tree are ignored"
+
+
+def test_added_classes_follow_the_mapping_of_the_first_data_set() -> None:
+    merged = map_classes(TABLE, "bus,truck=vehicle; sky=ignore")
+    names = ["vehicle", "TRUCK", "sky", "road", "tram"]
+    assert members(matching_classes(ClassTable.from_names(names), merged)) == {
+        "car": (), "vehicle": ("vehicle", "TRUCK"), "Road": ("road",),
+    }  # fmt: skip
+    cityscapes = ClassTable.from_names(["road", "car", "person", "rider"])
+    camvid = ClassTable.from_names(["Road", "LaneMkgsDriv", "Child", "SUVPickupTruck"])
+    assert members(matching_classes(camvid, map_classes(cityscapes, "camvid11"), "camvid11")) == {
+        "Road": ("Road", "LaneMkgsDriv"), "Car": ("SUVPickupTruck",), "Pedestrian": ("Child",), "Bicyclist": (),
+    }  # fmt: skip
+
+
+def test_no_validation_image_is_added(tmp_path: Path) -> None:
+    first = folders(tmp_path / "first", "[road, car]", numbered((0, 1, 255)))
+    turned = replace(first, splits={"train": first.splits["val"], "val": first.splits["train"]})
+    with pytest.raises(DataError, match=r"1 of its training images, such as .*val/a.png, are not for training in "):
+        first.with_training_images(turned)
+    assert len(first.with_training_images(first).splits["train"]) == 2
+
+
+def test_a_data_set_that_adds_nothing_is_refused(tmp_path: Path) -> None:
+    first = folders(tmp_path / "first", "[road, car]", numbered((0, 1, 255)))
+    cats = folders(tmp_path / "cats", "[cat, dog]", numbered((0, 1, 255)))
+    with pytest.raises(ConfigError, match="cats: none of its classes cat, dog has the name of one of road, car"):
+        first.with_training_images(cats)
+    test = folders(tmp_path / "test", "[road, car]", numbered((0, 1, 255)), splits=("val",))
+    with pytest.raises(DataError, match=r"test: has no split 'train'; it has val"):
+        first.with_training_images(test)

@@ -37,6 +37,13 @@ def tiny() -> SegNet:
     )
 
 
+def test_a_data_set_is_added_by_its_path(tiny: SegNet, camvid_root: Path, camvid: Source, tmp_path: Path) -> None:
+    result = segnet.train(camvid_root, model=tiny, add=camvid_root, out=tmp_path / "run", crop=[24, 32], **QUICK)
+    assert yaml.safe_load((result.out / "config.yaml").read_text())["add"] == [str(camvid_root)]
+    last = (result.out / "metrics.csv").read_text().splitlines()[-1]
+    assert int(last.split(",")[1]) == len(camvid.splits["train"])  # steps of two images
+
+
 def test_python_and_the_command_train_the_same_model(
     tiny: SegNet, camvid_root: Path, camvid: Source, tmp_path: Path
 ) -> None:
@@ -140,6 +147,7 @@ def test_an_unknown_setting_is_an_error(name: str, message: str) -> None:
         ({"resize": 5}, "resize=5 is not possible: a list of 2 items"),
         ({"recipe": "fast"}, "recipe='fast' is not possible: one of 'standard', 'quick', 'paper', 'scratch' wanted"),
         ({"map": {"a": "b"}}, "map=.* a text wanted"),
+        ({"add": 5}, "add=.* a list, each item a text, wanted"),
     ],
 )
 def test_a_setting_of_another_type_is_an_error_before_the_run(

@@ -51,7 +51,7 @@ Precision = Literal["auto", "float32", "bf16"]
 
 _GROUPS = {
     "input": (
-        "data", "layout", "map", "only", "split", "resize", "resize_mode", "classes", "ignore_index", "encoding",
+        "data", "layout", "map", "only", "add", "split", "resize", "resize_mode", "classes", "ignore_index", "encoding",
         "partial", "calibrate",
     ),
     "model": (

@@ -23,7 +23,9 @@ __all__ = ["Argument", "Command", "Flag"]
 
 _PAIR_NAMES = {int: ("HEIGHT", "WIDTH"), float: ("LOW", "HIGH")}
 _KIND_NAMES = {int: "a whole number", float: "a number"}
-_ITEM_NAMES = {"cors": "ORIGIN", "example": "SHAPE", "sizes": "SIZE", "teacher": "MODEL", "unlabeled": "PATH"}
+_ITEM_NAMES = {
+    "add": "DATA", "cors": "ORIGIN", "example": "SHAPE", "sizes": "SIZE", "teacher": "MODEL", "unlabeled": "PATH",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

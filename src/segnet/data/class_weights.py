@@ -68,7 +68,9 @@ def count_classes(dataset: SegmentationDataset) -> ClassCounts:
         DataError: A mask cannot be read or holds a value that is not a class.
     """
     masks = [sample.mask for sample in dataset.samples]
-    cache = cache_dir() / "class-counts" / f"{files_digest(masks, key=dataset.reader.key())}.json"
+    readers = dict.fromkeys(sample.reader or dataset.reader for sample in dataset.samples)
+    key = " ".join(reader.key() for reader in readers)
+    cache = cache_dir() / "class-counts" / f"{files_digest(masks, key=key)}.json"
     kept = _read_counts(cache, dataset.labels.classes)
     if kept is not None:
         return kept

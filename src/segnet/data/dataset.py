@@ -167,4 +167,5 @@ class SegmentationDataset(_Dataset):
         Raises:
             DataError: the file cannot be read, or holds a value that is no class.
         """
-        return self.reader.read(self.samples[index].mask)
+        sample = self.samples[index]
+        return (sample.reader or self.reader).read(sample.mask)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from segnet.errors import ConfigError, list_names
 from segnet.labels import CAMVID, ClassTable, Color
 
-__all__ = ["MAPPINGS", "map_classes", "same_mapping"]
+__all__ = ["MAPPINGS", "map_classes", "matching_classes", "same_mapping"]
 
 _IGNORE = "ignore"
 
@@ -69,6 +70,34 @@ def same_mapping(labels: ClassTable, mapped: ClassTable) -> ClassTable | None:
         return None
     known = set(labels.names)
     return mapped if any(known & set(members) for members in mapped.members) else None
+
+
+def matching_classes(labels: ClassTable, onto: ClassTable, rules: str = "") -> ClassTable:
+    """The classes ``onto`` with those of another data set as members: of the same name, or of the name of a member.
+
+    Capitals do not count. Classes that match none are members of none, and so ignored.
+
+    Args:
+        labels: the classes of the other data set.
+        onto: the classes to which they become.
+        rules: the mapping from which ``onto`` comes; one of ``MAPPINGS`` names the classes of other data sets, too.
+
+    Raises:
+        ConfigError: no class matches.
+    """
+    ready = MAPPINGS.get(rules.strip(), {})
+    groups = onto.members or ((),) * onto.classes
+    wanted = [
+        {one.lower() for one in (name, *members, *ready.get(name, ()))}
+        for name, members in zip(onto.names, groups, strict=True)
+    ]
+    found = tuple(tuple(name for name in labels.names if name.lower() in names) for names in wanted)
+    if not any(found):
+        raise ConfigError(
+            f"none of its classes {list_names(labels.names)} has the name of one of {list_names(onto.names)}; rename "
+            "them in a data.yaml"
+        )
+    return replace(onto, members=found)
 
 
 def _ready_made(labels: ClassTable, groups: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from segnet.data.masks import MaskReader
 from segnet.media.images.headers import read_orientation
 
 __all__ = ["Sample", "describe_mismatch", "describe_sample_mismatch", "with_distinct_names"]
@@ -22,12 +23,14 @@ class Sample:
         name: of both in messages and results.
         annotation: the file that the mask was drawn from, or the image if it has none; None if masks are files of the
             data set.
+        reader: how the mask is read; None: as the other masks of the data set.
     """
 
     image: Path
     mask: Path
     name: str
     annotation: Path | None = None
+    reader: MaskReader | None = None
 
     def __post_init__(self) -> None:
         for name in ("image", "mask", "annotation"):

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenRun", "TrainResult", "make_configs", "open_run", "start_run", "train"]
 
+_PATHS = tuple[str, ...]
 _SIZE = tuple[int, int] | None
 
 
@@ -91,6 +92,7 @@ def train(
     layout: str | None = None,
     map: str = "",  # noqa: A002  the flag's name
     only: Sequence[str] = (),
+    add: str | Path | Sequence[str | Path] = (),
     resize: tuple[int, int] | None = None,
     resize_mode: ResizeMode = "letterbox",
     recipe: Recipe = "standard",
@@ -118,6 +120,8 @@ def train(
         layout: the layout of the data set; None: the first that fits its files.
         map: classes that become others, such as ``"car,truck=vehicle; sky=ignore"``; see ``map_classes``.
         only: names of the classes that count; empty: all.
+        add: other data sets whose training images are added. Their classes go by their names, and classes of other
+            names are ignored.
         resize: (height, width) to which training images and masks are resized before they are cropped; None: their own
             size.
         resize_mode: ``letterbox`` keeps the aspect ratio and pads the image, ``stretch`` does not.
@@ -143,13 +147,15 @@ def train(
     if own is not None:
         network = replace(network, model=own.config.name)
     location = data.root if isinstance(data, Source) else data
-    resize = _as_setting(resize, several=False)
-    for name, value, hint in (("map", map, str), ("recipe", recipe, Recipe), ("resize", resize, _SIZE)):
+    added, resize = _as_setting(add, several=not isinstance(add, list | tuple)), _as_setting(resize, several=False)
+    given_types = {"map": (map, str), "recipe": (recipe, Recipe), "add": (added, _PATHS), "resize": (resize, _SIZE)}
+    for name, (value, hint) in given_types.items():
         check_type(name, value, hint)
     out, started = Path(out), now()
     inputs = RunInputs(
         data=str(location),
         source=SourceConfig(layout=layout, map=map, only=tuple(only)),
+        add=added,
         recipe=recipe,
         resize=resize,
         resize_mode=resize_mode,
@@ -264,6 +270,7 @@ def open_run(
     channels = image_channels(inputs.network, source) if model is None else own_channels(model, source)
     source = replace(source, channels=channels)
     refuse_known_faults(source, check=inputs.source.command("check", inputs.data))
+    source = _with_added(source, inputs)
     plan = make_plan(inputs, training, source, given=given, device=device, model=model)
     torch.manual_seed(plan.training.seed)
     if model is None:
@@ -272,6 +279,15 @@ def open_run(
     elif not (model.pretrained or model.config.bands.indices):
         measure_input(model, source.channels, source)
     return OpenRun(plan=plan, source=source, model=model, train_set=plan.open_set(source, "train", model))
+
+
+def _with_added(source: Source, inputs: RunInputs) -> Source:
+    """The data set with the training images of others."""
+    for location in inputs.add:
+        added = replace(SourceConfig().open(location), channels=source.channels)
+        refuse_known_faults(added, check=SourceConfig().command("check", location))
+        source = source.with_training_images(added, inputs.source.map)
+    return source
 
 
 def start_run(run: OpenRun, *, out: Path, resume: bool, device: str, started: float) -> TrainResult:

@@ -72,6 +72,7 @@ class RunInputs:
         data: location of the data set.
         source: how it is read.
         recipe: what decides the settings that are not given.
+        add: locations of data sets whose training images are added.
         resize: (height, width) of training images and masks; None: their own.
         resize_mode: letterbox or stretch.
         network: the network.
@@ -79,6 +80,7 @@ class RunInputs:
 
     data: str
     source: SourceConfig = SourceConfig()  # noqa: RUF009
+    add: tuple[str, ...] = ()
     recipe: Recipe = "standard"
     resize: tuple[int, int] | None = None
     resize_mode: ResizeMode = "letterbox"
@@ -87,7 +89,9 @@ class RunInputs:
     def to_dict(self) -> dict[str, Any]:
         """All values under the names of their flags, in a form that YAML and JSON can hold."""
         resize = {"resize": self.resize and list(self.resize), "resize_mode": self.resize_mode}
-        return {"data": self.data, **_plain(self.source), "recipe": self.recipe, **resize, **_plain(self.network)}
+        added = {"add": list(self.add)}
+        own = {"data": self.data, **_plain(self.source), **added, "recipe": self.recipe}
+        return {**own, **resize, **_plain(self.network)}
 
 
 def _plain(config: SourceConfig | NetworkConfig) -> dict[str, Any]:

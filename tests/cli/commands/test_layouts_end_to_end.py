@@ -68,3 +68,20 @@ def test_a_mapping_of_the_training_holds_in_every_use_of_the_model(
     assert scored["miou"] == pytest.approx(evaluated["miou"], abs=0.02)
     capsys.readouterr()
     assert leave(*score) == 2
+
+
+def test_training_images_of_other_data_sets_are_added(
+    camvid_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, out = write_color_masks(camvid_root, tmp_path / "other"), tmp_path / "run"
+    assert leave("train", camvid_root, "--add", tmp_path / "missing", "--out", out, *QUICK) == 2
+    assert "missing: there is no such data set" in capsys.readouterr().err
+    assert not out.exists()
+    assert leave("train", camvid_root, "--add", other, "--out", out, *QUICK) == 0
+    assert yaml.safe_load((out / "config.yaml").read_text())["add"] == [str(other)]
+    images = [len(open_source(root).splits["train"]) for root in (camvid_root, other)]
+    steps = [int(row.split(",")[1]) for row in (out / "metrics.csv").read_text().splitlines()[1:]]
+    assert steps == [sum(images) // 2]
+    assert leave("train", camvid_root, "--out", out, "--resume", "--epochs", "2") == 0
+    steps = [int(row.split(",")[1]) for row in (out / "metrics.csv").read_text().splitlines()[1:]]
+    assert steps == [sum(images) // 2, 2 * (sum(images) // 2)]

@@ -29,6 +29,7 @@ def run(
     *,
     network: NetworkConfig = NetworkConfig(),  # noqa: B008
     source: SourceConfig = SourceConfig(),  # noqa: B008
+    add: tuple[str, ...] = (),
     resize: tuple[int, int] | None = None,
     resize_mode: Literal["letterbox", "stretch"] = "letterbox",
     out: Path = Path("runs/segnet"),
@@ -46,6 +47,8 @@ def run(
         data: Labeled images: a folder, a pair list (train.txt), a data.yaml, or "synthetic".
         network: the network and its first weights.
         source: how the data set is read.
+        add: Other data sets whose training images are added, with commas between. Their classes go by their names, and
+            classes of other names are ignored. Default: none.
         resize: Size in pixels to which training images and masks are resized before they are cropped. Default: their
             own size, or less if that is too large to learn from; images may differ in size. The model file remembers
             it, and prediction does the same.
@@ -76,7 +79,9 @@ def run(
 
     if not (resume or overfit or find_lr):
         check_folder(out)
-    inputs = RunInputs(data=data, source=source, recipe=recipe, resize=resize, resize_mode=resize_mode, network=network)
+    inputs = RunInputs(
+        data=data, source=source, add=add, recipe=recipe, resize=resize, resize_mode=resize_mode, network=network
+    )
     resumed = out if resume else None
     opened = open_run(inputs, training, given=given, device=device, resumed=resumed, source=opened_source)
     if find_lr:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segnet.bands import Channels
 from segnet.data.dataset import ResizeMode, SegmentationDataset
-from segnet.data.mapping import map_classes, same_mapping
+from segnet.data.mapping import map_classes, matching_classes, same_mapping
 from segnet.data.masks import MaskReader, describe_one_class
 from segnet.data.samples import Sample
-from segnet.errors import DataError
+from segnet.errors import ConfigError, DataError, list_names
 from segnet.labels import ClassTable
 
 __all__ = ["Source"]
+
+log = logging.getLogger("segnet")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -83,6 +86,39 @@ class Source:
     def for_model(self, labels: ClassTable) -> Source:
         """The data set with the classes of a model that was trained on mapped classes; else itself."""
         return self._as(target) if (target := same_mapping(self.labels, labels)) else self
+
+    def with_training_images(self, other: Source, rules: str = "") -> Source:
+        """The data set with the training images of another one, whose classes go by their names.
+
+        Args:
+            other: its classes of other names are ignored.
+            rules: the mapping by which this data set has its classes, if any; see ``matching_classes``.
+
+        Raises:
+            DataError: the other one has no split train, or trains on an image of another split here.
+            ConfigError: no class of it has the name of a class here.
+        """
+        if "train" not in other.splits:
+            raise DataError(f"{other.root}: has no split 'train'; it has {', '.join(other.splits) or 'none'}")
+        held = {sample.image.resolve() for name, kept in self.splits.items() if name != "train" for sample in kept}
+        if seen := [sample for sample in other.splits["train"] if sample.image.resolve() in held]:
+            raise DataError(
+                f"{other.root}: {len(seen)} of its training images, such as {seen[0].image}, are not for training in "
+                f"{self.root}; remove them from one of the two"
+            )
+        reader = other.mask_reader()
+        try:
+            target = matching_classes(reader.classes, self.mask_reader().classes, rules)
+        except ConfigError as error:
+            raise ConfigError(f"{other.root}: {error}") from error
+        samples = tuple(replace(sample, reader=reader.mapped(target)) for sample in other.splits["train"])
+        known = {name for names in target.members for name in names}
+        ignored = [name for name in reader.classes.names if name not in known]
+        log.info(
+            "%d training images of %s are added%s", len(samples), other.root,
+            f"; their classes {list_names(ignored)} are ignored" if ignored else "",
+        )  # fmt: skip
+        return replace(self, splits={**self.splits, "train": (*self.splits.get("train", ()), *samples)})
 
     def mask_reader(self) -> MaskReader:
         """How the masks are read.
