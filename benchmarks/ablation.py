@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from segnet.data.augment_config import AugmentConfig
+from segnet.data.dataset import SegmentationDataset
 from segnet.data.layouts import open_source
+from segnet.data.synthetic.scenes import write_scenes
 from segnet.data.unlabeled import find_unlabeled
 from segnet.models import checkpoint
 from segnet.models.cost import cost_of
@@ -30,7 +32,7 @@ from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.models.zoo import create_model
 from segnet.system.hardware import about
 from segnet.training.settings import TrainConfig
-from study import SCORES, WEIGHTS, Row, learn_and_score, leave_out, markdown
+from study import SCORES, WEIGHTS, Row, Sets, learn_and_score, leave_out, markdown
 
 RESULT = Path(__file__).parent / "results" / "ablation.json"
 DRIVES = ("0001TP", "0006R0", "0016E5")
@@ -86,10 +88,14 @@ LATER_STAGES = {
     "light_long_mix": "light_long",
     "light_long_whole_mix": "light_long",
     "light_long_whole_cameras": "light_long",
+    "light_long_whole_scaled": "light_long",
     "light_long_whole_taught": "light_long",
     "light_long_whole_frames": "light_long",
+    "light_long_whole_scenes": "light_long",
+    "light_long_whole_drawn": "light_long",
     "light_long_whole_longer": "light_long",
     "light_long_whole_again": "light_long_whole_longer",
+    "light_long_whole_again_drawn": "light_long_whole_again",
 }
 # These have not seen the drive either.
 TEACHERS = {
@@ -97,16 +103,20 @@ TEACHERS = {
     "light_third_frames": "light_longer",
     "light_long_whole_taught": "light_long_whole_mix",
     "light_long_whole_frames": "light_long_whole_mix",
+    "light_long_whole_scenes": "light_long_whole_mix",
 }
-FRAMES = ("light_third_frames", "light_long_whole_frames")
+FRAMES = ("light_third_frames", "light_long_whole_frames", "light_long_whole_scenes")
+# Synthetic scenes with masks among the training images, of seeds that segnet evaluate synthetic does not use.
+DRAWN = {"light_long_whole_drawn": 111, "light_long_whole_again_drawn": 111}
 # Instead of epochs, whose crops differ between drives.
 CROPS = {
     "light_longer": 5900, "light_longer_whole": 1600,
     "light_third": 2000, "light_third_taught": 2000, "light_third_frames": 2000,
     "light_long": 12000, "light_long_more": 1500, "light_long_mix": 1500,
-    "light_long_whole_mix": 1500, "light_long_whole_cameras": 1500,
-    "light_long_whole_taught": 1500, "light_long_whole_frames": 1500,
-    "light_long_whole_longer": 6000, "light_long_whole_again": 4500,
+    "light_long_whole_mix": 1500, "light_long_whole_cameras": 1500, "light_long_whole_scaled": 1500,
+    "light_long_whole_taught": 1500, "light_long_whole_frames": 1500, "light_long_whole_scenes": 1500,
+    "light_long_whole_drawn": 1500, "light_long_whole_longer": 6000, "light_long_whole_again": 4500,
+    "light_long_whole_again_drawn": 1500,
 }  # fmt: skip
 
 WIDE_END = ((64, 256), (128,), (64, 64), (64,))
@@ -210,13 +220,24 @@ def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
             "so, with all photometric augmentation for other cameras",
             replace(LIGHT_LONG_WHOLE_MIX, augment=replace(LIGHT_LONG_WHOLE_MIX.augment, **OTHER_CAMERAS)),
         ),
+        "light_long_whole_scaled": light(
+            "light_long_whole_mix, of 0.7 to 1.7 times the images' own scale instead of 1 to 1.7",
+            replace(LIGHT_LONG_WHOLE_MIX, augment=replace(LIGHT_LONG_WHOLE_MIX.augment, crop_area=(0.36, 2.0))),
+        ),
         "light_long_whole_taught": light(
             "light_long_whole_mix, with light_long_whole_mix at three scales as teacher",
             LIGHT_LONG_WHOLE_MIX,
         ),
         "light_long_whole_frames": light("so, and among them frames without masks", LIGHT_LONG_WHOLE_MIX),
+        "light_long_whole_scenes": light("so, but the frames are 111 synthetic scenes", LIGHT_LONG_WHOLE_MIX),
+        "light_long_whole_drawn": light(
+            "light_long_whole_mix, and among the crops synthetic scenes with masks", LIGHT_LONG_WHOLE_MIX
+        ),
         "light_long_whole_longer": light("light_long_whole_mix with 6,000 crops", LIGHT_LONG_WHOLE_LONGER),
         "light_long_whole_again": light("light_long_whole_longer, and 4,500 more such crops", LIGHT_LONG_WHOLE_LONGER),
+        "light_long_whole_again_drawn": light(
+            "and 1,500 more, with synthetic scenes with masks among them", LIGHT_LONG_WHOLE_MIX
+        ),
         "segnet_basic": Row(
             about="segnet_basic on crops of 180x240, learning rate 0.05",
             network=partial(create_model, "segnet_basic", classes=11),
@@ -230,7 +251,7 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--encoder-weights", required=True, help="of SqueezeNet 1.1")
     parser.add_argument("--light-weights", help="of EfficientNet-Lite0")
-    parser.add_argument("--frames", help="folder of images without masks, for rows that end in _frames")
+    parser.add_argument("--frames", help="images without masks, for rows that end in _frames or _scenes")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--rows", nargs="*")
     parser.add_argument("--drives", nargs="*", default=DRIVES, choices=DRIVES)
@@ -239,7 +260,7 @@ def main() -> None:
     source, table = open_source(arguments.data), rows(arguments.encoder_weights, arguments.light_weights)
     for name in arguments.rows or (name for name in table if arguments.frames or name not in FRAMES):
         for drive in arguments.drives:
-            sets = leave_out(source, drive)
+            sets = with_drawn(leave_out(source, drive), DRAWN.get(name, 0), arguments.out / "drawn" / drive)
             row = of_drive(table[name], name, drive, images=len(sets[0]), out=arguments.out, frames=arguments.frames)
             learn_and_score(row, sets, arguments.out / name / drive)
     done = {name: row for name, row in table.items() if all(scored(arguments.out, name, arguments.drives))}
@@ -247,6 +268,17 @@ def main() -> None:
     print(table_of(found, arguments.drives))
     machine = about("segnet", "torch", "lightning", "kornia")
     arguments.figures.write_text(json.dumps({"machine": machine, "rows": found}, indent=2) + "\n", encoding="utf-8")
+
+
+def with_drawn(sets: Sets, count: int, folder: Path) -> Sets:
+    """The sets with so many synthetic scenes among the training images."""
+    if count == 0:
+        return sets
+    if not (folder / "valannot").exists():  # which is written last
+        write_scenes(folder, train=count, val=1, seed=1000)
+    own, drawn = sets[0], open_source(str(folder)).dataset("train")
+    samples = (*own.samples, *drawn.samples)
+    return SegmentationDataset(samples, own.reader.labels, ignore_index=own.ignore_index), sets[1]
 
 
 def of_drive(row: Row, name: str, drive: str, *, images: int, out: Path, frames: str | None) -> Row:

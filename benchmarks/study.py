@@ -33,7 +33,7 @@ from segnet.training.run_folder import read_settings
 from segnet.training.settings import TrainConfig
 
 __all__ = [
-    "SCORES", "WEIGHTS", "Row", "claimed", "learn_and_score", "leave_out", "markdown", "mean_of_runs",
+    "SCORES", "WEIGHTS", "Row", "Sets", "claimed", "learn_and_score", "leave_out", "markdown", "mean_of_runs",
     "parser_of_runs", "pixel_and_boundary_scores",
 ]  # fmt: skip
 
