@@ -148,6 +148,9 @@ def test_a_data_set_that_adds_nothing_is_refused(tmp_path: Path) -> None:
     cats = folders(tmp_path / "cats", "[cat, dog]", numbered((0, 1, 255)))
     with pytest.raises(ConfigError, match="cats: none of its classes cat, dog has the name of one of road, car"):
         first.with_training_images(cats)
+    single = folders(tmp_path / "single", "{0: nothing, 1: road}", numbered((0, 1, 255)))
+    with pytest.raises(ConfigError, match="single: road is the only class, so any prediction would be right"):
+        first.with_training_images(replace(single, ignore_index=(0, 255)))
     test = folders(tmp_path / "test", "[road, car]", numbered((0, 1, 255)), splits=("val",))
     with pytest.raises(DataError, match=r"test: has no split 'train'; it has val"):
         first.with_training_images(test)

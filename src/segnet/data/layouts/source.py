@@ -96,7 +96,7 @@ class Source:
 
         Raises:
             DataError: the other one has no split train, or trains on an image of another split here.
-            ConfigError: no class of it has the name of a class here.
+            ConfigError: no class of it has the name of a class here, or it has one class only.
         """
         if "train" not in other.splits:
             raise DataError(f"{other.root}: has no split 'train'; it has {', '.join(other.splits) or 'none'}")
@@ -106,8 +106,8 @@ class Source:
                 f"{other.root}: {len(seen)} of its training images, such as {seen[0].image}, are not for training in "
                 f"{self.root}; remove them from one of the two"
             )
-        reader = other.mask_reader()
         try:
+            reader = other.mask_reader()
             target = matching_classes(reader.classes, self.mask_reader().classes, rules)
         except ConfigError as error:
             raise ConfigError(f"{other.root}: {error}") from error
