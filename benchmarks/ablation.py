@@ -96,6 +96,7 @@ LATER_STAGES = {
     "light_long_whole_longer": "light_long",
     "light_long_whole_again": "light_long_whole_longer",
     "light_long_whole_again_drawn": "light_long_whole_again",
+    "light_long_whole_again_more": "light_long_whole_again",
 }
 # These have not seen the drive either.
 TEACHERS = {
@@ -116,7 +117,7 @@ CROPS = {
     "light_long_whole_mix": 1500, "light_long_whole_cameras": 1500, "light_long_whole_scaled": 1500,
     "light_long_whole_taught": 1500, "light_long_whole_frames": 1500, "light_long_whole_scenes": 1500,
     "light_long_whole_drawn": 1500, "light_long_whole_longer": 6000, "light_long_whole_again": 4500,
-    "light_long_whole_again_drawn": 1500,
+    "light_long_whole_again_drawn": 1500, "light_long_whole_again_more": 1500,
 }  # fmt: skip
 
 WIDE_END = ((64, 256), (128,), (64, 64), (64,))
@@ -238,6 +239,7 @@ def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
         "light_long_whole_again_drawn": light(
             "and 1,500 more, with synthetic scenes with masks among them", LIGHT_LONG_WHOLE_MIX
         ),
+        "light_long_whole_again_more": light("these 1,500 without the scenes", LIGHT_LONG_WHOLE_MIX),
         "segnet_basic": Row(
             about="segnet_basic on crops of 180x240, learning rate 0.05",
             network=partial(create_model, "segnet_basic", classes=11),
