@@ -20,7 +20,6 @@ from segnet.errors import ConfigError
 
 __all__ = ["CORRUPTIONS", "check_corruption", "corrupt"]
 
-
 _GAMMA = 2.2  # of the displays that images are made for; light is the value to this power
 
 

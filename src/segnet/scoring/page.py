@@ -7,8 +7,8 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from segnet.bands import RGBImage
 from segnet.errors import DataError
 from segnet.labels import ClassTable
 from segnet.media.images.stored import read_shown
@@ -139,8 +139,8 @@ def _row(scored: ScoredImage, labels: ClassTable) -> str:
     return panel_row(name, "; ".join(note), panels, size)
 
 
-def _read_image(pair: Pair) -> NDArray[np.uint8] | None:
-    """uint8 (H, W, 3); None if the file is not at hand, or cannot be read, since only masks are scored."""
+def _read_image(pair: Pair) -> RGBImage | None:
+    """None if the file is not at hand, or cannot be read, since only masks are scored."""
     try:
         return None if pair.image is None else as_rgb(read_shown(pair.image))
     except DataError:

@@ -71,8 +71,8 @@ class RunInputs:
     Attributes:
         data: location of the data set.
         source: how it is read.
-        recipe: what decides the settings that are not given.
         add: locations of data sets whose training images are added.
+        recipe: what decides the settings that are not given.
         resize: (height, width) of training images and masks; None: their own.
         resize_mode: letterbox or stretch.
         network: the network.
