@@ -96,6 +96,7 @@ LATER_STAGES = {
     "light_long_whole_longer": "light_long",
     "light_long_whole_again": "light_long_whole_longer",
     "light_long_whole_again_drawn": "light_long_whole_again",
+    "light_long_whole_again_drawn_longer": "light_long_whole_again",
     "light_long_whole_again_more": "light_long_whole_again",
 }
 # These have not seen the drive either.
@@ -108,7 +109,11 @@ TEACHERS = {
 }
 FRAMES = ("light_third_frames", "light_long_whole_frames", "light_long_whole_scenes")
 # Synthetic scenes with masks among the training images, of seeds that segnet evaluate synthetic does not use.
-DRAWN = {"light_long_whole_drawn": 111, "light_long_whole_again_drawn": 111}
+DRAWN = {
+    "light_long_whole_drawn": 111,
+    "light_long_whole_again_drawn": 111,
+    "light_long_whole_again_drawn_longer": 333,
+}
 # Instead of epochs, whose crops differ between drives.
 CROPS = {
     "light_longer": 5900, "light_longer_whole": 1600,
@@ -117,7 +122,8 @@ CROPS = {
     "light_long_whole_mix": 1500, "light_long_whole_cameras": 1500, "light_long_whole_scaled": 1500,
     "light_long_whole_taught": 1500, "light_long_whole_frames": 1500, "light_long_whole_scenes": 1500,
     "light_long_whole_drawn": 1500, "light_long_whole_longer": 6000, "light_long_whole_again": 4500,
-    "light_long_whole_again_drawn": 1500, "light_long_whole_again_more": 1500,
+    "light_long_whole_again_drawn": 1500, "light_long_whole_again_drawn_longer": 4500,
+    "light_long_whole_again_more": 1500,
 }  # fmt: skip
 
 WIDE_END = ((64, 256), (128,), (64, 64), (64,))
@@ -239,6 +245,9 @@ def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
         "light_long_whole_again_drawn": light(
             "and 1,500 more, with synthetic scenes with masks among them", LIGHT_LONG_WHOLE_MIX
         ),
+        "light_long_whole_again_drawn_longer": light(
+            "4,500 more, with three times the scenes", LIGHT_LONG_WHOLE_LONGER
+        ),
         "light_long_whole_again_more": light("these 1,500 without the scenes", LIGHT_LONG_WHOLE_MIX),
         "segnet_basic": Row(
             about="segnet_basic on crops of 180x240, learning rate 0.05",
@@ -262,7 +271,8 @@ def main() -> None:
     source, table = open_source(arguments.data), rows(arguments.encoder_weights, arguments.light_weights)
     for name in arguments.rows or (name for name in table if arguments.frames or name not in FRAMES):
         for drive in arguments.drives:
-            sets = with_drawn(leave_out(source, drive), DRAWN.get(name, 0), arguments.out / "drawn" / drive)
+            scenes = DRAWN.get(name, 0)
+            sets = with_drawn(leave_out(source, drive), scenes, arguments.out / f"drawn_{scenes}" / drive)
             row = of_drive(table[name], name, drive, images=len(sets[0]), out=arguments.out, frames=arguments.frames)
             learn_and_score(row, sets, arguments.out / name / drive)
     done = {name: row for name, row in table.items() if all(scored(arguments.out, name, arguments.drives))}

@@ -28,6 +28,7 @@ SECTIONS = {
     ),
     "Data": (
         "open_dataset", "open_source", "SegmentationDataset", "Sample", "Source", "ClassTable", "Bands", "render_scene",
+        "write_scenes",
     ),
     "Training": ("train", "TrainResult", "NetworkConfig", "TrainConfig", "AugmentConfig", "recalibrate"),
     "Evaluation": (

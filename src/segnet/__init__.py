@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from segnet.data.dataset import SegmentationDataset
     from segnet.data.layouts import Source, open_dataset, open_source
     from segnet.data.samples import Sample
-    from segnet.data.synthetic.scenes import render_scene
+    from segnet.data.synthetic.scenes import render_scene, write_scenes
     from segnet.errors import SegNetError
     from segnet.exporting.browser.export import export_page
     from segnet.exporting.export import export
@@ -66,7 +66,7 @@ _HOMES = {
     "segnet.data.dataset": ("SegmentationDataset",),
     "segnet.data.samples": ("Sample",),
     "segnet.data.layouts": ("Source", "open_dataset", "open_source"),
-    "segnet.data.synthetic.scenes": ("render_scene",),
+    "segnet.data.synthetic.scenes": ("render_scene", "write_scenes"),
     "segnet.data.augment_config": ("AugmentConfig",),
     "segnet.errors": ("SegNetError",),
     "segnet.inference.evaluation": ("evaluate",),
@@ -161,6 +161,7 @@ __all__ = [
     "segment_video",
     "stream",
     "train",
+    "write_scenes",
 ]  # fmt: skip
 
 

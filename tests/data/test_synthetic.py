@@ -122,6 +122,14 @@ def test_scenes_that_cannot_be_written_are_told(tmp_path: Path) -> None:
         write_scenes(tmp_path / "file", train=1, val=0, size=(16, 16))
 
 
+def test_scenes_are_not_written_over_others(tmp_path: Path) -> None:
+    write_scenes(tmp_path, train=1, val=1, size=(16, 16))
+    with pytest.raises(OutputError, match="train is there already; give another folder"):
+        write_scenes(str(tmp_path), train=1, val=1, size=(24, 32))
+    with Image.open(tmp_path / "train" / "scene_00000.png") as first:
+        assert first.size == (16, 16)
+
+
 def test_train_and_val_hold_different_scenes(tmp_path: Path) -> None:
     root = write_scenes(tmp_path, train=2, val=2, size=(24, 32))
     names = [{path.name for path in (root / split).iterdir()} for split in ("train", "val")]

@@ -7,6 +7,7 @@ al., Pattern Recognition Letters 30, 2009).
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from segnet.data.synthetic.canvas import noise_tile, open_canvas
 from segnet.data.synthetic.film import develop
 from segnet.data.synthetic.layout import choose_light, paint_street, place_camera, plan_street
-from segnet.errors import ConfigError
+from segnet.errors import ConfigError, OutputError
 from segnet.labels import CAMVID, IGNORE_INDEX
 from segnet.media.images.writing import write_image, write_mask
 
@@ -54,20 +55,28 @@ def render_scene(seed: int, *, size: tuple[int, int] = (360, 480)) -> tuple[NDAr
 
 
 def write_scenes(
-    root: Path, *, train: int = 40, val: int = 10, size: tuple[int, int] = (360, 480), seed: int = 0
+    root: str | PathLike[str], *, train: int = 40, val: int = 10, size: tuple[int, int] = (360, 480), seed: int = 0
 ) -> Path:
     """Write a data set in CamVid's layout: ``train trainannot val valannot``, PNG, ignore value 11.
 
     Args:
         root: the folder to write, made if absent.
         train: how many images to train on; their scenes are ``seed``, ``seed + 1``, ...
-        val: how many images to validate on, the scenes that follow.
+        val: how many images to validate on, the scenes that follow. The built-in data set ``synthetic`` is that of the
+            default values: its 10 scenes for validation are 40 to 49.
         size: (height, width) of the images.
         seed: the first scene.
 
     Returns:
         The folder.
+
+    Raises:
+        ConfigError: the seed is negative or a side is shorter than 16 pixels.
+        OutputError: the folder has scenes already or cannot be written.
     """
+    root = Path(root)
+    if there := [folder for folder in ("train", "trainannot", "val", "valannot") if (root / folder).exists()]:
+        raise OutputError(f"{root / there[0]} is there already; give another folder for the scenes")
     for split, first, count in (("train", seed, train), ("val", seed + train, val)):
         for scene in range(first, first + count):
             image, mask = render_scene(scene, size=size)
