@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import segnet
 from segnet.nn.codes import max_pool, max_unpool
 
 pytestmark = pytest.mark.filterwarnings("default")  # of PyTorch about its own code
@@ -54,6 +55,16 @@ def test_codes_and_gradients_equal_those_of_the_cpu(
             assert_same(ours.cpu(), expected)
         for ours, expected in zip(with_gradient(x.to(device)), with_gradient(x), strict=True):
             assert_same(ours, expected)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_padded_windows_of_minus_infinity_have_the_codes_of_the_cpu(
+    device: torch.device, layout: torch.memory_format
+) -> None:
+    x = drawn("-inf", (2, 5, 9, 12), torch.float32, layout)
+    pool = segnet.nn.MaxPool2d(2, padding=1, return_indices=True)
+    for ours, expected in zip(pool(x.to(device)), pool(x), strict=True):
+        assert_same(ours.cpu(), expected)
 
 
 # Windows of -inf are left out: PyTorch's channels_last kernel gives them the first pixel of the map.

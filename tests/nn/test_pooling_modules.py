@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import segnet
 from segnet.errors import ConfigError, ShapeError
+from segnet.nn.codes import COMPILES
 
 INF, NAN = float("inf"), float("nan")
 SETTINGS: list[dict[str, Any]] = [
@@ -168,6 +169,17 @@ def test_it_compiles_in_one_graph_and_is_deterministic(settings: dict[str, Any])
         network(given).square().sum().backward()
         gradients.append(given.grad)
     assert torch.equal(*gradients)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own
+@pytest.mark.skipif(not COMPILES, reason="PyTorch 2.12 is the first that compiles it")
+def test_compiled_windows_of_minus_infinity_remember_no_place_in_the_padding() -> None:
+    torch._dynamo.reset()
+    pool = segnet.nn.MaxPool2d(3, padding=1, return_indices=True)
+    x = torch.full((1, 2, 9, 12), -INF)
+    x[0, 0, 4, 5] = 1.0
+    for compiled, eager in zip(torch.compile(pool, fullgraph=True)(x), pool(x), strict=True):
+        assert torch.equal(compiled, eager)
 
 
 def test_a_program_with_dynamic_sizes_holds_standard_operators() -> None:

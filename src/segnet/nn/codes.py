@@ -324,12 +324,15 @@ def _native_pool(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
     width = x.shape[3]
     offset = index.to(torch.int32)
     del index  # the largest of all buffers
-    starts = _window_starts(_size(values), windows, (width, 1), x.device, torch.int32)
-    if x.is_cuda:  # PyTorch's channels_last kernel there gives index 0 for windows that hold nothing but -inf
-        offset = torch.maximum(offset, starts)
+    tops, lefts = _window_starts(_size(values), windows, x.device, torch.int32)
+    starts = tops * width + lefts
+    if x.is_cuda or torch.compiler.is_compiling():
+        # Of windows that hold nothing but -inf, the channels_last kernel of CUDA gives index 0, and compiled code the
+        # first place, even in the padding. The products are a clamp, at which PyTorch's compiler fails.
+        inside = tops * (tops > 0) * width + lefts * (lefts > 0) if any(padding) else starts
+        offset = torch.maximum(offset, inside)
     if kernel != (2, 2) or any(padding):
-        rows = offset // width - _window_starts(_size(values), windows, (1, 0), x.device, torch.int32)
-        columns = offset % width - _window_starts(_size(values), windows, (0, 1), x.device, torch.int32)
+        rows, columns = offset // width - tops, offset % width - lefts
         return values, rows.mul_(kernel[1]).add_(columns).to(torch.uint8)
     offset -= starts
     # In a window the offsets are 0, 1, width and width + 1; in a map one pixel wide 0 and 1 are its two rows.
@@ -346,8 +349,8 @@ def _runs(positions: Tensor, layout: _Layout) -> Iterator[tuple[slice, slice, Te
     parts = _flatten(positions, channels_last).view(blocks, h, w, inner)
     at_once = max(1, PIXELS_AT_ONCE // block) if _in_runs(positions) else blocks
     dtype = torch.int32 if at_once * block < 2**31 else torch.int64
-    starts = _window_starts((h, w), windows, (size[1] * inner, inner), positions.device, dtype)[:, :, None]
-    starts = starts + torch.arange(inner, device=positions.device, dtype=dtype)
+    tops, lefts = _window_starts((h, w), windows, positions.device, dtype)
+    starts = (tops * size[1] + lefts)[:, :, None] * inner + torch.arange(inner, device=positions.device, dtype=dtype)
     for start in range(0, blocks, at_once) if _in_runs(positions) else [0]:
         part = parts[start : start + at_once]
         row, column = (part >> 1, part & 1) if across == 2 else (part // across, part % across)
@@ -363,14 +366,14 @@ def _in_runs(x: Tensor) -> bool:
 
 
 def _window_starts(
-    pooled: tuple[int, int], windows: Windows, strides: tuple[int, int], device: torch.device, dtype: torch.dtype
-) -> Tensor:
-    """(h, w): where the first pixel of each window lies in a plane with these strides of rows and columns."""
+    pooled: tuple[int, int], windows: Windows, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Top row (h, 1) and left column (w,) of each window; with padding they may be below zero."""
     rows, columns = (
-        (torch.arange(count, device=device, dtype=dtype) * windows.stride[axis] - windows.padding[axis]) * strides[axis]
+        torch.arange(count, device=device, dtype=dtype) * windows.stride[axis] - windows.padding[axis]
         for axis, count in enumerate(pooled)
     )
-    return rows[:, None] + columns
+    return rows[:, None], columns
 
 
 def _flatten(x: Tensor, channels_last: bool) -> Tensor:
