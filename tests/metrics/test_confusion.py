@@ -94,6 +94,11 @@ def test_a_value_that_is_no_class_is_refused_instead_of_counted_elsewhere(predic
         confusion(torch.tensor([predicted, 0]), torch.tensor([truth, 0]), 4)
 
 
+def test_minus_one_in_signed_bytes_is_not_the_ignore_value():
+    with pytest.raises(DataError, match="the truth holds values from -1 to 3"):
+        confusion(torch.tensor([0, 3]), torch.tensor([-1, 3], dtype=torch.int8), 4)
+
+
 @pytest.mark.parametrize(("kinds", "kind"), [((0.9, 0), "prediction"), ((0, 0.9), "truth"), ((1j, 0), "prediction")])
 def test_numbers_that_are_no_integers_are_refused_instead_of_cut_off(kinds: tuple[float, float], kind: str):
     with pytest.raises(DataError, match=f"the {kind} is torch.* give class numbers as integers"):

@@ -52,8 +52,9 @@ def confusion(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
                 f"the {kind} is {values.dtype}; give class numbers as integers, of logits their argmax(dim=1)"
             )
     _require_same_shape(predicted, truth)
+    truth = truth.long()  # in int8, 255 would be -1
     counted = truth != IGNORE_INDEX
-    rows, columns = truth[counted].long(), predicted[counted].long()
+    rows, columns = truth[counted], predicted[counted].long()
     for kind, values in (("truth", rows), ("prediction", columns)):
         if values.numel() and not 0 <= int(values.min()) <= int(values.max()) < classes:
             raise DataError(
