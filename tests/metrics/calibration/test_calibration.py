@@ -216,6 +216,7 @@ def test_an_image_without_truth_and_no_image_give_no_figures() -> None:
         ({"truth": np.full((4, 4), 2, dtype=np.uint8)}, DataError, "the truth holds the value 2"),
         ({"uncertainty": np.full((4, 4), np.nan, dtype=np.float32)}, DataError, "uncertainty must be 0 or more"),
         ({"uncertainty": np.full((4, 4), -1, dtype=np.float32)}, DataError, "uncertainty must be 0 or more"),
+        ({"uncertainty": np.full((4, 4), np.inf, dtype=np.float32)}, DataError, "infinite or no number"),
     ],
 )
 def test_what_cannot_be_counted_is_refused(change: dict[str, np.ndarray], error: type[Exception], told: str) -> None:

@@ -87,7 +87,7 @@ def counts_of(
     Raises:
         ShapeError: the sizes differ.
         DataError: the truth is not uint8 or holds a value that is no class, a probability is below 0 or above 1, or an
-            uncertainty is negative or no number.
+            uncertainty is negative, infinite or no number.
     """
     if not probabilities.shape[1:] == uncertainty.shape == truth.shape:
         raise ShapeError(
@@ -100,8 +100,8 @@ def counts_of(
     true = truth[counted].astype(np.int64)
     if true.size and true.max() >= len(probabilities):
         raise DataError(f"the truth holds the value {true.max()}, but the classes are 0 to {len(probabilities) - 1}")
-    if not np.all(uncertainty >= 0):
-        raise DataError("uncertainty must be 0 or more everywhere; some of it is negative or no number")
+    if not np.all((uncertainty >= 0) & np.isfinite(uncertainty)):
+        raise DataError("uncertainty must be 0 or more everywhere; some of it is negative, infinite or no number")
     chosen = probabilities[:, counted].astype(np.float64)  # (classes, pixels)
     if chosen.size and not (chosen.min() >= -_SLACK and chosen.max() <= 1 + _SLACK):
         raise DataError(
