@@ -400,8 +400,10 @@ def test_unpool_refuses_values_that_are_no_map() -> None:
 
 @pytest.mark.parametrize("windows", [2, (2, 2)])
 def test_a_kernel_size_is_no_windows(windows: Any) -> None:
-    with pytest.raises(ConfigError, match=r"windows=.* is not possible; give segnet.nn.unpooling.Windows"):
-        max_pool(torch.randn(1, 2, 6, 8), windows)
+    values, code = max_pool(torch.randn(1, 2, 6, 8))
+    for call in (lambda: max_pool(values, windows), lambda: max_unpool(values, code, (6, 8), windows)):
+        with pytest.raises(ConfigError, match=r"windows=.* is not possible; give segnet.nn.unpooling.Windows"):
+            call()
 
 
 def test_the_examples_in_the_docstrings_run() -> None:

@@ -124,8 +124,10 @@ def max_unpool(values: Tensor, code: Tensor, size: tuple[int, int], windows: Win
 
     Raises:
         ShapeError: `values`, `code` and `size` do not belong together.
+        ConfigError: `windows` are not those of a pooling with codes.
     """
     _check_map("values", values)
+    require_windows(windows)
     if is_exporting():
         return portable_unpool(values, code, size, windows)
     _check_code(values, code, size, windows)
