@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -72,7 +73,9 @@ def test_calls_are_those_of_pytorch() -> None:
     assert torch.equal(segnet.nn.MaxPool2d(3, 2, 1)(x), nn.MaxPool2d(3, 2, 1)(x))
 
 
-@pytest.mark.parametrize(("kernel", "bits"), [(2, 2), ((1, 3), 2), (3, 4), (4, 4), (5, 8), (16, 8)])
+@pytest.mark.parametrize(
+    ("kernel", "bits"), [(2, 2), ((2,), 2), (np.int64(2), 2), ((1, 3), 2), (3, 4), (4, 4), (5, 8), (16, 8)]
+)
 def test_a_code_has_few_bits_for_each_window(kernel: Any, bits: int) -> None:
     values, code = segnet.nn.MaxPool2d(kernel, return_indices=True)(torch.randn(2, 3, 48, 48))
     windows = values.shape[2] * values.shape[3]

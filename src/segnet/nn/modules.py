@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 
 from torch import Tensor, nn
 
@@ -129,7 +130,8 @@ def unpool_windows(
 
 
 def _both(side: Side) -> tuple[int, int]:
-    return (side, side) if isinstance(side, int) else (side[0], side[1])
+    sides = side if isinstance(side, Sequence) else (side,)  # PyTorch takes a list of one number, and those of NumPy
+    return index(sides[0]), index(sides[-1])
 
 
 def _size(windows: Windows, values: Tensor, output_size: Sequence[int] | None) -> tuple[int, int]:
