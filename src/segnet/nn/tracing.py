@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from segnet.nn.modes import in_evaluation
 from segnet.nn.modules import windows_of
-from segnet.nn.unpooling import INDEX_COPIES, Left, Windows, misfit
+from segnet.nn.unpooling import INDEX_COPIES, Left, Windows, misfit, windows_of_call
 
 __all__ = ["Group", "Site", "find_groups", "leaves"]
 
@@ -133,7 +133,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **(kwargs or {}))
         if func is _POOL:
             site = self._site(nn.MaxPool2d, "max_pool2d", pools=True)
-            site.windows = _windows(*args[1:])
+            site.windows = windows_of_call(*args[1:])
             site.pooled.append(tuple(result[1].shape))
             self._sources[id(result[1])] = (result[1], site, tuple(args[0].shape))
         elif func is _UNPOOL:
@@ -194,19 +194,6 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if isinstance(leaf, Tensor) and id(leaf) in self._sources:
                 site = self._sources[id(leaf)][1]
                 self._group_of[site].reasons.append(f"the indices of {site.path} {verb}")
-
-
-def _windows(
-    kernel: Sequence[int],
-    stride: Sequence[int] = (),
-    padding: Sequence[int] = (0,),
-    dilation: Sequence[int] = (1,),
-    ceil_mode: bool = False,
-) -> Windows | None:
-    if any(side != 1 for side in dilation):
-        return None
-    stride = stride or kernel
-    return Windows((kernel[0], kernel[-1]), (stride[0], stride[-1]), (padding[0], padding[-1]), ceil_mode)
 
 
 def _refusal(pool: Site, unpools: Sequence[Site]) -> str:

@@ -29,7 +29,7 @@ from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 __all__ = [
     "INDEX_COPIES", "Left", "Pair", "Windows", "find_pairs", "is_tracing", "misfit", "path_of", "portable_pool",
-    "portable_unpool", "repeated", "rewrite_unpooling",
+    "portable_unpool", "repeated", "rewrite_unpooling", "windows_of_call",
 ]  # fmt: skip
 
 Size = tuple[int, int]
@@ -264,8 +264,10 @@ def find_pairs(graph: Graph) -> tuple[list[Pair], list[Left]]:
         users = list(_index_users(pool))
         unpools = tuple(user for user in users if _takes_indices(user))
         done |= set(unpools)
-        windows, reason = _windows_of(pool), _refusal(pool, users)
-        if users and not reason:
+        arguments: Any = pool.args[1:]
+        windows = windows_of_call(*arguments)
+        reason = _refusal(pool, users, windows)
+        if users and windows and not reason:
             pairs.append(Pair(pool, unpools, windows))
         elif users:
             left += [Left(path_of(node), reason) for node in (pool, *unpools)]
@@ -275,7 +277,7 @@ def find_pairs(graph: Graph) -> tuple[list[Pair], list[Left]]:
     ]
 
 
-def _refusal(pool: Node, users: Sequence[Node]) -> str:
+def _refusal(pool: Node, users: Sequence[Node], windows: Windows | None) -> str:
     """Why a pooling and its unpoolings stay as they are; empty if they can be rewritten."""
     for user in users:
         if user.op == "output":
@@ -284,12 +286,11 @@ def _refusal(pool: Node, users: Sequence[Node]) -> str:
             return f"the indices of {path_of(pool)} go through {user.target}"
         if reason := _misfit(pool, user):
             return reason
-    if any(side != 1 for side in _argument(pool, 4, [1])):
+    if windows is None:
         return f"{path_of(pool)} is dilated, so an index is needed"
     if _input(pool).meta["val"].dim() != 4:
         return f"{path_of(pool)} pools a map without a batch axis"
-    reason = _windows_of(pool).refusal
-    return f"{path_of(pool)}: {reason}" if reason else ""
+    return f"{path_of(pool)}: {windows.refusal}" if windows.refusal else ""
 
 
 def _misfit(pool: Node, unpool: Node) -> str:
@@ -348,18 +349,18 @@ def _source(node: Any) -> Any:
     return node
 
 
-def _windows_of(pool: Node) -> Windows:
-    kernel = _both(pool.args[1])
-    stride, padding = _argument(pool, 2, []), _argument(pool, 3, [0])
-    return Windows(kernel, _both(stride) if stride else kernel, _both(padding), bool(_argument(pool, 5, False)))
-
-
-def _argument(node: Node, index: int, default: Any) -> Any:
-    return node.args[index] if len(node.args) > index else default
-
-
-def _both(sides: Any) -> Size:
-    return (sides[0], sides[-1])
+def windows_of_call(
+    kernel: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0,),
+    dilation: Sequence[int] = (1,),
+    ceil_mode: bool = False,
+) -> Windows | None:
+    """The windows of ``aten.max_pool2d_with_indices``, from its arguments behind the map; None if it is dilated."""
+    if any(side != 1 for side in dilation):
+        return None
+    kernel, stride, padding = ((sides[0], sides[-1]) for sides in (kernel, stride or kernel, padding))
+    return Windows(kernel, stride, padding, ceil_mode)
 
 
 def path_of(node: Node) -> str:
