@@ -99,6 +99,14 @@ class Rows(Tied):
         return super().forward(x + torch.arange(x.shape[2])[:, None] / x.shape[2])
 
 
+class Scaled(Tied):
+    """Has a scale of its own beside filters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second.weight_scale = nn.Parameter(torch.rand(3))
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("encoder", [Tied, Rows])
 def test_an_encoder_with_shared_filters_and_with_tensors_of_its_own_comes_back(
@@ -210,6 +218,12 @@ def test_int8_filters_are_read_as_they_were_read_before(trained: SegNet, five_la
     second = load(save(first.model, five_labels, tmp_path / "second.safetensors", int8=True))
     for name, value in first.model.state_dict().items():
         torch.testing.assert_close(second.model.state_dict()[name], value, rtol=1e-6, atol=0)
+
+
+def test_int8_leaves_scales_of_an_encoder_alone(five_labels: ClassTable, tmp_path: Path):
+    model = create_model("segnet_basic", classes=5, encoder=Scaled()).eval()
+    kept = load(save(model, five_labels, tmp_path / "own.safetensors", int8=True), encoder=Scaled()).model
+    assert torch.equal(kept.encoder.body.second.weight_scale, model.encoder.body.second.weight_scale)
 
 
 def test_int8_takes_a_quarter_of_the_bytes_of_the_filters(trained: SegNet, five_labels: ClassTable, tmp_path: Path):

@@ -166,10 +166,13 @@ def _is_filter(name: str, value: Tensor) -> bool:
 
 
 def _quantize(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Filters as round(filter / scale) in eight bits, where scale is the largest magnitude of the channel / 127."""
+    """Filters as round(filter / scale) in eight bits, where scale is the largest magnitude of the channel / 127.
+
+    Where a module has a tensor of a scale's name itself, its filters stay as they are.
+    """
     stored: dict[str, Tensor] = {}
     for name, value in tensors.items():
-        if not _is_filter(name, value):
+        if not _is_filter(name, value) or name + _SCALE in tensors:
             stored[name] = value
             continue
         scale = value.float().abs().amax((1, 2, 3)) / _LEVELS
