@@ -215,7 +215,7 @@ def test_another_shape_does_not_pass() -> None:
         judge(Sampler(make(0.5), replace(CONFIG, output="mask")))
 
 
-def test_the_check_leaves_the_callers_generator_and_the_network_alone() -> None:
+def test_the_check_leaves_the_callers_generators_and_the_network_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     class Still(Sampler):
         def forward(self, image: ImageBatch) -> list[np.ndarray]:
             number = np.float32(np.random.default_rng().random())
@@ -223,6 +223,7 @@ def test_the_check_leaves_the_callers_generator_and_the_network_alone() -> None:
 
     network, image = reference_pipeline(make(0.5), CONFIG), np.zeros((1, 3, *SIZE), dtype=np.float32)
     runtime, before = Still(make(0.5)), torch.get_rng_state()
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda _: pytest.fail("the GPUs were seeded"))
     compare_samples(runtime, network, "noise", image)
     assert torch.equal(torch.get_rng_state(), before)
     assert not any(part.training for part in network.modules())

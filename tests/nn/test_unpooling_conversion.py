@@ -116,6 +116,13 @@ def test_a_conversion_names_pairs_and_touches_neither_weights_nor_modes() -> Non
         assert not one.second.training
 
 
+def test_a_conversion_leaves_the_callers_generators_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, before = Autoencoder(), torch.get_rng_state()
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda _: pytest.fail("the GPUs were seeded"))
+    convert_unpooling(model, X)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_training_steps_are_the_same_bit_for_bit() -> None:
     model = Autoencoder()
     converted = convert_unpooling(model, X).model

@@ -75,7 +75,7 @@ def _draw_samples(
     sums: list[Tensor] = []
     squares = torch.zeros(())
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)  # torch.manual_seed would seed GPUs as well
         for layer in layers:
             layer.train()
         for _ in range(runs):

@@ -215,8 +215,12 @@ def _fault(model: nn.Module, inputs: tuple[Any, ...], expected: Sequence[Any]) -
 
 
 def _outputs(model: nn.Module, inputs: tuple[Any, ...]) -> list[Any]:
-    with in_evaluation(model), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    tensors = [each for each in (*model.parameters(), *leaves(inputs)) if isinstance(each, Tensor)]
+    gpus = {tensor.device.index for tensor in tensors if tensor.is_cuda}
+    with in_evaluation(model), torch.random.fork_rng(gpus, device_type="cuda"):
+        # torch.manual_seed would seed other GPUs as well, whose state is not kept.
+        for generator in (torch.default_generator, *(torch.cuda.default_generators[gpu] for gpu in gpus)):
+            generator.manual_seed(0)
         return leaves(model(*inputs))
 
 
