@@ -312,6 +312,7 @@ def _pool(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
     pooled = x.new_empty((*x.shape[:2], *windows.pooled(_size(x))))  # autograd refuses to change a returned view
     values = pooled.view(1, planes.shape[1], *pooled.shape[2:])
     positions = torch.empty_like(values, dtype=torch.uint8)
+    # Fewer planes would not fill the vectors of that kernel; so the buffers of large maps are larger.
     at_once = max(32, PIXELS_AT_ONCE // x.shape[2:].numel())
     for start in range(0, planes.shape[1], at_once):
         part = slice(start, start + at_once)

@@ -19,11 +19,9 @@ from segnet.nn.modes import in_evaluation
 from segnet.nn.modules import MaxPool2d, MaxUnpool2d, pool_windows, unpool_windows
 from segnet.nn.programs import as_inputs, trace_program
 from segnet.nn.tracing import Group, find_groups, leaves
-from segnet.nn.unpooling import Left, Pair, Windows, find_pairs, path_of
+from segnet.nn.unpooling import POOL, UNPOOL, Left, Pair, Windows, find_pairs, path_of
 
 __all__ = ["Conversion", "convert_unpooling", "restore_unpooling"]
-
-_POOL, _UNPOOL = torch.ops.aten.max_pool2d_with_indices.default, torch.ops.aten.max_unpool2d.default
 
 
 @dataclass(frozen=True)
@@ -190,9 +188,9 @@ def _restore_graph(module: GraphModule) -> int:
     for node in ours:
         if node.target is pool_windows:
             x, kernel, stride, padding, ceil_mode = node.args
-            new = _call(module.graph, node, _POOL, x, kernel, stride, padding, (1, 1), ceil_mode)
+            new = _call(module.graph, node, POOL, x, kernel, stride, padding, (1, 1), ceil_mode)
         else:
-            new = _call(module.graph, node, _UNPOOL, *node.args[:3])
+            new = _call(module.graph, node, UNPOOL, *node.args[:3])
         node.replace_all_uses_with(new)
         module.graph.erase_node(node)
     module.recompile()

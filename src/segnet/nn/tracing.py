@@ -8,19 +8,15 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from math import prod
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from segnet.nn.modes import in_evaluation
 from segnet.nn.modules import windows_of
-from segnet.nn.unpooling import INDEX_COPIES, Left, Windows, misfit, windows_of_call
+from segnet.nn.unpooling import INDEX_COPIES, POOL, UNPOOL, Left, Windows, misfit, windows_of_call
 
 __all__ = ["Group", "Site", "find_groups", "leaves"]
-
-_aten = torch.ops.aten
-_POOL, _UNPOOL = _aten.max_pool2d_with_indices.default, _aten.max_unpool2d.default
 
 
 @dataclass(eq=False)
@@ -131,12 +127,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if func is _POOL:
+        if func is POOL:
             site = self._site(nn.MaxPool2d, "max_pool2d", pools=True)
             site.windows = windows_of_call(*args[1:])
             site.pooled.append(tuple(result[1].shape))
             self._sources[id(result[1])] = (result[1], site, tuple(args[0].shape))
-        elif func is _UNPOOL:
+        elif func is UNPOOL:
             self._unpool(args[0], args[1], tuple(result.shape))
         elif func in INDEX_COPIES and id(args[0]) in self._sources:
             _, site, shape = self._sources[id(args[0])]

@@ -28,14 +28,15 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 __all__ = [
-    "INDEX_COPIES", "Left", "Pair", "Windows", "find_pairs", "is_tracing", "misfit", "path_of", "portable_pool",
-    "portable_unpool", "repeated", "rewrite_unpooling", "windows_of_call",
+    "INDEX_COPIES", "POOL", "UNPOOL", "Left", "Pair", "Windows", "find_pairs", "is_tracing", "misfit", "path_of",
+    "portable_pool", "portable_unpool", "repeated", "rewrite_unpooling", "windows_of_call",
 ]  # fmt: skip
 
 Size = tuple[int, int]
 
 _aten = torch.ops.aten
-_POOL, _UNPOOL = _aten.max_pool2d_with_indices.default, _aten.max_unpool2d.default
+POOL, UNPOOL = _aten.max_pool2d_with_indices.default, _aten.max_unpool2d.default
+"""PyTorch's pair with indices."""
 
 INDEX_COPIES = {
     _aten.clone.default, _aten.detach.default, _aten.alias.default, _aten.contiguous.default,
@@ -260,7 +261,7 @@ def find_pairs(graph: Graph) -> tuple[list[Pair], list[Left]]:
         left: every other unpooling, and every pooling that an unpooling needs.
     """
     pairs, left, done = [], [], set[Node]()
-    for pool in [node for node in graph.nodes if node.target == _POOL]:
+    for pool in [node for node in graph.nodes if node.target == POOL]:
         users = list(_index_users(pool))
         unpools = tuple(user for user in users if _takes_indices(user))
         done |= set(unpools)
@@ -271,7 +272,7 @@ def find_pairs(graph: Graph) -> tuple[list[Pair], list[Left]]:
             pairs.append(Pair(pool, unpools, windows))
         elif users:
             left += [Left(path_of(node), reason) for node in (pool, *unpools)]
-    others = [node for node in graph.nodes if node.target == _UNPOOL and node not in done]
+    others = [node for node in graph.nodes if node.target == UNPOOL and node not in done]
     return pairs, left + [
         Left(path_of(node), "its indices do not come straight from a pooling of this model") for node in others
     ]
@@ -334,7 +335,7 @@ def _index_users(pool: Node) -> Iterator[Node]:
 
 def _takes_indices(node: Node) -> bool:
     """Whether a node unpools by these indices; a node that unpools indices as values does arithmetic."""
-    return node.target == _UNPOOL and _source(node.args[0]) is not _source(node.args[1])
+    return node.target == UNPOOL and _source(node.args[0]) is not _source(node.args[1])
 
 
 def _input(node: Node) -> Node:
