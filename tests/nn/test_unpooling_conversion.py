@@ -49,6 +49,11 @@ class Returned(Autoencoder):
         return self.unpools[0](values, indices), indices
 
 
+class Spectrum(Autoencoder):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.fft.fft2(super().forward(x))
+
+
 class Misfit(Autoencoder):
     def middle(self, x: Tensor) -> Tensor:
         last_row = (torch.arange(8) == 7)[:, None]  # PyTorch refuses its indices, which lie behind the smaller map
@@ -187,6 +192,11 @@ def test_outputs_may_be_dataclasses_and_arrays() -> None:
     converted = convert_unpooling(Net().eval(), X).model
     assert isinstance(converted.pools[0], segnet.nn.MaxPool2d)
     assert converted(X).logits.shape == (*X.shape[:1], 4, *X.shape[2:])
+
+
+def test_outputs_may_be_complex() -> None:
+    model = Spectrum().eval()
+    assert torch.equal(convert_unpooling(model, X).model(X), model(X))
 
 
 def test_indices_in_a_dataclass_are_returned_indices() -> None:
