@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from segnet.data.dataset import SegmentationDataset
 from segnet.data.layouts import Source
 from segnet.errors import ConfigError, MissingPackageError
 from segnet.labels import CAMVID, ClassTable
@@ -47,6 +48,25 @@ def road_alone() -> SegNet:
         model.classifier.bias.zero_()
         model.classifier.bias[CAMVID.names.index("Road")] = 50
     return model
+
+
+class Stopped(SegmentationDataset):
+    """As by Ctrl-C while the first image of an epoch is read."""
+
+    def read(self, index: int) -> tuple[Any, Any]:
+        raise KeyboardInterrupt
+
+
+def test_a_run_that_is_stopped_shows_the_cursor_of_the_terminal_again(
+    camvid: Source, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # how rich is told that there is a terminal
+    images = camvid.dataset("train")
+    stopped = Stopped(images.samples, images.labels, ignore_index=images.ignore_index)
+    with pytest.raises(KeyboardInterrupt):
+        train(SegNet(TOY), stopped, camvid.dataset("val"), out=tmp_path, config=QUICK)
+    written = capfd.readouterr().err
+    assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1
 
 
 def test_collapse_is_warned_of_once_with_class_and_shares(

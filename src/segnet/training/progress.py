@@ -61,7 +61,11 @@ class TrainingProgress(Callback):
             )
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Remove the bar, also after an error."""
+        """Remove the bar."""
+        self._bar.stop()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Remove the bar, which hides the cursor of the terminal, after an error or Ctrl-C too."""
         self._bar.stop()
 
     def _see(self, loss: Tensor) -> None:
