@@ -18,7 +18,7 @@ from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.training import pace, time_limit
-from segnet.training.pace import PaceAdvice
+from segnet.training.pace import PaceAdvice, measure_pace
 from segnet.training.run import train
 from segnet.training.settings import TrainConfig
 
@@ -100,6 +100,16 @@ def test_a_resumed_run_has_the_time_that_was_left(
 def test_a_time_for_no_step_is_refused_in_one_line(camvid: Source, tmp_path: Path, clock: list[float]) -> None:
     with pytest.raises(ConfigError, match=r"--time of 5 seconds leaves no time to learn: .* give --time \dm or more$"):
         run(camvid, tmp_path, replace(CONFIG, time="5s"))
+
+
+def test_validation_images_are_timed_at_the_size_at_which_they_are_validated(camvid: Source, tmp_path: Path) -> None:
+    sizes: list[tuple[int, ...]] = []
+    model = SegNet(TOY)
+    model.register_forward_pre_hook(lambda _, inputs: sizes.append(tuple(inputs[0].shape[-2:])))
+    small, whole = camvid.dataset("train", size=(24, 32)), camvid.dataset("val")
+    measure_pace(model, small, whole, CONFIG, torch.device("cpu"), most=0.0)
+    train(model, small, whole, out=tmp_path, config=replace(CONFIG, time="1h", epochs=1))
+    assert set(sizes) == {(24, 32)}
 
 
 @pytest.mark.parametrize("text", ["10", "m", "0s", "-3m", "1:30", "10 minutes"])

@@ -132,11 +132,14 @@ class SegmentationModule(LightningModule):
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Add one validation batch to the confusion matrix: images at their working size, masks at their own."""
-        logits = self.model(batch["image"].contiguous(memory_format=self.memory_format))
         mask = batch["mask"]
-        same = logits.shape[-2:] == mask.shape[-2:]
-        predicted = logits.argmax(dim=1) if same else _upsample(logits, (mask.shape[1], mask.shape[2])).to(mask.device)
+        predicted = self.predict_masks(batch["image"], (mask.shape[1], mask.shape[2])).to(mask.device)
         self.counts += confusion(predicted, mask, self.classes)
+
+    def predict_masks(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+        """Class of each pixel, (N, *size), of images at their working size, float (N, C, H, W)."""
+        logits: Tensor = self.model(image.contiguous(memory_format=self.memory_format))
+        return logits.argmax(dim=1) if logits.shape[-2:] == size else _upsample(logits, size)
 
     def reduce_counts(self) -> Tensor:
         """Confusion matrix over all processes, int64 (classes, classes), rows true. Call it once per validation."""

@@ -14,7 +14,7 @@ from segnet.data.dataset import SegmentationDataset
 from segnet.models.segnet import SegNet
 from segnet.system.clock import now
 from segnet.training.lightning import Callback, Trainer
-from segnet.training.loaders import Order, make_loaders, training_resize
+from segnet.training.loaders import Order, ValidationImages, make_loaders, training_resize
 from segnet.training.module import compute_gradients, trial_module
 from segnet.training.optimizers import make_optimizer
 from segnet.training.recommendation import Pace
@@ -65,7 +65,7 @@ def measure_pace(
         size = (batch["mask"].shape[-2], batch["mask"].shape[-1])
         if len(steps) >= _MOST_STEPS or now() - began > most:
             break
-    image = seconds_per_image(module, val_set)
+    image = seconds_per_image(module, ValidationImages(val_set, resize))
     return Pace(
         crop=config.augment.crop or size,
         batch=config.images,

@@ -29,7 +29,7 @@ from segnet.training.distillation import Teacher
 from segnet.training.distributed import is_first_process
 from segnet.training.early_stopping import ResumableEarlyStopping
 from segnet.training.lightning import Callback, LearningRateMonitor, Trainer, seed_everything
-from segnet.training.loaders import make_loaders, training_resize
+from segnet.training.loaders import ValidationImages, make_loaders, training_resize
 from segnet.training.losses import check_loss
 from segnet.training.memory_format import pick_memory_format
 from segnet.training.module import SegmentationModule
@@ -139,7 +139,7 @@ def train(
     best = BestWeights(score_log, config.monitor, details)
     collapse, sets = CollapseDetector(score_log), {"train": train_set, "val": val_set}
     report = ReportWriter(score_log, best, collapse, StepTimes(), sets, title=model.config.name, settings=settings)
-    clock = _clock(config, module, val_set, started)
+    clock = _clock(config, module, ValidationImages(val_set, resize), started)
     callbacks = _callbacks(config, score_log, best, collapse, report, data, settings, clock)
     trainer = make_trainer(out, config, target, callbacks, loggers)
     order = make_order(trainer, config, len(train_set) + len(unlabeled), find_position(checkpoint))
@@ -200,12 +200,12 @@ def _begin(trainer: Trainer, model: SegNet, config: TrainConfig, out: Path, sett
 
 
 def _clock(
-    config: TrainConfig, module: SegmentationModule, val_set: SegmentationDataset, started: float
+    config: TrainConfig, module: SegmentationModule, images: ValidationImages, started: float
 ) -> TimeLimit | PaceAdvice:
     """Ends the run on time, or advises on one that would take days."""
     if config.seconds is None:
         return PaceAdvice(module.model.config.name)
-    limit = TimeLimit(config.seconds, started, val_set)
+    limit = TimeLimit(config.seconds, started, images)
     module.time_share = limit.share
     return limit
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from segnet.data.dataset import SegmentationDataset
 from segnet.errors import ConfigError
 from segnet.nn.modes import in_evaluation
 from segnet.system.clock import now
 from segnet.training.lightning import Callback, LightningModule, Trainer
+from segnet.training.loaders import ValidationImages
 from segnet.training.module import SegmentationModule
 from segnet.training.recommendation import VALIDATION_SHARE
 
@@ -36,12 +36,12 @@ class TimeLimit(Callback):
     Args:
         seconds: Wall time of the run, over all its parts.
         started: When this part began, as ``now`` tells it.
-        val_set: Validation images, some of which are timed.
+        images: Validation images, some of which are timed.
     """
 
-    def __init__(self, seconds: float, started: float, val_set: SegmentationDataset) -> None:
+    def __init__(self, seconds: float, started: float, images: ValidationImages) -> None:
         self.seconds = seconds
-        self.val_set = val_set
+        self.images = images
         self._started = started
         self._used = 0.0  # by earlier parts
         self._first_share = 0.0
@@ -73,8 +73,8 @@ class TimeLimit(Callback):
             ConfigError: A new run has no time for a step.
         """
         assert isinstance(pl_module, SegmentationModule)
-        image = seconds_per_image(pl_module, self.val_set)
-        self._estimated = self._validation, self._report = estimate_ending(image, len(self.val_set))
+        image = seconds_per_image(pl_module, self.images)
+        self._estimated = self._validation, self._report = estimate_ending(image, len(self.images))
         self._begun = self._step_began = self._resumed_at = now()
         self._pause, self._every = self._validation, trainer.check_val_every_n_epoch or 1
         if self._end > self._begun:
@@ -153,14 +153,16 @@ def estimate_ending(image: float, images: int) -> tuple[float, float]:
     return 1.1 * images * image, _PAGE_S + 1.5 * min(images, _REPORTED_IMAGES) * image
 
 
-def seconds_per_image(module: SegmentationModule, val_set: SegmentationDataset) -> float:
+def seconds_per_image(module: SegmentationModule, images: ValidationImages) -> float:
     """Seconds to read one validation image and predict its mask; the first, which is slower, is not counted."""
     times = []
     with in_evaluation(module):
-        for index in range(min(_TIMED_IMAGES + 1, len(val_set))):
+        for index in range(min(_TIMED_IMAGES + 1, len(images))):
             began = now()
-            image = val_set[index]["image"]
+            sample = images[index]
+            image, mask = sample["image"], sample["mask"]
             assert isinstance(image, torch.Tensor)
-            module.model(image[None].to(module.device)).argmax(dim=1).cpu()
+            assert isinstance(mask, torch.Tensor)
+            module.predict_masks(image[None].to(module.device), (mask.shape[0], mask.shape[1])).cpu()
             times.append(now() - began)
     return sum(times[1:] or times) / len(times[1:] or times)
