@@ -192,6 +192,12 @@ def test_validations_take_a_small_part_of_the_time() -> None:
     assert validation / (chosen["validate_every"] * epoch) <= 0.15
 
 
+def test_epochs_that_are_over_before_the_time_is_are_all_validated_and_averaged_over() -> None:
+    chosen = fitted(30 + 10_000 * PACE.step, replace(PACE, image=0.1), given={"epochs": 5})
+    assert chosen["validate_every"] == 1
+    assert chosen["ema"] == fitted(30 + 500 * PACE.step)["ema"] < fitted(30 + 10_000 * PACE.step)["ema"]
+
+
 def test_muon_gives_way_where_its_update_takes_too_much() -> None:
     slow = replace(PACE, update=1.0)
     assert fitted(5000, slow, optimizer="muon")["optimizer"] == "adamw"

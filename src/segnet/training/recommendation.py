@@ -192,6 +192,8 @@ def fit_to_time(
     crop, batch = _fit_crop(left, pace, given, now)
     step = seconds_of_step(pace, crop, batch)
     steps, per_epoch = max(1, int(left / step)), _steps_per_epoch(facts, {**now, "batch": batch})
+    if "epochs" in given:  # they may be over before the time is
+        steps = min(steps, given["epochs"] * per_epoch)
     epochs = max(1, round(steps / per_epoch))
     every = math.ceil(facts.val_images * pace.image / (VALIDATION_SHARE * per_epoch * step))
     every = min(max(every, round(epochs / _VALIDATIONS), 1), epochs)
