@@ -171,7 +171,7 @@ def test_little_time_takes_smaller_crops_then_smaller_batches() -> None:
     assert "batch" not in some
     own = math.prod(some["crop"]) / math.prod(PHOTOS.size)
     assert some["crop_area"][0] < own < some["crop_area"][1] < 2.5 * own
-    assert less["batch"] == 2
+    assert less["batch"] == fitted(30 + 10 * PACE.step, replace(PACE, batch=3), batch=3)["batch"] == 2
     assert min(less["crop"]) >= 96
     kept = fitted(30 + 10 * PACE.step, given={"crop": (240, 320), "batch": 4})
     assert not {"crop", "batch"} & kept.keys()

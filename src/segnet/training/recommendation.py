@@ -231,7 +231,7 @@ def _fit_crop(left: float, pace: Pace, given: Mapping[str, Any], now: Mapping[st
     while too_few() and "crop" not in given and min(smaller := scale_size(crop, _SMALLER_CROP)) >= LEAST_SIDE:
         crop = smaller
     while too_few() and "batch" not in given and batch > _LEAST_BATCH:
-        batch //= 2
+        batch = max(_LEAST_BATCH, batch // 2)
     return crop, batch
 
 
