@@ -339,6 +339,14 @@ def test_worst_and_best_stand_under_headings_of_their_own(tmp_path: Path) -> Non
     assert places == sorted(places)
 
 
+def test_the_best_of_nine_images_are_three(tmp_path: Path) -> None:
+    """Five are the worst, and the fifth of them is in the middle of all."""
+    examples = [example_of(name=f"image {rank}", rank=rank, scored=9) for rank in (1, 2, 3, 4, 5, 7, 8, 9)]
+    texts = page_of(record_of(CAMVID), examples, folder=tmp_path).texts
+    assert "The 5 worst of 9 images, the worst first" in texts
+    assert "The 3 best of 9 images, the best first" in texts
+
+
 def test_without_examples_the_page_says_when_they_come(tmp_path: Path) -> None:
     page = page_of(record_of(CAMVID), folder=tmp_path)
     assert "Images are added when the run has ended." in page.texts

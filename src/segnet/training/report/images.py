@@ -113,8 +113,8 @@ def _groups(examples: Sequence[Example]) -> list[tuple[str, list[Example]]]:
     scored = examples[0].scored
     if scored <= len(examples):
         return [(f"All {scored} images, the worst first", list(examples))]
-    low = [example for example in examples if 2 * example.rank <= scored]
-    high = [example for example in examples if 2 * example.rank > scored]
+    low = [example for number, example in enumerate(examples, start=1) if example.rank == number]
+    high = list(examples[len(low) :])
     worst, best = f"The {len(low)} worst of {scored} images", f"The {len(high)} best of {scored} images"
     return [(f"{worst}, the worst first", low), (f"{best}, the best first", high[::-1])]
 
