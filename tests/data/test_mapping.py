@@ -117,6 +117,7 @@ def test_training_images_of_another_data_set_are_read_by_the_names_of_its_classe
     np.testing.assert_array_equal(own, mask)
     np.testing.assert_array_equal(added, np.select([mask == 0, mask == 1], [0, 255], 1))
     assert (both.labels, len(both.splits["val"])) == (first.labels, 1)
+    assert [sample.name for sample in both.splits["train"]] == ["first/images/train/a", "other/images/train/a"]
     counts = [count_classes(source.dataset("train")).pixels for source in (first, both)]
     assert (counts[1] - counts[0]).tolist() == [(mask == 0).sum(), (mask == 255).sum()]
     assert caplog.messages[-1] == f"1 training images of {tmp_path / 'other'} are added; their classes tree are ignored"

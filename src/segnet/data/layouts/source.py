@@ -11,7 +11,7 @@ from segnet.bands import Channels
 from segnet.data.dataset import ResizeMode, SegmentationDataset
 from segnet.data.mapping import map_classes, matching_classes, same_mapping
 from segnet.data.masks import MaskReader, describe_one_class
-from segnet.data.samples import Sample
+from segnet.data.samples import Sample, with_distinct_names
 from segnet.errors import ConfigError, DataError, list_names
 from segnet.labels import ClassTable
 
@@ -118,7 +118,8 @@ class Source:
             "%d training images of %s are added%s", len(samples), other.root,
             f"; their classes {list_names(ignored)} are ignored" if ignored else "",
         )  # fmt: skip
-        return replace(self, splits={**self.splits, "train": (*self.splits.get("train", ()), *samples)})
+        together = with_distinct_names((*self.splits.get("train", ()), *samples))
+        return replace(self, splits={**self.splits, "train": together})
 
     def mask_reader(self) -> MaskReader:
         """How the masks are read.
