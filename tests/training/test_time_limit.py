@@ -7,11 +7,13 @@ import logging
 from dataclasses import replace
 from itertools import count, pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from segnet.data.augment_config import AugmentConfig
+from segnet.data.dataset import SegmentationDataset
 from segnet.data.layouts import Source
 from segnet.errors import ConfigError
 from segnet.models.decoders import DecoderConfig
@@ -95,6 +97,29 @@ def test_a_resumed_run_has_the_time_that_was_left(
     assert 60 < clock[0] - begun <= 110
     assert int(rows(tmp_path)[-1]["step"]) > steps
     assert float(rows(tmp_path)[-1]["lr"]) < 0.02 * CONFIG.lr
+
+
+def test_a_time_that_is_over_before_a_validation_leaves_no_weights(
+    camvid: Source, tmp_path: Path, clock: list[float]
+) -> None:
+    """The run was killed after two steps, and starting anew takes as long as was left."""
+
+    class Killed(SegmentationDataset):
+        reads = 8  # four of them for the report
+
+        def read(self, index: int) -> tuple[Any, Any]:
+            self.reads -= 1
+            if self.reads < 0:
+                raise KeyboardInterrupt
+            return super().read(index)
+
+    images, validation = (camvid.dataset(split) for split in ("train", "val"))
+    killed = Killed(images.samples, images.labels, ignore_index=images.ignore_index)
+    config = replace(CONFIG, save_every=1e-9)
+    with pytest.raises(KeyboardInterrupt):
+        train(SegNet(TOY), killed, validation, out=tmp_path, config=config, started=0.0)
+    with pytest.raises(ConfigError, match="no validated weights and nothing left to train; give --resume with more"):
+        train(SegNet(TOY), images, validation, out=tmp_path, config=config, resume=True, started=clock[0] - 180)
 
 
 def test_a_time_for_no_step_is_refused_in_one_line(camvid: Source, tmp_path: Path, clock: list[float]) -> None:

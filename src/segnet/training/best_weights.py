@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from segnet.errors import ConfigError
 from segnet.metrics.confusion import Scores
 from segnet.models import checkpoint
 from segnet.models.model_file import read_model_file
@@ -68,7 +69,16 @@ class BestWeights(Callback):
             self.counts = None if counts is None else counts.numpy()
 
     def restore(self, model: SegNet) -> Scores:
-        """Load the best weights into ``model``, on the CPU, and return their scores."""
+        """Load the best weights into ``model``, on the CPU, and return their scores.
+
+        Raises:
+            ConfigError: There are none: a resumed run had no step left before its first validation.
+        """
+        if not self.path.is_file():
+            raise ConfigError(
+                f"{self.path.parent}: this run has no validated weights and nothing left to train; give --resume with "
+                "more --time or --epochs"
+            )
         saved = read_model_file(self.path)  # no network: one around a module of the user's could not be made
         model.cpu().load_state_dict(saved.state)
         return Scores(torch.tensor(saved.description.scores["confusion"]).numpy(), self.score_log.labels)
