@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from segnet.cli.main import main
 from segnet.data.synthetic.scenes import write_scenes
+from segnet.labels import CAMVID
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
@@ -27,6 +29,7 @@ from segnet.training.batch_norm import SyncedBatchNorm, freeze_statistics, sync_
 from segnet.training.distributed import mean_over_processes
 from segnet.training.losses import make_loss
 from segnet.training.resume import newest_checkpoint
+from segnet.training.score_log import ScoreLog
 
 TOY = SegNetConfig(
     name="toy", encoder=EncoderConfig(widths=((4,), (6,))), decoder=DecoderConfig(widths=((4,), (4,))), classes=11
@@ -56,11 +59,14 @@ def one_of_two(rank: int, out: str, model: SegNet) -> None:
     for gradient in found.values():  # as DistributedDataParallel does
         distributed.all_reduce(gradient)
         gradient /= 2
-    torch.save({"gradients": found, "state": model.state_dict()}, f"{out}/{rank}.pt")
+    log, trainer, unused = ScoreLog(Path(out), CAMVID), SimpleNamespace(accumulate_grad_batches=1), SimpleNamespace()
+    log.on_train_batch_end(trainer, unused, {"loss": torch.tensor(float(rank))}, None, 0)  # type: ignore[arg-type]
+    kept = {"gradients": found, "state": model.state_dict(), "losses": log.state_dict()["losses"]}
+    torch.save(kept, f"{out}/{rank}.pt")
     distributed.destroy_process_group()
 
 
-def test_two_processes_have_the_gradients_and_the_statistics_of_one(tmp_path: Path) -> None:
+def test_two_processes_have_the_gradients_the_statistics_and_the_losses_of_one(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = SegNet(TOY).double()
     torch.multiprocessing.spawn(one_of_two, (str(tmp_path), copy.deepcopy(model)), nprocs=2)  # type: ignore[no-untyped-call]
@@ -69,6 +75,7 @@ def test_two_processes_have_the_gradients_and_the_statistics_of_one(tmp_path: Pa
         kept: Any = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         torch.testing.assert_close(kept["gradients"], expected, rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(dict(kept["state"]), dict(model.state_dict()), rtol=1e-9, atol=1e-12)
+        assert kept["losses"].tolist() == [0.5]
 
 
 def test_a_synced_norm_shares_its_parameters_and_is_plain_alone() -> None:

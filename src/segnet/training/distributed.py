@@ -31,7 +31,7 @@ def count_processes(config: TrainConfig) -> tuple[int, int]:
 
 
 def mean_over_processes(value: Tensor) -> Tensor:
-    """Mean of a scalar over all processes, without a gradient."""
+    """Mean of each value of a tensor over all processes, without a gradient."""
     if not distributed.is_initialized() or distributed.get_world_size() == 1:
         return value
     total = value.detach().clone()

@@ -75,11 +75,11 @@ class ScoreLog(Callback):
         return self.rows[-1] if self.rows and self.rows[-1]["epoch"] == trainer.current_epoch + 1 else None
 
     def state_dict(self) -> dict[str, Any]:
-        """Rows, clock and the losses of a half-finished epoch."""
+        """Rows, clock and the losses of a half-finished epoch. All processes call it together."""
         return {
             "rows": self.rows,
             "seconds": time.monotonic() - self._started,
-            "losses": torch.stack(self._losses).cpu() if self._losses else torch.empty(0),
+            "losses": mean_over_processes(torch.stack(self._losses)).cpu() if self._losses else torch.empty(0),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
