@@ -13,6 +13,7 @@ from torch import nn
 import segnet
 from segnet.cli.main import main
 from segnet.data.layouts import Source
+from segnet.data.synthetic.scenes import write_scenes
 from segnet.errors import ConfigError, ModelError
 from segnet.models import checkpoint
 from segnet.models.decoders import DecoderConfig
@@ -42,6 +43,19 @@ def test_a_data_set_is_added_by_its_path(tiny: SegNet, camvid_root: Path, camvid
     assert yaml.safe_load((result.out / "config.yaml").read_text())["add"] == [str(camvid_root)]
     last = (result.out / "metrics.csv").read_text().splitlines()[-1]
     assert int(last.split(",")[1]) == len(camvid.splits["train"])  # steps of two images
+
+
+def test_added_and_unlabeled_images_may_move_before_a_run_is_resumed(
+    tiny: SegNet, camvid: Source, camvid_root: Path, tmp_path: Path
+) -> None:
+    teacher = checkpoint.save(tiny, camvid.labels, tmp_path / "teacher.safetensors")
+    settings = {**QUICK, "teacher": teacher, "out": tmp_path / "run"}
+    here, there = write_scenes(tmp_path / "here", train=1, val=1, size=(48, 64), seed=100), tmp_path / "there"
+    segnet.train(camvid_root, model=tiny, add=here, unlabeled=here / "val", **settings)
+    here.rename(there)
+    moved = {**settings, "epochs": 2, "resume": True}
+    result = segnet.train(camvid_root, model=tiny, add=there, unlabeled=there / "val", **moved)
+    assert len((result.out / "metrics.csv").read_text().splitlines()) == 3
 
 
 def test_python_and_the_command_train_the_same_model(

@@ -40,8 +40,8 @@ _CHOICES = {
 _DURATION = re.compile(r"(\d+(?:\.\d+)?) ?([smh])")
 
 MAY_CHANGE = frozenset({
-    "data", "devices", "epochs", "loggers", "nodes", "patience", "precision", "save_every", "save_memory", "strategy",
-    "time", "validate_every", "workers",
+    "add", "data", "devices", "epochs", "loggers", "nodes", "patience", "precision", "save_every", "save_memory",
+    "strategy", "time", "unlabeled", "validate_every", "workers",
 })  # fmt: skip
 """Settings that a resumed run may change: they do not alter the computation of a step, except for rounding."""
 
