@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -67,6 +69,21 @@ def test_a_run_that_is_stopped_shows_the_cursor_of_the_terminal_again(
         train(SegNet(TOY), stopped, camvid.dataset("val"), out=tmp_path, config=QUICK)
     written = capfd.readouterr().err
     assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1
+
+
+def test_a_run_that_is_terminated_before_its_first_step_is_no_success(camvid: Source, tmp_path: Path) -> None:
+    class Terminated(SegmentationDataset):
+        """Validation images, of which a run with a time reads some before its first step."""
+
+        def read(self, index: int) -> tuple[Any, Any]:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return super().read(index)
+
+    images = camvid.dataset("val")
+    terminated = Terminated(images.samples, images.labels, ignore_index=images.ignore_index)
+    with pytest.raises(SystemExit) as left:
+        train(SegNet(TOY), camvid.dataset("train"), terminated, out=tmp_path, config=replace(QUICK, time="1h"))
+    assert left.value.code == 143
 
 
 def test_collapse_is_warned_of_once_with_class_and_shares(

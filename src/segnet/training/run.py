@@ -21,6 +21,7 @@ from segnet.metrics.confusion import Scores
 from segnet.models.segnet import SegNet
 from segnet.system.clock import now
 from segnet.system.devices import pick_device
+from segnet.system.signals import TERMINATED
 from segnet.training.averaging import ExponentialMovingAverage
 from segnet.training.batch_norm import sync_batch_norm
 from segnet.training.best_weights import BestWeights
@@ -288,6 +289,8 @@ def _fit(
         except SystemExit as exit_:
             if trainer.interrupted and exit_.code == 1:  # Lightning turns Ctrl-C into an exit of its own
                 raise KeyboardInterrupt from None
+            if exit_.code is None:  # and SIGTERM before the first step into one that reads as success
+                raise SystemExit(TERMINATED) from None
             raise
 
 
