@@ -2,8 +2,8 @@
 
 Source: Keller Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024
 (https://kellerjordan.github.io/posts/muon/); other coefficients for every iteration are the idea of Amsel et al., "The
-Polar Express", 2025 (https://arxiv.org/abs/2505.16932). PyTorch's own ``torch.optim.Muon``
-takes matrices only; here a filter bank (out, in, k, k) is taken as the matrix (out, in*k*k).
+Polar Express", 2025 (https://arxiv.org/abs/2505.16932). PyTorch's own ``torch.optim.Muon`` takes matrices only; here a
+filter bank (out, in, k, k) is taken as the matrix (out, in*k*k).
 """
 
 from __future__ import annotations

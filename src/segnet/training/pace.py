@@ -20,7 +20,7 @@ from segnet.training.optimizers import make_optimizer
 from segnet.training.recommendation import Pace
 from segnet.training.settings import TrainConfig
 from segnet.training.setup import count_pixels, median_longest_side
-from segnet.training.time_limit import estimate_ending, seconds_per_image
+from segnet.training.time_limit import estimate_ending, mean_after_first, seconds_per_image
 
 __all__ = ["PaceAdvice", "measure_pace"]
 
@@ -69,8 +69,8 @@ def measure_pace(
     return Pace(
         crop=config.augment.crop or size,
         batch=config.images,
-        step=_mean(steps),
-        update=_mean(updates),
+        step=mean_after_first(steps),
+        update=mean_after_first(updates),
         image=image,
         ending=sum(estimate_ending(image, len(val_set))),
     )
@@ -108,8 +108,3 @@ class PaceAdvice(Callback):
                 "smaller --crop",
                 left / 86400, light,
             )  # fmt: skip
-
-
-def _mean(times: list[float]) -> float:
-    """Mean without the first, unless it is the only one."""
-    return sum(times[1:] or times) / len(times[1:] or times)

@@ -57,8 +57,8 @@ class ResumeCheckpoint(Callback):
     """Writes ``last.ckpt`` and keeps the one before as ``previous.ckpt``.
 
     It writes after a minute, at the end of every epoch, every ``minutes`` within an epoch, and before SIGTERM or Ctrl-C
-    end the run.
-    Lightning's ``ModelCheckpoint`` does none of these three whole or not at all. It must be the last callback.
+    end the run, each time whole or not at all, which Lightning's ``ModelCheckpoint`` does not. It must be the last
+    callback.
 
     Args:
         out: Folder of the run.

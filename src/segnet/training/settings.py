@@ -79,8 +79,7 @@ class TrainConfig:
         loss_divisor: Divisor of the loss: the number of counted pixels, as published, or the sum of their class
             weights.
         class_weights: Loss weights of the classes. median balances rare classes as in the paper, inverse more, enet and
-            effective by other formulas, sqrt_median does so
-            less, and published is the authors' list for CamVid.
+            effective by other formulas, sqrt_median does so less, and published is the authors' list for CamVid.
         label_smoothing: Label smoothing: share of the target that is spread over all classes, from 0 to below 1.
         prior_correction: Share of the effect of the class weights on predictions that is undone, from 0 to 1. Class
             weights make a network learn rare classes, and predict them too often. With 0.5 mIoU rises, with 1
@@ -103,9 +102,8 @@ class TrainConfig:
             never.
         save_every: Time in minutes between two writes of last.ckpt within an epoch; each epoch ends with one, and the
             first comes after a minute at the latest.
-        precision: Precision of computation. auto takes bf16 on CUDA, and on CPUs with bfloat16 arithmetic
-            where a short timing shows it to be faster;
-            float16 needs CUDA and scales the loss.
+        precision: Precision of computation. auto takes bf16 on CUDA, and on CPUs with bfloat16 arithmetic where a short
+            timing shows it to be faster; float16 needs CUDA and scales the loss.
         compile: Compile the network with torch.compile (PyTorch 2.12). The start takes longer, each step less time.
         save_memory: Recompute activations in the backward pass (activation checkpointing): less memory, more time, the
             same result.

@@ -16,8 +16,8 @@ __all__ = ["StepTimes"]
 class StepTimes(Callback):
     """Measures whole steps, the wait for their images, and the optimizer's update, in seconds of wall time.
 
-    A GPU computes while the program goes on, so there the parts say nothing; ``shares`` is empty then. Steps that
-    follow a validation are left out, and so is the first.
+    A GPU computes while the program goes on, so there the parts say nothing, and ``shares`` leaves them out. The
+    first step of each epoch, which has no step right before it, does not count.
     """
 
     def __init__(self) -> None:

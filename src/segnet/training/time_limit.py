@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from segnet.training.loaders import ValidationImages
 from segnet.training.module import SegmentationModule
 from segnet.training.recommendation import VALIDATION_SHARE
 
-__all__ = ["TimeLimit", "estimate_ending", "seconds_per_image", "too_short"]
+__all__ = ["TimeLimit", "estimate_ending", "mean_after_first", "seconds_per_image", "too_short"]
 
 log = logging.getLogger("segnet")
 
@@ -154,7 +155,7 @@ def estimate_ending(image: float, images: int) -> tuple[float, float]:
 
 
 def seconds_per_image(module: SegmentationModule, images: ValidationImages) -> float:
-    """Seconds to read one validation image and predict its mask; the first, which is slower, is not counted."""
+    """Seconds to read one validation image and predict its mask."""
     times = []
     with in_evaluation(module):
         for index in range(min(_TIMED_IMAGES + 1, len(images))):
@@ -165,4 +166,10 @@ def seconds_per_image(module: SegmentationModule, images: ValidationImages) -> f
             assert isinstance(mask, torch.Tensor)
             module.predict_masks(image[None].to(module.device), (mask.shape[0], mask.shape[1])).cpu()
             times.append(now() - began)
-    return sum(times[1:] or times) / len(times[1:] or times)
+    return mean_after_first(times)
+
+
+def mean_after_first(times: Sequence[float]) -> float:
+    """Mean without the first, which is slower, unless it is the only one."""
+    counted = times[1:] or times
+    return sum(counted) / len(counted)
