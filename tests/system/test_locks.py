@@ -93,6 +93,13 @@ def test_two_runs_of_one_process_are_two_runs(tmp_path: Path) -> None:
         pytest.fail("the block must not run")
 
 
+def test_a_run_may_write_into_the_target_of_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "runs").symlink_to(tmp_path / "disk")
+    with holding_folder(tmp_path / "runs"), pytest.raises(OutputError), holding_folder(tmp_path / "disk"):
+        pytest.fail("the block must not run")
+
+
 def test_a_child_process_does_not_keep_the_lock(tmp_path: Path) -> None:
     """A process that reads images may outlive the run that was killed by seconds."""
     path = tmp_path / "file"

@@ -63,7 +63,7 @@ def open_locked(path: Path, flags: int = os.O_RDONLY) -> int | None:
     descriptor = os.open(path, flags, 0o666)
     if lock(descriptor):
         with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), path.lstat()):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor
     release(descriptor)
     return None
