@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -98,6 +99,21 @@ def test_a_run_may_write_into_the_target_of_a_link(tmp_path: Path) -> None:
     (tmp_path / "runs").symlink_to(tmp_path / "disk")
     with holding_folder(tmp_path / "runs"), pytest.raises(OutputError), holding_folder(tmp_path / "disk"):
         pytest.fail("the block must not run")
+
+
+def test_nothing_counts_as_stale_where_the_file_system_has_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    (tmp_path / STALE[0]).touch()
+    remove_stale(tmp_path)
+    assert (tmp_path / STALE[0]).exists()
+    with holding_folder(tmp_path), replacing(tmp_path / "a.txt") as temporary:
+        temporary.write_text("a")
+    assert (tmp_path / "a.txt").exists()
 
 
 def test_a_child_process_does_not_keep_the_lock(tmp_path: Path) -> None:

@@ -39,8 +39,7 @@ def lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            return False
+        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
     _held.add(descriptor)
     return True
 
@@ -80,7 +79,7 @@ def trying_lock(path: Path) -> Iterator[bool]:
         with suppress(OSError):
             descriptor = open_locked(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     try:
-        yield descriptor is not None
+        yield descriptor in _held
     finally:
         if descriptor is not None:
             release(descriptor)
