@@ -105,6 +105,14 @@ def test_each_image_is_in_one_part_and_each_shard_is_one(folder: Path) -> None:
     ]  # fmt: skip
 
 
+def test_an_address_whose_name_holds_brackets_is_that_file_and_no_glob() -> None:
+    system = pytest.importorskip("fsspec").filesystem("memory")
+    for name in ("brackets/a[1].jpg", "brackets/a1.jpg", "brackets/b[2]/1.jpg"):
+        system.pipe(f"/{name}", b"")
+    for word, name in (("a[1].jpg", "a[1]"), ("b[2]", "1"), ("a[0-9].jpg", "a1")):
+        assert names(find_items([f"memory://brackets/{word}"], out=Path("out")).images) == [name]
+
+
 def test_an_address_without_its_library_names_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(MissingPackageError, match="fsspec is not installed"):

@@ -232,7 +232,7 @@ def _find_remote(word: str) -> Iterator[_Entry]:
 
 def _search_remote(word: str) -> Iterator[_Entry]:
     system, root = _fsspec().core.url_to_fs(word)
-    if glob.has_magic(root):
+    if glob.has_magic(root) and not system.exists(root):
         found, base = system.glob(root, detail=True), root[: re.search(r"[*?\[]", root).start()].rpartition("/")[0]  # type: ignore[union-attr]
     elif system.isdir(root):
         found, base = system.find(root, detail=True), root
