@@ -48,13 +48,14 @@ def test_softmax_is_pytorchs_and_takes_large_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "remedy"),
-    [("a.onnx", "; export it without --size for any, or with --size 5 7"), ("a.pte", "; export it with --size 5 7")],
+    ("batch", "remedy"),
+    [(None, "; export it without --size for any, or with --size 5 7"), (1, "; export it with --size 5 7")],
 )
-def test_the_remedy_for_another_size_is_one_that_the_format_has(path: str, remedy: str, image: ImageBatch) -> None:
-    runtime = Brightest(size=(4, 4))
-    runtime.path = Path(path)
-    with pytest.raises(ShapeError, match=f"{path}: was exported for images of 4x4, not 5x7{remedy}$"):
+def test_the_remedy_for_another_size_is_one_that_the_format_has(
+    batch: int | None, remedy: str, image: ImageBatch
+) -> None:
+    runtime = Brightest(size=(4, 4), batch=batch)
+    with pytest.raises(ShapeError, match=f"{runtime.path}: was exported for images of 4x4, not 5x7{remedy}$"):
         runtime.run(image)
 
 

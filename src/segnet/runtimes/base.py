@@ -21,8 +21,6 @@ __all__ = ["FileRuntime", "ImageBatch", "Output", "Runtime", "argmax", "softmax"
 ImageBatch = NDArray[np.float32]
 """float32 (N, C, H, W), RGB or gray, in [0, 1]."""
 
-_ONE_SIZE = (".pte", ".tflite", ".mlpackage")  # files that always have a size
-
 
 @dataclass(frozen=True, eq=False)
 class Output:
@@ -209,7 +207,8 @@ class FileRuntime(Runtime):
         height, width = batch.shape[2:]
         if self.info.size not in (None, (height, width)):
             wanted = "x".join(map(str, self.info.size or ()))
-            free = "" if self.path.suffix in _ONE_SIZE else "without --size for any, or "
+            # A format that takes one size only fixes the batch as well.
+            free = "" if self.info.batch else "without --size for any, or "
             raise ShapeError(
                 f"{self.path}: was exported for images of {wanted}, not {height}x{width}; "
                 f"export it {free}with --size {height} {width}"
