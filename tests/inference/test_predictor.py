@@ -348,7 +348,7 @@ def test_the_start_of_each_image_is_marked_once(narrow: SegNet, five_labels: Cla
     started: list[None] = []
 
     class Remembering(TorchRuntime):
-        def start_image(self) -> None:
+        def start_image(self, size: tuple[int, int]) -> None:
             started.append(None)
 
     for settings in SETTINGS:

@@ -170,7 +170,7 @@ def test_each_tile_is_blended_with_the_tile_at_the_same_position() -> None:
     smooth = SmoothedRuntime(Brightness(), 0.5)
     found = []
     for tiles in (first, second):
-        smooth.start_image()
+        smooth.start_image((48, 128))
         found.append([probabilities_of(smooth, part) for part in tiles])
     for tile in range(2):
         alone = SmoothedRuntime(Brightness(), 0.5)
@@ -187,11 +187,22 @@ def test_nothing_is_blended_into_the_first_frame_in_tiles() -> None:
     np.testing.assert_allclose(smoothed(image).confidence, predictor(image).confidence, atol=1e-6)
 
 
+def test_tiles_are_not_blended_with_those_of_a_frame_of_another_size() -> None:
+    wide = np.random.default_rng(1).integers(90, 110, (64, 128, 3), dtype=np.uint8)
+    tall = np.concatenate([wide[:, :64], wide[:, :64]])
+    predictor = Predictor(Brightness(), confidence=True, max_size=None)
+    predictor.runtime.info = replace(predictor.runtime.info, size=(64, 64))
+    smoothed = with_smoothing(predictor, 0.9)
+    smoothed(wide)
+    np.testing.assert_array_equal(smoothed(tall).confidence, predictor(tall).confidence)
+
+
 def test_no_tile_is_kept_over_a_frame_of_another_size() -> None:
     smooth = SmoothedRuntime(Brightness(), 0.7)
     first, second = street(), street() * np.float32(0.9)
-    for tiles in ([first, first], [street((24, 32))], [second, second]):  # a frame in two tiles, one in one piece
-        smooth.start_image()
+    frames = {(48, 128): [first, first], (24, 32): [street((24, 32))], (96, 64): [second, second]}  # in tiles, or whole
+    for size, tiles in frames.items():
+        smooth.start_image(size)
         found = [probabilities_of(smooth, tile) for tile in tiles]
     for blended in found:
         np.testing.assert_array_equal(blended, probabilities_of(Brightness(), second))

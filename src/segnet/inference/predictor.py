@@ -258,9 +258,9 @@ class Predictor:
 
     def _predict_resized(self, images: Sequence[Pixels], ready: Sequence[Pixels]) -> list[Prediction]:
         """Predictions of images, each with itself at the common working size."""
-        for _ in images:
-            self.runtime.start_image()
         working_size = (ready[0].shape[0], ready[0].shape[1])
+        for _ in images:
+            self.runtime.start_image(working_size)
         if tiles := self._cut(*working_size):
             parts = [self._predict_in_tiles(*pair, tiles) for pair in zip(images, ready, strict=True)]
         else:
@@ -288,8 +288,8 @@ class Predictor:
 
     def predict_pixel_planes(self, given: Pixels) -> Planes:
         """As ``predict_planes``, of pixels that are already as the model takes them; see ``predict_pixels``."""
-        self.runtime.start_image()
         size, image = given.shape[:2], self.resize_pixels(given)
+        self.runtime.start_image((image.shape[0], image.shape[1]))
         tiles = self._cut(*image.shape[:2])
         if tiles is None:
             planes = self._predict_planes(image)
@@ -312,7 +312,7 @@ class Predictor:
             ConfigError: the image cannot be cut into tiles that fit into the memory.
         """
         height, width = rows.size
-        self.runtime.start_image()
+        self.runtime.start_image(rows.size)
         tiles = self._cut(height, width) or ([Span(0, height)], [Span(0, width)])
         return self._predict_tiles(rows, size or rows.size, tiles)
 

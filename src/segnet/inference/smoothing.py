@@ -50,6 +50,7 @@ class SmoothedRuntime(Runtime):
         self._runtime = runtime
         self._smoothing = np.float32(smoothing)
         self._memories: list[_Memory] = []
+        self._size: tuple[int, int] | None = None
         self._tile = 0
         self._tiled = False
 
@@ -66,9 +67,11 @@ class SmoothedRuntime(Runtime):
         """Those of the model."""
         return self._runtime.measures
 
-    def start_image(self) -> None:
+    def start_image(self, size: tuple[int, int]) -> None:
         """Mark the start of a frame: the next batch is its first tile, or the whole of it."""
-        self._tile, self._tiled = 0, True
+        if size != self._size:  # a tile of the same number may lie elsewhere
+            self._memories.clear()
+        self._size, self._tile, self._tiled = size, 0, True
 
     def run(self, batch: ImageBatch, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
         """See ``Runtime.run``; N is 1. Mask and probabilities are smoothed, the uncertainty is the frame's own."""
@@ -82,10 +85,8 @@ class SmoothedRuntime(Runtime):
         tile = self._tile
         if self._tiled:
             self._tile += 1
-        if tile < len(self._memories) and self._memories[tile].planes.shape != new.shape:
-            del self._memories[tile:]  # a frame of another size, which may have fewer tiles
         last = self._memories[tile] if tile < len(self._memories) else None
-        if last is not None and _same_scene(last.scene, scene):
+        if last is not None and last.planes.shape == new.shape and _same_scene(last.scene, scene):
             step = last.planes - new
             distance = np.abs(step).sum(axis=1, keepdims=True) * np.float32(0.5)
             step *= self._smoothing * (1 - np.minimum(distance * distance, 1))

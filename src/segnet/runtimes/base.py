@@ -93,8 +93,12 @@ class Runtime(ABC):
         """
         return None
 
-    def start_image(self) -> None:
-        """Mark the start of the next image, or of its first tile; only runtimes with memory override it."""
+    def start_image(self, size: tuple[int, int]) -> None:
+        """Mark the start of the next image, or of its first tile; only runtimes with memory override it.
+
+        Args:
+            size: (height, width) of the whole image.
+        """
         return
 
     @contextmanager
