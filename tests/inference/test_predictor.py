@@ -189,9 +189,9 @@ def test_a_file_of_class_indices_has_uncertainty_but_no_confidence(five_labels: 
 def test_pixels_of_another_kind_are_refused(narrow: SegNet, five_labels: ClassTable, image: np.ndarray) -> None:
     predictor = predictor_of(narrow, five_labels)
     assert np.array_equal(predictor.predict_pixels(np.float32(image / 255)).mask, predictor(image).mask)
-    for pixels in (image / 255, np.float16(image / 255), image[..., 0]):
+    for pixels in (image / 255, np.float16(image / 255), image[..., 0], image[..., :1], image[:0]):
         for method in (predictor.predict_pixels, predictor.predict_pixel_planes, predictor.resize_pixels):
-            with pytest.raises(ShapeError, match=r"were given; expected \(H, W, C\) of uint8, or of float32"):
+            with pytest.raises(ShapeError, match=r"were given; expected \(H, W, 3\) of uint8, or of float32"):
                 method(pixels)
 
 

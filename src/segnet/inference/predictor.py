@@ -10,7 +10,7 @@ from typing import Literal, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.bands import Channels, Pixels, describe_channels
+from segnet.bands import Channels, Pixels, count_channels, describe_channels
 from segnet.errors import ConfigError, DataError, ModelError, ShapeError
 from segnet.inference.inputs import ImageSource, Order, check_order, is_one_image, path_of, read_input
 from segnet.inference.prediction import Planes, Prediction, SegmentedRows, concatenate_rows, planes_of
@@ -229,9 +229,10 @@ class Predictor:
         Raises:
             ShapeError: the image has another shape or type.
         """
-        if image.ndim != 3 or image.dtype not in (np.uint8, np.float32):
+        channels = count_channels(self.channels)
+        if image.shape[2:] != (channels,) or 0 in image.shape or image.dtype not in (np.uint8, np.float32):
             raise ShapeError(
-                f"pixels of shape {image.shape} and type {image.dtype} were given; expected (H, W, C) of "
+                f"pixels of shape {image.shape} and type {image.dtype} were given; expected (H, W, {channels}) of "
                 "uint8, or of float32 in [0, 1]; the predictor itself takes images of other kinds"
             )
         with stage("resize"):
