@@ -141,7 +141,8 @@ def test_the_memory_decides_what_fits_and_how_large_tiles_are() -> None:
         ({"tile": -1}, "tile=-1"),
         ({"overlap": -1}, "overlap of 0 or more"),
         ({"memory": 0.0}, "give gigabytes"),
-        ({"memory": float("nan")}, "give gigabytes"),
+        ({"memory": float("nan")}, "memory=nan is not possible: a finite number wanted"),
+        ({"tile": "x"}, "tile='x' is not possible: a whole number wanted"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, float], message: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from segnet.errors import ConfigError
 from segnet.runtimes.model_info import OutputKind
+from segnet.system.field_types import check_types
 
 __all__ = ["ExportConfig"]
 
@@ -37,6 +38,7 @@ class ExportConfig:
     half: bool = False
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name, size in (("size", self.size), ("resize_to", self.resize_to)):
             if size is not None and min(size) < 1:
                 raise ConfigError(f"{name} {tuple(size)} is not possible; give HEIGHT WIDTH, 1 or more each")

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from segnet.bands import Pixels
 from segnet.errors import ConfigError
 from segnet.inference.prediction import Planes
+from segnet.system.field_types import check_types
 
 __all__ = [
     "ArrayRows", "Rows", "Span", "TileConfig", "Tiles", "blend_tiles", "cut", "cut_exactly", "fits", "spans",
@@ -53,6 +54,7 @@ class TileConfig:
     memory: float = 2.0
 
     def __post_init__(self) -> None:
+        check_types(self)
         least = 2 * self.overlap + 2 * _STEP
         if self.overlap < 0 or (self.tile != 0 and self.tile < least):
             raise ConfigError(

@@ -11,6 +11,7 @@ from segnet.errors import ConfigError
 from segnet.media.images.resizing import check_scales, resize_planes
 from segnet.metrics.uncertainty import Measure
 from segnet.runtimes.base import ImageBatch, Output, Runtime
+from segnet.system.field_types import check_types
 
 __all__ = ["TTAConfig", "TTARuntime", "with_tta"]
 
@@ -30,6 +31,7 @@ class TTAConfig:
     tta_scales: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_scales("tta_scales", self.tta_scales)
 
 

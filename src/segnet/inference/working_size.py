@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from segnet.errors import ConfigError
 from segnet.runtimes.model_info import ModelInfo
+from segnet.system.field_types import check_types
 
 __all__ = ["ResizePolicy"]
 
@@ -39,6 +40,7 @@ class ResizePolicy:
     min_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.max_size is not None and self.max_size < 1:
             raise ConfigError(
                 f"max_size={self.max_size} is not possible; give pixels; to keep the image's size, None or --max-size 0"

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from segnet.errors import ConfigError
 from segnet.models.context import Context
 from segnet.models.encoders import Kept, Widths, check_stages, conv_stage, conv_unit, fitted, he_init, recomputed
-from segnet.models.settings import check_types
 from segnet.nn.codes import max_unpool
+from segnet.system.field_types import check_types
 
 __all__ = ["Decoder", "DecoderConfig", "LearnedUpsampling"]
 

@@ -18,8 +18,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from segnet.errors import ConfigError
-from segnet.models.settings import check_types
 from segnet.nn.codes import max_pool
+from segnet.system.field_types import check_types
 
 __all__ = ["Encoder", "EncoderConfig", "Kept", "conv_stage", "conv_unit", "he_init", "recomputed"]
 

@@ -27,8 +27,9 @@ from segnet.models.efficientnet import EfficientNetLite0
 from segnet.models.encoders import Encoder, EncoderConfig, conv_stage, he_init
 from segnet.models.hub_module import HubModule
 from segnet.models.model_file import ModelFile
-from segnet.models.settings import check_types, from_dict
+from segnet.models.settings import from_dict
 from segnet.models.squeezenet import squeezenet_channels, squeezenet_stages
+from segnet.system.field_types import check_types
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "SegNet", "SegNetConfig", "build_encoder", "normed_convolutions"]
 

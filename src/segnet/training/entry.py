@@ -25,8 +25,8 @@ from segnet.errors import ConfigError
 from segnet.inference.predictor import Predictor
 from segnet.metrics.confusion import Scores
 from segnet.models.segnet import SegNet
-from segnet.models.settings import check_type
 from segnet.system.clock import now
+from segnet.system.field_types import check_type
 from segnet.system.files import holding_folder
 from segnet.system.hardware import versions
 from segnet.training.network import (

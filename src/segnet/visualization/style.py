@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal, get_args
 
 from segnet.errors import ConfigError
+from segnet.system.field_types import check_types
 
 if TYPE_CHECKING:
     from segnet.labels import ClassTable
@@ -46,15 +47,13 @@ class OverlayStyle:
     palette: Palette = "model"
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not 0 <= self.opacity <= 1:
             raise ConfigError(f"opacity={self.opacity} is not possible; give 0 (image alone) to 1 (colors alone)")
         if self.outline_width is not None and not 0 <= self.outline_width <= _WIDEST_LINE:
             raise ConfigError(
                 f"outline_width={self.outline_width} is not possible; give pixels, 0 (no lines) to {_WIDEST_LINE}"
             )
-        for name, value, known in (("legend", self.legend, Legend), ("palette", self.palette, Palette)):
-            if value not in get_args(known):
-                raise ConfigError(f"{name}={value!r} is unknown; choose one of {', '.join(get_args(known))}")
 
     def has_legend(self, view: View) -> bool:
         """Whether an image of this kind gets a legend; videos have one only where ``legend`` is ``below``."""

@@ -162,7 +162,7 @@ def test_a_colon_in_a_relative_name_is_no_protocol(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"end": math.inf}, "end=inf are not possible; give seconds, end after start"),
+        ({"end": math.inf}, "end=inf is not possible: a finite number or None wanted"),
         ({"rate": 0.0003}, r"rate=0\.0003 is not possible; give frames per second, from 0\.001 to 1000"),
     ],
 )

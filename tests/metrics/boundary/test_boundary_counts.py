@@ -174,10 +174,12 @@ def test_other_numbers_than_bytes_are_refused(kinds: tuple[type, type]):
     ("settings", "told"),
     [
         ({"tolerance": -0.1}, "tolerance or radius of -0.1 is not possible"),
-        ({"tolerance": float("nan")}, "tolerance or radius of nan is not possible"),
-        ({"radii": (2, float("inf"))}, "tolerance or radius of inf is not possible"),
+        ({"tolerance": float("nan")}, "tolerance=nan is not possible: a finite number wanted"),
+        ({"radii": (2, float("inf"))}, r"radii=\(2, inf\) is not possible: a list, each item a finite number, wanted"),
+        ({"radii": 3}, "radii=3 is not possible: a list, each item a finite number, wanted"),
+        ({"radii": [2, -4]}, "tolerance or radius of -4 is not possible"),
         ({"tolerance": 3}, "tolerance of 3 is not possible; give it as a share of the image.s diagonal"),
-        ({"ignored_regions": "class"}, "ignored_regions='class' is not known; give 'border' or 'ignored'"),
+        ({"ignored_regions": "class"}, "ignored_regions='class' is not possible: one of 'border', 'ignored' wanted"),
         (
             {"ignored_regions": "ignored", "one_to_one": True},
             "one_to_one has no single answer with ignored_regions='ignored'",

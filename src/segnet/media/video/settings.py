@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from segnet.errors import ConfigError
+from segnet.system.field_types import check_types
 
 __all__ = ["Codec", "VideoConfig"]
 
@@ -47,6 +48,7 @@ class VideoConfig:
     show: bool = False
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not 0 <= self.start < math.inf or not (self.end is None or self.start < self.end < math.inf):
             raise ConfigError(f"start={self.start} and end={self.end} are not possible; give seconds, end after start")
         if self.every < 1:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from segnet.errors import ConfigError, DataError, ShapeError
 from segnet.labels import IGNORE_INDEX
 from segnet.metrics.boundary.outlines import Bits, Mask, bits_of, blocks, each_bit, groups, outlines, reach_of, spread
+from segnet.system.field_types import check_types
 from segnet.system.packages import importing
 
 __all__ = ["BoundaryConfig", "boundary_counts"]
@@ -45,6 +46,7 @@ class BoundaryConfig:
     radii: tuple[float, ...] = (2, 4, 8, 16)
 
     def __post_init__(self) -> None:
+        check_types(self)
         for value in (self.tolerance, *self.radii):
             if not 0 <= value < math.inf:
                 raise ConfigError(f"a tolerance or radius of {value} is not possible; give 0 or more")
@@ -53,8 +55,6 @@ class BoundaryConfig:
                 f"a tolerance of {self.tolerance} is not possible; give it as a share of the image's diagonal, such as "
                 "0.0075, not in pixels"
             )
-        if self.ignored_regions not in ("border", "ignored"):
-            raise ConfigError(f"ignored_regions={self.ignored_regions!r} is not known; give 'border' or 'ignored'")
         if self.one_to_one and self.ignored_regions == "ignored":
             raise ConfigError(
                 "one_to_one has no single answer with ignored_regions='ignored'; use it with ignored_regions='border'"

@@ -26,6 +26,7 @@ from segnet.errors import ConfigError
 from segnet.metrics.calibration.counts import BINS, UNIT, Counts, bin_edges, counts_of
 from segnet.metrics.confusion import finite_or_none
 from segnet.metrics.uncertainty import Measure, entropy
+from segnet.system.field_types import check_types
 
 __all__ = ["PERCENTILES", "CalibrationConfig", "CalibrationMeter", "CalibrationScores", "Pavpu"]
 
@@ -53,6 +54,7 @@ class CalibrationConfig:
     patch: int = 4
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.bins < 1 or self.patch < 1:
             raise ConfigError(f"bins={self.bins} and patch={self.patch} are not possible; give 1 or more each")
 
