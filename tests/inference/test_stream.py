@@ -11,10 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from segnet.errors import ConfigError, DataError, ShapeError
+from segnet.errors import ConfigError, DataError, ModelError, ShapeError
 from segnet.inference.predictor import Predictor
 from segnet.inference.smoothing import SmoothedRuntime
 from segnet.inference.stream import stream
+from segnet.inference.video import segment_video
 from segnet.media.sources import find_videos
 from segnet.media.video.settings import VideoConfig
 from segnet.metrics.uncertainty import Measure
@@ -171,3 +172,9 @@ def test_what_is_no_source_is_an_error(
 ) -> None:
     with pytest.raises(kind, match=message):
         list(stream(predictor(), source, **settings))
+
+
+def test_a_network_is_no_predictor() -> None:
+    for call in (lambda model: list(stream(model, [noise(0)])), lambda model: segment_video(model, "a.mp4", "b.mp4")):
+        with pytest.raises(ModelError, match=r"a Conv2d is no predictor; give Predictor\.load of a file or a name"):
+            call(torch.nn.Conv2d(3, 2, 1))

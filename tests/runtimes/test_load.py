@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import segnet
 from segnet.errors import ConfigError, ModelError
 from segnet.runtimes.load import open_runtime
 
@@ -15,6 +16,13 @@ from segnet.runtimes.load import open_runtime
 def test_a_missing_file_is_an_error(name: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=rf"{name}: there is no such file; 'segnet export' writes it"):
         open_runtime(tmp_path / name)
+
+
+@pytest.mark.parametrize("source", [None, 5, ["a.onnx"], b"a.onnx"])
+def test_what_is_neither_a_path_nor_a_name_is_refused(source: object) -> None:
+    for load in (open_runtime, segnet.load, segnet.Predictor.load):
+        with pytest.raises(ModelError, match=rf"^a {type(source).__name__} is no model file; give the path of one"):
+            load(source)  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("name", ["a.pte", "a.tflite", "a.pt2"])

@@ -28,7 +28,7 @@ from segnet.runtimes.load import open_runtime
 from segnet.runtimes.verification import Verification, Verify, apply_verification, verify
 from segnet.system.stages import stage
 
-__all__ = ["Predictor", "as_batch"]
+__all__ = ["Predictor", "as_batch", "require_predictor"]
 
 _PIXELS_PER_BATCH = 400_000  # larger batches are no faster on a CPU: benchmarks/results/batches.json
 _MOST_PER_BATCH = 16
@@ -414,6 +414,19 @@ class Predictor:
         with stage("network"):
             output = self.runtime.run(batch, probabilities=self.runtime.gives_probabilities, measure=self.measure)
         return planes_of(output, self.labels.classes)
+
+
+def require_predictor(predictor: object) -> None:
+    """Refuse what is no predictor.
+
+    Raises:
+        ModelError: it is a network, for instance.
+    """
+    if not isinstance(predictor, Predictor):
+        raise ModelError(
+            f"a {type(predictor).__name__} is no predictor; give Predictor.load of a file or a name, and of a network "
+            "Predictor(segnet.runtimes.pytorch.TorchRuntime(model, labels))"
+        )
 
 
 def _check_arguments(runtime: object, tiles: object, tta: object) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from segnet.errors import ConfigError
 from segnet.inference.inputs import ImageSource, Order, check_order, is_one_image, read_input
 from segnet.inference.prediction import SegmentedFrame
-from segnet.inference.predictor import Predictor
+from segnet.inference.predictor import Predictor, require_predictor
 from segnet.inference.video import segment_frames, with_smoothing
 from segnet.media.images.stored import read_pixels
 from segnet.media.sources import ImageFile, VideoSource, find_sources
@@ -47,9 +47,10 @@ def stream(
         ConfigError: ``order`` or ``config`` does not fit the source; or the source is one array, tensor or image,
             which ``predictor`` itself takes.
         ShapeError: an array or a tensor has another shape or type than ``predictor`` takes.
-        ModelError: smoothing is requested, and the model outputs class indices only.
+        ModelError: smoothing is requested, and the model outputs class indices only; or ``predictor`` is none.
         MissingPackageError: PyAV, which reads videos, is not installed.
     """
+    require_predictor(predictor)
     config = config or VideoConfig()
     check_order(order)
     if isinstance(source, str | Path | int | Video):

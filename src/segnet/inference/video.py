@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from segnet.bands import Pixels
 from segnet.errors import OutputError
 from segnet.inference.prediction import Prediction, SegmentedFrame
-from segnet.inference.predictor import Predictor
+from segnet.inference.predictor import Predictor, require_predictor
 from segnet.inference.smoothing import SmoothedRuntime
 from segnet.inference.video_report import VideoReport
 from segnet.labels import ClassTable
@@ -101,6 +101,7 @@ def segment_video(
         ConfigError: the style names a class that the model does not have; see ``open_video`` and ``choose_codec``.
         DataError, ModelError, MissingPackageError: see ``segnet.stream``.
     """
+    require_predictor(predictor)
     report, config = VideoReport(), config or VideoConfig()
     video = open_video(source, config, channels=predictor.channels)
     if Path(out).exists() and Path(video.source.word).exists() and Path(out).samefile(video.source.word):

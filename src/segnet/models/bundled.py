@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from importlib.resources import files
 from pathlib import Path
 
 from segnet.errors import ModelError
 from segnet.models.hub import fetch, is_hub_address
 
-__all__ = ["bundled_models", "bundled_onnx", "find", "local_file"]
+__all__ = ["bundled_models", "bundled_onnx", "check_source", "find", "local_file"]
 
 
 def bundled_models() -> dict[str, Path]:
@@ -21,6 +22,18 @@ def bundled_onnx() -> dict[str, Path]:
     return _files(".onnx")
 
 
+def check_source(source: object) -> None:
+    """Refuse what can be neither a path nor a name.
+
+    Raises:
+        ModelError: it is of another type, such as None or a network.
+    """
+    if not isinstance(source, str | os.PathLike):
+        raise ModelError(
+            f"a {type(source).__name__} is no model file; give the path of one, or the name of a bundled model"
+        )
+
+
 def local_file(source: str | Path) -> Path | None:
     """The file at a path, or else that of a bundled model by its name; None if there is neither."""
     path = Path(source)
@@ -31,9 +44,10 @@ def find(source: str | Path) -> Path:
     """The path of a model file, of a bundled model by its name, or of a model of the hub (``hf://OWNER/NAME``).
 
     Raises:
-        ModelError: there is none of them.
+        ModelError: there is none of them, or the source is of another type.
         MissingPackageError: the hub is asked for, and huggingface_hub is not installed.
     """
+    check_source(source)
     if is_hub_address(source):
         return fetch(source)
     if found := local_file(source):

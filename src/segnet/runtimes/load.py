@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from segnet.errors import ConfigError, ModelError
+from segnet.models.bundled import check_source
 from segnet.models.hub import fetch, is_hub_address
 from segnet.runtimes.base import FileRuntime, Runtime
 from segnet.runtimes.choice import RuntimeName, check_runtime, choose_runtime
@@ -46,11 +47,12 @@ def open_runtime(
             installed, and PyTorch for samples, a GPU or another precision. An .onnx file may be run by ``openvino``.
 
     Raises:
-        ModelError: the file does not exist, or it cannot be used.
+        ModelError: the file does not exist, it cannot be used, or the source is neither a path nor a name.
         ConfigError: the device, precision or number of threads is not possible, or the model has no dropout to draw
             samples with.
         MissingPackageError: the library is not installed.
     """
+    check_source(source)
     check_threads(threads)
     if is_hub_address(source):
         source = fetch(source)
