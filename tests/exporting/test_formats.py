@@ -84,6 +84,14 @@ def test_openvino_files_have_plain_names(proto: onnx.ModelProto, info: ModelInfo
     assert model.get_rt_info(["names"]).value == '["sky", "a car", "road", "Straße", "<x>"]'
 
 
+def test_openvino_files_that_cannot_be_written_are_an_error_of_the_system(
+    proto: onnx.ModelProto, info: ModelInfo, tmp_path: Path
+) -> None:
+    (tmp_path / "model.bin").mkdir()
+    with pytest.raises(OSError, match="OpenVINO failed, as on a full disk: Can't open bin file"):
+        write_openvino(to_openvino(proto), info, tmp_path / "model.xml")
+
+
 @pytest.mark.parametrize(
     "config",
     [

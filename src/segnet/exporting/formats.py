@@ -158,12 +158,20 @@ def to_openvino(proto: Any) -> Any:
 
 
 def write_openvino(model: Any, info: ModelInfo, path: Path, *, half: bool = False) -> None:
-    """Write ``path`` (.xml) and the weights beside it (.bin), with ``info`` and the classes in its ``rt_info``."""
+    """Write ``path`` (.xml) and the weights beside it (.bin), with ``info`` and the classes in its ``rt_info``.
+
+    Raises:
+        OSError: the files cannot be written.
+    """
     import openvino
 
     for key, text in {KEY: info.to_json(), **_class_names(info)}.items():
         model.set_rt_info(text, [key])
-    openvino.save_model(model, path, compress_to_fp16=half)
+    try:
+        openvino.save_model(model, path, compress_to_fp16=half)
+    except RuntimeError as error:
+        reason = str(error).strip().rpartition("\n")[2]
+        raise OSError(f"OpenVINO failed, as on a full disk: {reason}") from error
 
 
 def _make_onnx(program: ExportedProgram, info: ModelInfo) -> Any:
