@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -49,6 +51,21 @@ def test_the_machine_and_the_versions_are_told() -> None:
     assert told["versions"] in ({"torch": torch.__version__}, {"torch": torch.__version__.partition("+")[0]})
     assert told["instruction_sets"] == " ".join(instruction_sets())
     assert isinstance(told["commit"], str)
+
+
+def test_the_commit_is_that_of_this_package_and_not_of_a_project_around_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "venv" / "hardware.py"
+    installed.parent.mkdir()
+    installed.touch()
+    author = ("-c", "user.name=a", "-c", "user.email=a")
+    for words in (["init", "-q"], [*author, "commit", "-q", "--allow-empty", "-m", "a"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    monkeypatch.setattr(machine, "__file__", str(installed))
+    assert about()["commit"] == "unknown"
+    subprocess.run(["git", "add", "venv"], cwd=tmp_path, check=True)
+    assert str(about()["commit"]).endswith("+changes")
 
 
 @pytest.mark.usefixtures("unlimited")

@@ -280,17 +280,21 @@ def _cpu_info() -> dict[str, str]:
 
 
 def _commit() -> str:
-    here = Path(__file__).parent
+    """Of this package; an installed one may lie in the repository of a project, whose commit is not meant."""
     try:
-        revision = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607  git is where the user's PATH has it
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-        unchanged = ["git", "diff", "--quiet", "HEAD"]
-        changed = subprocess.run(unchanged, cwd=here, check=False).returncode
+        _git("ls-files", "--error-unmatch", Path(__file__).name)
+        revision = _git("rev-parse", "--short", "HEAD")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return f"{revision}+changes" if changed else revision
+    try:
+        _git("diff", "--quiet", "HEAD")
+    except subprocess.CalledProcessError:
+        return f"{revision}+changes"
+    return revision
+
+
+def _git(*words: str) -> str:
+    """What git says in the folder of this package."""
+    command = ["git", *words]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
