@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from segnet.errors import ConfigError, ModelError, list_names
 
-__all__ = ["CAMVID", "CAMVID12", "CITYSCAPES", "IGNORE_INDEX", "PASCAL", "SUN", "ClassTable", "Color"]
+__all__ = [
+    "CAMVID", "CAMVID12", "CITYSCAPES", "IGNORE_INDEX", "PASCAL", "SUN", "ClassTable", "Color", "require_table",
+]  # fmt: skip
 
 IGNORE_INDEX = 255
 """The value of a pixel that belongs to no class: left out of loss and scores."""
@@ -196,6 +198,19 @@ class ClassTable:
         table[: self.classes] = self.values
         values: NDArray[np.uint8] = table[mask]
         return values
+
+
+def require_table(labels: object, classes: int) -> None:
+    """Fail if this is no class table, or that of another number of classes than a network has.
+
+    Raises:
+        ModelError: it is.
+    """
+    if not isinstance(labels, ClassTable):
+        raise ModelError(
+            f"a {type(labels).__name__} was given as class table; give segnet.ClassTable.from_names(names)"
+        )
+    labels.require_classes(classes)
 
 
 def _check_list(names: Sequence[str]) -> None:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+import segnet
 from segnet.errors import ConfigError, ModelError
 from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet, SegNetConfig
@@ -41,6 +45,20 @@ def test_a_model_in_another_precision_computes_in_float32(used: SegNet, dtype: t
 def test_another_class_table_is_refused(used: SegNet) -> None:
     with pytest.raises(ModelError, match="the network has 5 classes but the class table 2"):
         TorchRuntime(used, ClassTable.numbered(2), device="cpu")
+
+
+def test_another_network_and_a_list_of_names_are_refused(used: SegNet, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"a Conv2d is no SegNet; segnet\.evaluate and segnet.export_module take it"):
+        TorchRuntime(torch.nn.Conv2d(3, 2, 1))  # type: ignore[arg-type]
+    names: Any = [*"abcde"]
+    calls: list[Callable[[], object]] = [
+        lambda: TorchRuntime(used, names),
+        lambda: segnet.export(used, names, tmp_path / "a.onnx"),
+        lambda: segnet.save(used, names, tmp_path / "a.safetensors"),
+    ]
+    for call in calls:
+        with pytest.raises(ModelError, match=r"a list was given as class table; give segnet\.ClassTable.from_names"):
+            call()
 
 
 def test_a_flipped_image_and_one_that_cannot_be_written_are_taken(used: SegNet) -> None:

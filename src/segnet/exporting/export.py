@@ -32,7 +32,7 @@ from segnet.exporting.formats import FORMATS, Format
 from segnet.exporting.programs import Pipeline, make_program
 from segnet.exporting.sampled_checks import compare_samples
 from segnet.exporting.settings import ExportConfig
-from segnet.labels import ClassTable
+from segnet.labels import ClassTable, require_table
 from segnet.models.mc_dropout import dropouts
 from segnet.models.model_file import Description
 from segnet.models.segnet import SegNet
@@ -239,7 +239,7 @@ def describe_file(
     require_replaceable(path)
     if not hasattr(model, "stored_state"):
         raise ModelError(f"{path}: a {type(model).__name__} is no SegNet; segnet.export_module takes any module")
-    labels.require_classes(model.config.classes)
+    require_table(labels, model.config.classes)
     description = Description(labels=labels, provenance=provenance or {}, scores=scores or {})
     if config.samples is not None and not dropouts(model):
         raise ConfigError(

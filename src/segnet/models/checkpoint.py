@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from segnet.errors import ModelError, OutputError
-from segnet.labels import ClassTable
+from segnet.labels import ClassTable, require_table
 from segnet.models.bundled import find
 from segnet.models.model_file import Description, read_model_file, write_model_file
 from segnet.models.segnet import SegNet
@@ -81,7 +81,7 @@ def save(
             f"{path}: a {type(model).__name__} was given, and a file can hold a SegNet only; give the network in it "
             "(DataParallel and DistributedDataParallel keep theirs as .module)"
         )
-    labels.require_classes(model.config.classes)
+    require_table(labels, model.config.classes)
     description = Description(labels=labels, provenance=provenance or {}, scores=scores or {})
     write_model_file(path, model.config.to_dict(), description, model.stored_state(path), half=half, int8=int8)
     return path

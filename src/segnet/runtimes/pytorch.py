@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from segnet.bands import Bands, Channels, count_channels, stored_bands
 from segnet.errors import ConfigError, ModelError, first_line
-from segnet.labels import ClassTable
+from segnet.labels import ClassTable, require_table
 from segnet.metrics.uncertainty import MEASURES, Measure
 from segnet.models import checkpoint
 from segnet.models.mc_dropout import Sampler, dropouts
@@ -50,7 +50,7 @@ class TorchRuntime(Runtime):
     Raises:
         ConfigError: the device or precision does not exist, the number of samples is 1 or negative, the network has
             no dropout to draw samples with, or PyTorch is too old to compile it.
-        ModelError: the class table does not fit.
+        ModelError: the model is no SegNet, or the class table does not fit.
     """
 
     def __init__(
@@ -70,8 +70,10 @@ class TorchRuntime(Runtime):
                 f"samples={samples} with seed={seed} is not possible; give 2 samples or more, or 0 for no dropout, "
                 "and a seed of 0 or more"
             )
+        if not hasattr(model, "stored_state"):  # torch.compile passes attributes on
+            raise ModelError(f"a {type(model).__name__} is no SegNet; segnet.evaluate and segnet.export_module take it")
         labels = labels or ClassTable.numbered(model.config.classes)
-        labels.require_classes(model.config.classes)
+        require_table(labels, model.config.classes)
         self.device = pick_device(device)
         self.dtype = pick_precision(precision, self.device)
         self.model = model.folded().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
