@@ -244,3 +244,18 @@ def test_a_score_that_is_no_number_is_refused(tmp_path: Path) -> None:
 def test_a_gate_without_a_number_is_refused() -> None:
     with pytest.raises(ConfigError, match="max_drop=nan is not possible"):
         Int8Gate(images=[], score=lambda run: 0.0, max_drop=float("nan"))
+
+
+def test_what_cannot_be_copied_is_refused_with_what_helps(tmp_path: Path) -> None:
+    net, image, weights = nn.Conv2d(3, 2, 1), torch.rand(1, 3, 8, 8), torch.ones(1, requires_grad=True)
+    net.register_forward_pre_hook(lambda module, inputs: vars(module).update(scaled=weights * 2))  # as weight_norm does
+    net(image)
+    with pytest.raises(
+        ModelError, match=r"^Conv2d cannot be copied \(.*\); call it once within torch.no_grad\(\) first$"
+    ):
+        segnet.export_module(net, image, tmp_path / "net.onnx")
+    with pytest.raises(ModelError, match=r"^a str is no module; give a torch.nn.Module$"):
+        segnet.export_module("net", image, tmp_path / "net.onnx")  # type: ignore[arg-type]
+    with torch.no_grad():
+        net(image)
+    segnet.export_module(net, image, tmp_path / "net.pt2")

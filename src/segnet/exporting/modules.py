@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.utils._pytree import MappingKey, keystr, tree_flatten_with_path, tree_leaves
 
-from segnet.errors import ConfigError
+from segnet.errors import ConfigError, ModelError, first_line
 from segnet.exporting.comparison import NOISE, Comparison, Tolerance, compare_arrays, compare_noise, require_close
 from segnet.exporting.export import Report, count_bytes, require_replaceable, round_seconds, stage_file
 from segnet.exporting.formats import FORMATS, Format
@@ -111,7 +111,8 @@ def export_module(
 
     Raises:
         ConfigError: the format cannot do what is asked, or inputs and outputs are no tensors.
-        ModelError: ``torch.export`` cannot trace the module, or the file does not match PyTorch.
+        ModelError: the model is no module, PyTorch cannot copy or ``torch.export`` cannot trace it, or the file does
+            not match PyTorch.
         MissingPackageError: a library is not installed.
         OutputError: the files cannot be written.
     """
@@ -211,7 +212,7 @@ def _inputs(example: Any) -> tuple[Tensor, ...]:
 
 
 def _trace(model: nn.Module, inputs: tuple[Tensor, ...], *, dynamic: bool) -> _Traced:
-    model = without_inplace(deepcopy(model).cpu())
+    model = without_inplace(_copied(model).cpu())
     for module in model.modules():
         module.training = False
     program, other = trace_program(model, inputs, dynamic=dynamic), None
@@ -223,6 +224,17 @@ def _trace(model: nn.Module, inputs: tuple[Tensor, ...], *, dynamic: bool) -> _T
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # contains local paths
     return _Traced(model, program, inputs, other, tuple(map(str, left)))
+
+
+def _copied(model: object) -> nn.Module:
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"a {type(model).__name__} is no module; give a torch.nn.Module")
+    try:
+        return deepcopy(model)
+    except RuntimeError as error:  # of filters that a hook computed with a gradient, as weight_norm does
+        raise ModelError(
+            f"{type(model).__name__} cannot be copied ({first_line(error)}); call it once within torch.no_grad() first"
+        ) from error
 
 
 def _placeholders(program: ExportedProgram) -> dict[str, tuple[Any, ...]]:
