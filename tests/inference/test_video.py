@@ -115,6 +115,11 @@ def test_a_legend_below_a_video_is_the_same_below_every_frame(tmp_path: Path) ->
     assert all((legend[:48, :64] == frame).all() for legend, frame in zip(frames, plain, strict=True))
 
 
+def test_an_unknown_view_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="view='mask' is unknown; choose one of overlay, color, side"):
+        segment_video(predictor(), tmp_path / "a.mp4", tmp_path / "b.mp4", view="mask")  # type: ignore[arg-type]
+
+
 def test_a_look_with_an_unknown_class_is_refused_before_the_video_begins(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "a.mp4", 2)
     with pytest.raises(ConfigError, match="there is no class 'brigth'; did you mean 'bright'"):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.bands import Pixels
-from segnet.errors import OutputError
+from segnet.errors import ConfigError, OutputError
 from segnet.inference.prediction import Prediction, SegmentedFrame
 from segnet.inference.predictor import Predictor, require_predictor
 from segnet.inference.smoothing import SmoothedRuntime
@@ -31,7 +31,7 @@ from segnet.system.queues import Background
 from segnet.system.stages import stage
 from segnet.system.threads import map_ahead
 from segnet.visualization import overlay as visualize
-from segnet.visualization.style import OverlayStyle, View
+from segnet.visualization.style import VIEWS, OverlayStyle, View
 
 __all__ = ["draw", "segment_frames", "segment_video", "with_smoothing", "write_video"]
 
@@ -98,10 +98,13 @@ def segment_video(
 
     Raises:
         OutputError: the file cannot be written, or is the source itself.
-        ConfigError: the style names a class that the model does not have; see ``open_video`` and ``choose_codec``.
+        ConfigError: the view is unknown, or the style names a class that the model does not have; see ``open_video``
+            and ``choose_codec``.
         DataError, ModelError, MissingPackageError: see ``segnet.stream``.
     """
     require_predictor(predictor)
+    if view not in VIEWS:
+        raise ConfigError(f"view={view!r} is unknown; choose one of {', '.join(VIEWS)}")
     report, config = VideoReport(), config or VideoConfig()
     video = open_video(source, config, channels=predictor.channels)
     if Path(out).exists() and Path(video.source.word).exists() and Path(out).samefile(video.source.word):
