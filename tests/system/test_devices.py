@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -56,8 +58,8 @@ def test_the_timing_is_a_positive_number_of_seconds() -> None:
     assert devices._product_seconds(torch.float32) > 0
 
 
-@pytest.mark.parametrize("name", ["gpu", "", "cuda:99", "CPU!"])
-def test_an_unknown_device_is_refused(name: str) -> None:
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:99", "CPU!", None])
+def test_an_unknown_device_is_refused(name: Any) -> None:
     with pytest.raises(ConfigError, match="cannot be used") as caught:
         pick_device(name)
     assert "\n" not in str(caught.value)

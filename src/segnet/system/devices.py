@@ -28,7 +28,7 @@ def pick_device(name: str | torch.device) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise ConfigError(
             f"device {str(name)!r} cannot be used ({first_line(error)}); choose auto, cpu, cuda or mps"
         ) from error
