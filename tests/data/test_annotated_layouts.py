@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools.mask import encode
 
 from layout_files import check_and_train, masks_of, photo, save, text
 from segnet.data.check.findings import Finding
@@ -463,6 +464,39 @@ def test_run_lengths_of_coco_of_another_size_are_refused(counts: object, tmp_pat
         r"annotation 71 of 000000000009.jpg: has run lengths of the size \[1000000, 1000000\]; expected \[32, 40\]"
     )
     with pytest.raises(DataError, match=message):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize("counts", ["", "0123", [200, 32, -8, 1056]])
+def test_run_lengths_of_coco_that_are_none_of_the_image_are_refused(counts: object, tmp_path: Path) -> None:
+    coco(tmp_path)
+    segmentation = {"counts": counts, "size": list(SIZE)}
+    change_json(tmp_path / "annotations/instances_train2017.json", _annotation(segmentation=segmentation))
+    with pytest.raises(DataError, match=r"annotation 71 .* has run lengths of -?\d+ pixels; expected 1280"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_run_lengths_of_coco_are_read_as_pycocotools_packs_them(seed: int, tmp_path: Path) -> None:
+    coco(tmp_path)
+    pixels = np.random.default_rng(seed).random(SIZE) < (0.5, 0.01, 0.999, 0)[seed]
+    packed = encode(np.asfortranarray(pixels, dtype=np.uint8))
+    packed["counts"] = packed["counts"].decode()
+    table = {"annotations": [{"image_id": 9, "category_id": 3, "segmentation": packed}]}
+    change_json(tmp_path / "annotations/instances_train2017.json", lambda page: page.update(table))
+    np.testing.assert_array_equal(masks_of(open_source(tmp_path)), pixels)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_polygon_of_coco_with_two_corners_covers_nothing_beside_others(place: int, tmp_path: Path) -> None:
+    coco(tmp_path)
+    polygons = flat(*CAR)
+    polygons.insert(place, [0, 0, 8, 8])
+    change_json(tmp_path / "annotations/instances_train2017.json", lambda page: page["annotations"][1].update(
+        segmentation=polygons))  # fmt: skip
+    np.testing.assert_array_equal(masks_of(open_source(tmp_path)), EXPECTED)
+    change_json(tmp_path / "annotations/instances_train2017.json", _annotation(segmentation=[[0, 0, 8, 8]]))
+    with pytest.raises(DataError, match=r"annotation 71 .* has no polygon of three corners or more; draw it anew"):
         open_source(tmp_path)
 
 

@@ -28,6 +28,7 @@ __all__ = ["coco", "coco_stuff", "is_coco", "is_coco_stuff"]
 _KINDS = ("panoptic", "stuff", "instances", "", "_annotations.coco", "_annotations")
 """Beginnings of the files of a split, those that describe most pixels first."""
 
+_FEWEST_NUMBERS = 6  # of a polygon: x and y of three corners; pycocotools takes four numbers for a box
 _STUFF_LINE = re.compile(r"(\d+):\s*(\S.*?)\s*")
 
 Table = dict[str, Any]
@@ -38,7 +39,7 @@ def coco(root: Path) -> Source:
 
     Annotation tools write one file for all images: ``annotations/instances_default.json`` (CVAT), ``result.json``
     (Label Studio), ``labels.json`` (FiftyOne). Its images are divided as those of a data set without splits.
-    Of several kinds panoptic is read first, then stuff, then instances. Polygons and run lengths need pycocotools;
+    Of several kinds panoptic is read first, then stuff, then instances. Polygons need pycocotools;
     larger objects are drawn first. ``panoptic`` files are read with their PNG, by the categories of the segments;
     ``stuff`` files with the masks in ``stuff_train2017_pixelmaps/`` if these are there. Pixels of no category are
     ignored in these PNG and masks; where polygons and run lengths are drawn, they are the class background.
@@ -250,36 +251,19 @@ def _draw_instances(
     path: Path, entry: Table, items: list[Table], categories: Mapping[int, str], labels: ClassTable
 ) -> NDArray[np.uint8]:
     """Larger objects first, so that small ones stay visible; crowds are ignored."""
-    height, width = int(entry["height"]), int(entry["width"])
-    mask = blank((height, width))
+    size = int(entry["height"]), int(entry["width"])
+    mask = blank(size)
     for item in sorted(items, key=lambda item: -float(item.get("area", 0))):
         index = _class_of(item, "annotation", categories, labels)
         given, place = item.get("segmentation"), f"{path}: annotation {item.get('id')} of {entry['file_name']}"
-        _require_segmentation(given, (height, width), place)
-        mask[_decode(given, height, width)] = IGNORE_INDEX if item.get("iscrowd") else index
+        if not given:
+            raise DataError(
+                f"{place} has no segmentation, as a box; expected polygons or run lengths; give the annotations of a "
+                "segmentation data set, or remove it"
+            )
+        inside = _fill_polygons(given, size, place) if isinstance(given, list) else _fill_runs(given, size, place)
+        mask[inside] = IGNORE_INDEX if item.get("iscrowd") else index
     return mask
-
-
-def _require_segmentation(given: Any, size: tuple[int, int], place: str) -> None:
-    """Refuse what pycocotools would draw anywhere, or end the process of."""
-    if not given:
-        raise DataError(
-            f"{place} has no segmentation, as a box; expected polygons or run lengths; give the annotations of a "
-            "segmentation data set, or remove it"
-        )
-    if isinstance(given, list):
-        for polygon in given:
-            require_near(polygon, size, place)
-    elif tuple(given["size"]) != size:
-        raise DataError(
-            f"{place}: has run lengths of the size {given['size']}; expected {list(size)}, the height and width of the "
-            "image; export it again"
-        )
-    elif isinstance(given["counts"], list) and sum(given["counts"]) != size[0] * size[1]:
-        raise DataError(
-            f"{place}: has run lengths of {sum(given['counts'])} pixels; expected {size[0] * size[1]}, as many as the "
-            "image has; export it again"
-        )
 
 
 def _class_of(item: Mapping[str, Any], kind: str, categories: Mapping[int, str], labels: ClassTable) -> int:
@@ -289,21 +273,58 @@ def _class_of(item: Mapping[str, Any], kind: str, categories: Mapping[int, str],
     return labels.names.index(categories[number])
 
 
-def _decode(given: Any, height: int, width: int) -> NDArray[np.bool_]:
-    """The pixels in polygons or run lengths: (H, W)."""
+def _fill_polygons(polygons: list[list[float]], size: tuple[int, int], place: str) -> NDArray[np.bool_]:
+    """The pixels in polygons, bool (H, W); those of fewer than three corners cover none."""
     try:
         from pycocotools import mask as run_lengths
     except ImportError as error:
         raise MissingPackageError.of("pycocotools", "coco") from error
+    for polygon in polygons:
+        require_near(polygon, size, place)
+    areas = [polygon for polygon in polygons if len(polygon) >= _FEWEST_NUMBERS]
+    if not areas:
+        raise DataError(f"{place}: has no polygon of three corners or more; draw it anew, or remove it")
     try:
-        if isinstance(given, list) or isinstance(given.get("counts"), list):
-            given = run_lengths.frPyObjects(given, height, width)
-        inside: NDArray[np.bool_] = (
-            run_lengths.decode(run_lengths.merge(given) if isinstance(given, list) else given) > 0
-        )
+        inside: NDArray[np.bool_] = run_lengths.decode(run_lengths.merge(run_lengths.frPyObjects(areas, *size))) > 0
     except Exception as error:  # pycocotools raises Exception itself
         raise ValueError(f"segmentation: {error}") from error
     return inside
+
+
+def _fill_runs(given: Table, size: tuple[int, int], place: str) -> NDArray[np.bool_]:
+    """The pixels in run lengths, bool (H, W): numbers of pixels by turns outside and inside, column by column."""
+    if tuple(given["size"]) != size:
+        raise DataError(
+            f"{place}: has run lengths of the size {given['size']}; expected {list(size)}, the height and width of the "
+            "image; export it again"
+        )
+    counts = _unpack_runs(given["counts"]) if isinstance(given["counts"], str) else given["counts"]
+    if min(counts, default=0) < 0 or sum(counts) != size[0] * size[1]:
+        raise DataError(
+            f"{place}: has run lengths of {sum(counts)} pixels; expected {size[0] * size[1]}, as many as the image "
+            "has; export it again"
+        )
+    flags = np.arange(len(counts)) % 2 == 1
+    inside: NDArray[np.bool_] = flags.repeat(counts).reshape(size[::-1]).T
+    return inside
+
+
+def _unpack_runs(packed: str) -> list[int]:
+    """Run lengths from COCO's text: five bits and one for "more follow" in each character, from the lowest bits on.
+
+    From the fourth on they are differences to the last but one.
+    """
+    counts: list[int] = []
+    value = bits = 0
+    for part in (ord(character) - 48 for character in packed):
+        value |= (part & 31) << bits
+        bits += 5
+        if not part & 32:
+            if part & 16:
+                value -= 1 << bits
+            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+            value = bits = 0
+    return counts
 
 
 def _panoptic_drawings(root: Path, path: Path, table: Table, labels: ClassTable) -> Iterator[Drawing]:

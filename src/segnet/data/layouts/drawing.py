@@ -26,7 +26,7 @@ __all__ = ["Drawing", "draw_samples", "drawn_source", "read_each", "read_json", 
 
 Content = TypeVar("Content")
 
-_FORM = 3  # of the kept masks; raised when the same annotations give other masks
+_FORM = 4  # of the kept masks; raised when the same annotations give other masks
 # What a file of other keys or values leads to.
 _OTHER_FORM = (LookupError, TypeError, ValueError, OverflowError, AttributeError)
 
