@@ -37,7 +37,7 @@ def camvid_of_kaggle(root: Path) -> None:
 
 
 def suffixes(root: Path) -> None:
-    for number, ending in enumerate(("_mask", "_gt", "_labelIds", "_P", "")):
+    for number, ending in enumerate(("_mask", "_gt", "_labelIds", "_P", "_train_id", "_segmentation", "")):
         photo(root / "images" / f"{number}.jpg")
         save(root / "annotations" / f"{number}{ending}.png", MASK)
     text(root / "classes.txt", "sky\nroad\n")
@@ -158,7 +158,7 @@ def test_layout_gives_the_classes_of_its_masks(name: str, tmp_path: Path) -> Non
 
 def test_all_usual_endings_of_masks_are_paired(tmp_path: Path) -> None:
     suffixes(tmp_path)
-    assert [sample.name for sample in open_source(tmp_path).splits["train"]] == ["0", "1", "2", "3", "4"]
+    assert [sample.name for sample in open_source(tmp_path).splits["train"]] == list("0123456")
 
 
 def test_black_and_white_masks_of_two_classes_ignore_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -44,6 +44,22 @@ def cityscapes(root: Path) -> None:
         text(root / "gtFine" / f"{stem}_gtFine_polygons.json", "{}")
 
 
+def bdd100k(root: Path) -> None:
+    for split in ("train", "val", "test"):
+        photo(root / "images" / split / "0a1b-2c3d.jpg")
+        if split != "test":
+            save(root / "labels" / split / "0a1b-2c3d_train_id.png", MASK)
+            save(root / "color_labels" / split / "0a1b-2c3d_train_color.png", colored((1, 2, 3), (4, 5, 6), (0, 0, 0)))
+
+
+def bdd100k_10k(root: Path) -> None:
+    for split in ("train", "val", "test"):
+        photo(root / "images" / "10k" / split / "0a1b-2c3d.jpg")
+        if split != "test":
+            save(root / "labels" / "sem_seg" / "masks" / split / "0a1b-2c3d.png", MASK)
+            save(root / "labels" / "sem_seg" / "colormaps" / split / "0a1b-2c3d.png", MASK)
+
+
 def kitti(root: Path) -> None:
     for number in range(3):
         photo(root / "training" / "image_2" / f"00000{number}_10.png")
@@ -99,6 +115,8 @@ def sun(root: Path) -> None:
 LAYOUTS: dict[str, tuple[Callable[[Path], None], int]] = {
     "camvid-original": (camvid_original, 3),
     "cityscapes": (cityscapes, 19),
+    "bdd100k": (bdd100k, 19),
+    "bdd100k of 10k": (bdd100k_10k, 19),
     "kitti": (kitti, 19),
     "kitti-road": (kitti_road, 2),
     "pascal": (pascal, 21),
@@ -115,7 +133,7 @@ def test_published_layout_gives_the_classes_of_its_masks(name: str, tmp_path: Pa
     np.testing.assert_array_equal(masks_of(source), MASK)
     np.testing.assert_array_equal(masks_of(source, "val"), MASK)
     assert source.labels.classes == classes
-    assert open_source(tmp_path, layout=name).splits == source.splits
+    assert open_source(tmp_path, layout=name.split()[0]).splits == source.splits
     assert not set(source.splits["train"]) & set(source.splits["val"])
     check_and_train(tmp_path, out=tmp_path / "run")
 

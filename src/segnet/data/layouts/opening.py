@@ -32,8 +32,10 @@ from segnet.data.layouts.label_studio import is_label_studio, label_studio
 from segnet.data.layouts.lists import is_list_folder, list_folder, pair_list
 from segnet.data.layouts.source import Source
 from segnet.data.layouts.streets import (
+    bdd100k,
     camvid_original,
     cityscapes,
+    is_bdd100k,
     is_camvid_original,
     is_cityscapes,
     is_kitti,
@@ -73,6 +75,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "camvid-original": Layout(
         camvid_original, is_camvid_original, "701_StillsRaw_full/ with LabeledApproved_full/ (CamVid)"
     ),
+    "bdd100k": Layout(bdd100k, is_bdd100k, "images/ with labels/*/*_train_id.png (BDD100K)"),
     "pascal": Layout(pascal, is_pascal, "JPEGImages/ with SegmentationClass/ (Pascal VOC, CVAT)"),
     "kitti-road": Layout(kitti_road, is_kitti_road, "training/image_2/ with gt_image_2/ (KITTI road)"),
     "kitti": Layout(kitti, is_kitti, "training/image_2/ with semantic/ (KITTI)"),

@@ -25,7 +25,7 @@ IMAGE_FOLDERS = ("images", "img_dir", "image", "imgs", "img", "JPEGImages")
 MASK_FOLDERS = ("masks", "labels", "annotations", "ann_dir", "mask", "label", "annotation", "gt", "SegmentationClass")
 """Names of a folder of masks."""
 
-_MASK_ENDING = re.compile(r"[_-](masks?|labels?|gt|L|P|labelIds|labelTrainIds|annotation|seg)$")
+_MASK_ENDING = re.compile(r"[_-](masks?|labels?|gt|L|P|labelIds|labelTrainIds|train_id|annotation|seg|segmentation)$")
 _LABEL_STUDIO = re.compile(r"task-\d+-annotation-\d+-")
 
 

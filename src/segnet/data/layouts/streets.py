@@ -1,4 +1,4 @@
-"""Published data sets of streets as they are distributed: CamVid in 960x720, Cityscapes, and KITTI."""
+"""Published data sets of streets as they are distributed: CamVid in 960x720, Cityscapes, BDD100K, and KITTI."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from segnet.labels import CITYSCAPES, IGNORE_INDEX, ClassTable
 from segnet.media.sources import find_images_below
 
 __all__ = [
-    "camvid_original", "cityscapes", "is_camvid_original", "is_cityscapes", "is_kitti", "is_kitti_road", "kitti",
-    "kitti_road",
+    "bdd100k", "camvid_original", "cityscapes", "is_bdd100k", "is_camvid_original", "is_cityscapes", "is_kitti",
+    "is_kitti_road", "kitti", "kitti_road",
 ]  # fmt: skip
 
 _CAMVID_IMAGES = ("701_StillsRaw_full", "CamVid_RGB", "raw")
@@ -74,6 +74,29 @@ def cityscapes(root: Path) -> Source:
 def is_cityscapes(root: Path) -> bool:
     """Whether leftImg8bit/ is there beside gtFine/ or gtCoarse/."""
     return (root / "leftImg8bit").is_dir() and ((root / "gtFine").is_dir() or (root / "gtCoarse").is_dir())
+
+
+def bdd100k(root: Path) -> Source:
+    """BDD100K: ``images/SPLIT/a.jpg`` with ``labels/SPLIT/a_train_id.png``, or images/10k/ with labels/sem_seg/masks/.
+
+    The masks hold the classes of Cityscapes' benchmark as 0 to 18. The split test is published without masks, and is
+    left out.
+
+    Raises:
+        DataError: images and masks do not pair up.
+    """
+    images, masks = _bdd100k_folders(root) or (root / "images", root / "labels")
+    images_of, masks_of = find_split_folders(images), find_split_folders(masks)
+    splits = {split: pair_folders(folder, masks_of[split]) for split, folder in images_of.items() if split in masks_of}
+    labels = ClassTable(names=CITYSCAPES.names, colors=CITYSCAPES.colors)
+    return Source(
+        root=root, layout="BDD100K", splits=with_validation(root, splits), labels=labels, ignore_index=(IGNORE_INDEX,)
+    )
+
+
+def is_bdd100k(root: Path) -> bool:
+    """Whether images/ is there beside labels/ of ``*_train_id.png``, or images/10k/ beside labels/sem_seg/masks/."""
+    return _bdd100k_folders(root) is not None
 
 
 def kitti(root: Path) -> Source:
@@ -138,6 +161,14 @@ def _pair_cityscapes(images: Path, masks: Path, kind: str) -> tuple[Sample, ...]
             "polygons with cityscapesscripts"
         )
     return pair_names(image_of, mask_of, images=images, masks=masks)
+
+
+def _bdd100k_folders(root: Path) -> tuple[Path, Path] | None:
+    """Folders of the images and of the masks."""
+    images, labels = root / "images", root / "labels"
+    if (images / "10k").is_dir() and (labels / "sem_seg" / "masks").is_dir():
+        return images / "10k", labels / "sem_seg" / "masks"
+    return (images, labels) if images.is_dir() and any(labels.glob("*/*_train_id.png")) else None
 
 
 def _stem(place: Path, ending: str) -> str:
