@@ -282,6 +282,33 @@ def test_brushes_ellipses_and_rectangles_that_are_turned_of_label_studio_are_dra
     assert (oval != ellipse_of(20, 16, (6, 12))).sum() <= 4
 
 
+def vertex(x: float, y: float, **others: object) -> dict[str, Any]:
+    x, y = percent(x, y)
+    return {"x": x, "y": y, "isBezier": False, **others}
+
+
+def test_closed_vectors_of_label_studio_are_drawn_and_open_ones_cover_nothing(tmp_path: Path) -> None:
+    def drawn(vertices: list[dict[str, Any]], *, closed: bool = True) -> NDArray[np.bool_]:
+        change_tasks(tmp_path, one_region(region("vectorlabels", "car", vertices=vertices, closed=closed)))
+        source = open_source(tmp_path)
+        split = next(split for split, (sample,) in source.splits.items() if sample.image.name == "a.jpg")
+        return masks_of(source, split) == source.labels.names.index("car")
+
+    label_studio(tmp_path)
+    straight = [vertex(x, y) for x, y in corners(*CAR)]
+    np.testing.assert_array_equal(drawn(straight), by_centers(corners(*CAR)))
+    assert not drawn(straight, closed=False).any()
+    around = []  # of a circle of radius 10 about (20, 16), in quarters
+    for x, y in ((1, 0), (0, 1), (-1, 0), (0, -1)):
+        point = np.array((20 + 10 * x, 16 + 10 * y), dtype=float)
+        along = 5.5228 * np.array((-y, x))
+        controls = {key: vertex(*(point + way)) for key, way in (("controlPoint1", -along), ("controlPoint2", along))}
+        around.append(vertex(*point, **controls) | {"isBezier": True})
+    assert (drawn(around) != ellipse_of(20, 16, (10, 10))).sum() <= 4
+    del around[0]["controlPoint2"]  # a quarter bends at one end only; a straight line would leave 28 pixels out
+    assert 4 < (ellipse_of(20, 16, (10, 10)) & ~drawn(around)).sum() < 20
+
+
 def faults(root: Path) -> dict[str, int]:
     report = check_data(root)
     assert report.failed

@@ -41,6 +41,11 @@ log = logging.getLogger("segnet")
 
 _NOT_STORED = re.compile(r"[^-\w.]")  # is left out of the name of a file that is uploaded
 _UPLOADED = re.compile("^[0-9a-f]{8}-")  # begins the name of a file that was uploaded
+_AREAS = frozenset({"points", "vertices", "rle", "height", "radiusX", "imageDataURL"})
+"""Keys of a region that covers pixels."""
+
+_CURVE = 16  # corners on a curve between two vertices
+_HANDLE = 0.3  # of the way to the other vertex, where a curve has a control point at one end only
 _CHANNELS = 4  # of the image that a brush paints: red, green, blue, alpha
 _BITS = 8  # of each
 
@@ -67,9 +72,9 @@ class _Task(NamedTuple):
 def label_studio(root: Path) -> Source:
     """Label Studio: a JSON of tasks, and their images anywhere in the folder.
 
-    An uploaded image is found by its name in Label Studio, or by that which it had before. Polygons, brushes, bitmaps,
-    rectangles and ellipses are drawn, later ones over earlier ones. Other pixels are background. Of several
-    annotations the last counts that was not cancelled; tasks without one are left out.
+    An uploaded image is found by its name in Label Studio, or by that which it had before. Polygons, closed vectors,
+    brushes, bitmaps, rectangles and ellipses are drawn, later ones over earlier ones. Other pixels are background. Of
+    several annotations the last counts that was not cancelled; tasks without one are left out.
 
     Raises:
         DataError: the file is of another form, no task is annotated, an image is missing, or a region cannot be drawn.
@@ -147,7 +152,7 @@ def _path_of(address: str) -> str:
 
 
 def _regions(result: Sequence[Mapping[str, Any]]) -> tuple[list[_Region], int]:
-    """Those that cover pixels and have a class, and how many have none; key points, choices and relations do neither.
+    """Those that cover pixels and have a class, and how many have none; key points, lines and choices do neither.
 
     The area and the label of a region may be two entries of one id.
     """
@@ -155,7 +160,7 @@ def _regions(result: Sequence[Mapping[str, Any]]) -> tuple[list[_Region], int]:
     for item in result:
         value, number = item.get("value", {}), item.get("id")
         names = next((names for key, names in value.items() if key.endswith("labels")), None)
-        if not {"points", "rle", "height", "radiusX", "imageDataURL"} & value.keys():
+        if not _AREAS & value.keys() or ("vertices" in value and not value.get("closed")):
             continue
         if names:
             regions.append(_Region(names if isinstance(names, str) else str(names[0]), value))
@@ -243,10 +248,34 @@ def _corners(value: Mapping[str, Any]) -> list[Point]:
     """In percent. An ellipse turns about its center, a rectangle about its first corner: both are x and y."""
     if "points" in value:
         return [(x, y) for x, y in value["points"]]
+    if "vertices" in value:
+        return _curve(value["vertices"])
     x, y = value["x"], value["y"]
     if "radiusX" in value:
         return ellipse((x, y), (value["radiusX"], value["radiusY"]))
     return rectangle((x, y), (x + value["width"], y + value["height"]))
+
+
+def _curve(vertices: Sequence[Mapping[str, Any]]) -> list[Point]:
+    """Corners on a closed path; between vertices with control points it is a Bézier curve."""
+    corners: list[Point] = []
+    steps = np.linspace(0, 1, _CURVE, endpoint=False)[:, None]
+    for start, end in zip(vertices, [*vertices[1:], *vertices[:1]], strict=True):
+        first, last = (np.array([one["x"], one["y"]], dtype=np.float64) for one in (start, end))
+        if not start.get("isBezier") and not end.get("isBezier"):
+            corners.append((float(first[0]), float(first[1])))
+            continue
+        second = _control_point(start, "controlPoint2", first + _HANDLE * (last - first))
+        third = _control_point(end, "controlPoint1", last - _HANDLE * (last - first))
+        ways = (1 - steps) ** 3, 3 * (1 - steps) ** 2 * steps, 3 * (1 - steps) * steps**2, steps**3
+        points = sum(way * point for way, point in zip(ways, (first, second, third, last), strict=True))
+        corners += [(x, y) for x, y in np.asarray(points).tolist()]
+    return corners
+
+
+def _control_point(vertex: Mapping[str, Any], key: str, other: NDArray[np.float64]) -> NDArray[np.float64]:
+    point = vertex.get(key) if vertex.get("isBezier") else None
+    return np.array([point["x"], point["y"]], dtype=np.float64) if point else other
 
 
 def _painted(packed: Sequence[int], size: tuple[int, int], place: str) -> NDArray[np.bool_]:
