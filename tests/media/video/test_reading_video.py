@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import struct
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -114,6 +116,32 @@ def test_a_turned_video_is_read_upright(rotation: int, tmp_path: Path) -> None:
     assert frame.image.shape == upright.shape
     assert np.abs(frame.image.astype(int) - upright).mean() < 6
     assert frame.aspect == (Fraction(4, 3) if rotation == 180 else Fraction(3, 4))
+
+
+@pytest.mark.parametrize(
+    ("matrix", "upright"),
+    [
+        ((-1, 0, 0, 1), lambda image: image[:, ::-1]),
+        ((1, 0, 0, -1), lambda image: image[::-1]),
+        ((0, 1, 1, 0), lambda image: image.transpose(1, 0, 2)),
+        ((0, -1, -1, 0), lambda image: image[::-1, ::-1].transpose(1, 0, 2)),
+        ((0, 1, -1, 0), lambda image: np.rot90(image, -1)),
+    ],
+)
+def test_a_mirrored_video_is_shown_as_players_show_it(
+    matrix: tuple[int, ...], upright: Callable[[np.ndarray], np.ndarray], tmp_path: Path
+) -> None:
+    image = clip_images(1)[0]
+    image[:16], image[:, :16] = 255, 0
+    path = write_clip(tmp_path / "a.mp4", [image] * 2, aspect=Fraction(4, 3))
+    data = bytearray(path.read_bytes())
+    a, b, c, d = (65536 * number for number in matrix)  # (x, y) is shown at (a x + c y, b x + d y)
+    struct.pack_into(">5i", data, data.index(b"tkhd") + 44, a, b, 0, c, d)
+    path.write_bytes(data)
+    frame = next(open_clip(path).read())
+    assert frame.image.shape == upright(image).shape
+    assert np.abs(frame.image.astype(int) - upright(image)).mean() < 6
+    assert frame.aspect == (Fraction(3, 4) if matrix[0] == 0 else Fraction(4, 3))
 
 
 def test_gray_frames_for_models_of_one_channel(tmp_path: Path) -> None:

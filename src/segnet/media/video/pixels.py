@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import struct
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +51,24 @@ def pixels(frame: VideoFrame, channels: int, reformatter: VideoReformatter) -> N
         image = _map_hdr(frame, channels, reformatter)
     else:
         image = _to_eight_bits(frame, channels, reformatter)
-    quarter_turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
+    quarter_turns, mirrored = _transform_of(frame)
+    if mirrored:
+        image = image[:, ::-1]
+    return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns or mirrored else image
+
+
+def _transform_of(frame: VideoFrame) -> tuple[int, bool]:
+    """Counterclockwise quarter turns to upright, and whether the frame is flipped left to right before them.
+
+    Phones mirror videos of their front camera by the display matrix. PyAV's ``rotation`` is that of a matrix which does
+    not mirror: a video flipped left to right would be turned upside down.
+    """
+    every: Any = frame.side_data
+    matrix = next((data for data in every if data.type.name == "DISPLAYMATRIX"), None)
+    if matrix is None:
+        return round(frame.rotation / 90) % 4, False
+    a, b, _, c, d = struct.unpack_from("=5i", bytes(matrix))
+    return round(math.atan2(c, d) / (math.pi / 2)) % 4, a * d < b * c
 
 
 def _to_eight_bits(frame: VideoFrame, channels: int, reformatter: VideoReformatter) -> NDArray[np.uint8]:
