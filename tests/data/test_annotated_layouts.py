@@ -235,6 +235,14 @@ def test_one_json_of_coco_for_all_images_is_read(file: str, image: str, name: st
     np.testing.assert_array_equal(masks_of(source, "train"), EXPECTED)
 
 
+def test_a_hidden_file_beside_one_json_of_coco_is_left_out(tmp_path: Path) -> None:
+    coco(tmp_path)
+    (tmp_path / "annotations/instances_train2017.json").rename(tmp_path / "result.json")
+    (tmp_path / "annotations/instances_val2017.json").rename(tmp_path / "._result.json")
+    (tmp_path / "train2017").rename(tmp_path / "images")
+    assert [sample.image.parent.name for sample in open_source(tmp_path).splits["train"]] == ["images"]
+
+
 def test_masks_are_read_rather_than_a_json_of_coco_beside_them(tmp_path: Path) -> None:
     coco(tmp_path / "coco")
     photo(tmp_path / "export/images/a.jpg", SIZE)
@@ -317,6 +325,18 @@ def faults(root: Path) -> dict[str, int]:
     report = check_data(root)
     assert report.failed
     return {finding.kind: finding.count for finding in report.findings if finding.severity == "error"}
+
+
+@pytest.mark.parametrize("write", [labelme, supervisely, coco, ade20k_full])
+def test_hidden_files_beside_annotations_are_left_out(write: Write, tmp_path: Path) -> None:
+    write(tmp_path)
+    expected = masks_of(open_source(tmp_path))
+    for path in [path for path in tmp_path.rglob("*") if path.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")  # as macOS writes it on foreign disks
+        copied = path.parent / ".ipynb_checkpoints" / f"{path.stem}-checkpoint{path.suffix}"
+        copied.parent.mkdir(exist_ok=True)
+        copied.write_bytes(path.read_bytes())
+    np.testing.assert_array_equal(masks_of(open_source(tmp_path)), expected)
 
 
 DAMAGED: list[tuple[Write, str, str]] = [

@@ -176,6 +176,12 @@ def test_images_of_label_studio_are_found_by_most_of_their_path(tmp_path: Path) 
     assert found == {"images/a.jpg", "images/street/b.jpg"}
 
 
+def test_a_hidden_file_beside_the_tasks_of_label_studio_is_left_out(tmp_path: Path) -> None:
+    label_studio(tmp_path)
+    (tmp_path / "._project-1-at-2026.json").write_bytes(b"\0\5\x16\7")
+    assert open_source(tmp_path).layout == "Label Studio"
+
+
 def test_an_uploaded_image_of_label_studio_is_found_by_the_name_that_it_had(tmp_path: Path) -> None:
     label_studio(tmp_path)
     (tmp_path / "images/a.jpg").rename(tmp_path / "images/a (1).jpg")

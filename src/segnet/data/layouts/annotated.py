@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.data.layouts.drawing import Drawing, drawn_source, read_each, read_json, require_image
+from segnet.data.layouts.drawing import Drawing, drawn_source, glob_visible, read_each, read_json, require_image
 from segnet.data.layouts.polygons import (
     Area,
     Bitmap,
@@ -57,7 +57,7 @@ def labelme(root: Path) -> Source:
         DataError: a JSON is none of LabelMe, its image is missing, or a shape cannot be drawn.
     """
     folders = by_split(path for path in root.iterdir() if path.is_dir()) or {"train": root}
-    pages = {split: list(read_each(sorted(folder.rglob("*.json")), _page)) for split, folder in folders.items()}
+    pages = {split: list(read_each(glob_visible(folder, "**/*.json"), _page)) for split, folder in folders.items()}
     everything = [page for found in pages.values() for _, page in found]
     labels = table_of(sorted({area.name for page in everything for area in page.areas} - {_IGNORED}))
     drawings = {
@@ -71,7 +71,7 @@ def labelme(root: Path) -> Source:
 
 def is_labelme(root: Path) -> bool:
     """Whether a JSON with shapes and the path of an image is there."""
-    paths = sorted(root.glob("*.json")) or sorted(root.glob("*/*.json"))
+    paths = glob_visible(root, "*.json") or glob_visible(root, "*/*.json")
     return any(_is_page(path) for path in paths[:_LOOKED_AT])
 
 
@@ -90,7 +90,7 @@ def supervisely(root: Path) -> Source:
         images = find_images_below(folder / "img") if (folder / "img").is_dir() else []
         image_of = {image.stem: image for image, _ in reversed(images)}
         for path, page in read_each(
-            sorted((folder / "ann").glob("*.json")), partial(_supervisely_page, image_of, labels)
+            glob_visible(folder / "ann", "*.json"), partial(_supervisely_page, image_of, labels)
         ):
             if require_image(page.image, path):
                 members.append(

@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.data.description import read_text
-from segnet.data.layouts.drawing import Drawing, drawn_source, read_each, read_json, report_annotation, require_image
+from segnet.data.layouts.drawing import (
+    Drawing,
+    drawn_source,
+    glob_visible,
+    read_each,
+    read_json,
+    report_annotation,
+    require_image,
+)
 from segnet.data.layouts.pairing import MASK_FOLDERS, find_folder, pair_folders
 from segnet.data.layouts.polygons import blank, require_near, table_of
 from segnet.data.layouts.source import Source
@@ -141,7 +149,7 @@ def _split_files(root: Path) -> dict[str, Path]:
 
 def _only_file(root: Path) -> Path | None:
     """The JSON of all images, as annotation tools export it; None where masks stand beside it."""
-    paths = [*root.glob("annotations/*.json"), *root.glob("*.json")]
+    paths = [*glob_visible(root, "annotations/*.json"), *glob_visible(root, "*.json")]
     masks = find_folder(root, MASK_FOLDERS)
     if len(paths) != 1 or (masks and any(map(is_image_file, masks.rglob("*")))):
         return None

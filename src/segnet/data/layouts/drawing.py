@@ -22,7 +22,10 @@ from segnet.media.images.writing import write_mask
 from segnet.system.files import cache_dir
 from segnet.system.progress import progress_bar
 
-__all__ = ["Drawing", "draw_samples", "drawn_source", "read_each", "read_json", "report_annotation", "require_image"]
+__all__ = [
+    "Drawing", "draw_samples", "drawn_source", "glob_visible", "read_each", "read_json", "report_annotation",
+    "require_image",
+]  # fmt: skip
 
 Content = TypeVar("Content")
 
@@ -89,6 +92,15 @@ def read_each(paths: Iterable[Path], read: Callable[[Path], Content]) -> Iterato
             report_annotation(str(error))
         except _OTHER_FORM as error:
             report_annotation(_describe(path, error))
+
+
+def glob_visible(folder: Path, pattern: str) -> list[Path]:
+    """The sorted files that match a pattern below a folder, without hidden ones, as images are found.
+
+    macOS puts ``._a.json`` beside ``a.json`` on foreign disks, and Jupyter copies into ``.ipynb_checkpoints/``.
+    """
+    found = sorted(folder.glob(pattern))
+    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
 
 
 def read_json(path: Path, *, encoding: str = "utf-8") -> Any:

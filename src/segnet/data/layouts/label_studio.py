@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.data.layouts.drawing import Drawing, drawn_source, read_each, read_json, report_annotation
+from segnet.data.layouts.drawing import Drawing, drawn_source, glob_visible, read_each, read_json, report_annotation
 from segnet.data.layouts.polygons import (
     Bitmap,
     Point,
@@ -112,7 +112,7 @@ def is_label_studio(root: Path) -> bool:
 
 def _file_of_tasks(root: Path) -> Path | None:
     """The only JSON in the folder, if it is a list of tasks with annotations."""
-    paths = list(root.glob("*.json"))
+    paths = glob_visible(root, "*.json")
     if len(paths) != 1:
         return None
     try:
