@@ -235,6 +235,24 @@ def test_one_json_of_coco_for_all_images_is_read(file: str, image: str, name: st
     np.testing.assert_array_equal(masks_of(source, "train"), EXPECTED)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("write", [labelme, supervisely, coco, yolo])
+def test_annotations_may_be_saved_by_programs_of_windows(write: Write, encoding: str, tmp_path: Path) -> None:
+    write(tmp_path)
+    for path in [*tmp_path.rglob("*.json"), *tmp_path.rglob("*.txt"), *tmp_path.rglob("*.yaml")]:
+        path.write_text(path.read_text(encoding="utf-8"), encoding=encoding)
+    np.testing.assert_array_equal(masks_of(open_source(tmp_path)), EXPECTED)
+
+
+def test_a_damaged_table_of_supervisely_is_named_once(tmp_path: Path) -> None:
+    supervisely(tmp_path)
+    text(tmp_path / "meta.json", "{")
+    with pytest.raises(
+        DataError, match=rf"^{tmp_path}/meta\.json: is no JSON that can be read [^\n{{]*; export it again$"
+    ):
+        open_source(tmp_path)
+
+
 def test_a_hidden_file_beside_one_json_of_coco_is_left_out(tmp_path: Path) -> None:
     coco(tmp_path)
     (tmp_path / "annotations/instances_train2017.json").rename(tmp_path / "result.json")

@@ -176,6 +176,21 @@ def test_images_of_label_studio_are_found_by_most_of_their_path(tmp_path: Path) 
     assert found == {"images/a.jpg", "images/street/b.jpg"}
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("write", [cvat, label_studio])
+def test_files_may_be_saved_by_programs_of_windows(
+    write: Callable[[Path], None], encoding: str, tmp_path: Path
+) -> None:
+    write(tmp_path)
+    expected = open_source(tmp_path).layout
+    for path in [*tmp_path.glob("*.xml"), *tmp_path.glob("*.json")]:
+        content = path.read_text(encoding="utf-8").replace('encoding="utf-8"', f'encoding="{encoding[:6].rstrip("-")}"')
+        path.write_text(content, encoding=encoding)
+    source = open_source(tmp_path)
+    assert source.layout == expected
+    assert masks_of(source).any()
+
+
 def test_a_hidden_file_beside_the_tasks_of_label_studio_is_left_out(tmp_path: Path) -> None:
     label_studio(tmp_path)
     (tmp_path / "._project-1-at-2026.json").write_bytes(b"\0\5\x16\7")

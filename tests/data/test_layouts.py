@@ -498,7 +498,7 @@ def test_a_wrong_data_yaml_is_refused_with_its_reason(tmp_path: Path, content: s
 
 
 def test_a_data_yaml_that_is_no_text_is_refused(tmp_path: Path):
-    (tmp_path / "data.yaml").write_bytes(b"\xff\xfe\x00names")
+    (tmp_path / "data.yaml").write_bytes(b"\xff\x00names")
     with pytest.raises(DataError, match="not a text in UTF-8"):
         open_source(tmp_path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -97,13 +98,17 @@ def read_class_settings(text: str) -> dict[str, Any]:
 
 
 def read_text(path: Path) -> str:
-    """A text file in UTF-8.
+    """A text file in UTF-8, or in UTF-16 if it begins with a byte order mark.
+
+    Windows' editors and shell begin a file with a mark, in UTF-8 too.
 
     Raises:
         DataError: it is none, or cannot be read.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")  # Windows' editors begin a file with a mark.
+        with path.open("rb") as file:
+            is_utf16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        return path.read_text(encoding="utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: is not a text in UTF-8; save it as UTF-8, or give the path of the data set"

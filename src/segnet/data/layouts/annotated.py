@@ -154,9 +154,9 @@ def _draw_labelme(page: _Page, labels: ClassTable) -> NDArray[np.uint8]:
 
 
 def _supervisely_classes(path: Path) -> ClassTable:
+    page = read_json(path)
     try:
-        classes = read_json(path)["classes"]
-        colors = {entry["title"]: entry.get("color") for entry in classes}
+        colors = {entry["title"]: entry.get("color") for entry in page["classes"]}
         return table_of(colors, colors)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{path}: is no meta.json of Supervisely ({error!r}); export it again") from error

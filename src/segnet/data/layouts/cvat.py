@@ -26,7 +26,7 @@ _AREAS = ("polygon", "mask", "box", "ellipse")
 _LINES = ("polyline", "points", "skeleton", "tag")  # which cover no pixels
 _FRAMES = (".PNG", ".png", ".jpg")  # of videos, whose frames are named without suffix
 _DEEPEST = 50
-_ROOT = re.compile(rb"\s*(<\?xml[^>]*\?>\s*)?<annotations>")
+_ROOT = re.compile(rb"(\xef\xbb\xbf|\xff\xfe|\xfe\xff)?\s*(<\?xml[^>]*\?>\s*)?<annotations>")
 
 
 class _Tree(ElementTree.TreeBuilder):
@@ -83,7 +83,7 @@ def is_cvat(root: Path) -> bool:
     if not path.is_file():
         return False
     with path.open("rb") as file:
-        return _ROOT.match(file.read(1000).removeprefix(b"\xef\xbb\xbf")) is not None
+        return _ROOT.match(file.read(1000).replace(b"\0", b"")) is not None  # zeros: every second byte of UTF-16
 
 
 def _read(path: Path) -> tuple[Element, ClassTable]:

@@ -103,14 +103,18 @@ def glob_visible(folder: Path, pattern: str) -> list[Path]:
     return [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
 
 
-def read_json(path: Path, *, encoding: str = "utf-8") -> Any:
+def read_json(path: Path, *, encoding: str | None = None) -> Any:
     """The content of a JSON file.
+
+    Args:
+        path: of the file.
+        encoding: of the text; None: one of those that JSON may have, UTF-8, UTF-16 or UTF-32.
 
     Raises:
         DataError: it cannot be read, or is no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding=encoding))
+        return json.loads(path.read_bytes() if encoding is None else path.read_text(encoding=encoding))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: is no JSON that can be read ({error}); export it again") from error
 
