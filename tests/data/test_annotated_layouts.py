@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import unicodedata
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -242,6 +243,22 @@ def test_annotations_may_be_saved_by_programs_of_windows(write: Write, encoding:
     for path in [*tmp_path.rglob("*.json"), *tmp_path.rglob("*.txt"), *tmp_path.rglob("*.yaml")]:
         path.write_text(path.read_text(encoding="utf-8"), encoding=encoding)
     np.testing.assert_array_equal(masks_of(open_source(tmp_path)), EXPECTED)
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+@pytest.mark.parametrize("write", [labelme, supervisely, coco, yolo])
+def test_annotations_may_spell_letters_with_marks_otherwise_than_their_images(
+    write: Write, forms: tuple[str, str], tmp_path: Path
+) -> None:
+    """As macOS stores them, in another spelling than most programs write."""
+    write(tmp_path)
+    here, there = (unicodedata.normalize(form, "é") for form in forms)
+    for path in [path for path in tmp_path.rglob("*") if path.stem in {"a", "a.jpg", "000000000009"}]:
+        name = there if path.suffix == ".jpg" else here
+        path.rename(path.with_name(re.sub(r"^(a|0+9)", name, path.name)))
+    for path in tmp_path.rglob("*.json"):
+        text(path, path.read_text().replace('"a.jpg"', f'"{here}.jpg"').replace("000000000009.jpg", f"{here}.jpg"))
+    np.testing.assert_array_equal(masks_of(open_source(tmp_path), "val"), EXPECTED)
 
 
 def test_a_damaged_table_of_supervisely_is_named_once(tmp_path: Path) -> None:

@@ -243,6 +243,15 @@ def test_lists_of_pascal_and_its_files_may_spell_letters_with_marks_differently(
     assert [sample.name for sample in open_source(tmp_path).splits["train"]] == [composed]
 
 
+def test_lists_of_pairs_may_spell_letters_with_marks_differently(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    photo(tmp_path / "day" / f"{decomposed}.jpg")
+    save(tmp_path / "day" / f"{decomposed}.png", MASK)
+    for beginning in ("day/", "/data/of/others/day/"):
+        text(tmp_path / "train.txt", f"{beginning}{composed}.jpg {beginning}{composed}.png\n")
+        assert len(open_source(tmp_path / "train.txt").splits["train"]) == 1
+
+
 def test_an_image_that_a_list_names_must_be_there(tmp_path: Path) -> None:
     fastai(tmp_path)
     text(tmp_path / "valid.txt", "gone.png\n")

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -189,6 +190,20 @@ def test_files_may_be_saved_by_programs_of_windows(
     source = open_source(tmp_path)
     assert source.layout == expected
     assert masks_of(source).any()
+
+
+@pytest.mark.parametrize("write", [cvat, label_studio])
+def test_files_may_spell_letters_with_marks_otherwise_than_images(
+    write: Callable[[Path], None], tmp_path: Path
+) -> None:
+    write(tmp_path)
+    count = sum(map(len, open_source(tmp_path).splits.values()))
+    composed, decomposed = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
+    for path in [*tmp_path.rglob("a.jpg")]:
+        path.rename(path.with_name(f"{decomposed}.jpg"))
+    for path in [*tmp_path.glob("*.xml"), *tmp_path.glob("*.json")]:
+        text(path, path.read_text().replace("a.jpg", f"{composed}.jpg"))
+    assert sum(map(len, open_source(tmp_path).splits.values())) == count
 
 
 def test_a_hidden_file_beside_the_tasks_of_label_studio_is_left_out(tmp_path: Path) -> None:

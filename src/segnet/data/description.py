@@ -15,6 +15,7 @@ from segnet.data.masks import MaskReader
 from segnet.data.splits import SPLITS, split_of
 from segnet.errors import ConfigError, DataError
 from segnet.labels import ClassTable
+from segnet.media.sources import spellings
 from segnet.system.files import path_fault
 from segnet.system.yaml_files import load_yaml
 
@@ -120,10 +121,10 @@ def read_text(path: Path) -> str:
 def resolve_written(root: Path, written: str) -> Path:
     """A path of a description or list: as it is written, with ``\\\\`` as ``/``, or without ``../`` at its front.
 
-    Roboflow writes ``../train/images`` for a folder beside the file.
+    Roboflow writes ``../train/images`` for a folder beside the file. Letters with marks may have another spelling.
     """
     slashed = written.replace("\\", "/")
-    candidates = [written, slashed, slashed.removeprefix("../")]
+    candidates = [written, slashed, slashed.removeprefix("../"), *spellings(slashed)]
     return next((root / one for one in candidates if (root / one).exists()), root / slashed)
 
 

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,8 @@ from segnet.errors import DataError
 
 __all__ = [
     "IMAGE_SUFFIXES", "NUMBERED", "VIDEO_SUFFIXES", "WRITABLE_VIDEO_SUFFIXES", "ImageFile", "VideoSource",
-    "find_images", "find_images_below", "find_sources", "find_videos", "is_image_file", "is_video_file",
-    "normalize_name", "numbered",
+    "find_file", "find_images", "find_images_below", "find_sources", "find_videos", "is_image_file", "is_video_file",
+    "normalize_name", "numbered", "spellings",
 ]  # fmt: skip
 
 IMAGE_SUFFIXES = frozenset(
@@ -221,6 +221,16 @@ def is_image_file(out: Path) -> bool:
 def normalize_name(name: str) -> str:
     """One spelling of letters with marks (NFC), of which macOS stores another (NFD) than most programs write."""
     return unicodedata.normalize("NFC", name)
+
+
+def spellings(name: str) -> Iterable[str]:
+    """The name as it is, and in both spellings of letters with marks, NFC and NFD; those of ASCII have one."""
+    return dict.fromkeys((name, normalize_name(name), unicodedata.normalize("NFD", name)))
+
+
+def find_file(folders: Iterable[Path], name: str) -> Path | None:
+    """The file of a name, or of another spelling of it, in the first folder that has one; see ``normalize_name``."""
+    return next((path for folder in folders for one in spellings(name) if (path := folder / one).is_file()), None)
 
 
 def _select_images(files: Iterator[ImageFile]) -> list[ImageFile]:

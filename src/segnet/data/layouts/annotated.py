@@ -30,7 +30,7 @@ from segnet.data.layouts.source import Source
 from segnet.data.splits import by_split, split_of
 from segnet.errors import DataError
 from segnet.labels import IGNORE_INDEX, ClassTable
-from segnet.media.sources import find_images_below
+from segnet.media.sources import find_file, find_images_below, normalize_name
 
 __all__ = ["is_labelme", "is_supervisely", "labelme", "supervisely"]
 
@@ -88,7 +88,7 @@ def supervisely(root: Path) -> Source:
     for folder in sorted(path.parent for path in [root / "ann", *root.glob("*/ann")] if path.is_dir()):
         members = drawings.setdefault(split_of(folder.name) or "train", [])
         images = find_images_below(folder / "img") if (folder / "img").is_dir() else []
-        image_of = {image.stem: image for image, _ in reversed(images)}
+        image_of = {normalize_name(image.stem): image for image, _ in reversed(images)}
         for path, page in read_each(
             glob_visible(folder / "ann", "*.json"), partial(_supervisely_page, image_of, labels)
         ):
@@ -114,7 +114,8 @@ def _is_page(path: Path) -> bool:
 
 def _page(path: Path) -> _Page:
     page = _read_page(path)
-    image = path.parent / str(page["imagePath"]).replace("\\", "/")
+    written = str(page["imagePath"]).replace("\\", "/")
+    image = find_file([path.parent], written) or path.parent / written
     size = (int(page["imageHeight"]), int(page["imageWidth"]))
     places = ((shape, f"{path}, shape {number}") for number, shape in enumerate(page["shapes"], start=1))
     return _Page(image, size, [area for shape, place in places if (area := _labelme_area(shape, size, place))])
@@ -166,9 +167,8 @@ def _supervisely_page(image_of: Mapping[str, Path], labels: ClassTable, path: Pa
     """``ann/a.jpg.json`` of ``img/a.jpg``; older exports call it ``a.json``, so images are found by their stem, too."""
     page = read_json(path)
     size = (int(page["size"]["height"]), int(page["size"]["width"]))
-    image = path.parent.parent / "img" / path.stem
-    if not image.is_file():
-        image = image_of.get(path.stem, image)
+    folder = path.parent.parent / "img"
+    image = find_file([folder], path.stem) or image_of.get(normalize_name(path.stem), folder / path.stem)
     places = ((item, f"{path}, object {number}") for number, item in enumerate(page["objects"], start=1))
     areas = []
     for item, place in places:

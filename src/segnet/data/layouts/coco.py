@@ -29,7 +29,7 @@ from segnet.data.splits import SPLITS, by_split, find_split_folders, split_of
 from segnet.errors import DataError, MissingPackageError
 from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.media.images.reading import read_image
-from segnet.media.sources import is_image_file
+from segnet.media.sources import find_file, is_image_file
 
 __all__ = ["coco", "coco_stuff", "is_coco", "is_coco_stuff"]
 
@@ -212,7 +212,7 @@ def _images_of(root: Path, annotation: Path) -> Path:
 def _image_of(root: Path, annotation: Path, name: str) -> Path:
     name = name.replace("\\", "/")  # as Windows writes it
     places = (_images_of(root, annotation), annotation.parent, root / "images", root)
-    return next((place / name for place in places if (place / name).is_file()), places[0] / name)
+    return find_file(places, name) or places[0] / name
 
 
 def _instance_drawings(root: Path, path: Path, table: Table, labels: ClassTable) -> Iterator[Drawing]:

@@ -18,6 +18,7 @@ from segnet.data.layouts.source import Source
 from segnet.data.splits import SPLITS, split_of
 from segnet.errors import DataError
 from segnet.labels import ClassTable
+from segnet.media.sources import find_file
 from segnet.system.files import path_fault
 
 __all__ = ["cvat", "is_cvat"]
@@ -118,8 +119,8 @@ def _stem(name: str, image: Path) -> str:
 
 def _image_of(root: Path, subset: str, name: str) -> Path:
     places = (root / "images" / subset, root / "images", root / subset, root)
-    paths = (place / f"{name}{suffix}" for place in places for suffix in ("", *_FRAMES))
-    return next((path for path in paths if path.is_file()), places[0] / name)
+    found = (find_file(places, f"{name}{suffix}") for suffix in ("", *_FRAMES))
+    return next(filter(None, found), places[0] / name)
 
 
 def _draw(path: Path, entry: Element, labels: ClassTable) -> NDArray[np.uint8]:

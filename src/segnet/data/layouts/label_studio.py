@@ -33,7 +33,7 @@ from segnet.data.pairing_faults import PairingFault, report_fault
 from segnet.errors import DataError
 from segnet.labels import ClassTable
 from segnet.media.images.headers import read_size
-from segnet.media.sources import IMAGE_SUFFIXES, find_images_below
+from segnet.media.sources import IMAGE_SUFFIXES, find_images_below, normalize_name
 
 __all__ = ["is_label_studio", "label_studio"]
 
@@ -173,11 +173,11 @@ def _regions(result: Sequence[Mapping[str, Any]]) -> tuple[list[_Region], int]:
 def _files_by_name(root: Path) -> dict[str, list[Path]]:
     """The images by their name, and by that which Label Studio gives an uploaded file, if no other has it."""
     files: dict[str, list[Path]] = {}
-    for path, _ in find_images_below(root):
-        files.setdefault(path.name, []).append(path)
     stored: dict[str, list[Path]] = {}
-    for name, paths in files.items():
-        stored.setdefault(_NOT_STORED.sub("", name.strip().replace(" ", "_")), []).extend(paths)
+    for path, _ in find_images_below(root):
+        files.setdefault(normalize_name(path.name), []).append(path)
+        for name in {path.name, normalize_name(path.name)}:
+            stored.setdefault(_NOT_STORED.sub("", name.strip().replace(" ", "_")), []).append(path)
     return stored | files
 
 
@@ -211,9 +211,9 @@ def _image_of(files: Mapping[str, list[Path]], task: _Task, path: Path, images: 
 
 def _find(files: Mapping[str, list[Path]], written: str) -> list[Path]:
     """The images that have most of a path's last parts."""
-    parts = PurePosixPath(written).parts
+    parts = PurePosixPath(normalize_name(written)).parts
     found = files.get(parts[-1]) or files.get(_UPLOADED.sub("", parts[-1]), [])
-    shared = [_shared_parts(path.parts, parts) for path in found]
+    shared = [_shared_parts(PurePosixPath(normalize_name(path.as_posix())).parts, parts) for path in found]
     return [path for path, number in zip(found, shared, strict=True) if number == max(shared)]
 
 

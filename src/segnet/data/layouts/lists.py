@@ -14,6 +14,7 @@ from segnet.data.samples import Sample, with_distinct_names
 from segnet.data.splits import SPLITS, by_split, looks_like_a_split, split_of
 from segnet.errors import DataError
 from segnet.labels import CAMVID
+from segnet.media.sources import find_file
 from segnet.system.files import path_fault
 
 __all__ = ["is_list_folder", "list_folder", "pair_list"]
@@ -129,5 +130,5 @@ def _find_listed(written: str, listed_in: Path) -> Path | None:
     if found.is_file():
         return found
     parts = [part for part in written.replace("\\", "/").split("/") if part not in {"", "..", "."}]
-    ends = (listed_in.parent.joinpath(*parts[start:]) for start in range(len(parts)))
-    return next((end for end in ends if end.is_file()), None)
+    ends = (find_file([listed_in.parent], "/".join(parts[start:])) for start in range(len(parts)))
+    return next(filter(None, ends), None)

@@ -19,7 +19,7 @@ from segnet.data.sizing import spread
 from segnet.errors import DataError
 from segnet.labels import ClassTable
 from segnet.media.images.headers import read_size
-from segnet.media.sources import find_images_below
+from segnet.media.sources import find_file, find_images_below
 
 __all__ = ["holds_polygons", "yolo"]
 
@@ -76,7 +76,8 @@ def _require_listed(image: Path, description: Description) -> bool:
 def _labels_of(image: Path) -> Path:
     """``labels`` for the last ``images`` in the path, which may begin with it, as Ultralytics has it."""
     before, images, after = f"/{image.with_suffix('.txt').as_posix()}".rpartition("/images/")
-    return Path(f"{before}/labels/{after}"[1:]) if images else image.with_suffix(".txt")
+    text = Path(f"{before}/labels/{after}"[1:]) if images else image.with_suffix(".txt")
+    return find_file([text.parent], text.name) or text
 
 
 def _drawing(image: Path, name: str, description: Description, labels: ClassTable) -> Drawing:
