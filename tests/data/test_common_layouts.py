@@ -252,6 +252,17 @@ def test_lists_of_pairs_may_spell_letters_with_marks_differently(tmp_path: Path)
         assert len(open_source(tmp_path / "train.txt").splits["train"]) == 1
 
 
+@pytest.mark.parametrize("line", ["day/1", "day/1.jpg", "./images/day/1.jpg", "/data/of/others/images/day/1.jpg 0"])
+def test_a_list_may_name_images_by_any_end_of_their_path(line: str, tmp_path: Path) -> None:
+    for name in ("day/1", "night/1"):
+        photo(tmp_path / "images" / f"{name}.jpg")
+        save(tmp_path / "masks" / f"{name}.png", MASK)
+    text(tmp_path / "classes.txt", "sky\nroad\n")
+    text(tmp_path / "val.txt", f"{line}\n")
+    splits = open_source(tmp_path).splits
+    assert [[sample.name for sample in splits[split]] for split in ("train", "val")] == [["night/1"], ["day/1"]]
+
+
 def test_an_image_that_a_list_names_must_be_there(tmp_path: Path) -> None:
     fastai(tmp_path)
     text(tmp_path / "valid.txt", "gone.png\n")

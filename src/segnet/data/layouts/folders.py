@@ -163,8 +163,12 @@ def listed(path: Path, samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
 
 
 def _names_in(line: str) -> Iterator[str]:
-    """What a line may name, first as a whole, then by its first word: with suffix and folder, or without."""
+    """What a line may name, first as a whole, then by its first word: with suffix or without, and any end of its path.
+
+    Lists of Ultralytics name ``./images/day/1.jpg``, where the image is called ``day/1``.
+    """
     for written in (line, line.split()[0]):
-        path = PurePosixPath(normalize_name(written).replace("\\", "/"))
-        short = path.parent / path.stem
-        yield from (path.as_posix(), short.as_posix(), path.name, short.name)
+        parts = PurePosixPath(normalize_name(written).replace("\\", "/")).parts
+        for start in range(len(parts)):
+            end = PurePosixPath(*parts[start:])
+            yield from (end.as_posix(), (end.parent / end.stem).as_posix())
