@@ -261,6 +261,15 @@ def test_annotations_may_spell_letters_with_marks_otherwise_than_their_images(
     np.testing.assert_array_equal(masks_of(open_source(tmp_path), "val"), EXPECTED)
 
 
+@pytest.mark.parametrize("kind", ["rectangle", "rotation"])
+def test_rectangles_of_x_anylabeling_have_four_corners(kind: str, tmp_path: Path) -> None:
+    labelme(tmp_path)
+    page = json.loads((tmp_path / "train/a.json").read_text())
+    page["shapes"][2] |= {"shape_type": kind, "points": square(*SIGN)}
+    text(tmp_path / "train/a.json", json.dumps(page))
+    np.testing.assert_array_equal(masks_of(open_source(tmp_path)), EXPECTED)
+
+
 def test_a_damaged_table_of_supervisely_is_named_once(tmp_path: Path) -> None:
     supervisely(tmp_path)
     text(tmp_path / "meta.json", "{")
@@ -440,7 +449,7 @@ NOT_DRAWN: list[tuple[Write, str, Callable[[Any], object], str]] = [
     (coco, "annotations/instances_train2017.json", _image(id=8), "images lists the file 000000000009.jpg twice"),
     (panoptic, "annotations/panoptic_train2017.json", _annotation(image_id=8), "has the image_id 8, which"),
     (panoptic, "annotations/panoptic_train2017.json", _image(), "images lists the id 9 twice"),
-    (labelme, "train/a.json", _shape(shape_type="rotation"), "a.json, shape 1: is a rotation; expected one of"),
+    (labelme, "train/a.json", _shape(shape_type="cuboid"), "a.json, shape 1: is a cuboid; expected one of"),
     (labelme, "train/a.json", _shape(points=[]), "a.json, shape 1: is a polygon with 0 points; expected 3 or more"),
     (labelme, "train/a.json", _shape(points=[], shape_type="mask"), "is a mask with 0 points; expected 1 or more"),
     (supervisely, "train/ann/a.jpg.json", _object(geometryType="cuboid"), "a.jpg.json, object 1: is a cuboid"),

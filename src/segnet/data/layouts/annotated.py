@@ -36,7 +36,7 @@ __all__ = ["is_labelme", "is_supervisely", "labelme", "supervisely"]
 
 _IGNORED = "__ignore__"
 _LOOKED_AT = 20  # annotations, until one is of LabelMe: the first may be damaged
-_FEWEST_POINTS = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 1}
+_FEWEST_POINTS = {"polygon": 3, "rectangle": 2, "rotation": 3, "circle": 2, "mask": 1}
 _LINES = ("line", "linestrip", "point", "points", "graph")
 
 
@@ -51,7 +51,8 @@ class _Page(NamedTuple):
 def labelme(root: Path) -> Source:
     """LabelMe: a JSON beside each image, or in folders of the splits.
 
-    Polygons, rectangles, circles and bitmaps are drawn; later ones cover earlier ones. Other pixels are background.
+    Polygons, rectangles, circles and bitmaps are drawn; later ones cover earlier ones. Other pixels are background. The
+    files of X-AnyLabeling are read as well, with its rectangles that are turned.
 
     Raises:
         DataError: a JSON is none of LabelMe, its image is missing, or a shape cannot be drawn.
@@ -138,7 +139,7 @@ def _labelme_area(shape: dict[str, Any], size: tuple[int, int], place: str) -> A
     require_near(points, size, place)
     if kind == "mask":
         return Bitmap(name, (round(points[0][0]), round(points[0][1])), base64.b64decode(shape["mask"]))
-    if kind == "rectangle":
+    if kind == "rectangle" and len(points) == 2:  # X-AnyLabeling gives all four corners
         return Shape(name, rectangle(*points))
     if kind == "circle":
         radius = math.dist(*points)
