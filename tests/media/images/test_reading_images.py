@@ -395,6 +395,18 @@ def test_gray_masks_of_few_bits_are_not_stretched(tmp_path: Path, bits: int, pac
     np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), [expected])
 
 
+@pytest.mark.parametrize("compression", [None, "deflate"])
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+def test_masks_whose_white_is_0_keep_their_values(tmp_path: Path, kind: str, compression: str | None) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    options = {"photometric": "miniswhite", "compression": compression}
+    tifffile.imwrite(tmp_path / "a.tif", CLASSES.astype(kind), **options)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.tif"), CLASSES)
+    planes = np.stack([value == CLASSES for value in range(11)]).astype(kind)
+    tifffile.imwrite(tmp_path / "b.tif", planes, **options)
+    np.testing.assert_array_equal(read_mask(tmp_path / "b.tif"), CLASSES)
+
+
 @pytest.mark.parametrize(("top", "values"), [(11, bytes([0, 5, 11])), (1000, struct.pack(">3H", 0, 5, 1000))])
 def test_pgm_masks_with_another_maximum_are_not_stretched(tmp_path: Path, top: int, values: bytes) -> None:
     (tmp_path / "a.pgm").write_bytes(b"P5 3 1 %d\n" % top + values)

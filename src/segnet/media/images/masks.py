@@ -7,11 +7,14 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, TiffImagePlugin
+from PIL.ExifTags import Base as Tag
 
 from segnet.errors import DataError
 from segnet.media.images.arrays import classes_of_planes, read_mask_array
 from segnet.media.images.decoding import Decoded, decode, read_pages
 from segnet.media.images.headers import count_images
+from segnet.media.images.reading import WHITE_IS_ZERO
 
 __all__ = ["MASK_FORMATS", "Encoding", "RawMask", "read_mask", "read_mask_file"]
 
@@ -26,8 +29,9 @@ def read_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """The class indices as they are stored: uint8 (H, W), or uint16 from a file with 16 bits per pixel.
 
     These are the indices of a palette file (not its colors), or the values of a gray one, not stretched to 0..255
-    where they have fewer bits. A color file with equal channels counts as gray. Alpha is dropped. The pages of a TIFF
-    file are planes of 0 and 1, one for each class (one-hot).
+    where they have fewer bits, and not inverted in TIFF where white is 0, but for black and white of one bit. A color
+    file with equal channels counts as gray. Alpha is dropped. The pages of a TIFF file are planes of 0 and 1, one for
+    each class (one-hot).
 
     Raises:
         DataError: as ``read_image``, or the file holds colors or fractions, or is of a lossy format such as JPEG.
@@ -77,7 +81,7 @@ def _read_pages(path: Path) -> NDArray[Any]:
     Raises:
         DataError: they are damaged, of different sizes, or in color.
     """
-    pages = [np.array(page) for page in read_pages(path)]
+    pages = [_stored_values(page) for page in read_pages(path)]
     try:
         stack = np.stack(pages)
     except ValueError as error:
@@ -100,7 +104,7 @@ def _decode_lossless(path: Path) -> Decoded:
 
 
 def _class_indices(decoded: Decoded, path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    mode, values = decoded.image.mode, np.array(decoded.image)
+    mode, values = decoded.image.mode, _stored_values(decoded.image)
     if mode in ("1", "L", "P"):
         return _unstretch(values, decoded.maximum, 255).astype(np.uint8)
     if mode.startswith("I") and values.min() >= 0 and values.max() <= 65535:
@@ -111,6 +115,13 @@ def _class_indices(decoded: Decoded, path: Path) -> NDArray[np.uint8] | NDArray[
         f"{path} is not a mask: its pixels are of the kind {mode!r} (colors, fractions or large numbers); expected "
         "one class index per pixel, as a gray or palette PNG; convert the colors to class indices first"
     )
+
+
+def _stored_values(image: Image.Image) -> NDArray[Any]:
+    """The pixels as an array; Pillow inverts gray of 2 to 8 bits in TIFF where white is 0."""
+    values: NDArray[Any] = np.array(image)
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    return ~values if image.mode == "L" and tags.get(Tag.PhotometricInterpretation) == WHITE_IS_ZERO else values
 
 
 def _unstretch(values: NDArray[Any], maximum: int, stretched: int) -> NDArray[Any]:
