@@ -384,6 +384,7 @@ def test_arrays_are_masks(array: NDArray[np.generic], expected: NDArray[np.gener
     ("array", "message"),
     [
         (np.ones((2, 3, 3), np.uint8), "a pixel is in several of 2 planes"),
+        (MASK.astype(np.int64) - 1, "holds int64 from -1 to 254; expected class values from 0 to 65535; save pixels"),
         (np.full((2, 3), 0.5), r"is an array of float64 in the shape \(2, 3\)"),
         (np.array([{}], dtype=object), "is not a NumPy array that can be read"),
     ],

@@ -50,7 +50,12 @@ def read_mask_array(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     array = load_array(path)
     if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
         array = array[:, :, 0] if array.shape[2] == 1 else array[0]
-    if array.ndim == 2 and array.size and _is_whole(array) and array.min() >= 0 and array.max() <= _LARGEST:
+    if array.ndim == 2 and array.size and _is_whole(array):
+        if not 0 <= array.min() <= array.max() <= _LARGEST:
+            raise DataError(
+                f"{path} holds {array.dtype} from {array.min()} to {array.max()}; expected class values from 0 to "
+                f"{_LARGEST}; save pixels without a class, such as those of -1, as {_IGNORED}"
+            )
         values: NDArray[np.uint8] | NDArray[np.uint16]
         values = array.astype(np.uint8) if array.max() <= _IGNORED else array.astype(np.uint16)
         return values
