@@ -270,6 +270,21 @@ def test_rectangles_of_x_anylabeling_have_four_corners(kind: str, tmp_path: Path
     np.testing.assert_array_equal(masks_of(open_source(tmp_path)), EXPECTED)
 
 
+@pytest.mark.parametrize("write", [labelme, ade20k_full])
+def test_annotations_are_found_in_linked_folders(write: Write, tmp_path: Path) -> None:
+    write(tmp_path / "a")
+    expected = open_source(tmp_path / "a").splits
+    (image,) = (sample.image for sample in expected["train"])
+    linked = image.parent / "linked"
+    linked.mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for path in [path for path in image.parent.iterdir() if path.is_file()]:
+        path.rename(elsewhere / path.name)
+    (linked / "day").symlink_to(elsewhere, target_is_directory=True)
+    assert [len(open_source(tmp_path / "a").splits[split]) for split in expected] == [1] * len(expected)
+
+
 def test_a_damaged_table_of_supervisely_is_named_once(tmp_path: Path) -> None:
     supervisely(tmp_path)
     text(tmp_path / "meta.json", "{")

@@ -18,8 +18,8 @@ from segnet.errors import DataError
 
 __all__ = [
     "IMAGE_SUFFIXES", "NUMBERED", "VIDEO_SUFFIXES", "WRITABLE_VIDEO_SUFFIXES", "ImageFile", "VideoSource",
-    "find_file", "find_images", "find_images_below", "find_sources", "find_videos", "is_image_file", "is_video_file",
-    "normalize_name", "numbered", "spellings",
+    "find_file", "find_files_below", "find_images", "find_images_below", "find_sources", "find_videos",
+    "is_image_file", "is_video_file", "normalize_name", "numbered", "spellings",
 ]  # fmt: skip
 
 IMAGE_SUFFIXES = frozenset(
@@ -163,6 +163,15 @@ def find_images_below(folder: Path, *, failures: list[str] | None = None) -> lis
         DataError: a folder cannot be read.
     """
     return _select_images(ImageFile(file, file.relative_to(folder)) for file in _walk(folder, failures))
+
+
+def find_files_below(folder: Path, ending: str) -> list[Path]:
+    """The files whose names end so, in the folder and its subfolders as ``find_images`` searches them, sorted.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    return sorted(path for path in _walk(folder, None) if path.name.endswith(ending))
 
 
 def find_videos(word: str, *, animations: bool = False) -> list[VideoSource]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.data.description import read_text
-from segnet.data.layouts.drawing import Drawing, draw_samples, glob_visible, read_each, read_json
+from segnet.data.layouts.drawing import Drawing, draw_samples, read_each, read_json
 from segnet.data.layouts.pairing import folder_splits, pair_names
 from segnet.data.layouts.source import Source
 from segnet.data.layouts.validation import with_validation
@@ -22,6 +22,7 @@ from segnet.data.splits import find_split_folders
 from segnet.errors import DataError
 from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.media.images.reading import read_image
+from segnet.media.sources import find_files_below
 from segnet.system.files import cache_dir, replacing
 from segnet.system.progress import progress_bar
 
@@ -65,8 +66,8 @@ def ade20k_full(root: Path) -> Source:
     """
     splits = {}
     for split, folder in find_split_folders(_images_folder(root)).items():
-        mask_of = {path.stem.removesuffix(_MASK): path for path in glob_visible(folder, f"**/*{_MASK}.png")}
-        image_of = {path.stem: path for path in glob_visible(folder, "**/*.jpg")}
+        mask_of = {path.stem.removesuffix(_MASK): path for path in find_files_below(folder, f"{_MASK}.png")}
+        image_of = {path.stem: path for path in find_files_below(folder, ".jpg")}
         splits[split] = pair_names(image_of, mask_of, images=folder, masks=folder)
     if not any(splits.values()):
         raise DataError(f"{root}: holds no images with masks; expected images/ADE/training/ with *.jpg and *_seg.png")

@@ -95,9 +95,9 @@ def read_each(paths: Iterable[Path], read: Callable[[Path], Content]) -> Iterato
 
 
 def glob_visible(folder: Path, pattern: str) -> list[Path]:
-    """The sorted files that match a pattern below a folder, without hidden ones, as images are found.
+    """The files that match a pattern in a folder, sorted; hidden ones are left out, as of images.
 
-    macOS puts ``._a.json`` beside ``a.json`` on foreign disks, and Jupyter copies into ``.ipynb_checkpoints/``.
+    macOS puts ``._a.json`` beside ``a.json`` on foreign disks.
     """
     found = sorted(folder.glob(pattern))
     return [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
