@@ -56,8 +56,8 @@ def is_camvid_original(root: Path) -> bool:
 def cityscapes(root: Path) -> Source:
     """Cityscapes: ``leftImg8bit/SPLIT/CITY/`` beside ``gtFine/SPLIT/CITY/``, masks of labelIds, 19 classes.
 
-    The classes are those that the benchmark scores; all other labelIds are ignored. The split test has no classes in
-    its masks, and is left out if they have none.
+    The classes are those that the benchmark scores; all other labelIds are ignored. The split test is left out without
+    masks; those that are published for it hold no classes.
 
     Raises:
         DataError: there are no masks of labelIds, or images and masks do not pair up.

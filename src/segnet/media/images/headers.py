@@ -30,7 +30,7 @@ class Header(NamedTuple):
 
     Attributes:
         format: as Pillow names it: PNG, JPEG, TIFF, ...
-        size: (H, W) as stored, before the EXIF orientation is applied.
+        size: (H, W) as stored, before the EXIF orientation is applied; of TIFF upright.
         mode: kind of the pixels, as Pillow names it: RGB, L, CMYK, ...
         orientation: by EXIF or XMP, 1 (upright) to 8.
         tags: of a TIFF file by their numbers; empty for other formats.
