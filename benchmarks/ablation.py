@@ -110,6 +110,7 @@ TEACHERS = {
 FRAMES = ("light_third_frames", "light_long_whole_frames", "light_long_whole_scenes")
 # Synthetic scenes with masks among the training images, of seeds that segnet evaluate synthetic does not use.
 DRAWN = {
+    "light_long_drawn": 111,
     "light_long_whole_drawn": 111,
     "light_long_whole_again_drawn": 111,
     "light_long_whole_again_drawn_longer": 333,
@@ -118,7 +119,7 @@ DRAWN = {
 CROPS = {
     "light_longer": 5900, "light_longer_whole": 1600,
     "light_third": 2000, "light_third_taught": 2000, "light_third_frames": 2000,
-    "light_long": 12000, "light_long_more": 1500, "light_long_mix": 1500,
+    "light_long": 12000, "light_long_drawn": 12000, "light_long_more": 1500, "light_long_mix": 1500,
     "light_long_whole_mix": 1500, "light_long_whole_cameras": 1500, "light_long_whole_scaled": 1500,
     "light_long_whole_taught": 1500, "light_long_whole_frames": 1500, "light_long_whole_scenes": 1500,
     "light_long_whole_drawn": 1500, "light_long_whole_longer": 6000, "light_long_whole_again": 4500,
@@ -214,6 +215,7 @@ def rows(weights: str, light_weights: str | None) -> dict[str, Row]:
         "light_third_taught": light("these 2,000 crops, with light_longer at three scales as teacher", LIGHT_COLORS),
         "light_third_frames": light("so, and among them frames without masks", LIGHT_COLORS),
         "light_long": light("segnet_light, 12,000 crops of 240x320 at once, with prior correction", LIGHT_LONG),
+        "light_long_drawn": light("so, and among the crops synthetic scenes with masks", LIGHT_LONG),
         "light_long_more": light("and 1,500 more crops", LIGHT_LONG_MORE),
         "light_long_mix": light(
             "these 1,500 crops, half of them with another's classes pasted in (mix 0.5)",
