@@ -344,6 +344,10 @@ def test_a_choice_is_checked_on_the_command_line(capsys: pytest.CaptureFixture[s
         (("train", "a", "--resize", "180"), "--resize"),
         (("train", "a", "--resize", "180", "wide"), "wide"),
         (("train", "a", "--epochs", "1.5"), "1.5"),
+        (
+            ("train", "a", "--only", "road\ncar"),
+            r"argument --only: 'road\ncar' holds several lines; put commas between",
+        ),
     ],
 )
 def test_a_wrong_flag_is_one_line_that_points_to_the_help(
@@ -413,6 +417,7 @@ def test_flags_may_stand_between_arguments() -> None:
         ("resume: perhaps", "resume: 'perhaps' is neither true nor false"),
         ("resize: [1, 2, 3]", "resize: [1, 2, 3] is not a pair"),
         ("crop_area: [a, b]", "crop_area: 'a' is not a number"),
+        ("only: |\n  road\n  car", r"only: 'road\ncar' holds several lines; put commas between the values"),
         ("epochs: [", "parsing"),
         ("- 1", "holds [1]; give one flag a line"),
         ("warmup: 2", "warmup=2"),

@@ -55,6 +55,7 @@ def test_a_name_that_holds_a_comma_stands_in_double_quotes() -> None:
         ("", ("lorry",), "--only: there is no class 'lorry'"),
         ("car", (), "--map 'car' is no rule"),
         ("=car", (), "is no rule"),
+        ("car=a\nsky=b", (), r"'car=a\\nsky=b' is no rule; write .* sky=ignore"),
         ("car=a;car=b", (), "names the class car twice"),
         ("sky,car,truck,bus,road=ignore", (), "leaves no class"),
         ("camvid11", (), "is for other classes than x, y"),

@@ -145,8 +145,15 @@ class Flag:
             raise ValueError(f"{word!r} is not {known}") from None
 
     def read_list(self, text: str) -> Any:
-        """Values with commas between; one that holds a comma itself stands in double quotes, as in CSV."""
-        words = next(csv.reader([text], skipinitialspace=True), None) or [""]
+        """Values with commas between; one that holds a comma itself stands in double quotes, as in CSV.
+
+        Raises:
+            ValueError: see ``read``; or they stand on several lines.
+        """
+        try:
+            words = next(csv.reader([text], skipinitialspace=True), None) or [""]
+        except csv.Error:  # of the output of ls or cat
+            raise ValueError(f"{text[:60]!r} holds several lines; put commas between the values") from None
         values = tuple(self.read(word) for word in words)
         return values[0] if self.lone and len(values) == 1 else values
 

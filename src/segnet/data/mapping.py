@@ -115,7 +115,7 @@ def _parse(rules: str, labels: ClassTable) -> dict[str, str]:
     targets: dict[str, str] = {}
     for rule in filter(None, (part.strip() for part in rules.split(";"))):
         names, sign, target = rule.rpartition("=")
-        if not sign or not target.strip() or not names.strip():
+        if not sign or not target.strip() or not names.strip() or len(rule.splitlines()) > 1:
             raise ConfigError(
                 f'--map {rule[:60]!r} is no rule; write "car,truck=vehicle; sky=ignore", or {" or ".join(MAPPINGS)}'
             )
