@@ -68,6 +68,19 @@ def test_a_clean_data_set_passes_with_code_0(
     assert sum(row["pixels"] for row in kept["classes"]) + kept["ignored_pixels"] == 9 * 48 * 64
 
 
+def test_no_balance_is_named_where_no_mask_can_be_read(
+    camvid_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(camvid_root, root)
+    for mask in root.glob("*annot/*.png"):
+        mask.write_text("no image")
+    code, kept = checked(tmp_path / "check.json", root)
+    assert code == 2
+    assert kept["suggested"] == {"command": f"segnet train {root}"}
+    assert "balanced" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("sizes", [[(48, 64)], [(1500, 1000), (900, 700), (1000, 1500)]])
 def test_suggested_settings_are_those_that_training_chooses(
     sizes: list[tuple[int, int]], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -83,21 +83,24 @@ def class_statistics(data: CheckedData, pixels: NDArray[np.int64], ignored: NDAr
 
 
 def suggest_settings(data: CheckedData, statistics: ClassStatistics, *, gpu: bool = False) -> dict[str, Any]:
-    """What ``segnet train`` chooses by itself for the data: ``resize``, ``crop``, ``batch``; empty without images.
+    """What ``segnet train`` chooses by itself for the data: ``resize``, ``crop``, ``batch``.
+
+    Empty without images, and without pixels of any class, as of masks that cannot be read.
 
     ``class_weights`` suit a loss that does not balance the classes itself, as the default one does; ``class_ratio`` is
     that of the pixels of the most and the least frequent class.
     """
     train = data.splits.get("train") or range(len(data.samples))
     looked_at = (data.facts[index].image_size for index in spread(train, MOST_HEADERS))
-    if not (sizes := [size for size in looked_at if size is not None]):
+    sizes = [size for size in looked_at if size is not None]
+    present = statistics.shares[statistics.pixels > 0]
+    if not sizes or not len(present):
         return {}
     typical = describe_sizes(sizes)
     resize = choose_resize(typical.size, both_orientations=typical.both_orientations, gpu=gpu)
     square = typical.both_orientations and resize is None
     crop, _ = choose_crop(resize or typical.size, square=square, gpu=gpu)
-    present = statistics.shares[statistics.pixels > 0]
-    ratio = float(present.max() / present.min()) if len(present) else 1.0
+    ratio = float(present.max() / present.min())
     return {
         "machine": "gpu" if gpu else "cpu",
         "resize": resize,
