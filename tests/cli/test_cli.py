@@ -327,6 +327,12 @@ def test_a_missing_settings_file_is_named(capsys: pytest.CaptureFixture[str]) ->
         assert capsys.readouterr().err == expected
 
 
+def test_a_second_settings_file_does_not_replace_the_first_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave("train", "a", "--config", "base.yaml", "--config=mine.yaml") == 2
+    expected = "segnet: --config is given twice, base.yaml and mine.yaml; only one file is read, so join them\n"
+    assert capsys.readouterr().err == expected
+
+
 def test_a_choice_is_checked_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert leave("train", "a", "--class-weights", "foo") == 2
     error = capsys.readouterr().err

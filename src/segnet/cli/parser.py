@@ -28,8 +28,10 @@ def parse(name: str, run: Callable[..., Any], words: Sequence[str]) -> tuple[lis
         ConfigError: a word or a key of the file is unknown, or its value is not possible.
     """
     command = Command.of(name, run)
-    file = vars(_config_parser(name).parse_known_args(words)[0]).get("config")
-    in_file = {} if file is None else _read_file(file, command)
+    files = vars(_config_parser(name).parse_known_args(words)[0]).get("config", [])
+    if len(files) > 1:
+        raise ConfigError(f"--config is given twice, {' and '.join(files[:2])}; only one file is read, so join them")
+    in_file = _read_file(files[0], command) if files else {}
     given, rest = _parser(command, in_file).parse_known_args(words)
     if rest:
         hint = _near([flag.option for flag in command.flags.values()], rest[0].partition("=")[0])
@@ -61,7 +63,8 @@ class _Parser(argparse.ArgumentParser):
 
 def _config_parser(name: str) -> argparse.ArgumentParser:
     parser = _Parser(prog=f"segnet {name}", add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
-    parser.add_argument("--config", metavar="FILE", help="Read flags from a YAML file. The command line wins over it.")
+    text = "Read flags from a YAML file. The command line wins over it."
+    parser.add_argument("--config", action="append", metavar="FILE", help=text)
     return parser
 
 
