@@ -32,6 +32,11 @@ def test_every_combination_that_can_run_is_measured_once():
     assert {c.model for c in found if c.baseline} == {"segnet_basic"}
 
 
+def test_compiling_exported_files_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--compiled is for models that PyTorch runs, and none is named; leave it"):
+        benchmark._candidates(("a.onnx", "b.xml"), ["24x32"], ["float32"], (), compiled=True)
+
+
 @pytest.mark.parametrize("size", ["24", "24x0", "00x24", "x24", "24X32", "-1x5"])
 def test_an_impossible_size_is_refused(size: str):
     with pytest.raises(ConfigError, match="give HEIGHTxWIDTH"):

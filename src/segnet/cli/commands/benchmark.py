@@ -112,11 +112,17 @@ def _candidates(
     *,
     compiled: bool,
 ) -> list[Candidate]:
-    """Every combination that can run, each once."""
+    """Every combination that can run, each once.
+
+    Raises:
+        ConfigError: a baseline is not possible, or no model can be compiled.
+    """
     from segnet.benchmark.measure import Candidate
 
     copied = Path(models[0]).stem
     _check_baselines(copied, baselines)
+    if compiled and not any(map(_in_torch, models)):
+        raise ConfigError("--compiled is for models that PyTorch runs, and none is named; leave it out")
     candidates, files = [], Counter(Path(name).name for name in dict.fromkeys(models))
     for size in map(_size, sizes):
         for name in models:
