@@ -230,6 +230,7 @@ def test_a_variable_of_the_shell_that_is_not_set_is_not_the_current_folder(words
         (("benchmark", "--score-limit", "9"), "--score-limit is the time to score a model; add --data"),
         (("export", "model", "--only", "Car"), "--only is of labeled images; add --calibrate"),
         (("export", "model", "--max-drop", "0.1"), "--max-drop is the largest loss by INT8; add --calibrate"),
+        (("train", "data", "--encoder-norms", "new"), "--encoder-norms is of pretrained weights of the encoder; add"),
         (("train", "data", "--teacher-scales", "1,2"), "--teacher-scales resizes the images of teachers; add"),
     ],
 )
@@ -242,7 +243,7 @@ def test_a_flag_is_taken_with_the_one_that_it_needs_or_from_a_settings_file(tmp_
     file = tmp_path / "settings.yaml"
     file.write_text("resize_mode: stretch\nteacher_scales: [1.0, 2.0]\n")
     assert parsed("train", "data", "--config", str(file))[1]["resize_mode"] == "stretch"
-    assert parsed("train", "data", "--resume", "--teacher-scales", "1,2")[1]["resume"]
+    assert parsed("train", "data", "--resume", "--teacher-scales", "1,2", "--encoder-norms", "new")[1]["resume"]
     assert parsed("predict", "--samples", "4", "--seed", "3")[1]["model"].sampling.seed == 3
     file.write_text("samples: 4")
     assert parsed("predict", "--config", str(file), "--seed", "3")[1]["model"].sampling.seed == 3

@@ -141,3 +141,28 @@ def test_augmentation_of_colors_that_a_network_does_not_see_is_named(
     check_sets(config, network, camvid.dataset("train"), camvid.dataset("val"))
     line = "fog, jpeg only change color images, and the network takes gray, so they have no effect"
     assert (line in caplog.messages) == told
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        (
+            replace(ONE, augment=AugmentConfig(crop_area=(0.3, 1.0))),
+            "crop_area and crop_stretch have no effect without",
+        ),
+        (replace(ONE, augment=AugmentConfig(crop=(24, 32), crop_area=(0.3, 1.0))), None),
+        (replace(ONE, prior_correction=0.5, class_weights="none"), "prior_correction has no effect without class weig"),
+        (replace(ONE, prior_correction=0.5, class_weights="median"), None),
+        (
+            replace(ONE, label_smoothing=0.1, loss="focal+dice"),
+            "label_smoothing has no effect on loss focal+dice; it w",
+        ),
+        (replace(ONE, label_smoothing=0.1, loss="0.5*ohem+dice"), None),
+    ],
+)
+def test_settings_without_effect_are_named(
+    config: TrainConfig, told: str | None, camvid: Source, caplog: pytest.LogCaptureFixture
+) -> None:
+    check_sets(config, model(), camvid.dataset("train"), camvid.dataset("val"))
+    assert len(caplog.messages) == (told is not None)
+    assert told is None or caplog.messages[0].startswith(told)

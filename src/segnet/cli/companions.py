@@ -19,6 +19,7 @@ _COMPANIONS = {
     "split": ("is of labeled images", ("data",)),
     "score_limit": ("is the time to score a model", ("data",)),
     "max_drop": ("is the largest loss by INT8", ("calibrate",)),
+    "encoder_norms": ("is of pretrained weights of the encoder", ("encoder_weights", "resume")),
     "teacher_scales": ("resizes the images of teachers", ("teacher", "resume")),
     "distillation": ("weighs the loss of teachers", ("teacher", "resume")),
 }  # the others of which a command needs one, if it has any of them as a flag

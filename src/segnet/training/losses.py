@@ -28,8 +28,10 @@ from segnet.errors import ConfigError
 from segnet.labels import IGNORE_INDEX
 from segnet.training.settings import Divisor
 
-__all__ = ["LOSSES", "Loss", "Reduction", "check_loss", "make_loss"]
+__all__ = ["LOSSES", "SMOOTHED", "Loss", "Reduction", "check_loss", "make_loss"]
 
+SMOOTHED = ("cross_entropy", "ohem", "boundary")
+"""Losses that label smoothing changes."""
 
 _HARD_PROBABILITY = 0.7  # HRNet's default
 _HARD_SHARE = 4  # HRNet keeps at least 131,072 pixels: a quarter of its 1024x512 crop

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from segnet.bands import describe_channels
+from segnet.data.augment_config import AugmentConfig
 from segnet.data.checks import check_masks
 from segnet.data.class_weights import ClassCounts
 from segnet.data.dataset import SegmentationDataset
@@ -27,6 +28,7 @@ from segnet.nn.codes import require_compiling
 from segnet.system.devices import pick_precision
 from segnet.training.batch_size import fit_batch
 from segnet.training.distributed import count_processes
+from segnet.training.losses import SMOOTHED
 from segnet.training.settings import Precision, TrainConfig
 
 __all__ = ["check_batch_norm", "check_config", "check_sets", "count_pixels", "median_longest_side", "resolve_config"]
@@ -72,7 +74,7 @@ def check_sets(
 ) -> None:
     """Refuse data with another number of classes than the network, or too few images.
 
-    Two equal sets get a warning, and so does augmentation of colors that the network does not see.
+    Two equal sets get a warning, and so do settings that have no effect.
 
     Raises:
         ModelError: The numbers of classes differ.
@@ -95,12 +97,24 @@ def check_sets(
             "there is no separate validation split: the same %d images are used for training and validation",
             len(val_set),
         )
+    _warn_of_no_effect(config, model)
+
+
+def _warn_of_no_effect(config: TrainConfig, model: SegNet) -> None:
+    """Name the settings that change nothing in this run, such as augmentation of colors that a network does not see."""
     unseen = [name for name in (*EFFECTS, "jpeg") if getattr(config.augment, name)]
     if unseen and (channels := model.config.image_channels) != 3:
         log.warning(
             "%s only change color images, and the network takes %s, so they have no effect",
             ", ".join(unseen), describe_channels(channels),
         )  # fmt: skip
+    crops, plain = config.augment, AugmentConfig()
+    if crops.crop is None and (crops.crop_area, crops.crop_stretch) != (plain.crop_area, plain.crop_stretch):
+        log.warning("crop_area and crop_stretch have no effect without --crop: whole images are trained on")
+    if config.prior_correction and config.class_weights == "none":
+        log.warning("prior_correction has no effect without class weights; give --class-weights")
+    if config.label_smoothing and not any(name in config.loss for name in SMOOTHED):
+        log.warning("label_smoothing has no effect on loss %s; it works with %s", config.loss, ", ".join(SMOOTHED))
 
 
 def check_batch_norm(model: SegNet, config: TrainConfig, data: SegmentationDataset) -> None:
