@@ -427,6 +427,7 @@ def test_flags_may_stand_between_arguments() -> None:
         ("only: |\n  road\n  car", r"only: 'road\ncar' holds several lines; put commas between the values"),
         ("epochs: [", "parsing"),
         ("- 1", "holds [1]; give one flag a line"),
+        ("weight-decay: 0.1\nweight_decay: 0.2", "a flag stands twice, with - and with _ in its name; keep one of the"),
         ("warmup: 2", "warmup=2"),
     ],
 )

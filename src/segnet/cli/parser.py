@@ -124,6 +124,8 @@ def _read_file(file: str, command: Command) -> dict[str, Any]:
     if not isinstance(table or {}, dict):
         raise ConfigError(f"{file}: holds {table!r}; give one flag a line, such as epochs: 30")
     keys = {str(key).replace("-", "_"): value for key, value in (table or {}).items()}
+    if len(keys) < len(table or {}):
+        raise ConfigError(f"{file}: a flag stands twice, with - and with _ in its name; keep one of the two")
     return {key: _read_key(file, command, key, value) for key, value in keys.items()}
 
 
