@@ -16,7 +16,8 @@ class EngineConfig:
 
     Attributes:
         engine: local predicts in this process. ray predicts in many, on this machine or on a Ray cluster, and takes
-            list files, addresses such as s3://, Parquet and WebDataset shards. The same command again does the rest.
+            list files, addresses such as s3://, Parquet and WebDataset shards. The same command, run again, predicts
+            only what is missing.
         address: Ray cluster to join (--engine ray): auto, or HOST:PORT of its head. Default: none, this machine alone.
         workers: Number of processes that predict (--engine ray), each with a model of its own. Default: 0, one for each
             GPU, or for each --threads cores.

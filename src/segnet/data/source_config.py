@@ -21,8 +21,9 @@ class SourceConfig:
     Attributes:
         layout: Layout of the data set, such as data.yaml, cityscapes or pascal. Default: the first that fits its files;
             an unknown name lists all.
-        map: Classes that become others: "car,truck,bus=vehicle; sky=ignore", or camvid11 for the paper's eleven of the
-            32 of CamVid or of Cityscapes. Default: those of the data set, or those that the model was trained on.
+        map: Classes to merge or to ignore: "car,truck,bus=vehicle; sky=ignore"; or camvid11, which maps the classes of
+            CamVid and of Cityscapes to the paper's eleven. Default: those of the data set, or those that the model was
+            trained on.
         only: Names of the classes that count, after --map, with commas between; all other pixels are ignored. Default:
             all classes.
     """

@@ -89,8 +89,8 @@ class TrainConfig:
         teacher_scales: Factors at which teachers see each image; their probabilities are averaged. Add sizes,
             0.75,1,1.25 for instance, for better probabilities and longer steps.
         distillation: Factor of the distillation loss.
-        unlabeled: Images without masks, such as frames of a drive, from which teachers teach besides: files, folders or
-            globs. Default: none.
+        unlabeled: Images without masks, such as frames of a drive, on which the predictions of --teacher are learned
+            too: files, folders or globs. Default: none.
         unfreeze_at: Gradual unfreezing schedule: rising epochs at which encoder stages start to train, the deepest
             stage at the first, all others at the last. Default: all stages train from the start.
         batch_norm: Batch-norm statistics: over all processes (synced), of each process (local), or fixed (frozen).

@@ -67,7 +67,8 @@ def run(
         threads: Number of CPU threads. Default: 0, the choice of the runtime. Lower it to leave cores to other
             programs.
         limit: Maximum time in seconds for the images of each model. A slow model runs fewer images, but at least one.
-        neighbors: Measure every model a second time beside so many busy processes, as on a machine with other work.
+        neighbors: Number of busy processes beside which every model is measured a second time, as on a machine with
+            other work.
         verify: Check first, on packaged reference images, that exported files predict the same classes here as where
             they were exported.
         data: Labeled images to score the models on: a folder, a pair list or a data.yaml. Default: no scores.

@@ -49,8 +49,8 @@ def run(
         boundary: Measure boundary F1 as in the paper, and mIoU within 2, 4, 8 and 16 pixels of true boundaries.
         one_to_one: Match boundary points one to one with --boundary, as the paper's figures do. It needs SciPy and
             takes some thirty times as long.
-        corruptions: Corrupted copies of the images that are scored, too. Default: none. Give all to measure the
-            robustness of the model.
+        corruptions: Corruptions of the images under which the model is scored, too. Default: none. Give all to measure
+            the robustness of the model.
         resize: working size.
         tiles: tiles.
         tta: test-time augmentation.

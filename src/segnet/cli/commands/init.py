@@ -10,12 +10,12 @@ __all__ = ["run"]
 def run(root: Path, /, *, force: bool = False) -> None:
     """Write the data.yaml of a folder with images/ and masks/, and a validation split if it has none.
 
-    The two may also lie in train/ and val/. Data sets that are read as they lie need no data.yaml.
+    The two may also lie in train/ and val/. Data sets of a known layout need no data.yaml.
 
     Validation images are whole sequences where names show them: neighbors in a film are nearly the same image.
 
     Args:
-        root: The folder.
+        root: The folder that holds images and masks.
         force: Replace data.yaml, train.txt and val.txt. Default: nothing is replaced.
     """
     from segnet.data.describing import describe_folder
