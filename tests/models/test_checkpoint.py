@@ -501,6 +501,13 @@ def test_a_checkpoint_of_a_run_is_refused_with_its_model_file(tmp_path: Path) ->
         load(tmp_path / "last.ckpt")
 
 
+@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pte", ".tflite", ".pt2"])
+def test_an_exported_file_is_no_damaged_model_file(suffix: str, tmp_path: Path) -> None:
+    (path := tmp_path / f"model{suffix}").write_bytes(b"anything but weights")
+    with pytest.raises(ModelError, match=r"is an exported file; give the \.safetensors file that it came from"):
+        load(path)
+
+
 def test_the_representation_is_one_line() -> None:
     path = bundled_models()["segnet_light"]
     assert repr(load("segnet_light")) == f"Checkpoint(segnet_light, 11 classes, mIoU 0.765, '{path}')"
