@@ -33,6 +33,12 @@ def model() -> SegNet:
     return create_model("segnet_light", classes=11)
 
 
+# Dropout and the number of classes, in which these differ from others, change nothing.
+NETWORKS = sorted(
+    set(MODELS) - {"bayesian_segnet", "bayesian_segnet_basic", "segnet_pascal", "segnet_sun", "segnet_webdemo"}
+)
+
+
 def trains(network: SegNet, side: int) -> bool:
     """Whether PyTorch itself takes one image of that size."""
     try:
@@ -42,7 +48,7 @@ def trains(network: SegNet, side: int) -> bool:
     return True
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_is_refused_where_pytorch_refuses_it(name: str, camvid: Source) -> None:
     network = create_model(name, classes=11)
     for side in (1, 8, 33):
