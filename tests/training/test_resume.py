@@ -107,7 +107,7 @@ def whole(camvid: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("steps", range(1, 9))
+@pytest.mark.parametrize("steps", [1, 3, 5, 8])
 def test_a_run_cut_off_after_any_step_ends_the_same(steps: int, whole: Path, camvid: Source, tmp_path: Path) -> None:
     with pytest.raises(PowerCutError):
         run(camvid, tmp_path, reads=2 * steps + 1)
