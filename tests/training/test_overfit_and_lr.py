@@ -202,8 +202,13 @@ def test_a_sound_network_overfits_one_image(
 
 
 def test_a_network_that_cannot_learn_is_reported(
-    camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    camvid_root: Path,
+    model_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("segnet.training.overfitting._EPOCHS", 1)
     words = ("--overfit", 1, "--resize", 24, 32, "--out", tmp_path, "--lr", "1e-9", "--optimizer", "sgd")
     assert leave(camvid_root, "--model", model_file, *FLAGS, *words) == 2
     assert "on the 1 images that it was trained on, where 0.9 is expected" in capsys.readouterr().err
