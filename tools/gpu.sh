@@ -102,10 +102,10 @@ light=(--config recipes/segnet_light.yaml --precision bf16 --batch 16 --lr 0.002
     --crop-area 0.25 1.0 --validate-every 10)
 bench=(--seconds 80)
 if [ -n "$dry" ]; then
-    toy=(--precision float32 --batch 2 --crop 48 64 --optimizer sgd --validate-every 1)
+    toy=(--precision float32 --batch 2 --crop 32 32 --optimizer sgd --validate-every 1)
     vgg+=("${toy[@]}") light+=("${toy[@]}")
     workers=0
-    bench=(--device cpu --models segnet_basic --reference segnet_basic --size 24 32 --batch 2 --turns 1)
+    bench=(--device cpu --models segnet_basic --reference segnet_basic --size 16 16 --batch 2 --turns 1)
     echo "dry run on the CPU: toy sizes, one epoch, no CUDA graphs, nothing compiled to machine code"
     [ -e "$work/data/valannot" ] || "$python" tools/gpu_steps.py data "$data" "$work/data" || exit 1
     data=$work/data

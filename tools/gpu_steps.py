@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tarfile
 import xml.etree.ElementTree as ElementTree
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,8 @@ MOST_FILES = 8
 MOST_BYTES = 62 * 2**20
 PART_BYTES = 15 * 2**20
 LOG_BYTES = 2**19  # of each; its end
-TOY_SIZE = (48, 64)
-TOY_IMAGES = {"train": 8, "val": 2}
+TOY_SIZE = (32, 48)
+TOY_IMAGES = {"train": 4, "val": 2}
 
 
 def main() -> None:
@@ -52,17 +53,24 @@ def check(data: str, weights: str, device: str) -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         raise SystemExit(f"these Python packages are missing: {', '.join(missing)}; install the extras train and dev")
-    import torch
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise SystemExit("no CUDA device is there; give --dry-run to try the script on the CPU")
+    found = describe_device(device)
     wanted = [] if weights == "none" and device == "cpu" else [Path(weights) / name for name in WEIGHTS]
     if device == "cuda" or data != "synthetic":
         wanted += [Path(data) / name for name in ("train", "trainannot", "val", "valannot")]
     absent = [str(path) for path in wanted if not path.exists()]
     if absent:
         raise SystemExit(f"these files and folders are missing: {', '.join(absent)}")
-    print(f"torch {torch.__version__}, {torch.cuda.get_device_name() if device == 'cuda' else 'CPU'}")
+    print(f"torch {version('torch')}, {found}")
+
+
+def describe_device(device: str) -> str:
+    if device != "cuda":
+        return "CPU"
+    import torch
+
+    if not torch.cuda.is_available():
+        raise SystemExit("no CUDA device is there; give --dry-run to try the script on the CPU")
+    return torch.cuda.get_device_name()
 
 
 def write_toy_data(data: str, out: str) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from segnet.data.augment_config import AugmentConfig
@@ -114,9 +116,22 @@ def test_a_run_in_bf16_learns(
 
 
 def share_of_equal_pixels(device: torch.device, name: str) -> float:
-    predictors = [Predictor.load(name, device=where) for where in (str(device), "cpu")]
-    masks = [[predictor(render_scene(seed, size=(180, 240))[0]).mask for seed in range(3)] for predictor in predictors]
-    return float(np.mean(np.stack(masks[0]) == np.stack(masks[1])))
+    return float(np.mean(masks_of(name, str(device)) == masks_on_cpu(name)))
+
+
+def masks_of(name: str, device: str) -> NDArray[np.uint8]:
+    predictor = Predictor.load(name, device=device)
+    return np.stack([predictor(image).mask for image in street_images()])
+
+
+@cache
+def masks_on_cpu(name: str) -> NDArray[np.uint8]:
+    return masks_of(name, "cpu")
+
+
+@cache
+def street_images() -> list[NDArray[np.uint8]]:
+    return [render_scene(seed, size=(180, 240))[0] for seed in range(3)]
 
 
 @pytest.mark.usefixtures("exact_float32")
