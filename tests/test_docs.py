@@ -119,7 +119,7 @@ def at_home(tmp_path: Path, street: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 @pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in _snippets()])
 def test_python_snippets_run_and_print_what_they_say(text: str, at_home: Path) -> None:
     """Each top-level ``print`` prints one line; where a comment follows, it is that line."""
-    text = text.replace('time="10m"', "epochs=2")
+    text = text.replace('time="10m"', "epochs=1")
     out = io.StringIO()
     with redirect_stdout(out):
         exec(compile(text, "snippet", "exec"), {"__name__": "snippet", **_GIVEN})
@@ -131,7 +131,7 @@ def test_python_snippets_run_and_print_what_they_say(text: str, at_home: Path) -
 
 def test_the_fine_tuning_example_runs_in_the_shell(at_home: Path) -> None:
     (block,) = [text for text in _blocks(DOCS / "start.md", _IN_SHELL) if "--time 10m" in text]
-    commands = [shlex.split(line) for line in block.replace("--time 10m", "--epochs 2").splitlines()]
+    commands = [shlex.split(line) for line in block.replace("--time 10m", "--epochs 1").splitlines()]
     assert [words[:2] for words in commands] == [["segnet", word] for word in ("train", "evaluate", "predict")]
     for words in commands:
         with pytest.raises(SystemExit) as left:
