@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,11 @@ from PIL import Image
 import segnet
 from segnet.data.check.report import check_data
 from segnet.data.layouts import Source, open_source
+from segnet.labels import ClassTable
+from segnet.models import checkpoint
+from segnet.models.decoders import DecoderConfig
+from segnet.models.encoders import EncoderConfig
+from segnet.models.segnet import SegNet, SegNetConfig
 
 MASK = np.kron([[0, 1, 1], [255, 0, 1]], np.ones((12, 12))).astype(np.uint8)
 """What every data set here must give for its first image."""
@@ -58,8 +64,12 @@ _TRUE_OF_FIXTURES = {"same_mask", "absent_class", "small_image"}  # few images, 
 
 
 def check_and_train(root: Path, *, out: Path) -> None:
-    """``segnet check`` raises no false alarm, and ``segnet train`` takes two steps."""
+    """``segnet check`` raises no false alarm, and ``segnet train`` takes two steps with the smallest network."""
     report = check_data(root)
     assert {finding.kind for finding in report.findings} <= _TRUE_OF_FIXTURES, report.findings
-    result = segnet.train(root, out=out, epochs=2, workers=0, precision="float32")
+    encoder, decoder = EncoderConfig(widths=((4,),)), DecoderConfig(widths=((4,),))
+    network = SegNet(SegNetConfig(name="smallest", encoder=encoder, decoder=decoder, classes=2))
+    with TemporaryDirectory() as folder:
+        model = checkpoint.save(network, ClassTable.numbered(2), Path(folder) / "smallest.safetensors")
+        result = segnet.train(root, model=str(model), out=out, epochs=2, workers=0, precision="float32")
     assert result.predictor().labels.names == open_source(root).labels.names
