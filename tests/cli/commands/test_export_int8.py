@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +30,13 @@ from segnet.exporting.int8.saturation import pair_sums
 from segnet.exporting.settings import ExportConfig
 from segnet.labels import CAMVID
 from segnet.models import checkpoint
+from segnet.models.decoders import DecoderConfig
+from segnet.models.encoders import EncoderConfig
+from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.runtimes.load import open_runtime
 from segnet.runtimes.model_info import KEY, PAIR_LIMIT
+
+SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
 
 
 def leave(*words: str) -> int:
@@ -36,14 +45,39 @@ def leave(*words: str) -> int:
     return int(left.value.code or 0)
 
 
-@pytest.mark.parametrize(("kind", "suffix"), [("onnx", ".onnx"), ("openvino", ".xml")])
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One stage: the time that an export takes grows fast with their number."""
+    torch.manual_seed(1)
+    encoder, decoder = EncoderConfig(widths=((4,),)), DecoderConfig(widths=((4,),))
+    model = SegNet(SegNetConfig(name="toy", encoder=encoder, decoder=decoder, classes=11))
+    return checkpoint.save(model, CAMVID, tmp_path_factory.mktemp("model") / "toy.safetensors")
+
+
+@pytest.fixture(scope="module")
+def exported(
+    model_file: Path, camvid_root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], tuple[Path, str]]:
+    """By format, the file that the command wrote, not to be changed, and what it printed."""
+    folder = tmp_path_factory.mktemp("int8")
+
+    @cache
+    def make(kind: str) -> tuple[Path, str]:
+        out = folder / f"small{SUFFIXES[kind]}"
+        words = ("--format", kind, "--int8", "--calibrate", str(camvid_root), "--max-drop", "1", "--out", str(out))
+        with redirect_stdout(io.StringIO()) as printed:
+            assert leave("export", str(model_file), *words) == 0
+        return out, printed.getvalue()
+
+    return make
+
+
+@pytest.mark.parametrize("kind", SUFFIXES)
 def test_an_int8_file_has_its_precision_and_scores_in_its_metadata(
-    kind: str, suffix: str, model_file: Path, camvid_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, exported: Callable[[str], tuple[Path, str]], model_file: Path
 ) -> None:
-    out = tmp_path / f"small{suffix}"
-    words = ("--format", kind, "--int8", "--calibrate", str(camvid_root), "--max-drop", "1", "--out", str(out))
-    assert leave("export", str(model_file), *words) == 0
-    report = json.loads((tmp_path / f"{out.name}.report.json").read_text())
+    out, printed = exported(kind)
+    report = json.loads(out.with_name(f"{out.name}.report.json").read_text())
     assert report["precision"] == "int8"
     runtime = open_runtime(out, device="cpu")
     assert runtime.info.precision == "int8"
@@ -52,7 +86,7 @@ def test_an_int8_file_has_its_precision_and_scores_in_its_metadata(
     assert report["accuracy"]["drop"] == pytest.approx(
         report["accuracy"]["float32"]["miou"] - report["accuracy"]["int8"]["miou"]
     )
-    assert f"{report['accuracy']['int8']['miou']:.4f} in INT8" in capsys.readouterr().out
+    assert f"{report['accuracy']['int8']['miou']:.4f} in INT8" in printed
     image = np.random.default_rng(0).random((1, 3, 37, 45), dtype=np.float32)
     exact = open_runtime(model_file, device="cpu").run(image, probabilities=True).probabilities
     rough = runtime.run(image, probabilities=True).probabilities
@@ -102,10 +136,9 @@ def test_a_file_that_loses_too_much_is_not_written(
     assert not out.exists()
 
 
-@pytest.mark.parametrize(("kind", "suffix"), [("onnx", ".onnx"), ("openvino", ".xml")])
+@pytest.mark.parametrize("kind", SUFFIXES)
 def test_a_file_that_some_processors_compute_otherwise_is_not_written(
     kind: str,
-    suffix: str,
     model_file: Path,
     camvid_root: Path,
     tmp_path: Path,
@@ -113,23 +146,11 @@ def test_a_file_that_some_processors_compute_otherwise_is_not_written(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(rewriting, "fitting_scales", lambda filters: np.abs(filters).max(axis=(1, 2, 3)) / 127)
-    out = tmp_path / "out" / f"small{suffix}"
+    out = tmp_path / "out" / f"small{SUFFIXES[kind]}"
     words = ("--format", kind, "--int8", "--calibrate", str(camvid_root), "--max-drop", "1", "--out", str(out))
     assert leave("export", str(model_file), *words) == 2
     assert "could overflow on processors without VNNI; 128 is the most" in capsys.readouterr().err
     assert not out.exists()
-
-
-@pytest.fixture(scope="module")
-def int8_files(model_file: Path, camvid: Source, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Of today, by suffix; not to be changed."""
-    folder, model = tmp_path_factory.mktemp("int8"), checkpoint.load(model_file).model
-    image = np.random.default_rng(0).random((1, 3, 24, 32), dtype=np.float32)
-    calibration = Calibration(images=[image], data=camvid.dataset("val"), max_drop=1.0)
-    files = {"onnx": folder / "new.onnx", "openvino": folder / "new.xml"}
-    for kind, path in files.items():
-        export_int8(model, CAMVID, path, format=kind, calibration=calibration)
-    return files
 
 
 def without_mark(kind: str, path: Path, to: Path) -> Path:
@@ -153,11 +174,13 @@ def without_limit(text: str) -> str:
     return json.dumps(table)
 
 
-@pytest.mark.parametrize("kind", ["onnx", "openvino"])
+@pytest.mark.parametrize("kind", SUFFIXES)
 def test_an_int8_file_of_an_older_version_is_warned_of_once(
-    kind: str, int8_files: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    kind: str, exported: Callable[[str], tuple[Path, str]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    new, old = int8_files[kind], without_mark(kind, int8_files[kind], tmp_path / "old")
+    new, _ = exported(kind)
+    old = without_mark(kind, new, tmp_path / "old")
+    caplog.clear()
     image = np.random.default_rng(1).random((1, 3, 24, 32), dtype=np.float32)
     expected = open_runtime(new, device="cpu").run(image, probabilities=True).probabilities
     assert not caplog.records
