@@ -23,11 +23,17 @@ def printed(*arguments: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def listing() -> str:
-    """What a pipe gets, whatever the width of the terminal."""
+def listed(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """What a pipe gets, whatever the width of the terminal, and the JSON file."""
+    file = tmp_path_factory.mktemp("models") / "models.json"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", "40")
-        return printed()
+        return printed("--json", str(file)), file
+
+
+@pytest.fixture
+def listing(listed: tuple[str, Path]) -> str:
+    return listed[0]
 
 
 @pytest.fixture
@@ -66,9 +72,17 @@ def test_a_pipe_gets_whole_names_in_less_than_80_columns(listing: str) -> None:
     assert set(list_models()) <= set(starts)
 
 
-def test_json_holds_exact_numbers(tmp_path: Path) -> None:
-    printed("--json", str(tmp_path / "models.json"))
-    told = json.loads((tmp_path / "models.json").read_text())
+def test_without_a_file_the_same_is_printed(listing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two networks alone, since counting the costs of all takes long."""
+    monkeypatch.setattr("segnet.models.zoo.list_models", lambda: ["bilinear"])
+    monkeypatch.setattr("segnet.models.zoo.list_encoders", lambda: ["vgg16_bn"])
+    lines, known = printed().splitlines(), [line.split() for line in listing.splitlines()]
+    assert {"bilinear", "vgg16_bn"} <= {line.split()[0] for line in lines if line}
+    assert all(line.split() in known for line in lines)
+
+
+def test_json_holds_exact_numbers(listed: tuple[str, Path]) -> None:
+    told = json.loads(listed[1].read_text())
     assert told["size"] == [360, 480]
     models = {model["name"]: model for model in told["models"]}
     assert list(models) == list_models()
