@@ -16,8 +16,8 @@ from segnet.labels import CAMVID
 from segnet.models import checkpoint
 
 QUICK = (
-    "--model", "segnet_light", "--epochs", "1", "--batch", "2", "--crop", "32", "32", "--precision", "float32",
-    "--workers", "0", "--device", "cpu",
+    "--epochs", "1", "--batch", "2", "--crop", "32", "32", "--precision", "float32", "--workers", "0", "--device",
+    "cpu",
 )  # fmt: skip
 
 
@@ -47,11 +47,11 @@ def write_color_masks(camvid_root: Path, root: Path) -> Path:
 
 @pytest.mark.parametrize("layout", ["camvid-folders", "camvid-original"])
 def test_a_mapping_of_the_training_holds_in_every_use_of_the_model(
-    layout: str, camvid_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    layout: str, camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = camvid_root if layout == "camvid-folders" else write_color_masks(camvid_root, tmp_path / "data")
     rules, out = "Car,Pedestrian,Bicyclist=mover; Sky=ignore", tmp_path / "run"
-    assert leave("train", data, "--layout", layout, "--map", rules, "--out", out, *QUICK) == 0
+    assert leave("train", data, "--model", model_file, "--layout", layout, "--map", rules, "--out", out, *QUICK) == 0
     kept = checkpoint.load(out / "best.safetensors")
     assert "mover" in kept.labels.names
     assert "Sky" not in kept.labels.names
@@ -71,13 +71,14 @@ def test_a_mapping_of_the_training_holds_in_every_use_of_the_model(
 
 
 def test_training_images_of_other_data_sets_are_added(
-    camvid_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other, out = write_color_masks(camvid_root, tmp_path / "other"), tmp_path / "run"
-    assert leave("train", camvid_root, "--add", tmp_path / "missing", "--out", out, *QUICK) == 2
+    words = ("train", camvid_root, "--model", model_file, "--out", out, *QUICK)
+    assert leave(*words, "--add", tmp_path / "missing") == 2
     assert "missing: there is no such data set" in capsys.readouterr().err
     assert not out.exists()
-    assert leave("train", camvid_root, "--add", other, "--out", out, *QUICK) == 0
+    assert leave(*words, "--add", other) == 0
     assert yaml.safe_load((out / "config.yaml").read_text())["add"] == [str(other)]
     images = [len(open_source(root).splits["train"]) for root in (camvid_root, other)]
     steps = [int(row.split(",")[1]) for row in (out / "metrics.csv").read_text().splitlines()[1:]]
