@@ -151,16 +151,16 @@ def test_a_tree_that_may_not_be_written_is_checked_and_unchanged(tmp_path: Path,
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_ten_thousand_files_are_paired_and_checked(tmp_path: Path, halves: np.ndarray) -> None:
+def test_thousands_of_files_are_paired_and_checked(tmp_path: Path, halves: np.ndarray) -> None:
     """Hard links to one image and mask: each is read, and known as a copy."""
     write(tmp_path, ["a"], halves[:4, 13:17])
-    for number in range(2_500):
+    for number in range(700):
         for kind in ("images", "masks"):
             for split in ("train", "val"):
                 os.link(tmp_path / kind / split / f"{split} a.png", tmp_path / kind / split / f"b{number:05}.png")
     report = check_data(tmp_path)
-    assert len(report.data.samples) == 5_002
-    assert kinds(report)["duplicate"] == 5_000
+    assert len(report.data.samples) == 1_402
+    assert kinds(report)["duplicate"] == 1_400
 
 
 def test_lines_of_a_list_that_lead_nowhere_are_collected(tmp_path: Path, halves: np.ndarray) -> None:
