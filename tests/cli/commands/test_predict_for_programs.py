@@ -72,8 +72,9 @@ def test_no_image_is_left_out_because_it_is_large(
 
     monkeypatch.setattr("segnet.results.images.predict_large", spy)
     source = images(tmp_path / "in", 1)
-    Image.fromarray(np.tile(render_scene(1, size=(600, 400))[0], (4, 1, 1))).save(source / "large.png")
-    words = ("--model", model_file, "--save", "mask", "--image-scale", 1, "--overlap", 16, "--memory", 0.04)
+    Image.fromarray(render_scene(1, size=(300, 400))[0]).save(source / "large.png")
+    tiles = ("--tile", 160, "--overlap", 16, "--memory", 0.005)
+    words = ("--model", model_file, "--save", "mask", "--image-scale", 1, *tiles)
     assert leave(source, *words, "--out", tmp_path / "strips") == 0
     assert streamed == ["large.png"]
     assert leave(source, *words, "--out", tmp_path / "whole", "--records", tmp_path / "a.jsonl") == 0
