@@ -6,7 +6,11 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
@@ -68,7 +72,7 @@ def test_the_seed_decides_the_initial_weights(camvid_root: Path, tmp_path: Path)
     begun = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         torch.rand(len(begun) + 1)  # what was drawn before must not matter
-        words = ("--epochs", 1, "--lr", "1e-12", "--resize", 48, 64, "--seed", seed, "--out", tmp_path / name)
+        words = ("--epochs", 1, "--lr", "1e-12", "--resize", 24, 32, "--seed", seed, "--out", tmp_path / name)
         words = (*words, "--recipe", "scratch")
         assert leave(camvid_root, *words, *QUICK, "--optimizer", "adamw") == 0
         begun.append(load_file(tmp_path / name / "best.safetensors")["classifier.weight"])
@@ -87,12 +91,12 @@ def words(root: Path, out: Path, model: Path) -> list[str]:
 def whole_command(camvid_root: Path, model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("command") / "run"
     with pytest.raises(SystemExit) as left:
-        main(words(camvid_root, out, model_file))
+        main([*words(camvid_root, out, model_file), "--workers", "0"])
     assert not left.value.code
     return out
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_command_is_resumed_to_the_same_end(
     number: signal.Signals, whole_command: Path, camvid_root: Path, model_file: Path, tmp_path: Path
 ) -> None:
@@ -112,14 +116,43 @@ def test_a_killed_command_is_resumed_to_the_same_end(
         assert running.returncode == 128 + number
         assert "which is saved; continue with --resume" in told
         assert "Traceback" not in told
-    done = newest_checkpoint(tmp_path)[1]["global_step"]  # a kill may fall between two renamings
+    resume_to_the_same_end(arguments, tmp_path, whole_command)
+
+
+def resume_to_the_same_end(arguments: list[str], out: Path, whole_command: Path) -> None:
+    done = newest_checkpoint(out)[1]["global_step"]  # a kill may fall between two renamings
     assert 1 <= done < 12, "the run ended before it could be killed"
-    with pytest.raises(SystemExit) as left:
-        main([*arguments, "--resume"])
-    assert not left.value.code
-    assert epochs(tmp_path) == [1, 2, 3, 4]
-    best, again = (torch.load(out / "last.ckpt", weights_only=True) for out in (whole_command, tmp_path))
+    assert leave(*arguments[1:], "--resume", "--workers", 0) == 0
+    assert epochs(out) == [1, 2, 3, 4]
+    best, again = (torch.load(folder / "last.ckpt", weights_only=True) for folder in (whole_command, out))
     torch.testing.assert_close(best["current_model_state"], again["current_model_state"], rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures("heard_ctrl_c")
+def test_a_command_that_ctrl_c_ended_is_resumed_to_the_same_end(
+    whole_command: Path,
+    camvid_root: Path,
+    model_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    arguments = words(camvid_root, tmp_path, model_file)
+
+    def interrupt() -> None:
+        while not (tmp_path / "previous.ckpt").exists():
+            threading.Event().wait(0.001)
+        for reader in active_children():  # which a terminal tells as well
+            os.kill(reader.pid, signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt, daemon=True)
+    thread.start()
+    assert leave(*arguments[1:]) == 130
+    thread.join()
+    assert "which is saved; continue with --resume" in caplog.text
+    assert "Traceback" not in capsys.readouterr().err + caplog.text
+    resume_to_the_same_end(arguments, tmp_path, whole_command)
 
 
 @pytest.mark.parametrize("more", [(), ("--resume",)])
@@ -137,22 +170,30 @@ def test_a_second_run_in_a_folder_in_use_is_refused(
     assert leave(*arguments, *more) == 0
 
 
-def small_files_alone() -> None:
-    """As on a full disk, no file of this process can grow beyond 4 kB."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+@contextmanager
+def small_files_alone() -> Iterator[None]:
+    """As on a full disk, no file can grow beyond 4 kB."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_ends_the_run_and_harms_nothing(camvid_root: Path, model_file: Path, tmp_path: Path) -> None:
-    arguments = [*words(camvid_root, tmp_path, model_file), "--workers", "0"]
-    with pytest.raises(SystemExit):
-        main([*arguments, "--epochs", "1"])
+def test_a_full_disk_ends_the_run_and_harms_nothing(
+    camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = (*words(camvid_root, tmp_path, model_file)[1:], "--workers", 0)
+    assert leave(*arguments, "--epochs", 1) == 0
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.stat().st_size > 4096}
     assert {"best.safetensors", "last.ckpt", "previous.ckpt"} <= set(before)
-    program = [sys.executable, "-B", "-m", "segnet", *arguments, "--epochs", "2", "--resume"]
-    done = subprocess.run(program, capture_output=True, text=True, preexec_fn=small_files_alone, check=False)
-    assert done.returncode == 2
-    assert "cannot be written (File too large)" in done.stderr
-    assert "Traceback" not in done.stderr
+    capsys.readouterr()
+    with small_files_alone():
+        assert leave(*arguments, "--epochs", 2, "--resume") == 2
+    told = capsys.readouterr().err
+    assert "cannot be written (File too large)" in told
+    assert "Traceback" not in told
     assert {name: (tmp_path / name).read_bytes() for name in before} == before
     assert not list(tmp_path.glob(".segnet-*"))
 
