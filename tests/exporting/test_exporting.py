@@ -93,8 +93,7 @@ def test_weights_of_another_program_stay(shallow: SegNet, five_labels: ClassTabl
     assert (tmp_path / "toy.bin").read_bytes() == b"others"
 
 
-@pytest.mark.parametrize("kind", ["onnx", "openvino"])
-@pytest.mark.parametrize("output", ["mask", "probabilities"])
+@pytest.mark.parametrize(("kind", "output"), [("onnx", "mask"), ("openvino", "probabilities")])
 def test_what_is_around_the_network_is_in_the_file(
     kind: str, output: Any, shallow: SegNet, five_labels: ClassTable, tmp_path: Path
 ) -> None:

@@ -98,14 +98,14 @@ def test_openvino_files_that_cannot_be_written_are_an_error_of_the_system(
         ExportConfig(),
         ExportConfig(output="mask", size=(24, 31)),
         ExportConfig(output="probabilities", resize_to=(16, 24)),
-        ExportConfig(half=True, size=(24, 31)),
+        ExportConfig(half=True),
     ],
     ids=["logits", "mask", "resized", "half"],
 )
 def test_tensorrt_knows_every_operator(
     config: ExportConfig, network: SegNet, info: ModelInfo, proto: onnx.ModelProto
 ) -> None:
-    if config != ExportConfig():  # which is made already
+    if replace(config, half=False) != ExportConfig():  # which is made already
         proto = to_onnx(make_program(network, config), replace(info, output=config.output, size=config.size))
     proto = halve_filters(proto) if config.half else proto
     known = {tensor.name for tensor in proto.graph.initializer}

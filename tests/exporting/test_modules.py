@@ -56,11 +56,16 @@ def test_a_file_takes_every_size_that_the_module_takes(tmp_path: Path) -> None:
     assert (kept["inputs"], kept["outputs"], kept["left"]) == (["x"], ["output"], [])
 
 
-def test_a_file_holds_no_scatter(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def net_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the size of the example; not to be changed."""
+    return export_module(Net(), X, tmp_path_factory.mktemp("net") / "net.onnx", dynamic=False).path
+
+
+def test_a_file_holds_no_scatter(net_file: Path) -> None:
     import onnx
 
-    export_module(Net(), X, tmp_path / "net.onnx", dynamic=False)
-    kinds = {node.op_type for node in onnx.load(tmp_path / "net.onnx").graph.node}
+    kinds = {node.op_type for node in onnx.load(net_file).graph.node}
     assert not kinds & {"ScatterND", "MaxUnpool", "MaxPool"}
 
 
@@ -134,11 +139,10 @@ def test_what_cannot_be_rewritten_is_named_in_the_report(tmp_path: Path) -> None
     assert "pool: pool: windows of 3x3 at a stride of 2x2 overlap, so an index is needed" in report.left
 
 
-def test_a_file_of_a_module_is_no_model_to_predict_with(tmp_path: Path) -> None:
-    export_module(Net(), X, tmp_path / "net.onnx", dynamic=False)
+def test_a_file_of_a_module_is_no_model_to_predict_with(net_file: Path) -> None:
     with pytest.raises(ModelError, match=r"net\.onnx: was exported from a module of yours and has no classes"):
-        open_runtime(tmp_path / "net.onnx")
-    (output,) = open_file(str(tmp_path / "net.onnx")).forward(X.numpy())
+        open_runtime(net_file)
+    (output,) = open_file(str(net_file)).forward(X.numpy())
     assert output.shape[2:] == X.shape[2:]
 
 
@@ -150,14 +154,15 @@ def test_int8_is_kept_if_the_callers_score_allows_it(tmp_path: Path) -> None:
     def score(run: Any) -> float:
         return float((run(images[0])[0].argmax(axis=1) == wanted).mean())
 
-    report = export_module(model, X, tmp_path / "a.onnx", int8=Int8Gate(images=images, score=score, max_drop=0.2))
+    gate = Int8Gate(images=images, score=score, max_drop=0.2)
+    report = export_module(model, X, tmp_path / "a.onnx", int8=gate, dynamic=False)
     assert report.info.precision == "int8"
     assert report.accuracy["float32"] == {"score": 1.0}
     assert 0.8 <= report.accuracy["int8"]["score"] <= 1.0
     worse = iter([1.0, 0.9, 0.8])
     gate = Int8Gate(images=images, score=lambda run: next(worse))
     with pytest.raises(ModelError, match=r"of the score: float32 has 1\.0000, INT8 0\.9000 with 0, 0\.80"):
-        export_module(model, X, tmp_path / "b.onnx", int8=gate)
+        export_module(model, X, tmp_path / "b.onnx", int8=gate, dynamic=False)
     assert not (tmp_path / "b.onnx").exists()
 
 

@@ -20,6 +20,7 @@ import segnet
 from segnet.data.synthetic.scenes import render_scene
 from segnet.errors import ModelError
 from segnet.exporting.export import export
+from segnet.exporting.settings import ExportConfig
 from segnet.labels import ClassTable
 from segnet.media.images.reading import read_image
 from segnet.models.segnet import SegNet
@@ -115,13 +116,14 @@ def test_an_exported_file_is_verified(kind: str, suffix: str, exported: Callable
 
 
 def test_the_report_and_the_file_keep_the_same_predictions(toy: SegNet, tmp_path: Path) -> None:
-    path = export(toy, ClassTable.from_names(["a", "b", "c"]), tmp_path / "onnx.onnx").path
+    config = ExportConfig(size=(24, 32))
+    path = export(toy, ClassTable.from_names(["a", "b", "c"]), tmp_path / "onnx.onnx", config=config).path
     runtime = open_runtime(path, device="cpu")
     report = json.loads(path.with_name(f"{path.name}.report.json").read_text(encoding="utf-8"))
     kept = report["reference"]
     assert kept == runtime.info.reference
     masks = np.frombuffer(zlib.decompress(b64decode(kept["masks"])), np.uint8).reshape(kept["shape"])
-    expected = [runtime.output(image).argmax(axis=1)[0] for image in reference_images(None, 3)]
+    expected = [runtime.output(image).argmax(axis=1)[0] for image in reference_images((24, 32), 3)]
     assert np.mean(masks == np.stack(expected)) > 0.9999
     assert hashlib.sha256(masks.tobytes()).hexdigest() == kept["sha256"]
     assert kept["backend"].startswith("ONNX Runtime 1.")
