@@ -7,6 +7,7 @@ import io
 import shlex
 import tarfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ from segnet.exporting.browser.onnxruntime_web import PAGE, find_package, read_pa
 from segnet.exporting.settings import ExportConfig
 from segnet.labels import ClassTable
 from segnet.models import checkpoint
-from segnet.models.segnet import SegNet
+from segnet.models.decoders import DecoderConfig
+from segnet.models.encoders import EncoderConfig
+from segnet.models.segnet import SegNet, SegNetConfig
 
 LIBRARY = "ort.wasm.min.mjs"
 
@@ -118,11 +121,16 @@ def test_flags_that_do_not_go_together_are_refused() -> None:
 
 
 def test_the_command_that_serves_the_page_takes_its_folder(
-    narrow: SegNet, five_labels: ClassTable, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    narrow_config: SegNetConfig,
+    five_labels: ClassTable,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A name with a space and one that a shell would read otherwise."""
+    encoder, decoder = EncoderConfig(widths=((4,),)), DecoderConfig(widths=((4,),))
+    shallow = SegNet(replace(narrow_config, encoder=encoder, decoder=decoder))
     monkeypatch.setattr("segnet.exporting.browser.onnxruntime_web._wanted", lambda: {"version": "1.2.3", "files": {}})
-    model = checkpoint.save(narrow, five_labels, Path("net.safetensors"))
+    model = checkpoint.save(shallow, five_labels, Path("net.safetensors"))
     Path("package").mkdir()
     command.run(str(model), format="browser", out=Path("my $HOME site"), runtime_files=Path("package"))
     printed = capsys.readouterr().out.splitlines()[-1]

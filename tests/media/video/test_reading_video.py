@@ -274,15 +274,15 @@ def test_damage_after_which_a_file_holds_no_frame_is_reported(tmp_path: Path) ->
     assert "is cut off: it ends" in clip.troubles[0]
 
 
-@pytest.mark.parametrize(
-    ("name", "codec", "options"),
-    [("a.mkv", "libx264", {}), ("a.webm", "libvpx-vp9", {}), ("a.mp4", "libx264", FRAGMENTED)],
+@pytest.fixture(
+    scope="module",
+    params=[("a.mkv", "libx264", {}), ("a.webm", "libvpx-vp9", {}), ("a.mp4", "libx264", FRAGMENTED)],
+    ids=lambda param: param[0],
 )
-@pytest.mark.parametrize("asked", [{}, {"start": 3.0}, {"end": 1.0}, {"every": 2}])
-def test_a_last_frame_that_lasts_and_longer_audio_are_no_cut(
-    name: str, codec: str, options: dict[str, str], asked: dict[str, float], tmp_path: Path
-) -> None:
-    path = tmp_path / name
+def long_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its last frame lasts for five seconds, and its audio for longer; not to be changed."""
+    name, codec, options = request.param
+    path = tmp_path_factory.mktemp("long") / name
     with av.open(str(path), "w", container_options=options) as container:
         stream = container.add_stream(codec, rate=25)
         stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
@@ -299,7 +299,12 @@ def test_a_last_frame_that_lasts_and_longer_audio_are_no_cut(
             container.mux(packet)
         container.mux(heard.encode(tone(10)))
         container.mux(heard.encode(None))
-    clip = open_clip(path)
+    return path
+
+
+@pytest.mark.parametrize("asked", [{}, {"start": 3.0}, {"end": 1.0}, {"every": 2}])
+def test_a_last_frame_that_lasts_and_longer_audio_are_no_cut(asked: dict[str, float], long_file: Path) -> None:
+    clip = open_clip(long_file)
     assert list(clip.read(**asked))
     assert not clip.troubles
 
