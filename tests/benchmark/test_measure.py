@@ -22,7 +22,7 @@ from segnet.models.bundled import bundled_models
 from segnet.models.cost import cost_of
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import MODELS
-from segnet.system.hardware import Peak
+from segnet.system.hardware import Peak, peak_gmacs
 from video_clips import InPairs
 
 SIZE = (24, 32)
@@ -47,7 +47,8 @@ def file(narrow: SegNet, five_labels: ClassTable, tmp_path: Path) -> str:
     return str(checkpoint.save(narrow, five_labels, tmp_path / "narrow.safetensors"))
 
 
-def test_two_candidates_are_measured_by_turns(file: str):
+def test_two_candidates_are_measured_by_turns(file: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "peak_gmacs", lambda precision, **_: peak_gmacs(precision, threads=1, budget_s=0.05))
     baseline = Candidate(model="segnet_basic", baseline="reference", size=SIZE)
     alone_and_busy = measure([Candidate(model=file, size=SIZE), baseline], rounds=2, images=3, threads=1, neighbors=1)
     assert [(row.candidate.baseline, row.neighbors) for row in alone_and_busy] == [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from segnet.cli.commands import benchmark
 from segnet.cli.main import main
 from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
+from segnet.system.hardware import peak_gmacs
 
 
 def leave(*words: str) -> int:
@@ -44,8 +46,14 @@ def test_an_impossible_size_is_refused(size: str):
 
 
 def test_a_table_scores_and_json_come_out(
-    camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    camvid_root: Path,
+    model_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    quick = partial(peak_gmacs, threads=1, budget_s=0.05)
+    monkeypatch.setattr("segnet.benchmark.measure.peak_gmacs", lambda precision, **_: quick(precision))
     out = tmp_path / "out.json"
     words = ("--sizes", "24x32", "--rounds", "1", "--images", "1", "--threads", "1", "--data", str(camvid_root))
     assert leave(str(model_file), *words, "--limit", "inf", "--json", str(out)) == 0
