@@ -122,7 +122,7 @@ def test_an_exported_file_is_no_model_to_export(
     exported: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert leave("export", str(exported("onnx"))) == 2
-    assert "toy.onnx: is not a readable model file" in capsys.readouterr().err
+    assert "toy.onnx: is an exported file; give the .safetensors file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [(), ("--int8", "--calibrate", "synthetic")])
