@@ -25,6 +25,15 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkpoint.save(SegNet(TOY), CAMVID, tmp_path_factory.mktemp("model") / "toy.safetensors")
 
 
+@pytest.fixture(scope="module")
+def one_stage_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """To export: the time that it takes grows fast with the number of stages."""
+    torch.manual_seed(1)
+    encoder, decoder = EncoderConfig(widths=((4,),)), DecoderConfig(widths=((4,),))
+    model = SegNet(replace(TOY, encoder=encoder, decoder=decoder))
+    return checkpoint.save(model, CAMVID, tmp_path_factory.mktemp("model") / "toy.safetensors")
+
+
 @pytest.fixture(scope="session")
 def bayesian_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(2)

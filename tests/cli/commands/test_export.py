@@ -7,15 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from segnet.cli.main import main
-from segnet.labels import CAMVID
-from segnet.models import checkpoint
-from segnet.models.decoders import DecoderConfig
-from segnet.models.encoders import EncoderConfig
-from segnet.models.segnet import SegNet, SegNetConfig
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
 
@@ -27,12 +21,8 @@ def leave(*words: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One stage: the time that an export takes grows fast with their number."""
-    torch.manual_seed(1)
-    encoder, decoder = EncoderConfig(widths=((4,),)), DecoderConfig(widths=((4,),))
-    model = SegNet(SegNetConfig(name="toy", encoder=encoder, decoder=decoder, classes=11))
-    return checkpoint.save(model, CAMVID, tmp_path_factory.mktemp("model") / "toy.safetensors")
+def model_file(one_stage_file: Path) -> Path:
+    return one_stage_file
 
 
 @pytest.fixture(scope="module")

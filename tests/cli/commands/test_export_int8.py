@@ -30,9 +30,6 @@ from segnet.exporting.int8.saturation import pair_sums
 from segnet.exporting.settings import ExportConfig
 from segnet.labels import CAMVID
 from segnet.models import checkpoint
-from segnet.models.decoders import DecoderConfig
-from segnet.models.encoders import EncoderConfig
-from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.runtimes.load import open_runtime
 from segnet.runtimes.model_info import KEY, PAIR_LIMIT
 
@@ -46,12 +43,8 @@ def leave(*words: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One stage: the time that an export takes grows fast with their number."""
-    torch.manual_seed(1)
-    encoder, decoder = EncoderConfig(widths=((4,),)), DecoderConfig(widths=((4,),))
-    model = SegNet(SegNetConfig(name="toy", encoder=encoder, decoder=decoder, classes=11))
-    return checkpoint.save(model, CAMVID, tmp_path_factory.mktemp("model") / "toy.safetensors")
+def model_file(one_stage_file: Path) -> Path:
+    return one_stage_file
 
 
 @pytest.fixture(scope="module")

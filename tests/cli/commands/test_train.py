@@ -2,14 +2,11 @@ from __future__ import annotations
 
 import csv
 import os
-import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from multiprocessing import active_children
 from pathlib import Path
 
@@ -18,6 +15,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from full_disk import little_room
 from segnet.cli.main import main
 from segnet.data.synthetic.scenes import write_scenes
 from segnet.labels import CAMVID
@@ -170,17 +168,6 @@ def test_a_second_run_in_a_folder_in_use_is_refused(
     assert leave(*arguments, *more) == 0
 
 
-@contextmanager
-def small_files_alone() -> Iterator[None]:
-    """As on a full disk, no file can grow beyond 4 kB."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_full_disk_ends_the_run_and_harms_nothing(
     camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -189,7 +176,7 @@ def test_a_full_disk_ends_the_run_and_harms_nothing(
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.stat().st_size > 4096}
     assert {"best.safetensors", "last.ckpt", "previous.ckpt"} <= set(before)
     capsys.readouterr()
-    with small_files_alone():
+    with little_room():
         assert leave(*arguments, "--epochs", 2, "--resume") == 2
     told = capsys.readouterr().err
     assert "cannot be written (File too large)" in told

@@ -7,15 +7,11 @@ from pathlib import Path
 
 import onnx
 import pytest
-import torch
 from onnx import numpy_helper
 
 from segnet.cli.main import main
 from segnet.exporting.export import export
-from segnet.labels import CAMVID
-from segnet.models.decoders import DecoderConfig
-from segnet.models.encoders import EncoderConfig
-from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.models import checkpoint
 from segnet.runtimes.model_info import KEY
 
 
@@ -26,12 +22,10 @@ def leave(*words: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of one stage, since the time that an export takes grows fast with their number; not to be changed."""
-    torch.manual_seed(1)
-    encoder, decoder = EncoderConfig(widths=((4,),)), DecoderConfig(widths=((4,),))
-    model = SegNet(SegNetConfig(name="toy", encoder=encoder, decoder=decoder, classes=11))
-    return export(model, CAMVID, tmp_path_factory.mktemp("exported") / "toy.onnx").path
+def intact(one_stage_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Not to be changed."""
+    kept = checkpoint.load(one_stage_file)
+    return export(kept.model, kept.labels, tmp_path_factory.mktemp("exported") / "toy.onnx").path
 
 
 def rewrite(path: Path, out: Path, *, precision: str = "float32", tampered: bool = False, kept: bool = True) -> Path:

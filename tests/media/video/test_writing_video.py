@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +7,7 @@ import av
 import numpy as np
 import pytest
 
+from full_disk import little_room
 from segnet.errors import ConfigError, OutputError
 from segnet.media.sources import WRITABLE_VIDEO_SUFFIXES
 from segnet.media.video.settings import Codec
@@ -201,18 +199,6 @@ def test_a_block_that_raises_leaves_the_old_video(tmp_path: Path) -> None:
         write(path, [*clip_images(1), np.zeros((2, 2, 5), dtype=np.uint8)])
     assert path.read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 1
-
-
-@contextmanager
-def little_room() -> Iterator[None]:
-    """Files may grow to 4 KB, as on a disk that is full then; not for longer than the writing, since what pytest prints
-    may go to a file as well."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
