@@ -22,7 +22,7 @@ from segnet.data.layouts.drawing import (
     require_image,
 )
 from segnet.data.layouts.pairing import MASK_FOLDERS, find_folder, pair_folders
-from segnet.data.layouts.polygons import blank, require_near, table_of
+from segnet.data.layouts.polygons import blank, flags_of_runs, require_near, table_of
 from segnet.data.layouts.source import Source
 from segnet.data.layouts.validation import with_validation
 from segnet.data.splits import SPLITS, by_split, find_split_folders, split_of
@@ -312,9 +312,7 @@ def _fill_runs(given: Table, size: tuple[int, int], place: str) -> NDArray[np.bo
             f"{place}: has run lengths of {sum(counts)} pixels; expected {size[0] * size[1]}, as many as the image "
             "has; export it again"
         )
-    flags = np.arange(len(counts)) % 2 == 1
-    inside: NDArray[np.bool_] = flags.repeat(counts).reshape(size[::-1]).T
-    return inside
+    return flags_of_runs(counts).reshape(size[::-1]).T
 
 
 def _unpack_runs(packed: str) -> list[int]:

@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 
 from segnet.data.description import read_text
 from segnet.data.layouts.drawing import Drawing, drawn_source, read_each, report_annotation, require_image
-from segnet.data.layouts.polygons import Point, blank, ellipse, fill, rectangle, require_near, table_of, turn
+from segnet.data.layouts.polygons import (
+    Point,
+    blank,
+    ellipse,
+    fill,
+    flags_of_runs,
+    rectangle,
+    require_near,
+    table_of,
+    turn,
+)
 from segnet.data.layouts.source import Source
 from segnet.data.splits import SPLITS, split_of
 from segnet.errors import DataError
@@ -171,6 +181,5 @@ def _run_lengths(area: Element, size: tuple[int, int], place: str) -> NDArray[np
             f"expected as many as that part has, in an image of {size[1]}x{size[0]}; export it again"
         )
     pixels = np.zeros(size, dtype=np.bool_)
-    flags = np.arange(len(counts)) % 2 == 1
-    pixels[top : top + height, left : left + width] = flags.repeat(counts).reshape(height, width)
+    pixels[top : top + height, left : left + width] = flags_of_runs(counts).reshape(height, width)
     return pixels

@@ -15,8 +15,10 @@ from segnet.errors import DataError
 from segnet.labels import ClassTable, Color
 from segnet.media.images.decoding import MAX_PIXELS
 
-__all__ = ["Area", "Bitmap", "Point", "Shape", "blank", "draw_shapes", "ellipse", "fill", "pixels_of_area", "rectangle",
-           "require_near", "table_of", "turn"]  # fmt: skip
+__all__ = [
+    "Area", "Bitmap", "Point", "Shape", "blank", "draw_shapes", "ellipse", "fill", "flags_of_runs", "pixels_of_area",
+    "rectangle", "require_near", "table_of", "turn",
+]  # fmt: skip
 
 _Mask = NDArray[np.uint8]
 _ELLIPSE = 64  # corners
@@ -126,6 +128,12 @@ def fill(size: tuple[int, int], outline: Sequence[Point]) -> NDArray[np.bool_]:
     inside = crossings.cumsum(axis=1, dtype=np.uint8) % 2 == 1  # beyond 255, numbers stay odd or even
     pixels[top:bottom, left:right] = inside[:, : width - left]
     return pixels
+
+
+def flags_of_runs(counts: Sequence[int]) -> NDArray[np.bool_]:
+    """Run lengths as flat flags: numbers of pixels by turns outside and inside, none of them negative."""
+    flags: NDArray[np.bool_] = (np.arange(len(counts)) % 2 == 1).repeat(counts)
+    return flags
 
 
 def rectangle(first: Point, second: Point) -> list[Point]:
