@@ -20,7 +20,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from segnet.errors import ModelError, OutputError
 from segnet.labels import CAMVID, ClassTable
 from segnet.metrics.confusion import Scores
-from segnet.models.bundled import bundled_models, find
+from segnet.models.bundled import EXPORTED_SUFFIXES, bundled_models, find
 from segnet.models.checkpoint import Checkpoint, load, save
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import create_model
@@ -501,9 +501,10 @@ def test_a_checkpoint_of_a_run_is_refused_with_its_model_file(tmp_path: Path) ->
         load(tmp_path / "last.ckpt")
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pte", ".tflite", ".pt2"])
+@pytest.mark.parametrize("suffix", sorted(EXPORTED_SUFFIXES))
 def test_an_exported_file_is_no_damaged_model_file(suffix: str, tmp_path: Path) -> None:
-    (path := tmp_path / f"model{suffix}").write_bytes(b"anything but weights")
+    path = tmp_path / f"model{suffix}"
+    path.mkdir() if suffix == ".mlpackage" else path.write_bytes(b"anything but weights")
     with pytest.raises(ModelError, match=r"is an exported file; give the \.safetensors file that it came from"):
         load(path)
 

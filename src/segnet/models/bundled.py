@@ -9,7 +9,10 @@ from pathlib import Path
 from segnet.errors import ModelError
 from segnet.models.hub import fetch, is_hub_address
 
-__all__ = ["bundled_models", "bundled_onnx", "check_source", "find", "local_file"]
+__all__ = ["EXPORTED_SUFFIXES", "bundled_models", "bundled_onnx", "check_source", "find", "local_file"]
+
+EXPORTED_SUFFIXES = frozenset((".onnx", ".xml", ".pte", ".tflite", ".mlpackage", ".pt2"))
+"""Suffixes of the files that ``segnet export`` writes and runtimes open."""
 
 
 def bundled_models() -> dict[str, Path]:
@@ -55,6 +58,8 @@ def find(source: str | Path) -> Path:
     path, bundled = Path(source), bundled_models()
     if (best := path / "best.safetensors").is_file():
         raise ModelError(f"{source}: is the folder of a run; give its model file, {best}")
+    if path.suffix in EXPORTED_SUFFIXES and path.is_dir():  # a package of Core ML
+        raise ModelError(f"{source}: is an exported file; give the .safetensors file that it came from")
     known = f"bundled are {', '.join(bundled)}" if bundled else "no model is bundled"
     raise ModelError(f"{source}: there is neither such a model file nor a bundled model of that name; {known}")
 

@@ -23,13 +23,13 @@ from torch import Tensor
 
 from segnet.errors import ConfigError, ModelError, list_names
 from segnet.labels import ClassTable
+from segnet.models.bundled import EXPORTED_SUFFIXES
 from segnet.models.digests import add_digests, check_description, check_tensors, require_finite
 from segnet.system.files import replacing
 
 __all__ = ["Description", "ModelFile", "read_model_file", "write_model_file"]
 
 _KEY = "segnet"
-_EXPORTED = frozenset((".onnx", ".xml", ".pte", ".tflite", ".pt2"))
 _VERSIONS = (1, 2)  # 2: with filters in eight bits
 _SCALE = "_scale"
 _LEVELS = 127  # -128 is not used, so that zero stays zero and signs are treated alike
@@ -138,7 +138,7 @@ def read_model_file(path: Path) -> ModelFile:
     except (SafetensorError, OSError) as error:
         if path.suffix == ".ckpt":
             raise ModelError(f"{path}: is for --resume only; give the best.safetensors beside it") from error
-        if path.suffix in _EXPORTED:
+        if path.suffix in EXPORTED_SUFFIXES:
             raise ModelError(f"{path}: is an exported file; give the .safetensors file that it came from") from error
         raise ModelError(
             f"{path}: is not a readable model file ({error}); it may be cut off or of another kind"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from segnet.errors import ConfigError, ModelError
-from segnet.models.bundled import check_source
+from segnet.models.bundled import EXPORTED_SUFFIXES, check_source
 from segnet.models.hub import fetch, is_hub_address
 from segnet.runtimes.base import FileRuntime, Runtime
 from segnet.runtimes.choice import RuntimeName, check_runtime, choose_runtime
@@ -15,7 +15,6 @@ from segnet.system.threads import check_threads
 
 __all__ = ["open_file", "open_runtime"]
 
-_EXPORTED = frozenset((".onnx", ".xml", ".pte", ".tflite", ".mlpackage", ".pt2"))
 _ON_CPU = frozenset((".pte", ".tflite", ".mlpackage", ".pt2"))
 _OWN_THREADS = frozenset((".pte", ".mlpackage"))
 
@@ -57,7 +56,7 @@ def open_runtime(
     if is_hub_address(source):
         source = fetch(source)
     path = Path(source)
-    if path.suffix not in _EXPORTED:
+    if path.suffix not in EXPORTED_SUFFIXES:
         chosen = choose_runtime(source, runtime, device=device, precision=precision, samples=samples)
         if chosen != "torch" and (exported := exported_file(source)):
             return open_file(exported, threads=threads, runtime=chosen)
