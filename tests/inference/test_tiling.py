@@ -58,10 +58,26 @@ def test_tiles_of_one_size_all_have_it(length: int, tile: int, overlap: int) -> 
     assert all(one.stop - other.start >= overlap for one, other in itertools.pairwise(found))
 
 
-def test_no_more_tiles_than_needed() -> None:
+@given(st.integers(1, 5000), st.integers(1, 40), st.integers(0, 6))
+@settings(deadline=None)
+def test_neither_fewer_nor_smaller_tiles_would_do(length: int, steps: int, overlaps: int) -> None:
+    overlap, tile = 32 * overlaps, 64 * overlaps + 32 + 32 * steps
+
+    def longest(count: int, side: int) -> int:
+        """So many tiles cover at most this length; the last is up to 31 pixels longer."""
+        return count * (side - overlap) + overlap + 31
+
+    found = spans(length, tile=tile, overlap=overlap)
+    if len(found) > 1:
+        assert longest(len(found) - 1, tile) < length
+        assert longest(len(found), found[0].stop - 32) < length
+
+
+def test_the_number_of_tiles() -> None:
     assert spans(1024, tile=1024, overlap=128) == [Span(0, 1024)]
-    assert len(spans(1500, tile=1024, overlap=128)) == 2
-    assert len(spans(20000, tile=1024, overlap=128)) == 23  # 20000 = 128 + 22.99 * (1024 - 128 - 32)
+    assert spans(1920, tile=1024, overlap=128) == [Span(0, 1024), Span(896, 1920)]
+    assert spans(1951, tile=1024, overlap=128) == [Span(0, 1024), Span(896, 1951)]
+    assert len(spans(20000, tile=1024, overlap=128)) == 23  # 20000 = 128 + 22.2 * (1024 - 128)
 
 
 def values(image: np.ndarray) -> np.ndarray:

@@ -181,7 +181,7 @@ def spans(length: int, *, tile: int, overlap: int, exact: bool = False) -> list[
 
     Args:
         length: of the image in this direction, in pixels.
-        tile: largest length of a tile; the last may be up to 31 pixels longer.
+        tile: largest length of a tile, rounded down to a multiple of 32; the last may be up to 31 pixels longer.
         overlap: least overlap of neighbors, in pixels.
         exact: every tile has exactly the length ``tile``, for models with a fixed input size; tiles may then start
             anywhere, not only at multiples of 32.
@@ -191,11 +191,12 @@ def spans(length: int, *, tile: int, overlap: int, exact: bool = False) -> list[
     if exact:
         count = -(-(length - overlap) // (tile - overlap))
         return [Span(start, start + tile) for start in _even(length - tile, count, step=1)]
-    # Rounding starts down to multiples of 32 moves tiles apart; a longer tile makes up for it.
-    count = -(-(length - overlap) // (tile // _STEP * _STEP - overlap - _STEP))
-    side = -(-(length + (count - 1) * overlap) // (count * _STEP)) * _STEP + _STEP
-    starts = sorted(set(_even(length - side, count, step=_STEP)))
-    return [Span(start, min(start + side, length)) for start in starts[:-1]] + [Span(starts[-1], length)]
+    # In multiples of 32; the last tile takes the rest.
+    whole, overlap = length // _STEP * _STEP, -(-overlap // _STEP) * _STEP
+    count = -(-(whole - overlap) // (tile // _STEP * _STEP - overlap))
+    side = -(-(whole + (count - 1) * overlap) // (count * _STEP)) * _STEP
+    starts = _even(whole - side, count, step=_STEP)
+    return [Span(start, start + side) for start in starts[:-1]] + [Span(starts[-1], length)]
 
 
 def _even(room: int, count: int, *, step: int) -> list[int]:
