@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -32,15 +33,19 @@ def test_orthogonalize_has_the_directions_of_the_singular_value_decomposition() 
         assert torch.nn.functional.cosine_similarity(found.flatten(), expected.flatten(), dim=0) > 0.97
 
 
-def test_orthogonalize_lifts_all_singular_values_but_the_smallest() -> None:
-    left, _, right = torch.linalg.svd(
-        torch.randn(24, 90, generator=torch.Generator().manual_seed(2)), full_matrices=False
-    )
-    for scale in (1e-6, 1.0, 1e6):
-        matrix = scale * left * torch.logspace(0, -2, 24) @ right
-        found = (left.T @ orthogonalize(matrix) @ right.T).diagonal()
-        assert found.min() > 0.85
-        assert found.max() < 1.1
+@pytest.mark.parametrize("equal", [1, 23])
+def test_orthogonalize_lifts_singular_values_down_to_half_a_percent_of_the_bound(equal: int) -> None:
+    generator = torch.Generator().manual_seed(2)
+    left, _, right = torch.linalg.svd(torch.randn(24, 90, generator=generator).double(), full_matrices=False)
+    values = torch.ones(24, dtype=torch.float64)
+    values[equal:] = torch.logspace(-0.5, -2, 24 - equal)
+    bound = values.pow(4).sum() ** 0.25
+    for smallest, least in ((0.005, 0.9), (0.002, 0.3)):
+        values[-1] = smallest * bound
+        for scale in (1e-5, 1.0, 1e6):  # below, what keeps zeros from being divided by zero counts
+            found = left.T @ orthogonalize((scale * left * values @ right).float()).double() @ right.T
+            assert least < found.diagonal().min() < least + 0.2
+            assert found.diagonal().max() < 1.1
 
 
 def test_orthogonalize_leaves_zeros() -> None:

@@ -128,10 +128,12 @@ def _orthogonalize_bank(bank: Tensor) -> Tensor:
 def orthogonalize(matrix: Tensor) -> Tensor:
     """Approximate the nearest matrix with orthonormal rows, or columns if they are fewer.
 
-    Singular values of 0.5 % of the largest and more become 0.9 to 1.1. Four Newton-Schulz iterations take place on the
-    Gram matrix: each multiplies the matrix from the left by a polynomial of it, so the long side takes part in the
-    first product and the last only. That needs float32. The norm of the Gram matrix bounds the singular values more
-    closely than that of the matrix, which is worth an iteration (figures in benchmarks/bench_optimizers.py).
+    Singular values are divided by the fourth root of the sum of their fourth powers, which is the largest of them at
+    least, and n^(1/4) times that if n are equal; those that are then 0.005 and more become 0.9 to 1.1. Four
+    Newton-Schulz iterations take place on the Gram matrix: each multiplies the matrix from the left by a polynomial of
+    it, so the long side takes part in the first product and the last only. That needs float32. The norm of the Gram
+    matrix bounds the singular values more closely than that of the matrix, which is worth an iteration (figures in
+    benchmarks/bench_optimizers.py).
 
     Args:
         matrix: (rows, columns), any floating type.
