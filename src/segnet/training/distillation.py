@@ -83,7 +83,7 @@ class Teacher:
 
 
 def distillation_loss(logits: Tensor, probabilities: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of the student's probabilities from the teacher's, mean over all pixels.
+    """Kullback-Leibler divergence KL(teacher || student), in nats, mean over all pixels.
 
     Args:
         logits: The student's, (N, classes, H, W).

@@ -2,11 +2,12 @@
 
 Sources: cross_entropy, the published code (caffe-segnet, softmax_loss_layer.cpp);
 focal, Lin et al., Focal Loss for Dense Object Detection, 2017;
-dice, Milletari et al., V-Net, 2016;
+dice, Milletari et al., V-Net, 2016, with sums of probabilities in place of sums of their squares;
 lovasz, Berman et al., The Lovász-Softmax Loss, 2018;
 ohem, Shrivastava et al., Training Region-based Object Detectors with Online Hard Example Mining, 2016, applied to
 pixels as in HRNet-Semantic-Segmentation, lib/core/criterion.py (a threshold, and a minimum number of pixels);
-boundary, Ronneberger et al., U-Net, 2015, equation 2;
+boundary, Ronneberger et al., U-Net, 2015, equation 2, with the distance to the nearest boundary in place of those to
+the two nearest cells, and multiplied by the class weight instead of added to it;
 prior correction, King and Zeng, Logistic Regression in Rare Events Data, 2001, section 4.1, as offsets of the logits in
 the loss (Menon et al., Long-tail Learning via Logit Adjustment, 2021, which uses them to favor rare classes).
 """
