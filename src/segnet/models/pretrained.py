@@ -173,8 +173,8 @@ def _fit_tensors(
 def adapt_input_filters(weight: Tensor, channels: int) -> Tensor:
     """First-layer filters for another number of input channels, as the field does it.
 
-    One channel: the sum over the old ones. More: the old ones in turn, rescaled so that the response to equal
-    channels stays the same.
+    One channel: the sum over the old ones. Others: the old ones in turn, times old / new, so that responses keep their
+    size; to equal channels they stay the same if the new number is a multiple of the old one.
 
     Args:
         weight: (out, in, k, k).
