@@ -328,7 +328,7 @@ def _paper(facts: Facts, given: Mapping[str, Any]) -> list[Decision]:
     rare = {"epochs": epochs, "validate_every": max(1, epochs // 10)}
     decisions = [
         Decision(settings | {"batch": batch}, "as in the paper and its released solver"),
-        Decision(rare, f"the paper's {_PAPER_STEPS} steps, validated every thousand"),
+        Decision(rare, f"{_PAPER_STEPS} steps as in its released solver, validated every thousand as in the paper"),
     ]
     return [left for decision in decisions for left in _free(given, decision)]
 
