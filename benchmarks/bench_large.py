@@ -2,11 +2,11 @@
 
 python benchmarks/bench_large.py CAMVID [--side 20000] [--parts memory,tiles,views]
 
-Memory: `segnet predict --scale 1` labels an image of SIDE x SIDE pixels, a patchwork of drawn street scenes; the peak
-is that of the whole process, Python and PyTorch included. Tiles: a patchwork of 16 validation images is labeled in
-one piece, in tiles, and in tiles again without its first rows and columns, so that the tiles lie elsewhere; the result
-is the share of pixels whose class differs, and the share that is right. Views: mIoU on the validation images of the
-mean of several views of each, and the time.
+Memory: `segnet predict --image-scale 1` labels an image of SIDE x SIDE pixels, a patchwork of drawn street scenes; the
+peak is that of the whole process, Python and PyTorch included. Tiles: a patchwork of 16 validation images is labeled
+in one piece, in tiles, and in tiles again without its first rows and columns, so that the tiles lie elsewhere; the
+result is the share of pixels whose class differs, and the share that is right. Views: mIoU on the validation images of
+the mean of several views of each, and the time.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def memory(side: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder) / "large.png"
         _draw_patchwork(image, side)
-        command = [sys.executable, "-m", "segnet", "predict", str(image), "--scale", "1", "--out", folder]
+        command = [sys.executable, "-m", "segnet", "predict", str(image), "--image-scale", "1", "--out", folder]
         start = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import io
 import re
@@ -88,6 +89,18 @@ def test_commands_in_the_docs_parse(words: tuple[str, ...], tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     run = import_module(f"segnet.cli.commands.{words[0].replace('-', '_')}").run
     parse(words[0], run, list(words[1:]))
+
+
+def test_flags_in_commands_of_programs_exist() -> None:
+    reference = (DOCS / "reference" / "commands.md").read_text(encoding="utf-8")
+    flags = []
+    for file in (*ROOT.glob("benchmarks/*.py"), *ROOT.glob("tools/*.py")):
+        lists = [node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.List)]
+        for words in [[str(each.value) for each in node.elts if isinstance(each, ast.Constant)] for node in lists]:
+            if words[:2] == ["-m", "segnet"]:
+                flags += [(file.name, word) for word in words if word.startswith("--") and word != "--help"]
+    assert flags
+    assert not [(name, flag) for name, flag in flags if not re.search(rf"`{flag}[ `]", reference)]
 
 
 def test_yaml_settings_in_the_docs_parse(tmp_path: Path) -> None:
