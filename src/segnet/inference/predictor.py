@@ -14,7 +14,7 @@ from segnet.bands import Channels, Pixels, count_channels, describe_channels
 from segnet.errors import ConfigError, DataError, ModelError, ShapeError
 from segnet.inference.inputs import ImageSource, Order, check_order, is_one_image, path_of, read_input
 from segnet.inference.prediction import Planes, Prediction, SegmentedRows, concatenate_rows, planes_of
-from segnet.inference.tiling import ArrayRows, Rows, Span, TileConfig, Tiles, blend_tiles, cut, cut_exactly
+from segnet.inference.tiling import ArrayRows, Rows, Span, TileConfig, Tiles, blend_tiles, cut, cut_exactly, fits
 from segnet.inference.tta import TTAConfig, with_tta
 from segnet.inference.upsampling import Upsampler, upsample
 from segnet.inference.working_size import ResizePolicy
@@ -329,8 +329,10 @@ class Predictor:
         return next((count for count in range(most, 1, -1) if not self.needs_tiles(height * count, width)), 1)
 
     def needs_tiles(self, height: int, width: int) -> bool:
-        """Whether an image of this working size is cut into tiles."""
-        return self._cut(height, width) is not None
+        """Whether an image of this working size is cut into tiles, or would have to be but cannot."""
+        if self.tiles is None or self.runtime.info.size is not None:
+            return self._cut(height, width) is not None
+        return not fits(height, width, self._blended_planes, self.tiles, enlarged=self._largest_copy)
 
     def _predict_all(self, sources: Sequence[ImageSource], order: Order) -> list[Prediction]:
         """Predictions of a list, those of one working size in batches."""
@@ -356,8 +358,11 @@ class Predictor:
             return None
         if (fixed := self.runtime.info.size) is not None:
             return cut_exactly(height, width, fixed, self.tiles)
-        planes = self.labels.classes + (self.measure is not None)
-        return cut(height, width, planes, self.tiles, enlarged=self._largest_copy)
+        return cut(height, width, self._blended_planes, self.tiles, enlarged=self._largest_copy)
+
+    @property
+    def _blended_planes(self) -> int:
+        return self.labels.classes + (self.measure is not None)
 
     def _upsampler(self, working_size: tuple[int, int], size: tuple[int, ...], *, logits: bool = False) -> Upsampler:
         classes, confidence = self.labels.classes, self.confidence

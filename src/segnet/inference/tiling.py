@@ -117,9 +117,7 @@ def cut(height: int, width: int, planes: int, config: TileConfig, *, enlarged: f
     Raises:
         ConfigError: the memory is too little for the smallest tile.
     """
-    if max(height, width) <= config.tile:
-        return None
-    if not config.tile and fits(height, width, planes, config, enlarged=enlarged):
+    if fits(height, width, planes, config, enlarged=enlarged):
         return None
     down, across = tile_size(width, planes, config, enlarged=enlarged)
     return spans(height, tile=down, overlap=config.overlap), spans(width, tile=across, overlap=config.overlap)
@@ -145,6 +143,8 @@ def cut_exactly(height: int, width: int, size: tuple[int, int], config: TileConf
 
 def fits(height: int, width: int, planes: int, config: TileConfig, *, enlarged: float = 1.0) -> bool:
     """Whether an image of this height and width can be segmented in one piece; see ``tile_size``."""
+    if config.tile:
+        return max(height, width) <= config.tile
     return enlarged * height * width * (_BYTES_PER_PIXEL + _BYTES_PER_CLASS * planes) <= config.memory * 1e9
 
 

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from service_client import HeldRuntime
 
+from segnet.errors import ConfigError
 from segnet.inference.predictor import Predictor
+from segnet.inference.tiling import TileConfig
 from segnet.web.service.admission import Admission, PixelBudget
 from segnet.web.service.batching import Batcher
 from segnet.web.service.refusals import RefusedError
@@ -79,6 +81,14 @@ def test_what_was_canceled_is_not_predicted(held: Held) -> None:
     held.batcher.close()
     assert held.seen == [1]
     assert not held.batcher.alive
+
+
+def test_an_image_for_which_memory_is_too_little_is_an_error_and_the_next_one_is_predicted(held: Held) -> None:
+    held.runtime.opened.set()
+    predictor = Predictor(held.runtime, max_size=None, tiles=TileConfig(memory=1e-4))
+    with pytest.raises(ConfigError, match="is too little"):
+        held.batcher.submit(predictor, image(500, 500)).result(10)
+    assert held.batcher.submit(predictor, image()).result(10).mask.shape == (4, 6)
 
 
 def test_bodies_that_arrive_take_no_place_but_are_counted() -> None:
