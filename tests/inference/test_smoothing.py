@@ -11,7 +11,8 @@ from segnet.inference.smoothing import SmoothedRuntime
 from segnet.inference.tiling import TileConfig
 from segnet.inference.video import with_smoothing
 from segnet.metrics.flicker import FlickerMeter, find_motion, move
-from segnet.runtimes.base import Runtime, argmax
+from segnet.metrics.uncertainty import Measure
+from segnet.runtimes.base import ImageBatch, Output, Runtime, argmax
 from video_clips import Brightness
 
 RANDOM = np.random.default_rng(0)
@@ -103,6 +104,24 @@ def test_outputs_are_blended_and_keep_the_frames_own_uncertainty() -> None:
     np.testing.assert_array_equal(output.mask, argmax(blended))
     np.testing.assert_array_equal(output.uncertainty, Brightness().run(second, measure="entropy").uncertainty)
     assert smooth.measures == Brightness().measures
+
+
+def test_an_overflow_in_one_frame_is_not_blended_into_the_next() -> None:
+    class Once(Brightness):
+        frames = 0
+
+        def run(self, batch: ImageBatch, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
+            output = super().run(batch, probabilities=probabilities, measure=measure)
+            self.frames += 1
+            if self.frames == 2:
+                assert output.probabilities is not None
+                output.probabilities[..., 3:5] = np.nan
+            return output
+
+    smooth, frame = SmoothedRuntime(Once(), 0.8), street()
+    for _ in range(3):
+        blended = probabilities_of(smooth, frame)
+    np.testing.assert_allclose(blended, probabilities_of(Brightness(), frame), atol=1e-6)
 
 
 def test_a_model_that_outputs_class_indices_only_cannot_be_smoothed() -> None:

@@ -90,6 +90,7 @@ class SmoothedRuntime(Runtime):
             step = last.planes - new
             distance = np.abs(step).sum(axis=1, keepdims=True) * np.float32(0.5)
             step *= self._smoothing * (1 - np.minimum(distance * distance, 1))
+            np.copyto(step, 0, where=~np.isfinite(distance))  # else one overflow would stay for ever
             new = np.add(new, step, out=step)
         self._memories[tile : tile + 1] = [_Memory(new, scene)]
         return new
