@@ -64,6 +64,13 @@ def test_without_confidence_only_the_shares_are_known() -> None:
     assert sum(found["shares"].values()) == pytest.approx(1)
 
 
+def test_what_is_not_finite_is_unknown_since_json_has_no_word_for_it() -> None:
+    overflown = np.full((6, 9), np.nan, dtype=np.float32)
+    found = make_record(replace(frame(), prediction=Prediction(frame().mask, overflown, overflown)), LABELS)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert (found["confidence"], found["uncertainty"], set(found["confidences"].values())) == (None, None, {None})
+
+
 def test_uncertainty_and_latency_are_told_if_they_are_known() -> None:
     image, mask = np.zeros((2, 2, 3), dtype=np.uint8), np.zeros((2, 2), dtype=np.uint8)
     unsure = np.array([[0, 0.25], [0.5, 0.25]], dtype=np.float32)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -155,7 +156,7 @@ def make_record(frame: SegmentedFrame, labels: ClassTable) -> dict[str, Any]:
     ``source``, ``name``, ``time`` and ``latency_ms`` are those of ``SegmentedFrame``, ``frame`` is its number.
     ``confidence`` and ``uncertainty`` are means over the pixels, None if they were not requested. ``shares`` has the
     share of each class by its name, ``confidences`` the mean confidence of the pixels that were predicted as it, None
-    if there is no such pixel.
+    if there is no such pixel. A mean over values of a model that are not finite is None, since JSON has no NaN.
 
     Raises:
         DataError: see ``require_unicode``.
@@ -182,7 +183,7 @@ def _mean(values: NDArray[np.float32] | None) -> float | None:
 
 
 def _rounded(value: float | Fraction | None) -> float | None:
-    return None if value is None else round(float(value), _DIGITS)
+    return None if value is None or not math.isfinite(value) else round(float(value), _DIGITS)
 
 
 def _class_means(mask: NDArray[np.uint8], values: NDArray[np.float32] | None, classes: int) -> NDArray[np.float64]:
@@ -195,8 +196,7 @@ def _class_means(mask: NDArray[np.uint8], values: NDArray[np.float32] | None, cl
 
 
 def _by_name(labels: ClassTable, values: NDArray[np.float64]) -> dict[str, float | None]:
-    rounded = [_rounded(None if np.isnan(value) else value) for value in values.tolist()]
-    return dict(zip(labels.names, rounded, strict=True))
+    return dict(zip(labels.names, map(_rounded, values.tolist()), strict=True))
 
 
 def _flatten(values: Mapping[str, Any]) -> dict[str, Any]:
