@@ -19,7 +19,7 @@ from segnet.inference.video import segment_video
 from segnet.media.sources import VideoSource
 from segnet.media.video.live import LiveSource
 from segnet.media.video.settings import VideoConfig
-from video_clips import border, decoded, predictor, serving, write_clip
+from video_clips import border, clip_images, decoded, predictor, serving, tone, write_clip
 
 
 def until(happened: Callable[[], bool]) -> None:
@@ -31,21 +31,21 @@ def until(happened: Callable[[], bool]) -> None:
     raise AssertionError("it never happened")
 
 
-def streams(data: bytes, times: int) -> type[BaseHTTPRequestHandler]:
-    """A stream that is sent and breaks off, so often; after that nobody answers."""
+def streams(*bodies: bytes) -> type[BaseHTTPRequestHandler]:
+    """A stream that breaks off after each of these; after that nobody answers."""
 
     class Handler(BaseHTTPRequestHandler):
         asked = 0
 
         def do_GET(self) -> None:
             type(self).asked += 1
-            if self.asked > times:
+            if self.asked > len(bodies):
                 self.send_error(503)
                 return
             self.send_response(200)
             self.send_header("Content-Type", "video/mp2t")
             self.end_headers()
-            self.wfile.write(data)
+            self.wfile.write(bodies[self.asked - 1])
 
         def log_message(self, *arguments: object) -> None:
             pass
@@ -105,7 +105,7 @@ def test_a_live_video_file_holds_the_predicted_frames_and_latency_is_reported(tm
 @pytest.mark.usefixtures("quick")
 def test_a_stream_that_breaks_off_is_connected_to_again_and_then_given_up(tmp_path: Path) -> None:
     data = write_clip(tmp_path / "a.ts", 4).read_bytes()
-    with serving(streams(data, times=2)) as address:
+    with serving(streams(data, data)) as address:
         config = VideoConfig(reconnect_timeout=0.05)
         tally = segment_video(predictor(), f"{address}/live", tmp_path / "b.mp4", config=config)
     assert tally.reconnects == 1
@@ -114,6 +114,45 @@ def test_a_stream_that_breaks_off_is_connected_to_again_and_then_given_up(tmp_pa
     assert len(tally.troubles) == 1
     assert "127.0.0.1_live was lost" in tally.troubles[0]
     assert "was not reconnected within" in tally.troubles[0]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_stream_that_has_no_images_after_a_break_is_lost_and_its_video_stays(tmp_path: Path) -> None:
+    images, sound = write_clip(tmp_path / "a.ts", 4).read_bytes(), tmp_path / "b.ts"
+    with av.open(str(sound), "w") as container:
+        stream = container.add_stream("aac", rate=48000)
+        container.mux([*stream.encode(tone(1)), *stream.encode(None)])
+    with serving(streams(images, sound.read_bytes())) as address:
+        config = VideoConfig(reconnect_timeout=0.015)
+        tally = segment_video(predictor(), f"{address}/live", tmp_path / "c.mp4", config=config)
+    assert len(decoded(tmp_path / "c.mp4")) == tally.frames > 0
+    assert ["live was lost" in trouble for trouble in tally.troubles] == [True]
+
+
+def test_end_stops_a_pipe_that_gives_no_frame_any_more(tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe")
+    data, left, in_time = write_clip(tmp_path / "a.ts", 50).read_bytes(), threading.Event(), []
+
+    def feed() -> None:
+        with pipe.open("wb") as file:
+            file.write(data)
+            file.flush()
+            in_time.append(left.wait(30))
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    tally = segment_video(predictor(), pipe, tmp_path / "b.mp4", config=VideoConfig(end=0.3))
+    left.set()
+    feeder.join()
+    assert in_time == [True]
+    assert len(decoded(tmp_path / "b.mp4")) == tally.frames > 0
+
+
+def test_each_other_size_of_a_live_source_is_reported_once(tmp_path: Path) -> None:
+    clips = [write_clip(tmp_path / f"{height}.ts", clip_images(3, (height, 32)), rate=200) for height in (48, 24)]
+    (tmp_path / "both.ts").write_bytes(b"".join(path.read_bytes() for path in clips) * 2)
+    tally = segment_video(predictor(), tmp_path / "both.ts", tmp_path / "c.mp4", config=VideoConfig(live=True))
+    assert ["changes from 32x48 to 32x24" in trouble for trouble in tally.troubles] == [True]
 
 
 def test_a_recording_on_a_server_ends_at_its_end(tmp_path: Path) -> None:
@@ -186,3 +225,17 @@ def test_a_stream_without_frames_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"")
     with serving(tmp_path) as address, pytest.raises(DataError, match="gives no frame"):
         next(stream(predictor(), f"{address}/b.ts"))
+
+
+def test_a_server_that_sends_nothing_is_refused_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segnet.media.video.live._TIMEOUT_S", 0.1)
+    left = threading.Event()
+
+    class Silent(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            left.wait(30)
+
+    with serving(Silent) as address:
+        with pytest.raises(DataError, match=r"gives no frame \(nothing has come for 0.1 s\)"):
+            next(stream(predictor(), f"{address}/live"))
+        left.set()

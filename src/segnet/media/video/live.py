@@ -19,7 +19,7 @@ from segnet.errors import DataError
 from segnet.media.sources import VideoSource
 from segnet.media.video.library import import_av, location, new_reformatter, reason
 from segnet.media.video.pixels import pixel_aspect, pixels
-from segnet.media.video.reading import Frame, open_clip
+from segnet.media.video.reading import Frame, describe_size_change, open_clip
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -69,13 +69,14 @@ class LiveSource:
         source: a camera, a stream, a pipe, or a file or numbered images that are read like a camera.
         rate: frames per second of numbered images.
         channels: 3 (RGB) or 1 (gray).
+        end: seconds after the first frame at which the source ends, also while no frame comes; None: it has no end.
         reconnect_timeout: seconds of pauses between reconnections after which a lost source ends.
         stop: asked while no frame comes; True ends the source.
 
     Attributes:
         dropped: frames that were replaced by a newer one before they were read.
         reconnects: number of reconnections.
-        troubles: why the source was lost, or which numbered images are not as the others.
+        troubles: why the source was lost, each other size of its frames, or which numbered images differ from the rest.
     """
 
     def __init__(
@@ -84,16 +85,20 @@ class LiveSource:
         *,
         rate: float = 25.0,
         channels: int = 3,
+        end: float | None = None,
         reconnect_timeout: float = 10.0,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self._source = source
         self._rate = rate
         self._channels = channels
+        self._end = end
         self._reconnect_timeout = reconnect_timeout
         self._stop = stop
         self._changed = Condition()
         self._newest: _Received | None = None
+        self._first: float | None = None  # when the first frame was decoded
+        self._sizes: dict[tuple[int, int], None] = {}
         self._stopped = Event()
         self._ended = False
         self._error: BaseException | None = None
@@ -108,12 +113,11 @@ class LiveSource:
         """
         thread = Thread(target=self._receive, name="segnet-live", daemon=True)
         thread.start()
-        first: float | None = None
         reformatter = new_reformatter()
         try:
             while (newest := self._take()) is not None:
                 frame, aspect, arrived = newest
-                first = arrived if first is None else first
+                self._first = first = arrived if self._first is None else self._first
                 image = frame if isinstance(frame, np.ndarray) else pixels(frame, self._channels, reformatter)
                 yield LiveFrame(image, Fraction(arrived - first), aspect, arrived=arrived)
         finally:
@@ -122,7 +126,7 @@ class LiveSource:
 
     def _take(self) -> _Received | None:
         with self._changed:
-            while self._newest is None and not self._ended and not self._stop():
+            while self._newest is None and not (self._ended or self._is_over() or self._stop()):
                 self._changed.wait(_ASK_S)
             if self._newest is not None and not self._ended and time.monotonic() - self._newest.arrived > _FRESH_S:
                 self._changed.wait(_NEXT_S)
@@ -130,6 +134,10 @@ class LiveSource:
         if newest is None and self._error is not None:
             raise self._error
         return newest
+
+    def _is_over(self) -> bool:
+        """Whether the end has come."""
+        return self._end is not None and self._first is not None and time.monotonic() - self._first >= self._end
 
     def _receive(self) -> None:
         try:
@@ -153,7 +161,7 @@ class LiveSource:
             if not problem or self._stopped.is_set():
                 return
             if waited >= self._reconnect_timeout:
-                self.troubles = [f"{self._name} was lost ({problem}) and was not reconnected within {waited:g} s"]
+                self.troubles.append(f"{self._name} was lost ({problem}) and was not reconnected within {waited:g} s")
                 return
             log.warning("%s is lost (%s); reconnecting in %g s", self._name, problem, pause)
             self._stopped.wait(pause)
@@ -167,20 +175,22 @@ class LiveSource:
         received = False
         try:
             with _open(self._source) as container:
+                if not container.streams.video:
+                    return False, "it has no video stream, at most audio or text"
                 ends = self._source.kind in {"pipe", "file"} or bool(container.duration)
                 for frame, aspect in self._decode(container):
                     received = True
                     self._offer(frame, aspect)
                     if self._stopped.is_set():
                         return received, ""
+        except import_av().error.ExitError:
+            return received, f"nothing has come for {_TIMEOUT_S:g} s"
         except import_av().error.FFmpegError as error:
             return received, reason(error)
         return received, "" if ends else "it ended"
 
     def _decode(self, container: InputContainer) -> Iterator[tuple[VideoFrame, Fraction]]:
         """Intact frames with the aspect of their pixels; a running stream begins at its next key frame."""
-        if not container.streams.video:
-            raise DataError(f"{self._name} has no video stream, at most audio or text; give another source")
         stream, began = container.streams.video[0], time.monotonic()
         stream.thread_type = "SLICE"  # frame threads would delay frames
         start: float | None = None  # time stamps of a recording may begin at any time
@@ -194,7 +204,16 @@ class LiveSource:
                     start = frame.time if start is None else start
                     self._stopped.wait(max(0.0, began + frame.time - start - time.monotonic()))
                 if not frame.is_corrupt:
+                    self._note_size(frame)
                     yield frame, pixel_aspect(frame, stream)
+
+    def _note_size(self, frame: VideoFrame) -> None:
+        """Note each other size once: a source that changes it at each reconnection may run for weeks."""
+        size = frame.width, frame.height
+        if self._sizes and size not in self._sizes:
+            seconds = time.monotonic() - (self._first or time.monotonic())
+            self.troubles.append(describe_size_change(self._name, next(iter(self._sizes)), size, seconds))
+        self._sizes[size] = None
 
     def _play(self) -> None:
         """Offer numbered images in real time."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-__all__ = ["Clip", "Frame", "FrameReader", "ImageSequence", "open_clip"]
+__all__ = ["Clip", "Frame", "FrameReader", "ImageSequence", "describe_size_change", "open_clip"]
 
 # Other formats are lists of further files and addresses, or images, or text drawn as images.
 _FORMATS = (
@@ -117,7 +117,7 @@ class ImageSequence(Clip):
             else:
                 size = image.shape[1], image.shape[0]
                 if sizes and size not in sizes:
-                    self.troubles.append(_describe_change(self.path, next(iter(sizes)), size, number * self.tick))
+                    self.troubles.append(describe_size_change(self.path, next(iter(sizes)), size, number * self.tick))
                 sizes[size] = None
                 yield Frame(image, (number - first) * self.tick)
         if not sizes:
@@ -298,7 +298,7 @@ class FrameReader:
     def _note_size(self, frame: VideoFrame, time: Fraction) -> None:
         if self._size not in (None, (frame.width, frame.height)):
             size = frame.width, frame.height
-            self._clip.troubles.append(_describe_change(self._clip.path, self._size or (0, 0), size, time))
+            self._clip.troubles.append(describe_size_change(self._clip.path, self._size or (0, 0), size, time))
         self._size = frame.width, frame.height
 
     def _note_shortage(self, container: InputContainer, stream: VideoStream) -> None:
@@ -347,10 +347,12 @@ class FrameReader:
         raise DataError(f"{self._clip.path} holds no frame that can be read{asked}{seconds}; {remedy}")
 
 
-def _describe_change(path: Path, before: tuple[int, int], size: tuple[int, int], time: Fraction) -> str:
-    """A sentence on frames that change their size, (width, height)."""
+def describe_size_change(
+    name: object, before: tuple[int, int], size: tuple[int, int], seconds: float | Fraction
+) -> str:
+    """A sentence on frames of a source that change their size, (width, height)."""
     return (
-        f"{path}: the image changes from {before[0]}x{before[1]} to {size[0]}x{size[1]} at {float(time):.2f} s; the "
+        f"{name}: the image changes from {before[0]}x{before[1]} to {size[0]}x{size[1]} at {float(seconds):.2f} s; the "
         "written video keeps its first size, to which later frames are resized"
     )
 
