@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -10,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segnet.errors import ConfigError, DataError, MissingPackageError, ModelError, OutputError
+from segnet.errors import ConfigError, DataError, MissingPackageError, ModelError, OutputError, ShapeError
 from segnet.inference.prediction import SegmentedFrame
 from segnet.inference.predictor import Predictor
 from segnet.inference.stream import stream
@@ -21,6 +23,7 @@ from segnet.media.video.opening import open_video
 from segnet.media.video.settings import VideoConfig
 from segnet.metrics.uncertainty import Measure
 from segnet.runtimes.base import ImageBatch, Output
+from segnet.system.files import announcing
 from segnet.system.queues import Background, prefetch
 from segnet.system.stages import StageTime
 from segnet.visualization import overlay as visualize
@@ -169,23 +172,62 @@ def test_a_callback_ends_the_video_and_the_file_is_complete(tmp_path: Path) -> N
 
 
 class Interrupted(Brightness):
-    """Somebody presses Ctrl-C during inference on the fifth frame."""
+    """Ctrl-C, or an error, comes during inference on the fifth frame."""
 
     calls = 0
+
+    def __init__(self, error: type[BaseException]) -> None:
+        super().__init__()
+        self.error = error
 
     def run(self, batch: ImageBatch, *, probabilities: bool = False, measure: Measure | None = None) -> Output:
         self.calls += 1
         if self.calls == 5:
-            raise KeyboardInterrupt
+            raise self.error
         return super().run(batch, probabilities=probabilities, measure=measure)
 
 
-def test_ctrl_c_ends_the_video_where_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ShapeError], ids=["ctrl-c", "another size"])
+def test_ctrl_c_or_a_frame_that_does_not_fit_the_model_ends_the_video_where_it_is(
+    error: type[BaseException], tmp_path: Path
+) -> None:
     source = write_clip(tmp_path / "a.mp4", 12, sound="aac")
-    with pytest.raises(KeyboardInterrupt):
-        segment_video(Predictor(Interrupted()), source, tmp_path / "b.mp4")
+    with pytest.raises(error):
+        segment_video(Predictor(Interrupted(error)), source, tmp_path / "b.mp4")
     assert [time for time, _ in decoded(tmp_path / "b.mp4")] == [Fraction(number, 25) for number in range(4)]
     assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", "b.mp4"}
+
+
+@pytest.mark.usefixtures("heard_ctrl_c")
+def test_ctrl_c_while_the_video_is_finished_waits_for_it(tmp_path: Path) -> None:
+    source, out = write_clip(tmp_path / "a.mp4", 4), tmp_path / "b.mp4"
+    with announcing(out, lambda _: signal.raise_signal(signal.SIGINT)), pytest.raises(KeyboardInterrupt):
+        segment_video(predictor(), source, out)
+    assert len(decoded(out)) == 4
+
+
+@pytest.mark.usefixtures("heard_ctrl_c")
+def test_ctrl_c_while_the_last_frames_are_written_drops_them_and_ends_the_thread() -> None:
+    leaving, interrupted, begun = threading.Event(), threading.Event(), []
+
+    def write(item: int) -> None:
+        begun.append(item)
+        leaving.wait(10)
+        if len(begun) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        interrupted.wait(0.3)  # the thread outlasts Ctrl-C, if nobody waits for it
+
+    def put_all() -> None:
+        with Background(write) as writer:
+            for item in range(3):
+                writer.put(item)
+            leaving.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        put_all()
+    ended = not [thread for thread in threading.enumerate() if thread.name == "segnet-write"]
+    interrupted.set()
+    assert (ended, begun[:1]) == (True, [0])
 
 
 def test_a_cut_off_video_gives_a_playable_video(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ import signal
 from collections.abc import Callable
 from threading import Thread
 
-from segnet.system.signals import noting_termination
+import pytest
+
+from segnet.system.signals import deferring_interrupt, noting_termination
 
 
 def test_sigterm_is_noted_once_and_the_second_does_what_it_did_before() -> None:
@@ -33,3 +35,31 @@ def test_in_another_thread_nothing_is_noted_and_nothing_fails() -> None:
     thread.start()
     thread.join()
     assert [arrived() for arrived in noted] == [False]
+
+
+@pytest.mark.usefixtures("heard_ctrl_c")
+@pytest.mark.parametrize(("times", "reached"), [(1, True), (2, False)])
+def test_ctrl_c_waits_for_the_end_of_the_block_and_a_second_one_does_not(times: int, reached: bool) -> None:
+    done: list[bool] = []
+
+    def work() -> None:
+        with deferring_interrupt():
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+            done.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == [True] * reached
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_program_keeps_its_own_handler_of_ctrl_c() -> None:
+    received: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
+    try:
+        with deferring_interrupt():
+            signal.raise_signal(signal.SIGINT)
+            assert received == [signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.bands import Pixels
-from segnet.errors import ConfigError, OutputError
+from segnet.errors import ConfigError, OutputError, SegNetError
 from segnet.inference.prediction import Prediction, SegmentedFrame
 from segnet.inference.predictor import Predictor, require_predictor
 from segnet.inference.smoothing import SmoothedRuntime
@@ -28,6 +28,7 @@ from segnet.media.video.settings import VideoConfig
 from segnet.media.video.writing import VideoWriter, choose_codec, open_video_writer
 from segnet.metrics.flicker import FlickerMeter
 from segnet.system.queues import Background
+from segnet.system.signals import deferring_interrupt
 from segnet.system.stages import stage
 from segnet.system.threads import map_ahead
 from segnet.visualization import overlay as visualize
@@ -83,7 +84,8 @@ def segment_video(
 ) -> VideoReport:
     """Segment a video or a live source, and write the result as a video file with its timing, aspect and audio.
 
-    Ctrl-C finishes the file after the current frame, so that it can be played, and is raised again.
+    Ctrl-C, or an error of the source or the model, finishes the file after the last frame before it, so that it can be
+    played, and is raised again. Ctrl-C while the file is being finished waits for that; another one does not.
 
     Args:
         predictor: the model.
@@ -140,40 +142,49 @@ def write_video(
         choose_codec(path, config.codec)
     report.flicker = FlickerMeter(motion=config.flicker)
     one_by_one = video.live or config.smoothing
-    interrupted = None
-    with (
-        nullcontext(1) if one_by_one else predictor.runtime.concurrent() as report.at_once,
-        report.stages.measure(),
-        _VideoFiles(files, video, predictor.labels, style or OverlayStyle()) as written,
-    ):
-        began, cpu = time.monotonic(), time.process_time()
+    ended: KeyboardInterrupt | SegNetError | None = None
+    with ExitStack() as ending:
+        with (
+            nullcontext(1) if one_by_one else predictor.runtime.concurrent() as report.at_once,
+            report.stages.measure(),
+            _VideoFiles(files, video, predictor.labels, style or OverlayStyle()) as written,
+        ):
+            began, cpu = time.monotonic(), time.process_time()
+            with Background(_write_and_count(written, each, report, predictor.labels)) as writer:
+                try:
+                    for frame in segment_frames(predictor, video, config=config, at_once=report.at_once):
+                        with stage("wait_for_writer"):
+                            writer.put(frame)
+                        report.seconds = time.monotonic() - began
+                        if frame.latency_ms is not None:
+                            report.latencies_ms.append(frame.latency_ms)
+                        video.update_report(report)
+                        if go_on is not None and not go_on(frame):
+                            break
+                except (KeyboardInterrupt, SegNetError) as error:  # first the files are finished
+                    ended = error
+                ending.enter_context(deferring_interrupt())
+            video.update_report(report)
+        report.seconds, report.cpu_seconds = time.monotonic() - began, time.process_time() - cpu
+        report.files += files.values()
+        if ended is not None:
+            raise ended
 
-        def write(frame: SegmentedFrame) -> None:
-            written.add(frame)
-            if each is not None:
-                with stage("save"):
-                    each(frame)
-            with stage("count"):
-                report.add(frame.image, frame.mask, predictor.labels)
 
-        with Background(write) as writer:
-            try:
-                for frame in segment_frames(predictor, video, config=config, at_once=report.at_once):
-                    with stage("wait_for_writer"):
-                        writer.put(frame)
-                    report.seconds = time.monotonic() - began
-                    if frame.latency_ms is not None:
-                        report.latencies_ms.append(frame.latency_ms)
-                    video.update_report(report)
-                    if go_on is not None and not go_on(frame):
-                        break
-            except KeyboardInterrupt as error:  # first the files are finished
-                interrupted = error
-        video.update_report(report)
-    report.seconds, report.cpu_seconds = time.monotonic() - began, time.process_time() - cpu
-    report.files += files.values()
-    if interrupted is not None:
-        raise interrupted
+def _write_and_count(
+    written: _VideoFiles, each: Callable[[SegmentedFrame], Any] | None, report: VideoReport, labels: ClassTable
+) -> Callable[[SegmentedFrame], None]:
+    """What the background thread does with each frame."""
+
+    def write(frame: SegmentedFrame) -> None:
+        written.add(frame)
+        if each is not None:
+            with stage("save"):
+                each(frame)
+        with stage("count"):
+            report.add(frame.image, frame.mask, labels)
+
+    return write
 
 
 class _VideoFiles(ExitStack):

@@ -73,14 +73,15 @@ def _put(queue: Queue[Item | _End], item: Item | _End, stopped: Event) -> None:
 class Background(Generic[Item]):
     """Calls ``work`` with one item after the other in a thread; at most four wait.
 
-    The end of the block waits for all items. An error in the work is raised by the next ``put``, or at the end; an
-    error or Ctrl-C in the block itself takes precedence.
+    The end of the block waits for all items; if Ctrl-C comes while it waits, only for the item in hand. An error in the
+    work is raised by the next ``put``, or at the end; an error or Ctrl-C in the block itself takes precedence.
     """
 
     def __init__(self, work: Callable[[Item], None]) -> None:
         self._work = work
         self._queue: Queue[Item | _End] = Queue(_CAPACITY)
         self._error: BaseException | None = None
+        self._done = Event()
         self._thread = Thread(target=copy_context().run, args=(self._run,), name="segnet-write", daemon=True)
 
     def __enter__(self) -> Self:
@@ -90,8 +91,12 @@ class Background(Generic[Item]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._queue.put(_End())
-        self._thread.join()
+        try:
+            self._finish()
+        except BaseException as interrupt:  # nobody may close what the thread still writes to
+            self._error = interrupt
+            self._finish()
+            raise
         if error is None:
             self._raise_error()
 
@@ -99,6 +104,11 @@ class Background(Generic[Item]):
         """Add an item; waits while the queue is full."""
         self._raise_error()
         self._queue.put(item)
+
+    def _finish(self) -> None:
+        self._queue.put(_End())
+        self._done.wait()  # Python 3.11 takes a thread for ended once Ctrl-C came during join
+        self._thread.join()
 
     def _raise_error(self) -> None:
         if self._error is not None:
@@ -112,6 +122,7 @@ class Background(Generic[Item]):
                     self._work(item)
             except BaseException as error:  # raised again in the caller's thread
                 self._error = error
+        self._done.set()
 
 
 def _lower_priority() -> None:

@@ -1,4 +1,4 @@
-"""SIGTERM as a request to finish: what is in hand is completed, and the command ends with its own exit code."""
+"""SIGTERM and Ctrl-C as requests to finish: what is in hand is completed before the command ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from threading import Event
 from types import FrameType
 from typing import Any
 
-__all__ = ["TERMINATED", "noting_termination"]
+__all__ = ["TERMINATED", "deferring_interrupt", "noting_termination"]
 
 TERMINATED = 128 + signal.SIGTERM
 """Exit code of a command that SIGTERM ended, as shells report it: 143."""
@@ -22,19 +22,43 @@ def noting_termination() -> Iterator[Callable[[], bool]]:
     Yields:
         A function that returns whether it arrived; always False outside of the main thread, which alone gets signals.
     """
+    with _noting(signal.SIGTERM) as noted:
+        yield noted
+
+
+@contextmanager
+def deferring_interrupt() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block, where it is raised; a second one is raised at once.
+
+    Where Ctrl-C is ignored, or a program has a handler of its own, that stays.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed in the block.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    with _noting(signal.SIGINT) as noted:
+        yield
+    if noted():
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _noting(signal_number: signal.Signals) -> Iterator[Callable[[], bool]]:
     noted = Event()
-    before: Any = signal.getsignal(signal.SIGTERM)
+    before: Any = signal.getsignal(signal_number)
 
     def note(number: int, frame: FrameType | None) -> None:
         noted.set()
         signal.signal(number, before)
 
     try:
-        signal.signal(signal.SIGTERM, note)
+        signal.signal(signal_number, note)
     except ValueError:  # not the main thread
         yield noted.is_set
         return
     try:
         yield noted.is_set
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal_number, before)
