@@ -48,9 +48,13 @@ class Video:
         self._clip: Clip | None = None
         if config.live or source.kind not in {"file", "images"}:
             self._live = LiveSource(
-                source, rate=config.rate, channels=channels, end=config.end,
-                reconnect_timeout=config.reconnect_timeout, stop=stop,
-            )  # fmt: skip
+                source,
+                rate=config.rate,
+                channels=channels,
+                end=config.end,
+                reconnect_timeout=config.reconnect_timeout,
+                stop=stop,
+            )
         else:
             self._clip = open_clip(Path(source.word), rate=config.rate)
 
