@@ -169,7 +169,9 @@ def test_a_frozen_encoder_is_not_optimized(toy: SegNet) -> None:
 
 def test_a_run_leaves_its_files_and_ends_with_the_best_weights(toy: SegNet, sets: Sets, tmp_path: Path) -> None:
     out, config = tmp_path / "new" / "run", quick(epochs=4, lr=0.02, ema=0.5, augment=AugmentConfig(flip=0.5))
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     scores = train(toy, *sets, out=out, config=config, provenance={"data": "drawn"}, inputs=INPUTS)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
     assert {path.name for path in out.iterdir()} == FILES
     table = rows(out)
     assert [row["epoch"] for row in table] == ["1", "2", "3", "4"]

@@ -104,8 +104,8 @@ class ResumeCheckpoint(Callback):
         """Data and settings of the run."""
         return {"data": self.data, "settings": self.settings}
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Restore the signal handlers."""
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restore Lightning's signal handlers, which restores those of the program after this hook."""
         self._restore_handlers()
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
