@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from segnet.bands import Bands
 from segnet.cli.main import main
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.layouts import Source
@@ -281,3 +282,17 @@ def test_what_is_no_data_set_or_no_model_is_refused(shades: SegmentationDataset)
         evaluate(nn.Identity(), DataLoader(shades))  # type: ignore[arg-type]
     with pytest.raises(ModelError, match=r"the model is a str; give a network, or a file or name to Predictor.load"):
         evaluate("segnet_light", shades)  # type: ignore[arg-type]
+
+
+def test_a_predictor_of_other_classes_or_channels_than_the_data_is_refused(
+    shades: SegmentationDataset, runtime: TorchRuntime
+):
+    named = SegmentationDataset(shades.samples, ClassTable.from_names(["black", "light", "dark"]))
+    with pytest.raises(ModelError, match="calls a class 'dark' that the data set calls 'light'"):
+        evaluate(Predictor(runtime), named)
+    with pytest.raises(ModelError, match="knows 3 classes but the data set has 2"):
+        evaluate(Predictor(runtime), SegmentationDataset(shades.samples, LABELS, ignore_index=(2, 255)))
+    for channels, words in ((1, "gray"), (Bands(indices=(2, 1, 0)), "bands 2, 1, 0")):
+        other = SegmentationDataset(shades.samples, LABELS, channels=channels)
+        with pytest.raises(DataError, match=rf"read as {words}, and the model takes RGB; open it with channels=pred"):
+            evaluate(Predictor(runtime), other)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.bands import Pixels
+from segnet.bands import Pixels, describe_channels, same_input
 from segnet.data.checks import check_masks
 from segnet.data.dataset import SegmentationDataset
 from segnet.errors import ConfigError, DataError, ModelError
@@ -60,16 +60,20 @@ def evaluate(
             predictor's, or the entropy.
 
     Raises:
-        DataError: the data is of another type, an image or mask cannot be read, or ignored pixels leave one class only.
+        DataError: the data is of another type or has other channels than the predictor, an image or mask cannot be
+            read, or ignored pixels leave one class only.
         ConfigError: the predictor does not compute the measure of ``calibration``, or there are less than 0 workers.
-        ModelError: the model is of another type; a network gives no logits of the data's classes at the image's size;
-            or ``calibration`` is given, and the model outputs class indices only.
+        ModelError: the model is of another type; a predictor has other classes than the data, by number, names or
+            order; a network gives no logits of the data's classes at the image's size; or ``calibration`` is given, and
+            the model outputs class indices only.
     """
     if not isinstance(data, SegmentationDataset):
         raise DataError(
             f"the data is a {type(data).__name__}; give a SegmentationDataset, such as segnet.open_dataset returns, or "
             "a part of one: data.only([0, 1])"
         )
+    if isinstance(model, Predictor):
+        _require_same_input(model, data)
     check_masks(data)
     classes = data.labels.classes
     scores = Scores(np.zeros((classes, classes), dtype=np.int64), data.labels)
@@ -83,6 +87,16 @@ def evaluate(
             if progress is not None:
                 progress(done, len(data))
     return scores
+
+
+def _require_same_input(predictor: Predictor, data: SegmentationDataset) -> None:
+    """Refuse a data set of other classes or bands than the predictor's, whose scores would mean nothing."""
+    if not same_input(predictor.channels, data.channels):
+        raise DataError(
+            f"the data set is read as {describe_channels(data.channels)}, and the model takes "
+            f"{describe_channels(predictor.channels)}; open it with channels=predictor.channels"
+        )
+    check_same_classes(predictor.labels, data.labels, model=predictor.runtime.name, data="the data set")
 
 
 def _predict_all(
