@@ -31,6 +31,12 @@ def test_a_number_stands_for_all_bands_of_files_that_have_as_many() -> None:
     assert not same_input(3, Bands(indices=(0, 1, 2), count=3))
 
 
+def test_bands_of_lists_equal_those_of_tuples() -> None:
+    lists = Bands(indices=[3, 2, 1], shown=[2], value_range=[0, 9])  # type: ignore[arg-type]
+    assert lists == Bands(indices=(3, 2, 1), shown=(2,), value_range=(0, 9))
+    assert {lists: 1}
+
+
 def test_bands_come_back_from_their_table() -> None:
     bands = Bands(indices=(3, 0), count=4, value_range=(-1.0, 2.5), shown=(0,))
     assert Bands.from_dict({name: list(v) if isinstance(v, tuple) else v for name, v in asdict(bands).items()}) == bands

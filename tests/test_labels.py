@@ -177,7 +177,7 @@ def test_another_number_of_colors_is_refused():
         ClassTable(names=("a", "b"), colors=((0, 0, 0),))
 
 
-@pytest.mark.parametrize("color", [(0, 0, 256), (-1, 0, 0), (0, 0)])
+@pytest.mark.parametrize("color", [(0, 0, 256), (-1, 0, 0), (0, 0), (0.5, 0, 0), "red", 7])
 def test_a_color_out_of_range_is_refused(color: tuple[int, ...]):
     with pytest.raises(ConfigError, match="three numbers from 0 to 255"):
         ClassTable(names=("a",), colors=(color,))  # type: ignore[arg-type]
@@ -211,3 +211,11 @@ def test_one_text_is_no_list_of_names():
         ClassTable.from_names("road")
     with pytest.raises(ConfigError, match="one text"):
         ClassTable(names="a", colors=((0, 0, 0),))  # type: ignore[arg-type]
+
+
+def test_tables_of_lists_and_of_arrays_equal_those_of_tuples():
+    plain = ClassTable(names=("a", "b"), colors=((0, 0, 0), (255, 0, 0)))
+    lists = ClassTable(names=["a", "b"], colors=np.array([[0, 0, 0], [255, 0, 0]], np.uint8))  # type: ignore[arg-type]
+    assert lists == plain
+    assert hash(lists) == hash(plain)
+    assert lists.to_dict() == plain.to_dict()

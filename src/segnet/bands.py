@@ -45,6 +45,8 @@ class Bands:
     shown: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("indices", "value_range", "shown"):  # so that bands of a list and of a tuple are equal
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         low = [index for index in self.indices if type(index) is not int or index < 0]
         if low or len(set(self.indices)) < len(self.indices):
             raise ConfigError(f"bands {list(self.indices)} are not possible; give numbers from 0, each once")

@@ -12,6 +12,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -85,8 +86,8 @@ class ClassTable:
             raise ConfigError(f"class name {twice[0]!r} stands twice in the list; give each class its own name")
         if len(self.colors) != len(self.names):
             raise ConfigError(f"{len(self.colors)} colors for {len(self.names)} classes; give one color per class")
-        if any(len(color) != 3 or not all(0 <= part <= 255 for part in color) for color in self.colors):
-            raise ConfigError("each color must be three numbers from 0 to 255 (red, green, blue)")
+        object.__setattr__(self, "names", tuple(self.names))  # so that tables of lists and of tuples are equal
+        object.__setattr__(self, "colors", tuple(map(_color, self.colors)))
         values = (int(value) if isinstance(value, np.integer) else value for value in self.values)
         object.__setattr__(self, "values", tuple(values) or tuple(range(len(self.names))))
         _check_values(self.values, self.names)
@@ -200,8 +201,12 @@ class ClassTable:
         return values
 
 
-def require_table(labels: object, classes: int) -> None:
+def require_table(labels: object, classes: int | None = None) -> None:
     """Fail if this is no class table, or that of another number of classes than a network has.
+
+    Args:
+        labels: what was given as class table.
+        classes: number of classes of the network, if there is one.
 
     Raises:
         ModelError: it is.
@@ -210,7 +215,8 @@ def require_table(labels: object, classes: int) -> None:
         raise ModelError(
             f"a {type(labels).__name__} was given as class table; give segnet.ClassTable.from_names(names)"
         )
-    labels.require_classes(classes)
+    if classes is not None:
+        labels.require_classes(classes)
 
 
 def _check_list(names: Sequence[str]) -> None:
@@ -227,6 +233,17 @@ def _check_name(name: object) -> None:
         )
     if any(unicodedata.category(character) in _CONTROL for character in name):
         raise ConfigError(f"class name {name[:40]!a} holds a line break or control character; leave it out")
+
+
+def _color(parts: Sequence[int]) -> Color:
+    """A color as three of Python's numbers, also of a list or an array."""
+    try:
+        red, green, blue = map(index, parts)
+        if min(red, green, blue) >= 0 and max(red, green, blue) <= 255:
+            return red, green, blue
+    except (TypeError, ValueError):
+        pass
+    raise ConfigError(f"color {parts!r} is not possible; give three numbers from 0 to 255 (red, green, blue)")
 
 
 def _check_values(values: tuple[int, ...], names: tuple[str, ...]) -> None:
