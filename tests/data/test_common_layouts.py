@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import AppendingTiffWriter
 
 from layout_files import MASK, check_and_train, colored, masks_of, numbered, photo, save, text
-from segnet.data.layouts import contents, open_source
+from segnet.data.layouts import contents, open_dataset, open_source
 from segnet.errors import ConfigError, DataError
 from segnet.media.images.masks import read_mask
 from segnet.training.network import make_network
@@ -125,6 +125,12 @@ def bits(root: Path) -> None:
             root / "masks" / split / "a.png"
         )
     text(root / "classes.txt", "sky\nroad\n")
+
+
+def test_images_are_read_as_the_description_says_unless_channels_are_given(tmp_path: Path) -> None:
+    ultralytics(tmp_path)  # channels: 1
+    assert open_dataset(tmp_path)[0]["image"].shape[0] == open_source(tmp_path).dataset("train").channels == 1
+    assert open_dataset(tmp_path, channels=3)[0]["image"].shape[0] == 3
 
 
 LAYOUTS: dict[str, tuple[Write, str]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +11,18 @@ import torch
 from PIL import Image
 
 from segnet.data.dataset import SegmentationDataset
-from segnet.data.layouts import open_source
+from segnet.data.layouts import Source, open_dataset, open_source
 from segnet.data.samples import Sample
 from segnet.data.tensors import collate, worker_error
-from segnet.errors import BrokenPackageError, ConfigError, DataError, MissingPackageError, SegNetError, ShapeError
+from segnet.errors import (
+    BrokenPackageError,
+    ConfigError,
+    DataError,
+    MissingPackageError,
+    ModelError,
+    SegNetError,
+    ShapeError,
+)
 from segnet.labels import ClassTable
 
 LABELS = ClassTable.from_names(["sky", "road", "car"])
@@ -261,11 +270,23 @@ def test_files_may_be_named_by_text(tmp_path: Path):
     [
         ({"ignore_index": 255}, r"ignore_index=255 is not possible; give a list of values, such as \[255\]"),
         ({"size": 64}, "size 64 is not possible; give height and width"),
+        ({"size": (64, 64, 3)}, r"size \(64, 64, 3\) is not possible; give height and width"),
+        ({"channels": [3, 2, 1]}, r"channels=\[3, 2, 1\] is not possible; give .* segnet.Bands"),
     ],
 )
-def test_one_number_in_place_of_several_is_refused(options: dict[str, int], message: str, tmp_path: Path):
+def test_an_option_of_another_form_is_refused(options: dict[str, Any], message: str, tmp_path: Path):
     with pytest.raises(ConfigError, match=message):
         one(tmp_path, [[0, 1]], **options)
+
+
+def test_names_are_no_class_table():
+    with pytest.raises(ModelError, match=r"a list was given as class table; give segnet.ClassTable.from_names"):
+        SegmentationDataset([], ["sky", "road"])  # type: ignore[arg-type]
+
+
+def test_a_data_set_object_is_no_location(camvid: Source):
+    with pytest.raises(DataError, match="the data set is a Source; give the path of a folder or file"):
+        open_dataset(camvid)  # type: ignore[arg-type]
 
 
 def test_a_number_of_threads_is_not_negative(tmp_path: Path):

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.bands import Channels, Pixels
+from segnet.bands import Bands, Channels, Pixels
 from segnet.data.corruptions import check_corruption, corrupt
 from segnet.data.cropping import letterbox
 from segnet.data.masks import MaskReader
 from segnet.data.samples import Sample, describe_sample_mismatch
 from segnet.errors import ConfigError, DataError
-from segnet.labels import IGNORE_INDEX, ClassTable
+from segnet.labels import IGNORE_INDEX, ClassTable, require_table
 from segnet.media.images.resizing import resize_image, resize_mask
 from segnet.media.images.stored import read_pixels
 from segnet.system.threads import read_ahead
@@ -50,6 +50,7 @@ class SegmentationDataset(_Dataset):
     Raises:
         ConfigError: a side of the size is below 1, the resize mode is unknown, an ignored value is none that a mask
             file can hold, or there is no such corruption of such images.
+        ModelError: ``labels`` is no class table.
     """
 
     def __init__(
@@ -68,8 +69,14 @@ class SegmentationDataset(_Dataset):
             raise ConfigError(f"resize_mode={resize_mode!r} is unknown; choose one of letterbox, stretch")
         if not isinstance(ignore_index, Iterable):
             raise ConfigError(f"ignore_index={ignore_index!r} is not possible; give a list of values, such as [255]")
-        if size is not None and (not isinstance(size, Iterable) or min(size) < 1):
+        if size is not None and (not isinstance(size, Iterable) or len(size) != 2 or min(size) < 1):
             raise ConfigError(f"size {size} is not possible; give height and width of at least 1 pixel")
+        if not isinstance(channels, int | Bands):
+            raise ConfigError(
+                f"channels={channels!r} is not possible; give 3 (RGB), 1 (gray), another number for all bands of a "
+                "file, or segnet.Bands(indices=(3, 2, 1)) for some"
+            )
+        require_table(labels)
         if corruption is not None:
             check_corruption(corruption, channels)
         self.samples = tuple(samples)

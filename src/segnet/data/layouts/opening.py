@@ -6,6 +6,7 @@ Layouts are tried in the order of ``LAYOUTS``: those with the most peculiar file
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
@@ -102,7 +103,7 @@ def open_dataset(
     split: str = "val",
     size: tuple[int, int] | None = None,
     resize_mode: ResizeMode = "letterbox",
-    channels: Channels = 3,
+    channels: Channels | None = None,
 ) -> SegmentationDataset:
     """One split of a data set on disk.
 
@@ -111,7 +112,8 @@ def open_dataset(
         split: ``train``, ``val`` or ``test``; folders without splits are all of them.
         size: (height, width) to resize to; None keeps each image's own.
         resize_mode: ``letterbox`` pads to this size, ``stretch`` distorts; see ``SegmentationDataset``.
-        channels: 3 for RGB, 1 for gray; another number or ``Bands`` for bands as they are stored.
+        channels: 3 for RGB, 1 for gray; another number or ``Bands`` for bands as they are stored; ``channels`` of a
+            predictor for its images. None: as the data.yaml says, or RGB.
 
     Raises:
         DataError: nothing usable is there; the message lists what was looked for.
@@ -130,6 +132,8 @@ def open_source(location: str | Path, *, layout: str | None = None) -> Source:
         DataError: nothing usable is there; the message lists what was looked for.
         ConfigError: there is no such layout, or it is one of folders and a file is given.
     """
+    if not isinstance(location, str | PathLike):
+        raise DataError(f"the data set is a {type(location).__name__}; give the path of a folder or file")
     if fault := path_fault(str(location)):
         raise DataError(f"the data set {str(location)[:60]!a} {fault}; give the path of a data set")
     if layout is not None and layout not in LAYOUTS:

@@ -52,10 +52,15 @@ class Source:
         *,
         size: tuple[int, int] | None = None,
         resize_mode: ResizeMode = "letterbox",
-        channels: Channels = 3,
+        channels: Channels | None = None,
         corruption: str | None = None,
     ) -> SegmentationDataset:
         """The samples of one split, with their masks.
+
+        Args:
+            split: one of ``splits``.
+            size, resize_mode, corruption: see ``SegmentationDataset``.
+            channels: how images are read; None: as ``channels`` of the data set says.
 
         Raises:
             DataError: the data set has no such split, or one class only.
@@ -70,7 +75,7 @@ class Source:
             ignore_index=self.ignore_index,
             size=size,
             resize_mode=resize_mode,
-            channels=channels,
+            channels=self.channels if channels is None else channels,
             corruption=corruption,
             reader=self.reader,
         )
