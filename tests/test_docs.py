@@ -12,6 +12,7 @@ from contextlib import redirect_stdout
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 
@@ -209,15 +210,16 @@ def test_site_links_to_copies_of_repository_files(monkeypatch: pytest.MonkeyPatc
 
 def test_python_reference_documents_every_public_name_once() -> None:
     text = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
-    assert sorted(re.findall(r"^### segnet\.(\w+)$", text, re.MULTILINE)) == sorted(segnet.__all__)
+    names = [*segnet.__all__, *(f"nn.{name}" for name in segnet.nn.__all__)]
+    assert sorted(re.findall(r"^### segnet\.([\w.]+)$", text, re.MULTILINE)) == sorted(names)
 
 
 def test_python_reference_documents_fields_and_methods() -> None:
     """Each field of a config, and each method and property of a class, stands in the section of its class."""
     text = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
-    sections = dict(re.findall(r"^### segnet\.(\w+)\n(.*?)(?=^##+ |\Z)", text, re.MULTILINE | re.DOTALL))
+    sections = dict(re.findall(r"^### segnet\.([\w.]+)\n(.*?)(?=^##+ |\Z)", text, re.MULTILINE | re.DOTALL))
     for name, section in sections.items():
-        thing = getattr(segnet, name)
+        thing = attrgetter(name)(segnet)
         if is_dataclass(thing) and isinstance(thing, type):
             missing = [field.name for field in fields(thing) if f"`{field.name}`" not in section]
             assert not missing, f"segnet.{name}: its docstring names no attribute {missing}"

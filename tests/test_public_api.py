@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
@@ -40,8 +41,10 @@ def test_type_checkers_see_no_name_that_is_not_there() -> None:
     assert "__getattr__" not in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
-def test_dir_is_the_public_list() -> None:
-    assert set(dir(segnet)) == set(segnet.__all__)
+def test_dir_is_the_public_list_the_module_of_layers_and_the_version() -> None:
+    assert {name for name in dir(segnet) if not name.startswith("__")} == {*segnet.__all__, "nn"}
+    assert all(hasattr(segnet, name) for name in dir(segnet))
+    assert segnet.__version__ == version("segnet")
 
 
 @pytest.mark.parametrize("name", segnet.__all__)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cached_property
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import segnet
 
@@ -18,8 +20,8 @@ __all__ = ["SECTIONS", "page"]
 
 SECTIONS = {
     "Inference": (
-        "Predictor", "Prediction", "SegmentedFrame", "stream", "segment_video", "TileConfig", "TTAConfig",
-        "VideoConfig", "OverlayStyle",
+        "Predictor", "TorchRuntime", "Prediction", "SegmentedFrame", "stream", "segment_video", "TileConfig",
+        "TTAConfig", "VideoConfig", "OverlayStyle",
     ),
     "Output files": ("CocoFile", "RecordFile"),
     "Models": (
@@ -35,13 +37,20 @@ SECTIONS = {
         "evaluate", "Scores", "confusion", "score_mask", "BoundaryMeter", "BoundaryConfig", "BoundaryScores",
     ),
     "Calibration": ("CalibrationMeter", "CalibrationConfig", "CalibrationScores", "fit_temperature", "scale_logits"),
-    "Export": ("export", "export_page", "ExportConfig", "Verification", "export_module", "ModuleReport", "Int8Gate"),
-    "Pooling with 2-bit codes": ("max_pool", "max_unpool", "convert_unpooling", "Conversion", "restore_unpooling"),
+    "Export": (
+        "export", "export_page", "ExportConfig", "ExportReport", "Verification", "export_module", "ModuleReport",
+        "Int8Gate",
+    ),
+    "Pooling with 2-bit codes": (
+        "max_pool", "max_unpool", "nn.MaxPool2d", "nn.MaxUnpool2d", "convert_unpooling", "Conversion",
+        "restore_unpooling",
+    ),
     "Constants and errors": ("CAMVID", "IGNORE_INDEX", "SegNetError"),
 }  # fmt: skip
 
 _TITLES = ("Args", "Attributes", "Returns", "Yields", "Raises")
 _SECTION = re.compile(rf"^({'|'.join(_TITLES)}):$", re.MULTILINE)
+_LITERAL = re.compile(r"Literal\[(.*?)\]")
 _ENTRY = re.compile(r"^(\*{0,2}\w+(?:, \*{0,2}\w+)*): ", re.MULTILINE)
 
 _INTRODUCTION = """
@@ -82,7 +91,7 @@ def page() -> str:
 
 
 def _entry(name: str) -> str:
-    thing = getattr(segnet, name)
+    thing = attrgetter(name)(segnet)
     if inspect.isclass(thing):
         return "".join(_class(name, thing))
     if inspect.isfunction(thing):
@@ -100,7 +109,7 @@ def _class(name: str, cls: type) -> Iterator[str]:
         yield _parameters(docstring, cls.__init__)  # type: ignore[misc]
     yield _attributes(docstring, cls)
     yield _raises(docstring)
-    instance = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    instance = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.rpartition(".")[2]).lower()
     for method, function in _methods(cls):
         yield f"\n#### Calling a {name}\n" if method == "__call__" else f"\n#### {name}.{method}\n"
         called = f"segnet.{name}.{method}" if isinstance(_members(cls)[method], classmethod) else f"{instance}.{method}"
@@ -127,17 +136,25 @@ def _signature(name: str, function: Callable[..., Any]) -> str:
             parts.append("*")
         stars = {item.VAR_POSITIONAL: "*", item.VAR_KEYWORD: "**"}.get(item.kind, "")
         parts.append(f"{stars}{item.name}{'' if item.default is item.empty else f'={_value(item.default)}'}")
-    line = f"{name}({', '.join(parts)})"
+    result = _result(function)
+    line = f"{name}({', '.join(parts)}){result}"
     if len(line) > 100:
-        line = f"{name}(\n" + "".join(f"    {part},\n" for part in parts) + ")"
+        line = f"{name}(\n" + "".join(f"    {part},\n" for part in parts) + f"){result}"
     return f"\n```text\n{line}\n```\n"
+
+
+def _result(function: Callable[..., Any]) -> str:
+    """The type of what is returned, behind an arrow; nothing if that is None."""
+    annotation = str(inspect.signature(function).return_annotation)
+    written = function.__qualname__.split(".")[0] if annotation == "Self" else annotation
+    return "" if function.__name__ == "__init__" or annotation == "None" else f" -> {written}"
 
 
 def _parameters(docstring: Docstring, function: Callable[..., Any]) -> str:
     parameters = inspect.signature(function).parameters
     rows = []
     for names, text in docstring.entries("Args").items():
-        kinds = [_kind(parameters[name].annotation) for name in names.split(", ") if name in parameters]
+        kinds = [_kind(parameters[name].annotation, function) for name in names.split(", ") if name in parameters]
         rows.append((_code(names), " <br> ".join(dict.fromkeys(kinds)), text))
     return _table(("parameter", "type", "meaning"), rows)
 
@@ -148,11 +165,11 @@ def _attributes(docstring: Docstring, cls: type) -> str:
     rows = []
     for names, text in docstring.entries("Attributes").items():
         found = [known[name] for name in names.split(", ") if name in known]
-        kinds = " <br> ".join(dict.fromkeys(_kind(field.type) for field in found))
+        kinds = " <br> ".join(dict.fromkeys(_kind(field.type, cls) for field in found))
         defaults = " <br> ".join(dict.fromkeys(f"`{_default(field)}`" for field in found if _default(field)))
         rows.append((_code(names), kinds, defaults, text))
     for name, function in _properties(cls):
-        kind = _kind(inspect.signature(function).return_annotation)
+        kind = _kind(inspect.signature(function).return_annotation, function)
         rows.append((f"`{name}`", kind, "", _cell(Docstring.of(function).text)))
     return _table(("attribute", "type", "default", "meaning"), rows)
 
@@ -227,11 +244,20 @@ def _value(value: Any) -> str:
     return repr(str(value)) if isinstance(value, Path) else repr(value)
 
 
-def _kind(annotation: Any) -> str:
+def _kind(annotation: Any, owner: Any) -> str:
+    """A type as it is written in the source of its owner, but sets of words as these words."""
     if annotation is inspect.Signature.empty:
         return ""
     written = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+    known = vars(sys.modules[owner.__module__])
+    written = _LITERAL.sub(lambda found: found[1].replace(", ", " | "), written)
+    written = re.sub(r"(?<!['\w.])\w+", lambda found: _words(known.get(found[0])) or found[0], written)
     return f"`{written.replace(' | ', ' or ')}`"  # not every reader of Markdown takes a bar in a table
+
+
+def _words(kind: Any) -> str:
+    """The values of a ``Literal``; nothing for another type."""
+    return " | ".join(map(repr, get_args(kind))) if get_origin(kind) is Literal else ""
 
 
 def _code(names: str) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from segnet.data.synthetic.scenes import render_scene, write_scenes
     from segnet.errors import SegNetError
     from segnet.exporting.browser.export import export_page
-    from segnet.exporting.export import export
+    from segnet.exporting.export import ExportReport, export
     from segnet.exporting.int8.gate import Int8Gate
     from segnet.exporting.modules import ModuleReport, export_module
     from segnet.exporting.settings import ExportConfig
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from segnet.nn.conversion import Conversion, convert_unpooling, restore_unpooling
     from segnet.results.coco import CocoFile
     from segnet.results.records import RecordFile
+    from segnet.runtimes.pytorch import TorchRuntime
     from segnet.runtimes.verification import Verification
     from segnet.training.entry import TrainResult, train
     from segnet.training.recalibration import recalibrate
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
     from segnet.training.settings import TrainConfig
     from segnet.training.temperature import fit_temperature, scale_logits
     from segnet.visualization.style import OverlayStyle
+
+    __version__: str
 
 _HOMES = {
     "segnet.metrics.boundary.counts": ("BoundaryConfig",),
@@ -71,7 +74,7 @@ _HOMES = {
     "segnet.errors": ("SegNetError",),
     "segnet.inference.evaluation": ("evaluate",),
     "segnet.exporting.browser.export": ("export_page",),
-    "segnet.exporting.export": ("export",),
+    "segnet.exporting.export": ("ExportReport", "export"),
     "segnet.exporting.int8.gate": ("Int8Gate",),
     "segnet.exporting.modules": ("ModuleReport", "export_module"),
     "segnet.exporting.settings": ("ExportConfig",),
@@ -87,6 +90,7 @@ _HOMES = {
     "segnet.training.recalibration": ("recalibrate",),
     "segnet.results.records": ("RecordFile",),
     "segnet.inference.tta": ("TTAConfig",),
+    "segnet.runtimes.pytorch": ("TorchRuntime",),
     "segnet.runtimes.verification": ("Verification",),
     "segnet.training.temperature": ("fit_temperature", "scale_logits"),
     "segnet.inference.tiling": ("TileConfig",),
@@ -115,6 +119,7 @@ __all__ = [
     "CocoFile",
     "Conversion",
     "ExportConfig",
+    "ExportReport",
     "Int8Gate",
     "ModuleReport",
     "NetworkConfig",
@@ -132,6 +137,7 @@ __all__ = [
     "Source",
     "TTAConfig",
     "TileConfig",
+    "TorchRuntime",
     "TrainConfig",
     "TrainResult",
     "Verification",
@@ -173,10 +179,15 @@ if not TYPE_CHECKING:  # with it, every misspelled name would be of type Any
     def __getattr__(name: str) -> Any:
         if name == "nn":
             return import_module("segnet.nn")
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("segnet")
         if name not in _HOME_OF:
             raise AttributeError(f"module 'segnet' has no attribute {name!r}")
         return getattr(import_module(_HOME_OF[name]), name)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    """What editors and notebooks complete; ``segnet.nn`` is not in ``__all__``, where it would hide ``torch.nn``."""
+    return [*__all__, "__doc__", "__file__", "__name__", "__path__", "__version__", "nn"]

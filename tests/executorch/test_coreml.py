@@ -13,7 +13,7 @@ import pytest
 from segnet.cli.commands.export import run
 from segnet.errors import ConfigError, MissingPackageError, ModelError, OutputError
 from segnet.exporting.coreml import require_sound
-from segnet.exporting.export import Report, export
+from segnet.exporting.export import ExportReport, export
 from segnet.exporting.settings import ExportConfig
 from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
@@ -35,7 +35,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="session")
-def report(toy: SegNet, tmp_path_factory: pytest.TempPathFactory) -> Report:
+def report(toy: SegNet, tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
     out = tmp_path_factory.mktemp("coreml") / "toy.mlpackage"
     return export(toy, LABELS, out, format="coreml", config=ExportConfig(size=SIZE))
 
@@ -46,21 +46,21 @@ def spec_of(path: Path) -> Any:
     return coremltools.models.MLModel(str(path), skip_model_load=True).get_spec()
 
 
-def test_a_package_says_what_it_is(report: Report) -> None:
+def test_a_package_says_what_it_is(report: ExportReport) -> None:
     metadata = spec_of(report.path).description.metadata.userDefined
     assert ModelInfo.from_json(metadata[KEY], report.path) == report.info
     assert json.loads(metadata["names"]) == ["sky", "Straße", "<tree>"]
     assert sorted(part.name for part in report.path.iterdir()) == ["Data", "Manifest.json"]
 
 
-def test_a_package_holds_known_operators_alone(report: Report) -> None:
+def test_a_package_holds_known_operators_alone(report: ExportReport) -> None:
     main = spec_of(report.path).mlProgram.functions["main"]
     found = [one.type for block in main.block_specializations.values() for one in block.operations]
     assert set(found) <= KNOWN
     assert found.count("conv") == 5
 
 
-def test_a_report_says_that_nothing_was_compared(report: Report) -> None:
+def test_a_report_says_that_nothing_was_compared(report: ExportReport) -> None:
     table = json.loads(report.path.with_name("toy.mlpackage.report.json").read_text(encoding="utf-8"))
     assert (table["checked"], table["agreement"], table["images"]) == (False, None, [])
     assert table["reference"] == {"reason": "this system cannot run the file"}
@@ -69,7 +69,7 @@ def test_a_report_says_that_nothing_was_compared(report: Report) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"size": (16, 22)}, {"output": "probabilities"}, {"name": "other"}])
-def test_a_package_that_is_not_what_was_meant_is_refused(report: Report, wrong: dict[str, Any]) -> None:
+def test_a_package_that_is_not_what_was_meant_is_refused(report: ExportReport, wrong: dict[str, Any]) -> None:
     info = ModelInfo(**{**vars(report.info), **wrong})
     with pytest.raises(ModelError, match="please report it"):
         require_sound(report.path, info, [(1, 3, *SIZE), (1, 3, *SIZE)])
@@ -108,7 +108,7 @@ def test_the_command_warns_that_nothing_was_compared(tmp_path: Path, capsys: pyt
     assert said.out.startswith(f"{out}: 5.")
 
 
-def test_a_package_is_not_run_here(report: Report) -> None:
+def test_a_package_is_not_run_here(report: ExportReport) -> None:
     with pytest.raises(ConfigError, match="Core ML runs only on macOS"):
         open_runtime(report.path)
 

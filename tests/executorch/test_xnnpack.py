@@ -15,7 +15,7 @@ from torch.fx import Interpreter, Node
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.samples import Sample
 from segnet.errors import ConfigError, MissingPackageError, ModelError, ShapeError
-from segnet.exporting.export import Report
+from segnet.exporting.export import ExportReport
 from segnet.exporting.int8.export import export_int8
 from segnet.exporting.int8.gate import Calibration, Quantized, sensitivities
 from segnet.exporting.int8.xnnpack import CalibratedProgram
@@ -61,7 +61,7 @@ def data(toy: SegNet, images: list[ImageBatch], tmp_path_factory: pytest.TempPat
 @pytest.fixture(scope="session")
 def exported(
     toy: SegNet, images: list[ImageBatch], data: SegmentationDataset, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Report, Quantized[Any]]:
+) -> tuple[ExportReport, Quantized[Any]]:
     return export_int8(
         toy,
         LABELS,
@@ -162,7 +162,7 @@ def test_sensitivities_name_every_convolution(calibrated: CalibratedProgram, ima
     assert min(found.values()) > 0.0
 
 
-def test_a_file_keeps_its_scores_in_its_metadata(exported: tuple[Report, Quantized[Any]]) -> None:
+def test_a_file_keeps_its_scores_in_its_metadata(exported: tuple[ExportReport, Quantized[Any]]) -> None:
     report, found = exported
     assert found.reference.miou > 0.999
     assert found.kept == ()
@@ -173,14 +173,14 @@ def test_a_file_keeps_its_scores_in_its_metadata(exported: tuple[Report, Quantiz
 
 
 def test_a_file_gives_what_the_rounded_program_gives(
-    exported: tuple[Report, Quantized[Any]], calibrated: CalibratedProgram, images: list[ImageBatch]
+    exported: tuple[ExportReport, Quantized[Any]], calibrated: CalibratedProgram, images: list[ImageBatch]
 ) -> None:
     runtime = ExecuTorchRuntime(exported[0].path)
     for image, logits in zip(images, calibrated.outputs(calibrated.quantize(()), images), strict=True):
         assert (runtime.run(image).mask == argmax(logits)).mean() > 0.9
 
 
-def test_convolutions_and_rounding_are_xnnpacks(exported: tuple[Report, Quantized[Any]]) -> None:
+def test_convolutions_and_rounding_are_xnnpacks(exported: tuple[ExportReport, Quantized[Any]]) -> None:
     content = exported[0].path.read_bytes()
     assert b"XnnpackBackend" in content
     assert b"aten::convolution" not in content

@@ -208,3 +208,7 @@ def test_what_is_no_segnet_or_no_table_is_refused(shallow: SegNet, five_labels: 
         export(nn.ReLU(), five_labels, tmp_path / "toy.onnx")  # type: ignore[arg-type]
     with pytest.raises(ModelError, match=r"scores: a list was given; give a dict"):
         export(shallow, five_labels, tmp_path / "toy.onnx", scores=[0.5])  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="a str was given as class table"):
+        export(shallow, "toy.onnx", five_labels)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"config={'half': True} is not possible; give segnet.ExportConfig\(\)"):
+        export(shallow, five_labels, tmp_path / "toy.onnx", config={"half": True})  # type: ignore[arg-type]

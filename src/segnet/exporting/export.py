@@ -40,10 +40,11 @@ from segnet.runtimes.base import FileRuntime, ImageBatch
 from segnet.runtimes.load import open_file
 from segnet.runtimes.model_info import ModelInfo
 from segnet.runtimes.verification import record_reference, verify
+from segnet.system.field_types import require_kind
 from segnet.system.files import move_into_place, temporary_folder
 
 __all__ = [
-    "Report",
+    "ExportReport",
     "compare_file",
     "count_bytes",
     "describe_file",
@@ -64,7 +65,7 @@ _SAMPLED_FORMATS = ("onnx", "openvino", "aoti", "torch")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class ExportReport:
     """Result of an export, with the comparison with PyTorch; written beside the file as FILE.report.json.
 
     Attributes:
@@ -138,7 +139,7 @@ def export(
     provenance: Mapping[str, Any] | None = None,
     scores: Mapping[str, Any] | None = None,
     on_stage: Callable[[str], object] | None = None,
-) -> Report:
+) -> ExportReport:
     """Write a network for another runtime, run the file there, and compare it with PyTorch.
 
     If the comparison fails, nothing is written.
@@ -164,8 +165,10 @@ def export(
         OutputError: the files cannot be written.
     """
     say = on_stage or (lambda stage: None)
-    path, kind = Path(path), export_format(format, config)
+    require_kind("config", config, ExportConfig)
+    kind = export_format(format, config)
     info = describe_file(model, labels, path, kind, config, provenance=provenance, scores=scores)
+    path = Path(path)
 
     tolerance = HALF_TOLERANCE if config.half else Tolerance()
     comparisons: tuple[Comparison, ...] = ()
@@ -184,7 +187,7 @@ def export(
             require_close(comparisons, tolerance)
             say("adding its predictions on reference images, and verifying them")
             info = write_checked(write, info, staged, runtime)
-        report = Report(
+        report = ExportReport(
             path=path,
             info=info,
             size_bytes=count_bytes(staged),
@@ -219,7 +222,7 @@ def export_format(name: str, config: ExportConfig) -> Format:
 def describe_file(
     model: SegNet,
     labels: ClassTable,
-    path: Path,
+    path: str | Path,
     kind: Format,
     config: ExportConfig,
     *,
@@ -234,12 +237,13 @@ def describe_file(
         OutputError: see ``require_replaceable``.
         MissingPackageError: a library is not installed.
     """
-    if path.suffix != kind.suffix:
-        raise ConfigError(f"{path} is no name for this format; give one that ends in {kind.suffix}")
-    require_replaceable(path)
     if not hasattr(model, "stored_state"):
         raise ModelError(f"{path}: a {type(model).__name__} is no SegNet; segnet.export_module takes any module")
     require_table(labels, model.config.classes)
+    path = Path(path)
+    if path.suffix != kind.suffix:
+        raise ConfigError(f"{path} is no name for this format; give one that ends in {kind.suffix}")
+    require_replaceable(path)
     description = Description(labels=labels, provenance=provenance or {}, scores=scores or {})
     if config.samples is not None and not dropouts(model):
         raise ConfigError(

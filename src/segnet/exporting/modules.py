@@ -20,7 +20,7 @@ from torch.utils._pytree import MappingKey, keystr, tree_flatten_with_path, tree
 
 from segnet.errors import ConfigError, ModelError, first_line
 from segnet.exporting.comparison import NOISE, Comparison, Tolerance, compare_arrays, compare_noise, require_close
-from segnet.exporting.export import Report, count_bytes, require_replaceable, round_seconds, stage_file
+from segnet.exporting.export import ExportReport, count_bytes, require_replaceable, round_seconds, stage_file
 from segnet.exporting.formats import FORMATS, Format
 from segnet.exporting.int8.export import INT8_FORMATS, WRITERS, Stage, calibrate
 from segnet.exporting.int8.gate import Int8Gate, quantize_within
@@ -40,7 +40,7 @@ _OTHER_SIZES = (33, 32, 64, 128)  # pixels more than the example; the first odd
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModuleReport(Report):
+class ModuleReport(ExportReport):
     """Result of an export of a module, with the comparison with PyTorch.
 
     Attributes:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Protocol, Union, get_args, get_origin
 
 from segnet.errors import ConfigError
 
-__all__ = ["check_type", "check_types"]
+__all__ = ["check_type", "check_types", "require_kind"]
 
 _LARGEST = (2 - 2**-23) * 2.0**127  # of float32
 _LONGEST = 80  # characters of a value in a message
@@ -51,6 +51,22 @@ def check_type(name: str, value: object, hint: Any) -> None:
         if "\n" in shown or len(shown) > _LONGEST:
             shown = f"a {type(value).__name__}"
         raise ConfigError(f"{name}={shown} is not possible: {_words(hint)} wanted")
+
+
+def require_kind(name: str, value: object, kind: type, *, example: str = "") -> None:
+    """Refuse a value that is no instance of a public class of settings.
+
+    Args:
+        name: of the parameter.
+        value: of the parameter.
+        kind: the class.
+        example: arguments of the class in the message.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not isinstance(value, kind):
+        raise ConfigError(f"{name}={value!r} is not possible; give segnet.{kind.__name__}({example}) for instance")
 
 
 @cache

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from segnet.data.dataset import SegmentationDataset
     from segnet.exporting.comparison import Comparison
-    from segnet.exporting.export import Report
+    from segnet.exporting.export import ExportReport
     from segnet.exporting.int8.gate import Quantized
     from segnet.models.checkpoint import Checkpoint
     from segnet.runtimes.base import ImageBatch
@@ -246,7 +246,7 @@ def _print_drop(quantized: Quantized[Any]) -> None:
     )
 
 
-def _print(report: Report) -> None:
+def _print(report: ExportReport) -> None:
     if report.checked:
         _print_comparisons(report)
         return
@@ -257,7 +257,7 @@ def _print(report: Report) -> None:
     print(f"{report.path}: {report.size_bytes / 1e6:.1f} MB (exported in {report.seconds['export']:.0f} s)")
 
 
-def _print_comparisons(report: Report) -> None:
+def _print_comparisons(report: ExportReport) -> None:
     from rich.table import Table
 
     from segnet.system.tables import print_table

@@ -13,12 +13,13 @@ from typing import Any
 
 from segnet.errors import ConfigError, OutputError
 from segnet.exporting.browser.onnxruntime_web import PAGE, find_package, read_package
-from segnet.exporting.export import Report, export, stage_file
+from segnet.exporting.export import ExportReport, export, stage_file
 from segnet.exporting.settings import ExportConfig
 from segnet.inference.working_size import ResizePolicy
 from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
 from segnet.runtimes.model_info import ModelInfo
+from segnet.system.field_types import require_kind
 
 __all__ = ["export_page"]
 
@@ -36,7 +37,7 @@ def export_page(
     provenance: Mapping[str, Any] | None = None,
     scores: Mapping[str, Any] | None = None,
     on_stage: Callable[[str], object] | None = None,
-) -> Report:
+) -> ExportReport:
     """Write a folder with a page that runs a network in the browser, for any file server.
 
     The network is exported to ONNX and compared with PyTorch first, see ``segnet.export``. The page resizes images and
@@ -62,6 +63,7 @@ def export_page(
         ModelError: the class table does not fit, or the file does not match PyTorch.
         OutputError: the folder holds something else, or cannot be written.
     """
+    require_kind("config", config, ExportConfig)
     path = Path(path)
     _require_possible(config, model.config.in_channels)
     _require_free(path)

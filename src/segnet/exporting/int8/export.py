@@ -16,7 +16,7 @@ from torch.export import ExportedProgram
 
 from segnet.errors import ConfigError
 from segnet.exporting.export import (
-    Report,
+    ExportReport,
     compare_file,
     count_bytes,
     describe_file,
@@ -55,7 +55,7 @@ def export_int8(
     provenance: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
     on_stage: Callable[[str], object] | None = None,
-) -> tuple[Report, Quantized[Any]]:
+) -> tuple[ExportReport, Quantized[Any]]:
     """Write a network in INT8 for another runtime if it keeps its mIoU there; otherwise write nothing.
 
     Args:
@@ -97,7 +97,7 @@ def export_int8(
         comparisons = compare_file(quantized.runtime, reference_pipeline(model, config))
         write, info = partial(WRITERS[format], quantized.model), replace(info, scores=quantized.scores.to_dict())
         with stage_file(path) as staged:
-            report = Report(
+            report = ExportReport(
                 path=path,
                 info=write_checked(write, info, staged, quantized.runtime),
                 size_bytes=count_bytes(staged),
