@@ -198,7 +198,7 @@ def seeing(network: SegNet, budget: Table) -> nn.Module:
 def scores_of(network: SegNet, *, dataset: SegmentationDataset, budget: Table, device: str) -> Table:
     """Of a network with batch norm folded, in float32, on images at their own size."""
     near = BoundaryMeter(dataset.labels)
-    paired = BoundaryMeter(dataset.labels, BoundaryConfig(one_to_one=True, radii=()))
+    paired = BoundaryMeter(dataset.labels, config=BoundaryConfig(one_to_one=True, radii=()))
 
     def observe(*image: Any) -> None:
         near.add(*image)

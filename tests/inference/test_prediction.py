@@ -65,6 +65,11 @@ def test_an_unknown_class_of_the_style_is_an_error(prediction: Prediction) -> No
             view(OverlayStyle(show_classes=("rod",)))
 
 
+def test_a_style_of_another_type_is_an_error(prediction: Prediction) -> None:
+    with pytest.raises(ConfigError, match=r"style=0.5 is not possible; give segnet.OverlayStyle\(opacity=0.7\) for"):
+        prediction.overlay(0.5)  # type: ignore[arg-type]
+
+
 def test_the_mask_is_saved_with_its_palette(prediction: Prediction, tmp_path: Path) -> None:
     saved = prediction.save(tmp_path / "new" / "mask.png")
     np.testing.assert_array_equal(read_mask(saved), MASK)

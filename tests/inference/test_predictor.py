@@ -446,6 +446,8 @@ def test_the_representation_names_model_classes_and_settings(narrow: SegNet, fiv
 def test_arguments_of_another_type_are_refused(narrow: SegNet, five_labels: ClassTable) -> None:
     with pytest.raises(ModelError, match=r"a SegNet is no runtime; give a file or a name to Predictor.load"):
         Predictor(narrow)  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match=r"is no model file; .* predict with segnet.Predictor\(segnet.TorchRuntime\(m"):
+        Predictor.load(narrow)  # type: ignore[arg-type]
     for name, value in (("tiles", 256), ("tta", True)):
         with pytest.raises(ConfigError, match=f"{name}={value} is not possible; give segnet.T"):
             predictor_of(narrow, five_labels, **{name: value})

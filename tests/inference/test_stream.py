@@ -163,6 +163,7 @@ WRONG: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     ([noise(0)], {"order": "gbr"}, ConfigError, "order='gbr' is unknown"),
     ("a.png", {"order": "bgr"}, ConfigError, "order='bgr' is for arrays, and a.png is read as RGB"),
     ([noise(0)], {"config": VideoConfig(end=3)}, ConfigError, "frames of a program have no times"),
+    ([noise(0)], {"config": {"every": 2}}, ConfigError, r"config={'every': 2} is not possible; give segnet.VideoConf"),
 ]
 
 

@@ -240,6 +240,11 @@ def test_filters_have_one_precision(trained: SegNet, five_labels: ClassTable, tm
     assert not list(tmp_path.iterdir())
 
 
+def test_a_path_in_the_place_of_the_table_is_named(trained: SegNet, five_labels: ClassTable, tmp_path: Path):
+    with pytest.raises(ModelError, match=r"a .*Path was given as class table"):
+        save(trained, tmp_path / "a.safetensors", five_labels)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", ["model.pth", "model.onnx", "model"])
 def test_a_model_file_has_its_own_suffix(trained: SegNet, five_labels: ClassTable, tmp_path: Path, name: str):
     with pytest.raises(OutputError, match="is no name for a model file; give one that ends in"):
@@ -336,7 +341,7 @@ def test_a_file_without_permission_is_named(file: Path, monkeypatch: pytest.Monk
 def test_a_pickle_is_refused_and_never_run(tmp_path: Path):
     path = tmp_path / "model.pth"
     torch.save({"state_dict": {"a": torch.rand(2)}}, path)
-    with pytest.raises(ModelError, match="is not a readable model file"):
+    with pytest.raises(ModelError, match=r"read the weights of torch.save with model.load_state_dict.* segnet.save$"):
         load(path)
 
 

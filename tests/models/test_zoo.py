@@ -143,3 +143,13 @@ def test_whole_numbers_of_numpy_are_taken_and_saved(tmp_path: Path) -> None:
     path = checkpoint.save(model, ClassTable.numbered(3), tmp_path / "a.safetensors")
     assert checkpoint.load(path).model.config == model.config
     assert type(model.config.classes) is type(model.config.in_channels) is int
+
+
+def test_names_of_classes_are_no_number() -> None:
+    with pytest.raises(ConfigError, match=r"classes is a list; give how many, or segnet.ClassTable.from_names"):
+        create_model("segnet_basic", classes=["road", "sky"])  # type: ignore[arg-type]
+
+
+def test_a_network_is_made_of_its_config() -> None:
+    with pytest.raises(ConfigError, match=r"a str is no SegNetConfig; segnet.create_model takes names"):
+        SegNet("segnet_basic")  # type: ignore[arg-type]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import segnet
 from segnet.errors import ConfigError, ModelError
@@ -42,3 +46,22 @@ def test_a_bundled_name_is_a_network_of_pytorch() -> None:
     runtime = open_runtime("segnet_basic", device="cpu")
     assert runtime.info.labels.classes == 11
     assert runtime.run(np.zeros((1, 3, 9, 11), dtype=np.float32)).mask.shape == (1, 9, 11)
+
+
+def test_a_device_of_pytorch_is_taken_as_its_name() -> None:
+    predictor = segnet.Predictor.load("segnet_light", device=torch.device("cpu"))
+    assert type(predictor.runtime) is type(segnet.Predictor.load("segnet_light", device="cpu").runtime)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, pickle.dumps])
+def test_an_open_file_is_no_object_to_copy(duplicate: Callable[[object], object]) -> None:
+    predictor = segnet.Predictor.load("segnet_light", runtime="onnx")
+    with pytest.raises(ModelError, match=r"segnet_light.onnx: cannot be copied or sent to another process while it is"):
+        duplicate(predictor)
+
+
+def test_a_predictor_of_pytorch_can_be_sent_to_another_process() -> None:
+    image = segnet.render_scene(1, size=(48, 64))[0]
+    predictor = segnet.Predictor.load("segnet_light", runtime="torch")
+    again = pickle.loads(pickle.dumps(predictor))  # noqa: S301
+    np.testing.assert_array_equal(again(image).mask, predictor(image).mask)

@@ -138,7 +138,7 @@ def test_settings_have_the_defaults_of_the_command() -> None:
     ("name", "message"),
     [
         ("epoch", "there is no setting 'epoch'; did you mean 'epochs'"),
-        ("augment", "there is no setting 'augment'"),
+        ("augment", "there is no setting 'augment'; its fields are settings of their own"),
         ("zzz", "there is no setting 'zzz'; see segnet.NetworkConfig, TrainConfig and AugmentConfig"),
     ],
 )
@@ -157,7 +157,8 @@ def test_an_unknown_setting_is_an_error(name: str, message: str) -> None:
         ({"crop": (1, 2, 3)}, "crop=.* a list of 2 items"),
         ({"batch": 1.5}, "batch=1.5 is not possible: a whole number or one of 'auto' wanted"),
         ({"encoder": nn.Sequential(nn.ReLU())}, "^encoder=a Sequential is not possible: a text or None wanted$"),
-        ({"model": nn.ReLU()}, "model=ReLU.* is not possible: a text wanted"),
+        ({"model": nn.ReLU()}, "the model is a ReLU; give a SegNet, which may have a module of yours as encoder"),
+        ({"data": [1]}, "the data is a list; give a folder or file, or a Source"),
         ({"resize": 5}, "resize=5 is not possible: a list of 2 items"),
         ({"recipe": "fast"}, "recipe='fast' is not possible: one of 'standard', 'quick', 'paper', 'scratch' wanted"),
         ({"map": {"a": "b"}}, "map=.* a text wanted"),
@@ -168,7 +169,7 @@ def test_a_setting_of_another_type_is_an_error_before_the_run(
     settings: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        segnet.train("nowhere", out=tmp_path / "run", **settings)
+        segnet.train(**{"data": "nowhere", "out": tmp_path / "run", **settings})
     assert not (tmp_path / "run").exists()
 
 

@@ -17,6 +17,7 @@ from segnet.errors import ConfigError, OutputError
 from segnet.labels import ClassTable
 from segnet.media.images.writing import write_mask
 from segnet.runtimes.base import Output
+from segnet.system.field_types import require_kind
 from segnet.visualization import overlay as visualize
 from segnet.visualization.html.prediction import prediction_html, prediction_png
 from segnet.visualization.style import OverlayStyle, View
@@ -150,9 +151,9 @@ class Prediction:
         return prediction_html(self.mask, self._labels(), self.image)
 
     def _view(self, view: View, image: NDArray[np.uint8], style: OverlayStyle | None) -> NDArray[np.uint8]:
-        return visualize.finished_view(
-            view, image, self.mask, self._labels(), style or OverlayStyle(), working_size=self.working_size
-        )
+        style = OverlayStyle() if style is None else style
+        require_kind("style", style, OverlayStyle, example="opacity=0.7")
+        return visualize.finished_view(view, image, self.mask, self._labels(), style, working_size=self.working_size)
 
     def _labels(self) -> ClassTable:
         if self.labels is None:

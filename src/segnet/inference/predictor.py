@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Self, overload
+from typing import TYPE_CHECKING, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,11 @@ from segnet.runtimes.base import ImageBatch, Output, Runtime
 from segnet.runtimes.choice import RuntimeName
 from segnet.runtimes.load import open_runtime
 from segnet.runtimes.verification import Verification, Verify, apply_verification, verify
+from segnet.system.field_types import require_kind
 from segnet.system.stages import stage
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Predictor", "as_batch", "require_predictor"]
 
@@ -96,7 +100,7 @@ class Predictor:
         cls,
         source: str | Path,
         *,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         precision: str = "float32",
         threads: int = 0,
         samples: int = 0,
@@ -287,17 +291,18 @@ class Predictor:
         check_order(order)
         return self.predict_pixel_planes(read_input(source, channels=self.channels, order=order))
 
-    def predict_pixel_planes(self, given: Pixels) -> Planes:
+    def predict_pixel_planes(self, image: Pixels) -> Planes:
         """As ``predict_planes``, of pixels that are already as the model takes them; see ``predict_pixels``."""
-        size, image = given.shape[:2], self.resize_pixels(given)
-        self.runtime.start_image((image.shape[0], image.shape[1]))
-        tiles = self._cut(*image.shape[:2])
+        resized = self.resize_pixels(image)
+        self.runtime.start_image((resized.shape[0], resized.shape[1]))
+        tiles = self._cut(*resized.shape[:2])
         if tiles is None:
-            planes = self._predict_planes(image)
+            planes = self._predict_planes(resized)
         else:
-            parts = [part for *_, part in blend_tiles(ArrayRows(image), self._predict_planes, np.copy, *tiles)]
+            parts = [part for *_, part in blend_tiles(ArrayRows(resized), self._predict_planes, np.copy, *tiles)]
             planes = np.concatenate(parts, axis=1)
-        return planes if image.shape[:2] == size else upsample(planes, (size[0], size[1]))
+        size = image.shape[:2]
+        return planes if resized.shape[:2] == size else upsample(planes, (size[0], size[1]))
 
     def predict_rows(self, rows: Rows, size: tuple[int, int] | None = None) -> Iterator[SegmentedRows]:
         """Segment an image that is read from top to bottom and never held as a whole.
@@ -430,7 +435,7 @@ def require_predictor(predictor: object) -> None:
     if not isinstance(predictor, Predictor):
         raise ModelError(
             f"a {type(predictor).__name__} is no predictor; give Predictor.load of a file or a name, and of a network "
-            "Predictor(segnet.runtimes.pytorch.TorchRuntime(model, labels))"
+            "Predictor(segnet.TorchRuntime(model, labels))"
         )
 
 
@@ -438,12 +443,11 @@ def _check_arguments(runtime: object, tiles: object, tta: object) -> None:
     if not isinstance(runtime, Runtime):
         raise ModelError(
             f"a {type(runtime).__name__} is no runtime; give a file or a name to Predictor.load, and a network to "
-            "segnet.runtimes.pytorch.TorchRuntime(model, labels), which is one"
+            "segnet.TorchRuntime(model, labels), which is one"
         )
     if not isinstance(tiles, TileConfig | None):
         raise ConfigError(f"tiles={tiles!r} is not possible; give segnet.TileConfig(tile=1024) for instance, or None")
-    if not isinstance(tta, TTAConfig):
-        raise ConfigError(f"tta={tta!r} is not possible; give segnet.TTAConfig(tta_flip=True) for instance")
+    require_kind("tta", tta, TTAConfig, example="tta_flip=True")
 
 
 def as_batch(image: Pixels) -> ImageBatch:

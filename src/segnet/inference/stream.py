@@ -16,6 +16,7 @@ from segnet.media.images.stored import read_pixels
 from segnet.media.sources import ImageFile, VideoSource, find_sources
 from segnet.media.video.opening import Video, open_video
 from segnet.media.video.settings import VideoConfig
+from segnet.system.field_types import require_kind
 from segnet.system.threads import read_ahead
 
 __all__ = ["stream"]
@@ -51,7 +52,8 @@ def stream(
         MissingPackageError: PyAV, which reads videos, is not installed.
     """
     require_predictor(predictor)
-    config = config or VideoConfig()
+    config = VideoConfig() if config is None else config
+    require_kind("config", config, VideoConfig, example="every=5")
     check_order(order)
     if isinstance(source, str | Path | int | Video):
         if order != "rgb":

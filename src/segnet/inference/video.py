@@ -27,6 +27,7 @@ from segnet.media.video.reading import Frame
 from segnet.media.video.settings import VideoConfig
 from segnet.media.video.writing import VideoWriter, choose_codec, open_video_writer
 from segnet.metrics.flicker import FlickerMeter
+from segnet.system.field_types import require_kind
 from segnet.system.queues import Background
 from segnet.system.signals import deferring_interrupt
 from segnet.system.stages import stage
@@ -96,7 +97,7 @@ def segment_video(
         style: of overlays.
 
     Returns:
-        Figures of the video.
+        Figures of the video, such as ``frames``, ``seconds`` and ``files``.
 
     Raises:
         OutputError: the file cannot be written, or is the source itself.
@@ -107,7 +108,9 @@ def segment_video(
     require_predictor(predictor)
     if view not in VIEWS:
         raise ConfigError(f"view={view!r} is unknown; choose one of {', '.join(VIEWS)}")
-    report, config = VideoReport(), config or VideoConfig()
+    report, config = VideoReport(), VideoConfig() if config is None else config
+    require_kind("config", config, VideoConfig, example="every=5")
+    require_kind("style", style or OverlayStyle(), OverlayStyle, example="opacity=0.7")
     video = open_video(source, config, channels=predictor.channels)
     if Path(out).exists() and Path(video.source.word).exists() and Path(out).samefile(video.source.word):
         raise OutputError(f"{out} is the video itself, which the result would replace; give another name")

@@ -32,8 +32,10 @@ def check_source(source: object) -> None:
         ModelError: it is of another type, such as None or a network.
     """
     if not isinstance(source, str | os.PathLike):
+        hint = ", or predict with segnet.Predictor(segnet.TorchRuntime(model, labels))"
         raise ModelError(
             f"a {type(source).__name__} is no model file; give the path of one, or the name of a bundled model"
+            f"{hint if hasattr(source, 'state_dict') else ''}"
         )
 
 

@@ -73,15 +73,15 @@ def save(
             provenance or scores are no JSON.
         OutputError: the path does not end in ``.safetensors``, or the file cannot be written.
     """
-    path = Path(path)
-    if path.suffix != ".safetensors":
-        raise OutputError(f"{path} is no name for a model file; give one that ends in .safetensors")
     if not hasattr(model, "stored_state"):  # torch.compile passes attributes on
         raise ModelError(
             f"{path}: a {type(model).__name__} was given, and a file can hold a SegNet only; give the network in it "
             "(DataParallel and DistributedDataParallel keep theirs as .module)"
         )
     require_table(labels, model.config.classes)
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise OutputError(f"{path} is no name for a model file; give one that ends in .safetensors")
     description = Description(labels=labels, provenance=provenance or {}, scores=scores or {})
     write_model_file(path, model.config.to_dict(), description, model.stored_state(path), half=half, int8=int8)
     return path

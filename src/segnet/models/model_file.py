@@ -30,6 +30,7 @@ from segnet.system.files import replacing
 __all__ = ["Description", "ModelFile", "read_model_file", "write_model_file"]
 
 _KEY = "segnet"
+_OTHER_WEIGHTS = frozenset((".pth", ".pt", ".bin", ".pkl"))
 _VERSIONS = (1, 2)  # 2: with filters in eight bits
 _SCALE = "_scale"
 _LEVELS = 127  # -128 is not used, so that zero stays zero and signs are treated alike
@@ -136,6 +137,11 @@ def read_model_file(path: Path) -> ModelFile:
     except PermissionError as error:
         raise ModelError(f"{path}: may not be read; give yourself the permission to read it") from error
     except (SafetensorError, OSError) as error:
+        if path.suffix in _OTHER_WEIGHTS:
+            raise ModelError(
+                f"{path}: is not a model file of this package; read the weights of torch.save with "
+                "model.load_state_dict(torch.load(path, weights_only=True)), and write the network with segnet.save"
+            ) from error
         if path.suffix == ".ckpt":
             raise ModelError(f"{path}: is for --resume only; give the best.safetensors beside it") from error
         if path.suffix in EXPORTED_SUFFIXES:

@@ -120,7 +120,7 @@ class SegNet(HubModule):
         pretrained: whether weights of a segmentation model were loaded; training then starts with small steps.
 
     Raises:
-        ConfigError: encoder and decoder do not fit each other.
+        ConfigError: encoder and decoder do not fit each other, or ``config`` is of another type.
     """
 
     config: SegNetConfig
@@ -129,6 +129,8 @@ class SegNet(HubModule):
 
     def __init__(self, config: SegNetConfig, backbone: nn.Module | None = None) -> None:
         super().__init__()
+        if not isinstance(config, SegNetConfig):
+            raise ConfigError(f"a {type(config).__name__} is no SegNetConfig; segnet.create_model takes names")
         self.config = config
         self.pretrained = False
         self.frozen_stages = 0

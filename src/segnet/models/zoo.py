@@ -177,6 +177,8 @@ def create_model(
     """
     if name not in MODELS:
         raise ConfigError(f"there is no model {name!r}; {_hint(name, list_models())}")
+    if isinstance(classes, list | tuple):
+        raise ConfigError("classes is a list; give how many, or segnet.ClassTable.from_names(classes)")
     labels, count = (classes, classes.classes) if isinstance(classes, ClassTable) else (None, classes)
     kept = _read_model(weights, encoder_weights)
     row = MODELS[name]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,6 +161,13 @@ class FileRuntime(Runtime):
     def name(self) -> str:
         """Path of the file."""
         return str(self.path)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse copies and pickles: what a library holds open belongs to this process."""
+        raise ModelError(
+            f"{self.path}: cannot be copied or sent to another process while it is open in {self.backend}; load it in "
+            "that process, or load it with runtime='torch', which can be copied"
+        )
 
     def _facts(self) -> tuple[str, ...]:
         return (self.backend,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segnet.errors import ConfigError, ModelError
 from segnet.models.bundled import EXPORTED_SUFFIXES, check_source
@@ -13,6 +14,9 @@ from segnet.runtimes.exported import exported_file
 from segnet.runtimes.model_info import ModuleInfo
 from segnet.system.threads import check_threads
 
+if TYPE_CHECKING:
+    import torch
+
 __all__ = ["open_file", "open_runtime"]
 
 _ON_CPU = frozenset((".pte", ".tflite", ".mlpackage", ".pt2"))
@@ -22,7 +26,7 @@ _OWN_THREADS = frozenset((".pte", ".mlpackage"))
 def open_runtime(
     source: str | Path,
     *,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     precision: str = "float32",
     threads: int = 0,
     samples: int = 0,
@@ -53,6 +57,7 @@ def open_runtime(
     """
     check_source(source)
     check_threads(threads)
+    device = str(device)
     if is_hub_address(source):
         source = fetch(source)
     path = Path(source)

@@ -58,7 +58,7 @@ class TorchRuntime(Runtime):
         model: SegNet,
         labels: ClassTable | None = None,
         *,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         precision: str = "float32",
         compiled: bool = False,
         samples: int = 0,

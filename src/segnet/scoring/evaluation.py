@@ -79,7 +79,7 @@ def evaluate_predictor(
         DataError: an image or mask cannot be read.
         ModelError: the calibration of a model that outputs class indices only.
     """
-    outlines = None if boundary is None else BoundaryMeter(dataset.labels, boundary)
+    outlines = None if boundary is None else BoundaryMeter(dataset.labels, config=boundary)
     confidences = CalibrationMeter(predictor.measure or "entropy") if calibration else None
     resized = tiled = 0
 

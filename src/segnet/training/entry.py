@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
 import torch
+from torch import nn
 
 from segnet.data.augment_config import AugmentConfig
 from segnet.data.check.report import refuse_known_faults
@@ -97,7 +98,7 @@ def train(
     resize_mode: ResizeMode = "letterbox",
     recipe: Recipe = "standard",
     resume: bool = False,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     **settings: Any,
 ) -> TrainResult:
     """Train a model on labeled images, as ``segnet train`` does: the same settings under the same names and defaults.
@@ -139,7 +140,9 @@ def train(
         TrainingError: the loss is not finite, memory ran out, or another process of the run ended.
         MissingPackageError: Lightning, Kornia or the package of a logger is not installed.
     """
+    _require_known(data, model)
     own = model if isinstance(model, SegNet) else None
+    device = str(device)
     named = {} if model is None or own is not None else {"model": model}
     network, training = make_configs({**settings, **named})
     if own is not None and network != NetworkConfig():
@@ -175,6 +178,20 @@ def train(
     return start_run(run, out=out, resume=resume, device=device, started=started)
 
 
+def _require_known(data: object, model: object) -> None:
+    """Refuse what only a training loop of one's own takes."""
+    if not isinstance(data, str | Path | Source):
+        raise ConfigError(
+            f"the data is a {type(data).__name__}; give a folder or file, or a Source, such as segnet.open_source "
+            "returns; any data set works in a training loop of your own (docs/how-to/training-loop.md)"
+        )
+    if isinstance(model, nn.Module) and not isinstance(model, SegNet):
+        raise ConfigError(
+            f"the model is a {type(model).__name__}; give a SegNet, which may have a module of yours as encoder "
+            "(segnet.create_model); any network works in a training loop of your own (docs/how-to/training-loop.md)"
+        )
+
+
 def _changed_inputs(inputs: RunInputs) -> set[str]:
     """Names of the values that are not the defaults, and that of the data."""
     defaults = RunInputs(data="").to_dict()
@@ -191,6 +208,8 @@ def make_configs(settings: Mapping[str, Any]) -> tuple[NetworkConfig, TrainConfi
     known = {field.name: (kind, field.default) for kind in parts for field in fields(kind) if field.name != "augment"}
     for name, value in settings.items():
         if name not in known:
+            if name in ("augment", "config"):
+                raise ConfigError(f"there is no setting {name!r}; its fields are settings of their own: flip=0.5")
             near = " or ".join(map(repr, get_close_matches(name, known, n=2)))
             hint = f"did you mean {near}?" if near else "see segnet.NetworkConfig, TrainConfig and AugmentConfig"
             raise ConfigError(f"there is no setting {name!r}; {hint}")

@@ -114,7 +114,7 @@ def test_points_are_paired_one_to_one_if_that_is_asked_for(
     out = tmp_path / "out.json"
     words = (str(camvid_root), "--model", str(model_file), "--boundary", "--one-to-one", "--json", str(out))
     assert leave(*words, "--device", "cpu") == 0
-    meter = BoundaryMeter(camvid.labels, BoundaryConfig(one_to_one=True))
+    meter = BoundaryMeter(camvid.labels, config=BoundaryConfig(one_to_one=True))
     evaluate(Predictor.load(str(model_file), device="cpu"), camvid.dataset("val"), observe=meter.add)
     assert json.loads(out.read_text())["boundary"] == json.loads(json.dumps(meter.scores.to_dict()))
 

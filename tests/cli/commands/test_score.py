@@ -144,7 +144,7 @@ def test_points_are_paired_one_to_one_if_that_is_asked_for(
     capsys.readouterr()
     paired = scored(tmp_path / "paired.json", folder, camvid_root, "--boundary", "--one-to-one")["boundary"]
     assert "of the diagonal, one to one; mean" in capsys.readouterr().out
-    meter = BoundaryMeter(camvid.labels, BoundaryConfig(one_to_one=True))
+    meter = BoundaryMeter(camvid.labels, config=BoundaryConfig(one_to_one=True))
     for name, mask in masks.items():
         meter.add(name, np.roll(mask, 1, axis=0), mask)
     assert paired == json.loads(json.dumps(meter.scores.to_dict()))

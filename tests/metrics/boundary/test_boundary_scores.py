@@ -38,7 +38,7 @@ def image(seed: int) -> Image:
 
 
 def scores_of(images: list[Image], config: BoundaryConfig = WIDE) -> BoundaryScores:
-    meter = BoundaryMeter(LABELS, config)
+    meter = BoundaryMeter(LABELS, config=config)
     for each in images:
         meter.add(*each)
     return meter.scores
@@ -161,11 +161,12 @@ def test_two_processes_give_the_same_bits_as_one():
 
 
 @pytest.mark.parametrize(
-    "other", [BoundaryMeter(LABELS, BoundaryConfig(tolerance=0.2, radii=(1, 3))), BoundaryMeter(CAMVID, WIDE)]
+    "other",
+    [BoundaryMeter(LABELS, config=BoundaryConfig(tolerance=0.2, radii=(1, 3))), BoundaryMeter(CAMVID, config=WIDE)],
 )
 def test_scores_of_other_settings_or_classes_do_not_add_up(other: BoundaryMeter):
     with pytest.raises(ConfigError, match="of other classes or settings cannot be added"):
-        _ = BoundaryMeter(LABELS, WIDE).scores + other.scores
+        _ = BoundaryMeter(LABELS, config=WIDE).scores + other.scores
 
 
 def test_an_unknown_convention_is_refused():
@@ -198,7 +199,7 @@ def test_the_meter_keeps_what_boundary_counts_says():
 
 
 def test_earlier_scores_do_not_change_when_the_meter_goes_on():
-    meter = BoundaryMeter(LABELS, WIDE)
+    meter = BoundaryMeter(LABELS, config=WIDE)
     meter.add(*image(0))
     before = meter.scores
     kept = json.dumps(before.to_dict())
@@ -224,7 +225,7 @@ def test_void_everywhere_has_no_boundary_and_no_right_pixel():
 
 
 def test_a_refused_image_leaves_the_meter_as_it_was():
-    meter = BoundaryMeter(LABELS, WIDE)
+    meter = BoundaryMeter(LABELS, config=WIDE)
     with pytest.raises(ShapeError):
         meter.add("p", np.zeros((4, 4), np.uint8), np.zeros((4, 5), np.uint8))
     assert meter.scores.names == ()

@@ -45,7 +45,7 @@ PIXELS = by_loops.pixels_of(IMAGES)
 
 
 def scores_of(images: list[Image], config: CalibrationConfig = DEFAULT) -> CalibrationScores:
-    meter = CalibrationMeter("variance", config)
+    meter = CalibrationMeter("variance", config=config)
     for each in images:
         meter.add(*each)
     return meter.scores

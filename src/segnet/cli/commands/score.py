@@ -74,7 +74,7 @@ def run(
     truths = open_truth(truth, source=source, split=split, labels=table, ignore_index=ignore_index, encoding=encoding)
     pairing = pair_up(Path(predicted), truths, encoding=encoding, partial=partial)
     kept = Worst(worst if html is not None else 0)
-    meter = BoundaryMeter(pairing.labels, BoundaryConfig(one_to_one=one_to_one)) if boundary else None
+    meter = BoundaryMeter(pairing.labels, config=BoundaryConfig(one_to_one=one_to_one)) if boundary else None
     with progress_bar("scoring", len(pairing.pairs)) as progress:
         scores = score_all(pairing, worst=kept, boundary=meter, workers=workers, progress=progress)
     boundaries = None if meter is None else meter.scores

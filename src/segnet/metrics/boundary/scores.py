@@ -24,6 +24,7 @@ from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.metrics.boundary.counts import BoundaryConfig, boundary_counts
 from segnet.metrics.boundary.outlines import Mask, near_border
 from segnet.metrics.confusion import Scores, finite_or_none
+from segnet.system.field_types import require_kind
 
 __all__ = ["CONVENTIONS", "BoundaryMeter", "BoundaryScores", "Convention"]
 
@@ -153,7 +154,8 @@ class BoundaryMeter:
         config: see ``BoundaryConfig``.
     """
 
-    def __init__(self, labels: ClassTable, config: BoundaryConfig = BoundaryConfig()) -> None:  # noqa: B008
+    def __init__(self, labels: ClassTable, *, config: BoundaryConfig = BoundaryConfig()) -> None:  # noqa: B008
+        require_kind("config", config, BoundaryConfig, example="tolerance=0.01")
         self.labels = labels
         self.config = config
         self._names: list[str] = []

@@ -26,7 +26,7 @@ from segnet.errors import ConfigError
 from segnet.metrics.calibration.counts import BINS, UNIT, Counts, bin_edges, counts_of
 from segnet.metrics.confusion import finite_or_none
 from segnet.metrics.uncertainty import Measure, entropy
-from segnet.system.field_types import check_types
+from segnet.system.field_types import check_types, require_kind
 
 __all__ = ["PERCENTILES", "CalibrationConfig", "CalibrationMeter", "CalibrationScores", "Pavpu"]
 
@@ -224,8 +224,10 @@ class CalibrationMeter:
     def __init__(
         self,
         measure: Measure = "entropy",
+        *,
         config: CalibrationConfig = CalibrationConfig(),
     ) -> None:
+        require_kind("config", config, CalibrationConfig, example="bins=10")
         self.measure = measure
         self.config = config
         self._counts = Counts.none(config.bins)
