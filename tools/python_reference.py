@@ -21,7 +21,7 @@ __all__ = ["SECTIONS", "page"]
 SECTIONS = {
     "Inference": (
         "Predictor", "TorchRuntime", "Prediction", "SegmentedFrame", "stream", "segment_video", "TileConfig",
-        "TTAConfig", "VideoConfig", "OverlayStyle",
+        "TTAConfig", "ResizePolicy", "VideoConfig", "OverlayStyle",
     ),
     "Output files": ("CocoFile", "RecordFile"),
     "Models": (
@@ -39,7 +39,7 @@ SECTIONS = {
     "Calibration": ("CalibrationMeter", "CalibrationConfig", "CalibrationScores", "fit_temperature", "scale_logits"),
     "Export": (
         "export", "export_page", "ExportConfig", "ExportReport", "Verification", "export_module", "ModuleReport",
-        "Int8Gate",
+        "Tolerance", "Int8Gate",
     ),
     "Pooling with 2-bit codes": (
         "max_pool", "max_unpool", "nn.MaxPool2d", "nn.MaxUnpool2d", "convert_unpooling", "Conversion",

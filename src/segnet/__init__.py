@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from segnet.data.synthetic.scenes import render_scene, write_scenes
     from segnet.errors import SegNetError
     from segnet.exporting.browser.export import export_page
+    from segnet.exporting.comparison import Tolerance
     from segnet.exporting.export import ExportReport, export
     from segnet.exporting.int8.gate import Int8Gate
     from segnet.exporting.modules import ModuleReport, export_module
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from segnet.inference.tiling import TileConfig
     from segnet.inference.tta import TTAConfig
     from segnet.inference.video import segment_video
+    from segnet.inference.working_size import ResizePolicy
     from segnet.labels import CAMVID, IGNORE_INDEX, ClassTable
     from segnet.media.video.settings import VideoConfig
     from segnet.metrics.boundary.counts import BoundaryConfig
@@ -74,6 +76,7 @@ _HOMES = {
     "segnet.errors": ("SegNetError",),
     "segnet.inference.evaluation": ("evaluate",),
     "segnet.exporting.browser.export": ("export_page",),
+    "segnet.exporting.comparison": ("Tolerance",),
     "segnet.exporting.export": ("ExportReport", "export"),
     "segnet.exporting.int8.gate": ("Int8Gate",),
     "segnet.exporting.modules": ("ModuleReport", "export_module"),
@@ -98,6 +101,7 @@ _HOMES = {
     "segnet.training.run_config": ("NetworkConfig",),
     "segnet.training.settings": ("TrainConfig",),
     "segnet.inference.video": ("segment_video",),
+    "segnet.inference.working_size": ("ResizePolicy",),
     "segnet.media.video.settings": ("VideoConfig",),
     "segnet.inference.stream": ("stream",),
 }
@@ -127,6 +131,7 @@ __all__ = [
     "Prediction",
     "Predictor",
     "RecordFile",
+    "ResizePolicy",
     "Sample",
     "Scores",
     "SegNet",
@@ -137,6 +142,7 @@ __all__ = [
     "Source",
     "TTAConfig",
     "TileConfig",
+    "Tolerance",
     "TorchRuntime",
     "TrainConfig",
     "TrainResult",

@@ -201,6 +201,7 @@ def test_an_encoder_that_is_not_ours_is_checked_on_larger_images(five_labels: Cl
     model = create_model("segnet", classes=5, encoder=Body())
     report = export(model, five_labels, tmp_path / "toy.onnx")
     assert min(comparison.shape[2] for comparison in report.comparisons) == 33
+    assert repr(report) == f"ExportReport('{report.path}', {report.size_bytes:,} bytes, agreement 1.00000)"
 
 
 def test_what_is_no_segnet_or_no_table_is_refused(shallow: SegNet, five_labels: ClassTable, tmp_path: Path) -> None:

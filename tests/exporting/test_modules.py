@@ -182,6 +182,11 @@ def test_int8_is_kept_if_the_callers_score_allows_it(tmp_path: Path) -> None:
             {"path": "net.onnx", "example": X.double(), "int8": Int8Gate(images=[], score=lambda run: 0.0)},
             r"INT8 needs an input of float32, and the example is torch\.float64",
         ),
+        ({"path": "net.onnx", "int8": True}, r"int8=True is not possible; give segnet\.Int8Gate\(images=images, score"),
+        (
+            {"path": "net.onnx", "tolerance": 0.1},
+            r"tolerance=0\.1 is not possible; give segnet\.Tolerance\(median=1e-3",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(words: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -65,6 +65,11 @@ def test_the_videos_of_a_glob_follow_each_other(tmp_path: Path) -> None:
     assert found == ["a/000000", "a/000001", "b/000000"]
 
 
+def test_a_frame_is_represented_by_its_name_and_prediction() -> None:
+    (frame,) = stream(predictor(), [noise(0)])
+    assert repr(frame) == f"SegmentedFrame('000000', {frame.prediction!r})"
+
+
 def test_frames_of_a_program_may_have_any_size() -> None:
     frames = [noise(0), noise(1, (9, 5)), noise(2)]
     found = list(stream(predictor(), (frame for frame in frames)))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from segnet.errors import ConfigError, DataError, ShapeError
+import segnet
+from segnet.errors import ConfigError, DataError, ModelError, ShapeError
 from segnet.labels import CAMVID, IGNORE_INDEX, ClassTable
 from segnet.metrics.confusion import Scores, confusion, score_mask
 
@@ -295,3 +299,25 @@ def test_arrays_and_tensors_in_each_others_place_are_refused():
         confusion(mask, mask, 2)  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"prediction is of type Tensor .* tensors to segnet.confusion"):
         score_mask(torch.tensor(mask), mask, CAMVID)  # type: ignore[arg-type]
+
+
+def test_scores_take_what_confusion_returns():
+    counts = confusion(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]), 2)
+    scores = Scores(counts, ClassTable.numbered(2))  # type: ignore[arg-type]
+    assert isinstance(scores.counts, np.ndarray)
+    assert scores.to_dict() == Scores(counts.numpy(), ClassTable.numbered(2)).to_dict()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda names, folder: Scores(np.eye(2, dtype=np.int64), names),
+        lambda names, folder: segnet.BoundaryMeter(names),
+        lambda names, folder: segnet.CocoFile(folder / "a.json", names),
+        lambda names, folder: segnet.RecordFile(folder / "a.csv", names),
+    ],
+)
+def test_names_are_no_class_table(make: Callable[[Any, Path], object], tmp_path: Path):
+    with pytest.raises(ModelError, match=r"a list was given as class table; give segnet.ClassTable.from_names"):
+        make(["sky", "road"], tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -14,7 +14,7 @@ import segnet
 from segnet.cli.main import main
 from segnet.data.layouts import Source
 from segnet.data.synthetic.scenes import write_scenes
-from segnet.errors import ConfigError, ModelError
+from segnet.errors import ConfigError, DataError, ModelError
 from segnet.models import checkpoint
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
@@ -202,3 +202,11 @@ def test_a_resumed_run_reads_its_data_as_before(
     ):
         with pytest.raises(ConfigError, match=f"this run was started with {name} "):
             segnet.train(camvid, out=tmp_path / "a", resume=True, **changed, **QUICK)
+
+
+@pytest.mark.parametrize("call", [segnet.recalibrate, segnet.fit_temperature])
+def test_a_path_or_a_predictor_is_no_object_to_work_on(call: Any, tiny: SegNet, camvid: Source) -> None:
+    with pytest.raises(ModelError, match=r"a str is no SegNet; give segnet.load\(path\).model of a file or a name"):
+        call("segnet_basic", camvid.dataset("val"))
+    with pytest.raises(DataError, match="the data is a Source; give a SegmentationDataset"):
+        call(tiny, camvid)

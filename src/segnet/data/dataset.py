@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 else:
     _Dataset = object  # PyTorch's loaders take it as it is; its base class would import PyTorch
 
-__all__ = ["ResizeMode", "SegmentationDataset"]
+__all__ = ["ResizeMode", "SegmentationDataset", "require_dataset"]
 
 ResizeMode = Literal["letterbox", "stretch"]
 """How images get another aspect ratio: padded on both sides, or distorted."""
@@ -176,3 +176,16 @@ class SegmentationDataset(_Dataset):
         """
         sample = self.samples[index]
         return (sample.reader or self.reader).read(sample.mask)
+
+
+def require_dataset(data: object) -> None:
+    """Refuse what is no data set, such as its path.
+
+    Raises:
+        DataError: it is of another type.
+    """
+    if not isinstance(data, SegmentationDataset):
+        raise DataError(
+            f"the data is a {type(data).__name__}; give a SegmentationDataset, such as segnet.open_dataset returns, or "
+            "a part of one: data.only([0, 1])"
+        )

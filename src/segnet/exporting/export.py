@@ -64,7 +64,7 @@ _HALF_FORMATS = ("onnx", "openvino")
 _SAMPLED_FORMATS = ("onnx", "openvino", "aoti", "torch")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ExportReport:
     """Result of an export, with the comparison with PyTorch; written beside the file as FILE.report.json.
 
@@ -87,6 +87,10 @@ class ExportReport:
     comparisons: tuple[Comparison, ...]
     tolerance: Tolerance | None = None
     accuracy: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        compared = f"agreement {self.agreement:.5f}" if self.checked else "not compared"
+        return f"{type(self).__name__}({str(self.path)!r}, {self.size_bytes:,} bytes, {compared})"
 
     @property
     def checked(self) -> bool:

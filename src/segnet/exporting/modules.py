@@ -30,6 +30,7 @@ from segnet.nn.unpooling import rewrite_unpooling
 from segnet.runtimes.base import FileRuntime
 from segnet.runtimes.load import open_file
 from segnet.runtimes.model_info import PAIR_LIMIT, ModuleInfo
+from segnet.system.field_types import require_kind
 
 __all__ = ["ModuleReport", "export_module", "format_of"]
 
@@ -39,7 +40,7 @@ _LONGEST_TRIED = 4096  # pixels: a limit beyond it is not tried
 _OTHER_SIZES = (33, 32, 64, 128)  # pixels more than the example; the first odd
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ModuleReport(ExportReport):
     """Result of an export of a module, with the comparison with PyTorch.
 
@@ -116,6 +117,9 @@ def export_module(
         MissingPackageError: a library is not installed.
         OutputError: the files cannot be written.
     """
+    require_kind("tolerance", tolerance, Tolerance, example="median=1e-3")
+    if int8 is not None:
+        require_kind("int8", int8, Int8Gate, example="images=images, score=score")
     say, path = on_stage or (lambda stage: None), Path(path)
     name, kind = format_of(path, format)
     inputs = _inputs(example)

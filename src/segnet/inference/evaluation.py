@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segnet.bands import Pixels, describe_channels, same_input
 from segnet.data.checks import check_masks
-from segnet.data.dataset import SegmentationDataset
+from segnet.data.dataset import SegmentationDataset, require_dataset
 from segnet.errors import ConfigError, DataError, ModelError
 from segnet.inference.predictor import Predictor
 from segnet.inference.working_size import ResizePolicy
@@ -67,11 +67,7 @@ def evaluate(
             order; a network gives no logits of the data's classes at the image's size; or ``calibration`` is given, and
             the model outputs class indices only.
     """
-    if not isinstance(data, SegmentationDataset):
-        raise DataError(
-            f"the data is a {type(data).__name__}; give a SegmentationDataset, such as segnet.open_dataset returns, or "
-            "a part of one: data.only([0, 1])"
-        )
+    require_dataset(data)
     if isinstance(model, Predictor):
         _require_same_input(model, data)
     check_masks(data)

@@ -166,7 +166,7 @@ class Prediction:
         return self.image
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SegmentedFrame:
     """An image or a video frame with its prediction.
 
@@ -190,6 +190,9 @@ class SegmentedFrame:
     source: str = ""
     name: str = ""
     number: int | None = None
+
+    def __repr__(self) -> str:
+        return f"SegmentedFrame({self.name!r}, {self.prediction!r})"
 
     @property
     def mask(self) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import ConfigError, DataError, ShapeError
-from segnet.labels import IGNORE_INDEX, ClassTable
+from segnet.labels import IGNORE_INDEX, ClassTable, require_table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,6 +111,10 @@ class Scores:
     counts: NDArray[np.int64]
     labels: ClassTable
     unlabeled: NDArray[np.int64] | int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "counts", np.asarray(self.counts))  # also what ``confusion`` returned, or a list
+        require_table(self.labels)
 
     def __repr__(self) -> str:
         names = {"mIoU": self.miou, "class average": self.class_average, "global accuracy": self.global_accuracy}

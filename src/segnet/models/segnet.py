@@ -31,7 +31,15 @@ from segnet.models.settings import from_dict
 from segnet.models.squeezenet import squeezenet_channels, squeezenet_stages
 from segnet.system.field_types import check_types
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "SegNet", "SegNetConfig", "build_encoder", "normed_convolutions"]
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "SegNet",
+    "SegNetConfig",
+    "build_encoder",
+    "normed_convolutions",
+    "require_segnet",
+]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -358,6 +366,16 @@ def build_encoder(config: SegNetConfig, backbone: nn.Module | None = None) -> En
     if backbone is None:
         raise ConfigError(f"the encoder is of kind {encoder.kind!r}: hand over the module that stands there")
     return Backbone(backbone, config.in_channels, codes=codes)
+
+
+def require_segnet(model: object) -> None:
+    """Refuse what is no network of this package; what ``torch.compile`` returns of one is one.
+
+    Raises:
+        ModelError: it is of another type.
+    """
+    if not hasattr(model, "stored_state"):
+        raise ModelError(f"a {type(model).__name__} is no SegNet; give segnet.load(path).model of a file or a name")
 
 
 def _filled(config: SegNetConfig, state: Mapping[str, Tensor], encoder: nn.Module | None, path: Path) -> SegNet:

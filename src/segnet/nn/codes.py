@@ -82,7 +82,7 @@ def max_pool(x: Tensor, windows: Windows = TWO_BY_TWO) -> tuple[Tensor, Tensor]:
 
     Args:
         x: any floating dtype, (N, C, H, W), no side but N may be 0. Contiguous and channels_last are kept.
-        windows: that do not overlap, of 2 to 256 pixels.
+        windows: a ``segnet.nn.unpooling.Windows``; they do not overlap, and have 2 to 256 pixels.
 
     Returns:
         values: (N, C, h, w) with h = ceil(H/2) and w = ceil(W/2), in the dtype of `x`.

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from segnet.errors import ConfigError
 from segnet.inference.prediction import SegmentedFrame
-from segnet.labels import ClassTable
+from segnet.labels import ClassTable, require_table
 from segnet.results.records import require_unicode
 from segnet.system.files import explained, move_into_place, temporary_file
 from segnet.system.packages import importing
@@ -60,6 +60,7 @@ class CocoFile:
     def __init__(self, path: str | Path, labels: ClassTable, *, form: Form = "rle") -> None:
         if form not in get_args(Form):
             raise ConfigError(f"form={form!r} is unknown; choose one of {', '.join(get_args(Form))}")
+        require_table(labels)
         _import_pycocotools()
         if form == "polygons":
             _import_contourpy()

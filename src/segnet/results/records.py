@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from segnet.errors import ConfigError, DataError, OutputError
 from segnet.inference.prediction import SegmentedFrame
-from segnet.labels import ClassTable
+from segnet.labels import ClassTable, require_table
 from segnet.system.files import explained
 from segnet.system.locks import lock, release
 from segnet.visualization.overlay import class_shares
@@ -60,6 +60,7 @@ class RecordFile:
         self.path = Path(path)
         self._before_line = before_line
         require_record_file(self.path)
+        require_table(labels)
         self._labels = labels
         self._file: io.FileIO | None = None
         self._end = 0

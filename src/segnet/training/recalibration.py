@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from segnet.data.dataset import SegmentationDataset
+from segnet.data.dataset import SegmentationDataset, require_dataset
 from segnet.data.image_sizes import batches_of_one_size, read_sizes
 from segnet.data.tensors import collate, worker_error
 from segnet.errors import ConfigError, DataError, ModelError, SegNetError
-from segnet.models.segnet import SegNet
+from segnet.models.segnet import SegNet, require_segnet
 from segnet.nn.modes import in_evaluation
 from segnet.system.devices import pick_device
 
@@ -54,9 +54,12 @@ def recalibrate(
 
     Raises:
         ConfigError: The batch is below 1.
-        ModelError: The network has no batch norm with running statistics.
-        DataError: There is no image, one cannot be read, or a batch norm would see a single value per channel.
+        ModelError: The network is no SegNet, or has no batch norm with running statistics.
+        DataError: The data is of another type, there is no image, one cannot be read, or a batch norm would see a
+            single value per channel.
     """
+    require_segnet(model)
+    require_dataset(data)
     averages = {
         part: _MeanStatistics(name)
         for name, part in model.named_modules()

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from segnet.data.checks import check_masks
-from segnet.data.dataset import SegmentationDataset
+from segnet.data.dataset import SegmentationDataset, require_dataset
 from segnet.errors import ConfigError, DataError, ModelError
 from segnet.inference.predictor import as_batch
 from segnet.inference.working_size import ResizePolicy
@@ -35,8 +35,9 @@ from segnet.models import checkpoint
 from segnet.models.checkpoint import Checkpoint
 from segnet.models.decoders import Skip
 from segnet.models.mc_dropout import Sampler
-from segnet.models.segnet import SegNet
+from segnet.models.segnet import SegNet, require_segnet
 from segnet.system.devices import pick_device
+from segnet.system.field_types import require_kind
 
 __all__ = ["TRIED", "Temperature", "fit_temperature", "save_scaled", "scale_logits"]
 
@@ -88,11 +89,17 @@ def fit_temperature(
         workers: Threads that read images; see ``evaluate``.
         progress: Called with (images done, all images) after every image.
 
+    Returns:
+        The temperature as ``value``, with the negative log-likelihood before and after.
+
     Raises:
         ConfigError: The network has no dropout to sample.
         DataError: A file cannot be read, or ignored pixels leave one class or none.
-        ModelError: The network has another number of classes than the data.
+        ModelError: The network is no SegNet, or has another number of classes than the data.
     """
+    require_segnet(model)
+    require_dataset(data)
+    require_kind("resize", resize, ResizePolicy, example="max_size=480")
     data.labels.require_classes(model.config.classes)
     check_masks(data)
     device = pick_device(device)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.errors import ConfigError
-from segnet.labels import IGNORE_INDEX, ClassTable
+from segnet.labels import IGNORE_INDEX, ClassTable, require_table
 from segnet.metrics.boundary.counts import BoundaryConfig, boundary_counts
 from segnet.metrics.boundary.outlines import Mask, near_border
 from segnet.metrics.confusion import Scores, finite_or_none
@@ -155,6 +155,7 @@ class BoundaryMeter:
     """
 
     def __init__(self, labels: ClassTable, *, config: BoundaryConfig = BoundaryConfig()) -> None:  # noqa: B008
+        require_table(labels)
         require_kind("config", config, BoundaryConfig, example="tolerance=0.01")
         self.labels = labels
         self.config = config
