@@ -11,7 +11,7 @@ from segnet.data.band_statistics import measure_bands
 from segnet.data.layouts import Source
 from segnet.errors import ConfigError
 from segnet.models import checkpoint
-from segnet.models.bundled import local_file
+from segnet.models.bundled import bundled_models, local_file
 from segnet.models.hub import is_hub_address
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import adapted, create_model
@@ -43,6 +43,9 @@ def make_network(config: NetworkConfig, source: Source) -> SegNet:
         encoder_weights=config.encoder_weights,
         freeze_encoder=config.freeze_encoder,
     )
+    if not (config.weights or config.encoder_weights or config.encoder):
+        bundled = f"; --weights {config.model} takes the bundled ones" if config.model in bundled_models() else ""
+        log.info("%s begins with random weights%s", config.model, bundled)
     if not _has_bands(model, channels):
         measure_input(model, channels, source)
     if config.encoder_weights and config.encoder_norms == "fitted" and source.splits.get("train"):
