@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 from segnet.errors import ConfigError, DataError
 from segnet.labels import CAMVID
 from segnet.media.images.decoding import MAX_PIXELS
-from segnet.media.images.headers import read_header, read_size
+from segnet.media.images.headers import count_images, read_header, read_orientation, read_size
 from segnet.media.images.masks import read_mask
 from segnet.media.images.reading import pixels_of, read_image
 from segnet.media.images.writing import write_mask
@@ -294,6 +294,19 @@ def test_a_decompression_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.png is too large \(100000 x 100000 pixels\); at most 500,000,000 pixels"):
         read_image(tmp_path / "a.png")
     assert MAX_PIXELS == 500_000_000
+
+
+def test_a_frame_beyond_pillows_limit_is_no_error_of_pillow(tmp_path: Path) -> None:
+    Image.fromarray(noise(8, 8)).save(tmp_path / "a.gif")
+    frame = struct.pack("<BHHHH", ord(","), 0, 0, 8, 8)
+    content = (tmp_path / "a.gif").read_bytes()
+    assert content.count(frame) == 1
+    large = struct.pack("<BHHHH", ord(","), 0, 0, 60_000, 60_000)
+    (tmp_path / "a.gif").write_bytes(content.replace(frame, large))
+    with pytest.raises(DataError, match=r"a\.gif is too large"):
+        read_image(tmp_path / "a.gif")
+    headers = [read(tmp_path / "a.gif") for read in (read_header, read_size, read_orientation, count_images)]
+    assert headers == [None, None, 1, 0]
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.bmp", "a.gif"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import struct
 import sys
 import zlib
@@ -237,6 +238,26 @@ def stored_as(array: NDArray[Any]) -> Callable[[Path], Path]:
     return write
 
 
+def array_of_header(text: str) -> Callable[[Path], Path]:
+    """A .npy file of ten bytes behind a header."""
+
+    def write(folder: Path) -> Path:
+        header = text.ljust(117).encode() + b"\n"
+        (folder / "a.npy").write_bytes(b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header + bytes(10))
+        return folder / "a.npy"
+
+    return write
+
+
+def empty_tiff(folder: Path) -> Path:
+    return write_interleaved(folder / "a.tif", np.zeros((0, 6, 4), dtype=np.uint16))
+
+
+def pipe(folder: Path) -> Path:
+    os.mkfifo(folder / "a.npy")
+    return folder / "a.npy"
+
+
 HOLE = np.where(np.arange(27).reshape(3, 3, 3) == 1, np.nan, 0).astype(np.float32)
 
 
@@ -259,6 +280,11 @@ HOLE = np.where(np.arange(27).reshape(3, 3, 3) == 1, np.nan, 0).astype(np.float3
         (stored_as(values(1, "int32") & 255), 1, "holds int32 from 0 to 255, a type"),
         (stored_as(np.array(["a"])), 4, "is an array of <U1 in the shape"),
         (lambda folder: folder / "none.npy", 4, "does not exist"),
+        (array_of_header("{'descr': '|u1', 'fortran_order': False, 'shape': (1, 2"), 4, "is not a NumPy array"),
+        (array_of_header(f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({2**50}, 2)}}"), 4, "than the memory"),
+        (pipe, 4, "is a pipe or a device"),
+        (empty_tiff, 4, r"is a TIFF of \S+ in the shape \(.*\) with the axes .*; expected one image of numbers"),
+        (empty_tiff, 3, r"is a TIFF of \S+ in the shape \(.*\) with the axes .*; expected one image of numbers"),
         (lambda folder: folder / "none.tif", 4, "does not exist"),
     ],
 )

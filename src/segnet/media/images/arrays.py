@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy_format  # numpy.load reads archives of arrays, too
 from numpy.typing import NDArray
 
-from segnet.errors import DataError
+from segnet.errors import DataError, first_line
+from segnet.media.images.decoding import open_regular
 
 __all__ = ["classes_of_planes", "load_array", "read_mask_array"]
 
 _IGNORED = 255
 _LARGEST = 65535
+_DAMAGE = (OSError, ValueError, EOFError, TokenError)  # of NumPy, whose headers are Python's text
 
 
 def load_array(path: Path, *, mapped: bool = False) -> NDArray[Any]:
@@ -25,18 +28,25 @@ def load_array(path: Path, *, mapped: bool = False) -> NDArray[Any]:
         mapped: whether its values are read only when they are used.
 
     Raises:
-        DataError: the file is missing, or holds no array, such as an archive of several (``.npz``).
+        DataError: the file is missing, holds no array, such as an archive of several (``.npz``), or one that is larger
+            than the memory.
     """
     try:
-        if mapped:
-            return npy_format.open_memmap(path, mode="r")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
+            if mapped:
+                return npy_format.open_memmap(path, mode="r")
             array: NDArray[Any] = npy_format.read_array(file, allow_pickle=False)
             return array
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist; expected a NumPy array; check the path") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} is not a NumPy array that can be read ({error}); save it with numpy.save") from error
+    except DataError:
+        raise
+    except _DAMAGE as error:
+        reason = first_line(error)[:200]
+        raise DataError(f"{path} is not a NumPy array that can be read ({reason}); save it with numpy.save") from error
+    except MemoryError as error:
+        raise DataError(
+            f"{path} says that it holds more than the memory can ({first_line(error)}); if it does not, it is damaged: "
+            "save it with numpy.save"
+        ) from error
 
 
 def read_mask_array(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:

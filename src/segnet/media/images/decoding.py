@@ -31,7 +31,7 @@ MAX_PIXELS = 500_000_000
 
 DAMAGE = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, RuntimeError,
-    struct.error, zlib.error,
+    struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
 """What Pillow's decoders raise on damaged files (by experiment)."""
 

@@ -268,16 +268,17 @@ def _read_tiff(path: Path) -> NDArray[Any]:
     except Exception as error:  # whatever its decoders raise on damaged or unknown files
         reason = " ".join(f"{error}".split())
         raise DataError(f"{path} cannot be read as TIFF ({reason}); save it without compression, or as .npy") from error
-    if array.ndim not in (2, 3) or "Y" not in axes or array.dtype.kind not in "uif":
+    bands = [number for number, axis in enumerate(axes) if axis not in "YX"]
+    if not array.size or array.ndim != 2 + len(bands) or len(bands) > 1 or array.dtype.kind not in "uif":
         raise DataError(
-            f"{path} is a TIFF of {array.dtype} with the axes {axes}; expected one image of numbers, with bands"
+            f"{path} is a TIFF of {array.dtype} in the shape {array.shape} with the axes {axes}; expected one image of "
+            "numbers, with bands"
         )
     if page.photometric == WHITE_IS_ZERO and page.samplesperpixel == 1 and array.dtype.kind == "u":
         array = (1 << page.bitspersample) - 1 - array
-    if array.ndim == 2:
+    if not bands:
         return array[:, :, None]
-    other = next(number for number, axis in enumerate(axes) if axis not in "YX")
-    return np.moveaxis(array, other, 2)
+    return np.moveaxis(array, bands[0], 2)
 
 
 def _tiff_size(path: Path) -> tuple[int, int]:
