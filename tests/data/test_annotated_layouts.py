@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import struct
 import unicodedata
 import zlib
 from collections.abc import Callable, Iterator
@@ -398,6 +399,7 @@ def test_hidden_files_beside_annotations_are_left_out(write: Write, tmp_path: Pa
     np.testing.assert_array_equal(masks_of(open_source(tmp_path)), expected)
 
 
+_ADE20K = "ADE20K_2021_17_01/images/ADE/training/urban/street/ADE_train_00000001.json"
 DAMAGED: list[tuple[Write, str, str]] = [
     (labelme, "train/b.json", "{"),
     (labelme, "train/b.json", '{"shapes": []}'),
@@ -412,8 +414,10 @@ DAMAGED: list[tuple[Write, str, str]] = [
     (yolo, "labels/train/000000000030.txt", "7 0.1 0.1 0.2 0.2 0.3 0.1"),
     (yolo, "labels/train/000000000030.txt", "5 0.1 0.1 0.2 0.2 1.3 0.1"),
     (yolo, "labels/train/000000000030.txt", "car 0.1"),
-    (ade20k_full, "ADE20K_2021_17_01/images/ADE/training/urban/street/ADE_train_00000001.json", "{"),
-]
+    (ade20k_full, _ADE20K, "{"),
+    *((ade20k_full, _ADE20K, json.dumps({"annotation": {"object": [
+        {"name_ndx": number, "name": "wall", "parts": {"part_level": 0}}]}})) for number in (-5, 5_000_000_000)),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("write", "file", "content"), DAMAGED)
@@ -462,7 +466,11 @@ NOT_DRAWN: list[tuple[Write, str, Callable[[Any], object], str]] = [
     (coco, "annotations/instances_train2017.json", _annotation(image_id="9"), "annotation 71 has the image_id '9'"),
     (coco, "annotations/instances_train2017.json", _image(), "instances_train2017.json: images lists the id 9 twice"),
     (coco, "annotations/instances_train2017.json", _image(id=8), "images lists the file 000000000009.jpg twice"),
+    (coco, "annotations/instances_train2017.json",
+     _annotation(segmentation={"size": list(SIZE), "counts": "`" * 50_000}), "number of more than 60 bits"),
     (panoptic, "annotations/panoptic_train2017.json", _annotation(image_id=8), "has the image_id 8, which"),
+    (panoptic, "annotations/panoptic_train2017.json",
+     _annotation(segments_info=[{"id": "5", "category_id": 1}]), "a segment has the id '5', which is no number"),
     (panoptic, "annotations/panoptic_train2017.json", _image(), "images lists the id 9 twice"),
     (labelme, "train/a.json", _shape(shape_type="cuboid"), "a.json, shape 1: is a cuboid; expected one of"),
     (labelme, "train/a.json", _shape(points=[]), "a.json, shape 1: is a polygon with 0 points; expected 3 or more"),
@@ -633,8 +641,18 @@ def test_masks_of_stuff_need_the_same_numbers_in_all_splits(tmp_path: Path) -> N
         open_source(tmp_path)
 
 
+def png_header(side: int) -> bytes:
+    head = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+
+
 @pytest.mark.parametrize(
-    "data", ["%%", base64.b64encode(b"no").decode(), base64.b64encode(zlib.compress(b"no")).decode()]
+    "data",
+    [
+        "%%",
+        *(base64.b64encode(content).decode() for content in (b"no", zlib.compress(b"no"), zlib.compress(b"no")[:-1])),
+        base64.b64encode(zlib.compress(png_header(50_000))).decode(),
+    ],
 )
 def test_a_damaged_bitmap_is_a_fault(data: str, tmp_path: Path) -> None:
     supervisely(tmp_path)
@@ -643,6 +661,13 @@ def test_a_damaged_bitmap_is_a_fault(data: str, tmp_path: Path) -> None:
     page["objects"][1]["bitmap"]["data"] = data
     text(path, json.dumps(page))
     assert faults(tmp_path) == {"annotation": 1, "missing_split": 1}
+
+
+def test_a_bitmap_is_inflated_to_so_many_bytes_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisely(tmp_path)
+    monkeypatch.setattr(annotated, "_MOST_BYTES", 20)
+    with pytest.raises(DataError, match=r"a\.jpg\.json.*a bitmap is cut off, or has more than 20 bytes"):
+        open_source(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -782,9 +807,12 @@ def test_a_list_of_images_with_polygons_may_not_name_a_missing_one(tmp_path: Pat
     assert faults(tmp_path) == {"listing": 1}
 
 
-def test_a_table_of_coco_stuff_must_be_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [None, "1: a" + " " * 100_000 + "b\n2", f"{'9' * 5000}: a"])
+def test_a_table_of_coco_stuff_must_be_there_and_whole(content: str | None, tmp_path: Path) -> None:
     coco_stuff(tmp_path)
     (tmp_path / "labels.txt").unlink()
+    if content is not None:
+        text(tmp_path / "labels.txt", content)
     with pytest.raises(DataError, match=r"labels\.txt: is missing"):
         open_source(tmp_path)
 

@@ -6,9 +6,10 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ log = logging.getLogger("segnet")
 
 _CLASSES = 150
 _MASK = "_seg"
+_LARGEST = 255 // 10 * 256 + 255  # of the numbers that colors can hold
 
 Named = tuple[int, str]
 """Number and name of a class."""
@@ -140,7 +142,13 @@ def _classes_of(path: Path) -> set[Named]:
     """The classes of one image; parts of objects are in other masks."""
     objects = read_json(path, encoding="latin-1")["annotation"]["object"]
     whole = (one for one in objects if not one["parts"]["part_level"])
-    return {(int(one["name_ndx"]), one["name"].split(",")[0].strip()) for one in whole}
+    return {(_number_of(one), one["name"].split(",")[0].strip()) for one in whole}
+
+
+def _number_of(one: Mapping[str, Any]) -> int:
+    if not 0 <= (number := int(one["name_ndx"])) <= _LARGEST:
+        raise ValueError(f"the class number {str(one['name_ndx'])[:40]} is none from 0 to {_LARGEST}")
+    return number
 
 
 def _draw(path: Path, numbers: Sequence[int]) -> NDArray[np.uint8]:

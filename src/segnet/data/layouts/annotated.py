@@ -37,6 +37,7 @@ __all__ = ["is_labelme", "is_supervisely", "labelme", "supervisely"]
 _IGNORED = "__ignore__"
 _LOOKED_AT = 20  # annotations, until one is of LabelMe: the first may be damaged
 _FEWEST_POINTS = {"polygon": 3, "rectangle": 2, "rotation": 3, "circle": 2, "mask": 1}
+_MOST_BYTES = 1 << 27  # of a bitmap: a few bytes can be inflated to any number
 _LINES = ("line", "linestrip", "point", "points", "graph")
 
 
@@ -212,7 +213,11 @@ def _require_area(kind: str, points: Sequence[Point], place: str) -> None:
 
 
 def _inflated(text: str) -> bytes:
+    inflating = zlib.decompressobj()
     try:
-        return zlib.decompress(base64.b64decode(text))
+        content = inflating.decompress(base64.b64decode(text), _MOST_BYTES)
     except zlib.error as error:
         raise ValueError(f"a bitmap is damaged: {error}") from error
+    if not inflating.eof:
+        raise ValueError(f"a bitmap is cut off, or has more than {_MOST_BYTES:,} bytes")
+    return content

@@ -37,7 +37,8 @@ _KINDS = ("panoptic", "stuff", "instances", "", "_annotations.coco", "_annotatio
 """Beginnings of the files of a split, those that describe most pixels first."""
 
 _FEWEST_NUMBERS = 6  # of a polygon: x and y of three corners; pycocotools takes four numbers for a box
-_STUFF_LINE = re.compile(r"(\d+):\s*(\S.*?)\s*")
+_STUFF_LINE = re.compile(r"(\d{1,9}):\s*(\S.*)")
+_MOST_BITS = 60  # of a run length
 
 Table = dict[str, Any]
 
@@ -98,7 +99,9 @@ def coco_stuff(root: Path) -> Source:
     """
     path = root / "labels.txt"
     rows = (
-        [_STUFF_LINE.fullmatch(line) for line in read_text(path).splitlines() if line.strip()] if path.is_file() else []
+        [_STUFF_LINE.fullmatch(line.strip()) for line in read_text(path).splitlines() if line.strip()]
+        if path.is_file()
+        else []
     )
     if not rows or not all(rows):
         raise DataError(
@@ -319,12 +322,17 @@ def _unpack_runs(packed: str) -> list[int]:
     """Run lengths from COCO's text: five bits and one for "more follow" in each character, from the lowest bits on.
 
     From the fourth on they are differences to the last but one.
+
+    Raises:
+        ValueError: a number does not end.
     """
     counts: list[int] = []
     value = bits = 0
     for part in (ord(character) - 48 for character in packed):
         value |= (part & 31) << bits
         bits += 5
+        if bits > _MOST_BITS:
+            raise ValueError(f"run lengths with a number of more than {_MOST_BITS} bits")
         if not part & 32:
             if part & 16:
                 value -= 1 << bits
@@ -353,5 +361,7 @@ def _draw_segments(
     numbers = read_image(png).astype(np.int64) @ np.array([1, 256, 65536])
     mask: NDArray[np.uint8] = np.full(numbers.shape, IGNORE_INDEX, dtype=np.uint8)
     for segment in item["segments_info"]:
+        if type(segment["id"]) not in (int, float):
+            raise ValueError(f"a segment has the id {str(segment['id'])[:40]!r}, which is no number")
         mask[numbers == segment["id"]] = _class_of(segment, "segment", categories, labels)
     return mask

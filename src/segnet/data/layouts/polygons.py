@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, UnidentifiedImageError
 
-from segnet.errors import DataError
+from segnet.errors import DataError, one_line
 from segnet.labels import ClassTable, Color
-from segnet.media.images.decoding import MAX_PIXELS
+from segnet.media.images.decoding import DAMAGE, MAX_PIXELS
 
 __all__ = [
     "Area", "Bitmap", "Point", "Shape", "blank", "draw_shapes", "ellipse", "fill", "flags_of_runs", "pixels_of_area",
@@ -219,8 +219,10 @@ def _bitmap(size: tuple[int, int], bitmap: Bitmap) -> NDArray[np.bool_]:
         image = Image.open(io.BytesIO(bitmap.png), formats=["PNG"])
         clear = "transparency" in image.info or image.mode in ("LA", "RGBA")
         part = np.array(image.convert("RGBA").getchannel("A") if clear else image.convert("L")) > 0
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"the bitmap of {bitmap.name} is damaged: {error}") from error
+    except UnidentifiedImageError as error:
+        raise ValueError(f"the bitmap of {bitmap.name} is no PNG") from error
+    except DAMAGE as error:
+        raise ValueError(f"the bitmap of {bitmap.name} is damaged: {one_line(error)}") from error
     left, top = bitmap.origin_xy
     area = np.zeros(size, dtype=np.bool_)
     inside = area[max(0, top) : max(0, top + part.shape[0]), max(0, left) : max(0, left + part.shape[1])]
