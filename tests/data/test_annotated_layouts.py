@@ -670,6 +670,45 @@ def test_a_bitmap_is_inflated_to_so_many_bytes_at_most(tmp_path: Path, monkeypat
         open_source(tmp_path)
 
 
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("write", "file", "change"),
+    [
+        (coco, "annotations/instances_train2017.json", lambda table: table["images"][0].update(file_name=LONG)),
+        (labelme, "train/a.json", lambda page: page.update(imagePath=LONG)),
+    ],
+)
+def test_a_name_that_no_image_can_have_is_a_fault(
+    write: Write, file: str, change: Callable[[Any], object], tmp_path: Path
+) -> None:
+    write(tmp_path)
+    change_json(tmp_path / file, change)
+    with pytest.raises(DataError, match=r"\.json: the path of its image, '.*', is \d+ characters long, more than"):
+        open_source(tmp_path)
+    assert faults(tmp_path)["mask_without_image"] == 1
+
+
+def test_a_class_that_cannot_be_one_is_said_with_its_data_set(tmp_path: Path) -> None:
+    coco(tmp_path)
+    change_json(
+        tmp_path / "annotations/instances_train2017.json", lambda table: table["categories"][0].update(name="a\0")
+    )
+    with pytest.raises(DataError, match=rf"{re.escape(str(tmp_path))}: class name 'a\\x00' holds a line break"):
+        open_source(tmp_path)
+
+
+def test_a_path_that_the_system_refuses_is_said_with_its_data_set(tmp_path: Path) -> None:
+    yolo(tmp_path)
+    text(tmp_path / "train.txt", LONG)
+    text(tmp_path / "data.yaml", "train: train.txt\nval: images/val\nnames:\n  5: car\n  9: sign\n")
+    with pytest.raises(
+        DataError, match=rf"{re.escape(str(tmp_path))}.*: cannot be read \(.*File name too long; choose"
+    ):
+        open_source(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("write", "file"),
     [

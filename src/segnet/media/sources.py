@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from segnet.errors import DataError
+from segnet.system.files import path_fault
 
 __all__ = [
     "IMAGE_SUFFIXES", "NUMBERED", "VIDEO_SUFFIXES", "WRITABLE_VIDEO_SUFFIXES", "ImageFile", "VideoSource",
@@ -239,6 +240,8 @@ def spellings(name: str) -> Iterable[str]:
 
 def find_file(folders: Iterable[Path], name: str) -> Path | None:
     """The file of a name, or of another spelling of it, in the first folder that has one; see ``normalize_name``."""
+    if path_fault(name):
+        return None
     return next((path for folder in folders for one in spellings(name) if (path := folder / one).is_file()), None)
 
 

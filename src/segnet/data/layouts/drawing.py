@@ -19,7 +19,7 @@ from segnet.data.samples import Sample, with_distinct_names
 from segnet.errors import DataError
 from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.media.images.writing import write_mask
-from segnet.system.files import cache_dir
+from segnet.system.files import cache_dir, path_fault
 from segnet.system.progress import progress_bar
 
 __all__ = [
@@ -121,9 +121,12 @@ def read_json(path: Path, *, encoding: str | None = None) -> Any:
 
 def require_image(image: Path, annotation: Path) -> bool:
     """Whether the image of an annotation is there; if not, that is a fault of the data set."""
-    if image.is_file():
+    fault = path_fault(str(image))
+    if not fault and image.is_file():
         return True
     message = f"{annotation}: its image {image} is missing; put it there, or remove the annotation"
+    if fault:
+        message = f"{annotation}: the path of its image, {str(image)[:200]!a}, {fault}; correct it, or export it again"
     report_fault(message, PairingFault("mask_without_image", (f"{annotation}: {image.name}",)))
     return False
 

@@ -79,7 +79,9 @@ def naming_of(path: Path) -> Naming:
     """
     try:
         return _of_table(path) if path.suffix == ".csv" else _of_text(path)
-    except ConfigError as error:
+    except DataError:
+        raise
+    except (ValueError, csv.Error) as error:  # also of numbers with thousands of digits
         raise DataError(f"{path}: {error}") from error
 
 

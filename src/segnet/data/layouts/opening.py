@@ -5,7 +5,8 @@ Layouts are tried in the order of ``LAYOUTS``: those with the most peculiar file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -45,8 +46,8 @@ from segnet.data.layouts.streets import (
     kitti_road,
 )
 from segnet.data.layouts.synthetic import synthetic
-from segnet.errors import ConfigError, DataError
-from segnet.system.files import path_fault
+from segnet.errors import ConfigError, DataError, SegNetError
+from segnet.system.files import describe_os_error, path_fault
 
 __all__ = ["LAYOUTS", "Layout", "holds_data_set", "open_dataset", "open_source"]
 
@@ -152,7 +153,8 @@ def open_source(location: str | Path, *, layout: str | None = None) -> Source:
             raise DataError(f"{path}: no data set was recognized, but {above} is one; give that folder")
         looked_for = ", ".join(one.files for one in LAYOUTS.values())
         raise DataError(f"{path}: no data set was recognized; looked for {looked_for}")
-    source = LAYOUTS[chosen].open(path)
+    with _named(path):
+        source = LAYOUTS[chosen].open(path)
     return source if chosen == "data.yaml" else black_and_white(source)
 
 
@@ -173,7 +175,22 @@ def holds_data_set(folder: Path) -> bool:
     return recognize(folder) is not None
 
 
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Say of which data set an error is: of its class table, or of a file in it that the system refuses."""
+    try:
+        yield
+    except ConfigError as error:
+        raise DataError(f"{path}: {error}") from error
+    except OSError as error:
+        if isinstance(error, SegNetError):
+            raise
+        reason = describe_os_error(error) or f"{error.strerror}; check its files"
+        raise DataError(f"{path}: cannot be read ({reason})") from error
+
+
 def _open_file(path: Path, layout: str | None) -> Source:
     if layout not in (None, "data.yaml", "lists"):
         raise ConfigError(f"{path} is a file, and the layout {layout} is one of folders; give the folder")
-    return data_yaml(path) if path.suffix in {".yaml", ".yml"} else black_and_white(pair_list(path))
+    with _named(path):
+        return data_yaml(path) if path.suffix in {".yaml", ".yml"} else black_and_white(pair_list(path))
