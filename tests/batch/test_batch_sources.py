@@ -64,11 +64,24 @@ def test_a_list_names_its_files_below_the_folder_that_they_share(folder: Path) -
     assert found.images[0].address == "s3://bucket/x/1.jpg"
 
 
-@pytest.mark.parametrize(("content", "reason"), [(b"# nothing\n", "lists nothing"), (b"\xff\xfe", "cannot be read as")])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"# nothing\n", "lists nothing"),
+        (b"\xff\xfe", "cannot be read as"),
+        (b"a\0.png\n", r"lists '.*a\\x00\.png', which holds a NUL character; correct the line"),
+        (b"a.png\nfile://\n", "lists 'file://', which names no file; correct the line"),
+    ],
+)
 def test_a_list_that_is_none_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "list.txt").write_bytes(content)
     with pytest.raises(DataError, match=reason):
         find_items([str(tmp_path / "list.txt")], out=tmp_path)
+
+
+def test_a_word_that_no_path_can_be_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"x' is 300 characters long, more than a path can have; give the path"):
+        find_items(["x" * 300], out=tmp_path)
 
 
 def test_videos_and_results_of_one_name_are_refused(folder: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 from segnet.errors import ConfigError, DataError, SegNetError
 from segnet.media.sources import IMAGE_SUFFIXES, ImageFile, find_sources
 from segnet.results.images import find_jobs
-from segnet.system.files import explained
+from segnet.system.files import explained, path_fault
 from segnet.system.packages import importing
 
 __all__ = [
@@ -148,6 +148,8 @@ def plain_name(name: str) -> str:
 
 
 def _find(word: str, out: Path, failures: list[str]) -> Iterator[_Entry]:
+    if fault := path_fault(word):
+        raise DataError(f"{word[:60]!a} {fault}; give the path of an image, a folder or a list")
     if is_address(word):
         yield from _find_remote(word)
     elif Path(word).suffix.lower() == _LIST and Path(word).is_file():
@@ -199,7 +201,11 @@ def _local_entry(path: Path, name: str) -> _Entry:
 
 
 def _find_listed(path: Path) -> Iterator[_Entry]:
-    """The files of a list; their names are those below the folder that all of them share."""
+    """The files of a list; their names are those below the folder that all of them share.
+
+    Raises:
+        DataError: it is no list, or a line is no path or address of a file.
+    """
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
@@ -212,6 +218,9 @@ def _find_listed(path: Path) -> Iterator[_Entry]:
     if not addresses:
         raise DataError(f"{path} lists nothing; write one image, shard or address per line")
     names = [PurePosixPath(_ADDRESS.sub("", address)) for address in addresses]
+    for address, name in zip(addresses, names, strict=True):
+        if fault := path_fault(address) or ("" if name.name else "names no file"):
+            raise DataError(f"{path} lists {address[:200]!a}, which {fault}; correct the line")
     shared = os.path.commonpath([name.parent for name in names]) if len({n.is_absolute() for n in names}) == 1 else ""
     for address, name in zip(addresses, names, strict=True):
         version = "" if is_address(address) else _local_version(address)
