@@ -183,6 +183,19 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(
     assert_same(whole, tmp_path)
 
 
+LOOPS = {"fit_loop": {"epoch_loop.batch_progress": {"is_last_batch": True}}}
+
+
+@pytest.mark.parametrize(
+    ("loops", "callbacks"), [(3, {}), ({"fit_loop": []}, {}), (None, []), (None, {"ResumeCheckpoint": []})]
+)
+def test_a_checkpoint_of_another_form_is_a_damaged_one(loops: object, callbacks: object, tmp_path: Path) -> None:
+    state = {"state_dict": {}, "epoch": 1, "global_step": 2, "loops": loops or LOOPS, "callbacks": callbacks}
+    torch.save(state, tmp_path / "last.ckpt")
+    with pytest.raises(ConfigError, match=r"last\.ckpt is damaged and cannot be resumed"):
+        newest_checkpoint(tmp_path)
+
+
 def test_two_damaged_checkpoints_are_reported(camvid: Source, tmp_path: Path) -> None:
     for name in ("last.ckpt", "previous.ckpt"):
         (tmp_path / name).write_bytes(b"not a checkpoint at all")
@@ -192,7 +205,7 @@ def test_two_damaged_checkpoints_are_reported(camvid: Source, tmp_path: Path) ->
 
 def test_no_damage_to_the_table_of_a_checkpoint_keeps_the_one_before_from_being_read(tmp_path: Path) -> None:
     """A bit may make a name no text, or name a compression or a password."""
-    state = {"state_dict": {"a": torch.zeros(2)}, "epoch": 1, "loops": {}, "callbacks": {}}
+    state = {"state_dict": {"a": torch.zeros(2)}, "epoch": 1, "loops": LOOPS, "callbacks": {}}
     torch.save({**state, "global_step": 4}, tmp_path / "previous.ckpt")
     torch.save({**state, "global_step": 6}, tmp_path / "last.ckpt")
     whole = (tmp_path / "last.ckpt").read_bytes()

@@ -224,6 +224,9 @@ def _read(path: Path) -> dict[str, Any] | None:
             if archive.testzip():
                 return None
         state = torch.load(path, map_location="cpu", weights_only=True)
+        found = Checkpoint(path, state)
+        find_position(found)  # which may be of another form
+        earlier_data(found)
         return state if {"state_dict", "epoch", "global_step", "loops", "callbacks"} <= set(state) else None
-    except (*ZIP_ERRORS, LookupError, TypeError, pickle.UnpicklingError):
+    except (*ZIP_ERRORS, LookupError, TypeError, AttributeError, pickle.UnpicklingError):
         return None
