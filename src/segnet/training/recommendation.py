@@ -258,7 +258,8 @@ def _crop(recipe: Recipe, facts: Facts, known: Mapping[str, Any]) -> Decision:
         what = f"square, since images are wide and tall; {share:.0%} of a typical side"
     else:
         what = f"{share:.0%} of the sides of an image of {_sides(size)}"
-    return Decision({"crop": crop}, f"{what}, so that a step is cheap and no two are alike")
+    why = "so that a step is cheap and no two are alike" if share < 1 else "which is small enough for cheap steps"
+    return Decision({"crop": crop}, f"{what}, {why}")
 
 
 def _crop_area(recipe: Recipe, facts: Facts, known: Mapping[str, Any]) -> Decision | None:
@@ -295,7 +296,8 @@ def _epochs(recipe: Recipe, facts: Facts, known: Mapping[str, Any]) -> Decision:
 
 def _validations(recipe: Recipe, facts: Facts, known: Mapping[str, Any]) -> Decision:
     every = max(1, round(known["epochs"] / _VALIDATIONS))
-    return Decision({"validate_every": every}, f"{math.ceil(known['epochs'] / every)} validations in the run")
+    count = math.ceil(known["epochs"] / every)
+    return Decision({"validate_every": every}, f"{count} validation{'s' * (count != 1)} in the run")
 
 
 def _optimizer(recipe: Recipe, facts: Facts, known: Mapping[str, Any]) -> Decision:
