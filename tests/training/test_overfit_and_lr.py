@@ -194,10 +194,15 @@ def test_the_command_finds_a_learning_rate_and_writes_nothing(
 
 
 def test_a_sound_network_overfits_one_image(
-    camvid_root: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    camvid_root: Path,
+    model_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     assert leave(camvid_root, "--model", model_file, *FLAGS, "--overfit", 1, "--resize", 24, 32, "--out", tmp_path) == 0
     assert "overfit images: 1" in capsys.readouterr().out
+    assert "overfit 1: these images only, whole and without augmentation, for 15 epochs of 20 steps" in caplog.messages
     assert not list(tmp_path.iterdir())
 
 

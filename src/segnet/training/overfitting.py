@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import replace
 from tempfile import TemporaryDirectory
@@ -16,6 +17,8 @@ from segnet.training.run import train
 from segnet.training.settings import TrainConfig
 
 __all__ = ["make_overfit_run", "overfit"]
+
+log = logging.getLogger("segnet")
 
 _EPOCHS = 15
 _STEPS_PER_EPOCH = 20
@@ -44,6 +47,10 @@ def overfit(
     repeated, few, config = make_overfit_run(data, config, images)
     if (count := math.prod(count_processes(config))) > 1:
         raise ConfigError(f"--overfit works with one process, not with {count}; start it without torchrun or srun")
+    log.info(
+        "overfit %d: these images only, whole and without augmentation, for %d epochs of %d steps",
+        images, _EPOCHS, _STEPS_PER_EPOCH,
+    )  # fmt: skip
     with TemporaryDirectory(prefix="segnet-") as folder:
         scores = train(network, repeated, few, out=folder, config=config, device=device)
     if scores.miou < _EXPECTED_MIOU:
