@@ -285,7 +285,7 @@ def test_a_large_run_with_images_stays_below_two_megabytes(tmp_path: Path) -> No
     assert (tmp_path / "report.html").stat().st_size < 2_000_000
 
 
-def test_errors_are_red_ignored_pixels_are_gray_and_the_rest_is_dim(tmp_path: Path) -> None:
+def test_errors_are_orange_ignored_pixels_are_gray_and_the_rest_is_dim(tmp_path: Path) -> None:
     example = example_of()
     page = page_of(record_of(CAMVID), [example], folder=tmp_path)
     errors = next(pixels for alt, pixels in images_of(page) if "wrong" in alt)

@@ -1,11 +1,20 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 import segnet
+from segnet.checking import panels as check_panels
+from segnet.visualization.html import panels
 from segnet.visualization.html.panels import Panel, panel_row
 from segnet.visualization.html.style import STYLE
+
+TOOLS = Path(__file__).parents[2] / "tools"
+SIGHTS = ("normal vision", "protanopia", "deuteranopia", "tritanopia")
 
 # https://www.w3.org/TR/wai-aria-1.2/#state_prop_def
 NAMES = """
@@ -36,3 +45,20 @@ def test_a_long_name_below_a_panel_leaves_the_others_their_width() -> None:
     assert len(columns) == 2
     assert all("minmax(0, 1fr)" in each for each in columns)
     assert re.search(r"\.panels figcaption \{[^}]*overflow-wrap: anywhere", STYLE)
+
+
+@pytest.mark.parametrize("sight", SIGHTS)
+def test_errors_and_boundaries_stand_out_from_the_dimmed_image_in_every_kind_of_sight(
+    sight: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red is nearly as dark as the gray of right pixels for a reader without long-wave cones: a distance of 7."""
+    monkeypatch.syspath_prepend(TOOLS)
+    seen = import_module("make_palette").seen
+
+    def distance(color: tuple[int, int, int], grays: np.ndarray) -> float:
+        grounds = seen(np.repeat(np.rint(grays).astype(int)[:, None], 3, axis=1), sight)
+        return float(np.linalg.norm(grounds - seen(np.array([color]), sight), axis=1).min())
+
+    assert distance(panels.WRONG, np.linspace(0, 255 * panels.RIGHT, 64)) > 25
+    assert distance(panels.WRONG, np.array(panels.UNCOUNTED[:1])) > 15
+    assert distance(check_panels.BOUNDARY, np.linspace(0, 255 * check_panels.DIMMED, 64)) > 15

@@ -19,11 +19,15 @@ from segnet.visualization.html.embedding import address, smooth
 from segnet.visualization.html.panels import Panel, panel_row, panel_size, photo_panel
 from segnet.visualization.overlay import as_rgb, overlay
 
-__all__ = ["class_panels", "sample_panels"]
+__all__ = ["BOUNDARY", "DIMMED", "class_panels", "sample_panels"]
+
+BOUNDARY = (255, 230, 0)
+"""Color of the mask's boundaries: yellow, which color-blind readers tell from a dimmed image, too."""
+
+DIMMED = 0.65
+"""Brightness of the image below the boundaries."""
 
 _WRONG = (255, 0, 255)
-_LINE = (255, 60, 40)
-_DIM = 0.35
 
 
 def sample_panels(report: CheckReport, index: int, other: int | None, text: str) -> str:
@@ -106,7 +110,7 @@ def _mask_panel(
 def _outline_panel(
     name: str, image: NDArray[np.uint8], values: NDArray[np.integer[Any]], size: tuple[int, int]
 ) -> Panel:
-    """The image, dimmed, with the boundaries of the mask in red."""
+    """The image, dimmed, with the boundaries of the mask in yellow."""
     step = [
         np.linspace(0, side - 1, new).round().astype(np.int64) for side, new in zip(values.shape, size, strict=True)
     ]
@@ -114,8 +118,8 @@ def _outline_panel(
     lines = np.zeros(size, dtype=bool)
     lines[:, 1:] |= small[:, 1:] != small[:, :-1]
     lines[1:] |= small[1:] != small[:-1]
-    pixels = (smooth(image, size) * (1 - _DIM)).astype(np.uint8)
-    pixels[lines] = _LINE
+    pixels = (smooth(image, size) * DIMMED).astype(np.uint8)
+    pixels[lines] = BOUNDARY
     source = address(Image.fromarray(pixels), "jpeg", quality=82)
     return Panel(caption="boundaries of the mask", alt=f"{name}: boundaries of the mask on the image", source=source)
 

@@ -17,25 +17,17 @@ from segnet.visualization.html.markup import class_name, percent
 from segnet.visualization.overlay import largest_shares
 
 __all__ = [
-    "UNCOUNTED",
-    "WRONG",
-    "Panel",
-    "commonest_error",
-    "errors_panel",
-    "legend",
-    "mask_panel",
-    "panel_row",
-    "panel_size",
-    "photo_panel",
-]
+    "RIGHT", "UNCOUNTED", "WRONG", "Panel", "commonest_error", "errors_panel", "legend", "mask_panel", "panel_row",
+    "panel_size", "photo_panel",
+]  # fmt: skip
 
-WRONG = (230, 30, 40)
-"""Color of a wrong pixel among the errors."""
+WRONG = (255, 176, 0)
+"""Color of a wrong pixel in the error panel: orange, which color-blind readers tell from gray, too."""
 
 UNCOUNTED = (150, 150, 158)
 """Color of an ignored pixel in the error panel."""
 
-_RIGHT = 0.4
+RIGHT = 0.4
 """Brightness of the image where the prediction is right, in the error panel."""
 
 _WIDEST, _HIGHEST = 320, 480  # pixels of a panel
@@ -116,7 +108,7 @@ def errors_panel(
     places = (light.mean(axis=2) * (_GRAYS / 256)).astype(np.uint8)
     places[there != here] = _GRAYS
     places[here == IGNORE_INDEX] = _GRAYS + 1
-    grays = np.linspace(0, 255 * _RIGHT, _GRAYS).astype(np.uint8)
+    grays = np.linspace(0, 255 * RIGHT, _GRAYS).astype(np.uint8)
     table = np.concatenate([np.repeat(grays[:, None], 3, axis=1), np.array([WRONG, UNCOUNTED], dtype=np.uint8)])
     return Panel(
         caption=f"errors {share}", alt=f"{name}: {share} of the pixels are wrong", source=_indexed(places, table)
