@@ -484,6 +484,7 @@ def test_lines_are_interrupted_where_there_is_no_score(tmp_path: Path) -> None:
     line = next(a["d"] for tag, a in page.elements[svg:] if a.get("class") == "line a")
     assert line.count("M") == 2
     assert line.count("L") == 1
+    assert "epoch 1: 1" in page.texts  # of a line without a name
 
 
 def light(color: Sequence[float]) -> float:

@@ -10,6 +10,8 @@ import pytest
 import segnet
 from segnet.checking import panels as check_panels
 from segnet.visualization.html import panels
+from segnet.visualization.html.markup import class_name
+from segnet.visualization.html.matrix import confusion_section
 from segnet.visualization.html.panels import Panel, panel_row
 from segnet.visualization.html.style import STYLE
 
@@ -62,3 +64,12 @@ def test_errors_and_boundaries_stand_out_from_the_dimmed_image_in_every_kind_of_
     assert distance(panels.WRONG, np.linspace(0, 255 * panels.RIGHT, 64)) > 25
     assert distance(panels.WRONG, np.array(panels.UNCOUNTED[:1])) > 15
     assert distance(check_panels.BOUNDARY, np.linspace(0, 255 * check_panels.DIMMED, 64)) > 15
+
+
+def test_a_name_that_is_cut_can_be_read_whole_by_pointing_at_it() -> None:
+    """Tables cut names at 14rem, the confusion matrix at 9.5rem."""
+    labels = segnet.ClassTable.from_names(['<road> & "paved" with stones of many different kinds', "sky"])
+    whole = "&lt;road&gt; &amp; &quot;paved&quot; with stones of many different kinds"
+    assert f'class="class" title="{whole}"' in class_name(labels.names[0], labels.colors[0])
+    matrix = confusion_section(segnet.Scores(np.eye(2, dtype=np.int64), labels), "of a toy")
+    assert f'<th scope="col" title="{whole}">' in matrix

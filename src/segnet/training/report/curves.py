@@ -170,7 +170,7 @@ def _draw_line(line: Line, epochs: Sequence[int], x: _Scale, y: _Scale, best: in
     for epoch, value in zip(epochs, line.values, strict=True):
         if math.isfinite(value) and (epoch == best or len(epochs) <= _MAX_DOTS):
             style = f"{line.style} best" if epoch == best else line.style
-            parts.append(_dot(x(epoch), y(value), style, f"epoch {epoch}: {line.name} {form(value)}"))
+            parts.append(_dot(x(epoch), y(value), style, f"epoch {epoch}: {f'{line.name} {form(value)}'.strip()}"))
     return "".join(parts)
 
 

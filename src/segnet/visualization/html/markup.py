@@ -75,8 +75,8 @@ def swatch(color: Color) -> str:
 
 
 def class_name(name: str, color: Color) -> str:
-    """A class as it is written everywhere: its color, then its name."""
-    return f'<span class="class">{swatch(color)}{escape(name)}</span>'
+    """A class as it is written everywhere: its color, then its name, which the pointer shows whole where it is cut."""
+    return f'<span class="class" title="{escape(name)}">{swatch(color)}{escape(name)}</span>'
 
 
 def section(title: str, *body: str) -> str:

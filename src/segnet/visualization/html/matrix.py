@@ -53,8 +53,8 @@ def confusion_section(scores: Scores, when: str) -> str:
     labels, chosen = scores.labels, _chosen(scores)
     shares = _row_shares(scores)
     head = "".join(
-        f'<th scope="col"><span>{escape(labels.names[index])}</span>{swatch(labels.colors[index])}</th>'
-        for index in chosen
+        f'<th scope="col" title="{escape(name)}"><span>{escape(name)}</span>{swatch(labels.colors[index])}</th>'
+        for index, name in ((index, labels.names[index]) for index in chosen)
     )
     rows = "".join(
         f'<tr><th scope="row">{class_name(labels.names[row], labels.colors[row])}</th>'
