@@ -15,7 +15,7 @@ from segnet.data.masks import MaskReader
 from segnet.errors import DataError
 from segnet.labels import IGNORE_INDEX
 from segnet.media.images.stored import read_shown
-from segnet.visualization.html.embedding import address, smooth
+from segnet.visualization.html.embedding import address, nearest, smooth
 from segnet.visualization.html.panels import Panel, panel_row, panel_size, photo_panel
 from segnet.visualization.overlay import as_rgb, overlay
 
@@ -63,7 +63,8 @@ def class_panels(report: CheckReport, reader: MaskReader, class_index: int, chos
         if image is None or values is None or values.shape != image.shape[:2]:
             continue
         size = panel_size(image.shape[:2])
-        mask = _resized(np.where(reader.classes_of(values) == class_index, class_index, IGNORE_INDEX), size)
+        found = reader.classes_of(values) == class_index
+        mask = nearest(np.where(found, class_index, IGNORE_INDEX).astype(np.uint8), size)
         gray = smooth(np.repeat(image.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2), size)
         pixels, name = overlay(gray, mask, report.data.labels), report.data.samples[index].name
         alt = f"{report.data.labels.names[class_index]} in {name}"
@@ -101,7 +102,7 @@ def _mask_panel(
     wrong = int((classes < 0).sum())
     palette = report.data.labels.palette()
     palette[IGNORE_INDEX - 1] = _WRONG if wrong else palette[IGNORE_INDEX - 1]
-    image = Image.fromarray(_resized(np.where(classes < 0, IGNORE_INDEX - 1, classes), size))
+    image = Image.fromarray(nearest(np.where(classes < 0, IGNORE_INDEX - 1, classes).astype(np.uint8), size))
     image.putpalette(palette.tobytes())
     caption = f"mask, {wrong} pixels of no class (magenta)" if wrong else "mask"
     return Panel(caption=caption, alt=f"{name}: {caption}", source=address(image, "png", optimize=True))
@@ -122,8 +123,3 @@ def _outline_panel(
     pixels[lines] = BOUNDARY
     source = address(Image.fromarray(pixels), "jpeg", quality=82)
     return Panel(caption="boundaries of the mask", alt=f"{name}: boundaries of the mask on the image", source=source)
-
-
-def _resized(mask: NDArray[np.generic], size: tuple[int, int]) -> NDArray[np.uint8]:
-    image = Image.fromarray(mask.astype(np.uint8))
-    return np.array(image.resize((size[1], size[0]), Image.Resampling.NEAREST))

@@ -21,8 +21,9 @@ from segnet.labels import IGNORE_INDEX, ClassTable, Color
 from segnet.visualization.style import OverlayStyle, View
 
 __all__ = [
-    "SCALE", "add_class_names", "add_legend", "choose_outline_width", "class_names", "class_shares", "color_map",
-    "colorize", "finished_view", "largest_shares", "overlay", "panels", "rounded_up", "scale_colors", "sheet", "view",
+    "SCALE", "add_class_names", "add_legend", "as_rgb", "choose_outline_width", "class_names", "class_shares",
+    "color_map", "colorize", "finished_view", "largest_shares", "overlay", "panels", "rounded_up", "scale_colors",
+    "sheet", "view",
 ]  # fmt: skip
 
 Mask = NDArray[np.integer[Any]]
