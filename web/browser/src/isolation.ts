@@ -20,6 +20,7 @@ worker.addEventListener("fetch", (event) => {
 
 async function isolated(request: Request): Promise<Response> {
   const response = await fetch(request);
+  if (response.type === "opaqueredirect") return response; // the browser follows it; its headers cannot be read
   const headers = new Headers(response.headers);
   headers.set("Cross-Origin-Opener-Policy", "same-origin");
   headers.set("Cross-Origin-Embedder-Policy", "require-corp");

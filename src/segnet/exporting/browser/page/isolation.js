@@ -8,6 +8,7 @@ worker.addEventListener("fetch", (event) => {
 });
 async function isolated(request) {
   const response = await fetch(request);
+  if (response.type === "opaqueredirect") return response;
   const headers = new Headers(response.headers);
   headers.set("Cross-Origin-Opener-Policy", "same-origin");
   headers.set("Cross-Origin-Embedder-Policy", "require-corp");
