@@ -10,6 +10,7 @@ Model soups, 2022). One may be the last.ckpt of the same run, whose averaged wei
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +21,10 @@ import torch
 from segnet.data.layouts import open_source
 from segnet.inference.evaluation import check_same_classes, evaluate
 from segnet.inference.predictor import Predictor
+from segnet.labels import ClassTable
 from segnet.models import checkpoint
 from segnet.models.segnet import SegNet
+from segnet.system.files import replacing
 from segnet.training.averaging import mean_weights
 from segnet.training.temperature import scale_logits
 
@@ -30,10 +33,10 @@ LARGEST_BYTES = {"float16": 6 * 2**20, "int8": 30 * 2**20}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("trained", type=Path)
-    parser.add_argument("data")
-    parser.add_argument("--name", required=True)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("trained", type=Path, help="model file of the run")
+    parser.add_argument("data", help="data set whose val gives the scores in the file")
+    parser.add_argument("--name", required=True, help="of the bundled model")
     parser.add_argument("--mean-with", type=Path, nargs="*", default=[], help="model files to average the weights with")
     parser.add_argument("--int8", action="store_true", help="filters in eight bits, for large models")
     parser.add_argument("--temperature", type=float, default=1.0, help="divides the logits; see bench_temperature.py")
@@ -66,12 +69,25 @@ def main() -> None:
         exact = checkpoint.save(model, kept.labels, Path(folder) / "exact.safetensors")
         before = evaluate(Predictor.load(exact, device="cpu", max_size=None, tiles=None), data)
     path = arguments.out or WEIGHTS / f"{arguments.name}.safetensors"
-    checkpoint.save(model, kept.labels, path, provenance=provenance, scores=scores.to_dict(), **stored)
-    size, largest = path.stat().st_size, LARGEST_BYTES["int8" if arguments.int8 else "float16"]
-    if size > largest:
-        raise SystemExit(f"{path} has {size} bytes; bundled models have at most {largest}")
+    largest = LARGEST_BYTES["int8" if arguments.int8 else "float16"]
+    stored |= {"provenance": provenance, "scores": scores.to_dict()}
+    size = write_small(model, kept.labels, path, largest=largest, **stored)
     print(f"{path}: {size} bytes, val mIoU {scores.miou:.4f}, global {scores.global_accuracy:.4f}")
     print(f"before its filters were rounded: val mIoU {before.miou:.4f}, global {before.global_accuracy:.4f}")
+
+
+def write_small(model: SegNet, labels: ClassTable, path: Path, *, largest: int, **stored: Any) -> int:
+    """Write the model file and return its bytes; one of more bytes than ``largest`` replaces nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        written = checkpoint.save(model, labels, Path(folder) / path.name, **stored)
+        size = written.stat().st_size
+        if size > largest:
+            raise SystemExit(
+                f"{path} would have {size} bytes, and was not written; bundled models have at most {largest}"
+            )
+        with replacing(path) as temporary:
+            shutil.copyfile(written, temporary)
+    return size
 
 
 def last_of(kept: checkpoint.Checkpoint, path: Path) -> checkpoint.Checkpoint:

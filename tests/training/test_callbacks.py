@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -181,3 +182,17 @@ def test_the_mean_of_weights_is_a_network_between_them() -> None:
     for name, value in mean.state_dict().items():
         mine, theirs = one.state_dict()[name], other.state_dict()[name]
         torch.testing.assert_close(value, (mine + theirs) / 2 if value.is_floating_point() else mine)
+
+
+def test_a_mean_that_is_too_large_to_be_bundled_replaces_no_model(
+    toy: SegNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "tools")
+    write_small, path = import_module("bundle").write_small, tmp_path / "toy.safetensors"
+    size = write_small(toy, ClassTable.numbered(3), path, largest=100_000, half=True)
+    assert size == path.stat().st_size
+    before = path.read_bytes()
+    with pytest.raises(SystemExit, match=f"would have .* bytes, and was not written; .* at most {size - 1}"):
+        write_small(toy, ClassTable.numbered(3), path, largest=size - 1, half=True)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
