@@ -7,7 +7,8 @@
 `nets` converts random encoder-decoders (tests/random_unpooling.py) and compares their outputs bit for bit. `enet`
 exports the network of examples/enet to each format, and compares the classes of synthetic scenes with PyTorch's. In
 ONNX Runtime and OpenVINO the baseline is the ScatterND form: the same network, exported by torch.onnx as it is. The two
-take turns, and the median counts. Parts are merged into the JSON: ExecuTorch and LiteRT need environments of their own.
+take turns, and the median counts. With `onnx`, memory and time in PyTorch are compared as well. Parts are merged into
+the JSON: ExecuTorch and LiteRT need environments of their own.
 """
 
 from __future__ import annotations
@@ -56,15 +57,11 @@ def main() -> None:
     if arguments.part == "nets":
         store({"nets": {"machine": about(*PACKAGES), **nets(arguments.count)}})
         return
-    parts = {"costs": costs} if "onnx" in arguments.formats else {}
-    model = trained(arguments.weights)
-    for name, measure in parts.items():
-        store(
-            {f"enet {name}": {"machine": about(*PACKAGES), **measure(model, tuple(arguments.size), arguments.rounds)}}
-        )
+    model, size = trained(arguments.weights), tuple(arguments.size)
+    if "onnx" in arguments.formats:
+        store({"enet costs": {"machine": about(*PACKAGES), **costs(model, size, arguments.rounds)}})
     for name in arguments.formats:
-        row = export(model, name, tuple(arguments.size), arguments)
-        store({f"enet {name}": {"machine": about(*PACKAGES), **row}})
+        store({f"enet {name}": {"machine": about(*PACKAGES), **export(model, name, size, arguments)}})
 
 
 def store(parts: dict[str, Any]) -> None:

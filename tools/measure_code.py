@@ -1,11 +1,11 @@
 """Print figures of the code base: rooms, floors, circles, walks, long functions, lines, retired words.
 
-python tools/measure_code.py [--root DIR] [--json FILE] [--walks CLIP...]
+python tools/measure_code.py [--root DIR] [--json FILE] [--walks NAME ...]
 
 A walk runs one command and counts its stops: the modules of the package in which a function runs between the command
-line and the written file. The command line's own parts (parser, flags) count as one stop, and so does the network
-(``models`` and ``ops``). Services (``system``), values (errors, class table, model info, overlay style) and what runs
-while a module is imported are no stops.
+line and the written file. The command line's own parts (parser, flags) count as one stop, and so does ``models``.
+Services (``system``), values (errors, class table, model info, overlay style) and what runs while a module is imported
+are no stops.
 """
 
 from __future__ import annotations
@@ -48,11 +48,13 @@ RETIRED = {
 SEARCHED = ("src", "docs", "README.md", "recipes", "examples")
 TEXT = {".py", ".md", ".yaml", ".mjs", ".cpp", ".toml", ".txt"}
 
-_TRAIN = "train synthetic --model segnet_basic --epochs 1 --batch 8 --precision float32 --workers 0 --out out"
+_TRAIN = (
+    "train synthetic --model segnet_basic --epochs 1 --batch 8 --precision float32 --workers 0 --resize 24 32 --out out"
+)
 _INT8 = "export segnet_light --format onnx --int8 --calibrate synthetic --max-drop 1 --out out.onnx"
 WALKS = {
     "predict": ["predict", "photo.png", "--out", "out"],
-    "train": [*_TRAIN.split(), "--{resize}", "24", "32"],
+    "train": _TRAIN.split(),
     "export --int8": _INT8.split(),
 }
 
@@ -169,36 +171,29 @@ def circles(package: Path) -> list[list[str]]:
 
 def stops(root: Path, walk: str) -> list[str]:
     """The modules in which a function runs when a command runs, in the order of their first call."""
-    resize = "resize" if "--resize" in _help(root, "train") else "size"
-    words = [word.format(resize=resize) for word in WALKS[walk]]
+    words = WALKS[walk]
     with TemporaryDirectory() as folder:
         environment = os.environ | {"PYTHONPATH": str(root / "src"), "XDG_CACHE_HOME": folder}
         code = "import shutil, sys; from PIL import Image; Image.new('RGB', (480, 360), 'gray').save('photo.png')\n"
         code += f"sys.argv = {['segnet', *words]!r}\n{_TRACER}"
         done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
-    told = next((line for line in done.stdout.splitlines() if line.startswith("WALK")), None)
-    if told is None or json.loads(told[4:])["code"]:
+    walked = next((line for line in done.stdout.splitlines() if line.startswith("WALK")), None)
+    if walked is None or json.loads(walked[4:])["code"]:
         raise SystemExit(f"segnet {' '.join(words)} failed: {done.stderr[-2000:]}")
-    return list(dict.fromkeys(stop for name in json.loads(told[4:])["modules"] if (stop := _stop(name))))
+    return list(dict.fromkeys(stop for name in json.loads(walked[4:])["modules"] if (stop := _stop(name))))
 
 
 def _stop(module: str) -> str | None:
     room = ([*module.split("."), ""])[1]
     name = module.rpartition(".")[2]
-    values = {"errors", "labels", "model_info", "metadata"} | ({"style"} if room == "visualization" else set())
-    if room in {"", "__main__", "system", "allocator", "devices", "files", "machine"} or name in values:
+    values = {"errors", "labels", "model_info"} | ({"style"} if room == "visualization" else set())
+    if room in {"", "__main__", "system"} or name in values:
         return None
     if room == "cli" and "commands" not in module:
         return "cli"
-    if room in {"models", "ops", "checkpoint"}:
+    if room == "models":
         return "models"
     return module.removeprefix("segnet.")
-
-
-def _help(root: Path, command: str) -> str:
-    environment = os.environ | {"PYTHONPATH": str(root / "src")}
-    words = [sys.executable, "-m", "segnet", command, "--help"]
-    return subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:
