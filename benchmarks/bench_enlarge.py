@@ -1,11 +1,11 @@
-"""A labeling brought to the size of a larger image: what it costs, and what it changes.
+"""Upsampling a prediction to the size of a larger image: what it costs, and what it changes.
 
 python benchmarks/bench_enlarge.py CAMVID
 
-Cost: milliseconds to bring the probabilities of a validation image, labeled by segnet_light at 480 pixels, to the
+Cost: milliseconds to upsample the probabilities of a validation image, segmented by segnet_light at 480 pixels, to the
 sizes of video frames and of a photograph: by segnet, by PyTorch's `interpolate` and `argmax`, and by nearest neighbor
-of the classes as Pillow does it. Change: validation images are labeled with a longer side of so many pixels and
-brought to the 480x360 of the truth both ways.
+of the classes as Pillow does it. Change: validation images are segmented with a longer side of 360, 320 and 240 pixels,
+and the prediction is upsampled to the 480x360 of the truth by segnet and by nearest neighbor.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
-"""An image larger than the memory: time, peak memory; and what labeling in tiles changes.
+"""An image larger than memory: time and peak memory; and what segmentation in tiles and test-time augmentation change.
 
-python benchmarks/bench_large.py CAMVID [--side 20000] [--parts memory,tiles,views]
+python benchmarks/bench_large.py CAMVID [--side 20000] [--parts memory tiles views]
 
-Memory: `segnet predict --image-scale 1` labels an image of SIDE x SIDE pixels, a patchwork of drawn street scenes; the
-peak is that of the whole process, Python and PyTorch included. Tiles: a patchwork of 16 validation images is labeled
-in one piece, in tiles, and in tiles again without its first rows and columns, so that the tiles lie elsewhere; the
-result is the share of pixels whose class differs, and the share that is right. Views: mIoU on the validation images of
-the mean of several views of each, and the time.
+memory  `segnet predict --image-scale 1` segments an image of SIDE x SIDE pixels, a patchwork of synthetic scenes; the
+        peak is that of the whole process, Python and PyTorch included.
+tiles   A patchwork of 16 validation images is segmented in one piece, in tiles, and in tiles again without its first
+        rows and columns, so that the tiles lie elsewhere: the share of pixels whose class differs, and the share that
+        is right.
+views   mIoU on the validation images with test-time augmentation, and the time per image, reading and scoring included.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from segnet.runtimes.load import open_runtime
 from segnet.system.hardware import about
 
 RESULT = Path(__file__).parent / "results" / "large.json"
+PARTS = ("memory", "tiles", "views")
 MODELS = ("segnet_light", "segnet_basic")
 SHIFT = (96, 160)  # rows and columns
 TILES = ((480, 128), (640, 128), (1056, 128))  # side and overlap
@@ -47,14 +49,14 @@ VIEWS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("camvid")
     parser.add_argument("--side", type=int, default=20_000)
-    parser.add_argument("--parts", default="memory,tiles,views")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     arguments = parser.parse_args()
     figures = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     figures |= about("segnet", "torch", "numpy", "pyvips")
-    parts = arguments.parts.split(",")
+    parts = arguments.parts
     if "memory" in parts:
         figures["memory"] = memory(arguments.side)
     if "tiles" in parts:

@@ -8,8 +8,8 @@ Rate: `segment_video` reads the clip, segments it and writes an overlay as H.264
 same model in the same process over the same frames, already in memory. Both take turns, in PyTorch, in OpenVINO and in
 an INT8 file of OpenVINO (`segnet export segnet_light --format openvino --int8 --calibrate CamVid`), each in a process
 of its own. With the milliseconds of each stage.
-Latency: the clip stands in for a camera. Memory: the peak of a process that labels 200 and 2,000 frames. Flicker: the
-share of pixels that change their class from frame to frame, without and with smoothing. CamVid: its labeled images as
+Latency: the clip stands in for a camera. Memory: the peak of a process that segments 200 and 2,000 frames. Flicker: the
+share of pixels that change their class from frame to frame, without and with smoothing. CamVid: its annotated images as
 short videos, a window that moves over them with noise on top, scored at the last frame.
 """
 
@@ -56,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clip", type=Path, nargs="?")
     parser.add_argument("--model", default="segnet_light")
-    parser.add_argument("--max-size", type=int, default=0, help="side at which frames are labeled; 0: the model's")
+    parser.add_argument("--max-size", type=int, default=0, help="longest side of segmented frames; 0: the model's")
     parser.add_argument("--int8", type=Path, help="an INT8 file of the model for OpenVINO")
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=2)
@@ -96,7 +96,7 @@ def measure_others(arguments: argparse.Namespace, parts: list[str], figures: dic
     if "memory" in parts:
         figures["memory"] = memory(arguments.clip, arguments.model)
     if "flicker" in parts:
-        figures.setdefault("flicker", {})[name] = flicker(arguments.model, arguments.clip)
+        figures.setdefault("flicker", {})[name] = flicker(predictor, arguments.clip)
     if "camvid" in parts and arguments.camvid:
         figures.setdefault("camvid", {})[name] = camvid(predictor, arguments.camvid)
 
@@ -229,7 +229,7 @@ def memory(clip: Path, model: str) -> dict[str, float]:
 
 
 def peak_mb(clip: Path, model: str, count: int) -> float:
-    """Of a process that labels the clip's first images, half as wide, over and over."""
+    """Of a process that segments the clip's first images, half as wide, over and over."""
     predictor = Predictor.load(model, max_size=128)
     images = [frame.image[::2, ::2].copy() for frame in open_clip(clip).read(end=1.0)]
     with tempfile.TemporaryDirectory() as folder:
@@ -241,8 +241,7 @@ def peak_mb(clip: Path, model: str, count: int) -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 
-def flicker(model: str, clip: Path) -> dict[str, float]:
-    predictor = Predictor.load(model, max_size=480)
+def flicker(predictor: Predictor, clip: Path) -> dict[str, float]:
     found = {}
     with tempfile.TemporaryDirectory() as out:
         for smooth in (0.0, SMOOTH):
