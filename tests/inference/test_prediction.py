@@ -129,6 +129,7 @@ def test_a_notebook_shows_the_overlay_beside_a_table_of_classes() -> None:
     cells = [re.sub(r"<[^>]+>", "", row).replace("\xa0", " ") for row in re.findall("<tr.*?</tr>", html)]
     assert cells[:2] == ["&lt;b&gt;sky&lt;/b&gt;30.0 %", "c65.0 %"]
     assert cells[12:] == ["3 more classes15.0 %"]
+    assert html.count("box-shadow:0 0 0 1px #808080") == 12  # else a white class on white paper has no color
     assert "<script" not in html
     assert "http" not in html
     assert Image.open(io.BytesIO(prediction._repr_png_())).size[0] == 640

@@ -20,6 +20,8 @@ _WIDEST, _HIGHEST = 640, 480  # pixels of the overlay
 _MOST_ROWS = 12
 # Notebooks bring no style of ours, and some color every second row.
 _CELL = "padding:1px 8px;text-align:left;background:none;border:0"
+# The edge shows a white class in a light notebook, and a black one in a dark notebook.
+_SWATCH = "display:inline-block;width:14px;height:14px;box-shadow:0 0 0 1px #808080"
 
 
 def prediction_png(mask: NDArray[np.uint8], labels: ClassTable, image: NDArray[np.uint8] | None) -> bytes:
@@ -72,7 +74,7 @@ def _rows(mask: NDArray[np.uint8], labels: ClassTable) -> str:
 
 
 def _row(color: tuple[int, int, int] | None, name: str, share: float) -> str:
-    swatch = "" if color is None else f"background:rgb{color};display:inline-block;width:14px;height:14px"
+    swatch = "" if color is None else f"background:rgb{color};{_SWATCH}"
     return (
         f'<tr style="background:none"><td style="{_CELL}"><span style="{swatch}"></span></td>'
         f'<td style="{_CELL}">{escape(name)}</td>'
