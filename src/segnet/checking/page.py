@@ -144,7 +144,10 @@ def _examples(report: CheckReport) -> str:
         heading = f"in {int((pixels[:, index] > 0).sum())} of {len(pixels)} images"
         rows = class_panels(report, reader, index, chosen, heading) if chosen else "<p>Never seen.</p>"
         parts.append(f"<h3>{label}</h3>{rows}")
-    note = "<p>From each third of the data set the image that shows most of the class; other classes are gray.</p>"
+    note = (
+        "<p>From each third of the data set the image that shows most of the class, in its color with a yellow edge; "
+        "all else is gray.</p>"
+    )
     return note + "".join(parts)
 
 

@@ -56,7 +56,7 @@ def sample_panels(report: CheckReport, index: int, other: int | None, text: str)
 
 
 def class_panels(report: CheckReport, reader: MaskReader, class_index: int, chosen: Sequence[int], heading: str) -> str:
-    """A row of images in which one class has its color and all else is gray."""
+    """A row of images in which one class has its color and a yellow edge, and all else is gray."""
     panels, size = [], (1, 1)
     for index in chosen:
         image, values = _read_image(report, index), _read_values(report, index)
@@ -67,6 +67,7 @@ def class_panels(report: CheckReport, reader: MaskReader, class_index: int, chos
         mask = nearest(np.where(found, class_index, IGNORE_INDEX).astype(np.uint8), size)
         gray = smooth(np.repeat(image.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2), size)
         pixels, name = overlay(gray, mask, report.data.labels), report.data.samples[index].name
+        pixels[_outer_edge(mask == class_index)] = BOUNDARY
         alt = f"{report.data.labels.names[class_index]} in {name}"
         panels.append(Panel(caption=name, alt=alt, source=address(Image.fromarray(pixels), "jpeg", quality=80)))
     return panel_row(heading, "", panels, size, columns=3) if panels else "<p>No image of it can be shown.</p>"
@@ -106,6 +107,12 @@ def _mask_panel(
     image.putpalette(palette.tobytes())
     caption = f"mask, {wrong} pixels of no class (magenta)" if wrong else "mask"
     return Panel(caption=caption, alt=f"{name}: {caption}", source=address(image, "png", optimize=True))
+
+
+def _outer_edge(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The pixels outside that touch one inside by a side."""
+    padded = np.pad(inside, 1)
+    return (padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]) & ~inside
 
 
 def _outline_panel(
