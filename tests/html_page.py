@@ -91,3 +91,4 @@ def assert_can_be_read(page: Page) -> None:
     assert all(after <= before + 1 for before, after in pairwise(levels))
     scrolled = [attributes for _, attributes in page.elements if attributes.get("class") == "scrolled"]
     assert all(attributes["tabindex"] == "0" and attributes["aria-label"] for attributes in scrolled)
+    assert all(pre.get("tabindex") == "0" for pre in page.all("pre"))  # a long command scrolls

@@ -16,7 +16,7 @@ from segnet.data.check.findings import Finding, Severity
 from segnet.data.check.report import CheckReport
 from segnet.data.check.statistics import ClassStatistics
 from segnet.data.check.values import count_by_image
-from segnet.visualization.html.markup import class_name, number, percent, scrolled, write_page
+from segnet.visualization.html.markup import class_name, code_block, number, percent, scrolled, write_page
 
 __all__ = ["write_check_page"]
 
@@ -73,7 +73,7 @@ def _result(report: CheckReport) -> str:
 def _suggestion(report: CheckReport) -> str:
     if not report.advice:
         return ""
-    return f"<p>Suggested is this command; it {escape(report.advice)}.</p><pre>{escape(report.command)}</pre>"
+    return f"<p>Suggested is this command; it {escape(report.advice)}.</p>{code_block(report.command)}"
 
 
 def _finding(finding: Finding, report: CheckReport, most: int) -> str:

@@ -15,7 +15,7 @@ from segnet.media.images.stored import read_shown
 from segnet.metrics.confusion import CONVENTION, Scores
 from segnet.scoring.counting import ScoredImage
 from segnet.scoring.pairs import Pair, Pairing
-from segnet.visualization.html.markup import class_name, percent, write_page
+from segnet.visualization.html.markup import class_name, percent, warnings_list, write_page
 from segnet.visualization.html.matrix import classes_table, confusion_section
 from segnet.visualization.html.panels import (
     commonest_error,
@@ -61,7 +61,7 @@ def write_sheet(
         "Result": _result(scores, boundary),
         "Worst images": _images(worst, pairing),
         "Classes": classes_table(scores, "of all images"),
-        "Confusion": confusion_section(scores, "of all images"),
+        "Confusion matrix": confusion_section(scores, "of all images"),
     }
     write_page(path, title=title, kind="scores", lead=lead, parts=parts, notes=_notes(scores, len(pairing.missing)))
 
@@ -72,9 +72,7 @@ def _notes(scores: Scores, missing: int) -> str:
     if missed := scores.unlabeled_pixels:
         share = percent(missed / int(scores.pixels.sum()), 2)
         notes.append(f"No class was predicted for {share} of the pixels; they count as wrong.")
-    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    heading = '<h2 id="notes">Beware</h2>'
-    return f'<aside class="notes" aria-labelledby="notes">{heading}<ul>{items}</ul></aside>' if notes else ""
+    return warnings_list(notes)
 
 
 def _result(scores: Scores, boundary: float | None) -> str:

@@ -16,7 +16,15 @@ from segnet.training.report.record import SCORES, Record
 from segnet.training.report.splits import data_section
 from segnet.training.report.training_images import TrainingExample, training_images_section
 from segnet.training.settings import TrainConfig
-from segnet.visualization.html.markup import class_name, number, percent, scrolled, write_page
+from segnet.visualization.html.markup import (
+    class_name,
+    code_block,
+    number,
+    percent,
+    scrolled,
+    warnings_list,
+    write_page,
+)
 from segnet.visualization.html.matrix import classes_table, confusion_section
 
 __all__ = ["write_report"]
@@ -50,7 +58,7 @@ def write_report(
         "Reproduce": _commands(record.commands),
     }
     parts = {title: part for title, part in parts.items() if part}
-    notes = _warnings(record.warnings)
+    notes = warnings_list(record.warnings)
     write_page(path, title=record.title, kind="training report", lead=_lead(record), parts=parts, notes=notes)
 
 
@@ -91,13 +99,6 @@ def _duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes:02} min"
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
-
-
-def _warnings(warnings: Sequence[str]) -> str:
-    if not warnings:
-        return ""
-    items = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
-    return f'<aside class="notes" aria-labelledby="notes"><h2 id="notes">Warnings</h2><ul>{items}</ul></aside>'
 
 
 def _curves(record: Record) -> str:
@@ -208,4 +209,4 @@ def _environment(environment: Mapping[str, str]) -> str:
 def _commands(commands: Sequence[str]) -> str:
     if not commands:
         return "<p>The run was started by a program, so there is no command to repeat it.</p>"
-    return "".join(f'<pre tabindex="0"><code>{escape(command)}</code></pre>' for command in commands)
+    return "".join(map(code_block, commands))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -15,7 +15,10 @@ from segnet.labels import Color
 from segnet.system.files import replacing
 from segnet.visualization.html.style import STYLE
 
-__all__ = ["class_name", "number", "percent", "render_page", "scrolled", "section", "swatch", "write_page"]
+__all__ = [
+    "class_name", "code_block", "number", "percent", "render_page", "scrolled", "section", "swatch", "warnings_list",
+    "write_page",
+]  # fmt: skip
 
 # Nothing outside the file is ever asked for, whatever names or settings contain.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -88,6 +91,19 @@ def section(title: str, *body: str) -> str:
 def scrolled(table: str, label: str) -> str:
     """A table that may be wider than the screen: it scrolls by itself, by keyboard too."""
     return f'<div class="scrolled" tabindex="0" role="region" aria-label="{escape(label)}">{table}</div>'
+
+
+def code_block(text: str) -> str:
+    """A command, or lines of them; a long line scrolls by itself, by keyboard too."""
+    return f'<pre tabindex="0"><code>{escape(text)}</code></pre>'
+
+
+def warnings_list(sentences: Sequence[str]) -> str:
+    """What a reader must know before the figures, as the ``notes`` of a page; empty if there is nothing."""
+    if not sentences:
+        return ""
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    return f'<aside class="notes" aria-labelledby="notes"><h2 id="notes">Warnings</h2><ul>{items}</ul></aside>'
 
 
 def _identifier(title: str) -> str:

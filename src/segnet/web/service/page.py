@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from segnet.visualization.html.markup import render_page, scrolled
+from segnet.visualization.html.markup import code_block, render_page, scrolled
 
 __all__ = ["render_api"]
 
@@ -23,7 +23,7 @@ def render_api(schema: Mapping[str, Any], address: str) -> str:
         schema: the description, as ``/openapi.json`` has it.
         address: of the service, for the examples.
     """
-    parts = {"Examples": f"<pre>{escape(_EXAMPLES.replace('ADDRESS', address))}</pre>"}
+    parts = {"Examples": code_block(_EXAMPLES.replace("ADDRESS", address))}
     for path, operations in schema["paths"].items():
         for method, operation in operations.items():
             parts[f"{method.upper()} {path}"] = _describe(operation)
