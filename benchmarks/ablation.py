@@ -30,6 +30,7 @@ from segnet.models import checkpoint
 from segnet.models.cost import cost_of
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.models.zoo import create_model
+from segnet.system.files import write_json
 from segnet.system.hardware import about
 from segnet.training.settings import TrainConfig
 from study import SCORES, WEIGHTS, Row, Sets, learn_and_score, leave_out, markdown
@@ -281,7 +282,7 @@ def main() -> None:
     found = {name: figures(row, arguments.out / name, arguments.drives) for name, row in done.items()}
     print(table_of(found, arguments.drives))
     machine = about("segnet", "torch", "lightning", "kornia")
-    arguments.figures.write_text(json.dumps({"machine": machine, "rows": found}, indent=2) + "\n", encoding="utf-8")
+    write_json(arguments.figures, {"machine": machine, "rows": found})
 
 
 def with_drawn(sets: Sets, count: int, folder: Path) -> Sets:

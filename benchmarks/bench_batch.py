@@ -39,6 +39,7 @@ import numpy as np
 from PIL import Image
 
 from segnet.data.synthetic.scenes import write_scenes
+from segnet.system.files import write_json
 from segnet.system.hardware import about
 
 SIZE = (240, 320)
@@ -111,7 +112,7 @@ def add_result(path: Path, name: str, result: dict[str, Any]) -> None:
     report = json.loads(path.read_text()) if path.exists() else {}
     report[name] = result
     report["machine"] = about("torch", "ray", "pyarrow", "pillow", "onnxruntime", "segnet")
-    path.write_text(json.dumps(report, indent=1) + "\n")
+    write_json(path, report)
     print(json.dumps({name: result}), flush=True)
 
 

@@ -18,6 +18,7 @@ import torch
 from segnet.inference.predictor import as_batch
 from segnet.runtimes.base import ImageBatch, Runtime
 from segnet.runtimes.load import open_runtime
+from segnet.system.files import write_json
 from segnet.system.hardware import about
 
 RESULT = Path(__file__).parent / "results" / "batches.json"
@@ -34,7 +35,7 @@ def main() -> None:
     runtime = open_runtime(MODEL, device="cpu", threads=arguments.threads)
     figures = {**about("segnet", "torch", "numpy"), "model": MODEL, "threads": torch.get_num_threads()}
     figures["ms_per_image"] = {f"{h}x{w}": measure(runtime, (h, w), arguments.rounds) for h, w in SIZES}
-    RESULT.write_text(json.dumps(figures, indent=2) + "\n")
+    write_json(RESULT, figures)
     print(json.dumps(figures, indent=2))
 
 

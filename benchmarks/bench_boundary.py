@@ -29,6 +29,7 @@ from segnet.labels import ClassTable
 from segnet.metrics.boundary.counts import BoundaryConfig, boundary_counts
 from segnet.metrics.boundary.outlines import Bits, Mask, bits_of, outlines, spread
 from segnet.metrics.boundary.scores import BoundaryMeter, BoundaryScores
+from segnet.system.files import write_json
 from segnet.system.hardware import about
 
 TOLERANCE = BoundaryConfig().tolerance
@@ -61,7 +62,7 @@ def main() -> None:
         "trimap": meter_of(images, labels).scores.to_dict()["trimap"],
         "cpu_ms_per_image": times(images, labels),
     }
-    arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+    write_json(arguments.out, report)
     print(json.dumps(report, indent=1))
 
 

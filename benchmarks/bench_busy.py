@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from segnet.benchmark.neighbors import busy_neighbors
+from segnet.system.files import write_json
 from segnet.system.hardware import about
 
 KINDS = ("torch spin", "torch sleep", "onnx spin", "onnx sleep", "openvino pinned", "openvino free")
@@ -53,7 +54,7 @@ def main() -> None:
             "neighbors": arguments.neighbors,
             "rows": rows,
         }
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+        write_json(arguments.json, figures)
 
 
 def measure(arguments: argparse.Namespace) -> list[dict[str, object]]:

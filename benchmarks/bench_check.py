@@ -34,6 +34,7 @@ from segnet.data.class_weights import count_classes
 from segnet.data.layouts import open_source
 from segnet.media.images.masks import read_mask
 from segnet.media.images.reading import read_image
+from segnet.system.files import write_json
 from segnet.system.hardware import about
 
 FAULTS = {
@@ -61,7 +62,7 @@ def main() -> None:
             "train_start": train_start(arguments.camvid, Path(folder)),
             "load_after": os.getloadavg(),
         }
-    arguments.out.write_text(json.dumps(report, indent=2) + "\n")
+    write_json(arguments.out, report)
     print(json.dumps(report, indent=2))
 
 

@@ -21,6 +21,7 @@ from segnet.labels import ClassTable
 from segnet.models import checkpoint, model_file
 from segnet.models.bundled import find
 from segnet.models.zoo import create_model
+from segnet.system.files import write_json
 from segnet.system.hardware import about
 
 CHECKS = ("check_description", "check_tensors", "require_finite")
@@ -38,7 +39,7 @@ def main() -> None:
         files = {"segnet_light": find("segnet_light"), "segnet (VGG16, float32)": vgg}
         rows = [measure(name, path, arguments.rounds) for name, path in files.items()]
     report = {"machine": about("torch", "safetensors", "segnet"), "rounds": arguments.rounds, "files": rows}
-    arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+    write_json(arguments.out, report)
     print(json.dumps(report, indent=1))
 
 

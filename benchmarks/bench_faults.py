@@ -54,6 +54,7 @@ from segnet.models.bundled import find
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.system.files import write_json
 from segnet.system.hardware import about
 
 _IMPORTED_LATER = (
@@ -771,7 +772,7 @@ def main() -> None:
             skipped = [name for name in arguments.only if name not in chosen]
             machine = about("torch", "lightning", "onnxruntime", "segnet")
             report = {"machine": machine, "seed": arguments.seed, "skipped": skipped, "rows": list(rows.values())}
-            arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+            write_json(arguments.out, report)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ machine code.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -39,6 +38,7 @@ from segnet.benchmark.baselines import ReferenceSegNet, reference_config
 from segnet.models.cost import cost_of
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import MODELS, create_model
+from segnet.system.files import write_json
 from segnet.system.hardware import about
 
 RESULT = Path(__file__).parent / "results" / "gpu.json"
@@ -78,8 +78,7 @@ def main() -> None:
         for candidate in candidates:
             take_turn(candidate, arguments.device)
     figures = collect(candidates, arguments)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(figures, indent=1) + "\n")
+    write_json(arguments.out, figures)
     print(table(figures))
 
 

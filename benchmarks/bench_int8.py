@@ -37,6 +37,7 @@ from segnet.labels import CAMVID
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import create_model
 from segnet.runtimes.model_info import ModelInfo
+from segnet.system.files import write_json
 from segnet.system.hardware import about
 
 RESULT = Path(__file__).parent / "results" / "int8.json"
@@ -81,7 +82,7 @@ def main() -> None:
     best = take_turns(runs, arguments.rounds)
     figures["latency_ms"] = {name: round(value * 1e3, 1) for name, value in best.items() if name != "peak"}
     figures |= ratios(best)
-    RESULT.write_text(json.dumps(figures, indent=2) + "\n")
+    write_json(RESULT, figures)
     print(json.dumps(figures, indent=2))
 
 

@@ -73,6 +73,7 @@ def main() -> None:
         run_here(*sys.argv[2:])
         return
     options = Options.parsed()
+    from segnet.system.files import write_json
     from segnet.system.hardware import about
 
     figures: dict[str, Any] = about("segnet", "torch", "onnxruntime", "openvino")
@@ -83,7 +84,7 @@ def main() -> None:
             found = measured(name, Path(folder), options)
         before = json.loads(RESULT.read_text())["models"] if RESULT.is_file() else {}
         figures["models"] = before | {name: found}
-        RESULT.write_text(json.dumps(figures, indent=2) + "\n")
+        write_json(RESULT, figures)
     print(json.dumps(figures, indent=2))
 
 

@@ -33,6 +33,7 @@ from segnet.media.images.masks import read_mask
 from segnet.media.images.png import PngWriter
 from segnet.media.images.reading import read_image
 from segnet.runtimes.load import open_runtime
+from segnet.system.files import write_json
 from segnet.system.hardware import about
 
 RESULT = Path(__file__).parent / "results" / "large.json"
@@ -63,7 +64,7 @@ def main() -> None:
         figures["tiles"] = {model: tiles(model, arguments.camvid) for model in MODELS}
     if "views" in parts:
         figures["views"] = views("segnet_light", arguments.camvid)
-    RESULT.write_text(json.dumps(figures, indent=2) + "\n")
+    write_json(RESULT, figures)
     print(json.dumps(figures, indent=2))
 
 

@@ -28,6 +28,7 @@ from segnet.data.augment_config import AugmentConfig
 from segnet.data.layouts import open_source
 from segnet.data.synthetic.scenes import write_scenes
 from segnet.models.zoo import create_model
+from segnet.system.files import write_json
 from segnet.system.hardware import about
 from segnet.training.loaders import Order, make_loaders, training_resize
 from segnet.training.module import SegmentationModule, compute_gradients
@@ -47,7 +48,7 @@ def main() -> None:
         figures = measure(Path(folder), given)
     settings = {name: getattr(given, name) for name in ("model", "size", "crop", "batch", "steps", "threads")}
     report = {**about("segnet", "torch"), "load_before": round(os.getloadavg()[0], 2), **settings, **figures}
-    given.out.write_text(json.dumps(report, indent=1) + "\n")
+    write_json(given.out, report)
     print(json.dumps(figures, indent=1))
 
 

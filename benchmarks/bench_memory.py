@@ -40,6 +40,7 @@ from segnet.models import efficientnet
 from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.models.squeezenet import squeezenet_channels
 from segnet.models.zoo import MODELS, create_model
+from segnet.system.files import write_json
 from segnet.system.hardware import about
 
 RESULT = Path(__file__).parent / "results" / "memory.json"
@@ -99,7 +100,7 @@ def main() -> None:
     elif arguments.time:
         print(json.dumps(step_seconds(arguments.rounds)))
     else:
-        RESULT.write_text(json.dumps(measure(arguments.rounds), indent=1) + "\n")
+        write_json(RESULT, measure(arguments.rounds))
         print("\n\n".join(tables(json.loads(RESULT.read_text())).values()))
 
 

@@ -35,6 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segnet.nn.codes import max_pool, max_unpool
+from segnet.system.files import write_json
 
 SHAPES = [(1, 64, 360, 480), (4, 256, 90, 120)]
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -53,7 +54,7 @@ def main() -> None:
         "memory": [code_memory(shape) for shape in SHAPES],
         "time": {"returning": in_child(arguments, ""), "keeping": in_child(arguments, KEEPING)},
     }
-    arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+    write_json(arguments.out, report)
     print_table(report)
 
 

@@ -10,7 +10,6 @@ Muon with the iteration as its source has it, on the whole matrix in bfloat16, a
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import create_model
+from segnet.system.files import write_json
 from segnet.system.hardware import about
 from segnet.training import optimizers
 from segnet.training.settings import TrainConfig
@@ -37,7 +37,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     rows = [row for name in arguments.models for row in measure(name, arguments)]
     settings = {name: getattr(arguments, name) for name in ("size", "batch", "steps", "threads")}
-    arguments.out.write_text(json.dumps({**about("segnet", "torch"), **settings, "rows": rows}, indent=1) + "\n")
+    write_json(arguments.out, {**about("segnet", "torch"), **settings, "rows": rows})
     print("| model | optimizer | step, ms | optimizer, ms | share |\n|---|---|---|---|---|")
     for row in rows:
         print("| {model} | {optimizer} | {step_ms} | {optimizer_ms} | {share:.1%} |".format(**row))

@@ -26,6 +26,7 @@ from segnet.media.sources import find_images
 from segnet.results.images import ImageReport, find_jobs, segment_images
 from segnet.results.writer import ResultWriter
 from segnet.system.allocator import keep_freed_memory
+from segnet.system.files import write_json
 from segnet.system.hardware import about
 from segnet.visualization.style import OverlayStyle
 
@@ -39,7 +40,7 @@ def main() -> None:
     arguments = parser.parse_args()
     figures = {**about("segnet", "torch", "numpy", "pillow"), "help_s": help_seconds(), "cold_start": cold_start()}
     figures["folder"] = folder(arguments.images, arguments.rounds)
-    RESULT.write_text(json.dumps(figures, indent=2) + "\n")
+    write_json(RESULT, figures)
     print(json.dumps(figures, indent=2))
 
 

@@ -28,6 +28,7 @@ from segnet.models import checkpoint
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
+from segnet.system.files import write_json
 from segnet.system.hardware import about
 
 TOY = SegNetConfig(
@@ -49,7 +50,7 @@ def main() -> None:
         model = checkpoint.save(SegNet(TOY), CAMVID, folder / "toy.safetensors")
         rows = [soak_predict(folder, model, arguments.images), soak_train(folder, model, arguments.epochs)]
     report = {"machine": about("torch", "lightning", "pillow", "segnet"), "runs": rows}
-    arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+    write_json(arguments.out, report)
     print(json.dumps(report, indent=1))
 
 

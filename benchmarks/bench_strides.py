@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from segnet.data.layouts import open_source
 from segnet.models.efficientnet import EfficientNetLite0, InvertedResidual
 from segnet.models.zoo import create_model
+from segnet.system.files import write_json
 from segnet.system.hardware import about
 
 BLOCKS = (2, 4, 7, 10, 14)  # the last of each group of equal channels
@@ -52,7 +53,7 @@ def main() -> None:
         table[f"pooling {place}"] = compare(outputs(form, images), reference)
         table[f"pooling {place}, recalibrated"] = compare(outputs(recalibrated(form, images), images), reference)
     report = {"machine": about("segnet", "torch"), "images": len(images), "size": SIZE, "correlation": table}
-    arguments.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(arguments.out, report)
     print(json.dumps(table, indent=2))
 
 

@@ -55,6 +55,7 @@ from segnet.data.tensors import collate
 from segnet.labels import IGNORE_INDEX
 from segnet.models.zoo import MODELS, create_model
 from segnet.system import allocator
+from segnet.system.files import write_json
 from segnet.system.hardware import about
 from segnet.training import run
 from segnet.training.lightning import Callback
@@ -109,7 +110,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(arguments, Path(folder))
-    arguments.out.write_text(json.dumps(figures, indent=1) + "\n")
+    write_json(arguments.out, figures)
     print(table(figures))
 
 

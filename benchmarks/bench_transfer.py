@@ -60,7 +60,7 @@ def main() -> None:
     print(json.dumps(figures, indent=2))
     results = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else {}
     results[given.study] = {"machine": about("segnet", "torch", "lightning", "kornia"), **figures}
-    RESULT.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write_json(RESULT, results)
 
 
 def street_figures(given: argparse.Namespace) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from segnet.models.mc_dropout import Sampler
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import create_model
 from segnet.system.allocator import keep_freed_memory
+from segnet.system.files import write_json
 from segnet.system.hardware import about, seconds
 
 # ``segnet`` with dropout is ``bayesian_segnet``.
@@ -46,7 +47,7 @@ def main() -> None:
         "samples": arguments.samples,
         "models": {name: measured(name, arguments.samples, arguments.rounds) for name in MODELS},
     }
-    arguments.out.write_text(json.dumps(report, indent=2) + "\n")
+    write_json(arguments.out, report)
     print(json.dumps(report, indent=2))
 
 

@@ -33,6 +33,7 @@ from segnet.benchmark.unpooling import compare_unpooling
 from segnet.exporting.formats import FORMATS
 from segnet.runtimes.load import open_file
 from segnet.runtimes.output_suppression import suppress_output
+from segnet.system.files import write_json
 from segnet.system.hardware import about, seconds
 
 ROOT = Path(__file__).parents[1]
@@ -67,7 +68,7 @@ def main() -> None:
 def store(parts: dict[str, Any]) -> None:
     """Add parts to the JSON."""
     figures = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else {}
-    RESULT.write_text(json.dumps({**figures, **parts}, indent=1) + "\n", encoding="utf-8")
+    write_json(RESULT, {**figures, **parts})
     print(json.dumps(parts, indent=1))
 
 

@@ -46,6 +46,7 @@ from segnet.media.video.settings import VideoConfig
 from segnet.media.video.writing import VideoFormat, open_video_writer
 from segnet.metrics.confusion import score_mask
 from segnet.system.allocator import keep_freed_memory
+from segnet.system.files import write_json
 from segnet.system.hardware import about, instruction_sets
 
 RESULT = Path(__file__).parent / "results" / "video.json"
@@ -82,7 +83,7 @@ def main() -> None:
         figures["runtimes"] = runtimes(arguments)
     if set(parts) - {"rate"}:
         measure_others(arguments, parts, figures)
-    RESULT.write_text(json.dumps(figures, indent=2) + "\n")
+    write_json(RESULT, figures)
     print(json.dumps(figures, indent=2))
 
 

@@ -27,6 +27,7 @@ from segnet.data.layouts import open_source
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import create_model
 from segnet.system.allocator import keep_freed_memory
+from segnet.system.files import write_json
 from segnet.system.hardware import about
 from segnet.training.fitted_norms import fit_batch_norms
 from segnet.training.settings import TrainConfig
@@ -77,7 +78,7 @@ def main() -> None:
     found = {name: figures(arguments.out / name) for name in ROWS}
     machine = about("segnet", "torch", "lightning", "kornia")
     document = {"machine": machine, "epochs": arguments.epochs, "rows": found}
-    RESULT.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write_json(RESULT, document)
     print(table_of(found))
     if arguments.figure:
         draw(found, arguments.figure)

@@ -104,6 +104,13 @@ def test_flags_in_commands_of_programs_exist() -> None:
     assert not [(name, flag) for name, flag in flags if not re.search(rf"`{flag}[ `]", reference)]
 
 
+def test_benchmarks_write_figures_whole_or_not_at_all() -> None:
+    """After hours, a disk that is full or a folder that is missing must not cost the figures of earlier parts."""
+    programs = {file.name: file.read_text(encoding="utf-8") for file in ROOT.glob("benchmarks/*.py")}
+    assert not [name for name, text in programs.items() if "write_text(json.dumps" in text]
+    assert sum("write_json(" in text for text in programs.values()) > 20
+
+
 def test_yaml_settings_in_the_docs_parse(tmp_path: Path) -> None:
     """Blocks that begin with ``# mine.yaml`` are files for ``--config``."""
     run = import_module("segnet.cli.commands.train").run
