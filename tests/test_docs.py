@@ -111,6 +111,14 @@ def test_benchmarks_write_figures_whole_or_not_at_all() -> None:
     assert sum("write_json(" in text for text in programs.values()) > 20
 
 
+def test_more_learning_curves_than_colors_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fifth curve was left out, and nothing said so."""
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    monkeypatch.setattr("sys.argv", ["draw_learning_curves.py", "out.svg", *(f"{name}=a.csv" for name in "abcde")])
+    with pytest.raises(SystemExit, match="1 to 4 curves"):
+        import_module("draw_learning_curves").main()
+
+
 def test_yaml_settings_in_the_docs_parse(tmp_path: Path) -> None:
     """Blocks that begin with ``# mine.yaml`` are files for ``--config``."""
     run = import_module("segnet.cli.commands.train").run

@@ -18,11 +18,13 @@ COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"]
 
 
 def main() -> None:
+    if not 2 <= len(sys.argv[1:]) <= 1 + len(COLORS):
+        sys.exit(f"give OUT.svg and 1 to {len(COLORS)} curves, each as NAME=metrics.csv")
     out, *curves = sys.argv[1:]
     rcParams["svg.hashsalt"] = "segnet"  # the same file for the same figures
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.subplots()
-    for color, curve in zip(COLORS, curves, strict=False):
+    for color, curve in zip(COLORS, curves, strict=False):  # colors are left over
         label, _, path = curve.partition("=")
         steps, values = read(Path(path))
         axes.plot(steps, values, color=color, marker="o", markersize=4)
