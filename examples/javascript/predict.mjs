@@ -91,6 +91,6 @@ try {
   ort.env.logLevel = "fatal"; // errors are printed once, below
   await main(...process.argv.slice(2));
 } catch (error) {
-  console.error(`predict.mjs: ${error.message.split("\n")[0]}`);
+  console.error(`predict.mjs: ${String(error.message ?? error).split("\n")[0]}`); // WebAssembly may throw a number
   process.exitCode = 1;
 }
