@@ -28,6 +28,7 @@ def histogram(title: str, values: Sequence[float], *, axis: str, marked: Sequenc
     """
     counts, edges = np.histogram(np.asarray(values, dtype=np.float64), bins=_BINS)
     low, high = float(edges[0]), float(edges[-1])
+    least, largest = min(values), max(values)
     most = max(1, int(counts.max()))
     step = (_WIDTH - _LEFT - 8) / _BINS
     floor, room = _HEIGHT - _BOTTOM, _HEIGHT - _BOTTOM - _TOP
@@ -45,14 +46,20 @@ def histogram(title: str, values: Sequence[float], *, axis: str, marked: Sequenc
     axes = (
         f'<path class="axis" d="M{_LEFT} {floor}H{_WIDTH - 8}"/>'
         f"{_text(_LEFT - 5, _TOP + 8, str(most), 'end')}{_text(_LEFT - 5, floor, '0', 'end')}"
-        f"{_text(_LEFT, floor + 14, f'{low:.4g}', 'start')}{_text(_WIDTH - 8, floor + 14, f'{high:.4g}', 'end')}"
-        f"{_text((_LEFT + _WIDTH) / 2, _HEIGHT - 4, axis, 'middle')}"
+        f"{_range(least, largest, floor + 14)}{_text((_LEFT + _WIDTH) / 2, _HEIGHT - 4, axis, 'middle')}"
     )
-    label = f"{title}: {len(values)} values from {low:.3g} to {high:.3g}, median {np.median(values):.3g}"
+    label = f"{title}: {len(values)} values from {least:.3g} to {largest:.3g}, median {np.median(values):.3g}"
     return (
         f'<figure class="chart"><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" '
         f'role="img" aria-label="{escape(label)}">{bars}{lines}{axes}</svg></figure>'
     )
+
+
+def _range(least: float, largest: float, y: float) -> str:
+    """The ends of the axis; of equal values, which NumPy gives bins of half a unit to each side, the one value."""
+    if least == largest:
+        return _text((_LEFT + _WIDTH - 8) / 2, y, f"{least:.4g}", "middle")
+    return _text(_LEFT, y, f"{least:.4g}", "start") + _text(_WIDTH - 8, y, f"{largest:.4g}", "end")
 
 
 def _text(x: float, y: float, words: str, anchor: str) -> str:
