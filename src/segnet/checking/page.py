@@ -73,7 +73,8 @@ def _result(report: CheckReport) -> str:
 def _suggestion(report: CheckReport) -> str:
     if not report.advice:
         return ""
-    return f"<p>Suggested is this command; it {escape(report.advice)}.</p>{code_block(report.command)}"
+    start = "When the errors are fixed, train" if report.failed else "Train"
+    return f"<p>{start} with this command, which {escape(report.advice)}.</p>{code_block(report.command)}"
 
 
 def _finding(finding: Finding, report: CheckReport, most: int) -> str:

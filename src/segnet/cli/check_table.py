@@ -84,5 +84,6 @@ def _print_classes(console: Console, statistics: ClassStatistics) -> None:
 def _print_settings(console: Console, report: CheckReport) -> None:
     if not report.advice:
         return
-    console.print(f"suggested: {one_line(report.command)}", markup=False, highlight=False, soft_wrap=True)
+    when = " when the errors are fixed" if report.failed else ""
+    console.print(f"suggested{when}: {one_line(report.command)}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"{'':11}{report.advice}", markup=False, highlight=False, soft_wrap=True)

@@ -110,8 +110,8 @@ def _images(worst: Sequence[ScoredImage], pairing: Pairing) -> str:
     among = len(pairing.pairs)
     which = f"The worst {len(worst)} of {among}" if len(worst) < among else f"All {among}, the worst first"
     note = (
-        "<p>By the mIoU of the image alone, over the classes of its truth or prediction; the scores above are not the "
-        "mean of these.</p>"
+        "<p>Ranked by the mIoU of each image alone, over the classes in its truth or prediction; the scores above are "
+        "not the mean of these.</p>"
     )
     if any(one.scores.unlabeled_pixels for one in worst):
         note += "<p>Where a prediction is black, no class was predicted; that counts as wrong.</p>"

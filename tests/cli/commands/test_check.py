@@ -113,6 +113,7 @@ def test_faults_give_code_2_and_all_their_files(
     printed = capsys.readouterr().out
     assert "value 99 on 10 pixels" in printed
     assert "3 errors" in printed
+    assert "suggested when the errors are fixed: segnet train " in printed
     for found in kept["findings"]:
         assert all(file["path"] in printed for file in found["files"][:3])
 
@@ -123,6 +124,7 @@ def test_the_page_shows_every_finding_and_every_class_and_asks_nobody(faulty: Pa
     page = Page((tmp_path / "check.html").read_text(encoding="utf-8"))
     assert_asks_nobody(page)
     assert_can_be_read(page)
+    assert "When the errors are fixed, train with this command" in page.text
     for found in kept["findings"]:
         assert found["title"] in page.text
         assert all(file["path"] in page.text for file in found["files"])
