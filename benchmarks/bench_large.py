@@ -56,14 +56,14 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     arguments = parser.parse_args()
     figures = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    figures |= about("segnet", "torch", "numpy", "pyvips")
-    parts = arguments.parts
-    if "memory" in parts:
-        figures["memory"] = memory(arguments.side)
-    if "tiles" in parts:
-        figures["tiles"] = {model: tiles(model, arguments.camvid) for model in MODELS}
-    if "views" in parts:
-        figures["views"] = views("segnet_light", arguments.camvid)
+    for part in arguments.parts:
+        figures[part] = about("segnet", "torch", "numpy", "pyvips")
+        if part == "memory":
+            figures[part] |= memory(arguments.side)
+        elif part == "tiles":
+            figures[part] |= {model: tiles(model, arguments.camvid) for model in MODELS}
+        else:
+            figures[part] |= views("segnet_light", arguments.camvid)
     write_json(RESULT, figures)
     print(json.dumps(figures, indent=2))
 
