@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from segnet.errors import SegNetError
     from segnet.exporting.browser.export import export_page
     from segnet.exporting.comparison import Tolerance
-    from segnet.exporting.export import ExportReport, export
+    from segnet.exporting.export import export
     from segnet.exporting.int8.gate import Int8Gate
-    from segnet.exporting.modules import ModuleReport, export_module
+    from segnet.exporting.modules import export_module
+    from segnet.exporting.report import ExportReport, ModuleReport
     from segnet.exporting.settings import ExportConfig
     from segnet.inference.evaluation import evaluate
     from segnet.inference.prediction import Prediction, SegmentedFrame
@@ -77,9 +78,10 @@ _HOMES = {
     "segnet.inference.evaluation": ("evaluate",),
     "segnet.exporting.browser.export": ("export_page",),
     "segnet.exporting.comparison": ("Tolerance",),
-    "segnet.exporting.export": ("ExportReport", "export"),
+    "segnet.exporting.export": ("export",),
     "segnet.exporting.int8.gate": ("Int8Gate",),
-    "segnet.exporting.modules": ("ModuleReport", "export_module"),
+    "segnet.exporting.modules": ("export_module",),
+    "segnet.exporting.report": ("ExportReport", "ModuleReport"),
     "segnet.exporting.settings": ("ExportConfig",),
     "segnet.inference.predictor": ("Predictor",),
     "segnet.labels": ("CAMVID", "IGNORE_INDEX", "ClassTable"),

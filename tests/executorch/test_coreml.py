@@ -13,7 +13,8 @@ import pytest
 from segnet.cli.commands.export import run
 from segnet.errors import ConfigError, MissingPackageError, ModelError, OutputError
 from segnet.exporting.coreml import require_sound
-from segnet.exporting.export import ExportReport, export
+from segnet.exporting.export import export
+from segnet.exporting.report import ExportReport
 from segnet.exporting.settings import ExportConfig
 from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet

@@ -15,11 +15,11 @@ from torch.fx import Interpreter, Node
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.samples import Sample
 from segnet.errors import ConfigError, MissingPackageError, ModelError, ShapeError
-from segnet.exporting.export import ExportReport
 from segnet.exporting.int8.export import export_int8
 from segnet.exporting.int8.gate import Calibration, Quantized, sensitivities
 from segnet.exporting.int8.xnnpack import CalibratedProgram
 from segnet.exporting.programs import make_program
+from segnet.exporting.report import ExportReport
 from segnet.exporting.settings import ExportConfig
 from segnet.labels import ClassTable
 from segnet.media.images.writing import write_image, write_mask

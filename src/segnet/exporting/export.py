@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,21 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from segnet.errors import ConfigError, ModelError, OutputError
-from segnet.exporting.comparison import (
-    NOISE,
-    Comparison,
-    Tolerance,
-    compare,
-    compare_noise,
-    images,
-    require_close,
-    total_agreement,
-)
+from segnet.errors import ConfigError, ModelError
+from segnet.exporting.comparison import NOISE, Comparison, Tolerance, compare, compare_noise, images, require_close
 from segnet.exporting.formats import FORMATS, Format
 from segnet.exporting.programs import Pipeline, make_program
+from segnet.exporting.report import ExportReport, round_seconds
 from segnet.exporting.sampled_checks import compare_samples
 from segnet.exporting.settings import ExportConfig
+from segnet.exporting.staging import count_bytes, require_replaceable, stage_file
 from segnet.labels import ClassTable, require_table
 from segnet.models.mc_dropout import dropouts
 from segnet.models.model_file import Description
@@ -41,96 +31,14 @@ from segnet.runtimes.load import open_file
 from segnet.runtimes.model_info import ModelInfo
 from segnet.runtimes.verification import record_reference, verify
 from segnet.system.field_types import require_kind
-from segnet.system.files import move_into_place, temporary_folder
 
-__all__ = [
-    "ExportReport",
-    "compare_file",
-    "count_bytes",
-    "describe_file",
-    "export",
-    "export_format",
-    "reference_pipeline",
-    "require_replaceable",
-    "round_seconds",
-    "stage_file",
-    "write_checked",
-]
+__all__ = ["compare_file", "describe_file", "export", "export_format", "reference_pipeline", "write_checked"]
 
 HALF_TOLERANCE = Tolerance(agreement=0.99, median=0.01, p999=0.25)
 """For filters in float16: their rounding moves about one pooled value in a hundred to another pixel."""
 
 _HALF_FORMATS = ("onnx", "openvino")
 _SAMPLED_FORMATS = ("onnx", "openvino", "aoti", "torch")
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class ExportReport:
-    """Result of an export, with the comparison with PyTorch; written beside the file as FILE.report.json.
-
-    Attributes:
-        path: the file.
-        size_bytes: size of the file and of all files that belong to it.
-        seconds: durations of ``export`` (for INT8 with calibration and scoring) and ``check`` (comparison).
-        versions: of the libraries.
-        info: metadata of the file.
-        comparisons: one for each batch of images.
-        tolerance: limits of the comparison; None for INT8, which is accepted by its scores.
-        accuracy: scores of float32 and INT8 on labeled images; empty for other files.
-    """
-
-    path: Path
-    size_bytes: int
-    seconds: Mapping[str, float]
-    versions: Mapping[str, str]
-    info: ModelInfo
-    comparisons: tuple[Comparison, ...]
-    tolerance: Tolerance | None = None
-    accuracy: Mapping[str, Any] = field(default_factory=dict)
-
-    def __repr__(self) -> str:
-        compared = f"agreement {self.agreement:.5f}" if self.checked else "not compared"
-        return f"{type(self).__name__}({str(self.path)!r}, {self.size_bytes:,} bytes, {compared})"
-
-    @property
-    def checked(self) -> bool:
-        """Whether the file was run and compared; a Core ML package can be run on macOS only."""
-        return bool(self.comparisons)
-
-    @property
-    def agreement(self) -> float:
-        """Share of all pixels with the same class as in PyTorch; NaN if the file was not run."""
-        return total_agreement(self.comparisons) if self.checked else math.nan
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        info = json.loads(self.info.to_json())
-        return {
-            "file": self.path.name,
-            "bytes": self.size_bytes,
-            **{key: info[key] for key in self.info.reported},
-            "seconds": dict(self.seconds),
-            "versions": dict(self.versions),
-            "tolerance": asdict(self.tolerance) if self.tolerance else None,
-            "checked": self.checked,
-            "agreement": self.agreement if self.checked else None,
-            **({"accuracy": dict(self.accuracy)} if self.accuracy else {}),
-            "reference": self._reference(),
-            "images": [comparison.to_dict() for comparison in self.comparisons],
-        }
-
-    def write(self, staged: Path) -> None:
-        """Write the report as JSON beside a staged file."""
-        text = json.dumps(self.to_dict(), indent=2) + "\n"
-        staged.with_name(f"{self.path.name}.report.json").write_text(text, encoding="utf-8")
-
-    def _reference(self) -> dict[str, Any]:
-        """Predictions on the reference images, or the reason why there are none."""
-        if self.info.reference:
-            return dict(self.info.reference)
-        if self.info.samples is not None:
-            return {"reason": "the file draws samples, so its classes differ from run to run"}
-        return {"reason": "this system cannot run the file"}
 
 
 def export(
@@ -270,17 +178,6 @@ def describe_file(
     )
 
 
-def require_replaceable(path: Path) -> None:
-    """Refuse an .xml file whose weights, the .bin file beside it, would replace a file of another kind.
-
-    Raises:
-        OutputError: there is such a .bin file, but no .xml file that it could belong to.
-    """
-    weights = path.with_suffix(".bin")
-    if path.suffix == ".xml" and weights.exists() and not path.exists():
-        raise OutputError(f"{weights} exists, but no {path} that it belongs to; it stays: choose another name")
-
-
 def reference_pipeline(model: SegNet, config: ExportConfig) -> Pipeline:
     """The network that a file is compared with: a copy in float32, on the CPU, in evaluation mode."""
     return Pipeline(deepcopy(model).to("cpu", torch.float32), config).eval()
@@ -303,17 +200,18 @@ def compare_file(
     # An image of one pixel has too few numbers for a statistical comparison of samples.
     batches = images(info.size, info.channels, tiny=pipeline.takes_one_pixel and info.samples is None)
     check = compare if info.samples is None else compare_samples
+
+    def check_noise(image: ImageBatch, draw: int) -> list[Comparison]:
+        noise = np.random.default_rng(draw).random(image.shape, dtype=np.float32) if draw else image
+        return [check(runtime, pipeline, NOISE, noise)]
+
     comparisons: list[Comparison] = []
     for name, image in batches:
         if name == NOISE:
-            comparisons += compare_noise(partial(_on_noise, partial(check, runtime, pipeline, NOISE), image), tolerance)
+            comparisons += compare_noise(partial(check_noise, image), tolerance)
         else:
             comparisons.append(check(runtime, pipeline, name, image))
     return tuple(comparisons)
-
-
-def _on_noise(check: Callable[[ImageBatch], Comparison], image: ImageBatch, draw: int) -> list[Comparison]:
-    return [check(np.random.default_rng(draw).random(image.shape, dtype=np.float32) if draw else image)]
 
 
 def write_checked(
@@ -341,48 +239,3 @@ def write_checked(
     write(info, path)
     verify(open_file(path))
     return info
-
-
-def count_bytes(staged: Path) -> int:
-    """Size of a staged file and of all files that belong to it."""
-    return sum(file.stat().st_size for file in staged.parent.rglob("*") if file.is_file())
-
-
-def round_seconds(**seconds: float) -> dict[str, float]:
-    """Durations for a report, to 10 ms."""
-    return {name: round(value, 2) for name, value in seconds.items()}
-
-
-@contextmanager
-def stage_file(path: Path) -> Iterator[Path]:
-    """A path in a temporary folder beside ``path``; when the block ends without an error, its files move to ``path``.
-
-    Raises:
-        OutputError: the files cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary_folder(path) as folder:
-            yield folder / path.name
-            for staged in sorted(folder.iterdir()):
-                _move(staged, path.with_name(staged.name))
-    except OutputError:
-        raise
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror or error}); choose another path") from error
-
-
-def _move(staged: Path, to: Path) -> None:
-    if staged.is_dir():
-        _move_folder(staged, to)
-        return
-    move_into_place(staged, to)
-
-
-def _move_folder(staged: Path, to: Path) -> None:
-    """Move a Core ML package; an older package of that name is moved into the temporary folder and deleted with it."""
-    if to.exists():
-        if not (to / "Manifest.json").is_file():
-            raise OutputError(f"{to} exists and is not a Core ML package; choose another name")
-        to.replace(staged.with_name(f".old-{staged.name}"))
-    staged.replace(to)

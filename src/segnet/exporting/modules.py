@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import deepcopy
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,67 +17,21 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.utils._pytree import MappingKey, keystr, tree_flatten_with_path, tree_leaves
 
-from segnet.errors import ConfigError, ModelError, first_line
+from segnet.errors import ConfigError
 from segnet.exporting.comparison import NOISE, Comparison, Tolerance, compare_arrays, compare_noise, require_close
-from segnet.exporting.export import ExportReport, count_bytes, require_replaceable, round_seconds, stage_file
 from segnet.exporting.formats import FORMATS, Format
 from segnet.exporting.int8.export import INT8_FORMATS, WRITERS, Stage, calibrate
 from segnet.exporting.int8.gate import Int8Gate, quantize_within
-from segnet.nn.programs import as_inputs, trace_program, without_inplace
-from segnet.nn.tracing import find_groups
-from segnet.nn.unpooling import rewrite_unpooling
+from segnet.exporting.module_programs import TracedModule, input_shapes, noise_like, trace_module
+from segnet.exporting.report import ModuleReport, round_seconds
+from segnet.exporting.staging import count_bytes, require_replaceable, stage_file
+from segnet.nn.programs import as_inputs
 from segnet.runtimes.base import FileRuntime
 from segnet.runtimes.load import open_file
 from segnet.runtimes.model_info import PAIR_LIMIT, ModuleInfo
 from segnet.system.field_types import require_kind
 
-__all__ = ["ModuleReport", "export_module", "format_of"]
-
-Arrays = tuple[NDArray[Any], ...]
-
-_LONGEST_TRIED = 4096  # pixels: a limit beyond it is not tried
-_OTHER_SIZES = (33, 32, 64, 128)  # pixels more than the example; the first odd
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class ModuleReport(ExportReport):
-    """Result of an export of a module, with the comparison with PyTorch.
-
-    Attributes:
-        path, size_bytes, seconds, versions, info, comparisons, tolerance, accuracy: as in the report of
-            ``segnet.export``.
-        sizes: by input, its shape; a free axis has a name.
-        left: poolings and unpoolings that could not be rewritten, each with its reason.
-    """
-
-    sizes: Mapping[str, Sequence[int | str]]
-    left: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        sizes = {name: list(shape) for name, shape in self.sizes.items()}
-        table = {**super().to_dict(), "sizes": sizes, "left": list(self.left)}
-        del table["reference"]
-        return table
-
-
-@dataclass(frozen=True)
-class _Traced:
-    """A module as a program.
-
-    Attributes:
-        model: a copy in evaluation mode on the CPU.
-        program: of it, with rewritten unpooling.
-        inputs: the example.
-        other: inputs of another size, if sizes are free.
-        left: what could not be rewritten.
-    """
-
-    model: nn.Module
-    program: ExportedProgram
-    inputs: tuple[Tensor, ...]
-    other: tuple[Tensor, ...] | None
-    left: tuple[str, ...]
+__all__ = ["export_module", "format_of"]
 
 
 def export_module(
@@ -129,7 +82,7 @@ def export_module(
     kind.require()
     started = time.perf_counter()
     say("tracing the module")
-    traced = _trace(model, inputs, dynamic=dynamic and not kind.fixed)
+    traced = trace_module(model, inputs, dynamic=dynamic and not kind.fixed)
     info = _describe(traced)
     with stage_file(path) as staged:
         say(f"converting it to {name}" if int8 is None else "quantizing it, and scoring float32 and INT8")
@@ -159,7 +112,7 @@ def export_module(
 
 
 def _write(
-    traced: _Traced, info: ModuleInfo, name: str, int8: Int8Gate | None, path: Path
+    traced: TracedModule, info: ModuleInfo, name: str, int8: Int8Gate | None, path: Path
 ) -> tuple[ModuleInfo, dict[str, Any]]:
     """Write the file; its final metadata, and the scores of float32 and INT8, are returned."""
     if int8 is None:
@@ -183,7 +136,7 @@ def _require_int8(format: str, inputs: tuple[Tensor, ...]) -> None:  # noqa: A00
 
 def _require_images(images: Sequence[NDArray[Any]], program: ExportedProgram) -> None:
     """Refuse images for INT8 that the program does not take."""
-    ((name, wanted),) = _placeholders(program).items()
+    ((name, wanted),) = input_shapes(program).items()
     for image in map(np.asarray, images):
         fixed = [side if isinstance(side, int) else have for side, have in zip(wanted, image.shape, strict=False)]
         if image.dtype != np.float32 or image.ndim != len(wanted) or list(image.shape) != fixed:
@@ -215,141 +168,21 @@ def _inputs(example: Any) -> tuple[Tensor, ...]:
     return tuple(each.detach().cpu() for each in inputs)
 
 
-def _trace(model: nn.Module, inputs: tuple[Tensor, ...], *, dynamic: bool) -> _Traced:
-    model = without_inplace(_copied(model).cpu())
-    for module in model.modules():
-        module.training = False
-    program, other = trace_program(model, inputs, dynamic=dynamic), None
-    if _is_free(program):
-        other = None if _serves_fewer(model, program, inputs) else _other_inputs(model, program, inputs)
-        if other is None:  # the program serves fewer sizes than the module, or none but the example's is known
-            program = trace_program(model, inputs, dynamic=False)
-    left = rewrite_unpooling(program)
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # contains local paths
-    return _Traced(model, program, inputs, other, tuple(map(str, left)))
-
-
-def _copied(model: object) -> nn.Module:
-    if not isinstance(model, nn.Module):
-        raise ModelError(f"a {type(model).__name__} is no module; give a torch.nn.Module")
-    try:
-        return deepcopy(model)
-    except RuntimeError as error:  # of filters that a hook computed with a gradient, as weight_norm does
-        raise ModelError(
-            f"{type(model).__name__} cannot be copied ({first_line(error)}); call it once within torch.no_grad() first"
-        ) from error
-
-
-def _placeholders(program: ExportedProgram) -> dict[str, tuple[Any, ...]]:
-    """Shape of each input, by its name; free axes are symbols."""
-    names = program.graph_signature.user_inputs
-    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
-    return {str(name): tuple(nodes[name].meta["val"].shape) for name in names}
-
-
-def _is_free(program: ExportedProgram) -> bool:
-    return any(not isinstance(side, int) for shape in _placeholders(program).values() for side in shape)
-
-
 def _sizes(program: ExportedProgram) -> dict[str, tuple[int | str, ...]]:
     words = {0: "batch", 2: "height", 3: "width"}
     return {
         name: tuple(
             side if isinstance(side, int) else words.get(axis, f"axis_{axis}") for axis, side in enumerate(shape)
         )
-        for name, shape in _placeholders(program).items()
+        for name, shape in input_shapes(program).items()
     }
 
 
-def _serves_fewer(model: nn.Module, program: ExportedProgram, inputs: tuple[Tensor, ...]) -> bool:
-    """Whether the module takes sizes that the program was not traced for, such as those of another branch.
-
-    Few formats can hold such limits: the file would take these sizes, and give something else.
-    """
-    for shapes in _shapes_beyond(program, inputs):
-        try:
-            with torch.no_grad():
-                model(*map(_noise, inputs, shapes))
-        except Exception:  # noqa: S112  the module does not take them either
-            continue
-        return True
-    return False
-
-
-def _shapes_beyond(program: ExportedProgram, inputs: tuple[Tensor, ...]) -> Iterator[list[list[int]]]:
-    """Shapes of inputs with a side just beyond its limits, or with one of two sides that are tied to each other."""
-    places: dict[Any, list[tuple[int, int]]] = {}
-    for number, shape in enumerate(_placeholders(program).values()):
-        for axis, side in enumerate(shape):
-            if not isinstance(side, int):
-                places.setdefault(side.node.expr, []).append((number, axis))
-    for symbol, tied in places.items():
-        limits = program.range_constraints.get(symbol)
-        for side in [] if limits is None else [limits.lower - 1, limits.upper + 1]:
-            if side.is_Integer and 1 < side <= _LONGEST_TRIED:
-                yield _with_sides(inputs, dict.fromkeys(tied, int(side)))
-        if len(tied) > 1:
-            number, axis = tied[-1]
-            side = max(2, inputs[number].shape[axis])  # of one, a side would be repeated
-            yield _with_sides(inputs, dict.fromkeys(tied, side) | {tied[-1]: side + 1})
-
-
-def _with_sides(inputs: tuple[Tensor, ...], sides: Mapping[tuple[int, int], int]) -> list[list[int]]:
-    """The shapes of inputs, with other sides at some (number of the input, axis)."""
-    return [
-        [sides.get((number, axis), side) for axis, side in enumerate(each.shape)] for number, each in enumerate(inputs)
-    ]
-
-
-def _other_inputs(model: nn.Module, program: ExportedProgram, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-    """Noise of another size that the module takes; None if there is none, or if the program does not take it."""
-    shapes, known = list(_placeholders(program).values()), _faults(model, inputs)
-    for more in _OTHER_SIZES:
-        other = tuple(_noise(each, _grown(each, shape, more)) for each, shape in zip(inputs, shapes, strict=True))
-        try:
-            faults = _faults(model, other)
-        except Exception:  # noqa: S112  whatever a module says of a size that it does not take
-            continue
-        if faults > known:  # at this size PyTorch puts values at other places than they were at
-            continue
-        try:
-            with torch.no_grad():
-                program.module()(*other)
-        except Exception:  # a guard, which is an AssertionError, or an operator of a fixed size
-            return None
-        return other
-    return None
-
-
-def _faults(model: nn.Module, inputs: tuple[Tensor, ...]) -> int:
-    """Number of groups of poolings and unpoolings that would stay as they are for these inputs."""
-    return sum(bool(group.reasons) for group in find_groups(model, inputs))
-
-
-def _grown(example: Tensor, shape: tuple[Any, ...], more: int) -> list[int]:
-    """A shape with one image more, and with ``more`` pixels at every other free axis."""
-    sides = zip(example.shape, shape, strict=True)
-    return [
-        side if isinstance(symbol, int) else side + (more if axis else 1) for axis, (side, symbol) in enumerate(sides)
-    ]
-
-
-def _noise(like: Tensor, shape: Sequence[int], draw: int = 0) -> Tensor:
-    """Random numbers with the mean and deviation of an example; of whole numbers, numbers of the example."""
-    generator = torch.Generator().manual_seed(draw)
-    if not like.is_floating_point():
-        index = torch.randint(like.numel(), tuple(shape), generator=generator)
-        return like.reshape(-1)[index]
-    deviation = like.std(correction=0).clamp_min(1e-3)
-    return torch.randn(tuple(shape), generator=generator, dtype=like.dtype) * deviation + like.mean()
-
-
-def _describe(traced: _Traced) -> ModuleInfo:
+def _describe(traced: TracedModule) -> ModuleInfo:
     """Metadata of the file; outputs are called as the module's dictionary calls them, or by number."""
     with torch.no_grad():
         leaves, _ = tree_flatten_with_path(traced.model(*traced.inputs))
-    kind, inputs = type(traced.model).__name__, tuple(_placeholders(traced.program))
+    kind, inputs = type(traced.model).__name__, tuple(input_shapes(traced.program))
     if not leaves or not all(isinstance(leaf, Tensor) for _, leaf in leaves):
         raise ConfigError(f"{kind} does not return tensors alone; wrap it in a module that does")
     if wrong := [leaf for _, leaf in leaves if leaf.dtype == torch.bfloat16 or not leaf.numel()]:
@@ -368,7 +201,7 @@ def _output_name(key: Any) -> str:
     return "_".join(parts if parts and isinstance(key[0], MappingKey) else ["output", *parts])
 
 
-def _compare(runtime: FileRuntime, traced: _Traced, tolerance: Tolerance | None) -> Iterator[Comparison]:
+def _compare(runtime: FileRuntime, traced: TracedModule, tolerance: Tolerance | None) -> Iterator[Comparison]:
     """Each output on the example, on noise of its size, and on noise of another size if sizes are free."""
     yield from _compare_outputs(runtime, traced.model, "example", traced.inputs)
     for others in [traced.inputs] if traced.other is None else [traced.inputs, traced.other]:
@@ -377,9 +210,9 @@ def _compare(runtime: FileRuntime, traced: _Traced, tolerance: Tolerance | None)
 
 
 def _compare_on_noise(
-    runtime: FileRuntime, traced: _Traced, shapes: Sequence[Sequence[int]], draw: int
+    runtime: FileRuntime, traced: TracedModule, shapes: Sequence[Sequence[int]], draw: int
 ) -> list[Comparison]:
-    inputs = (_noise(each, shape, draw) for each, shape in zip(traced.inputs, shapes, strict=True))
+    inputs = (noise_like(each, shape, draw) for each, shape in zip(traced.inputs, shapes, strict=True))
     return _compare_outputs(runtime, traced.model, NOISE, tuple(inputs))
 
 

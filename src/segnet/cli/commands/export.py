@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from segnet.data.dataset import SegmentationDataset
     from segnet.exporting.comparison import Comparison
-    from segnet.exporting.export import ExportReport
     from segnet.exporting.int8.gate import Quantized
+    from segnet.exporting.report import ExportReport
     from segnet.models.checkpoint import Checkpoint
     from segnet.runtimes.base import ImageBatch
 

@@ -13,8 +13,10 @@ from typing import Any
 
 from segnet.errors import ConfigError, OutputError
 from segnet.exporting.browser.onnxruntime_web import PAGE, find_package, read_package
-from segnet.exporting.export import ExportReport, export, stage_file
+from segnet.exporting.export import export
+from segnet.exporting.report import ExportReport
 from segnet.exporting.settings import ExportConfig
+from segnet.exporting.staging import stage_file
 from segnet.inference.working_size import ResizePolicy
 from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet

@@ -15,24 +15,16 @@ from typing import Any
 from torch.export import ExportedProgram
 
 from segnet.errors import ConfigError
-from segnet.exporting.export import (
-    ExportReport,
-    compare_file,
-    count_bytes,
-    describe_file,
-    export_format,
-    reference_pipeline,
-    round_seconds,
-    stage_file,
-    write_checked,
-)
+from segnet.exporting.export import compare_file, describe_file, export_format, reference_pipeline, write_checked
 from segnet.exporting.formats import FORMATS, Format, to_onnx, to_openvino, write_onnx, write_openvino
 from segnet.exporting.int8.calibration import CalibratedOnnx
 from segnet.exporting.int8.gate import Calibrated, Calibration, Quantized, quantize_within
 from segnet.exporting.int8.saturation import require_no_overflow
 from segnet.exporting.int8.xnnpack import CalibratedProgram
 from segnet.exporting.programs import make_program
+from segnet.exporting.report import ExportReport, round_seconds
 from segnet.exporting.settings import ExportConfig
+from segnet.exporting.staging import count_bytes, stage_file
 from segnet.labels import ClassTable
 from segnet.models.segnet import SegNet
 from segnet.runtimes.base import FileRuntime, ImageBatch
