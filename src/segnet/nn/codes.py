@@ -5,21 +5,19 @@ encoder. The two operations are each other's backward pass, so the code is also 
 
 A position in a window is row * 2 + column, 0 to 3 in raster order. `segnet.nn.packing` puts four into each byte.
 
-PyTorch's own pooling runs inside; its int64 indices are gone before `max_pool` returns. Exporters get the form of
-`segnet.nn.unpooling`.
+`segnet.nn.kernels` computes both. Exporters get the form of `segnet.nn.unpooling`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
 from segnet.errors import ConfigError, ShapeError
+from segnet.nn.kernels import Layout, gather, pool, scatter
 from segnet.nn.packing import is_channels_last, pack, packed_length, unpack
 from segnet.nn.unpooling import Windows, is_tracing, portable_pool, portable_unpool, repeated
 
@@ -27,7 +25,6 @@ __all__ = ["COMPILES", "TWO_BY_TWO", "is_exporting", "max_pool", "max_unpool", "
 
 TWO_BY_TWO = Windows(ceil_mode=True)
 """SegNet's windows: 2x2 pixels, those at the end of an odd side smaller."""
-PIXELS_AT_ONCE = 2**20  # on the CPU; keeps the temporary buffers at 8 MB, and was the fastest of 2**18 to 2**24
 
 COMPILES = torch.__version__ >= "2.12"  # a TorchVersion, which compares numbers
 """Whether `torch.compile` can be used. Before PyTorch 2.12 it says that it exports (its issue 176347), so it would
@@ -103,7 +100,7 @@ def max_pool(x: Tensor, windows: Windows = TWO_BY_TWO) -> tuple[Tensor, Tensor]:
     require_windows(windows)
     if is_exporting():
         return portable_pool(x, windows)
-    return _remember(x, windows)
+    return _pool(x, windows)
 
 
 def max_unpool(values: Tensor, code: Tensor, size: tuple[int, int], windows: Windows = TWO_BY_TWO) -> Tensor:
@@ -132,15 +129,7 @@ def max_unpool(values: Tensor, code: Tensor, size: tuple[int, int], windows: Win
         return portable_unpool(values, code, size, windows)
     _check_code(values, code, size, windows)
     code = repeated(code, values.shape[1])
-    return _unpool(values, code, _Layout(size, windows, is_channels_last(values)))
-
-
-class _Layout(NamedTuple):
-    """How a map was pooled: its size, its windows, and whether its channels are the innermost axis of its memory."""
-
-    size: tuple[int, int]
-    windows: Windows
-    channels_last: bool
+    return _unpool(values, code, Layout(size, windows, is_channels_last(values)))
 
 
 def _check_map(name: str, x: Tensor) -> None:
@@ -165,16 +154,20 @@ def _check_code(values: Tensor, code: Tensor, size: tuple[int, int], windows: Wi
         )
 
 
+_Dims = tuple[int | None, ...]
+"""For each argument of a function, which axis ``torch.vmap`` maps over; None: it is the same for all."""
+
+
 class _Pool(Function):
     @staticmethod
     def forward(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
-        values, positions = _pool(x, windows)
+        values, positions = pool(x, windows)
         return values, pack(positions, windows.bits)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Windows], output: tuple[Tensor, Tensor]) -> None:
         (x, windows), (_, code) = inputs, output
-        ctx.layout = _Layout(_size(x), windows, is_channels_last(x))
+        ctx.layout = Layout((x.shape[2], x.shape[3]), windows, is_channels_last(x))
         _keep(ctx, code)
         ctx.mark_non_differentiable(code)
 
@@ -185,7 +178,7 @@ class _Pool(Function):
     @staticmethod
     def vmap(info: Any, dims: _Dims, x: Tensor, windows: Windows) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
         (x,) = _fold(info.batch_size, dims, x)
-        values, code = _remember(x, windows)
+        values, code = _pool(x, windows)
         return (_unfold(info.batch_size, values), _unfold(info.batch_size, code)), (0, 0)
 
 
@@ -193,27 +186,23 @@ class _Linear(Function):
     """A function of a map, a code and its layout. Each of the two has the other as its gradient."""
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, _Layout], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Layout], output: Tensor) -> None:
         _, code, ctx.layout = inputs
         _keep(ctx, code)
 
 
 class _Unpool(_Linear):
     @staticmethod
-    def forward(values: Tensor, code: Tensor, layout: _Layout) -> Tensor:
-        shape = torch.Size((*values.shape[:2], *layout.size))
-        x, flat = _empty(values, shape, layout.channels_last).zero_(), _flatten(values, layout.channels_last)
-        places = _flatten(x, layout.channels_last)
-        for windows, pixels, index in _runs(unpack(code, _size(values), layout.windows.bits), layout):
-            places[pixels].index_copy_(0, index, flat[windows])
-        return x
+    def forward(values: Tensor, code: Tensor, layout: Layout) -> Tensor:
+        positions = unpack(code, (values.shape[2], values.shape[3]), layout.windows.bits)
+        return scatter(values, positions, layout)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         return _gather(grad, ctx.saved_tensors[0], ctx.layout), None, None
 
     @staticmethod
-    def vmap(info: Any, dims: _Dims, values: Tensor, code: Tensor, layout: _Layout) -> tuple[Tensor, int]:
+    def vmap(info: Any, dims: _Dims, values: Tensor, code: Tensor, layout: Layout) -> tuple[Tensor, int]:
         values, code = _fold(info.batch_size, dims, values, code)
         return _unfold(info.batch_size, _unpool(values, code, layout)), 0
 
@@ -222,20 +211,15 @@ class _Gather(_Linear):
     """Take the values at the remembered positions."""
 
     @staticmethod
-    def forward(x: Tensor, code: Tensor, layout: _Layout) -> Tensor:
-        positions = unpack(code, layout.windows.pooled(layout.size), layout.windows.bits)
-        values, flat = _empty(x, positions.shape, layout.channels_last), _flatten(x, layout.channels_last)
-        taken = _flatten(values, layout.channels_last)
-        for windows, pixels, index in _runs(positions, layout):
-            taken[windows] = flat[pixels].take(index)
-        return values
+    def forward(x: Tensor, code: Tensor, layout: Layout) -> Tensor:
+        return gather(x, unpack(code, layout.windows.pooled(layout.size), layout.windows.bits), layout)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         return _unpool(grad, ctx.saved_tensors[0], ctx.layout), None, None
 
     @staticmethod
-    def vmap(info: Any, dims: _Dims, x: Tensor, code: Tensor, layout: _Layout) -> tuple[Tensor, int]:
+    def vmap(info: Any, dims: _Dims, x: Tensor, code: Tensor, layout: Layout) -> tuple[Tensor, int]:
         x, code = _fold(info.batch_size, dims, x, code)
         return _unfold(info.batch_size, _gather(x, code, layout)), 0
 
@@ -266,10 +250,6 @@ def _keep(ctx: Any, code: Tensor) -> None:
         ctx.save_for_forward(code)
 
 
-_Dims = tuple[int | None, ...]
-"""For each argument of a function, which axis ``torch.vmap`` maps over; None: it is the same for all."""
-
-
 def _fold(count: int, dims: _Dims, *tensors: Tensor) -> list[Tensor]:
     """Tensors whose mapped axis has become part of the batch axis."""
     firsts = [
@@ -288,107 +268,16 @@ def _apply(in_compiler: Any, in_eager_code: Any, *arguments: Any) -> Any:
     return (in_compiler if torch.compiler.is_compiling() else in_eager_code).apply(*arguments)
 
 
-def _remember(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
+def _pool(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
     values, code = _apply(_Pool, _DualPool, x, windows)
     return values, code
 
 
-def _unpool(values: Tensor, code: Tensor, layout: _Layout) -> Tensor:
+def _unpool(values: Tensor, code: Tensor, layout: Layout) -> Tensor:
     x: Tensor = _apply(_Unpool, _DualUnpool, values, code, layout)
     return x
 
 
-def _gather(x: Tensor, code: Tensor, layout: _Layout) -> Tensor:
+def _gather(x: Tensor, code: Tensor, layout: Layout) -> Tensor:
     values: Tensor = _apply(_Gather, _DualGather, x, code, layout)
     return values
-
-
-def _pool(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
-    """Values and positions, uint8 (N, C, h, w)."""
-    if is_channels_last(x) or not _in_runs(x):
-        return _native_pool(x, windows)
-    # On the CPU only the channels_last kernel is vectorised: turning planes there and back takes a third of the time.
-    planes = x.reshape(1, x.shape[0] * x.shape[1], *x.shape[2:])
-    pooled = x.new_empty((*x.shape[:2], *windows.pooled(_size(x))))  # autograd refuses to change a returned view
-    values = pooled.view(1, planes.shape[1], *pooled.shape[2:])
-    positions = torch.empty_like(values, dtype=torch.uint8)
-    # Fewer planes would not fill the vectors of that kernel; so the buffers of large maps are larger.
-    at_once = max(32, PIXELS_AT_ONCE // x.shape[2:].numel())
-    for start in range(0, planes.shape[1], at_once):
-        part = slice(start, start + at_once)
-        turned = planes[:, part].contiguous(memory_format=torch.channels_last)
-        values[:, part], positions[:, part] = _native_pool(turned, windows)
-    return pooled, positions.view(pooled.shape)
-
-
-def _native_pool(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
-    kernel, stride, padding, ceil_mode = windows
-    values, index = F.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil_mode, return_indices=True)
-    width = x.shape[3]
-    offset = index.to(torch.int32)
-    del index  # the largest of all buffers
-    tops, lefts = _window_starts(_size(values), windows, x.device, torch.int32)
-    starts = tops * width + lefts
-    if x.is_cuda or torch.compiler.is_compiling():
-        # Of windows that hold nothing but -inf, the channels_last kernel of CUDA gives index 0, and compiled code the
-        # first place, even in the padding. The products are a clamp, at which PyTorch's compiler fails.
-        inside = tops * (tops > 0) * width + lefts * (lefts > 0) if any(padding) else starts
-        offset = torch.maximum(offset, inside)
-    if kernel != (2, 2) or any(padding):
-        rows, columns = offset // width - tops, offset % width - lefts
-        return values, rows.mul_(kernel[1]).add_(columns).to(torch.uint8)
-    offset -= starts
-    # In a window the offsets are 0, 1, width and width + 1; in a map one pixel wide 0 and 1 are its two rows.
-    row = offset > min(width - 1, 1)
-    return values, offset.add_(row, alpha=2 - width).to(torch.uint8)
-
-
-def _runs(positions: Tensor, layout: _Layout) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Cut a flattened map into runs: its windows, its pixels, and which of these pixels are remembered (int64)."""
-    n, c, h, w = positions.shape
-    size, windows, channels_last = layout
-    across, blocks, inner = windows.kernel[1], *((n, c) if channels_last else (n * c, 1))
-    block = size[0] * size[1] * inner
-    parts = _flatten(positions, channels_last).view(blocks, h, w, inner)
-    at_once = max(1, PIXELS_AT_ONCE // block) if _in_runs(positions) else blocks
-    dtype = torch.int32 if at_once * block < 2**31 else torch.int64
-    tops, lefts = _window_starts((h, w), windows, positions.device, dtype)
-    starts = (tops * size[1] + lefts)[:, :, None] * inner + torch.arange(inner, device=positions.device, dtype=dtype)
-    for start in range(0, blocks, at_once) if _in_runs(positions) else [0]:
-        part = parts[start : start + at_once]
-        row, column = (part >> 1, part & 1) if across == 2 else (part // across, part % across)
-        index = row.to(dtype).mul_(size[1] * inner).add_(column.to(dtype), alpha=inner).add_(starts)
-        index += torch.arange(len(part), device=positions.device, dtype=dtype)[:, None, None, None] * block
-        places = slice(start * h * w * inner, (start + at_once) * h * w * inner)
-        yield places, slice(start * block, (start + at_once) * block), index.view(-1).to(torch.int64)
-
-
-def _in_runs(x: Tensor) -> bool:
-    # In the caches of a CPU small pieces are faster, and no large buffer comes and goes; elsewhere one piece is best.
-    return x.device.type == "cpu" and not torch.compiler.is_compiling()
-
-
-def _window_starts(
-    pooled: tuple[int, int], windows: Windows, device: torch.device, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """Top row (h, 1) and left column (w,) of each window; with padding they may be below zero."""
-    rows, columns = (
-        torch.arange(count, device=device, dtype=dtype) * windows.stride[axis] - windows.padding[axis]
-        for axis, count in enumerate(pooled)
-    )
-    return rows[:, None], columns
-
-
-def _flatten(x: Tensor, channels_last: bool) -> Tensor:
-    """All of `x` in the order of memory; with `channels_last` the channels are the innermost axis there."""
-    return x.permute(0, 2, 3, 1).reshape(-1) if channels_last else x.reshape(-1)
-
-
-def _empty(x: Tensor, shape: torch.Size, channels_last: bool) -> Tensor:
-    """A map in the dtype of `x`; not a view, since autograd refuses to change a view that a function returns."""
-    memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format)
-
-
-def _size(x: Tensor) -> tuple[int, int]:
-    return x.shape[2], x.shape[3]
