@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from segnet.inference.predictor import as_batch
+from segnet.inference.inferer import as_batch
 from segnet.runtimes.base import ImageBatch, Runtime
 from segnet.runtimes.load import open_runtime
 from segnet.system.files import write_json

@@ -24,8 +24,9 @@ from PIL import Image
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.layouts import open_dataset
 from segnet.inference.evaluation import evaluate
+from segnet.inference.inferer import as_batch
 from segnet.inference.prediction import concatenate_rows
-from segnet.inference.predictor import Predictor, as_batch
+from segnet.inference.predictor import Predictor
 from segnet.inference.upsampling import Upsampler
 from segnet.media.images.reading import read_image
 from segnet.metrics.boundary.scores import BoundaryMeter

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from segnet.data.synthetic.scenes import render_scene
-from segnet.inference.predictor import as_batch
+from segnet.inference.inferer import as_batch
 from segnet.models.mc_dropout import Sampler
 from segnet.models.segnet import SegNet
 from segnet.models.zoo import create_model

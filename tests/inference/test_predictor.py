@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from PIL import Image as Pillow
 
 from segnet.errors import ConfigError, ModelError, ShapeError
-from segnet.inference.predictor import Predictor, as_batch
+from segnet.inference.inferer import as_batch
+from segnet.inference.predictor import Predictor
 from segnet.inference.tiling import TileConfig
 from segnet.inference.tta import TTAConfig
 from segnet.labels import ClassTable

@@ -1,4 +1,4 @@
-"""From an image to its segmentation: resize, run the model in one piece or in tiles, and upsample."""
+"""From an image of any kind and size to its segmentation; how it passes through the network is in ``inferer``."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
 from segnet.bands import Channels, Pixels, count_channels, describe_channels
 from segnet.errors import ConfigError, DataError, ModelError, ShapeError
+from segnet.inference.inferer import Inferer
 from segnet.inference.inputs import ImageSource, Order, check_order, is_one_image, path_of, read_input
-from segnet.inference.prediction import Planes, Prediction, SegmentedRows, concatenate_rows, planes_of
-from segnet.inference.tiling import ArrayRows, Rows, Span, TileConfig, Tiles, blend_tiles, cut, cut_exactly, fits
+from segnet.inference.prediction import Planes, Prediction, SegmentedRows
+from segnet.inference.tiling import Rows, TileConfig
 from segnet.inference.tta import TTAConfig, with_tta
-from segnet.inference.upsampling import Upsampler, upsample
+from segnet.inference.upsampling import upsample
 from segnet.inference.working_size import ResizePolicy
 from segnet.labels import ClassTable
 from segnet.media.images.resizing import resize_image
 from segnet.media.images.stored import stretch_bands
 from segnet.metrics.uncertainty import Measure, choose_measure
-from segnet.runtimes.base import ImageBatch, Output, Runtime
+from segnet.runtimes.base import Runtime
 from segnet.runtimes.choice import RuntimeName
 from segnet.runtimes.load import open_runtime
 from segnet.runtimes.verification import Verification, Verify, apply_verification, verify
@@ -32,10 +32,7 @@ from segnet.system.stages import stage
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Predictor", "as_batch", "require_predictor"]
-
-_PIXELS_PER_BATCH = 400_000  # larger batches are no faster on a CPU: benchmarks/results/batches.json
-_MOST_PER_BATCH = 16
+__all__ = ["Predictor", "require_predictor"]
 
 
 class Predictor:
@@ -253,23 +250,18 @@ class Predictor:
         Raises:
             ShapeError, ConfigError: as ``predict_pixels``.
         """
-        ready = [self.resize_pixels(image) for image in images]
-        if len(sizes := {image.shape[:2] for image in ready}) != 1:
+        resized = [self.resize_pixels(image) for image in images]
+        if len(sizes := {image.shape[:2] for image in resized}) != 1:
             raise ShapeError(
                 f"images of {len(sizes)} working sizes were given; expected one or more images of one; a list of "
                 "others goes to the predictor itself"
             )
-        return self._predict_resized(images, ready)
+        return self._predict_resized(images, resized)
 
-    def _predict_resized(self, images: Sequence[Pixels], ready: Sequence[Pixels]) -> list[Prediction]:
-        """Predictions of images, each with itself at the common working size."""
-        working_size = (ready[0].shape[0], ready[0].shape[1])
-        for _ in images:
-            self.runtime.start_image(working_size)
-        if tiles := self._cut(*working_size):
-            parts = [self._predict_in_tiles(*pair, tiles) for pair in zip(images, ready, strict=True)]
-        else:
-            parts = self._predict_whole(images, ready)
+    def _predict_resized(self, images: Sequence[Pixels], resized: Sequence[Pixels]) -> list[Prediction]:
+        """Predictions of images; ``resized`` holds each of them at the working size that they have in common."""
+        parts = self._inferer.predict(resized, [(image.shape[0], image.shape[1]) for image in images])
+        working_size = (resized[0].shape[0], resized[0].shape[1])
         return [
             replace(part, working_size=working_size, labels=self.labels, image=stretch_bands(image, self.channels))
             for part, image in zip(parts, images, strict=True)
@@ -294,13 +286,7 @@ class Predictor:
     def predict_pixel_planes(self, image: Pixels) -> Planes:
         """As ``predict_planes``, of pixels that are already as the model takes them; see ``predict_pixels``."""
         resized = self.resize_pixels(image)
-        self.runtime.start_image((resized.shape[0], resized.shape[1]))
-        tiles = self._cut(*resized.shape[:2])
-        if tiles is None:
-            planes = self._predict_planes(resized)
-        else:
-            parts = [part for *_, part in blend_tiles(ArrayRows(resized), self._predict_planes, np.copy, *tiles)]
-            planes = np.concatenate(parts, axis=1)
+        planes = self._inferer.predict_planes(resized)
         size = image.shape[:2]
         return planes if resized.shape[:2] == size else upsample(planes, (size[0], size[1]))
 
@@ -317,10 +303,7 @@ class Predictor:
         Raises:
             ConfigError: the image cannot be cut into tiles that fit into the memory.
         """
-        height, width = rows.size
-        self.runtime.start_image(rows.size)
-        tiles = self._cut(height, width) or ([Span(0, height)], [Span(0, width)])
-        return self._predict_tiles(rows, size or rows.size, tiles)
+        return self._inferer.predict_rows(rows, size or rows.size)
 
     def working_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) at which an image of this height and width is segmented."""
@@ -328,16 +311,22 @@ class Predictor:
 
     def batch_size(self, height: int, width: int) -> int:
         """How many images of this working size are segmented together."""
-        if self.runtime.info.batch is not None or self.needs_tiles(height, width):
-            return self.runtime.info.batch or 1
-        most = min(_MOST_PER_BATCH, _PIXELS_PER_BATCH // (height * width))
-        return next((count for count in range(most, 1, -1) if not self.needs_tiles(height * count, width)), 1)
+        return self._inferer.batch_size(height, width)
 
     def needs_tiles(self, height: int, width: int) -> bool:
         """Whether an image of this working size is cut into tiles, or would have to be but cannot."""
-        if self.tiles is None or self.runtime.info.size is not None:
-            return self._cut(height, width) is not None
-        return not fits(height, width, self._blended_planes, self.tiles, enlarged=self._largest_copy)
+        return self._inferer.needs_tiles(height, width)
+
+    @property
+    def _inferer(self) -> Inferer:
+        """Made anew for each call, since a copy of a predictor may get another runtime."""
+        return Inferer(
+            runtime=self.runtime,
+            confidence=self.confidence,
+            measure=self.measure,
+            tiles=self.tiles,
+            largest_copy=self._largest_copy,
+        )
 
     def _predict_all(self, sources: Sequence[ImageSource], order: Order) -> list[Prediction]:
         """Predictions of a list, those of one working size in batches."""
@@ -350,80 +339,12 @@ class Predictor:
         groups: dict[tuple[int, int], list[int]] = {}
         for number, image in enumerate(images):
             groups.setdefault(self.working_size(*image.shape[:2]), []).append(number)
-        found: dict[int, Prediction] = {}
+        predictions: dict[int, Prediction] = {}
         for size, numbers in groups.items():
             step = self.batch_size(*size)
             for chosen in (numbers[start : start + step] for start in range(0, len(numbers), step)):
-                found |= zip(chosen, self.predict_batch([images[number] for number in chosen]), strict=True)
-        return [replace(found[number], source=path_of(source)) for number, source in enumerate(sources)]
-
-    def _cut(self, height: int, width: int) -> Tiles | None:
-        """The tiles of an image of this working size; None: one piece."""
-        if self.tiles is None:
-            return None
-        if (fixed := self.runtime.info.size) is not None:
-            return cut_exactly(height, width, fixed, self.tiles)
-        return cut(height, width, self._blended_planes, self.tiles, enlarged=self._largest_copy)
-
-    @property
-    def _blended_planes(self) -> int:
-        return self.labels.classes + (self.measure is not None)
-
-    def _upsampler(self, working_size: tuple[int, int], size: tuple[int, ...], *, logits: bool = False) -> Upsampler:
-        classes, confidence = self.labels.classes, self.confidence
-        return Upsampler(working_size, (size[0], size[1]), classes=classes, confidence=confidence, logits=logits)
-
-    def _predict_tiles(self, rows: Rows, size: tuple[int, int], tiles: Tiles) -> Iterator[SegmentedRows]:
-        upsampler, top = self._upsampler(rows.size, size), 0
-        for _, image, predictions in blend_tiles(rows, self._predict_planes, upsampler.add, *tiles):
-            for prediction in predictions:
-                yield SegmentedRows(top, image if size == rows.size else None, prediction)
-                top += len(prediction.mask)
-
-    def _predict_in_tiles(self, image: Pixels, ready: Pixels, tiles: Tiles) -> Prediction:
-        size = (image.shape[0], image.shape[1])
-        return concatenate_rows([rows.prediction for rows in self._predict_tiles(ArrayRows(ready), size, tiles)])
-
-    def _predict_whole(self, images: Sequence[Pixels], ready: Sequence[Pixels]) -> list[Prediction]:
-        """Predictions of images in one piece, each with itself at the common working size."""
-        with stage("network"):
-            batch = np.concatenate([as_batch(image) for image in ready]) if len(ready) > 1 else as_batch(ready[0])
-        working_size = (ready[0].shape[0], ready[0].shape[1])
-        if all(image.shape[:2] == working_size for image in images):
-            with stage("network"):
-                output = self.runtime.run(batch, probabilities=self.confidence, measure=self.measure)
-            return [self._prediction(output, number) for number in range(len(images))]
-        logits = self._logits(batch)
-        planes = self._planes(batch) if logits is None else list(logits)
-        with stage("upsample"):
-            upsamplers = [self._upsampler(working_size, image.shape, logits=logits is not None) for image in images]
-            return [
-                concatenate_rows(list(upsampler.add(part))) for upsampler, part in zip(upsamplers, planes, strict=True)
-            ]
-
-    def _logits(self, batch: ImageBatch) -> NDArray[np.float32] | None:
-        """Logits of a batch if no probability but those of the pixels between classes is needed."""
-        if self.confidence or self.measure is not None:
-            return None
-        with stage("network"):
-            return self.runtime.logits_of(batch)
-
-    def _prediction(self, output: Output, number: int) -> Prediction:
-        """The prediction of one image of a batch, at its working size."""
-        sure = (
-            output.probabilities[number].max(axis=0) if output.probabilities is not None and self.confidence else None
-        )
-        return Prediction(output.mask[number], sure, None if output.uncertainty is None else output.uncertainty[number])
-
-    def _predict_planes(self, image: Pixels) -> Planes:
-        """Planes of an image or tile, at the working size."""
-        return self._planes(as_batch(image))[0]
-
-    def _planes(self, batch: ImageBatch) -> list[Planes]:
-        """Planes of each image of a batch, at the working size."""
-        with stage("network"):
-            output = self.runtime.run(batch, probabilities=self.runtime.gives_probabilities, measure=self.measure)
-        return planes_of(output, self.labels.classes)
+                predictions |= zip(chosen, self.predict_batch([images[number] for number in chosen]), strict=True)
+        return [replace(predictions[number], source=path_of(source)) for number, source in enumerate(sources)]
 
 
 def require_predictor(predictor: object) -> None:
@@ -448,11 +369,3 @@ def _check_arguments(runtime: object, tiles: object, tta: object) -> None:
     if not isinstance(tiles, TileConfig | None):
         raise ConfigError(f"tiles={tiles!r} is not possible; give segnet.TileConfig(tile=1024) for instance, or None")
     require_kind("tta", tta, TTAConfig, example="tta_flip=True")
-
-
-def as_batch(image: Pixels) -> ImageBatch:
-    """An image as a batch: (H, W, C) to float32 (1, C, H, W) in [0, 1]; channels stay innermost in memory."""
-    if image.dtype == np.float32:
-        return image.astype(np.float32, copy=False).transpose(2, 0, 1)[None]
-    scaled: NDArray[np.float32] = np.divide(image, np.float32(255), dtype=np.float32)
-    return scaled.transpose(2, 0, 1)[None]

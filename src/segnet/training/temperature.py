@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from segnet.data.checks import check_masks
 from segnet.data.dataset import SegmentationDataset, require_dataset
 from segnet.errors import ConfigError, DataError, ModelError
-from segnet.inference.predictor import as_batch
+from segnet.inference.inferer import as_batch
 from segnet.inference.working_size import ResizePolicy
 from segnet.labels import IGNORE_INDEX
 from segnet.media.images.resizing import resize_image

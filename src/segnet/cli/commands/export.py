@@ -213,7 +213,7 @@ def _export_int8(
 
 def _calibration_images(kept: Checkpoint, train: SegmentationDataset, config: ExportConfig) -> Iterator[ImageBatch]:
     """Images of the training split, as the exported network will see them."""
-    from segnet.inference.predictor import as_batch
+    from segnet.inference.inferer import as_batch
     from segnet.inference.working_size import ResizePolicy
     from segnet.media.images.resizing import resize_image
     from segnet.runtimes.model_info import ModelInfo
