@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from segnet.errors import ModelError
 from segnet.models.backbones import Backbone
-from segnet.models.decoders import DecoderConfig, NoSkip
+from segnet.models.decoders import NoSkip
+from segnet.models.encoder_kinds import build_encoder
 from segnet.models.encoders import Encoder, EncoderConfig
 from segnet.models.pretrained import LoadReport, adapt_input_filters, fill_encoder, read_weights
-from segnet.models.segnet import SegNetConfig, build_encoder
 from segnet.models.zoo import ENCODERS, create_model
 
 STAGES = ((4, 4), (6, 6), (8, 8, 8))  # layout "D" of VGG, short and narrow
@@ -52,9 +52,7 @@ def _stirred(name: str, value: Tensor) -> Tensor:
 
 
 def narrow_encoder(channels: int = 3, stages: tuple[tuple[int, ...], ...] = STAGES) -> Encoder | Backbone:
-    encoder = EncoderConfig(widths=stages)
-    decoder = DecoderConfig(widths=((),) * len(stages))
-    return build_encoder(SegNetConfig(name="narrow", encoder=encoder, decoder=decoder, in_channels=channels)).eval()
+    return build_encoder(EncoderConfig(widths=stages), channels, dropout=0.0, codes=True).eval()
 
 
 def deepest(encoder: Encoder | Backbone, x: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from segnet.exporting.staging import count_bytes, require_replaceable, stage_fil
 from segnet.labels import ClassTable, require_table
 from segnet.models.mc_dropout import dropouts
 from segnet.models.model_file import Description
-from segnet.models.segnet import SegNet
+from segnet.models.segnet import SegNet, is_segnet
 from segnet.runtimes.base import FileRuntime, ImageBatch
 from segnet.runtimes.load import open_file
 from segnet.runtimes.model_info import ModelInfo
@@ -149,7 +149,7 @@ def describe_file(
         OutputError: see ``require_replaceable``.
         MissingPackageError: a library is not installed.
     """
-    if not hasattr(model, "stored_state"):
+    if not is_segnet(model):
         raise ModelError(f"{path}: a {type(model).__name__} is no SegNet; segnet.export_module takes any module")
     require_table(labels, model.config.classes)
     path = Path(path)

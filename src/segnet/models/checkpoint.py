@@ -13,7 +13,7 @@ from segnet.errors import ModelError, OutputError
 from segnet.labels import ClassTable, require_table
 from segnet.models.bundled import find
 from segnet.models.model_file import Description, read_model_file, write_model_file
-from segnet.models.segnet import SegNet
+from segnet.models.segnet import SegNet, is_segnet
 
 __all__ = ["Checkpoint", "load", "save"]
 
@@ -73,7 +73,7 @@ def save(
             provenance or scores are no JSON.
         OutputError: the path does not end in ``.safetensors``, or the file cannot be written.
     """
-    if not hasattr(model, "stored_state"):  # torch.compile passes attributes on
+    if not is_segnet(model):
         raise ModelError(
             f"{path}: a {type(model).__name__} was given, and a file can hold a SegNet only; give the network in it "
             "(DataParallel and DistributedDataParallel keep theirs as .module)"

@@ -21,14 +21,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from segnet.bands import Bands, Channels, count_channels
 from segnet.errors import ConfigError, ModelError, ShapeError
-from segnet.models.backbones import Backbone, timm_backbone
 from segnet.models.decoders import Decoder, DecoderConfig
-from segnet.models.efficientnet import EfficientNetLite0
-from segnet.models.encoders import Encoder, EncoderConfig, conv_stage, he_init
+from segnet.models.encoder_kinds import OWN_KINDS, build_encoder
+from segnet.models.encoders import Encoder, EncoderConfig, he_init
 from segnet.models.hub_module import HubModule
 from segnet.models.model_file import ModelFile
 from segnet.models.settings import from_dict
-from segnet.models.squeezenet import squeezenet_channels, squeezenet_stages
 from segnet.system.field_types import check_types
 
 __all__ = [
@@ -36,14 +34,13 @@ __all__ = [
     "IMAGENET_STD",
     "SegNet",
     "SegNetConfig",
-    "build_encoder",
+    "is_segnet",
     "normed_convolutions",
     "require_segnet",
 ]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_OWN_KINDS = ("convolutions", "squeezenet1_1", "efficientnet_lite0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +141,13 @@ class SegNet(HubModule):
         self.frozen_stages = 0
         self.register_buffer("mean", _per_channel(config.mean, config.in_channels))
         self.register_buffer("std", _per_channel(config.std, config.in_channels))
-        self.encoder = build_encoder(config, backbone)
+        self.encoder = build_encoder(
+            config.encoder,
+            config.in_channels,
+            dropout=config.dropout,
+            codes=config.decoder.upsampling == "indices",
+            backbone=backbone,
+        )
         self.decoder = Decoder(config.decoder, self.encoder, classes=config.classes, dropout=config.dropout)
         side = config.decoder.classifier_kernel
         self.classifier: nn.Module = nn.Identity()  # compressed maps are the logits
@@ -173,7 +176,7 @@ class SegNet(HubModule):
                 f"{path}: the network has {config.classes} classes but the class table {labels.classes}; "
                 "write the file again, with the table of its classes"
             )
-        model = _filled(config, content.state, encoder, path)
+        model = _fill_network(config, content.state, encoder, path)
         model.description = content.description
         return model.eval()
 
@@ -187,7 +190,7 @@ class SegNet(HubModule):
             ModelError: they are not those of a network of this config, so that the file could not be read.
         """
         state = self.state_dict()
-        if self.config.encoder.kind not in _OWN_KINDS:  # the encoder is a module of the user's, or of timm's
+        if self.config.encoder.kind not in OWN_KINDS:  # a module of the user's, or of timm's
             return state
         with torch.device("meta"):
             shapes = {name: value.shape for name, value in SegNet(self.config).state_dict().items()}
@@ -333,52 +336,26 @@ def local_response_norm(x: Tensor) -> Tensor:
     return x * (1.0 + energy) ** -0.75
 
 
-def _per_channel(values: tuple[float, ...], channels: int) -> Tensor:
-    return torch.tensor(list(islice(cycle(values), channels))).view(1, -1, 1, 1)
-
-
-def build_encoder(config: SegNetConfig, backbone: nn.Module | None = None) -> Encoder | Backbone:
-    """The encoder that a configuration describes.
-
-    Raises:
-        ConfigError: there is no such kind, or the backbone is missing, not wanted, or does not keep to the contract.
-    """
-    encoder = config.encoder
-    if backbone is not None and encoder.kind in _OWN_KINDS:
-        raise ConfigError(f"an encoder of kind {encoder.kind!r} is no module of yours; leave the module out")
-    codes = config.decoder.upsampling == "indices"
-    if encoder.kind == "convolutions":
-        inputs = [config.in_channels, *(stage[-1] for stage in encoder.widths[:-1])]
-        stages: list[nn.Module] = [
-            conv_stage(channels, widths, kernel=encoder.kernel, relu=True, batch_norm=encoder.batch_norm)
-            for channels, widths in zip(inputs, encoder.widths, strict=True)
-        ]
-        return Encoder(stages, [stage[-1] for stage in encoder.widths], encoder, dropout=config.dropout, codes=codes)
-    if encoder.kind == "squeezenet1_1":
-        stride = encoder.stem_stride
-        stages = squeezenet_stages(config.in_channels, batch_norm=encoder.batch_norm, stem_stride=stride)
-        channels = squeezenet_channels(stride)
-        return Encoder(stages, channels, encoder, dropout=config.dropout, codes=codes, full_resolution=stride == 1)
-    if encoder.kind == "efficientnet_lite0":
-        backbone = EfficientNetLite0(config.in_channels)
-    if backbone is None and encoder.kind.startswith("timm/"):
-        backbone = timm_backbone(encoder.kind.removeprefix("timm/"), config.in_channels)
-    if backbone is None:
-        raise ConfigError(f"the encoder is of kind {encoder.kind!r}: hand over the module that stands there")
-    return Backbone(backbone, config.in_channels, codes=codes)
+def is_segnet(model: object) -> bool:
+    """Whether a model is a network of this package; what ``torch.compile`` returns of one is one."""
+    return hasattr(model, "stored_state")  # torch.compile passes attributes on
 
 
 def require_segnet(model: object) -> None:
-    """Refuse what is no network of this package; what ``torch.compile`` returns of one is one.
+    """Refuse what is no network of this package.
 
     Raises:
         ModelError: it is of another type.
     """
-    if not hasattr(model, "stored_state"):
+    if not is_segnet(model):
         raise ModelError(f"a {type(model).__name__} is no SegNet; give segnet.load(path).model of a file or a name")
 
 
-def _filled(config: SegNetConfig, state: Mapping[str, Tensor], encoder: nn.Module | None, path: Path) -> SegNet:
+def _per_channel(values: tuple[float, ...], channels: int) -> Tensor:
+    return torch.tensor(list(islice(cycle(values), channels))).view(1, -1, 1, 1)
+
+
+def _fill_network(config: SegNetConfig, state: Mapping[str, Tensor], encoder: nn.Module | None, path: Path) -> SegNet:
     """The network with the file's tensors; a missing, unknown or unfitting one is an error that names it."""
     if config.encoder.kind == "custom" and encoder is None:
         raise ModelError(

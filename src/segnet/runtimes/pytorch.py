@@ -19,7 +19,7 @@ from segnet.labels import ClassTable, require_table
 from segnet.metrics.uncertainty import MEASURES, Measure
 from segnet.models import checkpoint
 from segnet.models.mc_dropout import Sampler, dropouts
-from segnet.models.segnet import SegNet
+from segnet.models.segnet import SegNet, is_segnet
 from segnet.nn.codes import require_compiling
 from segnet.runtimes.base import FileRuntime, ImageBatch, Output, Runtime, argmax
 from segnet.runtimes.model_info import KEY, ModelInfo
@@ -70,7 +70,7 @@ class TorchRuntime(Runtime):
                 f"samples={samples} with seed={seed} is not possible; give 2 samples or more, or 0 for no dropout, "
                 "and a seed of 0 or more"
             )
-        if not hasattr(model, "stored_state"):  # torch.compile passes attributes on
+        if not is_segnet(model):
             raise ModelError(f"a {type(model).__name__} is no SegNet; segnet.evaluate and segnet.export_module take it")
         labels = labels or ClassTable.numbered(model.config.classes)
         require_table(labels, model.config.classes)
