@@ -49,7 +49,8 @@ from segnet.system.hardware import about
 from segnet.training.run_config import NetworkConfig, RunInputs
 from segnet.training.run_folder import read_settings
 from segnet.training.settings import MAY_CHANGE, TrainConfig
-from segnet.visualization.overlay import add_legend, class_shares, colorize, panels
+from segnet.visualization.legends import add_legend, panels
+from segnet.visualization.overlay import class_shares, colorize
 from study import SCORES, WEIGHTS, Row, learn_and_score
 from table1_paper import BALANCES, PAPER, Measured, table_of, verdict_table, verdicts
 

@@ -18,6 +18,7 @@ from segnet.media.images.strips import ImageRows
 from segnet.models.segnet import SegNet
 from segnet.runtimes.pytorch import TorchRuntime
 from segnet.visualization import overlay as visualize
+from segnet.visualization.legends import class_names
 from segnet.visualization.overlay import OverlayStyle
 
 KINDS = ("mask", "overlay", "color", "side", "confidence", "uncertainty")
@@ -107,7 +108,7 @@ def test_a_legend_of_all_classes_stands_below(
 ) -> None:
     files = {kind: tmp_path / f"{kind}.png" for kind in ("overlay", "side", "color")}
     predict_large(predictor_of(narrow, five_labels), path, files)  # type: ignore[arg-type]
-    legend = visualize.class_names(400, 270, five_labels)
+    legend = class_names(400, 270, five_labels)
     assert legend.shape[1] == 270
     np.testing.assert_array_equal(pixels(files["overlay"])[400:], legend)
     assert pixels(files["side"]).shape[0] > 400

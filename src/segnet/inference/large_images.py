@@ -22,6 +22,7 @@ from segnet.media.images.writing import encode_values, value_metadata
 from segnet.metrics.uncertainty import CONFIDENCE, describe_uncertainty, largest_uncertainty
 from segnet.system.files import explained, replacing
 from segnet.visualization import overlay as visualize
+from segnet.visualization.legends import class_names
 from segnet.visualization.style import OverlayStyle, View
 
 __all__ = ["Kind", "predict_large"]
@@ -153,7 +154,7 @@ def _encode(
 
 def _legend(view: View, size: tuple[int, int], labels: ClassTable, style: OverlayStyle) -> NDArray[np.uint8]:
     """The legend with all class names; without rows if it is not requested, or wider than the image."""
-    legend = visualize.class_names(*size, labels, style)
+    legend = class_names(*size, labels, style)
     return legend if style.has_legend(view) and legend.shape[1] == size[1] else legend[:0, : size[1]]
 
 

@@ -33,6 +33,7 @@ from segnet.system.signals import deferring_interrupt
 from segnet.system.stages import stage
 from segnet.system.threads import map_ahead
 from segnet.visualization import overlay as visualize
+from segnet.visualization.legends import add_class_names
 from segnet.visualization.style import VIEWS, OverlayStyle, View
 
 __all__ = ["draw", "segment_frames", "segment_video", "with_smoothing", "write_video"]
@@ -217,7 +218,7 @@ def draw(view: View, frame: SegmentedFrame, labels: ClassTable, style: OverlaySt
     """
     style = style or OverlayStyle()
     image = visualize.view(view, frame.image, frame.mask, labels, style)
-    return visualize.add_class_names(image, labels, style) if style.legend == "below" else image
+    return add_class_names(image, labels, style) if style.legend == "below" else image
 
 
 def with_smoothing(predictor: Predictor, smoothing: float) -> Predictor:

@@ -19,6 +19,7 @@ from segnet.media.images.writing import write_image, write_mask, write_values
 from segnet.metrics.uncertainty import CONFIDENCE, Measure, describe_uncertainty, largest_uncertainty
 from segnet.system.earlier import EarlierResults
 from segnet.visualization import overlay as visualize
+from segnet.visualization.legends import color_map, rounded_up
 from segnet.visualization.style import VIEWS, OverlayStyle
 
 __all__ = ["ResultWriter", "list_results", "open_lists", "result_path"]
@@ -108,8 +109,8 @@ class ResultWriter:
             write_values(path, values, largest, {"Title": kind, "Description": description})
         if self.file is not None:
             return
-        top = largest if kind == "confidence" else visualize.rounded_up(max(float(values.max()), 1e-6))
-        colors = visualize.color_map(values, largest=top, title=description)
+        top = largest if kind == "confidence" else rounded_up(max(float(values.max()), 1e-6))
+        colors = color_map(values, largest=top, title=description)
         with self.noting(path := self._path(f"{kind}_color", name)):
             write_image(path, colors)
 

@@ -31,7 +31,8 @@ from segnet.visualization.html.panels import (
     panel_size,
     photo_panel,
 )
-from segnet.visualization.overlay import SCALE, as_rgb, scale_colors
+from segnet.visualization.legends import SCALE, scale_colors
+from segnet.visualization.overlay import as_rgb
 
 __all__ = ["Example", "choose_examples", "images_section"]
 

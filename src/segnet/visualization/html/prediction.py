@@ -12,7 +12,8 @@ from PIL import Image
 from segnet.labels import ClassTable
 from segnet.visualization.html.embedding import address, nearest, smooth
 from segnet.visualization.html.markup import percent
-from segnet.visualization.overlay import add_legend, as_rgb, class_shares, colorize, overlay
+from segnet.visualization.legends import add_legend
+from segnet.visualization.overlay import as_rgb, class_shares, colorize, overlay
 
 __all__ = ["prediction_html", "prediction_png"]
 

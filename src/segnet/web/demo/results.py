@@ -17,6 +17,7 @@ from segnet.media.images.writing import write_image
 from segnet.metrics.uncertainty import CONFIDENCE, Measure, describe_uncertainty
 from segnet.visualization import overlay as visualize
 from segnet.visualization.html.markup import class_name, percent
+from segnet.visualization.legends import color_map, rounded_up
 from segnet.visualization.style import OverlayStyle
 
 __all__ = ["Segmentation", "class_table", "confidence_map", "draw_overlay", "uncertainty_map", "write_downloads"]
@@ -72,7 +73,7 @@ def confidence_map(result: Segmentation) -> RGBImage | None:
     """The probability of the chosen class in colors, with a scale below; None if the model gives none."""
     if result.prediction.confidence is None:
         return None
-    return visualize.color_map(result.prediction.confidence, largest=1.0, title=CONFIDENCE)
+    return color_map(result.prediction.confidence, largest=1.0, title=CONFIDENCE)
 
 
 def uncertainty_map(result: Segmentation) -> RGBImage | None:
@@ -81,7 +82,7 @@ def uncertainty_map(result: Segmentation) -> RGBImage | None:
     if values is None or result.measure is None:
         return None
     title = describe_uncertainty(result.measure)
-    return visualize.color_map(values, largest=visualize.rounded_up(max(float(values.max()), 1e-6)), title=title)
+    return color_map(values, largest=rounded_up(max(float(values.max()), 1e-6)), title=title)
 
 
 def class_table(result: Segmentation) -> str:
