@@ -13,25 +13,10 @@ from segnet.inference.prediction import Prediction
 from segnet.inference.predictor import Predictor
 from segnet.media.images.writing import write_image
 from segnet.media.sources import ImageFile
-from segnet.results.images import ImageReport, _read, find_jobs, keeping_faults, predict_images, require_writable
+from segnet.results.images import ImageReport, _read, find_jobs, keeping_faults, predict_images
 from segnet.results.writer import ResultWriter
 from segnet.visualization.style import OverlayStyle
 from video_clips import Brightness, InPairs, clip_images
-
-
-@pytest.mark.parametrize("there", ["", "a", "a/b", "a/b/c"])
-def test_asking_whether_a_folder_can_be_written_leaves_what_was_there(tmp_path: Path, there: str) -> None:
-    (tmp_path / there).mkdir(parents=True, exist_ok=True)
-    before = sorted(tmp_path.rglob("*"))
-    require_writable(tmp_path / "a/b/c")
-    assert sorted(tmp_path.rglob("*")) == before
-    assert tmp_path.is_dir()
-
-
-def test_a_folder_that_cannot_be_made_leaves_none_of_the_others(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"cannot be written there \(File name too long\); give another --out"):
-        require_writable(tmp_path / "a/b" / ("c" * 300))
-    assert not list(tmp_path.iterdir())
 
 
 def images(*names: str, folder: str = "in") -> list[ImageFile]:

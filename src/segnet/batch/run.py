@@ -22,11 +22,12 @@ from segnet.batch.worker import IMAGES_PER_SHARD, BatchReport, Task
 from segnet.errors import OutputError
 from segnet.inference.predictor import Predictor
 from segnet.labels import ClassTable
-from segnet.results.images import print_shares, require_writable
+from segnet.results.images import print_shares
 from segnet.results.writer import list_results
 from segnet.system.earlier import BATCH, EarlierResults
 from segnet.system.files import explained, holding_folder
 from segnet.system.progress import ProgressBar
+from segnet.system.writable import require_writable
 from segnet.visualization.style import OverlayStyle
 
 __all__ = ["ERRORS", "BatchRun", "Outcome", "predict_batches"]

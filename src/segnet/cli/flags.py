@@ -1,4 +1,4 @@
-"""Groups of flags that several commands share, and the headings under which help shows flags.
+"""Groups of flags that several commands share.
 
 A flag has one name, one meaning and one heading in all commands.
 """
@@ -6,15 +6,13 @@ A flag has one name, one meaning and one heading in all commands.
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from segnet.bands import Channels
 from segnet.data.source_config import SourceConfig
-from segnet.errors import ConfigError, OutputError
+from segnet.errors import ConfigError
 from segnet.inference.tiling import TileConfig
 from segnet.inference.tta import TTAConfig
 
@@ -26,21 +24,8 @@ if TYPE_CHECKING:
     from segnet.runtimes.base import Runtime
 
 __all__ = [
-    "HEADINGS",
-    "WORST",
-    "DataFlags",
-    "Given",
-    "ModelFlags",
-    "Precision",
-    "PredictorFlags",
-    "ResizeFlags",
-    "SamplingFlags",
-    "group_of",
-    "model_file_beside",
-    "place_beside",
-    "require_distinct",
-    "require_writable_files",
-]
+    "WORST", "DataFlags", "Given", "ModelFlags", "Precision", "PredictorFlags", "ResizeFlags", "SamplingFlags",
+]  # fmt: skip
 
 WORST = 12
 """Images for each finding, or of all, that a page shows without --worst."""
@@ -48,53 +33,6 @@ WORST = 12
 log = logging.getLogger("segnet")
 
 Precision = Literal["auto", "float32", "bf16"]
-
-_GROUPS = {
-    "input": (
-        "data", "layout", "map", "only", "add", "split", "resize", "resize_mode", "classes", "ignore_index", "encoding",
-        "partial", "calibrate",
-    ),
-    "model": (
-        "model", "in_channels", "encoder", "encoder_weights", "encoder_norms", "weights", "freeze_encoder", "dropout",
-        "samples", "verify", "net", "format", "runtime_files", "int8", "max_drop", "size", "resize_to", "half",
-        "example",
-    ),
-    "size and tiles": ("max_size", "image_scale", "tile", "overlap", "memory"),
-    "output": (
-        "out", "save", "records", "json", "html", "worst", "plot", "measure", "output", "loggers", "save_every",
-        "resume", "force",
-    ),
-    "style": ("opacity", "legend", "outline_width", "show_classes", "palette"),
-    "video": (
-        "start", "end", "every", "smoothing", "flicker", "codec", "frames", "rate", "live", "reconnect_timeout", "show",
-    ),
-    "test-time augmentation": ("tta_flip", "tta_scales"),
-    "metrics": ("boundary", "one_to_one", "corruptions", "calibration", "monitor", "validate_every"),
-    "optimization": (
-        "recipe", "time", "epochs", "batch", "accumulate", "lr", "encoder_lr", "optimizer", "weight_decay", "schedule",
-        "warmup", "ema", "clip", "loss", "loss_divisor", "class_weights", "label_smoothing", "prior_correction",
-        "teacher", "teacher_scales", "distillation", "unlabeled", "unfreeze_at", "batch_norm", "patience", "overfit",
-        "find_lr",
-    ),
-    "augmentation": (
-        "crop", "crop_area", "crop_stretch", "flip", "color", "gray", "blur", "noise", "white_balance", "fog",
-        "shadow", "night", "fourier", "jpeg", "mix",
-    ),
-    "runtime": (
-        "runtime", "device", "precision", "threads", "seed", "workers", "devices", "nodes", "strategy", "compile",
-        "save_memory", "timing", "engine", "address",
-    ),
-    "service": (
-        "host", "port", "queue", "batch_wait", "max_upload", "max_pixels", "timeout", "token_file", "cors",
-    ),
-    "benchmark": ("sizes", "compiled", "baselines", "rounds", "images", "limit", "neighbors", "score_limit"),
-}  # fmt: skip
-
-_HEADINGS = {name: heading for heading, names in _GROUPS.items() for name in names}
-
-
-HEADINGS = tuple(_GROUPS)
-"""All headings, in the order in which help shows them."""
 
 
 class Given(frozenset[str]):
@@ -107,15 +45,6 @@ class Given(frozenset[str]):
     """
 
     typed: frozenset[str] = frozenset()
-
-
-def group_of(name: str) -> str:
-    """The heading of a flag.
-
-    Raises:
-        KeyError: the flag has no place in ``_GROUPS``.
-    """
-    return _HEADINGS[name]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,75 +224,3 @@ class DataFlags:
         return source.dataset(
             self.split, size=self.resize, resize_mode=self.resize_mode, channels=channels, corruption=corruption
         )
-
-
-def model_file_beside(model: str, out: Path | None, *, ending: str) -> Path:
-    """The path of a new model file: ``out``, or ``MODEL-ENDING.safetensors`` beside the model.
-
-    Raises:
-        ConfigError: ``out`` does not end in .safetensors.
-    """
-    if out is None:
-        return place_beside(model, f"{Path(model).name.removesuffix('.safetensors')}-{ending}.safetensors")
-    if out.suffix != ".safetensors":
-        raise ConfigError(f"{out} is no name for a model file; give --out a name that ends in .safetensors")
-    return out
-
-
-def place_beside(model: str, name: str) -> Path:
-    """The path of a file beside a model file, or in the current folder for a model that is bundled or of the hub."""
-    from segnet.models.hub import is_hub_address
-
-    return Path(name) if is_hub_address(model) else Path(model).parent / name
-
-
-def require_distinct(*named: Path | None, results: Iterable[Path] = ()) -> None:
-    """Check that no result would be written over another one of the same run.
-
-    Args:
-        *named: files that flags name; None: the flag is not given.
-        results: what is written besides.
-
-    Raises:
-        ConfigError: a file is named twice, or is one of the results.
-    """
-    taken = {os.path.realpath(path) for path in results}
-    for path in filter(None, named):
-        if (place := os.path.realpath(path)) in taken:
-            raise ConfigError(f"{path} would be written twice, by two flags; give each result its own name")
-        taken.add(place)
-
-
-_ENDINGS = {
-    "--json": (".json",), "--html": (".html", ".htm"), "--plot": (".png", ".svg", ".pdf"), "--out": (".safetensors",),
-}  # fmt: skip
-
-
-def require_writable_files(files: Mapping[str, Path | None], *, any_ending: bool = False) -> None:
-    """Check that files can be written, before the work whose figures they will hold.
-
-    A file that is there already is replaced only if its name has the ending of what is written: not a model or a
-    photo by figures.
-
-    Args:
-        files: by their flags; None: the flag is not given.
-        any_ending: whether another rule decides what is replaced.
-
-    Raises:
-        OutputError: a file cannot be written, or would replace one of another kind; the message names the flag.
-    """
-    from segnet.results.images import require_writable
-    from segnet.system.files import is_no_file
-
-    for flag, path in files.items():
-        if path is not None:
-            if is_no_file(path):
-                raise OutputError(
-                    f"{path} is a folder or a device and cannot be written as a file; give {flag} the name of a file"
-                )
-            endings = _ENDINGS[flag]
-            if path.exists() and path.suffix.lower() not in endings and not any_ending:
-                raise OutputError(
-                    f"{path} is there already and would be replaced; give {flag} a name that ends in {endings[0]}"
-                )
-            require_writable(path.parent, flag=flag)

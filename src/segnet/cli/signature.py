@@ -17,7 +17,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from segnet.cli.flags import HEADINGS, Given, group_of
+from segnet.cli.flags import Given
+from segnet.cli.headings import HEADINGS, group_of
 
 __all__ = ["Argument", "Command", "Flag"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -32,7 +31,6 @@ from segnet.media.images.strips import readable_in_strips
 from segnet.media.sources import ImageFile
 from segnet.results.writer import ResultWriter
 from segnet.system.allocator import keep_freed_memory, return_freed_memory
-from segnet.system.files import explained, temporary_file
 from segnet.system.limits import describe_limit
 from segnet.system.progress import ProgressBar
 from segnet.system.queues import Background
@@ -40,8 +38,7 @@ from segnet.system.tables import print_table
 from segnet.system.threads import read_ahead
 
 __all__ = [
-    "ImageReport", "Job", "find_jobs", "keeping_faults", "predict_images", "print_shares", "require_writable",
-    "segment_images",
+    "ImageReport", "Job", "find_jobs", "keeping_faults", "predict_images", "print_shares", "segment_images",
 ]  # fmt: skip
 
 log = logging.getLogger("segnet")
@@ -107,27 +104,6 @@ def find_jobs(images: Sequence[ImageFile]) -> list[Job]:
         same = [str(job.image) for job in jobs if job.name == name]
         raise DataError(f"{' and '.join(same[:2])} would be written to the same name; predict them in separate runs")
     return jobs
-
-
-def require_writable(out: Path, *, flag: str = "--out") -> None:
-    """Check that files can be written into a folder, before the model runs; leaves no file and no folder behind.
-
-    Raises:
-        OutputError: nothing can be written there; the message names the flag.
-    """
-    missing = [folder for folder in (out, *out.parents) if not os.path.lexists(folder)]
-    try:
-        with explained(out):
-            out.mkdir(parents=True, exist_ok=True)
-            with temporary_file(out / "probe"):
-                pass
-    except OutputError as error:
-        reason = getattr(error.__cause__, "strerror", None) or error
-        raise OutputError(f"{out}: results cannot be written there ({reason}); give another {flag}") from error
-    finally:
-        for folder in missing:  # innermost first
-            with suppress(OSError):  # it could not be created, or another program writes into it by now
-                folder.rmdir()
 
 
 def predict_images(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from segnet.cli.commands.recalibrate import run
-from segnet.cli.flags import model_file_beside
+from segnet.cli.output_files import model_file_beside
 from segnet.cli.parser import parse
 from segnet.data.layouts import Source
 from segnet.errors import SegNetError

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from segnet.benchmark.worker import Baseline
-from segnet.cli.flags import require_distinct, require_writable_files
+from segnet.cli.output_files import require_distinct, require_writable_files
 from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
 

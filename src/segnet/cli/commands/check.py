@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from segnet.cli.flags import WORST, require_distinct, require_writable_files
+from segnet.cli.flags import WORST
+from segnet.cli.output_files import require_distinct, require_writable_files
 from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
 

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segnet.cli.flags import require_writable_files
 from segnet.cli.modules import ModuleFlags, is_function
+from segnet.cli.output_files import require_writable_files
 from segnet.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segnet.cli.flags import require_writable_files
+from segnet.cli.output_files import require_writable_files
 from segnet.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from segnet.cli.flags import DataFlags, ModelFlags, ResizeFlags, require_distinct, require_writable_files
+from segnet.cli.flags import DataFlags, ModelFlags, ResizeFlags
+from segnet.cli.output_files import require_distinct, require_writable_files
 from segnet.errors import ConfigError
 from segnet.inference.tiling import TileConfig
 from segnet.inference.tta import TTAConfig

@@ -8,8 +8,8 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Literal
 
-from segnet.cli.flags import place_beside, require_writable_files
 from segnet.cli.modules import ModuleFlags, is_function
+from segnet.cli.output_files import place_beside, require_writable_files
 from segnet.data.source_config import SourceConfig
 from segnet.errors import ConfigError
 from segnet.exporting.settings import ExportConfig

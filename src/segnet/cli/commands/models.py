@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segnet.cli.flags import require_writable_files
+from segnet.cli.output_files import require_writable_files
 from segnet.system.files import write_json
 
 if TYPE_CHECKING:

@@ -12,14 +12,8 @@ from typing import TYPE_CHECKING, Literal
 from segnet.batch.settings import EngineConfig
 from segnet.cli.batches import predict_in_processes
 from segnet.cli.companions import unused_flags
-from segnet.cli.flags import (
-    Given,
-    ModelFlags,
-    PredictorFlags,
-    ResizeFlags,
-    require_distinct,
-    require_writable_files,
-)
+from segnet.cli.flags import Given, ModelFlags, PredictorFlags, ResizeFlags
+from segnet.cli.output_files import require_distinct, require_writable_files
 from segnet.errors import ConfigError
 from segnet.inference.tiling import TileConfig
 from segnet.inference.tta import TTAConfig
@@ -264,7 +258,8 @@ def _checked_jobs(
     video: VideoConfig,
 ) -> list[Job]:
     """The images; an error if results cannot be written, before the model is loaded."""
-    from segnet.results.images import find_jobs, require_writable
+    from segnet.results.images import find_jobs
+    from segnet.system.writable import require_writable
 
     jobs = find_jobs(images)
     if videos:

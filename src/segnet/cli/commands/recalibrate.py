@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from segnet.cli.flags import DataFlags, model_file_beside, require_writable_files
+from segnet.cli.flags import DataFlags
+from segnet.cli.output_files import model_file_beside, require_writable_files
 
 __all__ = ["run"]
 

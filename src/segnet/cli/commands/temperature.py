@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segnet.cli.flags import DataFlags, SamplingFlags, model_file_beside, require_writable_files
+from segnet.cli.flags import DataFlags, SamplingFlags
+from segnet.cli.output_files import model_file_beside, require_writable_files
 
 if TYPE_CHECKING:
     from segnet.training.temperature import Temperature
