@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.data.description import read_text
 from segnet.data.layouts.drawing import (
     Drawing,
     drawn_source,
@@ -25,19 +23,18 @@ from segnet.data.layouts.pairing import MASK_FOLDERS, find_folder, pair_folders
 from segnet.data.layouts.polygons import blank, flags_of_runs, require_near, table_of
 from segnet.data.layouts.source import Source
 from segnet.data.layouts.validation import with_validation
-from segnet.data.splits import SPLITS, by_split, find_split_folders, split_of
+from segnet.data.splits import SPLITS, split_of
 from segnet.errors import DataError, MissingPackageError
 from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.media.images.reading import read_image
 from segnet.media.sources import find_file, is_image_file
 
-__all__ = ["coco", "coco_stuff", "is_coco", "is_coco_stuff"]
+__all__ = ["coco", "is_coco"]
 
 _KINDS = ("panoptic", "stuff", "instances", "", "_annotations.coco", "_annotations")
 """Beginnings of the files of a split, those that describe most pixels first."""
 
 _FEWEST_NUMBERS = 6  # of a polygon: x and y of three corners; pycocotools takes four numbers for a box
-_STUFF_LINE = re.compile(r"(\d{1,9}):\s*(\S.*)")
 _MOST_BITS = 60  # of a run length
 
 Table = dict[str, Any]
@@ -86,53 +83,6 @@ def is_coco(root: Path) -> bool:
         return bool((only := _only_file(root)) and _read_table(only))
     except (DataError, KeyError, TypeError, ValueError):
         return False
-
-
-def coco_stuff(root: Path) -> Source:
-    """COCO-Stuff: masks in ``stuffthingmaps/train2017/``, or ``annotations/train2017/``, and ``labels.txt``.
-
-    The masks hold the number of the category less one, 255 where unlabeled; ``labels.txt`` of the data set's
-    repository names the categories: "1: person".
-
-    Raises:
-        DataError: labels.txt is missing, or images and masks do not pair up.
-    """
-    path = root / "labels.txt"
-    rows = (
-        [_STUFF_LINE.fullmatch(line.strip()) for line in read_text(path).splitlines() if line.strip()]
-        if path.is_file()
-        else []
-    )
-    if not rows or not all(rows):
-        raise DataError(
-            f"{path}: is missing or has other lines than '1: person'; take it from the data set's repository"
-        )
-    named = [(int(row[1]) - 1, row[2]) for row in rows if row and int(row[1]) > 0]
-    labels = ClassTable.from_names([name for _, name in named], [value for value, _ in named])
-    masks = find_split_folders(_stuff_folder(root))
-    images = by_split(path for path in (find_folder(root, ("images",)) or root).iterdir() if path.is_dir())
-    splits = {
-        split: pair_folders(images[split], masks[split]) for split in SPLITS if split in masks and split in images
-    }
-    return Source(
-        root=root,
-        layout="COCO-Stuff",
-        splits=with_validation(root, splits),
-        labels=labels,
-        ignore_index=(IGNORE_INDEX,),
-    )
-
-
-def is_coco_stuff(root: Path) -> bool:
-    """Whether stuffthingmaps/ is there, or a labels.txt that begins "0: unlabeled"."""
-    path = root / "labels.txt"
-    return (root / "stuffthingmaps").is_dir() or (
-        path.is_file() and path.read_bytes()[:12] == b"0: unlabeled" and _stuff_folder(root).is_dir()
-    )
-
-
-def _stuff_folder(root: Path) -> Path:
-    return find_folder(root, ("stuffthingmaps",)) or root / "annotations"
 
 
 def _split_files(root: Path) -> dict[str, Path]:

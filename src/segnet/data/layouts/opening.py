@@ -16,7 +16,8 @@ from segnet.data.dataset import ResizeMode, SegmentationDataset
 from segnet.data.layouts.ade20k import ade20k, ade20k_full, is_ade20k, is_ade20k_full
 from segnet.data.layouts.annotated import is_labelme, is_supervisely, labelme, supervisely
 from segnet.data.layouts.benchmarks import is_pascal, is_sun, pascal, sun
-from segnet.data.layouts.coco import coco, coco_stuff, is_coco, is_coco_stuff
+from segnet.data.layouts.coco import coco, is_coco
+from segnet.data.layouts.coco_stuff import coco_stuff, is_coco_stuff
 from segnet.data.layouts.contents import black_and_white
 from segnet.data.layouts.cvat import cvat, is_cvat
 from segnet.data.layouts.described import data_yaml
