@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from pycocotools.mask import encode
+from pycocotools.mask import decode, encode, frPyObjects, merge
 
 from layout_files import check_and_train, masks_of, photo, save, text
 from segnet.data.check.findings import Finding
@@ -572,6 +572,16 @@ def test_run_lengths_of_coco_are_read_as_pycocotools_packs_them(seed: int, tmp_p
     table = {"annotations": [{"image_id": 9, "category_id": 3, "segmentation": packed}]}
     change_json(tmp_path / "annotations/instances_train2017.json", lambda page: page.update(table))
     np.testing.assert_array_equal(masks_of(open_source(tmp_path)), pixels)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_polygons_of_coco_have_the_pixels_that_pycocotools_gives_them(seed: int, tmp_path: Path) -> None:
+    coco(tmp_path)
+    rng = np.random.default_rng(seed)
+    polygons = [(rng.uniform(-20, 50, 2) + rng.uniform(-15, 15, (3 + seed, 2))).ravel().tolist() for _ in range(3)]
+    table = {"annotations": [{"image_id": 9, "category_id": 3, "segmentation": polygons}]}
+    change_json(tmp_path / "annotations/instances_train2017.json", lambda page: page.update(table))
+    np.testing.assert_array_equal(masks_of(open_source(tmp_path)), decode(merge(frPyObjects(polygons, *SIZE))))
 
 
 @pytest.mark.parametrize("place", [0, 1])

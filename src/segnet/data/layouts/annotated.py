@@ -152,7 +152,7 @@ def _draw_labelme(page: _Page, labels: ClassTable) -> NDArray[np.uint8]:
     mask = draw_shapes(page.size, page.areas, labels)
     for area in page.areas:
         if area.name == _IGNORED:
-            mask[pixels_of_area(page.size, area)] = IGNORE_INDEX
+            pixels_of_area(page.size, area).paint(mask, IGNORE_INDEX)
     return mask
 
 

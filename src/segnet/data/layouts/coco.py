@@ -20,7 +20,7 @@ from segnet.data.layouts.drawing import (
     require_image,
 )
 from segnet.data.layouts.pairing import MASK_FOLDERS, find_folder, pair_folders
-from segnet.data.layouts.polygons import blank, flags_of_runs, require_near, table_of
+from segnet.data.layouts.polygons import Pixels, blank, pixels_of_columns, require_near, table_of
 from segnet.data.layouts.source import Source
 from segnet.data.layouts.validation import with_validation
 from segnet.data.splits import SPLITS, split_of
@@ -222,8 +222,8 @@ def _draw_instances(
                 f"{place} has no segmentation, as a box; expected polygons or run lengths; give the annotations of a "
                 "segmentation data set, or remove it"
             )
-        inside = _fill_polygons(given, size, place) if isinstance(given, list) else _fill_runs(given, size, place)
-        mask[inside] = IGNORE_INDEX if item.get("iscrowd") else index
+        pixels = _fill_polygons(given, size, place) if isinstance(given, list) else _fill_runs(given, size, place)
+        pixels.paint(mask, IGNORE_INDEX if item.get("iscrowd") else index)
     return mask
 
 
@@ -234,8 +234,8 @@ def _class_of(item: Mapping[str, Any], kind: str, categories: Mapping[int, str],
     return labels.names.index(categories[number])
 
 
-def _fill_polygons(polygons: list[list[float]], size: tuple[int, int], place: str) -> NDArray[np.bool_]:
-    """The pixels in polygons, bool (H, W); those of fewer than three corners cover none."""
+def _fill_polygons(polygons: list[list[float]], size: tuple[int, int], place: str) -> Pixels:
+    """The pixels in polygons; those of fewer than three corners cover none."""
     try:
         from pycocotools import mask as run_lengths
     except ImportError as error:
@@ -246,14 +246,14 @@ def _fill_polygons(polygons: list[list[float]], size: tuple[int, int], place: st
     if not areas:
         raise DataError(f"{place}: has no polygon of three corners or more; draw it anew, or remove it")
     try:
-        inside: NDArray[np.bool_] = run_lengths.decode(run_lengths.merge(run_lengths.frPyObjects(areas, *size))) > 0
+        packed: bytes = run_lengths.merge(run_lengths.frPyObjects(areas, *size))["counts"]
     except Exception as error:  # pycocotools raises Exception itself
         raise ValueError(f"segmentation: {error}") from error
-    return inside
+    return pixels_of_columns(_unpack_runs(packed.decode()), size[0])
 
 
-def _fill_runs(given: Table, size: tuple[int, int], place: str) -> NDArray[np.bool_]:
-    """The pixels in run lengths, bool (H, W): numbers of pixels by turns outside and inside, column by column."""
+def _fill_runs(given: Table, size: tuple[int, int], place: str) -> Pixels:
+    """The pixels in run lengths: numbers of pixels by turns outside and inside, column by column."""
     if tuple(given["size"]) != size:
         raise DataError(
             f"{place}: has run lengths of the size {given['size']}; expected {list(size)}, the height and width of the "
@@ -265,7 +265,7 @@ def _fill_runs(given: Table, size: tuple[int, int], place: str) -> NDArray[np.bo
             f"{place}: has run lengths of {sum(counts)} pixels; expected {size[0] * size[1]}, as many as the image "
             "has; export it again"
         )
-    return flags_of_runs(counts).reshape(size[::-1]).T
+    return pixels_of_columns(counts, size[0])
 
 
 def _unpack_runs(packed: str) -> list[int]:

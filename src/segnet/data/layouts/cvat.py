@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from segnet.data.description import read_text
 from segnet.data.layouts.drawing import Drawing, drawn_source, read_each, report_annotation, require_image
 from segnet.data.layouts.polygons import (
+    Pixels,
     Point,
     blank,
     ellipse,
@@ -142,11 +143,11 @@ def _draw(path: Path, entry: Element, labels: ClassTable) -> NDArray[np.uint8]:
             raise DataError(f"{place}: cannot be drawn; expected one of {', '.join(_AREAS)}; draw it anew as a polygon")
         if (name := area.attrib["label"]) not in labels.names:
             raise DataError(f"{place}: {name!r} is no class; expected one of the file's labels; export it again")
-        mask[_pixels(area, size, place)] = labels.names.index(name)
+        _pixels(area, size, place).paint(mask, labels.names.index(name))
     return mask
 
 
-def _pixels(area: Element, size: tuple[int, int], place: str) -> NDArray[np.bool_]:
+def _pixels(area: Element, size: tuple[int, int], place: str) -> Pixels:
     if area.tag == "mask":
         return _run_lengths(area, size, place)
     corners = _corners(area)
@@ -170,7 +171,7 @@ def _point(text: str) -> Point:
     return float(x), float(y)
 
 
-def _run_lengths(area: Element, size: tuple[int, int], place: str) -> NDArray[np.bool_]:
+def _run_lengths(area: Element, size: tuple[int, int], place: str) -> Pixels:
     """Numbers of pixels by turns outside and inside, row by row, in a part of the image."""
     left, top, width, height = (int(area.attrib[key]) for key in ("left", "top", "width", "height"))
     counts = [int(count) for count in area.attrib["rle"].split(",")]
@@ -180,6 +181,5 @@ def _run_lengths(area: Element, size: tuple[int, int], place: str) -> NDArray[np
             f"{place}: has run lengths of {sum(counts)} pixels for a part of {width}x{height} at x {left}, y {top}; "
             f"expected as many as that part has, in an image of {size[1]}x{size[0]}; export it again"
         )
-    pixels = np.zeros(size, dtype=np.bool_)
-    pixels[top : top + height, left : left + width] = flags_of_runs(counts).reshape(height, width)
-    return pixels
+    inside = flags_of_runs(counts).reshape(height, width)
+    return Pixels(slice(top, top + height), slice(left, left + width), inside)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from segnet.data.layouts.drawing import Drawing, drawn_source, glob_visible, read_each, read_json, report_annotation
 from segnet.data.layouts.polygons import (
     Bitmap,
+    Pixels,
     Point,
     blank,
     ellipse,
@@ -227,11 +228,11 @@ def _draw(place: str, image: Path, regions: Sequence[_Region], labels: ClassTabl
         raise DataError(f"{image}: is no image that can be read; copy or download it again")
     mask = blank(size)
     for number, (name, value) in enumerate(regions, start=1):
-        mask[_pixels(value, size, f"{place}, region {number}")] = labels.names.index(name)
+        _pixels(value, size, f"{place}, region {number}").paint(mask, labels.names.index(name))
     return mask
 
 
-def _pixels(value: Mapping[str, Any], size: tuple[int, int], place: str) -> NDArray[np.bool_]:
+def _pixels(value: Mapping[str, Any], size: tuple[int, int], place: str) -> Pixels:
     if "rle" in value:
         return _painted(value["rle"], size, place)
     if "imageDataURL" in value:
@@ -278,7 +279,7 @@ def _control_point(vertex: Mapping[str, Any], key: str, other: NDArray[np.float6
     return np.array([point["x"], point["y"]], dtype=np.float64) if point else other
 
 
-def _painted(packed: Sequence[int], size: tuple[int, int], place: str) -> NDArray[np.bool_]:
+def _painted(packed: Sequence[int], size: tuple[int, int], place: str) -> Pixels:
     """The pixels that a brush painted: those that are not transparent in its image."""
     try:
         painted = _unpack(bytes([*packed]), size[0] * size[1] * _CHANNELS)
@@ -287,10 +288,10 @@ def _painted(packed: Sequence[int], size: tuple[int, int], place: str) -> NDArra
             f"{place}: its brush cannot be drawn ({error}); expected one in an image of {size[1]}x{size[0]}; put the "
             "image there that was annotated, or export it again"
         ) from error
-    return painted.reshape(*size, _CHANNELS)[..., -1] > 0
+    return Pixels(slice(None), slice(None), painted.reshape(*size, _CHANNELS)[..., -1] > 0)
 
 
-def _bitmap(address: str, size: tuple[int, int], place: str) -> NDArray[np.bool_]:
+def _bitmap(address: str, size: tuple[int, int], place: str) -> Pixels:
     """The pixels of a PNG that are not transparent: ``data:image/png;base64,...``."""
     png = base64.b64decode(address.partition(",")[2])
     if png[16:24] != struct.pack(">II", size[1], size[0]):

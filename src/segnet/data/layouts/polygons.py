@@ -16,12 +16,13 @@ from segnet.labels import ClassTable, Color
 from segnet.media.images.decoding import DAMAGE, MAX_PIXELS
 
 __all__ = [
-    "Area", "Bitmap", "Point", "Shape", "blank", "draw_shapes", "ellipse", "fill", "flags_of_runs", "pixels_of_area",
-    "rectangle", "require_near", "table_of", "turn",
+    "Area", "Bitmap", "Pixels", "Point", "Shape", "blank", "draw_shapes", "ellipse", "fill", "flags_of_runs",
+    "pixels_of_area", "pixels_of_columns", "rectangle", "require_near", "table_of", "turn",
 ]  # fmt: skip
 
 _Mask = NDArray[np.uint8]
 _ELLIPSE = 64  # corners
+_CORNERS = 3  # of a polygon, at least
 
 Point = tuple[float, float]
 """(x, y) in pixels."""
@@ -59,6 +60,27 @@ Area = Shape | Bitmap
 """What covers some pixels of an image."""
 
 
+class Pixels(NamedTuple):
+    """Pixels of an image, within a box around them: large images have many small areas.
+
+    Attributes:
+        rows: of the box in the image.
+        columns: of the box in the image.
+        inside: which pixels of the box these are, bool (rows, columns).
+    """
+
+    rows: slice
+    columns: slice
+    inside: NDArray[np.bool_]
+
+    def paint(self, mask: _Mask, value: int) -> None:
+        """Give these pixels of a mask (H, W) a value."""
+        mask[self.rows, self.columns][self.inside] = value
+
+
+_NO_PIXELS = Pixels(slice(0, 0), slice(0, 0), np.zeros((0, 0), dtype=np.bool_))
+
+
 def blank(size: tuple[int, int]) -> _Mask:
     """A mask (H, W) of class 0 alone.
 
@@ -85,12 +107,12 @@ def draw_shapes(size: tuple[int, int], shapes: Iterable[Area], labels: ClassTabl
     mask = blank(size)
     for shape in shapes:
         if shape.name in index_of:
-            mask[pixels_of_area(size, shape)] = index_of[shape.name]
+            pixels_of_area(size, shape).paint(mask, index_of[shape.name])
     return mask
 
 
-def pixels_of_area(size: tuple[int, int], area: Area) -> NDArray[np.bool_]:
-    """The pixels of an area, those of a polygon without its holes: bool (H, W).
+def pixels_of_area(size: tuple[int, int], area: Area) -> Pixels:
+    """The pixels of an area, those of a polygon without its holes.
 
     Raises:
         ValueError: a bitmap is damaged.
@@ -98,8 +120,8 @@ def pixels_of_area(size: tuple[int, int], area: Area) -> NDArray[np.bool_]:
     return _polygon(size, area) if isinstance(area, Shape) else _bitmap(size, area)
 
 
-def fill(size: tuple[int, int], outline: Sequence[Point]) -> NDArray[np.bool_]:
-    """The pixels whose centers lie within a polygon: bool (H, W).
+def fill(size: tuple[int, int], outline: Sequence[Point]) -> Pixels:
+    """The pixels whose centers lie within a polygon.
 
     Tools that set corners between the pixels mean these, so that areas which share an edge share no pixel. ``Shape`` is
     for tools whose corners are pixels, and part of the area.
@@ -109,7 +131,6 @@ def fill(size: tuple[int, int], outline: Sequence[Point]) -> NDArray[np.bool_]:
         outline: corners; (0.5, 0.5) is the center of the first pixel. What is covered twice lies outside.
     """
     height, width = size
-    pixels = np.zeros(size, dtype=np.bool_)
     corners = np.asarray(outline, dtype=np.float64).reshape(-1, 2)
     others = np.roll(corners, -1, axis=0)
     falls = corners[:, 1:] <= others[:, 1:]
@@ -117,7 +138,7 @@ def fill(size: tuple[int, int], outline: Sequence[Point]) -> NDArray[np.bool_]:
     first, end = (np.clip(np.ceil(y - 0.5), 0, height).astype(np.intp) for y in (upper[:, 1], lower[:, 1]))
     edges = np.repeat(np.arange(len(corners)), end - first)  # one for each row that it crosses
     if not edges.size:
-        return pixels
+        return _NO_PIXELS
     rows = np.concatenate([np.arange(*pair) for pair in zip(first, end, strict=True)])
     (x, y), (end_x, end_y) = upper[edges].T, lower[edges].T
     at = x + (rows + 0.5 - y) * ((end_x - x) / (end_y - y))
@@ -126,14 +147,29 @@ def fill(size: tuple[int, int], outline: Sequence[Point]) -> NDArray[np.bool_]:
     crossings = np.zeros((bottom - top, right - left), dtype=np.uint8)
     np.add.at(crossings, (rows - top, columns - left), 1)
     inside = crossings.cumsum(axis=1, dtype=np.uint8) % 2 == 1  # beyond 255, numbers stay odd or even
-    pixels[top:bottom, left:right] = inside[:, : width - left]
-    return pixels
+    return Pixels(slice(top, bottom), slice(left, min(right, width)), inside[:, : width - left])
 
 
-def flags_of_runs(counts: Sequence[int]) -> NDArray[np.bool_]:
+def flags_of_runs(counts: Sequence[int] | NDArray[np.intp]) -> NDArray[np.bool_]:
     """Run lengths as flat flags: numbers of pixels by turns outside and inside, none of them negative."""
     flags: NDArray[np.bool_] = (np.arange(len(counts)) % 2 == 1).repeat(counts)
     return flags
+
+
+def pixels_of_columns(counts: Sequence[int], height: int) -> Pixels:
+    """The pixels of run lengths of all columns of an image, one after the other.
+
+    Args:
+        counts: by turns outside and inside, none of them negative; together as many as the image has.
+        height: of the image.
+    """
+    ends = np.cumsum(counts)
+    covered = np.flatnonzero(counts[1::2])
+    if not covered.size:
+        return _NO_PIXELS
+    left, right = ends[2 * covered[0]] // height, -(-ends[2 * covered[-1] + 1] // height)
+    flags = flags_of_runs(np.diff(ends.clip(left * height, right * height), prepend=left * height))
+    return Pixels(slice(0, height), slice(left, right), flags.reshape(-1, height).T)
 
 
 def rectangle(first: Point, second: Point) -> list[Point]:
@@ -204,16 +240,23 @@ def _hex_color(text: str) -> Color:
     return red, green, blue
 
 
-def _polygon(size: tuple[int, int], shape: Shape) -> NDArray[np.bool_]:
-    area = Image.new("1", (size[1], size[0]))
+def _polygon(size: tuple[int, int], shape: Shape) -> Pixels:
+    """Drawn in its rows only, from the left edge of the image on: Pillow's rounding depends on x, and not on y."""
+    rings = [[(float(x), float(y)) for x, y in ring] for ring in (shape.outline, *shape.holes)]
+    corners = np.array([corner for ring in rings for corner in ring]).reshape(-1, 2)
+    if len(rings[0]) < _CORNERS:
+        return _NO_PIXELS
+    ends = [np.trunc(corners.min(axis=0)), np.trunc(corners.max(axis=0)) + 1]  # as Pillow rounds
+    (left, top), (right, bottom) = np.clip(ends, 0, size[::-1]).astype(int).tolist()
+    area = Image.new("1", (right, bottom - top))
     pen = ImageDraw.Draw(area)
-    for fill, outline in ((1, shape.outline), *((0, hole) for hole in shape.holes)):
-        if len(outline) > 2:
-            pen.polygon([(float(x), float(y)) for x, y in outline], fill=fill)
-    return np.array(area)
+    for number, ring in enumerate(rings):
+        if len(ring) >= _CORNERS:
+            pen.polygon([(x, y - top) for x, y in ring], fill=int(not number))
+    return Pixels(slice(top, bottom), slice(left, right), np.array(area)[:, left:])
 
 
-def _bitmap(size: tuple[int, int], bitmap: Bitmap) -> NDArray[np.bool_]:
+def _bitmap(size: tuple[int, int], bitmap: Bitmap) -> Pixels:
     """What lies outside of the image is left out."""
     try:
         image = Image.open(io.BytesIO(bitmap.png), formats=["PNG"])
@@ -224,7 +267,8 @@ def _bitmap(size: tuple[int, int], bitmap: Bitmap) -> NDArray[np.bool_]:
     except DAMAGE as error:
         raise ValueError(f"the bitmap of {bitmap.name} is damaged: {one_line(error)}") from error
     left, top = bitmap.origin_xy
-    area = np.zeros(size, dtype=np.bool_)
-    inside = area[max(0, top) : max(0, top + part.shape[0]), max(0, left) : max(0, left + part.shape[1])]
-    inside[:] = part[max(0, -top) :, max(0, -left) :][: inside.shape[0], : inside.shape[1]]
-    return area
+    rows, columns = (
+        slice(*np.clip((first, first + count), 0, end).tolist())
+        for first, count, end in zip((top, left), part.shape, size, strict=True)
+    )
+    return Pixels(rows, columns, part[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left])
