@@ -595,7 +595,19 @@ def jpeg(height: int) -> bytes:
     return bytes(content)
 
 
-@pytest.mark.parametrize("form", [ppm, claiming_png, jpeg])
+def tiff(compression: int) -> Callable[[int], bytes]:
+    def claim(height: int) -> bytes:
+        tags = {256: 20_000, 257: height, 258: 8, 259: compression, 262: 1, 273: 8, 277: 1, 278: height, 279: 40}
+        entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items()]
+        return b"II*\0" + struct.pack("<IH", 8, len(tags)) + b"".join(entries) + bytes(40)
+
+    return claim
+
+
+TIFF = {"none": 1, "lzw": 5, "jpeg": 7, "deflate": 8, "old deflate": 32946, "lzma": 34925, "zstd": 50000}
+
+
+@pytest.mark.parametrize("form", [ppm, claiming_png, jpeg, *(pytest.param(tiff(TIFF[name]), id=name) for name in TIFF)])
 def test_a_header_that_claims_far_more_pixels_than_the_file_has_is_damage(
     form: Callable[[int], bytes], tmp_path: Path
 ) -> None:
