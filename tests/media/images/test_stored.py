@@ -161,11 +161,17 @@ def test_gray_whose_white_is_0_is_inverted(tmp_path: Path, kind: str, order: str
     np.testing.assert_allclose(bands, gray if kind == "uint8" else gray / top, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["int16", "int32", "uint32"])
-def test_integers_are_bands_in_the_type_of_the_file(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("compression", [None, "deflate"])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", ["int16", "int32", "uint32", "int64", "float32", "float64"])
+def test_numbers_are_bands_in_the_type_of_the_file(
+    tmp_path: Path, kind: str, order: str, compression: str | None
+) -> None:
     tifffile = pytest.importorskip("tifffile")
-    array = np.array([[[np.iinfo(kind).min], [np.iinfo(kind).max]]], dtype=kind)
-    tifffile.imwrite(tmp_path / "a.tif", array[..., 0], photometric="minisblack")
+    limits = np.finfo(kind) if kind[0] == "f" else np.iinfo(kind)
+    array = np.array([[[limits.min], [1], [limits.max]]], dtype=kind)
+    options = {"photometric": "minisblack", "byteorder": order, "compression": compression}
+    tifffile.imwrite(tmp_path / "a.tif", array[..., 0], **options)
     assert read_stored(tmp_path / "a.tif").dtype == kind
     np.testing.assert_array_equal(read_stored(tmp_path / "a.tif"), array)
 

@@ -52,6 +52,11 @@ _MOST_BYTES_PER_BYTE = dict.fromkeys(
      "tiff_adobe_deflate"), _DEFLATE,
 ) | {"lzma": _LZMA, "zstd": _ZSTD}  # fmt: skip
 
+# Pillow's names of signed integers and floating numbers, little- or big-endian -> in the machine's byte order.
+_NATIVE = {
+    "I;16S": "I;16NS", "I;16BS": "I;16NS", "I;32S": "I;32NS", "I;32BS": "I;32NS", "F;32F": "F;32NF", "F;32BF": "F;32NF",
+}  # fmt: skip
+
 _TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -154,6 +159,7 @@ def _load_once(file: BinaryIO, page: int) -> Decoded:
     _require_enough_bytes(image, file)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         _mend_luma_and_chroma(image)
+        _mend_byte_order(image)
         mend_wide_planes(image)
         if image.mode == "CMYK" and _has_wide_planes(image):
             raise DataError(
@@ -186,6 +192,13 @@ def _mend_luma_and_chroma(image: TiffImagePlugin.TiffImageFile) -> None:
     if codec == "raw" and arguments[0] == "RGBX" and kind == (YCBCR, 3) and whole:
         image._mode = "YCbCr"
         image.tile = [tile._replace(args=("YCbCr", *arguments[1:])) for tile in image.tile]
+
+
+def _mend_byte_order(image: TiffImagePlugin.TiffImageFile) -> None:
+    """Read numbers with a sign in the machine's byte order, as libtiff returns them; Pillow takes that of the file."""
+    tiles: list[Any] = image.tile
+    if decoder_of(image)[0] == "libtiff":
+        image.tile = [tile._replace(args=(_NATIVE.get(tile.args[0], tile.args[0]), *tile.args[1:])) for tile in tiles]
 
 
 def mend_wide_planes(image: Image.Image) -> None:
