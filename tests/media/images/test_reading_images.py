@@ -448,9 +448,27 @@ def test_color_masks_of_16_bits_are_refused_because_half_of_them_is_lost(tmp_pat
         read_mask(tmp_path / "a.png")
 
 
-def test_masks_of_huge_numbers_are_refused(tmp_path: Path) -> None:
-    Image.fromarray(np.array([[70_000]], dtype=np.int32)).save(tmp_path / "a.tif")
-    with pytest.raises(DataError, match="large numbers"):
+NUMBERS = ["int16", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64"]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", NUMBERS)
+def test_masks_of_small_whole_numbers_are_read_from_any_type(tmp_path: Path, kind: str, order: str) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    for compression in (None, "deflate"):
+        options = {"photometric": "minisblack", "byteorder": order, "compression": compression}
+        tifffile.imwrite(tmp_path / "a.tif", CLASSES.astype(kind), **options)
+        np.testing.assert_array_equal(read_mask(tmp_path / "a.tif"), CLASSES)
+    np.save(tmp_path / "a.npy", CLASSES.astype(kind).astype(f"{order}{np.dtype(kind).str[1:]}"))
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.npy"), CLASSES)
+
+
+@pytest.mark.parametrize(("kind", "value"), [("int16", -1), ("int32", 70_000), ("uint32", 70_000), ("int64", -1)])
+def test_masks_of_numbers_that_are_no_class_values_are_refused(tmp_path: Path, kind: str, value: int) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "a.tif", np.array([[value, 9]], dtype=kind), photometric="minisblack")
+    message = rf"a\.tif holds {kind} from {min(value, 9)} to {max(value, 9)}; expected class values from 0 to 65535"
+    with pytest.raises(DataError, match=message):
         read_mask(tmp_path / "a.tif")
 
 

@@ -21,7 +21,7 @@ from segnet.data.samples import Sample
 from segnet.errors import DataError
 from segnet.media.images.headers import read_header, read_orientation
 from segnet.media.images.masks import MASK_FORMATS, Encoding, read_mask_file
-from segnet.media.images.stored import read_pixels, read_stored, select_bands, stretch_bands
+from segnet.media.images.stored import needs_stored, read_pixels, read_stored, select_bands, stretch_bands
 
 __all__ = ["FileFault", "PairFacts", "read_facts", "read_gray"]
 
@@ -197,8 +197,8 @@ def _fault(path: Path, error: DataError, *, mask: bool) -> FileFault:
         return FileFault("unreadable", text)
     if start == _LFS:
         return FileFault("lfs", f"{path} is a pointer of git-lfs, not the file itself; run: git lfs pull")
-    if mask and path.suffix.lower() == ".npy":
-        return FileFault("unreadable" if "can be read" in text else "no_mask", text)
+    if mask and needs_stored(path):
+        return FileFault("unreadable" if "be read" in text else "no_mask", text)
     header = read_header(path) if mask else None
     if header is None:
         return FileFault("unreadable", text)

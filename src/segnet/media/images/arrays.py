@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segnet.errors import DataError, first_line
 from segnet.media.images.decoding import open_regular
 
-__all__ = ["classes_of_planes", "load_array", "read_mask_array"]
+__all__ = ["classes_of_planes", "is_whole", "load_array", "mask_of_array", "require_class_values"]
 
 _IGNORED = 255
 _LARGEST = 65535
@@ -49,23 +49,22 @@ def load_array(path: Path, *, mapped: bool = False) -> NDArray[Any]:
         ) from error
 
 
-def read_mask_array(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Class values of a ``.npy`` file: (H, W), or one-hot planes (classes, H, W) or (H, W, classes).
+def mask_of_array(array: NDArray[Any], path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Class values of an array (H, W), or of one-hot planes (classes, H, W) or (H, W, classes).
 
     A pixel that is in no plane is 255, ignored. A single plane, (1, H, W) or (H, W, 1), holds class values.
+
+    Args:
+        array: of whole numbers, in any type.
+        path: of its file, for errors.
 
     Raises:
         DataError: it is no array of this kind, or a pixel is in several planes.
     """
-    array = load_array(path)
     if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
         array = array[:, :, 0] if array.shape[2] == 1 else array[0]
-    if array.ndim == 2 and array.size and _is_whole(array):
-        if not 0 <= array.min() <= array.max() <= _LARGEST:
-            raise DataError(
-                f"{path} holds {array.dtype} from {array.min()} to {array.max()}; expected class values from 0 to "
-                f"{_LARGEST}; save pixels without a class, such as those of -1, as {_IGNORED}"
-            )
+    if array.ndim == 2 and array.size and is_whole(array):
+        require_class_values(array, path)
         values: NDArray[np.uint8] | NDArray[np.uint16]
         values = array.astype(np.uint8) if array.max() <= _IGNORED else array.astype(np.uint16)
         return values
@@ -75,6 +74,24 @@ def read_mask_array(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
         f"{path} is an array of {array.dtype} in the shape {array.shape}; expected class values (H, W), or planes of 0 "
         "and 1, one for each class, (classes, H, W) or (H, W, classes)"
     )
+
+
+def is_whole(array: NDArray[Any]) -> bool:
+    """Whether an array holds whole numbers only, in any type."""
+    return bool(array.dtype.kind in "biu" or (array.dtype.kind == "f" and (array == np.floor(array)).all()))
+
+
+def require_class_values(values: NDArray[Any], path: Path) -> None:
+    """Refuse whole numbers that are no class values.
+
+    Raises:
+        DataError: one of them is negative, or too large.
+    """
+    if not (values.min() >= 0 and float(values.max()) <= _LARGEST):
+        raise DataError(
+            f"{path} holds {values.dtype} from {values.min()} to {values.max()}; expected class values from 0 to "
+            f"{_LARGEST}; save pixels without a class, such as those of -1, as {_IGNORED}"
+        )
 
 
 def classes_of_planes(planes: NDArray[Any], path: Path) -> NDArray[np.uint8]:
@@ -93,13 +110,9 @@ def classes_of_planes(planes: NDArray[Any], path: Path) -> NDArray[np.uint8]:
     return np.where(inside.any(axis=0), inside.argmax(axis=0), _IGNORED).astype(np.uint8)
 
 
-def _is_whole(array: NDArray[Any]) -> bool:
-    return bool(array.dtype.kind in "biu" or (array.dtype.kind == "f" and (array == np.floor(array)).all()))
-
-
 def _is_binary(array: NDArray[Any]) -> bool:
     """Whether all values are 0 or 1, or 0 or 255, and some are not 0."""
-    top = array.max() if array.size and _is_whole(array) else 0
+    top = array.max() if array.size and is_whole(array) else 0
     return bool(top in (1, _IGNORED) and ((array == 0) | (array == top)).all())
 
 

@@ -11,10 +11,11 @@ from PIL import Image, TiffImagePlugin
 from PIL.ExifTags import Base as Tag
 
 from segnet.errors import DataError
-from segnet.media.images.arrays import classes_of_planes, read_mask_array
+from segnet.media.images.arrays import classes_of_planes, is_whole, load_array, mask_of_array, require_class_values
 from segnet.media.images.decoding import Decoded, decode, read_pages
 from segnet.media.images.headers import count_images
-from segnet.media.images.reading import WHITE_IS_ZERO
+from segnet.media.images.reading import WHITE_IS_ZERO, values_of
+from segnet.media.images.stored import needs_stored, read_stored
 
 __all__ = ["MASK_FORMATS", "Encoding", "RawMask", "read_mask", "read_mask_file"]
 
@@ -29,12 +30,15 @@ def read_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """The class indices as they are stored: uint8 (H, W), or uint16 from a file with 16 bits per pixel.
 
     These are the indices of a palette file (not its colors), or the values of a gray one, not stretched to 0..255
-    where they have fewer bits, and not inverted in TIFF where white is 0, but for black and white of one bit. A color
-    file with equal channels counts as gray. Alpha is dropped. The pages of a TIFF file are planes of 0 and 1, one for
-    each class (one-hot).
+    where they have fewer bits, and not inverted in TIFF where white is 0, but for black and white of one bit. Numbers
+    of other types, as in a TIFF of int64, count by their value; tifffile reads those that Pillow cannot. A color file
+    with equal channels counts as gray. Alpha is dropped. The pages of a TIFF file are planes of 0 and 1, one for each
+    class (one-hot).
 
     Raises:
-        DataError: as ``read_image``, or the file holds colors or fractions, or is of a lossy format such as JPEG.
+        DataError: as ``read_image``, or the file holds colors, fractions, or numbers below 0 or above 65535, or is of a
+            lossy format such as JPEG.
+        MissingPackageError: tifffile is needed and not installed.
     """
     return read_mask_file(path, encoding="numbers").values
 
@@ -61,7 +65,9 @@ def read_mask_file(path: Path, *, encoding: Encoding = "auto") -> RawMask:
         DataError: as ``read_mask``, or colors are requested from a file with more than 8 bits per channel.
     """
     if path.suffix.lower() == ".npy":
-        return RawMask(read_mask_array(path))
+        return RawMask(mask_of_array(load_array(path), path))
+    if needs_stored(path):  # such as a TIFF of int64
+        return RawMask(mask_of_array(read_stored(path), path))
     decoded = _decode_lossless(path)
     image = decoded.image
     if decoded.format == "TIFF" and count_images(path) > 1:
@@ -107,12 +113,15 @@ def _class_indices(decoded: Decoded, path: Path) -> NDArray[np.uint8] | NDArray[
     mode, values = decoded.image.mode, _stored_values(decoded.image)
     if mode in ("1", "L", "P"):
         return _unstretch(values, decoded.maximum, 255).astype(np.uint8)
-    if mode.startswith("I") and values.min() >= 0 and values.max() <= 65535:
+    if mode == "F" and is_whole(values):
+        return mask_of_array(values, path)
+    if mode.startswith("I"):
+        require_class_values(values_of(decoded.image), path)
         return _unstretch(values, decoded.maximum, 65535).astype(np.uint16)
     if mode == "LA" or (mode in ("RGB", "RGBA") and not decoded.halved and _is_gray(values)):
         return np.ascontiguousarray(values[:, :, 0])
     raise DataError(
-        f"{path} is not a mask: its pixels are of the kind {mode!r} (colors, fractions or large numbers); expected "
+        f"{path} is not a mask: its pixels are of the kind {mode!r} (colors or fractions); expected "
         "one class index per pixel, as a gray or palette PNG; convert the colors to class indices first"
     )
 

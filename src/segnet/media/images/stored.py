@@ -25,8 +25,8 @@ from segnet.media.images.reading import WHITE_IS_ZERO, pixels_of, read_image, un
 from segnet.system.packages import importing
 
 __all__ = [
-    "as_array", "read_pixels", "read_pixels_size", "read_shown", "read_stored", "select_bands", "stretch_bands",
-    "take_bands",
+    "as_array", "needs_stored", "read_pixels", "read_pixels_size", "read_shown", "read_stored", "select_bands",
+    "stretch_bands", "take_bands",
 ]  # fmt: skip
 
 log = logging.getLogger("segnet")
@@ -57,7 +57,7 @@ def read_pixels(path: Path, channels: Channels) -> Pixels:
     if (bands := stored_bands(channels)) is not None:
         return take_bands(read_stored(path, count=bands.count), bands, str(path))
     assert isinstance(channels, int)
-    if _needs_stored(path):
+    if needs_stored(path):
         return _as_viewed(read_stored(path), channels, str(path))
     return read_image(path, channels=channels)
 
@@ -100,7 +100,7 @@ def read_shown(path: Path, channels: Channels = 3) -> NDArray[np.uint8]:
         MissingPackageError: see ``read_pixels``.
     """
     bands = stored_bands(channels)
-    if bands is None and not _needs_stored(path):
+    if bands is None and not needs_stored(path):
         return read_image(path)
     stored = read_stored(path, count=0 if bands is None else bands.count)
     if bands is None and stored.shape[2] in _VIEWED:
@@ -189,7 +189,7 @@ def stretch_bands(image: NDArray[Any], channels: Channels) -> NDArray[np.uint8]:
     return pixels
 
 
-def _needs_stored(path: Path) -> bool:
+def needs_stored(path: Path) -> bool:
     """Whether Pillow cannot read an image as a viewer would."""
     return _is_array(path) or (_is_tiff(path) and read_header(path) is None)
 
