@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -260,8 +260,9 @@ def test_the_representations_count_images_and_classes(camvid_root: Path) -> None
 
 def test_files_may_be_named_by_text(tmp_path: Path):
     made = sample(tmp_path, np.zeros((4, 6), dtype=np.uint8))
-    named = Sample(str(made.image), str(made.mask), "a")  # type: ignore[arg-type]
+    named = Sample(str(made.image), str(made.mask), "a")
     assert named == made
+    assert {get_type_hints(Sample.__init__)[name] for name in ("image", "mask")} == {Path | str}
     assert SegmentationDataset([named], LABELS)[0]["image"].shape == (3, 4, 6)
 
 

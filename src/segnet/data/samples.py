@@ -13,7 +13,7 @@ from segnet.media.images.headers import read_orientation
 __all__ = ["Sample", "describe_mismatch", "describe_sample_mismatch", "with_distinct_names"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Sample:
     """An image and its mask on disk, under one name.
 
@@ -32,10 +32,18 @@ class Sample:
     annotation: Path | None = None
     reader: MaskReader | None = None
 
-    def __post_init__(self) -> None:
-        for name in ("image", "mask", "annotation"):
-            if isinstance(path := getattr(self, name), str):
-                object.__setattr__(self, name, Path(path))
+    def __init__(
+        self,
+        image: Path | str,
+        mask: Path | str,
+        name: str,
+        annotation: Path | str | None = None,
+        reader: MaskReader | None = None,
+    ) -> None:
+        own = None if annotation is None else Path(annotation)
+        values = {"image": Path(image), "mask": Path(mask), "name": name, "annotation": own, "reader": reader}
+        for field, value in values.items():
+            object.__setattr__(self, field, value)  # the dataclass is frozen
 
     @property
     def mask_source(self) -> str:
