@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from segnet.errors import ConfigError, ShapeError
 from segnet.nn import codes as ops
@@ -71,6 +72,27 @@ def deterministic() -> Iterator[None]:
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)
+
+
+class DtypesOf(TorchDispatchMode):
+    """Notes the types of all tensors that are made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, operator: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        made = operator(*arguments, **(options or {}))
+        self.found |= {each.dtype for each in torch.utils._pytree.tree_leaves(made) if isinstance(each, Tensor)}
+        return made
+
+
+@pytest.mark.parametrize("windows", [ops.TWO_BY_TWO, Windows((3, 3), (3, 3))])
+@pytest.mark.parametrize(("height", "narrow"), [(2**15 - 1, True), (2**15, False)])
+def test_offsets_have_32_bits_only_where_these_hold_all_pixels(height: int, narrow: bool, windows: Windows) -> None:
+    with DtypesOf() as dtypes:
+        max_pool(torch.empty(1, 1, height, 2**16, device="meta"), windows)
+    assert (torch.int32 in dtypes.found) == narrow
 
 
 @pytest.mark.parametrize("kind", ["numbers", "ties", "nan", "-inf"])

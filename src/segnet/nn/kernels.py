@@ -70,9 +70,9 @@ def _native_pool(x: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
     kernel, stride, padding, ceil_mode = windows
     values, index = F.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil_mode, return_indices=True)
     width = x.shape[3]
-    offset = index.to(torch.int32)
+    offset = index.to(dtype := _offset_dtype(x.shape[2] * width))
     del index  # the largest of all buffers
-    tops, lefts = _window_starts(_size(values), windows, x.device, torch.int32)
+    tops, lefts = _window_starts(_size(values), windows, x.device, dtype)
     starts = tops * width + lefts
     if x.is_cuda or torch.compiler.is_compiling():
         # Of windows that hold nothing but -inf, the channels_last kernel of CUDA gives index 0, and compiled code the
@@ -96,7 +96,7 @@ def _runs(positions: Tensor, layout: Layout) -> Iterator[tuple[slice, slice, Ten
     block = size[0] * size[1] * inner
     parts = _flatten(positions, channels_last).view(blocks, h, w, inner)
     at_once = max(1, _PIXELS_AT_ONCE // block) if _in_runs(positions) else blocks
-    dtype = torch.int32 if at_once * block < 2**31 else torch.int64
+    dtype = _offset_dtype(at_once * block)
     tops, lefts = _window_starts((h, w), windows, positions.device, dtype)
     starts = (tops * size[1] + lefts)[:, :, None] * inner + torch.arange(inner, device=positions.device, dtype=dtype)
     for start in range(0, blocks, at_once) if _in_runs(positions) else [0]:
@@ -111,6 +111,11 @@ def _runs(positions: Tensor, layout: Layout) -> Iterator[tuple[slice, slice, Ten
 def _in_runs(x: Tensor) -> bool:
     # In the caches of a CPU small pieces are faster, and no large buffer comes and goes; elsewhere one piece is best.
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _offset_dtype(pixels: int) -> torch.dtype:
+    """Of offsets in so many pixels: int32, which is faster, where it holds them."""
+    return torch.int32 if pixels < 2**31 else torch.int64
 
 
 def _window_starts(
