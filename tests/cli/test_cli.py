@@ -334,6 +334,28 @@ def test_a_second_settings_file_does_not_replace_the_first_one(capsys: pytest.Ca
     assert capsys.readouterr().err == expected
 
 
+def test_a_second_list_does_not_replace_the_first_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave("predict", "a.png", "--tta-scales", "1", "--tta-scales=0.75,2") == 2
+    expected = "segnet: --tta-scales is given twice; give it once, with commas between all its values\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_a_list_on_the_command_line_replaces_that_of_the_settings_file(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("loggers: [tensorboard]\n")
+    words = ("data", "--config", str(tmp_path / "a.yaml"), "--loggers", "wandb")
+    assert parsed("train", *words)[1]["training"].loggers == ("wandb",)
+
+
+def test_of_flags_with_one_value_the_last_counts() -> None:
+    assert parsed("train", "data", "--epochs", "3", "--epochs", "5")[1]["training"].epochs == 5
+
+
+def test_of_many_unknown_words_the_first_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave("train", "data", *(f"{number}.png" for number in range(1000))) == 2
+    error = "segnet: unrecognized arguments: 0.png 1.png 2.png 3.png 4.png and 995 more; see segnet train --help\n"
+    assert capsys.readouterr().err == error
+
+
 def test_a_choice_is_checked_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert leave("train", "a", "--class-weights", "foo") == 2
     error = capsys.readouterr().err

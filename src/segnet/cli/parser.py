@@ -17,6 +17,8 @@ from segnet.errors import ConfigError
 
 __all__ = ["parse"]
 
+_NAMED = 5  # unknown words in a message; a pattern of the shell makes any number
+
 
 def parse(name: str, run: Callable[..., Any], words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
     """Arguments for ``run`` from the command line and the ``--config`` file.
@@ -34,8 +36,9 @@ def parse(name: str, run: Callable[..., Any], words: Sequence[str]) -> tuple[lis
     in_file = _read_file(files[0], command) if files else {}
     given, rest = _parser(command, in_file).parse_known_args(words)
     if rest:
+        shown = " ".join(rest[:_NAMED]) + (f" and {len(rest) - _NAMED} more" if len(rest) > _NAMED else "")
         hint = _near([flag.option for flag in command.flags.values()], rest[0].partition("=")[0])
-        raise ConfigError(f"unrecognized arguments: {' '.join(rest)}; {hint or f'see segnet {name} --help'}")
+        raise ConfigError(f"unrecognized arguments: {shown}; {hint or f'see segnet {name} --help'}")
     values = {
         **in_file,
         **{key: tuple(value) if isinstance(value, list) else value for key, value in vars(given).items()},
@@ -59,6 +62,17 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; see {self.prog} --help")
+
+
+class _Once(argparse.Action):
+    """Stores the values of a list, which a second list would replace unseen."""
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        if hasattr(namespace, self.dest):
+            raise ConfigError(f"{option_string} is given twice; give it once, with commas between all its values")
+        setattr(namespace, self.dest, values)
 
 
 def _config_parser(name: str) -> argparse.ArgumentParser:
@@ -104,6 +118,7 @@ def _reading(flag: Flag) -> dict[str, Any]:
 
     values = flag.values
     return {
+        "action": _Once if flag.form == "list" else "store",
         "type": convert,
         "metavar": values if len(values) > 1 else values[0],
         "nargs": 2 if len(values) > 1 else None,
