@@ -129,7 +129,11 @@ def test_a_stream_that_has_no_images_after_a_break_is_lost_and_its_video_stays(t
     assert ["live was lost" in trouble for trouble in tally.troubles] == [True]
 
 
-def test_end_stops_a_pipe_that_gives_no_frame_any_more(tmp_path: Path) -> None:
+def test_end_stops_a_pipe_that_gives_no_frame_any_more_which_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("segnet.media.video.live._SILENCE_S", 0.05)
+    monkeypatch.setattr("segnet.media.video.live._ASK_S", 0.01)
     os.mkfifo(pipe := tmp_path / "pipe")
     data, left, in_time = write_clip(tmp_path / "a.ts", 50).read_bytes(), threading.Event(), []
 
@@ -145,6 +149,7 @@ def test_end_stops_a_pipe_that_gives_no_frame_any_more(tmp_path: Path) -> None:
     left.set()
     feeder.join()
     assert in_time == [True]
+    assert caplog.messages == ["pipe has given no frame for 0.05 s; waiting for the next one"]
     assert len(decoded(tmp_path / "b.mp4")) == tally.frames > 0
 
 

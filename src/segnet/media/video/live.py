@@ -30,6 +30,7 @@ __all__ = ["LiveFrame", "LiveSource"]
 log = logging.getLogger("segnet")
 
 _TIMEOUT_S = 5.0
+_SILENCE_S = 10.0  # without a frame, after which that is said once
 _ASK_S = 0.2  # between two questions whether to stop, while no frame comes
 _FIRST_PAUSE_S = 0.5
 _MAX_PAUSE_S = 8.0
@@ -100,7 +101,7 @@ class LiveSource:
         self._first: float | None = None  # when the first frame was decoded
         self._sizes: dict[tuple[int, int], None] = {}
         self._stopped = Event()
-        self._ended = False
+        self._ended = self._silent = False
         self._error: BaseException | None = None
         self.dropped = self.reconnects = 0
         self.troubles: list[str] = []
@@ -126,8 +127,12 @@ class LiveSource:
 
     def _take(self) -> _Received | None:
         with self._changed:
+            asked = time.monotonic()
             while self._newest is None and not (self._ended or self._is_over() or self._stop()):
                 self._changed.wait(_ASK_S)
+                if not self._silent and self._newest is None and time.monotonic() - asked > _SILENCE_S:
+                    self._silent = True
+                    log.warning("%s has given no frame for %g s; waiting for the next one", self._name, _SILENCE_S)
             if self._newest is not None and not self._ended and time.monotonic() - self._newest.arrived > _FRESH_S:
                 self._changed.wait(_NEXT_S)
             newest, self._newest = self._newest, None
