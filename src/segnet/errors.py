@@ -28,6 +28,7 @@ __all__ = [
     "SegNetError",
     "ShapeError",
     "TrainingError",
+    "describe_count",
     "describe_error",
     "first_line",
     "list_names",
@@ -119,6 +120,11 @@ def describe_error(error: BaseException) -> str:
     """The kind of an error, and the first line of its text if it has one: "ValueError: no such name"."""
     kind, line = type(error).__name__, first_line(error)
     return kind if line == kind else f"{kind}: {line}"
+
+
+def describe_count(number: int, noun: str) -> str:
+    """A number with its noun: "1 mask", "2 masks"."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def list_names(names: Collection[str], *, most: int = 5) -> str:

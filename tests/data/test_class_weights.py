@@ -174,6 +174,6 @@ def test_a_missing_mask_is_named(data: SegmentationDataset):
 
 def test_a_wrong_mask_value_is_reported_and_nothing_is_cached(data: SegmentationDataset, own_cache: Path):
     Image.fromarray(np.array([[9]], np.uint8)).save(data.samples[0].mask)
-    with pytest.raises(DataError, match="value 9 on 1 pixels"):
+    with pytest.raises(DataError, match="value 9 on 1 pixel"):
         count_classes(data)
     assert not list(own_cache.rglob("*.json"))

@@ -75,7 +75,7 @@ def test_values_with_gaps_become_class_indices(tmp_path: Path):
     mask = sample(tmp_path, np.array([[0, 1, 254, 5]], dtype=np.uint8))
     data = SegmentationDataset([mask], labels, ignore_index=(0, 5))
     assert data[0]["mask"].tolist() == [[255, 0, 1, 255]]
-    with pytest.raises(DataError, match=r"a_mask\.png: value 0 on 1 pixels, value 5 on 1 pixels, but the classes are "):
+    with pytest.raises(DataError, match=r"a_mask\.png: value 0 on 1 pixel, value 5 on 1 pixel, but the classes are "):
         SegmentationDataset([mask], labels)[0]
     with pytest.raises(DataError, match=r"classes are 1 \(building\), 254 \(grass\) and ignored values are 5"):
         SegmentationDataset([mask], labels, ignore_index=(5,))[0]
@@ -96,7 +96,7 @@ def test_a_value_out_of_range_is_told_with_file_value_and_pixel_count(tmp_path: 
     for part in (
         "a_mask.png",
         "value 7 on 2 pixels",
-        "value 9 on 1 pixels",
+        "value 9 on 1 pixel",
         "classes are 0 to 2",
         "ignored values are 255",
     ):
@@ -109,7 +109,7 @@ def test_more_than_three_wrong_values_are_summed_up(tmp_path: Path):
 
 
 def test_sixteen_bit_values_do_not_wrap_around(tmp_path: Path):
-    with pytest.raises(DataError, match="value 256 on 1 pixels, value 65535 on 1 pixels"):
+    with pytest.raises(DataError, match="value 256 on 1 pixel, value 65535 on 1 pixel"):
         one(tmp_path, [[256, 65535, 1]], dtype=np.uint16)[0]
 
 

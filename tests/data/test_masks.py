@@ -101,7 +101,7 @@ def test_an_unknown_color_is_told_with_its_pixels_and_what_was_expected(tmp_path
     values[0, :3] = (1, 2, 3)
     values[1, 0] = (9, 9, 8)
     told = (
-        r"map\.png: color \(1, 2, 3\) on 3 pixels \(nearest: Pedestrian\), color \(9, 9, 8\) on 1 pixels "
+        r"map\.png: color \(1, 2, 3\) on 3 pixels \(nearest: Pedestrian\), color \(9, 9, 8\) on 1 pixel "
         r"\(nearest: Pedestrian\), but expected "
         r"Sky \(128, 128, 128\), Building \(128, 0, 0\), Pole \(192, 192, 128\) and 8 more classes, "
         r"and black for ignored pixels; give the class table of these colors with --classes"

@@ -200,7 +200,7 @@ def test_a_check_finds_mixed_bands_and_holes(tmp_path: Path) -> None:
     found = {finding.kind: finding.marks for finding in check_data(root).findings}
     assert [mark.text for mark in found["mixed_bands"]] == ["4 bands, most images have 5"]
     texts = [mark.text for mark in found["unreadable"]]
-    assert any("2.npy holds NaN or infinity in 1 pixels" in text for text in texts)
+    assert any("2.npy holds NaN or infinity in 1 pixel" in text for text in texts)
     assert any("3.npy has 2 bands, so there is no band 3" in text for text in texts)
     with pytest.raises(DataError, match="2 of 6 pairs cannot be used"):
         segnet.train(root, model=tiny(2), out=tmp_path / "run", **QUICK)

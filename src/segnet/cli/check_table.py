@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from segnet.errors import one_line
+from segnet.errors import describe_count, one_line
 from segnet.system.tables import print_table
 
 if TYPE_CHECKING:
@@ -40,13 +40,9 @@ def print_check(report: CheckReport) -> None:
     counts = Counter(finding.severity for finding in report.findings)
     verdict = "training would fail or be meaningless" if report.failed else "training can start"
     console.print(
-        f"{', '.join(_count(counts[kind], kind) for kind in _STYLES)}: {verdict}",
+        f"{', '.join(describe_count(counts[kind], kind) for kind in _STYLES)}: {verdict}",
         style="bold", soft_wrap=True,
     )  # fmt: skip
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + "s" * (number != 1)
 
 
 def _print_finding(console: Console, finding: Finding) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.errors import ConfigError, DataError
+from segnet.errors import ConfigError, DataError, describe_count
 from segnet.labels import IGNORE_INDEX, ClassTable, Color
 from segnet.media.images.masks import Encoding, RawMask, read_mask_file
 
@@ -135,7 +135,8 @@ class MaskReader:
 
     def _describe_numbers(self, values: NDArray[np.uint8] | NDArray[np.uint16]) -> str:
         found, counts = np.unique(values, return_counts=True)
-        details = ", ".join(f"value {v} on {n} pixels" for v, n in list(zip(found, counts, strict=True))[:_FEW])
+        pairs = list(zip(found, counts, strict=True))[:_FEW]
+        details = ", ".join(f"value {value} on {describe_count(count, 'pixel')}" for value, count in pairs)
         more = f" and {len(found) - _FEW} more values" if len(found) > _FEW else ""
         hint = "; 0 and 255 look like a two-class mask saved in black and white" if found.tolist() == [255] else ""
         return (
@@ -183,7 +184,8 @@ class MaskReader:
         most = np.argsort(-counts, kind="stable")[:_FEW]
         named = [(found[index].tolist(), counts[index]) for index in most]
         details = ", ".join(
-            f"color {tuple(color)} on {count} pixels (nearest: {self.nearest_class(color)})" for color, count in named
+            f"color {tuple(color)} on {describe_count(count, 'pixel')} (nearest: {self.nearest_class(color)})"
+            for color, count in named
         )
         more = f" and {len(found) - _FEW} more colors" if len(found) > _FEW else ""
         table = dict(zip(self.labels.names, self.labels.colors, strict=True))

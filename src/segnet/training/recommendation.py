@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from segnet.data.sizing import LEAST_SIDE, Size, choose_batch, choose_crop, choose_resize, scale_size
+from segnet.errors import describe_count
 
 __all__ = [
     "DECIDED",
@@ -207,7 +208,8 @@ def fit_to_time(
         *([smaller] if changed else []),
         *([area] if "crop" in changed and area else []),
         Decision(
-            {"epochs": _HEADROOM * epochs}, f"at most; {fits}, about {_count(epochs, 'epoch')}, and the time ends them"
+            {"epochs": _HEADROOM * epochs},
+            f"at most; {fits}, about {describe_count(epochs, 'epoch')}, and the time ends them",
         ),
         Decision({"validate_every": every}, f"validating takes {facts.val_images * pace.image:.2g} s"),
         Decision({"ema": _ema(steps)}, "the average spans a twentieth of the run"),
@@ -355,10 +357,6 @@ def _ema(steps: int) -> float:
 
 def _sides(size: Size) -> str:
     return f"{size[0]}x{size[1]}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _shown(value: Any) -> str:

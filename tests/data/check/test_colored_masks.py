@@ -53,9 +53,9 @@ def test_a_color_of_no_class_is_named_and_refused(root: Path) -> None:
     report = check_data(root)
     assert report.failed
     assert [mark.text for finding in report.findings for mark in finding.marks if finding.severity == "error"] == [
-        "color (1, 2, 3) (nearest: field) on 1 pixels"
+        "color (1, 2, 3) (nearest: field) on 1 pixel"
     ]
-    assert report.findings[0].detail == "in all masks: color (1, 2, 3) (nearest: field) on 1 pixels of 1 masks"
+    assert report.findings[0].detail == "in all masks: color (1, 2, 3) (nearest: field) on 1 pixel of 1 mask"
     with pytest.raises(DataError, match="1 of 2 pairs cannot be used"):
         refuse_known_faults(open_source(root), check="segnet check it")
 

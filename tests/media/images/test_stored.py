@@ -275,7 +275,7 @@ HOLE = np.where(np.arange(27).reshape(3, 3, 3) == 1, np.nan, 0).astype(np.float3
         (stored_as(values(13)), 4, r"and 4 are expected; .*, such as channels: \[0, 1, 2, 3\]"),
         (stored_as(values(13)), 3, "has 13 bands, and is read as a color image; .*channels: 13, or with --in-channels"),
         (stored_as(values(2)), 1, "has 2 bands, and is read as a gray image"),
-        (stored_as(HOLE), Bands(indices=(0, 1)), "holds NaN or infinity in 1 pixels; replace them"),
+        (stored_as(HOLE), Bands(indices=(0, 1)), "holds NaN or infinity in 1 pixel; replace them"),
         (stored_as(values(4, "float32") * 9), 4, r"holds float32 from .* expected 0 to 1; state value_range"),
         (
             stored_as(values(4, "int64") & 1),

@@ -13,7 +13,7 @@ from segnet.data.check.facts import PairFacts
 from segnet.data.check.findings import CheckedData, Finding, Mark
 from segnet.data.checks import require_two_classes
 from segnet.data.masks import MaskReader, describe_value
-from segnet.errors import DataError
+from segnet.errors import DataError, describe_count
 from segnet.labels import IGNORE_INDEX
 
 __all__ = ["count_by_image", "is_noisy", "unknown_value_findings", "value_findings"]
@@ -87,7 +87,8 @@ def _list_values(pixels: Mapping[int, int], reader: MaskReader, masks: Mapping[i
     """The commonest values with their pixels, and the masks that they are in."""
     most = _FEW if masks is None else _LISTED
     shown = [
-        f"{describe_value(value, reader)} on {count} pixels" + (f" of {masks[value]} masks" if masks else "")
+        f"{describe_value(value, reader)} on {describe_count(count, 'pixel')}"
+        + (f" of {describe_count(masks[value], 'mask')}" if masks else "")
         for value, count in sorted(pixels.items(), key=lambda pair: (-pair[1], pair[0]))[:most]
     ]
     return ", ".join(shown) + (f" and {len(pixels) - most} more values" if len(pixels) > most else "")

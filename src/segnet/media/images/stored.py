@@ -17,7 +17,7 @@ from PIL import Image, TiffImagePlugin
 from PIL.ExifTags import Base as Tag
 
 from segnet.bands import Bands, Channels, Pixels, stored_bands
-from segnet.errors import DataError
+from segnet.errors import DataError, describe_count
 from segnet.media.images.arrays import load_array
 from segnet.media.images.decoding import Decoded, decode, read_pages
 from segnet.media.images.headers import Header, read_header, read_size
@@ -308,8 +308,8 @@ def _as_viewed(stored: NDArray[Any], channels: int, name: str) -> Pixels:
 def _require_finite(values: NDArray[Any], name: str) -> None:
     if values.dtype.kind == "f" and not (finite := np.isfinite(values).all(axis=2)).all():
         raise DataError(
-            f"{name} holds NaN or infinity in {int((~finite).sum())} pixels; replace them by numbers, and ignore these "
-            "pixels in the mask"
+            f"{name} holds NaN or infinity in {describe_count(int((~finite).sum()), 'pixel')}; replace them by "
+            "numbers, and ignore these pixels in the mask"
         )
 
 
