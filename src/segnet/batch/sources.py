@@ -35,7 +35,8 @@ class Item(NamedTuple):
 
     Attributes:
         address: path or address.
-        name: of its results, without suffix; of a shard, the folder of their names.
+        name: of its results, without suffix; of a shard, the folder of their names. Of a file that was only found, its
+            path below what was searched.
         version: size and time of change; another version is another image.
     """
 
@@ -65,14 +66,6 @@ class Part(NamedTuple):
     number: int
     items: list[Item]
     shard: bool
-
-
-class _Entry(NamedTuple):
-    """A file with its path below what was searched."""
-
-    address: str
-    name: str
-    version: str
 
 
 def find_items(words: Sequence[str], *, out: Path) -> Found:
@@ -147,7 +140,7 @@ def plain_name(name: str) -> str:
     return "/".join(parts)
 
 
-def _find(word: str, out: Path, failures: list[str]) -> Iterator[_Entry]:
+def _find(word: str, out: Path, failures: list[str]) -> Iterator[Item]:
     if fault := path_fault(word):
         raise DataError(f"{word[:60]!a} {fault}; give the path of an image, a folder or a list")
     if is_address(word):
@@ -158,7 +151,7 @@ def _find(word: str, out: Path, failures: list[str]) -> Iterator[_Entry]:
         yield from _find_local(word, out, failures)
 
 
-def _find_local(word: str, out: Path, failures: list[str]) -> Iterator[_Entry]:
+def _find_local(word: str, out: Path, failures: list[str]) -> Iterator[Item]:
     results = Path(os.path.realpath(out))
     shards = [
         entry for entry in _find_local_shards(word) if not Path(os.path.realpath(entry.address)).is_relative_to(results)
@@ -175,10 +168,10 @@ def _find_local(word: str, out: Path, failures: list[str]) -> Iterator[_Entry]:
     for image in images:
         if not isinstance(image, ImageFile):
             raise ConfigError(f"{word} is a video, which one process predicts; leave out --engine ray")
-        yield _local_entry(image.path, image.name.as_posix())
+        yield _local_item(image.path, image.name.as_posix())
 
 
-def _find_local_shards(word: str) -> Iterator[_Entry]:
+def _find_local_shards(word: str) -> Iterator[Item]:
     path = Path(word)
     if path.is_file():
         paths, root = [path] if _is_shard(word) else [], path.parent
@@ -191,16 +184,16 @@ def _find_local_shards(word: str) -> Iterator[_Entry]:
         return
     for file in sorted(paths):
         if not file.is_dir():
-            yield _local_entry(file, plain_name(str(file.relative_to(root))))
+            yield _local_item(file, plain_name(str(file.relative_to(root))))
 
 
-def _local_entry(path: Path, name: str) -> _Entry:
+def _local_item(path: Path, name: str) -> Item:
     """With an absolute path: the processes of a cluster work in other folders."""
     address = os.path.abspath(path)  # noqa: PTH100
-    return _Entry(address, name, _local_version(address))
+    return Item(address, name, _local_version(address))
 
 
-def _find_listed(path: Path) -> Iterator[_Entry]:
+def _find_listed(path: Path) -> Iterator[Item]:
     """The files of a list; their names are those below the folder that all of them share.
 
     Raises:
@@ -224,10 +217,10 @@ def _find_listed(path: Path) -> Iterator[_Entry]:
     shared = os.path.commonpath([name.parent for name in names]) if len({n.is_absolute() for n in names}) == 1 else ""
     for address, name in zip(addresses, names, strict=True):
         version = "" if is_address(address) else _local_version(address)
-        yield _Entry(address, plain_name(os.path.relpath(name, shared) if shared else str(name)), version)
+        yield Item(address, plain_name(os.path.relpath(name, shared) if shared else str(name)), version)
 
 
-def _find_remote(word: str) -> Iterator[_Entry]:
+def _find_remote(word: str) -> Iterator[Item]:
     try:
         found = list(_search_remote(word))
     except SegNetError:
@@ -239,7 +232,7 @@ def _find_remote(word: str) -> Iterator[_Entry]:
     yield from found
 
 
-def _search_remote(word: str) -> Iterator[_Entry]:
+def _search_remote(word: str) -> Iterator[Item]:
     system, root = _fsspec().core.url_to_fs(word)
     if glob.has_magic(root) and not system.exists(root):
         found, base = system.glob(root, detail=True), root[: re.search(r"[*?\[]", root).start()].rpartition("/")[0]  # type: ignore[union-attr]
@@ -253,17 +246,17 @@ def _search_remote(word: str) -> Iterator[_Entry]:
         hidden = any(part.startswith(".") for part in name.split("/"))
         wanted = _is_shard(name) or PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES or lone
         if info.get("type") != "directory" and wanted and not hidden:
-            yield _Entry(system.unstrip_protocol(path), name, _remote_version(info))
+            yield Item(system.unstrip_protocol(path), name, _remote_version(info))
 
 
-def _named(entries: Iterable[_Entry]) -> list[Item]:
+def _named(entries: Iterable[Item]) -> list[Item]:
     """Names without suffix, and each file once, as plain ``segnet predict`` names results."""
     unique = {Path(entry.address): entry for entry in entries}
     files = [
         ImageFile(path, Path(re.sub(r"\.tar(\.gz)$", r"\1", entry.name, flags=re.IGNORECASE)))  # one suffix, not two
         for path, entry in unique.items()
     ]
-    return [Item(unique[job.image].address, job.name.as_posix(), unique[job.image].version) for job in find_jobs(files)]
+    return [unique[job.image]._replace(name=job.name.as_posix()) for job in find_jobs(files)]
 
 
 def _require_separate(items: Iterable[Item], shards: Iterable[Item]) -> None:
