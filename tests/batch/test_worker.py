@@ -153,6 +153,19 @@ def test_a_damaged_shard_gives_the_images_before_the_damage(
     assert "cannot be read to its end" in report.failures[-1]["error"]
 
 
+@pytest.mark.parametrize(("images_at_once", "bytes_at_once", "sizes"), [(5, 10**9, [5, 5, 2]), (256, 1, [1] * COUNT)])
+def test_the_images_of_a_shard_are_held_in_bounded_chunks(
+    images_at_once: int, bytes_at_once: int, sizes: list[int],
+    task: Callable[..., Task], images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(module, "IMAGES_PER_SHARD", images_at_once)
+    monkeypatch.setattr(module, "_LARGEST_CHUNK", bytes_at_once)
+    worker = Worker(task("mask"))
+    reports = list(worker.predict(write_tar(images, tmp_path / "a.tar")))
+    worker.close()
+    assert [report.predicted for report in reports if report.predicted] == sizes
+
+
 def test_a_shard_without_images_is_a_failure(task: Callable[..., Task], tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         archive.addfile(tarfile.TarInfo("1.json"))

@@ -89,7 +89,8 @@ class BatchReport:
         """Add what became of other images."""
         self.predicted += other.predicted
         self.skipped += other.skipped
-        self.shares = np.add(self.shares or 0.0, other.shares).tolist() if other.shares else self.shares
+        if other.shares:
+            self.shares = np.add(self.shares or 0.0, other.shares).tolist()
         self.failures += other.failures
         self.notes += other.notes
         self.fatal = self.fatal or other.fatal
@@ -142,11 +143,11 @@ class Worker:
             for number, chunk in enumerate(self._chunks(part)):
                 yield self._predict_chunk(chunk, f"{self._task.run}-{part.number:06}-{number:04}")
         except SegNetError as error:
-            if not (part.shard and isinstance(error, DataError)):
-                yield BatchReport(fatal=str(error))
-            else:  # the shard cannot be read to its end
+            if part.shard and isinstance(error, DataError):  # the shard cannot be read to its end
                 shard = part.items[0]
                 yield BatchReport(failures=[_failure(shard.address, shard.name, str(error))])
+            else:
+                yield BatchReport(fatal=str(error))
 
     def close(self) -> None:
         """Release what other processes wait for."""
@@ -157,22 +158,17 @@ class Worker:
             yield [_listed(item) for item in part.items]
             return
         chunk: list[_Image] = []
-        damage: DataError | None = None
-        images = _stored(part.items[0])
-        while True:
-            try:
-                image = next(images, None)
-            except DataError as error:  # the images before it are predicted first
-                image, damage = None, error
-            chunk += [] if image is None else [image]
-            size = sum(len(each.content or b"") for each in chunk)
-            if image is None or len(chunk) == IMAGES_PER_SHARD or size > _LARGEST_CHUNK:
-                yield chunk
-                chunk = []
-            if damage is not None:
-                raise damage
-            if image is None:
-                return
+        try:
+            for image in _stored(part.items[0]):
+                chunk.append(image)
+                size = sum(len(each.content or b"") for each in chunk)
+                if len(chunk) == IMAGES_PER_SHARD or size > _LARGEST_CHUNK:
+                    yield chunk
+                    chunk = []
+        except DataError:
+            yield chunk  # the images before the damage are predicted first
+            raise
+        yield chunk
 
     def _predict_chunk(self, images: Sequence[_Image], name: str) -> BatchReport:
         """Predict images. Those that may have killed a process come first, and each is completed alone."""
