@@ -6,7 +6,7 @@ from threading import Thread
 
 import pytest
 
-from segnet.system.signals import deferring_interrupt, noting_termination
+from segnet.system.signals import TERMINATED, deferring_interrupt, exiting_on_termination, noting_termination
 
 
 def test_sigterm_is_noted_once_and_the_second_does_what_it_did_before() -> None:
@@ -24,11 +24,19 @@ def test_sigterm_is_noted_once_and_the_second_does_what_it_did_before() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
+def test_sigterm_ends_the_block_with_its_exit_code_and_the_handler_before_comes_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as caught, exiting_on_termination():
+        signal.raise_signal(signal.SIGTERM)
+    assert caught.value.code == TERMINATED
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_in_another_thread_nothing_is_noted_and_nothing_fails() -> None:
     noted: list[Callable[[], bool]] = []
 
     def work() -> None:
-        with noting_termination() as arrived:
+        with exiting_on_termination(), noting_termination() as arrived:
             noted.append(arrived)
 
     thread = Thread(target=work)

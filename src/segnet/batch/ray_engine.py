@@ -11,8 +11,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -22,10 +20,9 @@ from segnet.batch.sources import Item, Part
 from segnet.batch.worker import BatchReport, Task, Worker
 from segnet.errors import ConfigError
 from segnet.system.packages import importing
-from segnet.system.signals import TERMINATED
 from segnet.system.threads import available_cores
 
-__all__ = ["Pool", "connected", "exiting_on_termination", "stream_reports"]
+__all__ = ["Pool", "connected", "stream_reports"]
 
 _OBJECT_STORE_BYTES = 100_000_000  # addresses go in and counts come out; images never pass through it
 _BLOCK_BYTES = 100  # so that each report is passed on at once
@@ -68,25 +65,6 @@ def connected(config: EngineConfig, *, threads: int, device: str) -> Iterator[Po
     finally:
         if own:
             ray.shutdown()
-
-
-@contextmanager
-def exiting_on_termination() -> Iterator[None]:
-    """SIGTERM in the block ends the process with ``TERMINATED``, after the blocks around it have cleaned up."""
-
-    def leave(number: int, frame: object) -> None:
-        sys.exit(TERMINATED)
-
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        signal.signal(signal.SIGTERM, leave)
-    except ValueError:  # not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def stream_reports(task: Task, parts: Sequence[Part], pool: Pool) -> Iterator[BatchReport]:

@@ -27,6 +27,7 @@ from segnet.results.writer import list_results
 from segnet.system.earlier import BATCH, EarlierResults
 from segnet.system.files import explained, holding_folder
 from segnet.system.progress import ProgressBar
+from segnet.system.signals import exiting_on_termination
 from segnet.system.writable import require_writable
 from segnet.visualization.style import OverlayStyle
 
@@ -164,7 +165,7 @@ def _require_replaceable(task: Task, left: list[Item], earlier: EarlierResults) 
 def _workers(run: BatchRun) -> Iterator[Pool]:
     with (
         ray_engine.connected(run.engine, threads=run.threads, device=run.device) as pool,
-        ray_engine.exiting_on_termination(),
+        exiting_on_termination(),
     ):
         yield pool
 

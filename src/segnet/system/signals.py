@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event
 from types import FrameType
 from typing import Any
 
-__all__ = ["TERMINATED", "deferring_interrupt", "noting_termination"]
+__all__ = ["TERMINATED", "deferring_interrupt", "exiting_on_termination", "noting_termination"]
 
 TERMINATED = 128 + signal.SIGTERM
 """Exit code of a command that SIGTERM ended, as shells report it: 143."""
@@ -45,6 +46,17 @@ def deferring_interrupt() -> Iterator[None]:
 
 
 @contextmanager
+def exiting_on_termination() -> Iterator[None]:
+    """SIGTERM in the block ends the process with ``TERMINATED``, after the blocks around it have cleaned up."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        sys.exit(TERMINATED)
+
+    with _handling(signal.SIGTERM, leave):
+        yield
+
+
+@contextmanager
 def _noting(signal_number: signal.Signals) -> Iterator[Callable[[], bool]]:
     noted = Event()
     before: Any = signal.getsignal(signal_number)
@@ -53,12 +65,20 @@ def _noting(signal_number: signal.Signals) -> Iterator[Callable[[], bool]]:
         noted.set()
         signal.signal(number, before)
 
-    try:
-        signal.signal(signal_number, note)
-    except ValueError:  # not the main thread
+    with _handling(signal_number, note):
         yield noted.is_set
+
+
+@contextmanager
+def _handling(number: signal.Signals, handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Give a signal to ``handler`` in the block; outside of the main thread nothing changes."""
+    before: Any = signal.getsignal(number)
+    try:
+        signal.signal(number, handler)
+    except ValueError:  # not the main thread
+        yield
         return
     try:
-        yield noted.is_set
+        yield
     finally:
-        signal.signal(signal_number, before)
+        signal.signal(number, before)
