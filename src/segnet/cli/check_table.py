@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from segnet.errors import describe_count, one_line
-from segnet.system.tables import print_table
+from segnet.system.tables import new_table, print_table
 
 if TYPE_CHECKING:
     from segnet.data.check.findings import Finding, Severity
@@ -61,9 +60,7 @@ def _print_finding(console: Console, finding: Finding) -> None:
 
 
 def _print_classes(console: Console, statistics: ClassStatistics) -> None:
-    table = Table("class", "pixels", "images", *statistics.weights, box=None)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = new_table("class", "pixels", "images", *statistics.weights)
     for index, name in enumerate(statistics.labels.names):
         table.add_row(
             escape(name), f"{statistics.shares[index]:.2%}",

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from segnet.system.tables import print_table
+from segnet.system.tables import new_table, print_table
 
 if TYPE_CHECKING:
     from segnet.metrics.boundary.scores import BoundaryScores
@@ -35,9 +34,7 @@ def print_scores(scores: Scores, heading: str) -> None:
         f"mIoU {scores.miou:.4f}   frequency-weighted IoU {scores.frequency_weighted_iou:.4f}",
         soft_wrap=True,
     )
-    table = Table("class", "IoU", "accuracy", "share of pixels", box=None)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = new_table("class", "IoU", "accuracy", "share of pixels")
     shares = scores.pixels / max(1, scores.pixels.sum())
     for row in zip(scores.labels.names, scores.iou, scores.accuracy, shares, strict=True):
         table.add_row(escape(row[0]), f"{row[1]:.4f}", f"{row[2]:.4f}", f"{row[3]:.2%}")
@@ -59,9 +56,7 @@ def print_robustness(rows: Mapping[str, Mapping[str, float]]) -> None:
     """Print a row of means for each corruption; the first row is for the images as they are."""
     first = next(iter(rows.values()))
     titles = {"global_accuracy": "global", "class_average": "class avg", "miou": "mIoU", "boundary_f1": "BF"}
-    table = Table("images", *(titles[name] for name in first), "share of mIoU left", box=None)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = new_table("images", *(titles[name] for name in first), "share of mIoU left")
     for name, means in rows.items():
         share = means["miou"] / first["miou"] if first["miou"] else 0.0
         table.add_row(escape(name), *(f"{value:.4f}" for value in means.values()), f"{share:.0%}")
@@ -75,9 +70,7 @@ def print_boundary_scores(scores: BoundaryScores) -> None:
     bands = zip(scores.config.radii, scores.trimap, strict=True)
     near_borders = "   ".join(f"{radius:g} px {near.miou:.4f}" for radius, near in bands)
     console.print(f"mIoU near true borders: {near_borders}", highlight=False, soft_wrap=True)
-    table = Table("class", "BF (paper)", "BF (script)", "precision", "recall", box=None)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = new_table("class", "BF (paper)", "BF (script)", "precision", "recall")
     columns = (scores.class_bf("paper"), scores.class_bf("script"), scores.precision, scores.recall)
     for name, *values in zip(scores.labels.names, *columns, strict=True):
         table.add_row(escape(name), *(f"{value:.4f}" for value in values))
@@ -108,9 +101,7 @@ def print_calibration(scores: CalibrationScores) -> None:
         f"{pavpu.uncertain_if_inaccurate:.4f}",
         soft_wrap=True,
     )
-    table = Table("confidence percentile", "pixels kept", "accuracy", box=None)
-    for column in table.columns:
-        column.justify = "right"
+    table = new_table("confidence percentile", "pixels kept", "accuracy", texts=0)
     for percentile, accuracy in scores.percentiles.items():
         table.add_row(str(percentile), f"{100 - percentile} %", f"{accuracy:.4f}")
     console.print(table)

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from rich.markup import escape
-from rich.table import Table
 
 from segnet.bands import Channels, Pixels, stored_bands
 from segnet.errors import ConfigError, DataError, ModelError, OutputError, SegNetError, ShapeError
@@ -34,7 +33,7 @@ from segnet.system.allocator import keep_freed_memory, return_freed_memory
 from segnet.system.limits import describe_limit
 from segnet.system.progress import ProgressBar
 from segnet.system.queues import Background
-from segnet.system.tables import print_table
+from segnet.system.tables import new_table, print_table
 from segnet.system.threads import read_ahead
 
 __all__ = [
@@ -216,8 +215,7 @@ def keeping_faults(source: str, failures: list[str]) -> Iterator[None]:
 
 def print_shares(shares: Mapping[str, float]) -> None:
     """Print the share of the pixels of each class, the largest first."""
-    table = Table("class", "share of pixels", box=None)
-    table.columns[1].justify = "right"
+    table = new_table("class", "share of pixels")
     for name in sorted(shares, key=lambda name: -shares[name]):
         table.add_row(escape(name), f"{shares[name]:.1%}")
     print_table(table)

@@ -226,15 +226,12 @@ def _advance(progress: Callable[[int, int], None], limit: float, started: float,
 
 def _print(rows: list[Measured], scores: dict[tuple[str, str], float]) -> None:
     from rich.markup import escape
-    from rich.table import Table
 
-    from segnet.system.tables import print_table
+    from segnet.system.tables import new_table, print_table
 
     busy = any(row.neighbors for row in rows)
     figures = ("p50 ms", "p90 ms", "images/s", "MB", "file MB", "peak", "mIoU")
-    table = Table("model", "size", "precision", *["neighbors"] * busy, *figures, box=None)
-    for column in table.columns[3:]:
-        column.justify = "right"
+    table = new_table("model", "size", "precision", *["neighbors"] * busy, *figures, texts=3)
     for row in rows:
         candidate = row.candidate
         miou = None if candidate.baseline else scores.get(candidate.kind)

@@ -67,13 +67,10 @@ def run(
 
 
 def _print(before: UnpoolingCost, after: UnpoolingCost) -> None:
-    from rich.table import Table
+    from segnet.system.tables import new_table, print_table
 
-    from segnet.system.tables import print_table
-
-    table = Table("", "indices (PyTorch)", "codes", "ratio", box=None, pad_edge=False)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = new_table("", "indices (PyTorch)", "codes", "ratio")
+    table.pad_edge = False
     for title, name, unit, scale in (
         ("kept for the decoder", "decoder_bytes", "kB", 1e-3),
         ("peak memory, inference", "inference_bytes", "MB", 1e-6),

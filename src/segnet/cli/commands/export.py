@@ -227,13 +227,11 @@ def _calibration_images(kept: Checkpoint, train: SegmentationDataset, config: Ex
 
 def _print_drop(quantized: Quantized[Any]) -> None:
     from rich.markup import escape
-    from rich.table import Table
 
-    from segnet.system.tables import print_table
+    from segnet.system.tables import new_table, print_table
 
-    table = Table("IoU", "float32", "INT8", box=None, pad_edge=False)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = new_table("IoU", "float32", "INT8")
+    table.pad_edge = False
     rows = zip(
         quantized.scores.labels.names, quantized.reference.iou.tolist(), quantized.scores.iou.tolist(), strict=True
     )
@@ -258,15 +256,12 @@ def _print(report: ExportReport) -> None:
 
 
 def _print_comparisons(report: ExportReport) -> None:
-    from rich.table import Table
-
-    from segnet.system.tables import print_table
+    from segnet.system.tables import new_table, print_table
 
     sampled = report.info.samples is not None
     columns = ("in PyTorch", "spread", "distance") if sampled else ("mean difference", "99.9 %", "largest")
-    table = Table("image", "size", "same class", *columns, box=None, pad_edge=False)
-    for column in table.columns[2:]:
-        column.justify = "right"
+    table = new_table("image", "size", "same class", *columns, texts=2)
+    table.pad_edge = False
     for one in report.comparisons:
         numbers = _sampled_figures(one) if sampled else _differences(one)
         table.add_row(one.image, "x".join(map(str, one.shape)), f"{one.agreement:.3%}", *numbers)

@@ -112,9 +112,8 @@ def _score_table(bundled: dict[str, dict[str, Any]]) -> Table:
 
 
 def _table(*titles: str) -> Table:
-    from rich.table import Table
+    from segnet.system.tables import new_table
 
-    table = Table(*titles, box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = new_table(*titles)
+    table.pad_edge, table.padding = False, (0, 2, 0, 0)
     return table
