@@ -21,7 +21,7 @@ from segnet.data.layouts.pairing import (
 )
 from segnet.data.samples import Sample
 from segnet.data.sequences import hold_out
-from segnet.data.splits import by_split
+from segnet.data.splits import folders_by_split
 from segnet.errors import DataError, OutputError
 from segnet.labels import IGNORE_INDEX, ClassTable, Color
 from segnet.media.images.masks import read_mask_file
@@ -88,7 +88,7 @@ def _folders(root: Path) -> dict[str, tuple[Path, Path]]:
     """Folders of images and masks in those of the splits; empty if they are not there."""
     if not root.is_dir():
         raise DataError(f"{root}: there is no such folder; give that of images/ and masks/")
-    below = by_split(path for path in root.iterdir() if path.is_dir())
+    below = folders_by_split(root)
     pairs = {
         split: (find_folder(path, IMAGE_FOLDERS), find_folder(path, MASK_FOLDERS)) for split, path in below.items()
     }

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from segnet.errors import DataError
 
-__all__ = ["SPLITS", "by_split", "find_split_folders", "looks_like_a_split", "split_of"]
+__all__ = [
+    "SPLITS", "by_split", "find_split_folders", "folders_by_split", "lists_by_split", "looks_like_a_split", "split_of",
+]  # fmt: skip
 
 log = logging.getLogger("segnet")
 
@@ -51,6 +53,16 @@ def by_split(paths: Iterable[Path]) -> dict[str, Path]:
     return {split: found[split] for split in SPLITS if split in found}
 
 
+def folders_by_split(root: Path) -> dict[str, Path]:
+    """``by_split`` of the folders in a folder."""
+    return by_split(path for path in root.iterdir() if path.is_dir())
+
+
+def lists_by_split(root: Path, suffix: str = ".txt") -> dict[str, Path]:
+    """``by_split`` of the texts in a folder, such as train.txt."""
+    return by_split(path for path in root.iterdir() if path.is_file() and path.suffix == suffix)
+
+
 def find_split_folders(folder: Path) -> dict[str, Path]:
     """The sub-folders that are splits; empty if there is none.
 
@@ -59,9 +71,8 @@ def find_split_folders(folder: Path) -> dict[str, Path]:
     """
     if not folder.is_dir():
         return {}
-    below = [path for path in folder.iterdir() if path.is_dir()]
-    found = by_split(below)
-    if similar := sorted(path.name for path in below if looks_like_a_split(path.name)):
+    found = folders_by_split(folder)
+    if similar := sorted(path.name for path in folder.iterdir() if path.is_dir() and looks_like_a_split(path.name)):
         message = (
             f"{folder}: the folder {similar[0]} looks like a split, but its name is none of {', '.join(_SPELLINGS)}"
         )

@@ -27,7 +27,7 @@ from segnet.data.layouts.polygons import (
     table_of,
 )
 from segnet.data.layouts.source import Source
-from segnet.data.splits import by_split, split_of
+from segnet.data.splits import folders_by_split, split_of
 from segnet.errors import DataError
 from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.media.sources import find_file, find_files_below, find_images_below, normalize_name
@@ -58,7 +58,7 @@ def labelme(root: Path) -> Source:
     Raises:
         DataError: a JSON is none of LabelMe, its image is missing, or a shape cannot be drawn.
     """
-    folders = by_split(path for path in root.iterdir() if path.is_dir()) or {"train": root}
+    folders = folders_by_split(root) or {"train": root}
     pages = {split: list(read_each(find_files_below(folder, ".json"), _page)) for split, folder in folders.items()}
     everything = [page for found in pages.values() for _, page in found]
     labels = table_of(sorted({area.name for page in everything for area in page.areas} - {_IGNORED}))

@@ -9,7 +9,7 @@ from segnet.data.description import read_text
 from segnet.data.layouts.pairing import find_folder, pair_folders
 from segnet.data.layouts.source import Source
 from segnet.data.layouts.validation import with_validation
-from segnet.data.splits import SPLITS, by_split, find_split_folders
+from segnet.data.splits import SPLITS, find_split_folders, folders_by_split
 from segnet.errors import DataError
 from segnet.labels import IGNORE_INDEX, ClassTable
 
@@ -40,7 +40,7 @@ def coco_stuff(root: Path) -> Source:
     named = [(int(row[1]) - 1, row[2]) for row in rows if row and int(row[1]) > 0]
     labels = ClassTable.from_names([name for _, name in named], [value for value, _ in named])
     masks = find_split_folders(_mask_folder(root))
-    images = by_split(path for path in (find_folder(root, ("images",)) or root).iterdir() if path.is_dir())
+    images = folders_by_split(find_folder(root, ("images",)) or root)
     splits = {
         split: pair_folders(images[split], masks[split]) for split in SPLITS if split in masks and split in images
     }

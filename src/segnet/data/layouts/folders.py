@@ -19,7 +19,7 @@ from segnet.data.layouts.pairing import (
 from segnet.data.layouts.source import Source
 from segnet.data.pairing_faults import report_fault
 from segnet.data.samples import Sample
-from segnet.data.splits import SPLITS, by_split
+from segnet.data.splits import SPLITS, folders_by_split, lists_by_split
 from segnet.errors import DataError, list_names
 from segnet.labels import CAMVID
 from segnet.media.sources import normalize_name
@@ -85,7 +85,9 @@ def split_folders(root: Path) -> Source:
     Raises:
         DataError: the class names are missing, or images and masks do not pair up.
     """
-    splits = {split: pair_folders(*found) for split, path in _splits(root).items() if (found := _pair_of(path))}
+    splits = {
+        split: pair_folders(*found) for split, path in folders_by_split(root).items() if (found := _pair_of(path))
+    }
     naming = find_naming(root)
     if naming is None:
         raise DataError(f"{root}: the class names are missing; write {' or '.join(CLASS_FILES)}, or run segnet init")
@@ -94,7 +96,7 @@ def split_folders(root: Path) -> Source:
 
 def is_split_folders(root: Path) -> bool:
     """Whether the folder of a split holds images/ and masks/, or stands beside its masks."""
-    return any(_pair_of(path) for path in _splits(root).values())
+    return any(_pair_of(path) for path in folders_by_split(root).values())
 
 
 def mixed_folders(root: Path) -> Source:
@@ -105,7 +107,7 @@ def mixed_folders(root: Path) -> Source:
     Raises:
         DataError: the classes differ, or images and masks do not pair up.
     """
-    folders = _splits(root) or dict.fromkeys(SPLITS, root)
+    folders = folders_by_split(root) or dict.fromkeys(SPLITS, root)
     namings = {path: find_naming(path, root) for path in folders.values()}
     tables = {path: naming for path, naming in namings.items() if naming is not None}
     if not tables:
@@ -120,11 +122,7 @@ def mixed_folders(root: Path) -> Source:
 
 def is_mixed_folders(root: Path) -> bool:
     """Whether a ``_classes.csv`` is in the folder or in that of a split."""
-    return any((path / "_classes.csv").is_file() for path in (root, *_splits(root).values()))
-
-
-def _splits(root: Path) -> dict[str, Path]:
-    return by_split(path for path in root.iterdir() if path.is_dir())
+    return any((path / "_classes.csv").is_file() for path in (root, *folders_by_split(root).values()))
 
 
 def _pair_of(split: Path) -> tuple[Path, Path] | None:
@@ -138,7 +136,7 @@ def _pair_of(split: Path) -> tuple[Path, Path] | None:
 
 def _listed(root: Path, samples: tuple[Sample, ...]) -> dict[str, tuple[Sample, ...]] | None:
     """The splits of one set of images by lists of their names, such as train.txt or valid.txt."""
-    lists = by_split(path for path in root.iterdir() if path.is_file() and path.suffix == ".txt")
+    lists = lists_by_split(root)
     if not lists:
         return None
     found = {split: listed(path, samples) for split, path in lists.items()}

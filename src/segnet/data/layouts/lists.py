@@ -11,7 +11,7 @@ from segnet.data.layouts.naming import CLASS_FILES, Naming, naming_of
 from segnet.data.layouts.source import Source
 from segnet.data.pairing_faults import report_fault
 from segnet.data.samples import Sample, with_distinct_names
-from segnet.data.splits import SPLITS, by_split, looks_like_a_split, split_of
+from segnet.data.splits import SPLITS, lists_by_split, looks_like_a_split, split_of
 from segnet.errors import DataError
 from segnet.labels import CAMVID
 from segnet.media.sources import find_file
@@ -34,7 +34,7 @@ def pair_list(path: Path) -> Source:
         DataError: a line is not a pair, or names files that cannot be found.
     """
     if split_of(path.stem):
-        found = by_split(file for file in path.parent.iterdir() if file.suffix == path.suffix and file.is_file())
+        found = lists_by_split(path.parent, path.suffix)
     else:
         found = dict.fromkeys(SPLITS, path)
         if looks_like_a_split(path.stem):
@@ -57,18 +57,14 @@ def list_folder(root: Path) -> Source:
     Raises:
         DataError: there is no such list; see ``pair_list``.
     """
-    if not (lists := _lists(root)):
+    if not (lists := lists_by_split(root)):
         raise DataError(f"{root}: holds no list of pairs; expected {', '.join(f'{split}.txt' for split in SPLITS)}")
     return pair_list(next(iter(lists.values())))
 
 
 def is_list_folder(root: Path) -> bool:
     """Whether a list of pairs is there: a first line of two paths whose files exist."""
-    return any(_begins_with_a_pair(path) for path in _lists(root).values())
-
-
-def _lists(root: Path) -> dict[str, Path]:
-    return by_split(path for path in root.iterdir() if path.is_file() and path.suffix == ".txt")
+    return any(_begins_with_a_pair(path) for path in lists_by_split(root).values())
 
 
 def _begins_with_a_pair(path: Path) -> bool:
