@@ -7,6 +7,7 @@ import io
 import json
 import re
 import struct
+import sys
 import unicodedata
 import zlib
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from segnet.data.check.findings import Finding
 from segnet.data.check.report import check_data, refuse_known_faults
 from segnet.data.layouts import annotated, drawing, open_source
 from segnet.data.layouts.polygons import Bitmap, draw_shapes, table_of
-from segnet.errors import DataError
+from segnet.errors import DataError, MissingPackageError
 from segnet.media.sources import ImageFile, find_images_below
 
 # pycocotools decodes run lengths in a way of which NumPy 2 warns.
@@ -490,6 +491,13 @@ def test_an_annotation_that_is_not_drawn_is_an_error(
     with pytest.raises(DataError, match=re.escape(message)):
         open_source(tmp_path)
     assert faults(tmp_path)["annotation"] == 1
+
+
+def test_without_pycocotools_the_extra_for_polygons_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    coco(tmp_path)
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    with pytest.raises(MissingPackageError, match=r"^pycocotools is not installed; run: pip install 'segnet\[coco\]'"):
+        open_source(tmp_path)
 
 
 def test_images_of_coco_without_annotations_and_lines_of_labelme_without_points_are_no_fault(tmp_path: Path) -> None:

@@ -24,10 +24,11 @@ from segnet.data.layouts.polygons import Pixels, blank, pixels_of_columns, requi
 from segnet.data.layouts.source import Source
 from segnet.data.layouts.validation import with_validation
 from segnet.data.splits import SPLITS, split_of
-from segnet.errors import DataError, MissingPackageError
+from segnet.errors import DataError
 from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.media.images.reading import read_image
 from segnet.media.sources import find_file, is_image_file
+from segnet.system.packages import importing
 
 __all__ = ["coco", "is_coco"]
 
@@ -236,10 +237,8 @@ def _class_of(item: Mapping[str, Any], kind: str, categories: Mapping[int, str],
 
 def _fill_polygons(polygons: list[list[float]], size: tuple[int, int], place: str) -> Pixels:
     """The pixels in polygons; those of fewer than three corners cover none."""
-    try:
+    with importing("pycocotools", "coco"):
         from pycocotools import mask as run_lengths
-    except ImportError as error:
-        raise MissingPackageError.of("pycocotools", "coco") from error
     for polygon in polygons:
         require_near(polygon, size, place)
     areas = [polygon for polygon in polygons if len(polygon) >= _FEWEST_NUMBERS]
