@@ -58,10 +58,6 @@ class VideoOutput:
         """The kinds for people: overlay, color, side."""
         return [view for view in VIEWS if view in self.kinds]
 
-    def video_files(self, name: str) -> dict[View, Path]:
-        """The video files of one source."""
-        return _video_files(name, out=self.out, kinds=self.kinds, config=self.config)
-
     def write_frame(self, labels: ClassTable, frame: SegmentedFrame) -> None:
         """Write the results of one frame, except for video files."""
         name = Path(frame.name)
@@ -184,7 +180,7 @@ def _predict_video(predictor: Predictor, source: VideoSource, output: VideoOutpu
 
         bar.start(total=video.expected)
         stack.callback(bar.stop)
-        files = output.video_files(source.name)
+        files = _video_files(source.name, out=output.out, kinds=output.kinds, config=output.config)
         for path in files.values():
             stack.enter_context(output.writer.noting(path))
         write_video(
