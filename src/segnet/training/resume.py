@@ -160,10 +160,11 @@ def newest_checkpoint(out: Path) -> Checkpoint:
     for path in (out / name for name in CHECKPOINTS):
         if not path.is_file():
             continue
-        if state := _read(path):
+        if (found := _read(path)) is not None:
             if damaged:
-                log.warning("%s is damaged; resuming from %s, step %d", damaged[0], path.name, state["global_step"])
-            return Checkpoint(path, state)
+                step = found.state["global_step"]
+                log.warning("%s is damaged; resuming from %s, step %d", damaged[0], path.name, step)
+            return found
         damaged.append(path)
     if damaged:
         raise ConfigError(f"{damaged[0]} is damaged and cannot be resumed; start a new run with another --out")
@@ -217,16 +218,15 @@ def _written(checkpoint: Checkpoint, what: str) -> Mapping[str, Any]:
     return written
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    """Content of a checkpoint, or None if it is damaged. PyTorch itself ignores the checksums of the zip file."""
+def _read(path: Path) -> Checkpoint | None:
+    """A checkpoint, or None if it is damaged. PyTorch itself ignores the checksums of the zip file."""
     try:
         with zipfile.ZipFile(path) as archive:
             if archive.testzip():
                 return None
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        found = Checkpoint(path, state)
+        found = Checkpoint(path, torch.load(path, map_location="cpu", weights_only=True))
         find_position(found)  # which may be of another form
         earlier_data(found)
-        return state if {"state_dict", "epoch", "global_step", "loops", "callbacks"} <= set(state) else None
+        return found if {"state_dict", "epoch", "global_step", "loops", "callbacks"} <= set(found.state) else None
     except (*ZIP_ERRORS, LookupError, TypeError, AttributeError, pickle.UnpicklingError):
         return None
