@@ -19,7 +19,7 @@ class RefusedError(Exception):
     def __init__(self, status: HTTPStatus, reason: str, *, retry_after: int = 0) -> None:
         super().__init__(reason)
         self.status = status
-        self.reason = " ".join(reason.split())
+        self.reason = reason
         self.retry_after = retry_after
 
     @property
