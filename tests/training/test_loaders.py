@@ -105,6 +105,15 @@ def test_validation_images_come_at_working_size_with_masks_at_their_own(
     assert max(np.prod(batch["image"].shape) for batch in small) <= 6 * 3 * 24 * 32
 
 
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_every_validation_image_is_scored_by_one_process(
+    processes: int, mixed: SegmentationDataset, toy: SegNet
+) -> None:
+    orders = [Order(6, 4, seed=0, rank=rank, processes=processes) for rank in range(processes)]
+    names = [name for order in orders for batch in loaders(mixed, toy, order)[1] for name in batch["name"]]
+    assert sorted(names) == [*"012345"]
+
+
 def test_working_sizes_are_those_of_prediction(mixed: SegmentationDataset) -> None:
     assert training_resize(mixed, 64) == ResizePolicy(max_size=64)
     for mode in ("letterbox", "stretch"):

@@ -205,7 +205,7 @@ def test_the_averaged_weights_are_the_ones_that_are_scored_and_kept(toy: SegNet,
     present = torch.zeros(11)
     for sample in (train_set[index] for index in range(6)):
         present[sample["mask"][sample["mask"] != 255].unique()] = 1
-    order, loss_of = list(Order(6, 2, seed=3)), make_loss("cross_entropy", present)
+    order, loss_of = [index for _, index in Order(6, 2, seed=3)], make_loss("cross_entropy", present)
     copied.train().to(memory_format=torch.channels_last)
     speed = {name: torch.zeros_like(p) for name, p in copied.named_parameters()}
     average: dict[str, torch.Tensor] = {}

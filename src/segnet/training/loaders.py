@@ -30,13 +30,13 @@ from segnet.media.images.resizing import resize_image, resize_mask
 from segnet.models.segnet import SegNet
 from segnet.training.settings import TrainConfig
 
-__all__ = ["Draws", "Order", "Share", "TrainingImages", "ValidationImages", "make_loaders", "training_resize"]
+__all__ = ["Order", "TrainingImages", "ValidationImages", "make_loaders", "training_resize"]
 
 _LOOKED_AT = 100  # images, for the typical size
 
 
-class Order(Sampler[int]):
-    """Shuffles the images of an epoch for one process, by seed and epoch only.
+class Order(Sampler[tuple[int, int]]):
+    """Shuffles the images of an epoch for one process, by seed and epoch only: (epoch, index), which decides the crop.
 
     The batches of all processes together do not depend on the number of processes.
 
@@ -64,56 +64,18 @@ class Order(Sampler[int]):
     def __len__(self) -> int:
         return self.images // self.batch * self.batch // self.processes
 
-    def __iter__(self) -> Iterator[int]:
-        """Indices of images, batch after batch."""
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """(epoch, index of an image), batch after batch."""
         generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
         order = torch.randperm(self.images, generator=generator).tolist()
         for first in range(self.done * self.batch, self.images // self.batch * self.batch, self.batch):
-            yield from order[first + self.rank : first + self.batch : self.processes]
+            for index in order[first + self.rank : first + self.batch : self.processes]:
+                yield self.epoch, index
 
     def set_epoch(self, epoch: int) -> None:
         """Set the next epoch. An epoch that was interrupted continues where it was."""
         if epoch != self.epoch:
             self.epoch, self.done = epoch, 0
-
-
-class Share(Sampler[int]):
-    """Gives each image to exactly one process. No image is scored twice, as padding to equal parts would do.
-
-    Args:
-        images: Number of images.
-        rank: Rank of this process, from 0.
-        processes: Number of processes.
-    """
-
-    def __init__(self, images: int, *, rank: int = 0, processes: int = 1) -> None:
-        self.indices = range(rank, images, processes)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __iter__(self) -> Iterator[int]:
-        """Indices of images."""
-        return iter(self.indices)
-
-
-class Draws(Sampler[tuple[int, int]]):
-    """The images of an ``Order`` with their epoch: (epoch, index), which decides the crop of an image."""
-
-    def __init__(self, order: Order) -> None:
-        self.order = order
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        """(epoch, index of an image)."""
-        for index in self.order:
-            yield self.order.epoch, index
-
-    def set_epoch(self, epoch: int) -> None:
-        """See ``Order.set_epoch``."""
-        self.order.set_epoch(epoch)
 
 
 class TrainingImages(Dataset[dict[str, Tensor | str]]):
@@ -242,11 +204,11 @@ def make_loaders(
         train_set, unlabeled or UnlabeledImages((), train_set), resize, crop, seed=config.seed, padding=padding
     )
     batch = order.batch // order.processes
-    share = Share(len(val_set), rank=order.rank, processes=order.processes)
+    share = range(order.rank, len(val_set), order.processes)  # no image is scored twice, as equal parts would need
     most = partial(_images_per_batch, batch=batch, crop=config.augment.crop, resize=resize)
     return (
         loader(
-            images, batch_size=batch, sampler=Draws(order), drop_last=True,
+            images, batch_size=batch, sampler=order, drop_last=True,
             collate_fn=partial(collate, padding=padding),
         ),
         loader(
