@@ -13,7 +13,6 @@ import yaml
 
 from segnet.data.augment_config import AugmentConfig
 from segnet.training.recommendation import (
-    DECIDED,
     Decision,
     Facts,
     Pace,
@@ -26,6 +25,10 @@ from segnet.training.recommendation import (
 from segnet.training.run_config import NetworkConfig
 from segnet.training.settings import TrainConfig
 
+DECIDED = frozenset({
+    "model", "weights", "resize", "crop", "crop_area", "color", "gray", "blur", "noise", "batch", "epochs",
+    "validate_every", "optimizer", "lr", "warmup", "ema", "loss",
+})  # fmt: skip  # by the recipes standard and quick
 RECIPES = Path(__file__).parents[2] / "recipes"
 PHOTOS = Facts(train_images=400, val_images=100, size=(360, 480), classes=23)
 PACE = Pace(crop=(240, 320), batch=4, step=2.0, update=0.2, image=0.5, ending=30.0)

@@ -16,7 +16,6 @@ from segnet.data.sizing import LEAST_SIDE, Size, choose_batch, choose_crop, choo
 from segnet.errors import describe_count
 
 __all__ = [
-    "DECIDED",
     "VALIDATION_SHARE",
     "Decision",
     "Facts",
@@ -35,12 +34,6 @@ Start = Literal["model", "imagenet", "random"]
 
 VALIDATION_SHARE = 0.15
 """Share of a limited time that validations may take."""
-
-DECIDED = frozenset({
-    "model", "weights", "resize", "crop", "crop_area", "color", "gray", "blur", "noise", "batch", "epochs",
-    "validate_every", "optimizer", "lr", "warmup", "ema", "loss",
-})  # fmt: skip
-"""Settings that the recipes standard and quick decide."""
 
 _SCALES = (0.68, 2.25)  # area of a crop in the image, as a multiple of the crop's: zoomed in 1.2 times, out 1.5 times
 _STEPS = {"standard": 1500, "quick": 300}
@@ -299,7 +292,7 @@ def _epochs(recipe: Recipe, facts: Facts, known: Mapping[str, Any]) -> Decision:
 def _validations(recipe: Recipe, facts: Facts, known: Mapping[str, Any]) -> Decision:
     every = max(1, round(known["epochs"] / _VALIDATIONS))
     count = math.ceil(known["epochs"] / every)
-    return Decision({"validate_every": every}, f"{count} validation{'s' * (count != 1)} in the run")
+    return Decision({"validate_every": every}, f"{describe_count(count, 'validation')} in the run")
 
 
 def _optimizer(recipe: Recipe, facts: Facts, known: Mapping[str, Any]) -> Decision:
