@@ -25,7 +25,7 @@ from segnet.inference.prediction import SegmentedFrame
 from segnet.labels import ClassTable, require_table
 from segnet.system.files import explained
 from segnet.system.locks import lock, release
-from segnet.visualization.overlay import class_shares
+from segnet.visualization.overlay import class_means, class_shares
 
 __all__ = ["SUFFIXES", "RecordFile", "make_record", "require_record_file", "require_unicode"]
 
@@ -164,6 +164,9 @@ def make_record(frame: SegmentedFrame, labels: ClassTable) -> dict[str, Any]:
     """
     require_unicode(frame)
     height, width = frame.mask.shape
+    means = np.full(labels.classes, np.nan)
+    if frame.confidence is not None:
+        means = class_means(frame.mask, frame.confidence, labels)
     return {
         "source": frame.source,
         "name": frame.name,
@@ -175,7 +178,7 @@ def make_record(frame: SegmentedFrame, labels: ClassTable) -> dict[str, Any]:
         "uncertainty": _mean(frame.uncertainty),
         "latency_ms": _rounded(frame.latency_ms),
         "shares": _by_name(labels, class_shares(frame.mask, labels)),
-        "confidences": _by_name(labels, _class_means(frame.mask, frame.confidence, labels.classes)),
+        "confidences": _by_name(labels, means),
     }
 
 
@@ -185,15 +188,6 @@ def _mean(values: NDArray[np.float32] | None) -> float | None:
 
 def _rounded(value: float | Fraction | None) -> float | None:
     return None if value is None or not math.isfinite(value) else round(float(value), _DIGITS)
-
-
-def _class_means(mask: NDArray[np.uint8], values: NDArray[np.float32] | None, classes: int) -> NDArray[np.float64]:
-    """Mean value over the pixels of each class; NaN for a class without pixels, and for all without values."""
-    if values is None:
-        return np.full(classes, np.nan)
-    counts = np.bincount(mask.ravel(), minlength=classes)[:classes]
-    sums = np.bincount(mask.ravel(), weights=values.ravel(), minlength=classes)[:classes]
-    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
 def _by_name(labels: ClassTable, values: NDArray[np.float64]) -> dict[str, float | None]:

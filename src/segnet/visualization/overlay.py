@@ -18,7 +18,8 @@ from segnet.visualization.legends import add_legend, format_share
 from segnet.visualization.style import OverlayStyle, View
 
 __all__ = [
-    "as_rgb", "choose_outline_width", "class_shares", "colorize", "finished_view", "largest_shares", "overlay", "view",
+    "as_rgb", "choose_outline_width", "class_means", "class_shares", "colorize", "finished_view", "largest_shares",
+    "overlay", "view",
 ]  # fmt: skip
 
 Mask = NDArray[np.integer[Any]]
@@ -119,6 +120,13 @@ def class_shares(mask: Mask, labels: ClassTable) -> NDArray[np.float64]:
     """The share of each class among the pixels with a class: float64 (classes,), sum 1; 0 if all pixels are ignored."""
     counts = _count(mask)[: labels.classes]
     return counts / max(int(counts.sum()), 1)
+
+
+def class_means(mask: Mask, values: NDArray[np.float32], labels: ClassTable) -> NDArray[np.float64]:
+    """The mean value over the pixels of each class: float64 (classes,), NaN for a class without pixels."""
+    counts = _count(mask)[: labels.classes]
+    sums = np.bincount(mask.ravel(), weights=values.ravel(), minlength=labels.classes)[: labels.classes]
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
 def largest_shares(mask: Mask, labels: ClassTable) -> list[str]:

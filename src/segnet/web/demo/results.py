@@ -7,7 +7,6 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from segnet.bands import RGBImage
 from segnet.errors import ConfigError
@@ -87,8 +86,9 @@ def uncertainty_map(result: Segmentation) -> RGBImage | None:
 
 def class_table(result: Segmentation) -> str:
     """HTML: color, name, share and mean confidence of each class that occurs, the largest first. It is the legend."""
-    mask, labels = result.prediction.mask, result.labels
-    shares, means = visualize.class_shares(mask, labels), _mean_confidence(result)
+    mask, confidence, labels = result.prediction.mask, result.prediction.confidence, result.labels
+    shares = visualize.class_shares(mask, labels)
+    means = None if confidence is None else visualize.class_means(mask, confidence, labels)
     order = [int(index) for index in np.argsort(-shares, kind="stable") if shares[index] > 0]
     rows = [
         _row(labels, index, float(shares[index]), None if means is None else float(means[index])) for index in order
@@ -117,18 +117,6 @@ def write_downloads(result: Segmentation, folder: Path, opacity: float) -> tuple
     overlay = folder / f"{result.name}-overlay.png"
     write_image(overlay, np.asarray(result.prediction.overlay(OverlayStyle(opacity=opacity))))
     return result.prediction.save(folder / f"{result.name}-mask.png"), overlay
-
-
-def _mean_confidence(result: Segmentation) -> NDArray[np.float64] | None:
-    """Of the pixels of each class: float64 (classes,), NaN for a class that does not occur."""
-    if result.prediction.confidence is None:
-        return None
-    mask, count = result.prediction.mask.ravel(), result.labels.classes
-    sums = np.bincount(mask, weights=result.prediction.confidence.ravel(), minlength=count)[:count]
-    pixels = np.bincount(mask, minlength=count)[:count]
-    with np.errstate(invalid="ignore"):
-        means: NDArray[np.float64] = sums / pixels
-    return means
 
 
 def _row(labels: ClassTable, index: int, share: float, confidence: float | None) -> str:
