@@ -64,9 +64,8 @@ def scan(
         if (known := cache.find(sample, stamp)) is not None:
             found[index] = known
     missing = [index for index in range(len(samples)) if index not in found]
-    for index, facts in _read_all(
-        samples, missing, partial(read_facts, encoding=encoding, channels=channels), workers or _threads()
-    ):
+    read = partial(read_facts, encoding=encoding, channels=channels)
+    for index, facts in _read_all(samples, missing, read, workers or _THREADS_PER_CORE * available_cores()):
         found[index] = facts
         if progress is not None:
             progress(len(found), len(samples))
@@ -152,7 +151,3 @@ def _stamp(sample: Sample) -> Stamp:
         except (OSError, ValueError):
             stamp += [str(path), -1, -1]
     return stamp
-
-
-def _threads() -> int:
-    return _THREADS_PER_CORE * available_cores()
