@@ -12,7 +12,8 @@ from PIL import Image
 from segnet.errors import DataError
 from segnet.labels import IGNORE_INDEX, ClassTable
 from segnet.metrics.confusion import Scores, score_mask
-from segnet.scoring.counting import ScoredImage, Worst, score_pairs
+from segnet.metrics.extremes import Extremes
+from segnet.scoring.counting import ScoredImage, score_pairs
 from segnet.scoring.pairs import Pair, Pairing, open_truth, pair_up
 
 LABELS = ClassTable.from_names(["road", "sky", "car"])
@@ -82,13 +83,8 @@ def image_of(name: str, right: int) -> ScoredImage:
 
 
 def test_the_worst_are_those_with_the_lowest_miou_and_of_equals_the_first() -> None:
-    worst = Worst(3)
+    worst = Extremes[ScoredImage](lowest=3)
     for name, right in (("a", 9), ("b", 4), ("void", -1), ("c", 4), ("d", 1), ("e", 4)):
-        worst.add(image_of(name, right))
-    assert [image.pair.name for image in worst.images] == ["d", "b", "c"]
-
-
-def test_none_are_kept_if_none_are_wanted() -> None:
-    worst = Worst(0)
-    worst.add(image_of("a", 1))
-    assert worst.images == []
+        image = image_of(name, right)
+        worst.add(image.scores.miou, image)
+    assert [image.pair.name for image in worst.items] == ["d", "b", "c"]

@@ -20,7 +20,7 @@ from segnet.metrics.extremes import Extremes
 from segnet.scoring.pairs import Pair, Pairing
 from segnet.system.threads import read_ahead
 
-__all__ = ["ScoredImage", "Worst", "score_all", "score_pairs"]
+__all__ = ["ScoredImage", "score_all", "score_pairs"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,33 +56,10 @@ def score_pairs(pairing: Pairing, *, workers: int = 1) -> Iterator[ScoredImage]:
         yield ScoredImage(pair=pair, predicted=predicted, truth=truth, scores=scores)
 
 
-class Worst:
-    """Keeps the images with the lowest mIoU; memory holds one more than those.
-
-    Args:
-        most: how many to keep.
-
-    Attributes:
-        images: the worst first; of equals those that came first. An image whose pixels are all ignored is passed over.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._extremes = Extremes[ScoredImage](lowest=most)
-
-    @property
-    def images(self) -> list[ScoredImage]:
-        """The kept images, the worst first."""
-        return self._extremes.items
-
-    def add(self, image: ScoredImage) -> None:
-        """Keep it if it is among the worst."""
-        self._extremes.add(image.scores.miou, image)
-
-
 def score_all(
     pairing: Pairing,
     *,
-    worst: Worst | None = None,
+    worst: Extremes[ScoredImage] | None = None,
     boundary: BoundaryMeter | None = None,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
@@ -91,7 +68,7 @@ def score_all(
 
     Args:
         pairing: what to score.
-        worst: keeps the images with the lowest mIoU.
+        worst: keeps the images with the lowest mIoU; one whose pixels are all ignored is passed over.
         boundary: counts the boundaries of every image, too.
         workers: see ``score_pairs``.
         progress: called with (pairs done, all pairs) after every pair.
@@ -109,7 +86,7 @@ def score_all(
         sides = ((image.pair.truth, image.truth), (image.pair.predicted, image.predicted))
         two_tone += [path for path, mask in sides if is_two_tone(mask)]
         if worst is not None:
-            worst.add(image)
+            worst.add(image.scores.miou, image)
         if boundary is not None:
             boundary.add(image.pair.name, image.predicted, image.truth)
         if progress is not None:

@@ -65,7 +65,8 @@ def run(
     from segnet.data.class_tables import open_labels
     from segnet.metrics.boundary.counts import BoundaryConfig
     from segnet.metrics.boundary.scores import BoundaryMeter
-    from segnet.scoring.counting import Worst, score_all
+    from segnet.metrics.extremes import Extremes
+    from segnet.scoring.counting import ScoredImage, score_all
     from segnet.scoring.page import write_sheet
     from segnet.scoring.pairs import open_truth, pair_up
     from segnet.system.files import write_json
@@ -74,7 +75,7 @@ def run(
     table = None if classes is None else open_labels(classes)
     truths = open_truth(truth, source=source, split=split, labels=table, ignore_index=ignore_index, encoding=encoding)
     pairing = pair_up(Path(predicted), truths, encoding=encoding, partial=partial)
-    kept = Worst(worst if html is not None else 0)
+    kept = Extremes[ScoredImage](lowest=worst if html is not None else 0)
     meter = BoundaryMeter(pairing.labels, config=BoundaryConfig(one_to_one=one_to_one)) if boundary else None
     with progress_bar("scoring", len(pairing.pairs)) as progress:
         scores = score_all(pairing, worst=kept, boundary=meter, workers=workers, progress=progress)
@@ -86,7 +87,7 @@ def run(
     if html is not None:
         write_sheet(
             html, title=str(predicted), lead=f"scored against {against}", scores=scores, pairing=pairing,
-            worst=kept.images, boundary=None if boundaries is None else boundaries.bf("paper"),
+            worst=kept.items, boundary=None if boundaries is None else boundaries.bf("paper"),
         )  # fmt: skip
     _print(f"{predicted} against {against}", scores, boundaries)
 
