@@ -33,6 +33,7 @@ log = logging.getLogger("segnet")
 
 _TIFF_SUFFIXES = frozenset((".tif", ".tiff"))
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PLAIN_MODES = {"1": "L", "PA": "RGBA"} | dict.fromkeys(("P", "CMYK", "YCbCr", "LAB", "HSV"), "RGB")
 _VIEWED = (1, 3, 4)  # bands of gray and color images
 _WHITE = 65535  # of 16 bits
 _MOST_VALUES = 100_000  # of a band, for its percentiles
@@ -161,9 +162,8 @@ def select_bands(stored: NDArray[Any], bands: Bands, name: str) -> NDArray[Any]:
 
 def as_array(image: Image.Image) -> NDArray[Any]:
     """The bands of a Pillow image, (H, W, bands); a palette becomes color, black and white 0 and 255."""
-    if image.mode in ("1", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):
-        target = "L" if image.mode == "1" else "RGBA" if image.mode == "PA" else "RGB"
-        image = image.convert(target)
+    if image.mode in _PLAIN_MODES:
+        image = image.convert(_PLAIN_MODES[image.mode])
     array = np.array(values_of(image))
     return array[:, :, None] if array.ndim == 2 else array
 
