@@ -36,11 +36,11 @@ def batches_of_one_size(
     growing: dict[Size, list[int]] = {}
     for index in indices:
         size = sizes[index]
-        batch = None if size is None else growing.get(size)
-        if size is None or batch is None or len(batch) >= most(size):
-            batch = []
-            batches.append(batch)
-            if size is not None:
-                growing[size] = batch
-        batch.append(index)
+        if size is None:
+            batches.append([index])
+            continue
+        if size not in growing or len(growing[size]) >= most(size):
+            growing[size] = []
+            batches.append(growing[size])
+        growing[size].append(index)
     return batches

@@ -51,13 +51,12 @@ def map_classes(labels: ClassTable, rules: str = "", only: Sequence[str] = ()) -
     Raises:
         ConfigError: a name is no class, stands in two rules, or a rule has another form; or nothing is left.
     """
+    colors: Mapping[str, Color] = {}
     if rules.strip() in MAPPINGS:
-        groups, colors = (
-            _ready_made(labels, MAPPINGS[rules.strip()]),
-            dict(zip(CAMVID.names, CAMVID.colors, strict=True)),
-        )
+        groups = _ready_made(labels, MAPPINGS[rules.strip()])
+        colors = dict(zip(CAMVID.names, CAMVID.colors, strict=True))
     else:
-        groups, colors = _grouped(labels, _parse(rules, labels)), {}
+        groups = _grouped(labels, _parse(rules, labels))
     if only:
         chosen = [_find(name, groups, "--only") for name in only]
         groups = {name: members for name, members in groups.items() if name in chosen}

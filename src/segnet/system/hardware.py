@@ -191,10 +191,9 @@ def peak_gmacs(precision: str, *, threads: int = 0, budget_s: float = _BUDGET_S)
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
-        reason = why_emulated(precision)
-        return (
-            Peak(reason=reason) if reason else Peak(max(_best_gmacs(partial(way, precision), budget_s) for way in ways))
-        )
+        if reason := why_emulated(precision):
+            return Peak(reason=reason)
+        return Peak(max(_best_gmacs(partial(way, precision), budget_s) for way in ways))
     except RuntimeError:
         return Peak(reason=f"PyTorch multiplies no matrices in {precision} on this processor")
     finally:

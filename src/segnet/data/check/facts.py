@@ -100,7 +100,8 @@ class PairFacts:
             table[key] = table[key] and tuple(table[key])
         table["values"] = {int(value): int(pixels) for value, pixels in table["values"].items()}
         if found := table["alignment"]:
-            table["alignment"] = Alignment(**{key: _tuple(value) for key, value in found.items()})
+            found = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
+            table["alignment"] = Alignment(**found)
         return cls(**table)
 
     @property
@@ -205,7 +206,3 @@ def _fault(path: Path, error: DataError, *, mask: bool) -> FileFault:
     if header.format not in MASK_FORMATS:
         return FileFault("lossy", text)
     return FileFault("unreadable" if "damaged" in text else "no_mask", text)
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
