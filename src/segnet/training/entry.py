@@ -273,18 +273,16 @@ def open_run(
     """Open the data set, choose the settings that are not given, and create the network.
 
     Args:
-        inputs, training, given, device: see ``make_plan``.
-        resumed: folder of a run to continue; what the user does not give is as it was there.
+        inputs, training, given, device: see ``make_plan``; of a run to continue those of ``continue_run``.
+        resumed: folder of a run to continue.
         source: the data set, if it is open.
         model: the network, if it exists.
 
     Raises:
         ConfigError, DataError, ModelError: see ``open_source``, ``make_plan`` and ``make_network``.
     """
-    from segnet.training.planning import continue_run, make_plan
+    from segnet.training.planning import make_plan
 
-    if resumed:
-        inputs, training, given = continue_run(resumed, inputs, training, given)
     source = source or inputs.source.open(inputs.data)
     channels = image_channels(inputs.network, source) if model is None else own_channels(model, source)
     source = replace(source, channels=channels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -76,14 +77,18 @@ def run(
     from segnet.system.clock import STARTED
     from segnet.training.distributed import is_first_process
     from segnet.training.entry import check_folder, open_run, start_run
+    from segnet.training.planning import continue_run
 
     if not (resume or overfit or find_lr):
         check_folder(out)
     inputs = RunInputs(
         data=data, source=source, add=add, recipe=recipe, resize=resize, resize_mode=resize_mode, network=network
     )
+    known: Collection[str] = given
+    if resume:
+        inputs, training, known = continue_run(out, inputs, training, given)
     resumed = out if resume else None
-    opened = open_run(inputs, training, given=given, device=device, resumed=resumed, source=opened_source)
+    opened = open_run(inputs, training, given=known, device=device, resumed=resumed, source=opened_source)
     if find_lr:
         _print_rates(opened.model, opened.train_set, opened.plan.training, device)
         return
