@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,10 +25,18 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("caches")
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The cache folder: empty for every test, and never the user's."""
-    cache = tmp_path_factory.mktemp("cache")
+def own_cache(caches: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache folder: empty for every test, and never the user's.
+
+    Not pytest's ``mktemp``, which looks through the folders of all tests before to find the next number.
+    """
+    cache = Path(tempfile.mkdtemp(dir=caches))
     monkeypatch.setenv("SEGNET_CACHE", str(cache))
     return cache
 
