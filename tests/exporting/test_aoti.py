@@ -15,8 +15,12 @@ from segnet.models.segnet import SegNet, SegNetConfig
 from segnet.runtimes.pytorch import ProgramRuntime
 from segnet.runtimes.verification import verify
 
-TRUSTING = {"cpp.vec_isa_ok": True}
-"""No programs are compiled only to see whether the processor can do what it says."""
+QUICK = {
+    "cpp.vec_isa_ok": True,  # no programs are compiled only to see whether the processor can do what it says
+    "aot_inductor.precompile_headers": False,  # which would serve later models
+    "aot_inductor.compile_wrapper_opt_level": "O0",
+    "aot_inductor.enable_line_tables": False,
+}
 
 
 @pytest.fixture
@@ -29,7 +33,7 @@ def test_a_compiled_file_gives_pytorchs_mask_and_says_what_it_is(
     model: SegNet, five_labels: ClassTable, tmp_path: Path
 ) -> None:
     config = ExportConfig(size=(17, 23), output="probabilities")
-    with torch._inductor.config.patch(TRUSTING):
+    with torch._inductor.config.patch(QUICK):
         path = export(model, five_labels, tmp_path / "toy.pt2", format="aoti", config=config).path
     runtime, image = ProgramRuntime(path), torch.rand(2, 3, 17, 23)
     with torch.no_grad():
