@@ -6,7 +6,9 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -38,6 +40,7 @@ HEAVY_ALLOWED = {
 MOST_ENTRIES, MOST_FLOORS, MOST_BODY_LINES = 21, 8, 40
 
 
+@cache
 def floors() -> dict[str, int]:
     table = re.search(r"^Floors:.*?```\n(.*?)```", DESIGN.read_text(encoding="utf-8"), re.S | re.M)
     assert table, "docs/design.md has no table of floors"
@@ -78,8 +81,24 @@ def imported(tree: ast.AST, *, inside_functions: bool) -> list[str]:
     return found
 
 
-def parse(path: Path) -> ast.AST:
-    return ast.parse(path.read_text(encoding="utf-8"))
+class Module(NamedTuple):
+    """What a module imports, anywhere and outside functions, and the names of its long functions."""
+
+    imports: list[str]
+    top_imports: list[str]
+    long_functions: list[str]
+
+
+@cache
+def read(path: Path) -> Module:
+    """Once for all tests."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return Module(
+        imported(tree, inside_functions=True),
+        imported(tree, inside_functions=False),
+        [function.name for function in functions if body_lines(function) > MOST_BODY_LINES],
+    )
 
 
 def dependencies() -> dict[str, set[str]]:
@@ -87,8 +106,7 @@ def dependencies() -> dict[str, set[str]]:
     names = {module_name(path) for path in MODULES}
     found: dict[str, set[str]] = {}
     for path in MODULES:
-        wanted = imported(parse(path), inside_functions=True)
-        parts = {name if name in names else name.rpartition(".")[0] for name in wanted}
+        parts = {name if name in names else name.rpartition(".")[0] for name in read(path).imports}
         found[module_name(path)] = parts & names
     return found
 
@@ -142,7 +160,7 @@ def test_the_design_names_the_rooms_that_exist() -> None:
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_imports_go_down_and_never_sideways(path: Path) -> None:
     table, here = floors(), room_of(module_name(path))
-    for name in imported(parse(path), inside_functions=True):
+    for name in read(path).imports:
         if not name.startswith("segnet."):
             continue
         there = room_of(name)
@@ -158,19 +176,17 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_function_bodies_are_short(path: Path) -> None:
-    functions = [node for node in ast.walk(parse(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    assert [node.name for node in functions if body_lines(node) > MOST_BODY_LINES] == []
+    assert read(path).long_functions == []
 
 
 def test_commands_do_not_know_each_other() -> None:
     for path in (PACKAGE / "cli" / "commands").glob("*.py"):
-        names = imported(parse(path), inside_functions=True)
-        assert not [name for name in names if name.startswith("segnet.cli.commands")], path.name
+        assert not [name for name in read(path).imports if name.startswith("segnet.cli.commands")], path.name
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_heavy_libraries_are_imported_inside_functions(path: Path) -> None:
-    top = {name.split(".")[0] for name in imported(parse(path), inside_functions=False)}
+    top = {name.split(".")[0] for name in read(path).top_imports}
     assert {(module_name(path), name) for name in top & HEAVY} <= HEAVY_ALLOWED
 
 
@@ -179,7 +195,7 @@ def test_what_needs_lightning_is_imported_inside_functions() -> None:
     users = {
         module_name(path)
         for path in MODULES
-        for name in imported(parse(path), inside_functions=False)
+        for name in read(path).top_imports
         if {name, name.rpartition(".")[0]} & ON_LIGHTNING
     }
     assert users <= ON_LIGHTNING
