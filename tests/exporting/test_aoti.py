@@ -16,8 +16,7 @@ from segnet.runtimes.pytorch import ProgramRuntime
 from segnet.runtimes.verification import verify
 
 QUICK = {
-    "cpp.vec_isa_ok": True,  # no programs are compiled only to see whether the processor can do what it says
-    "aot_inductor.precompile_headers": False,  # which would serve later models
+    "aot_inductor.precompile_headers": False,  # they would serve later models
     "aot_inductor.compile_wrapper_opt_level": "O0",
     "aot_inductor.enable_line_tables": False,
 }
@@ -29,6 +28,7 @@ def model() -> SegNet:
     return SegNet(SegNetConfig(name="toy", encoder=encoder, decoder=decoder, classes=5)).eval()
 
 
+@pytest.mark.usefixtures("quick_compiler")
 def test_a_compiled_file_gives_pytorchs_mask_and_says_what_it_is(
     model: SegNet, five_labels: ClassTable, tmp_path: Path
 ) -> None:

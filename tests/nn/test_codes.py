@@ -308,6 +308,7 @@ def assert_compiled_equals_eager(compiled: nn.Module, shape: tuple[int, ...], la
 
 
 @compiles
+@pytest.mark.usefixtures("quick_compiler")
 def test_compiled_code_equals_eager_code() -> None:
     torch._dynamo.reset()
     compiled = torch.compile(there_and_back, fullgraph=True, backend="inductor" if ops.COMPILES else "aot_eager")

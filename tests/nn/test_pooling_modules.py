@@ -174,6 +174,7 @@ def test_it_compiles_in_one_graph_and_is_deterministic(settings: dict[str, Any])
     assert torch.equal(*gradients)
 
 
+@pytest.mark.usefixtures("quick_compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own
 @pytest.mark.skipif(not COMPILES, reason="PyTorch 2.12 is the first that compiles it")
 def test_compiled_windows_of_minus_infinity_remember_no_place_in_the_padding() -> None:
