@@ -1,7 +1,7 @@
 """Entry point of the command line: runs one command and turns errors into exit codes.
 
 Exit codes: 0 success; 1 a bug, with its traceback; 2 a user error, reported in one line; 130 interrupted; 143
-stopped by SIGTERM. This module imports no torch, so that help is quick.
+stopped by SIGTERM, or because the terminal closed. This module imports no torch, so that help is quick.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from importlib import import_module
 from segnet.cli.streams import prepare_standard_streams
 from segnet.errors import ConfigError, MissingPackageError, SegNetError, one_line
 from segnet.system import clock  # noqa: F401  it starts here, before torch is imported
+from segnet.system.signals import terminate_on_hangup
 
 __all__ = ["COMMANDS", "main"]
 
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code."""
     atexit.register(gc.freeze)  # else all objects of libraries are searched for garbage: a second after an export
     prepare_standard_streams()
+    terminate_on_hangup()
     sys.exit(_exit_code(list(sys.argv[1:] if arguments is None else arguments)))
 
 

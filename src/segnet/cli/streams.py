@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -18,7 +19,8 @@ __all__ = ["prepare_standard_streams"]
 def prepare_standard_streams() -> None:
     """Let results depend on neither who reads standard output and error, nor on whether anybody does.
 
-    A stream that the caller closed leads nowhere, and so does a pipe once its reader, such as ``head``, has ended.
+    A stream that the caller closed leads nowhere. So does a pipe once its reader, such as ``head``, has ended, and a
+    terminal once it is closed.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -31,12 +33,14 @@ def prepare_standard_streams() -> None:
 
 
 class _OutlastingFile(io.FileIO):
-    """A file that leads nowhere once the reader of its pipe has ended."""
+    """A file that leads nowhere once the reader of its pipe has ended, or its terminal is closed."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         try:
             return super().write(data)
-        except BrokenPipeError:
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.fileno())
             os.close(nowhere)
@@ -44,13 +48,13 @@ class _OutlastingFile(io.FileIO):
 
 
 def _outlasting_reader(stream: io.TextIOWrapper) -> io.TextIOWrapper:
-    """The stream, or one of the same settings in its place if it is a pipe or a socket."""
+    """The stream, or one of the same settings in its place if it is a pipe, a socket or a terminal."""
     buffer = stream.buffer
     raw = getattr(buffer, "raw", buffer)
     if not isinstance(raw, io.FileIO) or isinstance(raw, _OutlastingFile):
         return stream
     mode = os.fstat(raw.fileno()).st_mode
-    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or raw.isatty()):
         return stream
     file = _OutlastingFile(raw.fileno(), "wb", closefd=False)
     return io.TextIOWrapper(

@@ -10,7 +10,7 @@ from threading import Event
 from types import FrameType
 from typing import Any
 
-__all__ = ["TERMINATED", "deferring_interrupt", "exiting_on_termination", "noting_termination"]
+__all__ = ["TERMINATED", "deferring_interrupt", "exiting_on_termination", "noting_termination", "terminate_on_hangup"]
 
 TERMINATED = 128 + signal.SIGTERM
 """Exit code of a command that SIGTERM ended, as shells report it: 143."""
@@ -54,6 +54,20 @@ def exiting_on_termination() -> Iterator[None]:
 
     with _handling(signal.SIGTERM, leave):
         yield
+
+
+def terminate_on_hangup() -> None:
+    """From now on SIGHUP, which the system sends when the terminal closes, does what SIGTERM does, once.
+
+    Where it is ignored (``nohup``), or a program has a handler of its own, that stays.
+    """
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, _terminate)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # the shell and the system may both send it
+    signal.raise_signal(signal.SIGTERM)
 
 
 @contextmanager

@@ -5,7 +5,10 @@ import os
 import re
 import resource
 import signal
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -278,6 +281,28 @@ def test_sigterm_completes_the_video_and_opens_no_other(model_file: Path, tmp_pa
     assert 0 < len(masks) < 150
     assert len(decoded(out / "overlay/a.mp4")) == len(masks)
     assert not list(out.rglob("b*"))
+
+
+def test_the_terminal_closes_and_the_video_is_completed(model_file: Path, tmp_path: Path) -> None:
+    clip, out, frames = write_clip(tmp_path / "a.mp4", 300), tmp_path / "out", tmp_path / "out/mask/a"
+    terminal, end = os.openpty()
+    words = [sys.executable, "-m", "segnet", "predict", clip, "--model", model_file, "--out", out, "--device", "cpu"]
+    in_terminal = "import os, sys; os.close(os.open(os.ttyname(0), os.O_RDWR)); os.execv(sys.argv[1], sys.argv[1:])"
+    running = subprocess.Popen(
+        [sys.executable, "-c", in_terminal, *map(str, words), "--save", "mask,overlay"],
+        stdin=end,
+        stdout=end,
+        stderr=end,
+        start_new_session=True,
+    )
+    os.close(end)
+    while not (frames / "000000.png").exists() and running.poll() is None:
+        time.sleep(0.01)
+    os.close(terminal)
+    assert running.wait(60) == 143
+    masks = list(frames.glob("[!.]*.png"))
+    assert 0 < len(masks) < 300
+    assert len(decoded(out / "overlay/a.mp4")) == len(masks)
 
 
 def test_sigterm_leaves_a_pipe_that_gives_no_frame(
