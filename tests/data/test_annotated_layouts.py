@@ -369,17 +369,20 @@ def test_an_annotation_without_its_image_is_refused(write: Write, tmp_path: Path
         open_source(tmp_path)
 
 
-def test_crowds_of_coco_and_shapes_to_ignore_are_ignored(tmp_path: Path) -> None:
+def test_shapes_of_labelme_to_ignore_are_ignored(tmp_path: Path) -> None:
     labelme(tmp_path / "a")
     page = json.loads((tmp_path / "a/train/a.json").read_text())
     page["shapes"][2]["label"] = "__ignore__"
     text(tmp_path / "a/train/a.json", json.dumps(page))
     assert (masks_of(open_source(tmp_path / "a"))[EXPECTED == 2] == 255).all()
-    coco(tmp_path / "b")
-    table = json.loads((tmp_path / "b/annotations/instances_train2017.json").read_text())
-    table["annotations"][0]["iscrowd"] = 1
-    text(tmp_path / "b/annotations/instances_train2017.json", json.dumps(table))
-    assert (masks_of(open_source(tmp_path / "b"))[EXPECTED == 2] == 255).all()
+
+
+def test_crowds_of_coco_have_their_class_as_cvat_marks_all_that_is_painted(tmp_path: Path) -> None:
+    coco(tmp_path)
+    path = tmp_path / "annotations/instances_train2017.json"
+    expected = masks_of(open_source(tmp_path))
+    path.write_text(path.read_text().replace('"iscrowd": 0', '"iscrowd": 1'))
+    np.testing.assert_array_equal(masks_of(open_source(tmp_path)), expected)
 
 
 def faults(root: Path) -> dict[str, int]:

@@ -212,7 +212,10 @@ def _annotations(path: Path, table: Table, entries: Mapping[int, Table]) -> Iter
 def _draw_instances(
     path: Path, entry: Table, items: list[Table], categories: Mapping[int, str], labels: ClassTable
 ) -> NDArray[np.uint8]:
-    """Larger objects first, so that small ones stay visible; crowds are ignored."""
+    """Larger objects first, so that small ones stay visible.
+
+    A crowd is many objects of its class. CVAT marks all that is painted with its brush as crowds.
+    """
     size = int(entry["height"]), int(entry["width"])
     mask = blank(size)
     for item in sorted(items, key=lambda item: -float(item.get("area", 0))):
@@ -224,7 +227,7 @@ def _draw_instances(
                 "segmentation data set, or remove it"
             )
         pixels = _fill_polygons(given, size, place) if isinstance(given, list) else _fill_runs(given, size, place)
-        pixels.paint(mask, IGNORE_INDEX if item.get("iscrowd") else index)
+        pixels.paint(mask, index)
     return mask
 
 

@@ -29,7 +29,7 @@ __all__ = [
 
 Content = TypeVar("Content")
 
-_FORM = 4  # of the kept masks; raised when the same annotations give other masks
+_FORM = 5  # of the kept masks; raised when the same annotations give other masks
 # What a file of other keys or values leads to.
 _OTHER_FORM = (LookupError, TypeError, ValueError, OverflowError, AttributeError)
 
