@@ -18,6 +18,7 @@ from segnet.data.samples import Sample
 from segnet.errors import ConfigError, DataError
 from segnet.inference.evaluation import evaluate
 from segnet.labels import ClassTable
+from segnet.media.images.headers import read_size
 from segnet.scoring.counting import score_all
 from segnet.scoring.pairs import open_truth, pair_up
 
@@ -100,6 +101,7 @@ def test_a_data_set_of_one_class_is_refused(tmp_path: Path) -> None:
 
 
 def oriented(path: Path, orientation: int, size: tuple[int, int] = (4, 4)) -> Path:
+    """A file of this size as stored."""
     path.parent.mkdir(parents=True, exist_ok=True)
     exif = Image.Exif()
     if orientation != 1:
@@ -121,6 +123,20 @@ def test_an_orientation_of_one_side_gets_a_warning(
     with caplog.at_level(logging.WARNING, logger="segnet"):
         check_masks(SegmentationDataset([Sample(*paths, "photo")], TWO))
     assert (f"{paths[0]} has EXIF orientation {image} and {paths[1]} has {mask}" in caplog.text) == warned
+
+
+def test_portraits_of_phones_with_upright_masks_get_no_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for split in ("train", "val"):
+        photo = oriented(tmp_path / "images" / split / "a.jpg", 6, (4, 6))  # 6 wide as stored, 4 wide upright
+        assert read_size(photo) == (6, 4)
+        oriented(tmp_path / "masks" / split / "a.png", 1, (6, 4))
+    (tmp_path / "classes.txt").write_text("field\nroad\n")
+    with caplog.at_level(logging.WARNING, logger="segnet"):
+        check_masks(open_source(tmp_path).dataset("train"))
+    assert "orientation" not in caplog.text
+    assert "orientation" not in {finding.kind for finding in check_data(tmp_path).findings}
 
 
 @pytest.mark.parametrize(("image", "mask", "warned"), [(6, 1, True), (1, 8, True), (6, 6, False), (1, 1, False)])

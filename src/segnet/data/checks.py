@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.data.class_weights import ClassCounts, count_classes
+from segnet.data.samples import may_be_turned
 from segnet.data.sizing import spread
 from segnet.errors import DataError
 from segnet.labels import IGNORE_INDEX, ClassTable
-from segnet.media.images.headers import read_orientation
+from segnet.media.images.headers import read_orientation, read_size
 
 if TYPE_CHECKING:
     from segnet.data.dataset import SegmentationDataset
@@ -91,13 +92,10 @@ def warn_of_two_tone(masks: Sequence[Path | str], total: int, labels: ClassTable
 
 
 def warn_of_orientation(pairs: Sequence[tuple[Path, Path]]) -> None:
-    """Warn if the two files of a pair have different EXIF orientations, which are applied to both.
-
-    Programs that ignore orientation draw the mask for the pixels as they are stored.
-    """
+    """Warn if the two files of a pair may be turned against each other; see ``may_be_turned``."""
     for first, second in spread(pairs, _CHECKED):
         turned, other = read_orientation(first), read_orientation(second)
-        if turned != other:
+        if turned != other and may_be_turned(turned, other, read_size(first) or (0, 0)):
             log.warning(
                 "%s has EXIF orientation %d and %s has %d; each file is turned upright by its own, so check that the "
                 "two lie on each other, and remove the orientation if they do not; more pairs may be like this one",

@@ -10,7 +10,9 @@ from pathlib import Path
 from segnet.data.masks import MaskReader
 from segnet.media.images.headers import read_orientation
 
-__all__ = ["Sample", "describe_mismatch", "describe_sample_mismatch", "with_distinct_names"]
+__all__ = ["Sample", "describe_mismatch", "describe_sample_mismatch", "may_be_turned", "with_distinct_names"]
+
+_UPRIGHT = 4  # the largest EXIF orientation that is not on its side
 
 
 @dataclass(frozen=True, init=False)
@@ -67,6 +69,16 @@ def with_distinct_names(samples: Sequence[Sample]) -> tuple[Sample, ...]:
     top = os.path.commonpath([os.path.dirname(path) for path in absolute])  # noqa: PTH120
     names = (Path(path).relative_to(top).with_suffix("").as_posix() for path in absolute)
     return tuple(replace(sample, name=name) for sample, name in zip(samples, names, strict=True))
+
+
+def may_be_turned(orientation: int, other: int, size: Sequence[int]) -> bool:
+    """Whether two files of one upright size may be turned against each other, by their EXIF orientations.
+
+    Programs that ignore the orientation draw a mask for the pixels as they are stored. If only one of the two is stored
+    on its side, such a mask has another size, unless both are square.
+    """
+    one_on_its_side = (orientation > _UPRIGHT) != (other > _UPRIGHT)
+    return orientation != other and not (one_on_its_side and size[0] != size[1])
 
 
 def describe_sample_mismatch(sample: Sample) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from segnet.data.check.findings import CheckedData, Finding, Mark
 from segnet.data.pairing_faults import PairingFault
-from segnet.data.samples import describe_sample_mismatch
+from segnet.data.samples import describe_sample_mismatch, may_be_turned
 
 __all__ = ["file_findings", "pair_findings", "pairing_findings"]
 
@@ -113,8 +113,9 @@ def _turned(data: CheckedData) -> Iterator[Finding]:
     """Pairs of one size, of which each file is turned upright by another orientation."""
     marks = [
         data.image(index, f"EXIF orientation {turned}, {data.samples[index].mask_source} has {other}")
-        for index, (turned, other) in enumerate(facts.orientations for facts in data.facts)
-        if turned != other
+        for index, facts in enumerate(data.facts)
+        for turned, other in [facts.orientations]
+        if may_be_turned(turned, other, facts.image_size or (0, 0))
     ]
     if marks:
         yield Finding(
