@@ -55,6 +55,22 @@ def test_a_clean_set_of_one_image_passes(tmp_path: Path, halves: np.ndarray) -> 
     assert report.command == f"segnet train {tmp_path}"
 
 
+def test_masks_with_palettes_of_different_orders_are_named(tmp_path: Path, halves: np.ndarray) -> None:
+    """As image editors write them; without colors of the classes nothing else shows that the numbers are mixed up."""
+    write(tmp_path, ["a", "b"], halves)
+    green, red = (0, 128, 0), (255, 0, 0)
+    for path in sorted(tmp_path.glob("masks/*/*.png")):
+        turned = path.stem == "val b"
+        mask = Image.fromarray(1 - halves if turned else halves, mode="P")
+        mask.putpalette([*red, *green] if turned else [*green, *red])
+        mask.save(path)
+    report = check_data(tmp_path)
+    found = next(finding for finding in report.findings if finding.kind == "mixed_palettes")
+    told = "color (255, 0, 0) has the value 0, and 1 in most masks"
+    assert [(Path(mark.path).stem, mark.text) for mark in found.marks] == [("val b", told)]
+    assert not report.failed
+
+
 @pytest.mark.parametrize("shape", [(1, 40), (40, 1), (1, 1)])
 def test_images_of_one_row_or_column_are_named(tmp_path: Path, shape: tuple[int, int]) -> None:
     mask = (np.arange(shape[0] * shape[1]) % 2).reshape(shape).astype(np.uint8)

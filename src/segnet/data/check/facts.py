@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -110,6 +111,14 @@ class PairFacts:
         data = bytes.fromhex(self.palette)
         return [tuple(data[start : start + 3]) for start in range(0, len(data), 3)]
 
+    @property
+    def numbers_of_colors(self) -> dict[tuple[int, ...], int]:
+        """The number in the mask by the color that its palette shows; without colors that several numbers have."""
+        colors = self.colors
+        numbers = [number for number in self.values if number < len(colors)]
+        times = Counter(colors[number] for number in numbers)
+        return {colors[number]: number for number in numbers if times[colors[number]] == 1}
+
 
 def read_facts(sample: Sample, encoding: Encoding = "numbers", channels: Channels = 3) -> PairFacts:
     """Read both files of a sample, the mask by its encoding; a fault is a fact, never an error."""
@@ -124,7 +133,7 @@ def read_facts(sample: Sample, encoding: Encoding = "numbers", channels: Channel
         stored = read_mask_file(sample.mask, encoding=encoding)
         mask = stored_values(stored)
         facts |= _mask_facts(mask, sample.mask)
-        if stored.palette is not None and encoding == "auto":
+        if stored.palette is not None:
             facts["palette"] = stored.palette.tobytes().hex()
     except DataError as error:
         facts["mask_fault"] = _fault(sample.mask, error, mask=True)

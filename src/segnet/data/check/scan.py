@@ -27,7 +27,7 @@ __all__ = ["cached_facts", "scan"]
 
 log = logging.getLogger("segnet")
 
-_VERSION = 5  # of the facts: to be raised if they are computed in another way
+_VERSION = 6  # of the facts: to be raised if they are computed in another way
 _AHEAD = 4  # pairs waiting for each thread
 _THREADS_PER_CORE = 2  # one waits for the disk while the other computes
 

@@ -44,6 +44,7 @@ def value_findings(
 ) -> Iterator[Finding]:
     """Findings from the values in the masks; ``pixels`` and ``ignored`` are those of ``count_by_image``."""
     yield from unknown_value_findings(data, reader)
+    yield from _mixed_palettes(data, reader)
     yield from _islands(data)
     yield from _too_few_classes(data, pixels, ignored)
     yield from _ignored_masks(data, pixels, ignored)
@@ -95,17 +96,46 @@ def _list_values(pixels: Mapping[int, int], reader: MaskReader, masks: Mapping[i
 
 
 def _other_palettes(data: CheckedData, reader: MaskReader) -> Iterator[Finding]:
-    faults = {
-        index: reader.palette_fault(sorted(facts.values), facts.colors)
-        for index, facts in enumerate(data.facts)
-        if facts.palette
-    }
-    marks = tuple(data.mask(index, fault) for index, fault in faults.items() if fault)
+    faults = ((index, _palette_fault(facts, reader)) for index, facts in enumerate(data.facts))
+    marks = tuple(data.mask(index, fault) for index, fault in faults if fault)
     if marks:
         yield Finding(
             kind="other_palette", severity="error",
             title="masks whose palette shows the colors of the classes at other numbers",
             remedy="save them as RGB, or in the numbers of the class list", marks=marks,
+        )  # fmt: skip
+
+
+def _palette_fault(facts: PairFacts, reader: MaskReader) -> str:
+    """Empty where the palette does not matter."""
+    return reader.palette_fault(sorted(facts.values), facts.colors) if reader.encoding == "auto" else ""
+
+
+def _mixed_palettes(data: CheckedData, reader: MaskReader) -> Iterator[Finding]:
+    """Masks in which a color has another number than in most.
+
+    Image editors give each file a palette in an order of its own, so the numbers of one class differ.
+    """
+    shown = {
+        index: facts.numbers_of_colors for index, facts in enumerate(data.facts) if not _palette_fault(facts, reader)
+    }
+    numbers: dict[tuple[int, ...], Counter[int]] = {}
+    for found in shown.values():
+        for color, number in found.items():
+            numbers.setdefault(color, Counter())[number] += 1
+    usual = {color: counts.most_common(1)[0][0] for color, counts in numbers.items() if len(counts) > 1}
+    marks = []
+    for index, found in shown.items():
+        other = [color for color, number in found.items() if number != usual.get(color, number)]
+        if other:
+            text = f"color {other[0]} has the value {found[other[0]]}, and {usual[other[0]]} in most masks"
+            marks.append(data.mask(index, text))
+    if marks:
+        yield Finding(
+            kind="mixed_palettes", severity="warning",
+            title="masks whose palettes show a color at another value than most; the values count, not the colors",
+            remedy="if the colors are right, save the masks as RGB, and name the colors (palette in a data.yaml)",
+            marks=tuple(marks),
         )  # fmt: skip
 
 
