@@ -227,6 +227,15 @@ def test_one_list_of_what_does_not_pair_up_is_told(tmp_path: Path, folder: str, 
         open_source(tmp_path)
 
 
+def test_an_image_of_a_format_that_is_not_read_is_named(tmp_path: Path):
+    pair(tmp_path, "a")
+    image(tmp_path / "masks" / "IMG_1.png")
+    (tmp_path / "images" / "IMG_1.HEIC").write_bytes(b"ftypheic")
+    text(tmp_path / "classes.txt", "sky")
+    with pytest.raises(DataError, match=r"without image: IMG_1; IMG_1\.HEIC is no image that can be read; convert"):
+        open_source(tmp_path)
+
+
 @pytest.mark.parametrize("folder", ["images", "masks"])
 def test_two_files_of_one_stem_are_refused(tmp_path: Path, folder: str):
     pair(tmp_path, "a")
@@ -527,6 +536,14 @@ def test_a_folder_inside_a_data_set_is_refused_with_that_data_set(tmp_path: Path
     (tmp_path / "images").mkdir()
     with pytest.raises(DataError, match=f"images: no data set was recognized, but {tmp_path} is one; give that folder"):
         open_source(tmp_path / "images")
+
+
+def test_a_folder_around_a_data_set_is_refused_with_that_data_set(tmp_path: Path) -> None:
+    """As archives are unpacked into a folder of their own name."""
+    (tmp_path / "__MACOSX" / "mine").mkdir(parents=True)
+    (tmp_path / "mine" / "images").mkdir(parents=True)
+    with pytest.raises(DataError, match=rf"no data set was recognized, but {tmp_path / 'mine'} is one; give that"):
+        open_source(tmp_path)
 
 
 # Drawn scenes.

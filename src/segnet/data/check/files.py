@@ -16,7 +16,10 @@ _FEW_SIZES = 5
 
 _PAIRING = {
     "image_without_mask": ("images without a mask", "add masks of the same name, or remove the images"),
-    "mask_without_image": ("masks without an image", "add images of the same name, or remove the masks"),
+    "mask_without_image": (
+        "masks without an image",
+        "add images of the same name, in a format that is read (HEIC is not), or remove the masks",
+    ),
     "same_name": ("files of one name but another suffix or folder", "keep one of them"),
     "annotation": ("annotations that cannot be drawn as masks", "correct them, or export them again"),
     "listing": ("entries of the data set that lead nowhere", "correct the list or the folders"),

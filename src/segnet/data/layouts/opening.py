@@ -6,7 +6,7 @@ Layouts are tried in the order of ``LAYOUTS``: those with the most peculiar file
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -150,8 +150,9 @@ def open_source(location: str | Path, *, layout: str | None = None) -> Source:
     chosen = layout or recognize(path)
     if chosen is None:
         above = path.absolute().parent
-        if LAYOUTS["data.yaml"].fits(above) or LAYOUTS["image-folders"].fits(above):
-            raise DataError(f"{path}: no data set was recognized, but {above} is one; give that folder")
+        is_one = LAYOUTS["data.yaml"].fits(above) or LAYOUTS["image-folders"].fits(above)
+        if other := above if is_one else _data_set_below(path):
+            raise DataError(f"{path}: no data set was recognized, but {other} is one; give that folder")
         looked_for = ", ".join(one.files for one in LAYOUTS.values())
         raise DataError(f"{path}: no data set was recognized; looked for {looked_for}")
     with _named(path):
@@ -169,6 +170,15 @@ def recognize(folder: Path) -> str | None:
         return next((name for name, layout in LAYOUTS.items() if layout.fits(folder)), None)
     except OSError as error:
         raise DataError(f"{folder}: cannot be searched ({error.strerror}); check its permissions") from error
+
+
+def _data_set_below(path: Path) -> Path | None:
+    """The first data set in a folder, as unpacked archives have it; of those that can be read."""
+    for folder in sorted(one for one in path.iterdir() if one.is_dir() and not one.name.startswith(".")):
+        with suppress(DataError):
+            if recognize(folder):
+                return folder
+    return None
 
 
 def holds_data_set(folder: Path) -> bool:

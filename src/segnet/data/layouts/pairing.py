@@ -12,7 +12,7 @@ from segnet.data.pairing_faults import PairingFault, report_fault
 from segnet.data.samples import Sample
 from segnet.data.splits import SPLITS, find_split_folders
 from segnet.errors import DataError, list_names
-from segnet.media.sources import IMAGE_SUFFIXES, find_images_below, normalize_name
+from segnet.media.sources import IMAGE_SUFFIXES, find_files_below, find_images_below, normalize_name
 
 __all__ = [
     "IMAGE_FOLDERS", "MASK_FOLDERS", "find_folder", "folder_splits", "mask_folder", "pair_all", "pair_folders",
@@ -26,6 +26,7 @@ MASK_FOLDERS = ("masks", "labels", "annotations", "ann_dir", "mask", "label", "a
 """Names of a folder of masks."""
 
 _MASK_ENDING = re.compile(r"[_-](masks?|labels?|gt|L|P|labelIds|labelTrainIds|train_id|annotation|seg|segmentation)$")
+_OTHER_IMAGES = frozenset((".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".exr", ".svg", ".psd"))
 _LABEL_STUDIO = re.compile(r"task-\d+-annotation-\d+-")
 
 
@@ -58,7 +59,7 @@ def pair_names(
         details = [f"without mask: {list_names(alone)}"] if alone else []
         details += [f"mask without image: {list_names(orphan)}"] if orphan else []
         report_fault(
-            f"{images} and {masks} do not pair up by name; {'; '.join(details)}; {_remedy(orphan)}",
+            f"{images} and {masks} do not pair up by name; {'; '.join(details)}; {_remedy(images, orphan)}",
             PairingFault("image_without_mask", tuple(str(image_of[stem]) for stem in alone)),
             PairingFault("mask_without_image", tuple(str(mask_of[stem]) for stem in orphan)),
         )
@@ -119,10 +120,24 @@ def mask_folder(root: Path) -> Path:
     raise DataError(f"{root}: no folder {' or '.join(MASK_FOLDERS[:3])} stands beside images; masks are needed there")
 
 
-def _remedy(orphan: Iterable[str]) -> str:
+def _remedy(images: Path, orphan: Sequence[str]) -> str:
+    if raw := _of_other_formats(images, orphan):
+        return f"{raw.name} is no image that can be read; convert such images to JPEG or PNG"
     if any(map(_LABEL_STUDIO.match, orphan)):
         return "Label Studio's PNG hold one class each and do not name their image; export the project as JSON instead"
     return "add or remove files"
+
+
+def _of_other_formats(images: Path, orphan: Sequence[str]) -> Path | None:
+    """A file beside the images that is called as a mask without image, such as a HEIC of a phone."""
+    wanted = set(orphan)
+    files = find_files_below(images, "") if wanted and images.is_dir() else []
+    places = (
+        (path, normalize_name(path.relative_to(images).with_suffix("").as_posix()))
+        for path in files
+        if path.suffix.lower() in _OTHER_IMAGES
+    )
+    return next((path for path, name in places if name in wanted), None)
 
 
 def _without_endings(mask_of: Mapping[str, Path], image_of: Mapping[str, Path]) -> dict[str, Path]:
