@@ -505,6 +505,20 @@ def sixteen_bits(path: Path, largest: int, *, color: bool) -> Path:
     return path
 
 
+@pytest.mark.parametrize(("lowest", "highest", "warned"), [(29_000, 29_900, True), (29_000, 40_000, False)])
+def test_images_of_thermal_cameras_that_lose_their_values_in_8_bits_are_named_once(
+    lowest: int, highest: int, warned: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("segnet.media.images.reading._warned", set())
+    kelvin = np.linspace(lowest, highest, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(kelvin).save(tmp_path / "a.png")
+    for channels in (1, 3):
+        read_image(tmp_path / "a.png", channels=channels)
+    named = f"{tmp_path / 'a.png'} has little contrast: of its 16-bit values, 4 gray levels of 256 are left"
+    assert caplog.text.count(named) == caplog.text.count("gray levels") == warned
+
+
 @pytest.mark.parametrize("color", [False, True])
 @pytest.mark.parametrize(("largest", "bits"), [(1023, 10), (4095, 12), (16383, 14), (40000, None), (0, None)])
 def test_16_bit_images_that_use_fewer_bits_are_told_once(

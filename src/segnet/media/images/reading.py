@@ -28,6 +28,7 @@ _SIGNED = 2  # sample format of TIFF
 _SIXTEEN_BITS = ("PNG", "PPM")  # formats whose gray of 16 bits Pillow gives as int32
 
 _FEW_BITS = 14  # of 16; cameras and scanners with 10, 12 or 14 bits often store them without scaling
+_FEW_LEVELS = 16  # of 256
 _warned: set[int] = set()
 
 
@@ -46,7 +47,10 @@ def read_image(path: Path, *, channels: int = 3) -> NDArray[np.uint8]:
     _require_known(channels)
     decoded = decode(path)
     pixels = _convert(_to_eight_bits(decoded.image, str(path)), channels, str(path))
-    if decoded.halved or decoded.image.mode.startswith("I"):
+    gray = decoded.image.mode.startswith("I")
+    if gray:
+        _warn_of_few_levels(path, int(pixels.min()), int(pixels.max()))
+    if gray or decoded.halved:
         warn_of_few_bits(path, int(pixels.max()))
     return pixels
 
@@ -65,6 +69,17 @@ def warn_of_few_bits(path: Path, largest: int) -> None:
             "segnet: %s is dark: its pixels have 16 bits, and the largest value is one of %d bits; multiply the values "
             "by %d if they are %d-bit data (further such images are not named)",
             path, bits, 2 ** (16 - bits), bits,
+        )  # fmt: skip
+
+
+def _warn_of_few_levels(path: Path, least: int, largest: int) -> None:
+    """Warn once of bright 16-bit pixels of which hardly any gray values are left in 8 bits, as of thermal cameras."""
+    if largest >= 1 << (_FEW_BITS - 8) and 0 < largest - least < _FEW_LEVELS and _FEW_LEVELS not in _warned:
+        _warned.add(_FEW_LEVELS)
+        log.warning(
+            "segnet: %s has little contrast: of its 16-bit values, %d gray levels of 256 are left; to keep them, read "
+            "it as a band, with channels: [0] and value_range: [lowest, highest] in data.yaml (further such images are "
+            "not named)", path, largest - least + 1,
         )  # fmt: skip
 
 
