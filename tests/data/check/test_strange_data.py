@@ -113,6 +113,16 @@ def test_black_and_white_masks_that_a_data_yaml_reads_otherwise_are_called_so(
     assert kinds(report) == {"single_class": 1, "two_tone": 2, "absent_class": 1}
 
 
+def test_classes_called_as_none_or_as_another_are_named(tmp_path: Path, halves: np.ndarray) -> None:
+    write(tmp_path, ["a"], halves)
+    (tmp_path / "classes.txt").write_text("Unlabeled\nroad\n")
+    (found,) = check_data(tmp_path).findings
+    assert (found.kind, found.count) == ("unlabeled_class", 1)
+    (tmp_path / "classes.txt").write_text("Road\nroad\n")
+    (found,) = check_data(tmp_path).findings
+    assert (found.kind, found.remedy) == ("similar_names", 'if they are one class, give --map "Road=road"')
+
+
 def test_an_absent_class_is_named_with_its_split(tmp_path: Path, halves: np.ndarray) -> None:
     write(tmp_path, ["a"], halves)
     (tmp_path / "classes.txt").write_text("field\nroad\nboat\n")

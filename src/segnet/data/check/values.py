@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from segnet.data.check.facts import PairFacts
 from segnet.data.check.findings import CheckedData, Finding, Mark
 from segnet.data.checks import require_two_classes
+from segnet.data.layouts.naming import means_unlabeled
 from segnet.data.masks import MaskReader, describe_value
 from segnet.errors import DataError, describe_count
 from segnet.labels import IGNORE_INDEX
@@ -49,6 +50,7 @@ def value_findings(
     yield from _too_few_classes(data, pixels, ignored)
     yield from _ignored_masks(data, pixels, ignored)
     yield from _absent_classes(data, pixels)
+    yield from _doubtful_names(data, pixels)
 
 
 def unknown_value_findings(data: CheckedData, reader: MaskReader) -> Iterator[Finding]:
@@ -225,3 +227,23 @@ def _absent_classes(data: CheckedData, pixels: NDArray[np.int64]) -> Iterator[Fi
                 remedy="add images that show them, or leave the classes out of the class list",
                 marks=tuple(Mark(name) for name in absent),
             )  # fmt: skip
+
+
+def _doubtful_names(data: CheckedData, pixels: NDArray[np.int64]) -> Iterator[Finding]:
+    """Classes that are called as pixels without a class, and those that differ in capitals only."""
+    names = data.labels.names
+    occurring = [names[index] for index in np.flatnonzero(pixels.sum(axis=0)).tolist()]
+    if unlabeled := [name for name in occurring if means_unlabeled(name)]:
+        yield Finding(
+            kind="unlabeled_class", severity="warning",
+            title="classes that are trained, but called as pixels without a class",
+            remedy=f'if they are to be ignored, give --map "{unlabeled[0]}=ignore"',
+            marks=tuple(Mark(name) for name in unlabeled),
+        )  # fmt: skip
+    times = Counter(name.lower() for name in names)
+    if alike := sorted((name for name in names if times[name.lower()] > 1), key=str.lower):
+        yield Finding(
+            kind="similar_names", severity="warning", title="classes whose names differ in capitals only",
+            remedy=f'if they are one class, give --map "{alike[0]}={alike[1]}"',
+            marks=tuple(Mark(name) for name in alike),
+        )  # fmt: skip

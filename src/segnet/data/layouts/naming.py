@@ -17,7 +17,7 @@ from segnet.errors import ConfigError, DataError
 from segnet.labels import IGNORE_INDEX, ClassTable, Color
 from segnet.media.images.masks import Encoding
 
-__all__ = ["CLASS_FILES", "Naming", "find_naming", "naming_of"]
+__all__ = ["CLASS_FILES", "Naming", "find_naming", "means_unlabeled", "naming_of"]
 
 CLASS_FILES = ("classes.txt", "labels.txt", "codes.txt", "class_names.txt", "labelmap.txt", "label_colors.txt",
                "class_dict.csv", "_classes.csv")  # fmt: skip
@@ -71,6 +71,11 @@ def find_naming(*folders: Path) -> Naming | None:
     return next((naming_of(path) for path in paths if path.is_file()), None)
 
 
+def means_unlabeled(name: str) -> bool:
+    """Whether the name of a class says that its pixels have none, such as unlabeled."""
+    return _VOID.fullmatch(name) is not None
+
+
 def naming_of(path: Path) -> Naming:
     """The classes of one of the ``CLASS_FILES``.
 
@@ -115,17 +120,17 @@ def _of_table(path: Path) -> Naming:
 
 
 def _numbered(rows: list[tuple[int, str]]) -> Naming:
-    kept = [(value, name) for value, name in rows if not _VOID.fullmatch(name)]
+    kept = [(value, name) for value, name in rows if not means_unlabeled(name)]
     table = ClassTable.from_names([name for _, name in kept], [value for value, _ in kept])
-    void = [value for value, name in rows if _VOID.fullmatch(name)]
+    void = [value for value, name in rows if means_unlabeled(name)]
     used = {IGNORE_INDEX} & set(table.values)
     return Naming(labels=table, ignore_index=tuple(dict.fromkeys([*void, *({IGNORE_INDEX} - used)])))
 
 
 def _colored(rows: list[tuple[str, Color]]) -> Naming:
     """Classes with the colors that they have in the files; void is no class."""
-    values = [index for index, (name, _) in enumerate(rows) if not _VOID.fullmatch(name)]
-    void = [index for index, (name, _) in enumerate(rows) if _VOID.fullmatch(name)]
+    values = [index for index, (name, _) in enumerate(rows) if not means_unlabeled(name)]
+    void = [index for index, (name, _) in enumerate(rows) if means_unlabeled(name)]
     table = ClassTable(
         names=tuple(rows[index][0] for index in values),
         colors=tuple(rows[index][1] for index in values),
