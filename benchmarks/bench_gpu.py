@@ -26,6 +26,7 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -307,10 +308,15 @@ def share(matrices: Candidate, candidate: Candidate, arguments: argparse.Namespa
     if not matrices.ms:
         return None
     name = arguments.reference if candidate.network == "reference" else candidate.network
-    macs = cost_of(replace(MODELS[name], classes=CLASSES), tuple(arguments.size)).macs * arguments.batch
+    macs = count_macs(name, tuple(arguments.size)) * arguments.batch
     passes = 3 if candidate.task == "training" else 1
     work = passes * macs / PRODUCT_SIDE[arguments.device] ** 3
     return round(work * median(theirs / ours for theirs, ours in zip(matrices.ms, candidate.ms, strict=False)), 4)
+
+
+@cache
+def count_macs(name: str, size: tuple[int, int]) -> int:
+    return cost_of(replace(MODELS[name], classes=CLASSES), size).macs
 
 
 def table(figures: dict[str, Any]) -> str:

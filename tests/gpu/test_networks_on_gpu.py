@@ -131,7 +131,7 @@ def masks_on_cpu(name: str) -> NDArray[np.uint8]:
 
 @cache
 def street_images() -> list[NDArray[np.uint8]]:
-    return [render_scene(seed, size=(180, 240))[0] for seed in range(3)]
+    return [render_scene(seed, size=(90, 120))[0] for seed in range(3)]
 
 
 @pytest.mark.usefixtures("exact_float32")
