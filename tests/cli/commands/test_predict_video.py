@@ -287,7 +287,10 @@ def test_the_terminal_closes_and_the_video_is_completed(model_file: Path, tmp_pa
     clip, out, frames = write_clip(tmp_path / "a.mp4", 300), tmp_path / "out", tmp_path / "out/mask/a"
     terminal, end = os.openpty()
     words = [sys.executable, "-m", "segnet", "predict", clip, "--model", model_file, "--out", out, "--device", "cpu"]
-    in_terminal = "import os, sys; os.close(os.open(os.ttyname(0), os.O_RDWR)); os.execv(sys.argv[1], sys.argv[1:])"
+    in_terminal = (  # the terminal of the session, whose end is heard even if the tests run under nohup
+        "import os, signal, sys; os.close(os.open(os.ttyname(0), os.O_RDWR)); "
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+    )
     running = subprocess.Popen(
         [sys.executable, "-c", in_terminal, *map(str, words), "--save", "mask,overlay"],
         stdin=end,
