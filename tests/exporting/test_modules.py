@@ -92,6 +92,17 @@ def test_a_converted_module_is_exported_and_the_model_stays_as_it_is(tmp_path: P
     assert model.training
 
 
+def test_a_module_that_writes_into_its_input_is_exported_and_the_example_stays(tmp_path: Path) -> None:
+    class Centered(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            x -= 0.5
+            return super().forward(x)
+
+    example = X.clone()
+    assert export_module(Centered(), example, tmp_path / "net.onnx", dynamic=False).agreement == 1.0
+    assert torch.equal(example, X)
+
+
 def test_sizes_are_fixed_where_the_module_takes_only_one(tmp_path: Path) -> None:
     model = nn.Sequential(Net(), nn.Flatten(), nn.Linear(4 * 14 * 20, 3))
     report = export_module(model, X, tmp_path / "net.onnx")

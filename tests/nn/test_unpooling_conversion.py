@@ -194,6 +194,19 @@ def test_outputs_may_be_dataclasses_and_arrays() -> None:
     assert converted(X).logits.shape == (*X.shape[:1], 4, *X.shape[2:])
 
 
+@pytest.mark.parametrize("kind", [Autoencoder, Functional])
+def test_a_model_that_writes_into_its_input_is_converted_and_the_example_stays(kind: type[Autoencoder]) -> None:
+    class Centered(kind):  # type: ignore[misc, valid-type]
+        def forward(self, x: Tensor) -> Any:
+            x -= 3.0
+            return super().forward(x)
+
+    model, example = Centered().eval(), X.clone()
+    converted = convert_unpooling(model, example).model
+    assert torch.equal(example, X)
+    assert torch.equal(converted(X.clone()), model(X.clone()))
+
+
 def test_outputs_may_be_complex() -> None:
     model = Spectrum().eval()
     assert torch.equal(convert_unpooling(model, X).model(X), model(X))

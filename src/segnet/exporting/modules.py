@@ -25,7 +25,7 @@ from segnet.exporting.int8.gate import Int8Gate, quantize_within
 from segnet.exporting.module_programs import TracedModule, input_shapes, noise_like, trace_module
 from segnet.exporting.report import ModuleReport, round_seconds
 from segnet.exporting.staging import count_bytes, require_replaceable, stage_file
-from segnet.nn.programs import as_inputs
+from segnet.nn.programs import as_inputs, call_with_copies
 from segnet.runtimes.base import FileRuntime
 from segnet.runtimes.load import open_file
 from segnet.runtimes.model_info import PAIR_LIMIT, ModuleInfo
@@ -181,7 +181,7 @@ def _sizes(program: ExportedProgram) -> dict[str, tuple[int | str, ...]]:
 def _describe(traced: TracedModule) -> ModuleInfo:
     """Metadata of the file; outputs are called as the module's dictionary calls them, or by number."""
     with torch.no_grad():
-        leaves, _ = tree_flatten_with_path(traced.model(*traced.inputs))
+        leaves, _ = tree_flatten_with_path(call_with_copies(traced.model, traced.inputs))
     kind, inputs = type(traced.model).__name__, tuple(input_shapes(traced.program))
     if not leaves or not all(isinstance(leaf, Tensor) for _, leaf in leaves):
         raise ConfigError(f"{kind} does not return tensors alone; wrap it in a module that does")
@@ -218,7 +218,7 @@ def _compare_on_noise(
 
 def _compare_outputs(runtime: FileRuntime, model: nn.Module, name: str, inputs: tuple[Tensor, ...]) -> list[Comparison]:
     with torch.no_grad():
-        expected = [leaf.numpy() for leaf in tree_leaves(model(*inputs))]
+        expected = [leaf.numpy() for leaf in tree_leaves(call_with_copies(model, inputs))]
     outputs = runtime.forward(*(each.numpy() for each in inputs))
     return [
         compare_arrays(output, wanted, name, tuple(inputs[0].shape))

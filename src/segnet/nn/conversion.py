@@ -17,7 +17,7 @@ from torch.fx import Graph, GraphModule, Node
 from segnet.errors import ConfigError, ModelError, describe_error
 from segnet.nn.modes import in_evaluation
 from segnet.nn.modules import MaxPool2d, MaxUnpool2d, pool_windows, unpool_windows
-from segnet.nn.programs import as_inputs, trace_program
+from segnet.nn.programs import as_inputs, call_with_copies, trace_program
 from segnet.nn.tracing import Group, find_groups, leaves
 from segnet.nn.unpooling import POOL, UNPOOL, Left, Pair, Windows, find_pairs, path_of
 
@@ -219,7 +219,7 @@ def _outputs(model: nn.Module, inputs: tuple[Any, ...]) -> list[Any]:
         # torch.manual_seed would seed other GPUs as well, whose state is not kept.
         for generator in (torch.default_generator, *(torch.cuda.default_generators[gpu] for gpu in gpus)):
             generator.manual_seed(0)
-        return leaves(model(*inputs))
+        return leaves(call_with_copies(model, inputs))
 
 
 def _equal(expected: Sequence[Any], given: Sequence[Any]) -> bool:

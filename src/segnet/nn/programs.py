@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config
+from torch.utils._pytree import tree_map_only
 
 from segnet.errors import ModelError, describe_error
 
-__all__ = ["as_inputs", "trace_program", "without_inplace"]
+__all__ = ["as_inputs", "call_with_copies", "trace_program", "without_inplace"]
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -23,6 +24,11 @@ Model = TypeVar("Model", bound=nn.Module)
 def as_inputs(example: Any) -> tuple[Any, ...]:
     """The positional arguments of a model: a tuple as it is, anything else as the only one."""
     return example if isinstance(example, tuple) else (example,)
+
+
+def call_with_copies(model: nn.Module, inputs: tuple[Any, ...]) -> Any:
+    """What a model returns for copies of its inputs, since it may write into them: ``image -= mean``."""
+    return model(*tree_map_only(Tensor, torch.clone, inputs))
 
 
 def trace_program(model: nn.Module, inputs: tuple[Any, ...], *, dynamic: bool = True) -> ExportedProgram:

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from segnet.nn.modes import in_evaluation
 from segnet.nn.modules import windows_of
+from segnet.nn.programs import call_with_copies
 from segnet.nn.unpooling import INDEX_COPIES, POOL, UNPOOL, Left, Windows, misfit, windows_of_call
 
 __all__ = ["Group", "Site", "find_groups", "leaves"]
@@ -81,13 +82,13 @@ class Group:
         return [Left(site.path, self.reasons[0]) for site in self.sites]
 
 
-def find_groups(model: nn.Module, inputs: Sequence[Any]) -> list[Group]:
+def find_groups(model: nn.Module, inputs: tuple[Any, ...]) -> list[Group]:
     """Run an example in evaluation mode, and group the poolings and unpoolings that share indices.
 
     A pooling whose indices nobody takes is in no group.
     """
     with in_evaluation(model), _Recorder(model) as recorder:
-        recorder.check_outputs(model(*inputs))
+        recorder.check_outputs(call_with_copies(model, inputs))
     return [group for group in recorder.groups() if group.unpools or group.reasons]
 
 
