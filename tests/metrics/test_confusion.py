@@ -308,6 +308,12 @@ def test_scores_take_what_confusion_returns():
     assert scores.to_dict() == Scores(counts.numpy(), ClassTable.numbered(2)).to_dict()
 
 
+@pytest.mark.parametrize("shape", [(2, 2), (9,), (3, 4)])
+def test_counts_of_another_number_of_classes_are_refused(shape: tuple[int, ...]):
+    with pytest.raises(ShapeError, match=r"counts have the shape .* the class table has 3 classes; expected \(3, 3\)"):
+        Scores(np.ones(shape, dtype=np.int64), ClassTable.numbered(3))
+
+
 @pytest.mark.parametrize(
     "make",
     [

@@ -106,6 +106,10 @@ class Scores:
         labels: the class table.
         unlabeled: int64 (classes,), pixels of each true class for which no class was predicted; they are wrong. 0 if
             every pixel has one.
+
+    Raises:
+        ShapeError: the counts are of another number of classes.
+        ModelError: the class table is of another type.
     """
 
     counts: NDArray[np.int64]
@@ -115,6 +119,11 @@ class Scores:
     def __post_init__(self) -> None:
         object.__setattr__(self, "counts", np.asarray(self.counts))  # also what ``confusion`` returned, or a list
         require_table(self.labels)
+        if self.counts.shape != (wanted := (self.labels.classes, self.labels.classes)):
+            raise ShapeError(
+                f"counts have the shape {self.counts.shape}, but the class table has {self.labels.classes} classes; "
+                f"expected {wanted}"
+            )
 
     def __repr__(self) -> str:
         names = {"mIoU": self.miou, "class average": self.class_average, "global accuracy": self.global_accuracy}
