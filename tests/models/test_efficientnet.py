@@ -143,6 +143,13 @@ def test_a_gap_in_the_file_is_named(state: dict[str, Tensor], tmp_path: Path):
         create_model("segnet_light", encoder_weights=str(path))
 
 
+def test_larger_filters_are_refused_instead_of_cut(state: dict[str, Tensor], tmp_path: Path):
+    path = tmp_path / "large.safetensors"
+    save_file(state | {"_conv_stem.weight": torch.randn(32, 3, 7, 7)}, path)
+    with pytest.raises(ModelError, match=r"_conv_stem\.weight of shape \(32, 3, 7, 7\)"):
+        create_model("segnet_light", encoder_weights=str(path))
+
+
 def test_another_encoder_refuses_the_file(weights: str):
     with pytest.raises(ModelError, match="holds EfficientNet-Lite0, which this encoder is not"):
         create_model("segnet", encoder_weights=weights)

@@ -120,8 +120,8 @@ _ORIGINAL_LAYERS = {
 
 
 def enlarge_filters(filters: Tensor, side: int) -> Tensor:
-    """Filters (out, in, k, k) with zeros in their first rows and columns, up to the given side."""
-    added = side - filters.shape[-1]
+    """Filters (out, in, k, k) with zeros in their first rows and columns, up to the given side; larger ones stay."""
+    added = max(0, side - filters.shape[-1])
     return F.pad(filters, (added, 0, added, 0))
 
 
