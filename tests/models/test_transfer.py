@@ -113,6 +113,18 @@ def test_a_layer_that_does_not_fit_is_new_with_its_norm(narrow_file: checkpoint.
     }  # fmt: skip
 
 
+def test_a_classifier_of_another_kernel_is_new_and_takes_no_rows(
+    narrow_file: checkpoint.Checkpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = narrow_file.model.config
+    model = SegNet(replace(config, decoder=replace(config.decoder, classifier_kernel=5)))
+    with caplog.at_level(logging.INFO, logger="segnet"):
+        report = transfer(model, narrow_file, "narrow", narrow_file.labels)
+    assert report.new == ("classifier.weight", "classifier.bias")
+    assert report.classes == ()
+    assert caplog.messages[0].endswith("; new: classifier (5 classes)")
+
+
 def test_the_normalization_comes_with_the_weights(narrow_config: SegNetConfig, tmp_path: Path) -> None:
     row = MODELS["segnet_light"]
     given = SegNet(replace(row, mean=(0.1, 0.2, 0.3)))

@@ -28,7 +28,13 @@ _DECODER = "decoder."
 
 
 class TransferReport(NamedTuple):
-    """What a network took of a model file: names of tensors taken whole, of new ones, and of classes in common."""
+    """What a network took of a model file.
+
+    Attributes:
+        loaded: names of tensors that were taken whole.
+        new: names of the others.
+        classes: names of the file's classes whose rows of the classifier were taken.
+    """
 
     loaded: tuple[str, ...]
     new: tuple[str, ...]
@@ -65,7 +71,8 @@ def transfer(model: SegNet, kept: Checkpoint, source: str, labels: ClassTable | 
     mixed = {} if head != _CLASSIFIER else _mix_rows(given, target, rows)
     model.load_state_dict(target | new | mixed)
     model.pretrained = True
-    common = tuple(kept.labels.names[old] for old in rows.values()) if mixed or same else ()
+    has_rows = mixed or (same and not any(name.startswith(_CLASSIFIER) for name in target.keys() - new.keys()))
+    common = tuple(kept.labels.names[old] for old in rows.values()) if has_rows else ()
     report = TransferReport(tuple(new), tuple(name for name in target if name not in new), common)
     log.info("%s", _describe(report, source, model.config.classes))
     return report
