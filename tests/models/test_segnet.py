@@ -136,8 +136,9 @@ def stir(model: SegNet) -> SegNet:
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias)
-            nn.init.normal_(module.running_mean)
-            nn.init.uniform_(module.running_var, 0.5, 2.0)
+            if module.track_running_stats:
+                nn.init.normal_(module.running_mean)
+                nn.init.uniform_(module.running_var, 0.5, 2.0)
     return model.eval()
 
 
@@ -273,7 +274,7 @@ def test_folded_norms_give_the_same_logits(narrow: SegNet, name: str):
 
 
 class Unusual(nn.Module):
-    """Modules called ``conv`` and ``bn`` that are no convolution with a batch norm behind it."""
+    """Modules called ``conv`` and ``bn`` that are no convolution with a batch norm to fold behind it."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -289,6 +290,9 @@ class Unusual(nn.Module):
         elif kind == "norm with activation":
             self.unit.add_module("conv", nn.Conv2d(3, 3, 1))
             self.unit.add_module("bn", ActivatedNorm(3))
+        elif kind == "norm of each image":
+            self.unit.add_module("conv", nn.Conv2d(3, 3, 1))
+            self.unit.add_module("bn", nn.BatchNorm2d(3, track_running_stats=False))
         else:
             self.unit = Reversed()
 
@@ -315,7 +319,9 @@ class Reversed(nn.Module):
         return self.conv(self.bn(x).relu())
 
 
-@pytest.mark.parametrize("kind", ["norm first", "layer between", "norm with activation", "module of the user's"])
+@pytest.mark.parametrize(
+    "kind", ["norm first", "layer between", "norm with activation", "norm of each image", "module of the user's"]
+)
 @torch.no_grad()
 def test_norms_that_cannot_be_folded_stay(kind: str):
     model = stir(create_model("segnet_basic", classes=3, encoder=Unusual(kind)))

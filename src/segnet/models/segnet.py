@@ -314,13 +314,16 @@ class SegNet(HubModule):
 def normed_convolutions(model: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Conv2d, nn.BatchNorm2d]]:
     """Every unit of a convolution ``conv`` and a batch norm ``bn`` behind it: its name, itself, and these two.
 
-    Plain classes only: a module of the user's may run them in another order, and a subclass may compute more.
+    Plain classes only: a module of the user's may run them in another order, and a subclass may compute more. A norm
+    without running statistics depends on its input, so it is left out.
     """
     for name, unit in model.named_modules():
         if type(unit) is not nn.Sequential:
             continue
         for (first, conv), (second, norm) in pairwise(unit.named_children()):
-            if (first, second) == ("conv", "bn") and type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d:
+            if (first, second) != ("conv", "bn") or type(conv) is not nn.Conv2d or type(norm) is not nn.BatchNorm2d:
+                continue
+            if norm.running_mean is not None:
                 yield name, unit, conv, norm
 
 

@@ -57,7 +57,8 @@ def fit_batch_norms(model: SegNet, data: SegmentationDataset) -> bool:
 
 
 def _is_new(norm: nn.BatchNorm2d) -> bool:
-    return norm.running_mean is not None and not norm.running_mean.any()
+    assert norm.running_mean is not None
+    return not norm.running_mean.any()
 
 
 @contextmanager
