@@ -26,7 +26,7 @@ from segnet.labels import CAMVID
 from segnet.models.decoders import DecoderConfig
 from segnet.models.encoders import EncoderConfig
 from segnet.models.segnet import SegNet, SegNetConfig
-from segnet.training.batch_norm import SyncedBatchNorm, freeze_statistics, sync_batch_norm
+from segnet.training.batch_norm import SyncedBatchNorm, freeze_statistics, synced_batch_norm
 from segnet.training.distributed import mean_over_processes
 from segnet.training.losses import make_loss
 from segnet.training.resume import newest_checkpoint
@@ -64,8 +64,8 @@ def one_of_two(rank: int, out: str, model: SegNet) -> None:
 def keep_one_of_two(rank: int, out: str, model: SegNet) -> None:
     image, mask = (part[rank::2] for part in batch())
     model = copy.deepcopy(model)  # what was handed over lies in memory that both processes share
-    sync_batch_norm(model)
-    found = gradients(model, image, mask)
+    with synced_batch_norm(model):
+        found = gradients(model, image, mask)
     for gradient in found.values():  # as DistributedDataParallel does
         distributed.all_reduce(gradient)
         gradient /= 2
@@ -91,15 +91,20 @@ def test_two_processes_have_the_gradients_the_statistics_and_the_losses_of_one(t
         assert kept["losses"].tolist() == [0.5]
 
 
-def test_a_synced_norm_shares_its_parameters_and_is_plain_alone() -> None:
+def test_a_synced_norm_computes_as_a_plain_one_alone() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, eps=1e-3, momentum=0.3))
-    before, plain = model[1].weight, copy.deepcopy(model)
-    sync_batch_norm(model)
-    assert isinstance(model[1], SyncedBatchNorm)
-    assert model[1].weight is before
-    x = torch.rand(2, 3, 5, 5)
-    torch.testing.assert_close(model(x), plain(x), rtol=0, atol=0)
+    plain, x = copy.deepcopy(model), torch.rand(2, 3, 5, 5)
+    with synced_batch_norm(model):
+        assert isinstance(model[1], SyncedBatchNorm)
+        torch.testing.assert_close(model(x), plain(x), rtol=0, atol=0)
     torch.testing.assert_close(model.state_dict(), plain.state_dict(), rtol=0, atol=0)
+
+
+def test_norms_are_plain_after_a_run_even_if_it_fails_so_that_they_can_be_folded() -> None:
+    model = SegNet(TOY).train()
+    with pytest.raises(KeyboardInterrupt), synced_batch_norm(model):
+        raise KeyboardInterrupt
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in model.folded().modules())
 
 
 def test_frozen_statistics_stay_and_their_scale_learns() -> None:

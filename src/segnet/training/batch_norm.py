@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as distributed
 from torch import Tensor, nn
 
-__all__ = ["SyncedBatchNorm", "freeze_statistics", "sync_batch_norm"]
+__all__ = ["SyncedBatchNorm", "freeze_statistics", "synced_batch_norm"]
 
 
 class SyncedBatchNorm(nn.BatchNorm2d):
@@ -63,15 +65,20 @@ def _total(part: Tensor) -> Tensor:
     return total
 
 
-def sync_batch_norm(model: nn.Module) -> None:
-    """Replace every batch norm of ``model`` by a synchronized one that shares its parameters and statistics."""
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if type(child) is nn.BatchNorm2d:
-                norm = SyncedBatchNorm(child.num_features, eps=child.eps, momentum=child.momentum)
-                norm._parameters, norm._buffers = child._parameters, child._buffers
-                norm.train(child.training)
-                setattr(module, name, norm)
+@contextmanager
+def synced_batch_norm(model: nn.Module) -> Iterator[None]:
+    """Plain batch norms of a model are ``SyncedBatchNorm`` within the block, and plain again after it.
+
+    Each stays the same object, with its parameters, statistics and mode.
+    """
+    norms = [module for module in model.modules() if type(module) is nn.BatchNorm2d]
+    for norm in norms:
+        norm.__class__ = SyncedBatchNorm
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.__class__ = nn.BatchNorm2d
 
 
 def freeze_statistics(model: nn.Module) -> None:

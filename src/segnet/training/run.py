@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from segnet.system.clock import now
 from segnet.system.devices import pick_device
 from segnet.system.signals import TERMINATED
 from segnet.training.averaging import ExponentialMovingAverage
-from segnet.training.batch_norm import sync_batch_norm
+from segnet.training.batch_norm import synced_batch_norm
 from segnet.training.best_weights import BestWeights
 from segnet.training.collapse import CollapseDetector
 from segnet.training.distillation import Teacher
@@ -145,7 +145,8 @@ def train(
     trainer = make_trainer(out, config, target, callbacks, loggers)
     order = make_order(trainer, config, len(train_set) + len(unlabeled), find_position(checkpoint))
     with removing_failed_start(out):
-        _begin(trainer, model, config, out, settings)
+        if trainer.is_global_zero:
+            prepare_folder(out, settings)
         loaders = make_loaders(
             train_set, val_set, order, model=model, config=config, resize=resize, unlabeled=unlabeled
         )
@@ -191,13 +192,6 @@ def _make_module(
         config.teacher, train_set.labels, scales=config.teacher_scales, channels=model.config.image_channels
     )
     return SegmentationModule(model, weights, config, teacher, memory_format=pick_memory_format(model, device))
-
-
-def _begin(trainer: Trainer, model: SegNet, config: TrainConfig, out: Path, settings: Mapping[str, Any]) -> None:
-    if trainer.is_global_zero:
-        prepare_folder(out, settings)
-    if trainer.world_size > 1 and config.batch_norm == "synced":
-        sync_batch_norm(model)
 
 
 def _clock(
@@ -280,7 +274,12 @@ def _fit(
     checkpoint: Checkpoint | None,
 ) -> None:
     path = checkpoint and checkpoint.path
-    with warnings.catch_warnings(), _clear_errors(module.config, trainer.world_size):
+    synced = trainer.world_size > 1 and module.config.batch_norm == "synced"
+    with (
+        warnings.catch_warnings(),
+        _clear_errors(module.config, trainer.world_size),
+        synced_batch_norm(module.model) if synced else nullcontext(),
+    ):
         warnings.filterwarnings("ignore", module="lightning")
         try:
             trainer.fit(module, train_loader, val_loader, ckpt_path=path, weights_only=True)
