@@ -66,8 +66,8 @@ def test_masks_with_palettes_of_different_orders_are_named(tmp_path: Path, halve
         mask.save(path)
     report = check_data(tmp_path)
     found = next(finding for finding in report.findings if finding.kind == "mixed_palettes")
-    told = "color (255, 0, 0) has the value 0, and 1 in most masks"
-    assert [(Path(mark.path).stem, mark.text) for mark in found.marks] == [("val b", told)]
+    text = "color (255, 0, 0) has the value 0, and 1 in most masks"
+    assert [(Path(mark.path).stem, mark.text) for mark in found.marks] == [("val b", text)]
     assert not report.failed
 
 
