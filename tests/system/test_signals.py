@@ -6,7 +6,13 @@ from threading import Thread
 
 import pytest
 
-from segnet.system.signals import TERMINATED, deferring_interrupt, exiting_on_termination, noting_termination
+from segnet.system.signals import (
+    TERMINATED,
+    deferring_interrupt,
+    exiting_on_termination,
+    noting_termination,
+    terminate_on_hangup,
+)
 
 
 def test_sigterm_is_noted_once_and_the_second_does_what_it_did_before() -> None:
@@ -36,12 +42,18 @@ def test_in_another_thread_nothing_is_noted_and_nothing_fails() -> None:
     noted: list[Callable[[], bool]] = []
 
     def work() -> None:
+        terminate_on_hangup()
         with exiting_on_termination(), noting_termination() as arrived:
             noted.append(arrived)
 
-    thread = Thread(target=work)
-    thread.start()
-    thread.join()
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        thread = Thread(target=work)
+        thread.start()
+        thread.join()
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
     assert [arrived() for arrived in noted] == [False]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event
 from types import FrameType
 from typing import Any
@@ -59,10 +59,12 @@ def exiting_on_termination() -> Iterator[None]:
 def terminate_on_hangup() -> None:
     """From now on SIGHUP, which the system sends when the terminal closes, does what SIGTERM does, once.
 
-    Where it is ignored (``nohup``), or a program has a handler of its own, that stays.
+    Where it is ignored (``nohup``), or a program has a handler of its own, that stays. Outside of the main thread
+    nothing changes: it alone gets signals.
     """
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
-        signal.signal(signal.SIGHUP, _terminate)
+        with suppress(ValueError):  # not the main thread
+            signal.signal(signal.SIGHUP, _terminate)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
