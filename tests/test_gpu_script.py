@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from segnet.models import checkpoint
 
@@ -52,8 +53,8 @@ def required_packages() -> list[Distribution]:
     names = [owners[module][0] for module in import_steps().PACKAGES]
     found: dict[str, Distribution] = {}
     for name in names:  # grows while it is read
-        if name.lower() not in found:
-            found[name.lower()] = package = distribution(name)
+        if (key := canonicalize_name(name)) not in found:
+            found[key] = package = distribution(name)
             wanted = map(Requirement, package.requires or ())
             names += [each.name for each in wanted if each.marker is None or each.marker.evaluate({"extra": ""})]
     return list(found.values())

@@ -61,17 +61,17 @@ def transfer(model: SegNet, kept: Checkpoint, source: str, labels: ClassTable | 
     same = rows == {number: number for number in range(model.config.classes)} and (
         kept.labels.classes == model.config.classes
     )
-    head = "" if same else _DECODER if isinstance(model.classifier, nn.Identity) else _CLASSIFIER
+    head = _DECODER if isinstance(model.classifier, nn.Identity) else _CLASSIFIER
     new = {name: given[name] for name in _fitting(given, target) if same or not name.startswith(head)}
     if not any(name.startswith("encoder.") for name in new):
         raise ModelError(
             f"{source}: holds {kept.model.config.name}, whose layers are not those of {model.config.name}; give "
             "weights of the same layers, or --encoder-weights for the encoder alone"
         )
-    mixed = {} if head != _CLASSIFIER else _mix_rows(given, target, rows)
+    mixed = {} if same or head == _DECODER else _mix_rows(given, target, rows)
     model.load_state_dict(target | new | mixed)
     model.pretrained = True
-    has_rows = mixed or (same and not any(name.startswith(_CLASSIFIER) for name in target.keys() - new.keys()))
+    has_rows = mixed or any(name.startswith(head) for name in new)
     common = tuple(kept.labels.names[old] for old in rows.values()) if has_rows else ()
     report = TransferReport(tuple(new), tuple(name for name in target if name not in new), common)
     log.info("%s", _describe(report, source, model.config.classes))

@@ -176,7 +176,7 @@ def _data_set_below(path: Path) -> Path | None:
     """The first data set in a folder, as unpacked archives have it; of those that can be read."""
     for folder in sorted(one for one in path.iterdir() if one.is_dir() and not one.name.startswith(".")):
         with suppress(DataError):
-            if recognize(folder):
+            if holds_data_set(folder):
                 return folder
     return None
 

@@ -48,10 +48,11 @@ def read_image(path: Path, *, channels: int = 3) -> NDArray[np.uint8]:
     decoded = decode(path)
     pixels = _convert(_to_eight_bits(decoded.image, str(path)), channels, str(path))
     gray = decoded.image.mode.startswith("I")
-    if gray:
-        _warn_of_few_levels(path, int(pixels.min()), int(pixels.max()))
     if gray or decoded.halved:
-        warn_of_few_bits(path, int(pixels.max()))
+        largest = int(pixels.max())
+        if gray:
+            _warn_of_few_levels(path, int(pixels.min()), largest)
+        warn_of_few_bits(path, largest)
     return pixels
 
 
